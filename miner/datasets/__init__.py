@@ -1,0 +1,1 @@
+"""Readers: one file a format. `source.open_source` is the door."""

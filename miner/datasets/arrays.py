@@ -1,0 +1,102 @@
+"""NumPy files: ``.npz`` holds columns by name, ``.npy`` vectors with their labels beside them."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from miner.datasets.base import ROWS
+from miner.errors import DataError
+
+__all__ = ["ArrayTable", "open_npy", "open_npz"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayTable:
+    """Columns that are NumPy arrays of equal length."""
+
+    path: Path
+    files: tuple[Path, ...]
+    arrays: dict[str, Any]
+    untyped: bool = False
+
+    @property
+    def where(self) -> str:
+        """The path, as messages name it."""
+        return str(self.path)
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """Column name -> Arrow type."""
+        return {name: _column(values[:0]).type for name, values in self.arrays.items()}
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Stream the named columns, in batches of at most `ROWS` rows."""
+        names = list(dict.fromkeys(columns))
+        count = len(next(iter(self.arrays.values())))
+        for start in range(0, count, ROWS):
+            parts = [_column(self.arrays[name][start : start + ROWS]) for name in names]
+            yield pa.RecordBatch.from_arrays(parts, names=names)
+
+
+def _column(values: Any) -> Any:
+    """Turn an array of any number of axes into an Arrow column, one list a row."""
+    if values.ndim == 1:
+        return pa.array(values)
+    width = int(np.prod(values.shape[1:]))
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, width)
+
+
+def _load(path: Path, mode: Any = None) -> Any:
+    """Load without pickle, which could run code."""
+    try:
+        return np.load(path, mmap_mode=mode, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        reason = "it holds Python objects" if "pickle" in str(error) else str(error)
+        raise DataError(f"{path} cannot be read: {reason}") from error
+
+
+def _checked(path: Path, files: tuple[Path, ...], arrays: dict[str, Any]) -> ArrayTable:
+    lengths = {name: len(values) if values.ndim else 0 for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"{path}: arrays of different lengths: {lengths}")
+    if not lengths or not max(lengths.values()):
+        raise DataError(f"{path} is empty")
+    for name, values in arrays.items():
+        if values.dtype.kind not in "iufUb":
+            raise DataError(f"{path}: array {name!r} has the type {values.dtype}, not numbers or text")
+    return ArrayTable(path, files, arrays)
+
+
+def open_npz(path: Path) -> ArrayTable:
+    """Open an archive whose arrays are the columns (`embedding`, `label`, `id`, ...)."""
+    with _load(path) as archive:
+        if not hasattr(archive, "files"):
+            raise DataError(f"{path} is not an .npz archive")
+        arrays = {name: archive[name] for name in archive.files}
+    return _checked(path, (path,), arrays)
+
+
+def open_npy(path: Path) -> ArrayTable:
+    """Open a 2-d array as column `embedding`, with ``NAME.label.npy`` beside it as `label`."""
+    vectors = _load(path, "r")
+    if vectors.ndim < 2:
+        raise DataError(f"{path} has the shape {vectors.shape}; vectors need two axes (rows, values)")
+    arrays = {"embedding": vectors}
+    files = [path]
+    for name in ("label", "id", "group"):
+        beside = path.with_name(f"{path.stem}.{name}.npy")
+        if beside.exists():
+            arrays[name] = _load(beside)
+            files.append(beside)
+    if "label" not in arrays:
+        hint = path.with_name(f"{path.stem}.label.npy")
+        raise DataError(f"{path} has vectors only; put their labels into {hint}, or use an .npz")
+    return _checked(path, tuple(files), arrays)

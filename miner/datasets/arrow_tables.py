@@ -1,0 +1,96 @@
+"""Parquet, CSV, TSV and JSON lines, streamed by pyarrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.json
+
+from miner.datasets.base import ROWS, data_errors
+from miner.errors import DataError
+
+__all__ = ["ArrowTable", "open_csv", "open_jsonl", "open_parquet"]
+
+_JSON_BLOCK = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ArrowTable:
+    """A file behind a pyarrow data set."""
+
+    path: Path
+    dataset: Any
+    untyped: bool = False
+
+    @property
+    def where(self) -> str:
+        """The path, as messages name it."""
+        return str(self.path)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file."""
+        return (self.path,)
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """Column name -> Arrow type."""
+        return {column.name: column.type for column in self.dataset.schema}
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Stream the named columns, in batches of at most `ROWS` rows."""
+        wanted = list(dict.fromkeys(columns))
+        with data_errors(self.where):
+            stream = self.dataset.to_batches(
+                columns=wanted, batch_size=ROWS, batch_readahead=2, fragment_readahead=1
+            )
+            for batch in stream:
+                for start in range(0, len(batch), ROWS):
+                    yield batch.slice(start, ROWS)
+
+
+def _open(path: Path, file_format: Any, *, schema: Any = None, untyped: bool = False) -> ArrowTable:
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty")
+    with data_errors(str(path)):
+        return ArrowTable(path, pa.dataset.dataset(path, schema, file_format), untyped)
+
+
+def open_parquet(path: Path) -> ArrowTable:
+    """Open a Parquet file."""
+    return _open(path, pa.dataset.ParquetFileFormat())
+
+
+def open_csv(path: Path) -> ArrowTable:
+    """Open a CSV or TSV file with a header line; every column is text."""
+    comma = path.suffix.lower() == ".csv"
+    parse = pa.csv.ParseOptions(delimiter="," if comma else "\t", newlines_in_values=True)
+    inferred = _open(path, pa.dataset.CsvFileFormat(parse)).dataset.schema
+    convert = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(inferred.names, pa.string()), strings_can_be_null=False
+    )
+    schema = pa.schema([(name, pa.string()) for name in inferred.names])
+    return _open(path, pa.dataset.CsvFileFormat(parse, convert), schema=schema, untyped=True)
+
+
+def open_jsonl(path: Path) -> ArrowTable:
+    """Open a file of one JSON object a line; column types are those of its first 16 MiB."""
+    read = pa.json.ReadOptions(block_size=_JSON_BLOCK)
+    inferred = _open(path, pa.dataset.JsonFileFormat(read_options=read)).dataset.schema
+    # Arrow takes texts that look like dates for dates, and a column of nulls for nothing else.
+    texts = [
+        (column.name, pa.string() if _is_text(column.type) else column.type) for column in inferred
+    ]
+    parse = pa.json.ParseOptions(explicit_schema=pa.schema(texts), unexpected_field_behavior="ignore")
+    file_format = pa.dataset.JsonFileFormat(parse_options=parse, read_options=read)
+    return _open(path, file_format, schema=pa.schema(texts))
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_null(kind) or pa.types.is_string(kind))

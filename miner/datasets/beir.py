@@ -1,0 +1,87 @@
+"""The BEIR folder layout: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/*.tsv``.
+
+A document's content is its title and its text with a space between, as BEIR's own retrieval models
+have it (Thakur et al. 2021, https://github.com/beir-cellar/beir).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from miner.datasets.base import Table, open_table, require_column
+from miner.errors import DataError
+
+__all__ = ["TitledTable", "is_beir", "open_beir"]
+
+
+def is_beir(folder: Path) -> bool:
+    """Whether a folder has the layout."""
+    return (folder / "corpus.jsonl").is_file()
+
+
+@dataclass(frozen=True, slots=True)
+class TitledTable:
+    """A BEIR table under the usual names: `id`, and `text` with the title before it."""
+
+    inner: Table
+    untyped: bool = False
+
+    @property
+    def where(self) -> str:
+        """The path, as messages name it."""
+        return self.inner.where
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file."""
+        return self.inner.files
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """Column name -> Arrow type."""
+        rest = {name: kind for name, kind in self.inner.types.items() if name != "_id"}
+        return {"id": self.inner.types["_id"], **rest}
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Stream the named columns."""
+        titled = "text" in columns and "title" in self.inner.types
+        names = ["_id" if name == "id" else name for name in columns]
+        for batch in self.inner.batches([*names, "title"] if titled else names):
+            arrays = [
+                _with_title(batch) if titled and name == "text" else batch.column(name)
+                for name in names
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+
+def _with_title(batch: pa.RecordBatch) -> Any:
+    title = pc.fill_null(batch.column("title"), "")
+    text = batch.column("text")
+    return pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, " "))
+
+
+def open_beir(folder: Path, links: str | None) -> tuple[Table, Table, list[Table]]:
+    """Open queries, corpus and links.
+
+    Parameters
+    ----------
+    folder : Path
+    links : str or None
+        Which qrels file to use, relative to the folder; default: all of ``qrels/*.tsv``.
+    """
+    tables = []
+    for name in ("queries.jsonl", "corpus.jsonl"):
+        table = open_table(str(folder / name))
+        require_column(table, "_id", "BEIR layout")
+        require_column(table, "text", "BEIR layout")
+        tables.append(TitledTable(table))
+    files = sorted(folder.glob(links or "qrels/*.tsv"))
+    if not files:
+        raise DataError(f"{folder} has no {links or 'qrels/*.tsv'}: the links are missing")
+    return tables[0], tables[1], [open_table(str(file)) for file in files]

@@ -1,0 +1,92 @@
+"""The error tree. Each class owns the exit code of the command line.
+
+::
+
+    MineError            1  internal error
+    |-- UsageError       2  wrong usage, or a job file that cannot be followed
+    |-- DataError        3  bad input data
+    |-- LockError        4  another run holds the output
+    |-- GateError        5  a quality gate failed
+    `-- StorageError     6  storage failed
+        `-- EngineError  6  an engine failed
+
+A message says what is wrong, where (file, row, column, key) and what to do, in one or two lines:
+it is printed as it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "DataError",
+    "EngineError",
+    "GateError",
+    "LockError",
+    "MineError",
+    "StorageError",
+    "UsageError",
+    "did_you_mean",
+]
+
+
+class MineError(Exception):
+    """Anything that `mine` reports to its user."""
+
+    exit_code = 1
+
+
+class UsageError(MineError):
+    """A wrong option, job key or name."""
+
+    exit_code = 2
+
+
+class DataError(MineError):
+    """Input data that cannot be mined."""
+
+    exit_code = 3
+
+
+class LockError(MineError):
+    """Another run holds the output root."""
+
+    exit_code = 4
+
+
+class GateError(MineError):
+    """A quality gate of the job was not met."""
+
+    exit_code = 5
+
+
+class StorageError(MineError):
+    """A read or write failed."""
+
+    exit_code = 6
+
+
+class EngineError(StorageError):
+    """The engine that spreads the units failed."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Suggest the nearest known name, and list them all.
+
+    Parameters
+    ----------
+    name : str
+        What the user wrote.
+    known : iterable of str
+        What would have been understood.
+
+    Returns
+    -------
+    str
+        For example ``did you mean 'cosine'? Known: cosine, dot, euclidean.``
+    """
+    names = sorted(known)
+    near = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}Known: {', '.join(names) if names else '(none)'}."

@@ -1,0 +1,287 @@
+"""The job file as frozen dataclasses: parsing, overrides, checks."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from miner.distance import METRICS, Metric
+from miner.errors import UsageError, did_you_mean
+
+__all__ = [
+    "DatasetJob",
+    "EngineJob",
+    "IndexJob",
+    "Job",
+    "MiningJob",
+    "ModelJob",
+    "OutputJob",
+    "SelectJob",
+    "load_job",
+    "parse_bytes",
+    "parse_job",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetJob:
+    """What is mined: labelled items (`path`), or `queries`, `corpus` and `links`."""
+
+    path: str | None = None
+    queries: str | None = None
+    corpus: str | None = None
+    links: str | None = None
+    id: str | None = None
+    content: str | None = None
+    label: str | None = None
+    group: str | None = None
+    link_query: str | None = None
+    link_corpus: str | None = None
+    link_score: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelJob:
+    """What turns content into vectors; `options` are the model's own."""
+
+    name: str | None = None
+    batch_size: int = 256
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexJob:
+    """The FAISS index over the stored embeddings."""
+
+    factory: str = "Flat"
+    save: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MiningJob:
+    """The definition of the classes, and the memory of the exact pass."""
+
+    margin: float = 0.2
+    metric: Metric = "euclidean"
+    normalize: bool | None = None
+    memory: str = "512MiB"
+    loss: bool = True
+
+    @property
+    def normalized(self) -> bool:
+        """Whether embeddings are scaled to unit length: by default, unless the metric is dot."""
+        return self.metric != "dot" if self.normalize is None else self.normalize
+
+
+@dataclass(frozen=True, slots=True)
+class SelectJob:
+    """Which of the semi-hard and hard triplets are written. 0 means no cap but in max_triplets."""
+
+    strategy: str = "all"
+    max_triplets: int = 1_000_000
+    per_pair: int = 0
+    per_anchor: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputJob:
+    """Where the run goes."""
+
+    path: str = "mined"
+    content: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EngineJob:
+    """How the units are spread; changes no byte of the output."""
+
+    name: str = "threads"
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A whole job. `facts` is its canonical form, `identity` what of it changes bytes."""
+
+    dataset: DatasetJob = field(default_factory=DatasetJob)
+    model: ModelJob = field(default_factory=ModelJob)
+    index: IndexJob = field(default_factory=IndexJob)
+    mining: MiningJob = field(default_factory=MiningJob)
+    select: SelectJob = field(default_factory=SelectJob)
+    output: OutputJob = field(default_factory=OutputJob)
+    engine: EngineJob = field(default_factory=EngineJob)
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """Return the job as plain sections and keys, as the manifest shows it."""
+        return dataclasses.asdict(self)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the part of the job that decides the bytes of a run.
+
+        Paths are left out (the data's checksums stand for them), and so is what only decides how
+        fast and where: engine, workers, memory, batch size, output folder.
+        """
+        dataset = {
+            key: getattr(self.dataset, key)
+            for key in ("id", "content", "label", "group", "link_query", "link_corpus")
+        }
+        dataset["link_score"] = self.dataset.link_score
+        return {
+            "dataset": dataset,
+            "index": {"factory": self.index.factory, "save": self.index.save},
+            "mining": {
+                "margin": self.mining.margin,
+                "metric": self.mining.metric,
+                "normalize": self.mining.normalized,
+                "loss": self.mining.loss,
+            },
+            "select": dataclasses.asdict(self.select),
+            "output": {"content": self.output.content},
+        }
+
+
+SECTIONS: dict[str, Any] = typing.get_type_hints(Job)
+_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6}
+_UNITS["GB"] = 10**9
+
+
+def parse_bytes(text: str) -> int:
+    """Turn ``"512MiB"`` or ``"2GB"`` into bytes; `UsageError` on anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if not match or match[2] not in _UNITS:
+        raise UsageError(f"mining.memory = {text!r} is not a size such as 512MiB or 2GiB")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
+    """Read a job file and apply overrides (``"section.key": value``).
+
+    Raises
+    ------
+    UsageError
+        When the file is missing or is not TOML, or a key or value cannot be followed.
+    """
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"no job file {path}; `mine init DATA` writes one") from None
+    except OSError as error:
+        raise UsageError(f"cannot read the job file {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    return parse_job(sections, overrides or {}, where=str(path))
+
+
+def parse_job(
+    sections: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, *, where: str = "job"
+) -> Job:
+    """Build a checked job from nested mappings and dotted overrides."""
+    merged: dict[str, dict[str, Any]] = {}
+    for name, keys in sections.items():
+        _known(name, SECTIONS, f"{where}: unknown section")
+        if not isinstance(keys, Mapping):
+            raise UsageError(f"{where}: [{name}] must be a section (a table), not {keys!r}")
+        merged[name] = dict(keys)
+    for dotted, value in (overrides or {}).items():
+        section, dot, key = dotted.partition(".")
+        if not dot:
+            raise UsageError(f"{dotted!r} is not of the form section.key, as in mining.margin")
+        _known(section, SECTIONS, "unknown section")
+        _override(merged.setdefault(section, {}), section, key, value)
+    built = {name: _section(name, keys, where) for name, keys in merged.items()}
+    job = Job(**built)
+    _check(job)
+    return job
+
+
+def _override(keys: dict[str, Any], section: str, key: str, value: Any) -> None:
+    """Set one key; ``model.options.KEY`` reaches into the model's own options."""
+    outer, dot, inner = key.partition(".")
+    if dot and (section, outer) == ("model", "options"):
+        keys["options"] = {**keys.get("options", {}), inner: value}
+    else:
+        keys[key] = value
+
+
+def _known(name: str, known: Mapping[str, Any], prefix: str) -> None:
+    if name not in known:
+        raise UsageError(f"{prefix} {name!r}: {did_you_mean(name, known)}")
+
+
+def _section(name: str, keys: Mapping[str, Any], where: str) -> Any:
+    kind = SECTIONS[name]
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in keys.items():
+        _known(key, hints, f"{where}: unknown key {name}.{key}:")
+        values[key] = _typed(f"{where}: {name}.{key}", value, hints[key])
+    return kind(**values)
+
+
+def _typed(where: str, value: Any, hint: Any) -> Any:
+    """Check a value against its field's type; integers pass for floats."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+        origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        _known(value if isinstance(value, str) else repr(value), METRICS, f"{where}: unknown value")
+        return value
+    plain = Mapping if origin is not None else hint
+    if plain is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
+        name = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+        wanted = name.get(plain.__name__, "a table")
+        raise UsageError(f"{where} = {value!r} must be {wanted}")
+    return value
+
+
+def _check(job: Job) -> None:
+    margin = job.mining.margin
+    if not math.isfinite(margin) or margin <= 0:
+        raise UsageError(f"mining.margin = {margin} must be a number above 0, such as 0.2")
+    parse_bytes(job.mining.memory)
+    counts = {
+        "select.max_triplets": job.select.max_triplets,
+        "select.per_pair": job.select.per_pair,
+        "select.per_anchor": job.select.per_anchor,
+        "select.seed": job.select.seed,
+        "engine.workers": job.engine.workers,
+    }
+    for key, value in counts.items():
+        if value < 0:
+            raise UsageError(f"{key} = {value} must be 0 or more")
+    if job.model.batch_size < 1:
+        raise UsageError(f"model.batch_size = {job.model.batch_size} must be 1 or more")
+    if job.mining.metric == "dot" and job.mining.normalize:
+        raise UsageError("metric dot is never normalised; use cosine, or drop --normalize")
+    _check_dataset(job.dataset)
+
+
+def _check_dataset(dataset: DatasetJob) -> None:
+    pairs = {"queries": dataset.queries, "corpus": dataset.corpus, "links": dataset.links}
+    given = [name for name, value in pairs.items() if value]
+    if dataset.path:
+        if dataset.queries or dataset.corpus:
+            raise UsageError("dataset.path and dataset.queries/corpus exclude each other")
+    elif not given:
+        raise UsageError("no data: set dataset.path (or --data PATH), or queries, corpus and links")
+    elif len(given) < 3:
+        missing = ", ".join(f"dataset.{name}" for name in pairs if name not in given)
+        raise UsageError(f"pairs need queries, corpus and links: {missing} is missing")
+
+
+def replace(job: Job, section: str, **changes: Any) -> Job:
+    """Return a copy of a job with some keys of one section changed."""
+    part = dataclasses.replace(getattr(job, section), **changes)
+    return cast(Job, dataclasses.replace(job, **{section: part}))

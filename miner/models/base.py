@@ -1,0 +1,171 @@
+"""The seam of the models: one method, `embed`, and how a model is found by name."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.errors import DataError, UsageError
+from miner.registry import Registry, load_attribute
+from miner.storage import canonical_json, digest, sha256_file
+
+__all__ = ["DEFAULTS", "MODELS", "LoadedModel", "Model", "load_model"]
+
+Batch = Sequence[str] | NDArray[np.floating]
+
+MODELS = Registry("model")
+MODELS.register("precomputed", "miner.models.precomputed:Precomputed", "the content is the vectors")
+MODELS.register("pixels", "miner.models.pixels:Pixels", "images as the vectors of their pixels")
+MODELS.register(
+    "wordllama", "miner.models.wordllama:WordLlama", "static text embeddings, 256 dims, no download"
+)
+
+DEFAULTS = {"text": "wordllama", "image": "pixels", "vectors": "precomputed"}
+"""The model of each kind of content when the job names none."""
+
+
+class Model(ABC):
+    """Turns content into vectors.
+
+    A model of your own needs `embed`. `weights` should identify the weights (a hash of their
+    files); without it the vectors of the first rows stand for them.
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"text", "image", "vectors"})
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> NDArray[np.floating]:
+        """Embed a batch.
+
+        Parameters
+        ----------
+        batch : list of str, or ndarray of shape (b, values)
+            Texts, or images and vectors with their numbers in a row.
+
+        Returns
+        -------
+        ndarray of shape (b, dim), float32
+            Not normalised: that is done once, in float64, by the embedding store. A row must not
+            depend on the other rows of its batch. float64 is taken as well and rounded once.
+        """
+
+    def weights(self) -> str | None:
+        """Return what identifies the weights, or None if the model cannot say."""
+        return None
+
+
+class _Callable(Model):
+    """A user's function from a batch to vectors."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def embed(self, batch: Batch) -> NDArray[np.floating]:
+        """Call the function."""
+        return np.asarray(self._function(batch))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model, ready, under the name that the job used."""
+
+    name: str
+    model: Model
+    options: Mapping[str, Any]
+
+    def embed(self, batch: Batch) -> NDArray[np.floating]:
+        """Embed a batch and check the shape of what came back.
+
+        Raises
+        ------
+        DataError
+            When the model did not return one vector of numbers a row.
+        """
+        vectors = np.asarray(self.model.embed(batch))
+        if vectors.ndim != 2 or len(vectors) != len(batch) or vectors.dtype.kind != "f":
+            raise DataError(
+                f"model {self.name!r} returned an array of shape {vectors.shape} and type "
+                f"{vectors.dtype} for a batch of {len(batch)} rows; it must be ({len(batch)}, dim) "
+                "of floats"
+            )
+        return vectors
+
+    def identity(self, canary: Batch) -> dict[str, Any]:
+        """Say which model this is: by its weights, or by the vectors of the canary rows."""
+        weights = self.model.weights()
+        if weights is None:
+            vectors = np.ascontiguousarray(self.embed(canary), dtype=np.float32)
+            weights = "canary:" + digest([vectors.tobytes().hex(), list(vectors.shape)])
+        return {"id": self.name, "weights": weights, "options": dict(self.options)}
+
+
+def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> LoadedModel:
+    """Find a model by name: a registered one, or ``package.module:attribute``.
+
+    Parameters
+    ----------
+    name : str or None
+        None for the default of the content's kind.
+    kind : str
+        What the content is: text, image or vectors.
+    options : mapping
+        Keyword arguments for the model's class.
+
+    Raises
+    ------
+    UsageError
+        When there is no such model, or it cannot embed this kind of content.
+    """
+    name = name or DEFAULTS[kind]
+    canonical_json(options)
+    if ":" in name:
+        found = _import_from_here(name)
+    else:
+        found = MODELS.load(name)
+    model = _build(name, found, options)
+    if kind not in model.kinds:
+        wanted = " or ".join(sorted(model.kinds))
+        raise UsageError(f"model {name!r} embeds {wanted}; the content column holds {kind}")
+    return LoadedModel(name, model, options)
+
+
+def _import_from_here(target: str) -> Any:
+    """Import a user's own module, which may lie in the current folder."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return load_attribute(target)
+
+
+def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
+    if inspect.isclass(found):
+        try:
+            found = found(**options)
+        except TypeError as error:
+            raise UsageError(f"model {name!r} cannot be made with these options: {error}") from error
+    elif options:
+        raise UsageError(f"model {name!r} is not a class: model.options cannot be given to it")
+    if isinstance(found, Model):
+        return found
+    for method in ("embed", "encode"):
+        if callable(getattr(found, method, None)):
+            return _Callable(getattr(found, method))
+    if callable(found):
+        return _Callable(found)
+    raise UsageError(
+        f"model {name!r} is {found!r}: it must be a function from a batch to vectors, "
+        "or have a method `embed` or `encode`"
+    )
+
+
+def weight_files(*files: Path) -> str:
+    """Identify weights by the checksums of their files."""
+    return "files:" + digest([sha256_file(file) for file in files])

@@ -1,0 +1,96 @@
+"""A name -> implementation table that imports an implementation only when it is asked for.
+
+Built-in implementations are registered through the same door as those of other packages: a
+``"package.module:attribute"`` target under a name. Packages add their own with an entry point in
+the registry's group (``mine.models``, for example).
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any
+
+from miner.errors import UsageError, did_you_mean
+
+__all__ = ["Entry", "Registry", "load_attribute"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registered implementation, not yet imported."""
+
+    name: str
+    target: str
+    summary: str = ""
+
+
+def load_attribute(target: str) -> Any:
+    """Import ``package.module:attribute``.
+
+    Raises
+    ------
+    UsageError
+        When the module or the attribute does not exist, or the target is not of that form.
+    """
+    module_name, colon, attribute = target.partition(":")
+    if not (module_name and colon and attribute):
+        raise UsageError(f"{target!r} is not of the form package.module:attribute")
+    try:
+        value: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{target!r}: cannot import {error.name!r}; is it installed, or in this folder?"
+        ) from error
+    for part in attribute.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            known = [name for name in vars(value) if not name.startswith("_")]
+            raise UsageError(
+                f"{target!r}: {module_name} has no {part!r}; {did_you_mean(part, known)}"
+            ) from None
+    return value
+
+
+@dataclass(slots=True)
+class Registry:
+    """Names of one seam's implementations.
+
+    Parameters
+    ----------
+    kind : str
+        What the names stand for, in the singular (``"model"``); used in messages.
+    """
+
+    kind: str
+    entries: dict[str, Entry] = field(default_factory=dict)
+    _discovered: bool = False
+
+    def register(self, name: str, target: str, summary: str = "") -> None:
+        """Add a name; a later registration of the same name wins."""
+        self.entries[name] = Entry(name, target, summary)
+
+    def names(self) -> list[str]:
+        """All names, sorted, those of installed packages included."""
+        self._discover()
+        return sorted(self.entries)
+
+    def check(self, name: str) -> None:
+        """Raise `UsageError` with the nearest name when `name` is not registered."""
+        self._discover()
+        if name not in self.entries:
+            raise UsageError(f"unknown {self.kind} {name!r}: {did_you_mean(name, self.entries)}")
+
+    def load(self, name: str) -> Any:
+        """Import and return the implementation registered under `name`."""
+        self.check(name)
+        return load_attribute(self.entries[name].target)
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        self._discovered = True
+        for point in entry_points(group=f"mine.{self.kind}s"):
+            self.entries.setdefault(point.name, Entry(point.name, point.value, "entry point"))

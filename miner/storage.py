@@ -1,0 +1,169 @@
+"""Durable writes on a local disk: atomic files, checksums, canonical JSON, the output lock.
+
+Every file appears under its final name whole or not at all: it is written under a temporary name
+(which never ends in ``.parquet``, so that no data set glob can meet it), flushed to disk, and
+renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from miner.errors import LockError, StorageError
+
+__all__ = [
+    "atomic_file",
+    "canonical_json",
+    "digest",
+    "lock_output",
+    "publish_folder",
+    "read_json",
+    "sha256_file",
+    "storage_errors",
+    "sync_folder",
+    "write_json",
+    "write_pointers",
+]
+
+_CHUNK = 1 << 20
+
+
+def canonical_json(value: Any) -> bytes:
+    """Serialise to JSON with sorted keys and no spaces: equal values give equal bytes."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 (hex) of a value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file, read in chunks."""
+    state = hashlib.sha256()
+    with storage_errors(path), path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an operating system error into a `StorageError` that names the path."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        reason = error.strerror or str(error)
+        raise StorageError(f"{where}: {reason}; nothing was published") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries (new names, renames) to disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; on success flush it and rename it to `path`.
+
+    When the block raises, the temporary file is removed and `path` is left as it was.
+    """
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a `StorageError` names a file that is missing or is not JSON."""
+    with storage_errors(path):
+        data = path.read_bytes()
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise StorageError(f"{path} is not valid JSON ({error}); the file is damaged") from error
+
+
+def publish_folder(staged: Path, final: Path) -> None:
+    """Move a finished folder to its published name, in one rename."""
+    with storage_errors(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        sync_folder(staged)
+        staged.rename(final)
+        sync_folder(final.parent)
+        sync_folder(staged.parent)
+
+
+def write_pointers(root: Path, run_id: str) -> None:
+    """Point ``latest.json`` and then the symlink ``latest`` to a published run."""
+    relative = f"runs/{run_id}"
+    write_json(root / "latest.json", {"run_id": run_id, "path": relative})
+    with storage_errors(root / "latest"):
+        temporary = root / f".latest.{uuid.uuid4().hex[:8]}.tmp"
+        temporary.symlink_to(relative, target_is_directory=True)
+        temporary.replace(root / "latest")
+        sync_folder(root)
+
+
+@contextmanager
+def lock_output(root: Path) -> Iterator[None]:
+    """Hold the one-writer lock of an output root; it dies with the process.
+
+    Raises
+    ------
+    LockError
+        When another process holds it; the message names that process.
+    """
+    holder = root / ".lock.json"
+    lock = FileLock(root / ".lock")
+    with storage_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise LockError(f"{root} is in use by {_holder(holder)}; wait, or use --out") from None
+    try:
+        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        who = json.loads(path.read_bytes())
+        return f"process {who['pid']} on {who['host']}"
+    except (OSError, ValueError, KeyError):
+        return "another run"

@@ -1,0 +1,1 @@
+"""Strategies: which of the semi-hard and hard triplets are written. `base.load_strategy`."""
