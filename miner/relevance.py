@@ -153,7 +153,9 @@ class LabelRelevance:
         itself = np.array([anchor], dtype=np.int64)
         duplicates = self._conflicts.get(label, itself[:0])
         group = self._by_group.rows(int(self.groups[anchor]))
-        group = np.setdiff1d(group[self.labels[group] != label], duplicates)
+        group = group[self.labels[group] != label]
+        if len(group) and len(duplicates):
+            group = np.setdiff1d(group, duplicates)
         return itself, duplicates, group
 
     def hidden(self, anchor: int) -> Rows:

@@ -1,0 +1,342 @@
+"""The exact pass over one block of anchors: every valid triplet counted, none enumerated.
+
+For each anchor the keys of all rows are one line of a matrix product (`miner.distance`). Each
+positive sets two thresholds in key space, where hard ends and where semi-hard ends, and the
+negatives' keys are counted below them (`miner.counting`). Positives and hidden rows have an
+infinite key. Where a key comes so near to a threshold that rounding could decide, the distances
+involved are measured by the float64 definition and counted again (`_settle`): so the counts are
+those of the definition, on any machine.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.counting import Below, Kernel, load_kernel
+from miner.distance import Float32, Float64, KeySpace, Metric, measure
+from miner.hardness import count_hard, count_within, semi_hard_border
+from miner.relevance import Relevance
+
+__all__ = ["BlockCounts", "Census", "Vectors", "blocks"]
+
+Rows = NDArray[np.int64]
+
+_UNIT = 2.0**-53
+_STEEP = 64.0
+"""From this growth of a key's error on, a positive's distance is measured instead."""
+_TILE = 4096
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The stored embeddings: of the anchors, and of the rows.
+
+    For labelled items both are one array.
+    """
+
+    anchors: Float32
+    rows: Float32
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return int(self.rows.shape[1])
+
+
+@dataclass(frozen=True)
+class BlockCounts:
+    """What the pass found for a block of anchors.
+
+    The pairs (anchor, positive) of anchor i of the block are ``starts[i]:starts[i + 1]``.
+
+    Attributes
+    ----------
+    anchors : ndarray of shape (b,), int64
+        Each has at least one positive.
+    starts : ndarray of shape (b + 1,), int64
+    positives, hard, within : ndarray of shape (pairs,), int64
+        The positive; how many negatives are hard; how many are hard or semi-hard.
+    loss : ndarray of shape (b,), float64
+        Sum of the hinge loss over the anchor's hard and semi-hard triplets.
+    keys : ndarray of shape (b, rows), float64
+        Infinite for rows that are not negatives.
+    slack : ndarray of shape (b,), float64
+        How far a key can be from the true one.
+    reach : ndarray of shape (b,), float64
+        No hard or semi-hard negative of the anchor has a key above it.
+    """
+
+    anchors: Rows
+    starts: Rows
+    positives: Rows
+    hard: Rows
+    within: Rows
+    loss: Float64
+    keys: Float64
+    slack: Float64
+    reach: Float64
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Rows in key space: kept whole when they fit, else made a tile at a time."""
+
+    space: KeySpace
+    rows: Float32
+    keep: bool
+    bias: Float64 = field(init=False)
+
+    def __post_init__(self) -> None:
+        parts = [self.space.bias(self._make(start)) for start in self._starts()]
+        object.__setattr__(self, "bias", np.concatenate(parts) if parts else np.empty(0))
+
+    def _starts(self) -> range:
+        return range(0, len(self.rows), _TILE)
+
+    def _make(self, start: int) -> Float64:
+        return self.space.prepare(self.rows[start : start + _TILE])
+
+    @cached_property
+    def _tiles(self) -> list[Float64]:
+        return [self._make(start) for start in self._starts()]
+
+    def tiles(self) -> Iterator[tuple[slice, Float64]]:
+        """Yield column ranges and their prepared rows."""
+        for number, start in enumerate(self._starts()):
+            tile = self._tiles[number] if self.keep else self._make(start)
+            yield slice(start, start + len(tile)), tile
+
+
+@dataclass(frozen=True)
+class _Thresholds:
+    """The thresholds of a block: first where hard ends, then where semi-hard ends, per pair."""
+
+    hard: Float64
+    within: Float64
+    d_ap: Float64
+    tolerance: Float64
+
+
+class Census:
+    """The exact pass of one job over its vectors.
+
+    Parameters
+    ----------
+    vectors : Vectors
+    relevance : Relevance
+    metric : str
+    margin : float
+    kernel : str
+        ``auto``, ``numba`` or ``numpy``: the same counts.
+    keep_bytes : int
+        Prepared rows are kept in memory (8 bytes a value) when they take no more than this.
+    """
+
+    def __init__(
+        self,
+        vectors: Vectors,
+        relevance: Relevance,
+        metric: Metric,
+        margin: float,
+        *,
+        kernel: str = "auto",
+        keep_bytes: int = 0,
+    ) -> None:
+        self.vectors = vectors
+        self.relevance = relevance
+        self.metric = metric
+        self.margin = margin
+        self._kernel: Kernel = load_kernel(kernel)
+        self._space = KeySpace.fit(metric, vectors.rows)
+        keep = 8 * vectors.rows.size <= keep_bytes
+        self._prepared = _Prepared(self._space, vectors.rows, keep)
+
+    def block(self, anchors: Rows, buffer: Float64 | None = None) -> BlockCounts:
+        """Count the triplets of a block of anchors that have positives.
+
+        Memory: 8 bytes x anchors x rows for the keys, and about 120 bytes a pair.
+
+        Parameters
+        ----------
+        anchors : ndarray of shape (b,), int64
+        buffer : ndarray of float64, optional
+            Room for b x rows keys, used instead of fresh memory: the result's `keys` lie in it.
+        """
+        space = self._space
+        queries = space.prepare(self.vectors.anchors[anchors])
+        offset, slack = space.offset(queries), space.slack(queries)
+        keys = self._keys(queries, buffer)
+        positives = [self.relevance.positives(int(anchor)) for anchor in anchors]
+        starts = np.concatenate([[0], np.cumsum([len(rows) for rows in positives])])
+        columns = np.concatenate(positives)
+        lines = np.repeat(np.arange(len(anchors)), np.diff(starts))
+        nearest = keys[lines, columns]
+        for line, anchor in enumerate(anchors):
+            keys[line, positives[line]] = np.inf
+            keys[line, self.relevance.hidden(int(anchor))] = np.inf
+        edges = self._thresholds(anchors, starts, lines, columns, nearest, offset, slack)
+        below, order = self._count(keys, starts, edges, offset)
+        hard, within, sums = _split(below, order, starts)
+        loss = np.add.reduceat(within * (edges.d_ap + self.margin) - sums, starts[:-1])
+        reach = np.maximum.reduceat(edges.within, starts[:-1]) + edges.tolerance
+        counts = BlockCounts(
+            anchors, starts, columns, hard, np.maximum(within, hard), loss, keys, slack, reach
+        )
+        for line in np.flatnonzero(below.near):
+            self._settle(counts, edges, int(line))
+        return counts
+
+    def _keys(self, queries: Float64, buffer: Float64 | None) -> Float64:
+        shape = (len(queries), len(self.vectors.rows))
+        keys = np.empty(shape) if buffer is None else buffer[: math.prod(shape)].reshape(shape)
+        negated = -queries
+        for part, tile in self._prepared.tiles():
+            out = keys[:, part]
+            np.matmul(negated, tile.T, out=out)
+            out += self._prepared.bias[part]
+        return keys
+
+    def _thresholds(
+        self,
+        anchors: Rows,
+        starts: Rows,
+        lines: Rows,
+        columns: Rows,
+        nearest: Float64,
+        offset: Float64,
+        slack: Float64,
+    ) -> _Thresholds:
+        """Place both borders of every pair, and bound per anchor how unsure they are.
+
+        The error of a distance is that of its key over the distance, so for a root metric the
+        error of ``key(d + m)`` is ``slack (d + m) / d``: small distances are measured instead.
+        """
+        space, shift, error = self._space, offset[lines], slack[lines]
+        d_ap = space.distance(nearest, shift)
+        growth = np.ones(len(lines))
+        if space.root:
+            border = semi_hard_border(d_ap, self.margin)
+            tiny = (border > _STEEP * d_ap) | (d_ap * d_ap < 128 * error)
+            exact = np.flatnonzero(tiny)
+            d_ap[exact] = self._measure(anchors[lines[exact]], columns[exact])
+            growth = np.where(tiny, 1.0, border / np.where(tiny, 1.0, d_ap))
+        border = semi_hard_border(d_ap, self.margin)
+        scale = border * border if space.root else np.abs(d_ap) + self.margin
+        rounding = 16 * _UNIT * (scale + np.abs(shift))
+        tolerance = np.maximum.reduceat(2.5 * growth * error + rounding, starts[:-1])
+        return _Thresholds(nearest, space.key(border, shift), d_ap, tolerance)
+
+    def _count(
+        self, keys: Float64, starts: Rows, edges: _Thresholds, offset: Float64
+    ) -> tuple[Below, Rows]:
+        """Run the kernel over both borders of all pairs, sorted per anchor."""
+        thresholds = np.empty(2 * starts[-1])
+        order = np.empty(2 * starts[-1], dtype=np.int64)
+        for line in range(len(keys)):
+            pairs = slice(starts[line], starts[line + 1])
+            both = slice(2 * starts[line], 2 * starts[line + 1])
+            mine = np.concatenate([edges.hard[pairs], edges.within[pairs]])
+            order[both] = np.argsort(mine)
+            thresholds[both] = mine[order[both]]
+        space = self._space
+        below = self._kernel(
+            keys, thresholds, 2 * starts, edges.tolerance, offset, space.slope, space.root
+        )
+        return below, order
+
+    def _settle(self, counts: BlockCounts, edges: _Thresholds, line: int) -> None:
+        """Decide by the definition what rounding could have decided, for one anchor.
+
+        Negatives whose key is within the tolerance of some threshold are measured, and so are the
+        positives of those thresholds. All other comparisons are sure. A threshold's count is that
+        of the kernel, less the measured negatives that were counted by their keys, plus those that
+        count by their distances.
+        """
+        pairs = slice(counts.starts[line], counts.starts[line + 1])
+        anchor = counts.anchors[line : line + 1]
+        keys, tolerance = counts.keys[line], edges.tolerance[line]
+        borders = np.sort(np.concatenate([edges.hard[pairs], edges.within[pairs]]))
+        columns = np.flatnonzero(keys <= counts.reach[line])
+        columns = columns[_near(keys[columns], borders, tolerance)]
+        near = np.sort(keys[columns])
+        d_an = np.sort(self._measure(np.repeat(anchor, len(columns)), columns))
+        for border, totals, count in (
+            (edges.hard, counts.hard, count_hard),
+            (edges.within, counts.within, self._count_within),
+        ):
+            mine = border[pairs]
+            low = near.searchsorted(mine - tolerance, side="left")
+            unsure = np.flatnonzero(near.searchsorted(mine + tolerance, side="right") > low)
+            positives = counts.positives[pairs][unsure]
+            d_ap = self._measure(np.repeat(anchor, len(unsure)), positives)
+            by_key = near.searchsorted(mine[unsure], side="left")
+            totals[pairs.start + unsure] += count(d_ap, d_an) - by_key
+
+    def _count_within(self, d_ap: Float64, sorted_d_an: Float64) -> Rows:
+        return count_within(d_ap, sorted_d_an, self.margin)
+
+    def _measure(self, anchors: Rows, columns: Rows) -> Float64:
+        """Measure pairs of anchors and rows by the definition, a bounded number at a time."""
+        step = 1 << 14
+        parts = [
+            measure(
+                self.metric,
+                self.vectors.anchors[anchors[start : start + step]],
+                self.vectors.rows[columns[start : start + step]],
+            )
+            for start in range(0, len(columns), step)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _split(below: Below, order: Rows, starts: Rows) -> tuple[Rows, Rows, Float64]:
+    """Bring the counts of sorted thresholds back to pairs: hard, within, distances within."""
+    hard = np.empty(starts[-1], dtype=np.int64)
+    within = np.empty(starts[-1], dtype=np.int64)
+    sums = np.empty(starts[-1])
+    for first, last in itertools.pairwise(starts.tolist()):
+        both = slice(2 * first, 2 * last)
+        counts, totals = np.empty(2 * (last - first), dtype=np.int64), np.empty(2 * (last - first))
+        counts[order[both]], totals[order[both]] = below.counts[both], below.sums[both]
+        hard[first:last], within[first:last] = counts[: last - first], counts[last - first :]
+        sums[first:last] = totals[last - first :]
+    return hard, within, sums
+
+
+def _near(keys: Float64, borders: Float64, tolerance: float) -> NDArray[np.bool_]:
+    """Whether each key lies within the tolerance of a (sorted) border."""
+    after = borders.searchsorted(keys)
+    above = borders[np.minimum(after, len(borders) - 1)] - keys
+    under = keys - borders[np.maximum(after - 1, 0)]
+    return (np.abs(above) <= tolerance) | (np.abs(under) <= tolerance)
+
+
+def blocks(anchors: Rows, positives: Rows, rows: int, memory: int) -> Iterator[Rows]:
+    """Cut anchors into blocks whose pass stays within a memory budget.
+
+    Parameters
+    ----------
+    anchors : ndarray of int64
+    positives : ndarray of int64
+        How many positives each of them has.
+    rows : int
+        How many rows there are.
+    memory : int
+        Bytes; a block has one anchor at least.
+    """
+    cost = np.cumsum(8 * rows + 120 * positives)
+    start = 0
+    while start < len(anchors):
+        spent = cost[start - 1] if start else 0
+        end = int(np.searchsorted(cost, spent + memory, side="right"))
+        end = min(max(end, start + 1), start + _BLOCK)
+        yield anchors[start:end]
+        start = end

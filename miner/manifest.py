@@ -1,0 +1,155 @@
+"""Staging, records, resume and commit: what makes a folder a run.
+
+A run is staged in ``OUT/.staging/RUN_ID``: ``work/`` holds the records of finished units, ``run/``
+what will be published. A unit's files count only once its record stands beside them. The manifest
+is written last; one rename of ``run/`` to ``OUT/runs/RUN_ID`` publishes the run; then ``latest`` is
+switched. The same job finds its staging again by the fingerprint and goes on.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import miner
+from miner.errors import StorageError
+from miner.shards import FORMAT_VERSION, Run, manifest_checksum, open_run
+from miner.storage import publish_folder, read_json, sha256_file, storage_errors, write_json
+from miner.storage import write_pointers
+
+__all__ = ["Staging", "finished_run", "list_runs", "package_versions"]
+
+_PACKAGES = ("numpy", "pyarrow", "faiss-cpu", "joblib", "numba")
+
+
+def package_versions() -> dict[str, str | None]:
+    """Return the versions of this program, Python, and what decides results and speed."""
+    versions: dict[str, str | None] = {
+        "mine": miner.__version__,
+        "python": platform.python_version(),
+    }
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """An unfinished run.
+
+    Attributes
+    ----------
+    root : Path
+        The output root.
+    run_id : str
+    fingerprint : str
+        Of everything that changes bytes.
+    """
+
+    root: Path
+    run_id: str
+    fingerprint: str
+
+    @classmethod
+    def open(cls, root: Path, fingerprint: str, *, fresh: bool) -> Staging:
+        """Go on with the staged run of this fingerprint, or begin one.
+
+        With `fresh`, what is staged under this fingerprint is thrown away first.
+        """
+        found = []
+        for record in sorted((root / ".staging").glob("*/staging.json")):
+            if read_json(record).get("fingerprint") == fingerprint:
+                found.append(record.parent)
+        for folder in found if fresh else []:
+            shutil.rmtree(folder)
+        if found and not fresh:
+            return cls(root, found[-1].name, fingerprint)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        staging = cls(root, f"{stamp}-{fingerprint[:8]}-{uuid.uuid4().hex[:4]}", fingerprint)
+        with storage_errors(staging.folder):
+            staging.work.mkdir(parents=True)
+            staging.run.mkdir()
+        write_json(staging.folder / "staging.json", {"fingerprint": fingerprint})
+        return staging
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the staged run."""
+        return self.root / ".staging" / self.run_id
+
+    @property
+    def work(self) -> Path:
+        """Where units and their records are."""
+        return self.folder / "work"
+
+    @property
+    def run(self) -> Path:
+        """What will be published."""
+        return self.folder / "run"
+
+    def record(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Say that a unit is finished: `facts` may name files with their checksums."""
+        write_json(self.work / f"{name}.json", dict(facts))
+
+    def recorded(self, name: str) -> dict[str, Any] | None:
+        """Return a finished unit's facts; None when it is not finished or its files are not whole.
+
+        A record's ``files`` map names in ``work/`` (or ``run/``) to their SHA-256.
+        """
+        path = self.work / f"{name}.json"
+        if not path.exists():
+            return None
+        facts: dict[str, Any] = read_json(path)
+        for file, checksum in facts.get("files", {}).items():
+            target = self.folder / file
+            if not target.exists() or sha256_file(target) != checksum:
+                return None
+        return facts
+
+    def publish(self, manifest: dict[str, Any]) -> Run:
+        """Write the manifest, publish the run, switch ``latest``, and clear the staging."""
+        manifest = {**manifest, "format_version": FORMAT_VERSION, "run_id": self.run_id}
+        manifest["checksum"] = manifest_checksum(manifest)
+        write_json(self.run / "manifest.json", manifest)
+        final = self.root / "runs" / self.run_id
+        publish_folder(self.run, final)
+        write_pointers(self.root, self.run_id)
+        self.clear()
+        return open_run(final)
+
+    def clear(self) -> None:
+        """Remove what is staged."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def finished_run(root: Path, fingerprint: str) -> Run | None:
+    """Return the run that ``latest`` names when it has this fingerprint and is whole."""
+    try:
+        run = open_run(root / "latest")
+    except StorageError:
+        return None
+    if run.manifest.get("fingerprint") != fingerprint:
+        return None
+    files = [*run.manifest["shards"], *run.manifest["files"]]
+    whole = all(_has_size(run.path / file["path"], file["bytes"]) for file in files)
+    return run if whole else None
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def list_runs(root: Path) -> list[Run]:
+    """Return the finished runs of an output root, oldest first."""
+    folders = sorted((root / "runs").glob("*/manifest.json"))
+    return [open_run(path.parent) for path in folders]

@@ -1,0 +1,341 @@
+"""One unit of work, pure given its inputs: count a block of anchors, or write its triplets.
+
+A unit is a range of anchors. A job counts all units first; then the caps are shared out over the
+anchors, and the units write their triplets as records (rows, distances, weight) in a fixed order:
+by anchor, positive, and rank. Which triplets are drawn hangs on the seed and the anchor's row only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census import BlockCounts, Census, Vectors, blocks
+from miner.distance import Float64, Metric, measure
+from miner.embedding import open_store
+from miner.errors import StorageError
+from miner.hardness import MINED, Mined
+from miner.job import SelectJob
+from miner.relevance import Tally, tally
+from miner.storage import atomic_file, sha256_file
+from miner.strategies.base import Picks, Strategy, load_strategy
+
+__all__ = ["COUNTED", "TRIPLET", "Miner", "Share", "Task", "count_unit", "cut_units", "open_miner", "write_unit"]
+
+Rows = NDArray[np.int64]
+
+TRIPLET = np.dtype(
+    [
+        ("anchor", np.uint32),
+        ("positive", np.uint32),
+        ("negative", np.uint32),
+        ("d_ap", np.float32),
+        ("d_an", np.float32),
+        ("weight", np.float32),
+    ]
+)
+"""A triplet on its way to a shard: row numbers, distances and weight."""
+
+COUNTED = np.dtype(
+    [
+        ("positives", np.int64),
+        ("negatives", np.int64),
+        ("easy", np.int64),
+        ("semi_hard", np.int64),
+        ("hard", np.int64),
+        ("slots_semi_hard", np.int64),
+        ("slots_hard", np.int64),
+        ("loss", np.float64),
+    ]
+)
+"""One anchor's census: counts, what the strategy would write of each class, sum of the loss."""
+
+_UNIT_FLOPS = 1e12
+_CHUNK = 1 << 18
+
+
+def cut_units(anchors: int, rows: int, dim: int) -> list[tuple[int, int]]:
+    """Cut the anchors into units of at most some 10^12 operations, 64 or more of them.
+
+    The cut hangs on the data only, so that a resumed run meets the same units whatever its
+    workers.
+    """
+    by_work = int(_UNIT_FLOPS / (2 * max(1, rows) * max(1, dim)))
+    size = max(16, min(-(-anchors // 64), by_work))
+    return [(start, min(start + size, anchors)) for start in range(0, anchors, size)]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What anchors write of one class.
+
+    Attributes
+    ----------
+    counts : ndarray of shape (anchors,), int64
+    factor : float
+        What the cap on the whole class puts on a weight.
+    """
+
+    counts: Rows
+    factor: float
+
+    @property
+    def total(self) -> int:
+        """Triplets over all anchors."""
+        return int(self.counts.sum())
+
+    def part(self, anchors: slice) -> Share:
+        """Return the share of a range of anchors."""
+        return Share(self.counts[anchors], self.factor)
+
+
+@dataclass(frozen=True)
+class Miner:
+    """Counts and writes units.
+
+    Parameters
+    ----------
+    census : Census
+    tally : Tally
+    strategy : Strategy
+    seed : int
+    memory : int
+        Bytes for a block of keys.
+    """
+
+    census: Census
+    tally: Tally
+    strategy: Strategy
+    seed: int
+    memory: int
+
+    def _blocks(self, unit: tuple[int, int], wanted: NDArray[np.bool_]) -> Iterator[BlockCounts]:
+        """Count the unit's wanted anchors, a block at a time, in one buffer."""
+        anchors = np.flatnonzero(wanted) + unit[0]
+        rows = len(self.census.vectors.rows)
+        cut = list(blocks(anchors, self.tally.positives[anchors], rows, self.memory))
+        buffer = np.empty(max((len(block) for block in cut), default=0) * rows)
+        for block in cut:
+            yield self.census.block(block, buffer)
+
+    def count(self, unit: tuple[int, int]) -> NDArray[np.void]:
+        """Return the census of a unit's anchors, an array of `COUNTED`."""
+        mine = slice(*unit)
+        result = np.zeros(unit[1] - unit[0], dtype=COUNTED)
+        result["positives"] = self.tally.positives[mine]
+        result["negatives"] = self.tally.negatives[mine]
+        wanted = (result["positives"] > 0) & (result["negatives"] > 0)
+        for block in self._blocks(unit, wanted):
+            at = block.anchors - unit[0]
+            for name, counts in _by_class(block).items():
+                result[name][at] = np.add.reduceat(counts, block.starts[:-1])
+                result[f"slots_{name}"][at] = [
+                    self.strategy.slots(counts[pairs]) for pairs in _pairs(block)
+                ]
+            result["loss"][at] = block.loss
+        valid = result["positives"] * result["negatives"]
+        result["easy"] = valid - result["semi_hard"] - result["hard"]
+        return result
+
+    def write(
+        self,
+        unit: tuple[int, int],
+        shares: Mapping[Mined, Share],
+        paths: Mapping[Mined, Path],
+    ) -> dict[str, dict[str, Any]]:
+        """Write a unit's triplets, one file of `TRIPLET` records a class.
+
+        Parameters
+        ----------
+        unit : tuple of int
+        shares : mapping
+            Per class, that of the unit's anchors.
+        paths : mapping
+            Per class, the file to write.
+
+        Returns
+        -------
+        dict
+            Per class, ``rows`` and ``sha256`` of the file.
+        """
+        wanted = np.zeros(unit[1] - unit[0], dtype=np.bool_)
+        for share in shares.values():
+            wanted |= share.counts > 0
+        with contextlib.ExitStack() as stack:
+            files = {
+                name: _Records(stack.enter_context(atomic_file(path)))
+                for name, path in paths.items()
+            }
+            for block in self._blocks(unit, wanted):
+                for line in range(len(block.anchors)):
+                    self._write_anchor(block, line, unit[0], shares, files)
+            facts = {name: file.finish() for name, file in files.items()}
+        return {str(name): fact for name, fact in facts.items()}
+
+    def _write_anchor(
+        self,
+        block: BlockCounts,
+        line: int,
+        first: int,
+        shares: Mapping[Mined, Share],
+        files: Mapping[Mined, _Records],
+    ) -> None:
+        anchor = int(block.anchors[line])
+        pairs = slice(block.starts[line], block.starts[line + 1])
+        ranking = _Ranking(self.census, block, line)
+        for code, name in enumerate(MINED):
+            take = int(shares[name].counts[anchor - first])
+            if not take:
+                continue
+            hard, within = block.hard[pairs], block.within[pairs]
+            counts = hard if name == "hard" else within - hard
+            begin = np.zeros_like(hard) if name == "hard" else hard
+            rng = np.random.default_rng([self.seed, anchor, code])
+            picks = self.strategy.choose(counts, take, rng)
+            for part in _chunks(picks):
+                weights = part.weight * shares[name].factor
+                files[name].append(ranking.triplets(part.pair, begin[part.pair] + part.rank, weights))
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that a worker needs to know to do units of a job: a few hundred bytes.
+
+    Attributes
+    ----------
+    store : str
+        Folder of the embedding store.
+    metric, margin, select
+        As in the job.
+    memory : int
+        Bytes for a block of keys.
+    keep : int
+        Bytes up to which prepared rows are kept.
+    """
+
+    store: str
+    metric: Metric
+    margin: float
+    select: SelectJob
+    memory: int
+    keep: int
+
+
+@functools.lru_cache(maxsize=1)
+def open_miner(task: Task) -> Miner:
+    """Open a task's store and prepare its pass; done once a process."""
+    store = open_store(Path(task.store))
+    if store is None:
+        raise StorageError(f"{task.store} is gone; run the same command again")
+    rows = store.vectors(store.row_side)
+    vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows)
+    relevance = store.relevance()
+    census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep)
+    strategy = load_strategy(task.select)
+    return Miner(census, tally(relevance), strategy, task.select.seed, task.memory)
+
+
+def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> str:
+    """Count a unit, leave its census in a file; return the file's checksum."""
+    counted = open_miner(task).count(unit)
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        np.save(file, counted)
+    return sha256_file(path)
+
+
+def write_unit(
+    task: Task, unit: tuple[int, int], shares: Mapping[Mined, Share], paths: Mapping[Mined, Path]
+) -> dict[str, dict[str, Any]]:
+    """Write a unit's triplets; see `Miner.write`."""
+    return open_miner(task).write(unit, shares, paths)
+
+
+def _by_class(block: BlockCounts) -> dict[Mined, Rows]:
+    return {"semi_hard": block.within - block.hard, "hard": block.hard}
+
+
+def _pairs(block: BlockCounts) -> Iterator[slice]:
+    for line in range(len(block.anchors)):
+        yield slice(block.starts[line], block.starts[line + 1])
+
+
+def _chunks(picks: Picks) -> Iterator[Picks]:
+    for start in range(0, len(picks.pair), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        yield Picks(picks.pair[part], picks.rank[part], picks.weight[part])
+
+
+class _Ranking:
+    """The negatives of one anchor in order of true distance, ties by row number.
+
+    Keys that are further apart than twice their slack are in the order of the true distances. A run
+    of neighbours that are not is put in order by the measured distance; such runs are rare, and
+    short unless there are ties.
+    """
+
+    def __init__(self, census: Census, block: BlockCounts, line: int) -> None:
+        self._census = census
+        self._anchor = int(block.anchors[line])
+        self._positives = block.positives[block.starts[line] : block.starts[line + 1]]
+        keys = block.keys[line]
+        rows = np.flatnonzero(keys <= block.reach[line])
+        order = np.argsort(keys[rows])
+        self._rows = self._settled(rows[order], keys[rows[order]], 2.5 * block.slack[line])
+
+    def _distances(self, rows: Rows) -> Float64:
+        vectors = self._census.vectors
+        anchor = vectors.anchors[self._anchor : self._anchor + 1]
+        return measure(self._census.metric, anchor, vectors.rows[rows])
+
+    def _settled(self, rows: Rows, keys: Float64, slack: float) -> Rows:
+        joined = np.diff(keys) <= slack
+        if not joined.any():
+            return rows
+        run = np.concatenate([[0], np.cumsum(~joined)])
+        shared = np.flatnonzero(np.append(joined, False) | np.append(False, joined))
+        members = rows[shared]
+        order = np.lexsort((members, self._distances(members), run[shared]))
+        rows = rows.copy()
+        rows[shared] = members[order]
+        return rows
+
+    def triplets(self, pair: Rows, rank: Rows, weight: Float64) -> NDArray[np.void]:
+        """Return records of `TRIPLET`: pair and rank are positions in the anchor's lists."""
+        result = np.empty(len(pair), dtype=TRIPLET)
+        result["anchor"] = self._anchor
+        result["positive"], result["d_ap"] = self._measured(self._positives, pair)
+        result["negative"], result["d_an"] = self._measured(self._rows, rank)
+        result["weight"] = weight
+        return result
+
+    def _measured(self, rows: Rows, places: Rows) -> tuple[Rows, Float64]:
+        """Return ``rows[places]`` and their distances, each row measured once."""
+        unique, inverse = np.unique(places, return_inverse=True)
+        return rows[places], self._distances(rows[unique])[inverse]
+
+
+class _Records:
+    """A file of records, with its checksum taken on the way."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._sum = hashlib.sha256()
+        self._rows = 0
+
+    def append(self, records: NDArray[np.void]) -> None:
+        data = records.tobytes()
+        self._file.write(data)
+        self._sum.update(data)
+        self._rows += len(records)
+
+    def finish(self) -> dict[str, Any]:
+        self._file.close()
+        return {"rows": self._rows, "sha256": self._sum.hexdigest()}

@@ -1,0 +1,50 @@
+"""What the index is asked for: how often the nearest row is a positive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.distance import Float32
+from miner.indexes.base import Index
+from miner.relevance import Relevance
+
+__all__ = ["nearest_share"]
+
+_SAMPLE = 1000
+_DEPTH = 64
+
+
+def nearest_share(
+    index: Index, anchors: Float32, relevance: Relevance, seed: int
+) -> dict[str, Any]:
+    """Ask for the nearest row that is not hidden of a sample of anchors.
+
+    It is recall@1 of the embedding for this relevance: near 1 says that the model knows these
+    classes, near the share of positives among all rows that it does not.
+
+    Returns
+    -------
+    dict
+        ``anchors`` that were asked, and ``positive``, the share whose nearest row is a positive
+        (None when no anchor has a positive).
+    """
+    able = np.array([len(relevance.positives(a)) > 0 for a in range(relevance.anchors)])
+    chosen = np.flatnonzero(able)
+    if len(chosen) > _SAMPLE:
+        rng = np.random.default_rng(seed)
+        chosen = np.sort(rng.choice(chosen, _SAMPLE, replace=False))
+    if not len(chosen):
+        return {"anchors": 0, "positive": None}
+    depth = min(_DEPTH, relevance.rows)
+    found = index.search(np.asarray(anchors[chosen]), depth)
+    hits = [_hit(relevance, int(a), rows) for a, rows in zip(chosen, found, strict=True)]
+    return {"anchors": len(chosen), "positive": round(sum(hits) / len(hits), 4)}
+
+
+def _hit(relevance: Relevance, anchor: int, rows: NDArray[np.int64]) -> bool:
+    """Whether the first row that is not hidden is a positive."""
+    seen = rows[~np.isin(rows, relevance.hidden(anchor)) & (rows >= 0)]
+    return bool(len(seen)) and bool(np.isin(seen[0], relevance.positives(anchor)))

@@ -1,0 +1,116 @@
+"""The two passes over all units: count them, then write their triplets.
+
+Each finished unit leaves a record; a run that goes on after a crash does only the units without
+one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.allocation import allocate
+from miner.embedding import Progress
+from miner.engines import Engine
+from miner.hardness import MINED, Mined
+from miner.job import SelectJob
+from miner.manifest import Staging
+from miner.mining import Share, Task, count_unit, write_unit
+from miner.sealing import Piece
+
+__all__ = ["Passes", "share_out"]
+
+
+def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Mined, Share]:
+    """Share out the cap of each class over the anchors.
+
+    Parameters
+    ----------
+    counted : ndarray of shape (anchors,), `miner.mining.COUNTED`
+    select : SelectJob
+
+    Returns
+    -------
+    dict
+        Per class, how many triplets each anchor writes, and the factor that the cap on the class
+        puts on their weights.
+    """
+    shares = {}
+    for code, name in enumerate(MINED):
+        slots = counted[f"slots_{name}"]
+        total = sum(slots.tolist())
+        share = allocate(slots, select.max_triplets, (select.seed, code))
+        kept = int(share.sum())
+        shares[name] = Share(share, total / kept if kept else 1.0)
+    return shares
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Both passes of a staged run."""
+
+    staging: Staging
+    engine: Engine
+    task: Task
+    units: list[tuple[int, int]]
+    progress: Progress
+
+    def count(self) -> NDArray[np.void]:
+        """Count all units; return the census of all anchors, an array of `COUNTED`."""
+        names = [f"count-{number:05d}" for number in range(len(self.units))]
+        pending = [n for n, name in enumerate(names) if self.staging.recorded(name) is None]
+        done = len(names) - len(pending)
+        self.progress("counting", done, len(names))
+        call = functools.partial(_count, self.task, str(self.staging.work))
+        for number, checksum in self.engine.map(call, [(n, self.units[n]) for n in pending]):
+            name = names[number]
+            self.staging.record(name, {"files": {f"work/{name}.npy": checksum}})
+            done += 1
+            self.progress("counting", done, len(names))
+        return np.concatenate([np.load(self.staging.work / f"{name}.npy") for name in names])
+
+    def write(self, shares: Mapping[Mined, Share]) -> dict[Mined, list[Piece]]:
+        """Write the triplets of all units; return the pieces of each class, in order."""
+        cut = [
+            {name: share.part(slice(*unit)) for name, share in shares.items()}
+            for unit in self.units
+        ]
+        busy = [n for n, parts in enumerate(cut) if any(part.total for part in parts.values())]
+        facts = {n: self.staging.recorded(f"write-{n:05d}") for n in busy}
+        pending = [(n, self.units[n], cut[n]) for n in busy if facts[n] is None]
+        done = len(busy) - len(pending)
+        self.progress("writing", done, len(busy))
+        call = functools.partial(_write, self.task, str(self.staging.work))
+        for number, rows, files in self.engine.map(call, pending):
+            facts[number] = {"rows": rows, "files": files}
+            self.staging.record(f"write-{number:05d}", facts[number] or {})
+            done += 1
+            self.progress("writing", done, len(busy))
+        return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in MINED}
+
+
+def _piece(staging: Staging, number: int, name: Mined, facts: Any) -> Piece:
+    return Piece(str(staging.work / f"write-{number:05d}-{name}.bin"), facts["rows"][name])
+
+
+def _count(task: Task, work: str, numbered: tuple[int, tuple[int, int]]) -> tuple[int, str]:
+    """Count one unit, in a worker."""
+    number, unit = numbered
+    return number, count_unit(task, Path(work) / f"count-{number:05d}.npy", unit)
+
+
+def _write(
+    task: Task, work: str, numbered: tuple[int, tuple[int, int], Mapping[Mined, Share]]
+) -> tuple[int, dict[str, int], dict[str, str]]:
+    """Write one unit, in a worker."""
+    number, unit, shares = numbered
+    names = {name: f"write-{number:05d}-{name}.bin" for name in MINED}
+    facts = write_unit(task, unit, shares, {name: Path(work) / names[name] for name in MINED})
+    rows = {name: facts[name]["rows"] for name in MINED}
+    return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in MINED}

@@ -1,0 +1,321 @@
+"""The only module that knows the order of a job.
+
+Read and embed (or find the store again), look at the index, count every unit, share out the caps,
+write every unit, seal the shards, write the manifest, publish.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import miner
+from miner.datasets.source import Source, open_source
+from miner.embedding import Progress, Store, StoreKey, prepare_store
+from miner.engines import Engine, open_engine
+from miner.hardness import MINED, Mined
+from miner.indexes.base import build_index, resolve_factory
+from miner.job import Job, load_job, parse_bytes, parse_job
+from miner.manifest import Staging, finished_run, package_versions
+from miner.mining import Task, cut_units, open_miner
+from miner.models.base import LoadedModel, load_model
+from miner.nearest import nearest_share
+from miner.passes import Passes, share_out
+from miner.relevance import Tally
+from miner.sealing import Piece, Sealer, seal_shards
+from miner.shards import FORMAT_VERSION, Run, file_facts, open_run, write_census
+from miner.storage import digest, lock_output, sha256_file, write_pointers
+from miner.strategies.base import STRATEGIES
+
+__all__ = ["Outcome", "as_job", "mine", "run_job"]
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A run, and whether it was mined now or found finished."""
+
+    run: Run
+    mined: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A job whose names are all resolved: source, model and engine are there."""
+
+    job: Job
+    source: Source
+    model: LoadedModel
+    engine: Engine
+
+    @classmethod
+    def of(cls, job: Job) -> Opened:
+        """Resolve every name of a job, before any work."""
+        STRATEGIES.check(job.select.strategy)
+        resolve_factory(job.index.factory)
+        engine = open_engine(job.engine.name, job.engine.workers)
+        source = open_source(job.dataset, job.model.name)
+        model = load_model(job.model.name, source.kind, job.model.options)
+        return cls(job, source, model, engine)
+
+    def key(self) -> StoreKey:
+        """Identify the embedding store."""
+        return StoreKey.of(
+            self.source,
+            self.model,
+            normalize=self.job.mining.normalized,
+            texts=self.job.output.content,
+        )
+
+    def fingerprint(self, key: StoreKey) -> str:
+        """Identify the run: everything that changes bytes."""
+        facts = {
+            "mine": miner.__version__,
+            "format": FORMAT_VERSION,
+            "job": self.job.identity(),
+            "store": key.facts,
+        }
+        return digest(facts)
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Seconds per stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - began, 3)
+
+
+def as_job(job: Job | str | Path | Mapping[str, Any]) -> Job:
+    """Turn what a caller has (a job, a job file's path, nested mappings) into a job."""
+    if isinstance(job, Job):
+        return job
+    if isinstance(job, Mapping):
+        return parse_job(job)
+    return load_job(Path(job))
+
+
+def mine(
+    job: Job | str | Path | Mapping[str, Any],
+    *,
+    force: bool = False,
+    progress: Progress = _silent,
+) -> Run:
+    """Mine a job.
+
+    Parameters
+    ----------
+    job : Job, path of a job file, or mapping of sections
+    force : bool
+        Mine again even if the latest run is of the same job.
+    progress : callable, optional
+        Called with a stage's name, what is done, and the total.
+
+    Returns
+    -------
+    Run
+        The new run, or the latest one when it is of the same job and whole.
+
+    Raises
+    ------
+    MineError
+        One of the tree in `miner.errors`; what was finished is kept for the next call.
+
+    Examples
+    --------
+    >>> import miner
+    >>> run = miner.mine({                                             # doctest: +SKIP
+    ...     "dataset": {"path": "sample_data/digits.parquet"},
+    ...     "mining": {"margin": 0.2},
+    ... })
+    >>> run.manifest["census"]["valid"]                                # doctest: +SKIP
+    519439560
+    """
+    return run_job(as_job(job), force=force, progress=progress).run
+
+
+def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> Outcome:
+    """Mine a job; say whether there was anything to do. See `mine`."""
+    opened = Opened.of(job)
+    root = Path(job.output.path)
+    with lock_output(root):
+        key = opened.key()
+        fingerprint = opened.fingerprint(key)
+        finished = None if force else finished_run(root, fingerprint)
+        if finished is not None:
+            return Outcome(finished, mined=False)
+        staging = Staging.open(root, fingerprint, fresh=force)
+        published = root / "runs" / staging.run_id
+        if (published / "manifest.json").exists():  # it died between publishing and pointing
+            write_pointers(root, staging.run_id)
+            staging.clear()
+            return Outcome(open_run(published), mined=True)
+        return Outcome(_Conductor(opened, key, staging, progress).conduct(), mined=True)
+
+
+class _Conductor:
+    """Leads one run through its stages."""
+
+    def __init__(
+        self, opened: Opened, key: StoreKey, staging: Staging, progress: Progress
+    ) -> None:
+        self.opened = opened
+        self.job = opened.job
+        self.key = key
+        self.staging = staging
+        self.progress = progress
+        self.clock = _Clock()
+
+    def conduct(self) -> Run:
+        """Go through the stages; return the published run."""
+        with self.clock.stage("embed"):
+            store, embedding = prepare_store(
+                Path(self.job.output.path) / ".store",
+                self.key,
+                self.opened.source,
+                self.opened.model,
+                normalize=self.job.mining.normalized,
+                texts=self.job.output.content,
+                batch_size=self.job.model.batch_size,
+                progress=self.progress,
+            )
+        with self.clock.stage("index"):
+            index = self._index(store)
+        task = self._task(store)
+        opened = open_miner(task)
+        units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
+        passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
+        with self.clock.stage("count"):
+            counted = passes.count()
+        with self.clock.stage("write"):
+            pieces = passes.write(share_out(counted, self.job.select))
+        with self.clock.stage("seal"):
+            shards, files = self._seal(store, counted, pieces)
+        return self.staging.publish(
+            {
+                "status": "complete",
+                "fingerprint": self.staging.fingerprint,
+                "job": self.job.facts(),
+                "versions": package_versions(),
+                "dataset": self._dataset_facts(store, opened.tally),
+                "model": {**self.key.model, "dim": store.dim},
+                "embedding": embedding,
+                "store": store.folder.name,
+                "index": index,
+                "census": self._census_facts(counted),
+                "written": _written(counted, shards),
+                "shards": shards,
+                "files": files,
+                "timings": self.clock.seconds,
+                "peak_rss_bytes": _peak_rss(),
+            }
+        )
+
+    def _index(self, store: Store) -> dict[str, Any]:
+        """Build the index, ask it for nearest neighbours, and save it on request."""
+        recorded = self.staging.recorded("index")
+        if recorded is not None:
+            facts: dict[str, Any] = recorded["facts"]
+            return facts
+        self.progress("indexing", 0, 0)
+        factory = resolve_factory(self.job.index.factory)
+        index = build_index(
+            factory, self.job.mining.metric, store.dim, store.chunks(store.row_side)
+        )
+        facts = {
+            "factory": factory,
+            "exact": index.exact,
+            "nearest": nearest_share(index, store.vectors(0), store.relevance(), self.job.select.seed),
+        }
+        files = {}
+        if self.job.index.save:
+            path = self.staging.run / "index.faiss"
+            index.save(path)
+            facts["file"] = path.name
+            files["run/index.faiss"] = sha256_file(path)
+        self.staging.record("index", {"facts": facts, "files": files})
+        return facts
+
+    def _task(self, store: Store) -> Task:
+        memory = parse_bytes(self.job.mining.memory)
+        workers = self.opened.engine.workers
+        copies = 1 if self.opened.engine.backend == "threading" else workers
+        return Task(
+            store=str(store.folder.resolve()),
+            metric=self.job.mining.metric,
+            margin=self.job.mining.margin,
+            select=self.job.select,
+            memory=max(1, memory // 2 // workers),
+            keep=memory // 2 // copies,
+        )
+
+    def _seal(
+        self, store: Store, counted: NDArray[np.void], pieces: Mapping[Mined, list[Piece]]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Turn pieces into shards, write the census; return the facts of all files."""
+        texts = self.job.output.content
+        metadata = {
+            "format_version": str(FORMAT_VERSION),
+            "metric": self.job.mining.metric,
+            "margin": repr(self.job.mining.margin),
+            "normalize": str(self.job.mining.normalized).lower(),
+            "model": self.key.model["id"],
+            "fingerprint": self.staging.fingerprint,
+        }
+        sealer = Sealer(str(store.folder.resolve()), str(self.staging.run), texts, metadata)
+        shards = seal_shards(sealer, self.staging, self.opened.engine, pieces, self.progress)
+        census = self.staging.run / "census.parquet"
+        names = ("positives", "negatives", "easy", "semi_hard", "hard")
+        write_census(census, store.ids(0), {name: counted[name] for name in names})
+        files = [file_facts(census, self.staging.run, len(counted))]
+        index = self.staging.run / "index.faiss"
+        if index.exists():
+            files.append(file_facts(index, self.staging.run, store.facts["rows"][-1]))
+        return shards, files
+
+    def _dataset_facts(self, store: Store, tally: Tally) -> dict[str, Any]:
+        facts: dict[str, Any] = store.facts["dataset"]
+        hidden = {"itself": tally.itself, "duplicates": tally.duplicates, "group": tally.group}
+        return {"files": self.key.files, **facts, "columns": store.facts["roles"], "hidden": hidden}
+
+    def _census_facts(self, counted: NDArray[np.void]) -> dict[str, Any]:
+        counts = {name: sum(counted[name].tolist()) for name in ("easy", "semi_hard", "hard")}
+        facts: dict[str, Any] = {"valid": sum(counts.values()), **counts}
+        if self.job.mining.loss:
+            non_easy = counts["semi_hard"] + counts["hard"]
+            facts["mean_loss"] = float(counted["loss"].sum()) / non_easy if non_easy else 0.0
+        return facts
+
+
+def _written(counted: NDArray[np.void], shards: list[dict[str, Any]]) -> dict[str, Any]:
+    """Say per class how many triplets stand in the shards, and of how many."""
+    facts = {}
+    for name in MINED:
+        of = sum(counted[name].tolist())
+        rows = sum(shard["rows"] for shard in shards if shard["path"].startswith(f"{name}/"))
+        facts[name] = {"rows": rows, "of": of, "truncated": rows < of}
+    return facts
+
+
+def _peak_rss() -> int:
+    """Return the peak resident memory of this process and of its largest worker, in bytes."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(kind).ru_maxrss for kind in kinds)
+    return peak if sys.platform == "darwin" else peak * 1024

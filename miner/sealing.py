@@ -1,0 +1,153 @@
+"""Sealing: the pieces that units wrote become shards of equal size.
+
+Shards are cut by the number of the row in the class' order, so that neither the cut of the units
+nor the engine shows in their bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.embedding import Progress, open_store
+from miner.engines import Engine
+from miner.errors import StorageError
+from miner.hardness import MINED, Mined
+from miner.manifest import Staging
+from miner.mining import TRIPLET
+from miner.shards import (
+    PART_ROWS,
+    Sides,
+    file_facts,
+    group_slices,
+    triplet_schema,
+    write_part,
+)
+from miner.storage import storage_errors
+
+__all__ = ["Part", "Piece", "Sealer", "seal_shards"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file of `TRIPLET` records that one unit wrote of one class."""
+
+    path: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A shard to be written: rows ``start`` to ``start + rows`` of a class."""
+
+    difficulty: Mined
+    number: int
+    start: int
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """Its path in the run."""
+        return f"{self.difficulty}/part-{self.number:05d}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """What a worker needs to write shards.
+
+    Attributes
+    ----------
+    store, run : str
+        Folders of the embedding store and of the staged run.
+    texts : bool
+        Whether shards show content, where it is text.
+    metadata : dict of str
+        What the rows mean; `difficulty` is added.
+    """
+
+    store: str
+    run: str
+    texts: bool
+    metadata: dict[str, str]
+
+    def seal(self, pieces: Mapping[Mined, list[Piece]], part: Part) -> dict[str, Any]:
+        """Write one shard; return its facts."""
+        sides = self._sides()
+        schema = triplet_schema(sides, {**self.metadata, "difficulty": part.difficulty})
+        path = Path(self.run) / part.name
+        mine = pieces[part.difficulty]
+        groups = (
+            _records(mine, part.start + first, last - first)
+            for first, last in group_slices(part.rows)
+        )
+        write_part(path, schema, sides, groups)
+        return file_facts(path, Path(self.run), part.rows)
+
+    def _sides(self) -> Sides:
+        store = open_store(Path(self.store))
+        if store is None:
+            raise StorageError(f"{self.store} is gone; run the same command again")
+        rows = store.row_side
+        texts = (store.texts(0), store.texts(rows)) if self.texts else (None, None)
+        return Sides(store.ids(0), store.ids(rows), *texts)
+
+
+def _records(pieces: list[Piece], start: int, rows: int) -> NDArray[np.void]:
+    """Read records by their number in the order of a class."""
+    parts = []
+    for piece in pieces:
+        if start < piece.rows and rows > 0:
+            count = min(rows, piece.rows - start)
+            with storage_errors(Path(piece.path)):
+                offset = start * TRIPLET.itemsize
+                parts.append(np.fromfile(piece.path, TRIPLET, count, offset=offset))
+            rows -= count
+            start = 0
+        else:
+            start -= min(start, piece.rows)
+    return np.concatenate(parts) if parts else np.empty(0, TRIPLET)
+
+
+def _cut(pieces: Mapping[Mined, list[Piece]]) -> Iterator[Part]:
+    """Cut each class into shards; an empty class still has one."""
+    for difficulty in MINED:
+        total = sum(piece.rows for piece in pieces[difficulty])
+        for number, start in enumerate(range(0, max(total, 1), PART_ROWS)):
+            yield Part(difficulty, number, start, min(PART_ROWS, total - start))
+
+
+def seal_shards(
+    sealer: Sealer,
+    staging: Staging,
+    engine: Engine,
+    pieces: Mapping[Mined, list[Piece]],
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Write all shards that are not written yet; return their facts, in order."""
+    parts = list(_cut(pieces))
+    names = {part: f"seal-{part.difficulty}-{part.number:05d}" for part in parts}
+    sealed = {part: staging.recorded(name) for part, name in names.items()}
+    pending = [part for part, record in sealed.items() if record is None]
+    done = len(parts) - len(pending)
+    progress("sealing", done, len(parts))
+    call = functools.partial(_seal, sealer, dict(pieces))
+    for part, facts in engine.map(call, pending):
+        record = {"facts": facts, "files": {f"run/{part.name}": facts["sha256"]}}
+        staging.record(names[part], record)
+        sealed[part] = record
+        done += 1
+        progress("sealing", done, len(parts))
+    return [record["facts"] for record in sealed.values() if record is not None]
+
+
+def _seal(
+    sealer: Sealer, pieces: Mapping[Mined, list[Piece]], part: Part
+) -> tuple[Part, dict[str, Any]]:
+    """Write one shard, in a worker."""
+    return part, sealer.seal(pieces, part)

@@ -1,0 +1,266 @@
+"""Parquet in both directions: the triplet schema, writing parts, opening a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from miner.errors import StorageError, UsageError, did_you_mean
+from miner.hardness import MINED
+from miner.storage import atomic_file, digest, read_json, sha256_file, storage_errors
+
+__all__ = [
+    "FORMAT_VERSION",
+    "PART_ROWS",
+    "Column",
+    "Run",
+    "Sides",
+    "open_run",
+    "triplet_schema",
+    "write_census",
+    "write_part",
+]
+
+FORMAT_VERSION = 1
+PART_ROWS = 1 << 20
+"""Rows in a shard; every shard but the last of a class has so many."""
+
+_GROUP_ROWS = 1 << 17
+_SLICE_ROWS = 1 << 14
+_FLOATS = ("d_ap", "d_an", "weight")
+_ROLES = ("anchor", "positive", "negative")
+
+Records = NDArray[np.void]
+
+
+class Column(Protocol):
+    """A column of the data set from which values are taken by row."""
+
+    @property
+    def type(self) -> Any:
+        """The Arrow type of the values."""
+
+    def take(self, rows: NDArray[np.int64]) -> Any:
+        """Return the values of `rows` as an Arrow array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Where ids and texts of anchors and of rows come from; texts None to leave them out."""
+
+    anchor_ids: Column
+    row_ids: Column
+    anchor_texts: Column | None = None
+    row_texts: Column | None = None
+
+
+def triplet_schema(sides: Sides, metadata: Mapping[str, str]) -> Any:
+    """Return the Arrow schema of a triplet shard.
+
+    Parameters
+    ----------
+    sides : Sides
+    metadata : mapping of str
+        Metric, margin and the rest of what the rows mean; the same for two runs of one job.
+    """
+    columns = []
+    if sides.anchor_texts is not None:
+        columns += [(role, pa.string()) for role in _ROLES]
+    columns += [
+        ("anchor_id", sides.anchor_ids.type),
+        ("positive_id", sides.row_ids.type),
+        ("negative_id", sides.row_ids.type),
+    ]
+    columns += [(name, pa.float32()) for name in _FLOATS]
+    return pa.schema(columns, metadata=dict(metadata))
+
+
+def write_part(path: Path, schema: Any, sides: Sides, groups: Iterator[Records]) -> int:
+    """Write one shard.
+
+    Parameters
+    ----------
+    path : Path
+    schema : pyarrow.Schema
+    sides : Sides
+    groups : iterator of ndarray
+        Records of `miner.mining.TRIPLET`, one array a row group.
+
+    Returns
+    -------
+    int
+        Rows written. Memory is bounded by a row group.
+    """
+    rows = 0
+    texts = [name for name in schema.names if name in _ROLES or name.endswith("_id")]
+    with atomic_file(path) as temporary, temporary.open("wb") as sink:
+        with _writer(sink, schema, texts) as writer:
+            for records in groups:
+                writer.write_table(_table(schema, sides, records), row_group_size=_GROUP_ROWS)
+                rows += len(records)
+    return rows
+
+
+def _writer(sink: Any, schema: Any, dictionaries: Sequence[str]) -> Any:
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=list(dictionaries),
+        write_page_checksum=True,
+        version="2.6",
+    )
+
+
+def group_slices(rows: int) -> Iterator[tuple[int, int]]:
+    """Cut a shard's rows into row groups."""
+    for start in range(0, rows, _GROUP_ROWS):
+        yield start, min(start + _GROUP_ROWS, rows)
+
+
+def _table(schema: Any, sides: Sides, records: Records) -> Any:
+    """Build a table slice by slice, so that no string column passes Arrow's 2 GiB limit."""
+    batches = []
+    for start in range(0, len(records), _SLICE_ROWS):
+        part = records[start : start + _SLICE_ROWS]
+        columns = []
+        for field in schema:
+            if field.name in _FLOATS:
+                columns.append(pa.array(np.ascontiguousarray(part[field.name])))
+            else:
+                columns.append(_taken(sides, field.name, part).cast(field.type))
+        batches.append(pa.record_batch(columns, schema=schema))
+    return pa.Table.from_batches(batches, schema)
+
+
+def _taken(sides: Sides, name: str, part: Records) -> Any:
+    role = name.removesuffix("_id")
+    if name == role:
+        source = sides.anchor_texts if role == "anchor" else sides.row_texts
+    else:
+        source = sides.anchor_ids if role == "anchor" else sides.row_ids
+    assert source is not None  # the schema has a text column only where there are texts
+    return source.take(part[role].astype(np.int64))
+
+
+def write_census(path: Path, ids: Column, counts: Mapping[str, NDArray[np.int64]]) -> None:
+    """Write ``census.parquet``: one row per anchor, its id and its counts."""
+    rows = len(next(iter(counts.values())))
+    columns = {"anchor_id": ids.take(np.arange(rows))}
+    columns |= {name: pa.array(values) for name, values in counts.items()}
+    table = pa.table(columns)
+    with atomic_file(path) as temporary, temporary.open("wb") as sink:
+        with _writer(sink, table.schema, ["anchor_id"]) as writer:
+            writer.write_table(table, row_group_size=_GROUP_ROWS)
+
+
+def file_facts(path: Path, root: Path, rows: int) -> dict[str, Any]:
+    """Return what the manifest says of a file."""
+    return {
+        "path": path.relative_to(root).as_posix(),
+        "rows": rows,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_file(path),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder.
+    manifest : dict
+        Everything that the run says of itself; see the README.
+
+    Examples
+    --------
+    >>> import miner
+    >>> run = miner.open_run("mined/latest")          # doctest: +SKIP
+    >>> run.manifest["census"]["hard"]                # doctest: +SKIP
+    64246721
+    >>> run.triplets("hard").head(2).to_pylist()      # doctest: +SKIP
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        """The run's name."""
+        return str(self.manifest["run_id"])
+
+    def census(self) -> Any:
+        """Return the counts per anchor, a ``pyarrow.Table``."""
+        with storage_errors(self.path):
+            return pq.read_table(self.path / "census.parquet")
+
+    def triplets(self, difficulty: str) -> Any:
+        """Return a class' triplets, a ``pyarrow.dataset.Dataset``.
+
+        Parameters
+        ----------
+        difficulty : str
+            ``hard`` or ``semi_hard``.
+
+        Raises
+        ------
+        UsageError
+            On another name.
+        """
+        if difficulty not in MINED:
+            raise UsageError(
+                f"no triplets of class {difficulty!r}: {did_you_mean(difficulty, MINED)}"
+            )
+        return pa.dataset.dataset(self.part_paths(difficulty), format="parquet")
+
+    def part_paths(self, difficulty: str) -> list[str]:
+        """Return the paths of a class' shards, in order: those that the manifest names."""
+        names = (shard["path"] for shard in self.manifest["shards"])
+        return [str(self.path / name) for name in names if name.startswith(f"{difficulty}/")]
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a finished run.
+
+    Parameters
+    ----------
+    path : str or Path
+        A run's folder, such as ``mined/latest``, or an output root, which stands for its latest.
+
+    Raises
+    ------
+    StorageError
+        When there is no finished run, or one of a newer format.
+    """
+    folder = Path(path)
+    if not (folder / "manifest.json").exists() and (folder / "latest").exists():
+        folder = folder / "latest"
+    folder = folder.resolve()
+    if not (folder / "manifest.json").exists():
+        raise StorageError(f"{path} is not a finished run: there is no manifest.json in it")
+    manifest = read_json(folder / "manifest.json")
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format_version"), int):
+        raise StorageError(f"{folder}/manifest.json is not a run's manifest; the file is damaged")
+    if manifest["format_version"] > FORMAT_VERSION:
+        raise StorageError(
+            f"{folder} has format {manifest['format_version']}, this program reads up to "
+            f"{FORMAT_VERSION}: install a newer version"
+        )
+    return Run(folder, manifest)
+
+
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest without its own `checksum`."""
+    return digest({key: value for key, value in manifest.items() if key != "checksum"})
