@@ -1,2 +1,82 @@
-"""Offline triplet miner."""
+"""An offline triplet miner: exact hard and semi-hard triplets of a whole data set.
+
+``miner.mine(job)`` mines a job and returns a `Run`; ``miner.open_run(path)`` opens a finished one.
+Importing the package loads neither FAISS nor Arrow: names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from miner.describe import (
+        describe_facts,
+        describe_plan,
+        describe_run,
+        describe_triplets,
+        run_facts,
+    )
+    from miner.errors import MineError
+    from miner.job import Job, load_job, parse_job
+    from miner.manifest import list_runs
+    from miner.models.base import Model
+    from miner.models.listing import list_models
+    from miner.plan import plan_job
+    from miner.run import mine, run_job
+    from miner.shards import Run, open_run
+    from miner.starter import starter_job
+    from miner.verify import verify_run
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Job",
+    "MineError",
+    "Model",
+    "Run",
+    "describe_facts",
+    "describe_plan",
+    "describe_run",
+    "describe_triplets",
+    "list_models",
+    "list_runs",
+    "load_job",
+    "mine",
+    "open_run",
+    "parse_job",
+    "plan_job",
+    "run_facts",
+    "run_job",
+    "starter_job",
+    "verify_run",
+]
+
+_HOMES = {
+    "Job": "job",
+    "MineError": "errors",
+    "Model": "models.base",
+    "Run": "shards",
+    "describe_facts": "describe",
+    "describe_plan": "describe",
+    "describe_run": "describe",
+    "describe_triplets": "describe",
+    "list_models": "models.listing",
+    "list_runs": "manifest",
+    "load_job": "job",
+    "mine": "run",
+    "open_run": "shards",
+    "parse_job": "job",
+    "plan_job": "plan",
+    "run_facts": "describe",
+    "run_job": "run",
+    "starter_job": "starter",
+    "verify_run": "verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'miner' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"miner.{_HOMES[name]}"), name)

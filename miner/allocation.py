@@ -40,7 +40,8 @@ def allocate(slots: NDArray[np.int64], cap: int, seed: tuple[int, ...]) -> NDArr
         return slots
     start = _below(total, np.random.default_rng(seed))
     ends = [(running * cap + start) // total for running in itertools.accumulate(counts)]
-    return np.diff(np.array([start // total, *ends], dtype=np.int64))
+    shares: NDArray[np.int64] = np.diff(np.array([0, *ends], dtype=np.int64)).astype(np.int64)
+    return shares
 
 
 def _below(total: int, rng: np.random.Generator) -> int:

@@ -32,7 +32,7 @@ _UNIT = 2.0**-53
 _STEEP = 64.0
 """From this growth of a key's error on, a positive's distance is measured instead."""
 _TILE = 4096
-_BLOCK = 256
+_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -190,8 +190,8 @@ class Census:
         counts = BlockCounts(
             anchors, starts, columns, hard, np.maximum(within, hard), loss, keys, slack, reach
         )
-        for line in np.flatnonzero(below.near):
-            self._settle(counts, edges, int(line))
+        for unsure in np.flatnonzero(below.near):
+            self._settle(counts, edges, int(unsure))
         return counts
 
     def _keys(self, queries: Float64, buffer: Float64 | None) -> Float64:

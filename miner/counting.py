@@ -44,9 +44,7 @@ class Below:
     near: NDArray[np.bool_]
 
 
-Kernel = Callable[
-    [Float64, Float64, NDArray[np.int64], Float64, Float64, float, bool], Below
-]
+Kernel = Callable[[Float64, Float64, NDArray[np.int64], Float64, Float64, float, bool], Below]
 
 
 def load_kernel(name: str = "auto") -> Kernel:

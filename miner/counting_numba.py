@@ -30,55 +30,75 @@ def _compiled(function: Any) -> Any:
 
 
 @_compiled
+def _bins(mine: Any, low: Any, scale: Any, bins: Any) -> Any:  # pragma: no cover  (compiled)
+    """Return for each bin how many thresholds lie in the bins before it."""
+    before = np.zeros(bins + 1, np.int32)
+    for place in range(mine.size):
+        before[int((mine[place] - low) * scale) + 1] += 1
+    for cell in range(bins):
+        before[cell + 1] += before[cell]
+    return before
+
+
+@_compiled
+def _count_row(
+    keys: Any, mine: Any, slack: Any, offset: Any, slope: Any, root: Any, counts: Any, sums: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """Fill one row's counts and sums; return whether some key is near a threshold."""
+    size = mine.size
+    low, high = mine[0] - slack, mine[size - 1] + slack
+    bins = _LEAST_BINS
+    while bins < 4 * size and bins < _MOST_BINS:
+        bins *= 2
+    scale = (bins - 1) / (high - low) if high > low else 0.0
+    before = _bins(mine, low, scale, bins)
+    histogram = np.zeros(size + 1, np.int64)
+    totals = np.zeros(size + 1, np.float64)
+    near = False
+    for key in keys:
+        if not key <= high:
+            continue
+        place = 0
+        if key >= low:
+            place = before[int((key - low) * scale)]
+            while place < size and mine[place] <= key:
+                place += 1
+            near |= place < size and mine[place] - key <= slack
+            near |= place > 0 and key - mine[place - 1] <= slack
+        histogram[place] += 1
+        distance = offset + slope * key
+        totals[place] += np.sqrt(max(distance, 0.0)) if root else distance
+    counts[:] = np.cumsum(histogram)[:size]
+    sums[:] = np.cumsum(totals)[:size]
+    return near
+
+
+@_compiled
 def _fill(
-    keys: Any, thresholds: Any, starts: Any, tolerance: Any, offset: Any, slope: Any, root: Any,
-    counts: Any, sums: Any, near: Any,
+    keys: Any,
+    thresholds: Any,
+    starts: Any,
+    tolerance: Any,
+    offset: Any,
+    slope: Any,
+    root: Any,
+    counts: Any,
+    sums: Any,
+    near: Any,
 ) -> None:  # pragma: no cover  (compiled)
+    """Do all rows."""
     for row in range(keys.shape[0]):
-        first = starts[row]
-        size = starts[row + 1] - first
-        mine = thresholds[first : first + size]
-        slack = tolerance[row]
-        low = mine[0] - slack
-        high = mine[size - 1] + slack
-        bins = _LEAST_BINS
-        while bins < 4 * size and bins < _MOST_BINS:
-            bins *= 2
-        scale = (bins - 1) / (high - low) if high > low else 0.0
-        begin = np.zeros(bins + 1, np.int32)
-        for place in range(size):
-            begin[int((mine[place] - low) * scale) + 1] += 1
-        for cell in range(bins):
-            begin[cell + 1] += begin[cell]
-        histogram = np.zeros(size + 1, np.int64)
-        totals = np.zeros(size + 1, np.float64)
-        unsure = False
-        for column in range(keys.shape[1]):
-            key = keys[row, column]
-            if not key <= high:
-                continue
-            place = 0
-            if key >= low:
-                place = begin[int((key - low) * scale)]
-                while place < size and mine[place] <= key:
-                    place += 1
-                if place < size and mine[place] - key <= slack:
-                    unsure = True
-                if place > 0 and key - mine[place - 1] <= slack:
-                    unsure = True
-            histogram[place] += 1
-            distance = offset[row] + slope * key
-            if root:
-                distance = np.sqrt(distance) if distance > 0.0 else 0.0
-            totals[place] += distance
-        near[row] = unsure
-        count = 0
-        total = 0.0
-        for place in range(size):
-            count += histogram[place]
-            total += totals[place]
-            counts[first + place] = count
-            sums[first + place] = total
+        part = slice(starts[row], starts[row + 1])
+        near[row] = _count_row(
+            keys[row],
+            thresholds[part],
+            tolerance[row],
+            offset[row],
+            slope,
+            root,
+            counts[part],
+            sums[part],
+        )
 
 
 def count_below(
@@ -94,7 +114,5 @@ def count_below(
     counts = np.empty(len(thresholds), dtype=np.int64)
     sums = np.empty(len(thresholds))
     near = np.zeros(len(keys), dtype=np.bool_)
-    _fill(
-        keys, thresholds, starts, tolerance, offset, float(slope), bool(root), counts, sums, near
-    )
+    _fill(keys, thresholds, starts, tolerance, offset, float(slope), bool(root), counts, sums, near)
     return Below(counts, sums, near)

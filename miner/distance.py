@@ -160,13 +160,15 @@ class KeySpace:
     def bias(self, prepared: Float64) -> Float64:
         """Return what a row adds to its keys, shape (n,)."""
         if self.euclidean:
-            return (prepared * prepared).sum(-1) / 2
+            half: Float64 = (prepared * prepared).sum(-1) / 2
+            return half
         return np.zeros(len(prepared))
 
     def offset(self, prepared: Float64) -> Float64:
         """Return per anchor what turns a key into a distance (see `distance`), shape (b,)."""
         if self.euclidean:
-            return (prepared * prepared).sum(-1)
+            squares: Float64 = (prepared * prepared).sum(-1)
+            return squares
         return np.full(len(prepared), 1.0 if self.metric == "cosine" else 0.0)
 
     @property
@@ -193,4 +195,5 @@ class KeySpace:
         """Bound per anchor how far a key can be from the true one, shape (b,), float64."""
         lengths = _norms(prepared)
         scale = (lengths + self.reach) ** 2 if self.euclidean else lengths * self.reach
-        return _UNIT * (2 * prepared.shape[1] + 64) * scale
+        bound: Float64 = _UNIT * (2 * prepared.shape[1] + 64) * scale
+        return bound

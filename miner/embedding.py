@@ -107,7 +107,8 @@ class Store:
         rows = self.facts["rows"][side]
         path = self.folder / f"vectors-{side}.f32"
         with storage_errors(path):
-            return np.memmap(path, dtype="<f4", mode="r", shape=(rows, self.dim))
+            mapped = np.memmap(path, dtype="<f4", mode="r", shape=(rows, self.dim))
+        return np.asarray(mapped)
 
     @property
     def row_side(self) -> int:
@@ -180,7 +181,7 @@ def prepare_store(
         dims, rows = _embed(partial, source, scanned, model, normalize, batch_size, progress)
         facts = {**key.facts, "key": digest(key.facts), "dim": dims, "rows": rows}
         with atomic_file(partial / "relevance.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, **scanned.relevance.arrays())
+            np.savez(file, allow_pickle=False, **scanned.relevance.arrays())
         write_json(partial / "store.json", {**facts, "dataset": scanned.facts})
         publish_folder(partial, final)
         store = Store(final, read_json(final / "store.json"))
@@ -204,18 +205,18 @@ def _embed(
     progress: Progress,
 ) -> tuple[int, list[int]]:
     """Embed all sides; return the dimension and the rows of each."""
-    keeps = [
-        np.flatnonzero(keep) if keep is not None else None for keep in scanned.keep
-    ]
+    keeps = [np.flatnonzero(keep) if keep is not None else None for keep in scanned.keep]
     dim: int | None = None
     rows = []
+    stages = ("embedding",) if len(source.sides) == 1 else ("embedding queries", "embedding corpus")
+    totals = (scanned.relevance.anchors, scanned.relevance.rows)[-len(source.sides) :]
     for number, side in enumerate(source.sides):
         writer = _SideWriter(side, model, normalize, dim, keeps[number])
         with atomic_file(folder / f"vectors-{number}.f32") as temporary:
             with temporary.open("wb") as file:
                 for batch in _rebatch(side.values(scanned.keep[number]), batch_size):
                     file.write(writer.embed(batch).tobytes())
-                    progress("embedding", writer.done, 0)
+                    progress(stages[number], writer.done, totals[number])
         dim = writer.dim
         rows.append(writer.done)
     assert dim is not None  # a side without rows is refused by the scan

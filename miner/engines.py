@@ -87,7 +87,9 @@ def open_engine(name: str, workers: int) -> Engine:
     known = joblib.parallel.BACKENDS
     backend = name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else ENGINES.get(name)
     if backend is None:
-        raise UsageError(f"unknown engine {name!r}: {did_you_mean(name, [*ENGINES, 'joblib:NAME'])}")
+        raise UsageError(
+            f"unknown engine {name!r}: {did_you_mean(name, [*ENGINES, 'joblib:NAME'])}"
+        )
     if backend not in known:
         raise UsageError(f"joblib has no backend {backend!r}: {did_you_mean(backend, known)}")
     return Engine(backend, workers or joblib.cpu_count())

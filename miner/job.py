@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from miner.distance import METRICS, Metric
 from miner.errors import UsageError, did_you_mean
@@ -240,7 +240,12 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
     if plain is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
-        name = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+        name = {
+            "str": "text",
+            "int": "a whole number",
+            "float": "a number",
+            "bool": "true or false",
+        }
         wanted = name.get(plain.__name__, "a table")
         raise UsageError(f"{where} = {value!r} must be {wanted}")
     return value
@@ -284,4 +289,4 @@ def _check_dataset(dataset: DatasetJob) -> None:
 def replace(job: Job, section: str, **changes: Any) -> Job:
     """Return a copy of a job with some keys of one section changed."""
     part = dataclasses.replace(getattr(job, section), **changes)
-    return cast(Job, dataclasses.replace(job, **{section: part}))
+    return dataclasses.replace(job, **{section: part})

@@ -21,8 +21,14 @@ from typing import Any
 import miner
 from miner.errors import StorageError
 from miner.shards import FORMAT_VERSION, Run, manifest_checksum, open_run
-from miner.storage import publish_folder, read_json, sha256_file, storage_errors, write_json
-from miner.storage import write_pointers
+from miner.storage import (
+    publish_folder,
+    read_json,
+    sha256_file,
+    storage_errors,
+    write_json,
+    write_pointers,
+)
 
 __all__ = ["Staging", "finished_run", "list_runs", "package_versions"]
 

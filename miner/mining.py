@@ -28,7 +28,17 @@ from miner.relevance import Tally, tally
 from miner.storage import atomic_file, sha256_file
 from miner.strategies.base import Picks, Strategy, load_strategy
 
-__all__ = ["COUNTED", "TRIPLET", "Miner", "Share", "Task", "count_unit", "cut_units", "open_miner", "write_unit"]
+__all__ = [
+    "COUNTED",
+    "TRIPLET",
+    "Miner",
+    "Share",
+    "Task",
+    "count_unit",
+    "cut_units",
+    "open_miner",
+    "write_unit",
+]
 
 Rows = NDArray[np.int64]
 
@@ -63,13 +73,13 @@ _CHUNK = 1 << 18
 
 
 def cut_units(anchors: int, rows: int, dim: int) -> list[tuple[int, int]]:
-    """Cut the anchors into units of at most some 10^12 operations, 64 or more of them.
+    """Cut the anchors into units of at most some 10^12 operations, about 32 or more of them.
 
     The cut hangs on the data only, so that a resumed run meets the same units whatever its
     workers.
     """
     by_work = int(_UNIT_FLOPS / (2 * max(1, rows) * max(1, dim)))
-    size = max(16, min(-(-anchors // 64), by_work))
+    size = max(16, min(-(-anchors // 32), by_work))
     return [(start, min(start + size, anchors)) for start in range(0, anchors, size)]
 
 
@@ -202,7 +212,9 @@ class Miner:
             picks = self.strategy.choose(counts, take, rng)
             for part in _chunks(picks):
                 weights = part.weight * shares[name].factor
-                files[name].append(ranking.triplets(part.pair, begin[part.pair] + part.rank, weights))
+                files[name].append(
+                    ranking.triplets(part.pair, begin[part.pair] + part.rank, weights)
+                )
 
 
 @dataclass(frozen=True, slots=True)

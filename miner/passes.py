@@ -112,5 +112,5 @@ def _write(
     number, unit, shares = numbered
     names = {name: f"write-{number:05d}-{name}.bin" for name in MINED}
     facts = write_unit(task, unit, shares, {name: Path(work) / names[name] for name in MINED})
-    rows = {name: facts[name]["rows"] for name in MINED}
+    rows = {str(name): int(facts[name]["rows"]) for name in MINED}
     return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in MINED}

@@ -145,7 +145,8 @@ class LabelRelevance:
     def positives(self, anchor: int) -> Rows:
         """Return the other rows of the anchor's label."""
         members = self.members.rows(int(self.labels[anchor]))
-        return members[members != anchor]
+        others: Rows = members[members != anchor]
+        return others
 
     def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
         """Return the anchor, the duplicates, and the group's rows of other labels."""

@@ -173,9 +173,7 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
 class _Conductor:
     """Leads one run through its stages."""
 
-    def __init__(
-        self, opened: Opened, key: StoreKey, staging: Staging, progress: Progress
-    ) -> None:
+    def __init__(self, opened: Opened, key: StoreKey, staging: Staging, progress: Progress) -> None:
         self.opened = opened
         self.job = opened.job
         self.key = key
@@ -242,7 +240,9 @@ class _Conductor:
         facts = {
             "factory": factory,
             "exact": index.exact,
-            "nearest": nearest_share(index, store.vectors(0), store.relevance(), self.job.select.seed),
+            "nearest": nearest_share(
+                index, store.vectors(0), store.relevance(), self.job.select.seed
+            ),
         }
         files = {}
         if self.job.index.save:
@@ -306,7 +306,7 @@ class _Conductor:
 
 def _written(counted: NDArray[np.void], shards: list[dict[str, Any]]) -> dict[str, Any]:
     """Say per class how many triplets stand in the shards, and of how many."""
-    facts = {}
+    facts: dict[str, Any] = {}
     for name in MINED:
         of = sum(counted[name].tolist())
         rows = sum(shard["rows"] for shard in shards if shard["path"].startswith(f"{name}/"))

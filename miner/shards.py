@@ -23,7 +23,12 @@ __all__ = [
     "Column",
     "Run",
     "Sides",
+    "file_facts",
+    "manifest_checksum",
     "open_run",
+    "read_census",
+    "read_shard",
+    "shard_facts",
     "triplet_schema",
     "write_census",
     "write_part",
@@ -259,6 +264,29 @@ def open_run(path: str | Path) -> Run:
             f"{FORMAT_VERSION}: install a newer version"
         )
     return Run(folder, manifest)
+
+
+def shard_facts(path: Path) -> dict[str, Any]:
+    """Return a shard's rows, column names and metadata."""
+    with storage_errors(path):
+        file = pq.ParquetFile(path)
+        schema = file.schema_arrow
+        metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+        return {"rows": file.metadata.num_rows, "columns": schema.names, "metadata": metadata}
+
+
+def read_shard(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a shard's ids and distances, as NumPy arrays."""
+    names = [f"{role}_id" for role in _ROLES] + ["d_ap", "d_an"]
+    with storage_errors(path):
+        table = pq.read_table(path, columns=names)
+    return {name: table[name].to_numpy() for name in names}
+
+
+def read_census(run: Run) -> dict[str, NDArray[np.int64]]:
+    """Read a run's census, without the ids, as NumPy arrays."""
+    table = run.census()
+    return {name: table[name].to_numpy() for name in table.column_names if name != "anchor_id"}
 
 
 def manifest_checksum(manifest: Mapping[str, Any]) -> str:

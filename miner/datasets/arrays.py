@@ -71,7 +71,9 @@ def _checked(path: Path, files: tuple[Path, ...], arrays: dict[str, Any]) -> Arr
         raise DataError(f"{path} is empty")
     for name, values in arrays.items():
         if values.dtype.kind not in "iufUb":
-            raise DataError(f"{path}: array {name!r} has the type {values.dtype}, not numbers or text")
+            raise DataError(
+                f"{path}: array {name!r} has the type {values.dtype}, not numbers or text"
+            )
     return ArrayTable(path, files, arrays)
 
 
@@ -88,7 +90,9 @@ def open_npy(path: Path) -> ArrayTable:
     """Open a 2-d array as column `embedding`, with ``NAME.label.npy`` beside it as `label`."""
     vectors = _load(path, "r")
     if vectors.ndim < 2:
-        raise DataError(f"{path} has the shape {vectors.shape}; vectors need two axes (rows, values)")
+        raise DataError(
+            f"{path} has the shape {vectors.shape}; vectors need two axes (rows, values)"
+        )
     arrays = {"embedding": vectors}
     files = [path]
     for name in ("label", "id", "group"):

@@ -87,7 +87,9 @@ def open_jsonl(path: Path) -> ArrowTable:
     texts = [
         (column.name, pa.string() if _is_text(column.type) else column.type) for column in inferred
     ]
-    parse = pa.json.ParseOptions(explicit_schema=pa.schema(texts), unexpected_field_behavior="ignore")
+    parse = pa.json.ParseOptions(
+        explicit_schema=pa.schema(texts), unexpected_field_behavior="ignore"
+    )
     file_format = pa.dataset.JsonFileFormat(parse_options=parse, read_options=read)
     return _open(path, file_format, schema=pa.schema(texts))
 

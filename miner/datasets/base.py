@@ -70,8 +70,10 @@ def open_table(path: str) -> Table:
     extension = file.suffix.lstrip(".").lower()
     extension = _SAME.get(extension, extension)
     if extension not in READERS.names():
-        raise DataError(f"{path}: no reader for {file.suffix or 'a file without extension'!r}: "
-                        f"{did_you_mean(extension, READERS.names())}")
+        raise DataError(
+            f"{path}: no reader for {file.suffix or 'a file without extension'!r}: "
+            f"{did_you_mean(extension, READERS.names())}"
+        )
     table: Table = READERS.load(extension)(file)
     return table
 

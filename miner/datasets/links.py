@@ -39,8 +39,10 @@ class Links:
 
 
 def read_links(
-    tables: Sequence[Table], names: tuple[str | None, str | None, str | None],
-    queries: Items, corpus: Items,
+    tables: Sequence[Table],
+    names: tuple[str | None, str | None, str | None],
+    queries: Items,
+    corpus: Items,
 ) -> Links:
     """Read all link tables and resolve their ids to rows.
 
@@ -101,7 +103,8 @@ def _rows(table: Table, ids: Any, items: Items, column: str) -> NDArray[np.int64
     if rows.null_count:
         link = int(pc.index(rows.is_null(), True).as_py())
         raise DataError(
-            f"{table.where}, row {link}: {column} {ids[link].as_py()!r} is not an id of {items.where}"
+            f"{table.where}, row {link}: {column} {ids[link].as_py()!r} is not an id of "
+            f"{items.where}"
         )
     return np.asarray(rows.to_numpy()).astype(np.int64)
 
@@ -110,7 +113,9 @@ def _scores(table: Table, column: Any, name: str) -> NDArray[np.float64]:
     try:
         scores = column.cast(pa.float64())
     except pa.ArrowInvalid as error:
-        raise DataError(f"{table.where}, column {name!r}: scores must be numbers ({error})") from error
+        raise DataError(
+            f"{table.where}, column {name!r}: scores must be numbers ({error})"
+        ) from error
     if scores.null_count:
         row = int(pc.index(scores.is_null(), True).as_py())
         raise DataError(f"{table.where}, row {row}: no {name}; a link needs a number there")

@@ -174,7 +174,7 @@ def _joined(parts: list[Any], untyped: bool) -> Any:
 
 
 def _typed(column: Any) -> Any:
-    """Give a text column its type: blanks are nulls, plain whole numbers (no zeros before) int64."""
+    """Give a text column its type: blanks are nulls, whole numbers without zeros before int64."""
     column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
     if pc.all(pc.match_substring_regex(column, r"^(0|[1-9]\d{0,17})$")).as_py():
         return column.cast(pa.int64())
@@ -195,8 +195,8 @@ def _check_ids(ids: Any, side: Side) -> None:
         first = int(pc.index(same, True).as_py())
         rows = sorted(order.slice(first, 2).to_pylist())
         raise DataError(
-            f"{where}: id {ordered[first].as_py()!r} stands twice, in rows {rows[0]} and {rows[1]}; "
-            "ids must be unique"
+            f"{where}: id {ordered[first].as_py()!r} stands twice, in rows {rows[0]} and "
+            f"{rows[1]}; ids must be unique"
         )
 
 

@@ -191,7 +191,13 @@ def _link_relevance(
         found = pc.index_in(queries.ids, value_set=corpus.ids).fill_null(NONE)
         twins = np.asarray(found.to_numpy(zero_copy_only=False)).astype(np.int64)
     return LinkRelevance(
-        links.starts, links.linked, contents[cut:], contents[:cut], groups[cut:], groups[:cut], twins
+        links.starts,
+        links.linked,
+        contents[cut:],
+        contents[:cut],
+        groups[cut:],
+        groups[:cut],
+        twins,
     )
 
 

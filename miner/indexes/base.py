@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.distance import Metric
-from miner.errors import UsageError
 from miner.registry import Registry
 
 __all__ = ["INDEXES", "Index", "build_index", "resolve_factory"]

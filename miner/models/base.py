@@ -150,7 +150,9 @@ def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
         try:
             found = found(**options)
         except TypeError as error:
-            raise UsageError(f"model {name!r} cannot be made with these options: {error}") from error
+            raise UsageError(
+                f"model {name!r} cannot be made with these options: {error}"
+            ) from error
     elif options:
         raise UsageError(f"model {name!r} is not a class: model.options cannot be given to it")
     if isinstance(found, Model):

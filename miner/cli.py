@@ -1,0 +1,320 @@
+"""The command line: parse, call, print, exit code. The only module that imports click."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tomllib
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+import miner
+from miner.errors import MineError, StorageError, UsageError
+
+__all__ = ["main"]
+
+DEFAULT_JOB = Path("jobs/default.toml")
+
+_FLAGS = {
+    "data": "dataset.path",
+    "model": "model.name",
+    "margin": "mining.margin",
+    "metric": "mining.metric",
+    "normalize": "mining.normalize",
+    "index": "index.factory",
+    "select": "select.strategy",
+    "per_pair": "select.per_pair",
+    "per_anchor": "select.per_anchor",
+    "max_triplets": "select.max_triplets",
+    "seed": "select.seed",
+    "out": "output.path",
+    "engine": "engine.name",
+    "workers": "engine.workers",
+}
+
+
+class _Bar:
+    """Progress on stderr: a bar in a terminal, a line a stage elsewhere, nothing when quiet."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._stage = ""
+        self._bar: Any = None
+        self._shown = 0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self._quiet:
+            return
+        if stage != self._stage:
+            self.close()
+            self._stage, self._shown = stage, 0
+            if sys.stderr.isatty() and total:
+                self._bar = click.progressbar(length=total, label=f"{stage:<10}", file=sys.stderr)
+                self._bar.__enter__()
+            elif total or stage in ("reading", "indexing"):
+                click.echo(f"mine: {stage}", err=True)
+        if self._bar is not None:
+            self._bar.update(done - self._shown)
+            self._shown = done
+
+    def close(self) -> None:
+        """Finish the bar at hand."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+            self._bar = None
+
+
+def _print(facts: Any, text: str, *, as_json: bool, quiet: bool = False) -> None:
+    """Print facts as JSON, or the text that says them."""
+    if as_json:
+        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    elif not quiet:
+        click.echo(text)
+
+
+def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add JOB and the options that override it."""
+    options = [
+        click.argument("job", required=False, type=click.Path(path_type=Path)),
+        click.option("--data", metavar="PATH", help="Data set: a file, or a folder (BEIR)."),
+        click.option(
+            "--model", metavar="SPEC", help="A name of `mine models`, or module:attribute."
+        ),
+        click.option("--margin", type=float, help="Margin of the classes, above 0."),
+        click.option("--metric", metavar="NAME", help="euclidean, sqeuclidean, cosine or dot."),
+        click.option("--normalize/--no-normalize", default=None, help="Scale to unit length."),
+        click.option("--index", metavar="SPEC", help="FAISS factory string."),
+        click.option("--select", metavar="NAME", help="Strategy."),
+        click.option("--per-pair", type=int, metavar="N", help="Cap per (anchor, positive)."),
+        click.option("--per-anchor", type=int, metavar="N", help="Cap per anchor."),
+        click.option(
+            "--max-triplets", type=int, metavar="N", help="Cap per class; 0: census only."
+        ),
+        click.option("--seed", type=int, metavar="N", help="Seed of all draws."),
+        click.option("--out", metavar="DIR", help="Output folder."),
+        click.option("--engine", metavar="NAME", help="threads, processes, joblib:NAME."),
+        click.option("--workers", type=int, metavar="N", help="Default: one a core."),
+        click.option(
+            "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Any other key."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+
+
+def _job(path: Path | None, settings: tuple[str, ...], flags: Mapping[str, Any]) -> Any:
+    """Build the job from the file and the options; see DEFAULT_JOB."""
+    overrides = {_FLAGS[name]: value for name, value in flags.items() if value is not None}
+    overrides |= dict(_setting(text) for text in settings)
+    if path is None and "dataset.path" not in overrides:
+        if not DEFAULT_JOB.exists():
+            raise UsageError(
+                f"no job: {DEFAULT_JOB} is not in this folder. Name a job file, use --data PATH, "
+                "or let `mine init DATA` write one"
+            )
+        path = DEFAULT_JOB
+    if path is None:
+        return miner.parse_job({}, overrides)
+    return miner.load_job(path, overrides)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Split ``section.key=value``; the value is TOML, or else plain text."""
+    key, equals, value = text.partition("=")
+    if not equals or "." not in key:
+        raise UsageError(f"--set {text!r} is not of the form SECTION.KEY=VALUE")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(miner.__version__, prog_name="mine")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Mine exact hard and semi-hard triplets of a whole data set."""
+
+
+@cli.command()
+@_job_options
+@click.option("--force", is_flag=True, help="Mine again, even what is mined already.")
+@click.option("--dry-run", is_flag=True, help="Check everything and print the plan only.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@_as_json
+def run(
+    job: Path | None,
+    settings: tuple[str, ...],
+    force: bool,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Mine a job: JOB is a TOML file, by default jobs/default.toml."""
+    resolved = _job(job, settings, flags)
+    if dry_run:
+        _plan(resolved, as_json=as_json, quiet=quiet)
+        return
+    bar = _Bar(quiet=quiet or as_json)
+    try:
+        outcome = miner.run_job(resolved, force=force, progress=bar)
+    finally:
+        bar.close()
+    text = miner.describe_run(outcome.run)
+    if not outcome.mined:
+        text = "already mined: nothing changed since this run (--force mines again)\n" + text
+    facts = {"mined": outcome.mined, "path": str(outcome.run.path), **outcome.run.manifest}
+    _print(facts, text, as_json=as_json, quiet=quiet)
+
+
+@cli.command()
+@_job_options
+@_as_json
+def plan(job: Path | None, settings: tuple[str, ...], as_json: bool, **flags: Any) -> None:
+    """Say what a run would do: items, triplets, time, memory, disk."""
+    _plan(_job(job, settings, flags), as_json=as_json, quiet=False)
+
+
+def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
+    facts = miner.plan_job(job)
+    _print(facts, miner.describe_plan(facts), as_json=as_json, quiet=quiet)
+
+
+@cli.command()
+@click.argument("data")
+@click.option(
+    "--job",
+    "target",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_JOB,
+    show_default=True,
+    help="Where to write the job file.",
+)
+@click.option("--force", is_flag=True, help="Overwrite the job file.")
+@_as_json
+def init(data: str, target: Path, force: bool, as_json: bool) -> None:
+    """Write a commented starter job for DATA."""
+    if target.exists() and not force:
+        raise UsageError(f"{target} is there already; use --force, or --job OTHER.toml")
+    text = miner.starter_job(data, str(target))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{target} cannot be written: {error.strerror}") from error
+    default = "" if target == DEFAULT_JOB else f" {target}"
+    _print({"job": str(target)}, f"wrote {target}\nnext: mine run{default}", as_json=as_json)
+
+
+@cli.command()
+@click.argument("out", default="mined")
+@_as_json
+def runs(out: str, as_json: bool) -> None:
+    """List the finished runs in OUT (default: mined)."""
+    found = miner.list_runs(Path(out))
+    latest = (Path(out) / "latest").resolve()
+    facts = [miner.run_facts(run, latest=run.path == latest) for run in found]
+    text = "\n".join(miner.describe_facts(fact) for fact in facts) or f"no runs in {out}"
+    _print(facts, text, as_json=as_json)
+
+
+@cli.command()
+@click.argument("run", default="mined/latest")
+@click.option("--triplets", default=3, show_default=True, metavar="N", help="Of each class.")
+@_as_json
+def show(run: str, triplets: int, as_json: bool) -> None:
+    """Show a RUN: its census and a few triplets in words."""
+    opened = miner.open_run(run)
+    rows = {
+        name: opened.triplets(name).head(triplets).to_pylist() for name in ("hard", "semi_hard")
+    }
+    text = "\n".join([miner.describe_run(opened), "", *miner.describe_triplets(opened, triplets)])
+    _print({"manifest": opened.manifest, "triplets": rows}, text, as_json=as_json)
+
+
+@cli.command()
+@click.argument("run", default="mined/latest")
+@click.option("--full", is_flag=True, help="Every triplet and anchor, not a sample.")
+@_as_json
+def verify(run: str, full: bool, as_json: bool) -> None:
+    """Verify a RUN: checksums, schema, counts, classes recomputed from the vectors."""
+    result = miner.verify_run(miner.open_run(run), full=full)
+    facts = {
+        "run_id": result.run.run_id,
+        "ok": not result.problems,
+        "checks": [
+            {"name": check.name, "detail": check.detail, "problems": check.problems}
+            for check in result.checks
+        ],
+    }
+    lines = [
+        f"  {'FAILS' if check.problems else 'ok   '}  {check.name:<9} {check.detail}"
+        for check in result.checks
+    ]
+    _print(facts, "\n".join([f"run {result.run.run_id}", *lines]), as_json=as_json)
+    if result.problems:
+        first = "; ".join(result.problems[:3])
+        raise StorageError(f"{run}: {first} ({len(result.problems)} problems)")
+
+
+@cli.command()
+@_as_json
+def models(as_json: bool) -> None:
+    """List the models that can be plugged."""
+    facts = miner.list_models()
+    lines = [f"{row['name']:<12} {row['state']:<7} {row['summary']}" for row in facts]
+    lines.append("\nor package.module:attribute: a function from a batch to vectors, or an object")
+    lines.append("with a method embed or encode")
+    _print(facts, "\n".join(lines), as_json=as_json)
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _fail(message: str, code: int, *, debug: bool) -> int:
+    if debug:
+        click.echo(traceback.format_exc(), err=True)
+    click.echo(f"mine: {message}", err=True)
+    return code
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with the code that README's table gives."""
+    signal.signal(signal.SIGTERM, _terminate)
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        cli(args=arguments, prog_name="mine", standalone_mode=False)
+        code = 0
+    except click.exceptions.Exit as exit_:
+        code = exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except MineError as error:
+        code = _fail(f"error: {error}", error.exit_code, debug=debug)
+    except (click.Abort, KeyboardInterrupt):
+        code = _fail("interrupted; the same command goes on from here", 130, debug=debug)
+    except _Terminated:
+        code = _fail("terminated; the same command goes on from here", 143, debug=debug)
+    except MemoryError:
+        code = _fail("error: out of memory; lower mining.memory or workers", 6, debug=debug)
+    except Exception as error:  # the last door: anything else is a defect of ours
+        hint = "" if debug else "; `mine --debug ...` shows where"
+        code = _fail(f"internal error: {type(error).__name__}: {error}{hint}", 1, debug=debug)
+    sys.exit(code)

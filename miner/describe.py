@@ -1,0 +1,181 @@
+"""A finished run in words, for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from miner.hardness import CLASSES, MINED
+from miner.shards import Run
+
+__all__ = [
+    "describe_facts",
+    "describe_plan",
+    "describe_run",
+    "describe_triplets",
+    "run_facts",
+]
+
+_WIDTH = 78
+
+
+def describe_run(run: Run) -> str:
+    """Say what was mined, its classes with their shares, what was written and how to load it."""
+    manifest = run.manifest
+    lines = [f"run {run.run_id}", ""]
+    lines += [f"  {name:<9} {text}" for name, text in _facts(manifest)]
+    lines += ["", *_census(manifest), ""]
+    lines += _load(run)
+    return "\n".join(lines)
+
+
+def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    dataset, model, mining = manifest["dataset"], manifest["model"], manifest["job"]["mining"]
+    yield "data", ", ".join(file["path"] for file in dataset["files"][:3])
+    if dataset["kind"] == "labelled":
+        yield "", f"{dataset['items']:,} items in {dataset['classes']:,} classes"
+    else:
+        yield (
+            "",
+            (
+                f"{dataset['queries']:,} queries, {dataset['corpus']:,} documents, "
+                f"{dataset['links']:,} links"
+            ),
+        )
+    skipped = [f"{n:,} {why.replace('_', ' ')}" for why, n in dataset["skipped"].items() if n]
+    if skipped:
+        yield "skipped", ", ".join(skipped)
+    hidden = [
+        f"{dataset['hidden'][why]:,} as {why}"
+        for why in ("duplicates", "group")
+        if dataset["hidden"][why]
+    ]
+    if hidden:
+        yield "excluded", "pairs that are no negatives: " + ", ".join(hidden)
+    embedding = manifest["embedding"]
+    yield (
+        "model",
+        (
+            f"{model['id']}, {model['dim']} dimensions; {embedding['computed']:,} rows embedded, "
+            f"{embedding['reused']:,} reused"
+        ),
+    )
+    nearest = manifest["index"]["nearest"]
+    if nearest["positive"] is not None:
+        yield (
+            "nearest",
+            (
+                f"of {nearest['anchors']:,} anchors, {nearest['positive']:.1%} have a positive as "
+                "nearest row"
+            ),
+        )
+    scaled = (
+        "unit vectors"
+        if mining["normalize"] is not False and mining["metric"] != "dot"
+        else ("vectors as they are")
+    )
+    yield "classes", f"{mining['metric']} distance of {scaled}, margin {mining['margin']}"
+
+
+def _census(manifest: dict[str, Any]) -> Iterator[str]:
+    census, written = manifest["census"], manifest["written"]
+    valid = census["valid"]
+    yield f"  {valid:,} valid triplets, every one classified:"
+    for name in CLASSES:
+        share = census[name] / valid if valid else 0.0
+        line = f"    {name.replace('_', '-'):<10} {census[name]:>22,} {share:>8.2%}"
+        if name in written:
+            rows = written[name]["rows"]
+            sampled = ", a uniform sample" if written[name]["truncated"] and rows else ""
+            line += f"   {rows:,} written{sampled}"
+        yield line
+
+
+def _load(run: Run) -> Iterator[str]:
+    """Say where the triplets are, and one line that loads them."""
+    yield f"  written   {run.path}"
+    latest = run.path.parent.parent / "latest"
+    where = latest if latest.resolve() == run.path else run.path
+    if run.manifest["written"]["hard"]["rows"] == run.manifest["written"]["semi_hard"]["rows"] == 0:
+        return
+    yield "  load      import pyarrow.parquet as pq"
+    yield f'            hard = pq.read_table("{_relative(run, where)}/hard")'
+    yield f'            semi = pq.read_table("{_relative(run, where)}/semi_hard")'
+
+
+def _relative(run: Run, where: Any) -> str:
+    """Name the folder as the job named its output, when it still lies there."""
+    root = run.manifest["job"]["output"]["path"]
+    return f"{root}/latest" if where.name == "latest" else str(where)
+
+
+def describe_triplets(run: Run, count: int) -> list[str]:
+    """Put the first triplets of each class into words.
+
+    Parameters
+    ----------
+    run : Run
+    count : int
+        How many of each class.
+    """
+    lines = []
+    for name in reversed(MINED):
+        for row in run.triplets(name).head(count).to_pylist():
+            lines.append(
+                f"{name.replace('_', '-')}: d(a,p) {row['d_ap']:.4f}, d(a,n) {row['d_an']:.4f}, "
+                f"weight {row['weight']:.4g}"
+            )
+            for role in ("anchor", "positive", "negative"):
+                identity = f"{row[f'{role}_id']}"
+                lines.append(_cut(f"    {role:<9} {identity:<10} {row.get(role, '')}".rstrip()))
+    return lines
+
+
+def _cut(line: str) -> str:
+    line = " ".join(line.split("\n"))
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
+
+
+def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:
+    """Return one line's worth of facts of a run, for a list."""
+    manifest = run.manifest
+    return {
+        "run_id": run.run_id,
+        "path": str(run.path),
+        "latest": latest,
+        "margin": manifest["job"]["mining"]["margin"],
+        "metric": manifest["job"]["mining"]["metric"],
+        "model": manifest["model"]["id"],
+        "valid": manifest["census"]["valid"],
+        "semi_hard": manifest["census"]["semi_hard"],
+        "hard": manifest["census"]["hard"],
+        "written": {name: manifest["written"][name]["rows"] for name in MINED},
+    }
+
+
+def describe_facts(facts: dict[str, Any]) -> str:
+    """Put `run_facts` on two lines."""
+    mark = "  (latest)" if facts["latest"] else ""
+    return (
+        f"{facts['run_id']}{mark}\n"
+        f"    {facts['model']}, {facts['metric']}, margin {facts['margin']}: "
+        f"{facts['hard']:,} hard, {facts['semi_hard']:,} semi-hard"
+    )
+
+
+def describe_plan(facts: dict[str, Any]) -> str:
+    """Say what a run would do."""
+    dataset, seconds = facts["dataset"], facts["seconds"]
+    stages = ", ".join(f"{name} {value:,.1f} s" for name, value in seconds.items())
+    anchors = f"{dataset['items']:,} items, {dataset['anchors']:,} anchors"
+    lines = [
+        ("data", anchors + (f", {dataset['classes']:,} classes" if dataset["classes"] else "")),
+        ("triplets", f"{facts['valid']:,} valid, all to be classified"),
+        ("written", f"{facts['triplets_at_most']:,} at most"),
+        ("model", f"{facts['model']['id']}, {facts['model']['dim']} dimensions"),
+        ("engine", f"{facts['engine']['name']}, {facts['engine']['workers']} workers"),
+        ("time", f"about {facts['total_seconds']:,.0f} s ({stages})"),
+        ("memory", f"about {facts['memory_bytes'] / 2**20:,.0f} MiB at most"),
+        ("disk", f"about {facts['disk_bytes'] / 2**20:,.0f} MiB at most"),
+    ]
+    return "\n".join(f"  {name:<9} {text}" for name, text in lines)

@@ -1,0 +1,289 @@
+"""`mine verify`: whether a run is whole, and its classes true.
+
+Checked are the manifest's own checksum, every file's presence, size, SHA-256, schema and rows, the
+census against the manifest, and, where the embedding store is still there, a sample of triplets and
+of anchors, classified again from the stored vectors by the float64 definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.distance import Metric, measure
+from miner.embedding import Store, open_store
+from miner.errors import MineError
+from miner.hardness import CLASSES, MINED, classify
+from miner.relevance import Relevance
+from miner.shards import Run, manifest_checksum, read_census, read_shard, shard_facts
+from miner.storage import sha256_file
+
+__all__ = ["Check", "Verification", "verify_run"]
+
+_TRIPLETS = 2000
+_ANCHORS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    name : str
+    problems : list of str
+        Empty when all is well.
+    detail : str
+        What was looked at, or why it could not be.
+    """
+
+    name: str
+    problems: list[str]
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Verification:
+    """All checks of a run."""
+
+    run: Run
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is wrong."""
+        return [problem for check in self.checks for problem in check.problems]
+
+
+def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
+    """Verify a finished run.
+
+    Parameters
+    ----------
+    run : Run
+    full : bool
+        Look at every triplet and every anchor, not at a sample.
+    seed : int
+        Of the sample.
+    """
+    result = Verification(run)
+    result.checks.append(_manifest(run))
+    result.checks.append(_files(run))
+    if not result.problems:
+        result.checks += [_schema(run), _census(run)]
+    if not result.problems:
+        result.checks += _from_vectors(run, full, np.random.default_rng(seed))
+    return result
+
+
+def _manifest(run: Run) -> Check:
+    stated = run.manifest.get("checksum")
+    if stated != manifest_checksum(run.manifest):
+        return Check("manifest", ["manifest.json was changed: its checksum does not fit"])
+    return Check("manifest", [], "its checksum fits")
+
+
+def _files(run: Run) -> Check:
+    problems = []
+    named = [*run.manifest.get("shards", []), *run.manifest.get("files", [])]
+    for file in named:
+        path = run.path / file["path"]
+        if not path.is_file():
+            problems.append(f"{file['path']} is missing")
+        elif path.stat().st_size != file["bytes"]:
+            problems.append(
+                f"{file['path']} has {path.stat().st_size} bytes, the manifest says {file['bytes']}"
+            )
+        elif sha256_file(path) != file["sha256"]:
+            problems.append(f"{file['path']} was changed: its checksum does not fit")
+    known = {file["path"] for file in named} | {"manifest.json"}
+    found = {
+        path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()
+    }
+    problems += [f"{name} is not named by the manifest" for name in sorted(found - known)]
+    return Check("files", problems, f"{len(named)} files, SHA-256")
+
+
+def _schema(run: Run) -> Check:
+    problems = []
+    rows = dict.fromkeys(MINED, 0)
+    for shard in run.manifest["shards"]:
+        facts = shard_facts(run.path / shard["path"])
+        name = shard["path"].split("/")[0]
+        rows[name] += facts["rows"]
+        if facts["rows"] != shard["rows"]:
+            problems.append(f"{shard['path']} has {facts['rows']} rows, not {shard['rows']}")
+        wanted = {
+            "difficulty": name,
+            "fingerprint": run.manifest["fingerprint"],
+            "metric": run.manifest["job"]["mining"]["metric"],
+            "margin": repr(run.manifest["job"]["mining"]["margin"]),
+        }
+        for key, value in wanted.items():
+            if facts["metadata"].get(key) != value:
+                problems.append(
+                    f"{shard['path']}: {key} is {facts['metadata'].get(key)!r}, not {value!r}"
+                )
+    for name in MINED:
+        if rows[name] != run.manifest["written"][name]["rows"]:
+            problems.append(
+                f"{name}: {rows[name]} rows in the shards, "
+                f"{run.manifest['written'][name]['rows']} in the manifest"
+            )
+    return Check("shards", problems, f"{sum(rows.values()):,} rows, schema and metadata")
+
+
+def _census(run: Run) -> Check:
+    counts = read_census(run)
+    problems = []
+    for name in CLASSES:
+        total = sum(counts[name].tolist())
+        if total != run.manifest["census"][name]:
+            problems.append(
+                f"census.parquet: {total:,} {name}, the manifest says "
+                f"{run.manifest['census'][name]:,}"
+            )
+    valid = counts["positives"] * counts["negatives"]
+    wrong = np.flatnonzero(sum(counts[name] for name in CLASSES) != valid)
+    if len(wrong):
+        problems.append(
+            f"census.parquet, row {wrong[0]}: the classes do not add up to positives x negatives"
+        )
+    return Check("census", problems, f"{len(valid):,} anchors add up")
+
+
+def _from_vectors(run: Run, full: bool, rng: np.random.Generator) -> Iterator[Check]:
+    """Recompute classes and counts from the stored vectors, where they are still there."""
+    folder = run.path.parent.parent / ".store" / str(run.manifest["store"])
+    try:
+        store = open_store(folder)
+    except MineError as error:
+        yield Check("vectors", [str(error)])
+        return
+    if store is None:
+        yield Check("vectors", [], f"not checked: the embedding store {folder} is gone")
+        return
+    truth = _Truth(run, store)
+    yield truth.triplets(full, rng)
+    yield truth.anchors(full, rng)
+
+
+class _Truth:
+    """The stored vectors and relevance of a run."""
+
+    def __init__(self, run: Run, store: Store) -> None:
+        self.run = run
+        self.store = store
+        mining = run.manifest["job"]["mining"]
+        self.metric: Metric = mining["metric"]
+        self.margin: float = mining["margin"]
+        self.rows = store.vectors(store.row_side)
+        self.queries = store.vectors(0)
+        self.relevance: Relevance = store.relevance()
+
+    def triplets(self, full: bool, rng: np.random.Generator) -> Check:
+        """Classify triplets again."""
+        problems: list[str] = []
+        looked = 0
+        find_anchor, find_row = self._finder(0), self._finder(self.store.row_side)
+        for shard in self.run.manifest["shards"]:
+            table = read_shard(self.run.path / shard["path"])
+            picked = np.arange(shard["rows"])
+            if not full and len(picked) > _TRIPLETS:
+                picked = np.sort(rng.choice(picked, _TRIPLETS, replace=False))
+            looked += len(picked)
+            anchors = find_anchor(table["anchor_id"][picked])
+            positives = find_row(table["positive_id"][picked])
+            negatives = find_row(table["negative_id"][picked])
+            wrong = self._wrong(
+                shard["path"].split("/")[0],
+                anchors,
+                positives,
+                negatives,
+                table["d_ap"][picked],
+                table["d_an"][picked],
+            )
+            problems += [f"{shard['path']}, row {picked[row]}: {why}" for row, why in wrong]
+        return Check("triplets", problems, f"{looked:,} classified again from the vectors")
+
+    def _finder(self, side: int) -> Callable[[Any], NDArray[np.int64]]:
+        rows = self.store.facts["rows"][side]
+        ids = np.asarray(self.store.ids(side).take(np.arange(rows)).to_pylist())
+        order = np.argsort(ids, kind="stable")
+        ordered = ids[order]
+
+        def find(wanted: Any) -> NDArray[np.int64]:
+            place = np.minimum(np.searchsorted(ordered, wanted), rows - 1)
+            found = np.where(ordered[place] == wanted, order[place], -1)
+            return np.asarray(found, dtype=np.int64)
+
+        return find
+
+    def _wrong(
+        self,
+        name: str,
+        anchors: NDArray[np.int64],
+        positives: NDArray[np.int64],
+        negatives: NDArray[np.int64],
+        stated_ap: NDArray[np.float32],
+        stated_an: NDArray[np.float32],
+    ) -> Iterator[tuple[int, str]]:
+        lost = np.flatnonzero((anchors < 0) | (positives < 0) | (negatives < 0))
+        if len(lost):
+            yield int(lost[0]), "an id is not in the embedding store"
+            return
+        d_ap = measure(self.metric, self.queries[anchors], self.rows[positives])
+        d_an = measure(self.metric, self.queries[anchors], self.rows[negatives])
+        classes = classify(d_ap, d_an, self.margin)
+        for row in np.flatnonzero(classes != name)[:3]:
+            yield int(row), f"it is {classes[row]}, not {name}"
+        moved = (d_ap.astype(np.float32) != stated_ap) | (d_an.astype(np.float32) != stated_an)
+        for row in np.flatnonzero(moved)[:3]:
+            yield int(row), "its distances are not those of the vectors"
+        yield from self._irrelevant(anchors, positives, negatives)
+
+    def _irrelevant(
+        self,
+        anchors: NDArray[np.int64],
+        positives: NDArray[np.int64],
+        negatives: NDArray[np.int64],
+    ) -> Iterator[tuple[int, str]]:
+        for row, anchor in enumerate(anchors):
+            known = self.relevance.positives(int(anchor))
+            if not np.isin(positives[row], known):
+                yield row, "the positive is none of the anchor's"
+                return
+            if np.isin(negatives[row], np.append(known, self.relevance.hidden(int(anchor)))):
+                yield row, "the negative is a positive, or excluded"
+                return
+
+    def anchors(self, full: bool, rng: np.random.Generator) -> Check:
+        """Count all triplets of some anchors again, one by one."""
+        counts = read_census(self.run)
+        able = np.flatnonzero(counts["positives"] > 0)
+        if not full and len(able) > _ANCHORS:
+            able = np.sort(rng.choice(able, _ANCHORS, replace=False))
+        problems = []
+        for anchor in able.tolist():
+            mine = self._classes(anchor)
+            stated = {name: int(counts[name][anchor]) for name in CLASSES}
+            if mine != stated:
+                problems.append(f"census.parquet, row {anchor}: {stated}, by definition {mine}")
+        return Check("anchors", problems, f"{len(able):,} counted again by the definition")
+
+    def _classes(self, anchor: int) -> dict[str, int]:
+        negative = np.ones(len(self.rows), dtype=np.bool_)
+        positives = self.relevance.positives(anchor)
+        negative[positives] = False
+        negative[self.relevance.hidden(anchor)] = False
+        distances = measure(self.metric, self.queries[anchor : anchor + 1], self.rows)
+        counts = dict.fromkeys(CLASSES, 0)
+        for positive in positives:
+            classes = classify(distances[positive], distances[negative], self.margin)
+            for name in CLASSES:
+                counts[name] += int((classes == name).sum())
+        return counts
