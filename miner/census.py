@@ -10,7 +10,6 @@ those of the definition, on any machine.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ _UNIT = 2.0**-53
 _STEEP = 64.0
 """From this growth of a key's error on, a positive's distance is measured instead."""
 _TILE = 4096
-_BLOCK = 512
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -183,14 +182,22 @@ class Census:
             keys[line, positives[line]] = np.inf
             keys[line, self.relevance.hidden(int(anchor))] = np.inf
         edges = self._thresholds(anchors, starts, lines, columns, nearest, offset, slack)
-        below, order = self._count(keys, starts, edges, offset)
-        hard, within, sums = _split(below, order, starts)
-        loss = np.add.reduceat(within * (edges.d_ap + self.margin) - sums, starts[:-1])
+        hard, within = self._count(keys, starts, edges, offset)
+        hinge = within.counts * (edges.d_ap + self.margin) - within.sums
+        loss = np.add.reduceat(hinge, starts[:-1])
         reach = np.maximum.reduceat(edges.within, starts[:-1]) + edges.tolerance
         counts = BlockCounts(
-            anchors, starts, columns, hard, np.maximum(within, hard), loss, keys, slack, reach
+            anchors=anchors,
+            starts=starts,
+            positives=columns,
+            hard=hard.counts,
+            within=np.maximum(within.counts, hard.counts),
+            loss=loss,
+            keys=keys,
+            slack=slack,
+            reach=reach,
         )
-        for unsure in np.flatnonzero(below.near):
+        for unsure in np.flatnonzero(within.near):
             self._settle(counts, edges, int(unsure))
         return counts
 
@@ -236,21 +243,21 @@ class Census:
 
     def _count(
         self, keys: Float64, starts: Rows, edges: _Thresholds, offset: Float64
-    ) -> tuple[Below, Rows]:
-        """Run the kernel over both borders of all pairs, sorted per anchor."""
-        thresholds = np.empty(2 * starts[-1])
-        order = np.empty(2 * starts[-1], dtype=np.int64)
-        for line in range(len(keys)):
-            pairs = slice(starts[line], starts[line + 1])
-            both = slice(2 * starts[line], 2 * starts[line + 1])
-            mine = np.concatenate([edges.hard[pairs], edges.within[pairs]])
-            order[both] = np.argsort(mine)
-            thresholds[both] = mine[order[both]]
+    ) -> tuple[Below, Below]:
+        """Run the kernel over both borders of all pairs: hard, then within."""
+        both = np.empty(2 * starts[-1])
+        lines = np.repeat(np.arange(len(keys)), np.diff(starts))
+        first = np.arange(starts[-1]) + starts[lines]
+        second = first + np.diff(starts)[lines]
+        both[first], both[second] = edges.hard, edges.within
         space = self._space
         below = self._kernel(
-            keys, thresholds, 2 * starts, edges.tolerance, offset, space.slope, space.root
+            keys, both, 2 * starts, edges.tolerance, offset, space.slope, space.root
         )
-        return below, order
+        hard, within = (
+            Below(below.counts[place], below.sums[place], below.near) for place in (first, second)
+        )
+        return hard, within
 
     def _settle(self, counts: BlockCounts, edges: _Thresholds, line: int) -> None:
         """Decide by the definition what rounding could have decided, for one anchor.
@@ -295,20 +302,6 @@ class Census:
             for start in range(0, len(columns), step)
         ]
         return np.concatenate(parts) if parts else np.empty(0)
-
-
-def _split(below: Below, order: Rows, starts: Rows) -> tuple[Rows, Rows, Float64]:
-    """Bring the counts of sorted thresholds back to pairs: hard, within, distances within."""
-    hard = np.empty(starts[-1], dtype=np.int64)
-    within = np.empty(starts[-1], dtype=np.int64)
-    sums = np.empty(starts[-1])
-    for first, last in itertools.pairwise(starts.tolist()):
-        both = slice(2 * first, 2 * last)
-        counts, totals = np.empty(2 * (last - first), dtype=np.int64), np.empty(2 * (last - first))
-        counts[order[both]], totals[order[both]] = below.counts[both], below.sums[both]
-        hard[first:last], within[first:last] = counts[: last - first], counts[last - first :]
-        sums[first:last] = totals[last - first :]
-    return hard, within, sums
 
 
 def _near(keys: Float64, borders: Float64, tolerance: float) -> NDArray[np.bool_]:

@@ -71,7 +71,7 @@ def count_below(
     keys : ndarray of shape (rows, n), float64
         Infinite where a candidate does not count.
     thresholds : ndarray of shape (starts[-1],), float64
-        Those of row i are ``thresholds[starts[i]:starts[i + 1]]``, ascending, at least one.
+        Those of row i are ``thresholds[starts[i]:starts[i + 1]]``, in any order, at least one.
     starts : ndarray of shape (rows + 1,), int64
     tolerance : ndarray of shape (rows,), float64
     offset : ndarray of shape (rows,), float64
@@ -88,7 +88,7 @@ def count_below(
     for row in range(len(keys)):
         part = slice(starts[row], starts[row + 1])
         mine = thresholds[part]
-        inside = keys[row][keys[row] <= mine[-1] + tolerance[row]]
+        inside = keys[row][keys[row] <= mine.max() + tolerance[row]]
         inside.sort()
         below = inside.searchsorted(mine)
         after = inside[np.minimum(below, len(inside) - 1)] if len(inside) else mine + np.inf

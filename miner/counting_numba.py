@@ -1,8 +1,9 @@
-"""The counting kernel as a compiled loop: each key finds its place among the sorted thresholds.
+"""The counting kernel as a compiled loop: one pass over a row's keys, without sorting them.
 
-A table over equal bins between the first and the last threshold says where to begin; since the bin
-of a number never falls as the number grows, the thresholds of lower bins are all below the key, and
-only those of its own bin are compared. A row costs one pass over its keys, without a sort.
+The range of the row's thresholds is cut into equal bins, some eight a threshold. Since the bin of a
+number never falls as the number grows, a key in a bin without thresholds needs no comparison: it is
+below the thresholds of all later bins and of no earlier one. Only keys in a bin that a threshold,
+give or take the tolerance, lies in are compared one by one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ __all__ = ["count_below"]
 
 _LEAST_BINS = 64
 _MOST_BINS = 65536
+_SMALL = 24
 
 
 def _compiled(function: Any) -> Any:
@@ -30,14 +32,60 @@ def _compiled(function: Any) -> Any:
 
 
 @_compiled
-def _bins(mine: Any, low: Any, scale: Any, bins: Any) -> Any:  # pragma: no cover  (compiled)
-    """Return for each bin how many thresholds lie in the bins before it."""
-    before = np.zeros(bins + 1, np.int32)
-    for place in range(mine.size):
-        before[int((mine[place] - low) * scale) + 1] += 1
+def _grid(mine: Any, slack: Any) -> Any:  # pragma: no cover  (compiled)
+    """Lay bins over the thresholds; the first and the last bin hold none.
+
+    Returns the value where bin 1 begins, bins per unit, and the number of bins.
+    """
+    bins = _LEAST_BINS
+    while bins < 8 * mine.size and bins < _MOST_BINS:
+        bins *= 2
+    low, high = mine.min() - slack, mine.max() + slack
+    scale = (bins - 3) / (high - low) if high > low else 0.0
+    return low, scale, bins
+
+
+@_compiled
+def _cell(value: Any, low: Any, scale: Any, bins: Any) -> Any:  # pragma: no cover  (compiled)
+    """Return the bin of a value: never less for a greater one."""
+    if value < low:
+        return 0
+    return min(int((value - low) * scale) + 1, bins - 1)
+
+
+@_compiled
+def _insert(order: Any, mine: Any, begin: Any, end: Any) -> None:  # pragma: no cover  (compiled)
+    """Sort a few places by their thresholds, by insertion."""
+    for place in range(begin + 1, end):
+        moved = order[place]
+        hole = place
+        while hole > begin and mine[order[hole - 1]] > mine[moved]:
+            order[hole] = order[hole - 1]
+            hole -= 1
+        order[hole] = moved
+
+
+@_compiled
+def _sorted_cells(cells: Any, mine: Any, bins: Any) -> Any:  # pragma: no cover  (compiled)
+    """Return the thresholds' ascending order, and where each bin's thresholds begin in it."""
+    first = np.zeros(bins + 1, np.int32)
+    for cell in cells:
+        first[cell + 1] += 1
     for cell in range(bins):
-        before[cell + 1] += before[cell]
-    return before
+        first[cell + 1] += first[cell]
+    order = np.empty(mine.size, np.int64)
+    free = first.copy()
+    for place in range(mine.size):
+        order[free[cells[place]]] = place
+        free[cells[place]] += 1
+    for cell in range(bins):
+        begin, end = first[cell], first[cell + 1]
+        if end - begin > _SMALL:
+            part = order[begin:end]
+            part[:] = part[np.argsort(mine[part])]
+        elif end - begin > 1:
+            _insert(order, mine, begin, end)
+    return order, first
 
 
 @_compiled
@@ -45,31 +93,49 @@ def _count_row(
     keys: Any, mine: Any, slack: Any, offset: Any, slope: Any, root: Any, counts: Any, sums: Any
 ) -> Any:  # pragma: no cover  (compiled)
     """Fill one row's counts and sums; return whether some key is near a threshold."""
-    size = mine.size
-    low, high = mine[0] - slack, mine[size - 1] + slack
-    bins = _LEAST_BINS
-    while bins < 4 * size and bins < _MOST_BINS:
-        bins *= 2
-    scale = (bins - 1) / (high - low) if high > low else 0.0
-    before = _bins(mine, low, scale, bins)
-    histogram = np.zeros(size + 1, np.int64)
-    totals = np.zeros(size + 1, np.float64)
-    near = False
-    for key in keys:
-        if not key <= high:
-            continue
-        place = 0
-        if key >= low:
-            place = before[int((key - low) * scale)]
-            while place < size and mine[place] <= key:
-                place += 1
-            near |= place < size and mine[place] - key <= slack
-            near |= place > 0 and key - mine[place - 1] <= slack
-        histogram[place] += 1
+    low, scale, bins = _grid(mine, slack)
+    top = mine.max() + slack
+    cells = np.empty(mine.size, np.int32)
+    mixed = np.zeros(bins, np.int32)
+    for place in range(mine.size):
+        cells[place] = _cell(mine[place], low, scale, bins)
+        start = _cell(mine[place] - slack, low, scale, bins)
+        mixed[start : _cell(mine[place] + slack, low, scale, bins) + 1] = 1
+    order, first = _sorted_cells(cells, mine, bins)
+    held = np.zeros(mine.size + 1, np.int64)
+    totals = np.zeros(mine.size + 1, np.float64)
+    look = np.empty(keys.size + 1, np.int32)
+    looked = 0
+    for column in range(keys.size):  # without branches: they would be taken at random
+        key = min(keys[column], top)
+        cell = int(max((key - low) * scale + 1.0, 0.0))
+        inside = keys[column] <= top
+        plain = inside & (mixed[cell] == 0)
         distance = offset + slope * key
+        place = first[cell]
+        held[place] += plain
+        totals[place] += (np.sqrt(max(distance, 0.0)) if root else distance) * plain
+        look[looked] = column
+        looked += inside & (mixed[cell] == 1)
+    ranked = mine[order]
+    near = False
+    for column in look[:looked]:
+        key = keys[column]
+        cell = _cell(key, low, scale, bins)
+        place, end = first[cell], first[cell + 1]
+        while place < end and ranked[place] <= key:
+            place += 1
+        near |= place < mine.size and ranked[place] - key <= slack
+        near |= place > 0 and key - ranked[place - 1] <= slack
+        distance = offset + slope * key
+        held[place] += 1
         totals[place] += np.sqrt(max(distance, 0.0)) if root else distance
-    counts[:] = np.cumsum(histogram)[:size]
-    sums[:] = np.cumsum(totals)[:size]
+    count, total = 0, 0.0
+    for place in range(mine.size):
+        count += held[place]
+        total += totals[place]
+        counts[order[place]] = count
+        sums[order[place]] = total
     return near
 
 

@@ -1,0 +1,63 @@
+"""Shared by all tests: the command line in this process, and small data sets on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from miner.cli import main
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a call of the command line left: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Call `mine` with arguments (turned to text), in this process."""
+
+    def call(*arguments: object) -> Result:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Result(int(exit_.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+def write_vectors(
+    path: Path, vectors: np.ndarray, labels: list[object], **columns: list[object]
+) -> Path:
+    """Write a Parquet file of precomputed vectors: id, embedding, label and more columns."""
+    table = pa.table(
+        {
+            "id": [f"i{row}" for row in range(len(vectors))],
+            "embedding": pa.array(list(vectors), pa.list_(pa.float32())),
+            "label": labels,
+            **columns,
+        }
+    )
+    pq.write_table(table, path)
+    return path
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """60 vectors of 8 dimensions in 5 classes, a Parquet file."""
+    rng = np.random.default_rng(7)
+    vectors = rng.standard_normal((60, 8)).astype(np.float32)
+    return write_vectors(tmp_path / "small.parquet", vectors, [f"c{n % 5}" for n in range(60)])
