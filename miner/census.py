@@ -191,7 +191,7 @@ class Census:
             starts=starts,
             positives=columns,
             hard=hard.counts,
-            within=np.maximum(within.counts, hard.counts),
+            within=within.counts,
             loss=loss,
             keys=keys,
             slack=slack,
@@ -199,6 +199,8 @@ class Census:
         )
         for unsure in np.flatnonzero(within.near):
             self._settle(counts, edges, int(unsure))
+        # A margin that rounding swallows (d + m == d) leaves the ties hard all the same.
+        np.maximum(counts.within, counts.hard, out=counts.within)
         return counts
 
     def _keys(self, queries: Float64, buffer: Float64 | None) -> Float64:
