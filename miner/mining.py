@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,13 +181,12 @@ class Miner:
             wanted |= share.counts > 0
         with contextlib.ExitStack() as stack:
             files = {
-                name: _Records(stack.enter_context(atomic_file(path)))
-                for name, path in paths.items()
+                name: _Records(stack.enter_context(_opened(path))) for name, path in paths.items()
             }
             for block in self._blocks(unit, wanted):
                 for line in range(len(block.anchors)):
                     self._write_anchor(block, line, unit[0], shares, files)
-            facts = {name: file.finish() for name, file in files.items()}
+            facts = {name: file.facts() for name, file in files.items()}
         return {str(name): fact for name, fact in facts.items()}
 
     def _write_anchor(
@@ -323,8 +322,9 @@ class _Ranking:
         """Return records of `TRIPLET`: pair and rank are positions in the anchor's lists."""
         result = np.empty(len(pair), dtype=TRIPLET)
         result["anchor"] = self._anchor
-        result["positive"], result["d_ap"] = self._measured(self._positives, pair)
-        result["negative"], result["d_an"] = self._measured(self._rows, rank)
+        with np.errstate(over="ignore"):  # a distance too large for float32 is infinite there
+            result["positive"], result["d_ap"] = self._measured(self._positives, pair)
+            result["negative"], result["d_an"] = self._measured(self._rows, rank)
         result["weight"] = weight
         return result
 
@@ -334,11 +334,19 @@ class _Ranking:
         return rows[places], self._distances(rows[unique])[inverse]
 
 
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that appears whole under its name when the block ends well."""
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        yield file
+        file.flush()
+
+
 class _Records:
     """A file of records, with its checksum taken on the way."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
         self._sum = hashlib.sha256()
         self._rows = 0
 
@@ -348,6 +356,5 @@ class _Records:
         self._sum.update(data)
         self._rows += len(records)
 
-    def finish(self) -> dict[str, Any]:
-        self._file.close()
+    def facts(self) -> dict[str, Any]:
         return {"rows": self._rows, "sha256": self._sum.hexdigest()}
