@@ -89,8 +89,13 @@ def measure(metric: Metric, anchors: Float32, rows: Float32) -> Float64:
     for start in range(0, count, step):
         part = slice(start, start + step)
         left = anchors if len(anchors) == 1 else anchors[part]
-        result[part] = _measure(metric, left.astype(np.float64), rows[part].astype(np.float64))
+        result[part] = _measure(metric, _wide(left), _wide(rows[part]))
     return result
+
+
+def _wide(rows: Float32) -> Float64:
+    """Return rows in float64, C-contiguous: NumPy's sum over a row hangs on its layout."""
+    return np.ascontiguousarray(rows, dtype=np.float64)
 
 
 def _measure(metric: Metric, left: Float64, right: Float64) -> Float64:

@@ -20,7 +20,7 @@ from miner.engines import Engine
 from miner.errors import StorageError
 from miner.hardness import MINED, Mined
 from miner.manifest import Staging
-from miner.mining import TRIPLET
+from miner.ranking import TRIPLET
 from miner.shards import (
     PART_ROWS,
     Sides,
