@@ -1,0 +1,42 @@
+# `make help` lists the targets. Everything is installed into .venv, from the package index.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?= --margin 0.2
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-slow check bench clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## Make .venv with all that running and testing need (skipped when unchanged).
+
+.venv/ready: pyproject.toml setup.cfg
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[fast,test,check]'
+	touch .venv/ready
+
+run: setup ## Mine the sample digits: the main job.
+	$(BIN)/mine run $(ARGS)
+
+test: setup ## Run the tests.
+	$(BIN)/python -m pytest -q
+
+test-slow: setup ## Run the long proofs, and the comparison with a peer (installs torch).
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'
+	$(BIN)/python -m pytest -q -m slow
+
+check: setup ## Lint, format, types, and the rules of the house.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: setup ## Measure speed and memory, side by side with the bare matrix product.
+	$(BIN)/python -m pytest -q -s -m bench tests/bench
+
+clean: ## Remove the environment, caches and what the sample jobs mined.
+	rm -rf .venv mined mined_* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find miner tests -name __pycache__ -prune -exec rm -rf {} +
