@@ -31,7 +31,9 @@ def describe_run(run: Run) -> str:
 
 def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     dataset, model, mining = manifest["dataset"], manifest["model"], manifest["job"]["mining"]
-    yield "data", ", ".join(file["path"] for file in dataset["files"][:3])
+    named = manifest["job"]["dataset"]
+    for number, key in enumerate(key for key in ("path", "queries", "corpus") if named[key]):
+        yield "" if number else "data", str(named[key])
     if dataset["kind"] == "labelled":
         yield "", f"{dataset['items']:,} items in {dataset['classes']:,} classes"
     else:
@@ -81,13 +83,15 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
     census, written = manifest["census"], manifest["written"]
     valid = census["valid"]
     yield f"  {valid:,} valid triplets, every one classified:"
+    select = manifest["job"]["select"]
+    sample = "capped" if select["per_pair"] or select["per_anchor"] else "a uniform sample"
     for name in CLASSES:
         share = census[name] / valid if valid else 0.0
         line = f"    {name.replace('_', '-'):<10} {census[name]:>22,} {share:>8.2%}"
         if name in written:
             rows = written[name]["rows"]
-            sampled = ", a uniform sample" if written[name]["truncated"] and rows else ""
-            line += f"   {rows:,} written{sampled}"
+            line += f"   {rows:,} written"
+            line += f", {sample}" if written[name]["truncated"] and rows else ""
         yield line
 
 
@@ -96,11 +100,18 @@ def _load(run: Run) -> Iterator[str]:
     yield f"  written   {run.path}"
     latest = run.path.parent.parent / "latest"
     where = latest if latest.resolve() == run.path else run.path
-    if run.manifest["written"]["hard"]["rows"] == run.manifest["written"]["semi_hard"]["rows"] == 0:
+    written = run.manifest["written"]
+    if not any(written[name]["rows"] for name in MINED):
         return
-    yield "  load      import pyarrow.parquet as pq"
-    yield f'            hard = pq.read_table("{_relative(run, where)}/hard")'
-    yield f'            semi = pq.read_table("{_relative(run, where)}/semi_hard")'
+    folder = _relative(run, where)
+    if "anchor" in run.triplets("hard").schema.names:
+        yield "  load      from datasets import load_dataset"
+        yield f'            load_dataset("parquet", data_files="{folder}/hard/*.parquet",'
+        yield '                split="train", columns=["anchor", "positive", "negative"])'
+    else:
+        yield "  load      import pyarrow.parquet as pq"
+        yield f'            hard = pq.read_table("{folder}/hard")'
+        yield f'            semi_hard = pq.read_table("{folder}/semi_hard")'
 
 
 def _relative(run: Run, where: Any) -> str:

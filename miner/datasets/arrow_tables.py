@@ -76,7 +76,9 @@ def open_csv(path: Path) -> ArrowTable:
         column_types=dict.fromkeys(inferred.names, pa.string()), strings_can_be_null=False
     )
     schema = pa.schema([(name, pa.string()) for name in inferred.names])
-    return _open(path, pa.dataset.CsvFileFormat(parse, convert), schema=schema, untyped=True)
+    scan = pa.dataset.CsvFragmentScanOptions(convert_options=convert)
+    file_format = pa.dataset.CsvFileFormat(parse, default_fragment_scan_options=scan)
+    return _open(path, file_format, schema=schema, untyped=True)
 
 
 def open_jsonl(path: Path) -> ArrowTable:
