@@ -31,8 +31,7 @@ def nearest_share(
         ``anchors`` that were asked, and ``positive``, the share whose nearest row is a positive
         (None when no anchor has a positive).
     """
-    able = np.array([len(relevance.positives(a)) > 0 for a in range(relevance.anchors)])
-    chosen = np.flatnonzero(able)
+    chosen = np.flatnonzero(relevance.positive_counts > 0)
     if len(chosen) > _SAMPLE:
         rng = np.random.default_rng(seed)
         chosen = np.sort(rng.choice(chosen, _SAMPLE, replace=False))

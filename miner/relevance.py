@@ -8,7 +8,7 @@ anchor's or one of its positives', and rows of the anchor's group.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -73,14 +73,26 @@ class Relevance(Protocol):
     def positives(self, anchor: int) -> Rows:
         """Return the anchor's positives, ascending."""
 
+    @property
+    def positive_counts(self) -> Rows:
+        """How many positives each anchor has, shape (anchors,)."""
+
     def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
         """Return rows hidden as itself, as duplicates, as group; disjoint, no positives."""
+
+    def exclusion_counts(self) -> NDArray[np.int64]:
+        """Count what `exclusions` returns, for all anchors, shape (anchors, 3)."""
 
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
 
     def arrays(self) -> dict[str, NDArray[np.int64]]:
         """Return what `load` in `miner.relevance` needs to build the same object again."""
+
+
+def _count_one_by_one(relevance: Relevance) -> NDArray[np.int64]:
+    counts = [list(map(len, relevance.exclusions(a))) for a in range(relevance.anchors)]
+    return np.array(counts, dtype=np.int64).reshape(-1, 3)
 
 
 def _disjoint(parts: list[Rows], taken: Rows) -> list[Rows]:
@@ -142,6 +154,11 @@ class LabelRelevance:
                 found.setdefault(int(label), []).append(rows[self.labels[rows] != label])
         return {label: np.unique(np.concatenate(parts)) for label, parts in found.items()}
 
+    @property
+    def positive_counts(self) -> Rows:
+        """How many positives each anchor has."""
+        return np.asarray(self.members.sizes[self.labels] - 1)
+
     def positives(self, anchor: int) -> Rows:
         """Return the other rows of the anchor's label."""
         members = self.members.rows(int(self.labels[anchor]))
@@ -158,6 +175,17 @@ class LabelRelevance:
         if len(group) and len(duplicates):
             group = np.setdiff1d(group, duplicates)
         return itself, duplicates, group
+
+    def exclusion_counts(self) -> NDArray[np.int64]:
+        """Count the exclusions of all anchors; without groups they are those of their labels."""
+        if (self.groups >= 0).any():
+            return _count_one_by_one(self)
+        duplicates = np.zeros(len(self.members.sizes), dtype=np.int64)
+        for label, rows in self._conflicts.items():
+            duplicates[label] = len(rows)
+        counts = np.zeros((self.anchors, 3), dtype=np.int64)
+        counts[:, 0], counts[:, 1] = 1, duplicates[self.labels]
+        return counts
 
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
@@ -211,6 +239,11 @@ class LinkRelevance:
     def _by_group(self) -> Buckets:
         return Buckets(self.groups)
 
+    @property
+    def positive_counts(self) -> Rows:
+        """How many positives each query has."""
+        return np.diff(self.starts)
+
     def positives(self, anchor: int) -> Rows:
         """Return the rows linked to the query."""
         return self.linked[self.starts[anchor] : self.starts[anchor + 1]]
@@ -224,6 +257,10 @@ class LinkRelevance:
         twin = self.twins[anchor : anchor + 1]
         itself, duplicates, group = _disjoint([twin[twin >= 0], duplicates, group], positives)
         return itself, duplicates, group
+
+    def exclusion_counts(self) -> NDArray[np.int64]:
+        """Count the exclusions of all queries."""
+        return _count_one_by_one(self)
 
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
@@ -272,15 +309,9 @@ class Tally:
         return sum(p * n for p, n in pairs)
 
 
-def _sizes(relevance: Relevance) -> Iterator[tuple[int, int, int, int]]:
-    for anchor in range(relevance.anchors):
-        itself, duplicates, group = relevance.exclusions(anchor)
-        yield len(relevance.positives(anchor)), len(itself), len(duplicates), len(group)
-
-
 def tally(relevance: Relevance) -> Tally:
     """Count positives, negatives and hidden rows of every anchor."""
-    sizes = np.array(list(_sizes(relevance)), dtype=np.int64).reshape(-1, 4)
-    positives = sizes[:, 0]
-    itself, duplicates, group = (int(total) for total in sizes[:, 1:].sum(axis=0))
-    return Tally(positives, relevance.rows - sizes.sum(axis=1), itself, duplicates, group)
+    positives, hidden = relevance.positive_counts, relevance.exclusion_counts()
+    itself, duplicates, group = (int(total) for total in hidden.sum(axis=0))
+    negatives = relevance.rows - positives - hidden.sum(axis=1)
+    return Tally(positives, negatives, itself, duplicates, group)
