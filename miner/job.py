@@ -162,7 +162,7 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
+def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Job:
     """Read a job file and apply overrides (``"section.key": value``).
 
     Raises
@@ -171,7 +171,7 @@ def load_job(path: Path, overrides: Mapping[str, Any] | None = None) -> Job:
         When the file is missing or is not TOML, or a key or value cannot be followed.
     """
     try:
-        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+        sections = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"no job file {path}; `mine init DATA` writes one") from None
     except OSError as error:

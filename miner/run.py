@@ -109,7 +109,7 @@ def as_job(job: Job | str | Path | Mapping[str, Any]) -> Job:
         return job
     if isinstance(job, Mapping):
         return parse_job(job)
-    return load_job(Path(job))
+    return load_job(job)
 
 
 def mine(

@@ -28,6 +28,7 @@ FLOORS = [
     ["run", "verify", "starter"],
     ["plan"],
     ["cli"],
+    ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 

@@ -1,0 +1,90 @@
+"""Every command and every Python example of the README runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import miner
+from miner.errors import (
+    DataError,
+    EngineError,
+    GateError,
+    LockError,
+    MineError,
+    StorageError,
+    UsageError,
+)
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for kind, text in BLOCKS if kind == language]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what a fresh clone has, in which the commands run in the README's order."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "jobs", folder / "jobs")
+    shutil.copytree(ROOT / "sample_data", folder / "sample_data")
+    mine = [sys.executable, "-m", "miner", "run", "--margin", "0.2", "--quiet"]
+    subprocess.run(mine, cwd=folder, check=True)
+    return folder
+
+
+def test_every_command_runs(checkout: Path) -> None:
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    seen = 0
+    for line in "".join(blocks("sh")).splitlines():
+        words = line.split()
+        if words[0] == "make":
+            assert set(words[1:]) <= set(targets)
+            continue
+        assert words[0] == "mine", line
+        command = [sys.executable, "-m", "miner", *words[1:]]
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        seen += 1
+    assert seen >= 9
+
+
+def test_every_python_example_runs(checkout: Path) -> None:
+    model, *examples = blocks("python")
+    (checkout / "my_model.py").write_text(model)
+    for text in examples:
+        done = subprocess.run(
+            [sys.executable, "-c", text], cwd=checkout, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{text}\n{done.stderr}"
+    assert "64246721" in done.stdout
+    command = "run --data sample_data/support_requests.csv --model my_model:embed --out mined_model"
+    subprocess.run(
+        [sys.executable, "-m", "miner", *command.split(), "--quiet"], cwd=checkout, check=True
+    )
+
+
+def test_the_job_file_shown_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = miner.parse_job(tomllib.loads(blocks("toml")[0]))
+    monkeypatch.chdir(ROOT)
+    assert shown.identity() == miner.load_job("jobs/default.toml").identity()
+    for section, keys in shown.facts().items():
+        for key in keys:
+            assert re.search(rf"\b{key}\b", blocks("toml")[0]) or key in ("queries", "corpus"), (
+                f"{section}.{key} is not in the README"
+            )
+
+
+def test_exit_codes_are_those_of_the_classes() -> None:
+    table = dict(re.findall(r"^\| (\d) \| (.*?) \|$", README, re.MULTILINE))
+    kinds = (MineError, UsageError, DataError, LockError, GateError, StorageError, EngineError)
+    assert {str(kind.exit_code) for kind in kinds} | {"0"} == set(table)
