@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,33 +83,25 @@ class BlockCounts:
     reach: Float64
 
 
-@dataclass(frozen=True)
 class _Prepared:
     """Rows in key space: kept whole when they fit, else made a tile at a time."""
 
-    space: KeySpace
-    rows: Float32
-    keep: bool
-    bias: Float64 = field(init=False)
-
-    def __post_init__(self) -> None:
-        parts = [self.space.bias(self._make(start)) for start in self._starts()]
-        object.__setattr__(self, "bias", np.concatenate(parts) if parts else np.empty(0))
-
-    def _starts(self) -> range:
-        return range(0, len(self.rows), _TILE)
-
-    def _make(self, start: int) -> Float64:
-        return self.space.prepare(self.rows[start : start + _TILE])
-
-    @cached_property
-    def _tiles(self) -> list[Float64]:
-        return [self._make(start) for start in self._starts()]
+    def __init__(self, space: KeySpace, rows: Float32, *, keep: bool) -> None:
+        self._space = space
+        self._rows = rows
+        self._kept: dict[int, Float64] = {}
+        self.bias = np.empty(len(rows))
+        for part, tile in self.tiles():
+            self.bias[part] = space.bias(tile)
+            if keep:
+                self._kept[part.start] = tile
 
     def tiles(self) -> Iterator[tuple[slice, Float64]]:
         """Yield column ranges and their prepared rows."""
-        for number, start in enumerate(self._starts()):
-            tile = self._tiles[number] if self.keep else self._make(start)
+        for start in range(0, len(self._rows), _TILE):
+            tile = self._kept.get(start)
+            if tile is None:
+                tile = self._space.prepare(self._rows[start : start + _TILE])
             yield slice(start, start + len(tile)), tile
 
 
@@ -156,7 +147,7 @@ class Census:
         self._kernel: Kernel = load_kernel(kernel)
         self._space = KeySpace.fit(metric, vectors.rows)
         keep = 8 * vectors.rows.size <= keep_bytes
-        self._prepared = _Prepared(self._space, vectors.rows, keep)
+        self._prepared = _Prepared(self._space, vectors.rows, keep=keep)
 
     def block(self, anchors: Rows, buffer: Float64 | None = None) -> BlockCounts:
         """Count the triplets of a block of anchors that have positives.
