@@ -21,6 +21,8 @@ __all__ = ["count_below"]
 _LEAST_BINS = 64
 _MOST_BINS = 65536
 _SMALL = 24
+_SPARSE = 8
+"""When fewer than one key in so many is below the top, a branch on it is foreseen."""
 
 
 def _compiled(function: Any) -> Any:
@@ -46,11 +48,9 @@ def _grid(mine: Any, slack: Any) -> Any:  # pragma: no cover  (compiled)
 
 
 @_compiled
-def _cell(value: Any, low: Any, scale: Any, bins: Any) -> Any:  # pragma: no cover  (compiled)
-    """Return the bin of a value: never less for a greater one."""
-    if value < low:
-        return 0
-    return min(int((value - low) * scale) + 1, bins - 1)
+def _cell(value: Any, low: Any, scale: Any) -> Any:  # pragma: no cover  (compiled)
+    """Return the bin of a value up to the top: never less for a greater one."""
+    return int(max((value - low) * scale + 1.0, 0.0))
 
 
 @_compiled
@@ -98,30 +98,39 @@ def _count_row(
     cells = np.empty(mine.size, np.int32)
     mixed = np.zeros(bins, np.int32)
     for place in range(mine.size):
-        cells[place] = _cell(mine[place], low, scale, bins)
-        start = _cell(mine[place] - slack, low, scale, bins)
-        mixed[start : _cell(mine[place] + slack, low, scale, bins) + 1] = 1
+        cells[place] = _cell(mine[place], low, scale)
+        start = _cell(mine[place] - slack, low, scale)
+        mixed[start : _cell(mine[place] + slack, low, scale) + 1] = 1
     order, first = _sorted_cells(cells, mine, bins)
     held = np.zeros(mine.size + 1, np.int64)
     totals = np.zeros(mine.size + 1, np.float64)
     look = np.empty(keys.size + 1, np.int32)
+    survivors = 0
+    for column in range(keys.size):
+        survivors += keys[column] <= top
     looked = 0
-    for column in range(keys.size):  # without branches: they would be taken at random
-        key = min(keys[column], top)
-        cell = int(max((key - low) * scale + 1.0, 0.0))
-        inside = keys[column] <= top
-        plain = inside & (mixed[cell] == 0)
-        distance = offset + slope * key
-        place = first[cell]
-        held[place] += plain
-        totals[place] += (np.sqrt(max(distance, 0.0)) if root else distance) * plain
-        look[looked] = column
-        looked += inside & (mixed[cell] == 1)
+    if _SPARSE * survivors < keys.size:
+        for column in range(keys.size):
+            if keys[column] <= top:
+                look[looked] = column
+                looked += 1
+    else:
+        for column in range(keys.size):  # without branches: they would be taken at random
+            key = min(keys[column], top)
+            cell = _cell(key, low, scale)
+            inside = keys[column] <= top
+            plain = inside & (mixed[cell] == 0)
+            distance = offset + slope * key
+            place = first[cell]
+            held[place] += plain
+            totals[place] += (np.sqrt(max(distance, 0.0)) if root else distance) * plain
+            look[looked] = column
+            looked += inside & (mixed[cell] == 1)
     ranked = mine[order]
     near = False
     for column in look[:looked]:
         key = keys[column]
-        cell = _cell(key, low, scale, bins)
+        cell = _cell(key, low, scale)
         place, end = first[cell], first[cell + 1]
         while place < end and ranked[place] <= key:
             place += 1
