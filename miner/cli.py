@@ -304,8 +304,12 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
     except click.ClickException as error:
-        error.show()
-        code = error.exit_code
+        where = (
+            error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mine"
+        )
+        code = _fail(
+            f"error: {error.format_message()} (see {where} --help)", error.exit_code, debug=False
+        )
     except MineError as error:
         code = _fail(f"error: {error}", error.exit_code, debug=debug)
     except (click.Abort, KeyboardInterrupt):

@@ -76,7 +76,9 @@ class StoreKey:
         ]
         first = next(source.sides[0].values(), None)
         if first is None:
-            raise DataError(f"{source.sides[0].table.where} is empty: it has no rows")
+            raise DataError(
+                f"{source.sides[0].table.where} is empty: it has no rows; check its file"
+            )
         identity = model.identity(first[:_CANARY_ROWS])
         facts = {
             "version": _VERSION,

@@ -159,7 +159,10 @@ def parse_bytes(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if not match or match[2] not in _UNITS:
         raise UsageError(f"mining.memory = {text!r} is not a size such as 512MiB or 2GiB")
-    return int(float(match[1]) * _UNITS[match[2]])
+    size = int(float(match[1]) * _UNITS[match[2]])
+    if not size:
+        raise UsageError(f"mining.memory = {text!r} is nothing; give a size such as 512MiB")
+    return size
 
 
 def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Job:
@@ -175,9 +178,11 @@ def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Jo
     except FileNotFoundError:
         raise UsageError(f"no job file {path}; `mine init DATA` writes one") from None
     except OSError as error:
-        raise UsageError(f"cannot read the job file {path}: {error.strerror}") from error
+        raise UsageError(
+            f"cannot read the job file {path}: {error.strerror}; name a TOML file"
+        ) from error
     except ValueError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from error
+        raise UsageError(f"{path} is not valid TOML: {error}; correct it") from error
     return parse_job(sections, overrides or {}, where=str(path))
 
 
@@ -207,7 +212,10 @@ def _override(keys: dict[str, Any], section: str, key: str, value: Any) -> None:
     """Set one key; ``model.options.KEY`` reaches into the model's own options."""
     outer, dot, inner = key.partition(".")
     if dot and (section, outer) == ("model", "options"):
-        keys["options"] = {**keys.get("options", {}), inner: value}
+        options = keys.get("options", {})
+        if not isinstance(options, Mapping):
+            raise UsageError(f"model.options = {options!r} must be a table")
+        keys["options"] = {**options, inner: value}
     else:
         keys[key] = value
 
@@ -247,7 +255,8 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
             "bool": "true or false",
         }
         wanted = name.get(plain.__name__, "a table")
-        raise UsageError(f"{where} = {value!r} must be {wanted}")
+        example = ", such as '512MiB'" if where.endswith("mining.memory") else ""
+        raise UsageError(f"{where} = {value!r} must be {wanted}{example}")
     return value
 
 
@@ -278,7 +287,7 @@ def _check_dataset(dataset: DatasetJob) -> None:
     given = [name for name, value in pairs.items() if value]
     if dataset.path:
         if dataset.queries or dataset.corpus:
-            raise UsageError("dataset.path and dataset.queries/corpus exclude each other")
+            raise UsageError("dataset.path and dataset.queries/corpus exclude each other; drop one")
     elif not given:
         raise UsageError("no data: set dataset.path (or --data PATH), or queries, corpus and links")
     elif len(given) < 3:

@@ -43,6 +43,11 @@ def load_attribute(target: str) -> Any:
         raise UsageError(
             f"{target!r}: cannot import {error.name!r}; is it installed, or in this folder?"
         ) from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(
+            f"{target!r}: importing it failed with {type(error).__name__}: {reason}; correct it"
+        ) from error
     for part in attribute.split("."):
         try:
             value = getattr(value, part)

@@ -74,7 +74,7 @@ def starter_job(data: str, job_path: str) -> str:
     else:
         table = open_table(data)
         content = _guess(table, _CONTENT, "content")
-        kind = column_kind(content, table.types[content], None)
+        kind = column_kind(table.where, content, table.types[content], None)
         dataset = "\n".join(_columns(table, data, content))
     name = DEFAULTS[kind]
     model = (

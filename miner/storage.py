@@ -149,8 +149,13 @@ def lock_output(root: Path) -> Iterator[None]:
     """
     holder = root / ".lock.json"
     lock = FileLock(root / ".lock")
-    with storage_errors(root):
+    try:
         root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"{root} cannot be made: {error.strerror}; nothing was published, name another --out"
+        ) from error
+    with storage_errors(root):
         try:
             lock.acquire(timeout=0)
         except Timeout:

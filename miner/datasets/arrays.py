@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,7 @@ class ArrayTable:
 
 def _column(values: Any) -> Any:
     """Turn an array of any number of axes into an Arrow column, one list a row."""
+    values = np.asarray(values, dtype=_arrow_type(values.dtype))
     if values.ndim == 1:
         return pa.array(values)
     width = int(np.prod(values.shape[1:]))
@@ -54,22 +57,51 @@ def _column(values: Any) -> Any:
     return pa.FixedSizeListArray.from_arrays(flat, width)
 
 
+def _arrow_type(kind: Any) -> Any:
+    """Return the nearest type that Arrow knows: in this machine's byte order, 64 bits at most."""
+    wide = kind.kind == "f" and kind.itemsize > 8
+    return np.dtype(np.float64) if wide else kind.newbyteorder("=")
+
+
+@contextmanager
+def _load_errors(path: Path) -> Iterator[None]:
+    """Say in one line what NumPy has against a file."""
+    try:
+        yield
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if "pickle" in str(error) or "Python objects" in str(error):
+            reason = "it holds Python objects, which are not loaded; save numbers or text"
+        else:
+            reason = f"{error}; write the file again"
+        raise DataError(f"{path} cannot be read: {reason}") from error
+
+
 def _load(path: Path, mode: Any = None) -> Any:
     """Load without pickle, which could run code."""
-    try:
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty; check how it was written")
+    with _load_errors(path):
         return np.load(path, mmap_mode=mode, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        reason = "it holds Python objects" if "pickle" in str(error) else str(error)
-        raise DataError(f"{path} cannot be read: {reason}") from error
+
+
+def _load_array(path: Path, mode: Any = None) -> Any:
+    array = _load(path, mode)
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path} is an .npz archive; name it .npz, or save one array with np.save")
+    return array
 
 
 def _checked(path: Path, files: tuple[Path, ...], arrays: dict[str, Any]) -> ArrayTable:
     lengths = {name: len(values) if values.ndim else 0 for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
-        raise DataError(f"{path}: arrays of different lengths: {lengths}")
+        raise DataError(
+            f"{path}: arrays of different lengths: {lengths}; each must have a row an item"
+        )
     if not lengths or not max(lengths.values()):
-        raise DataError(f"{path} is empty")
+        raise DataError(f"{path} is empty: it has no rows; check how it was written")
     for name, values in arrays.items():
+        if values.ndim > 1 and not values[0].size:
+            raise DataError(f"{path}: array {name!r} has empty rows; vectors need values")
         if values.dtype.kind not in "iufUb":
             raise DataError(
                 f"{path}: array {name!r} has the type {values.dtype}, not numbers or text"
@@ -79,16 +111,17 @@ def _checked(path: Path, files: tuple[Path, ...], arrays: dict[str, Any]) -> Arr
 
 def open_npz(path: Path) -> ArrayTable:
     """Open an archive whose arrays are the columns (`embedding`, `label`, `id`, ...)."""
-    with _load(path) as archive:
-        if not hasattr(archive, "files"):
-            raise DataError(f"{path} is not an .npz archive")
+    archive = _load(path)
+    if isinstance(archive, np.ndarray):
+        raise DataError(f"{path} is not an .npz archive; name it .npy, or save it with np.savez")
+    with archive, _load_errors(path):
         arrays = {name: archive[name] for name in archive.files}
     return _checked(path, (path,), arrays)
 
 
 def open_npy(path: Path) -> ArrayTable:
     """Open a 2-d array as column `embedding`, with ``NAME.label.npy`` beside it as `label`."""
-    vectors = _load(path, "r")
+    vectors = _load_array(path, "r")
     if vectors.ndim < 2:
         raise DataError(
             f"{path} has the shape {vectors.shape}; vectors need two axes (rows, values)"
@@ -98,7 +131,7 @@ def open_npy(path: Path) -> ArrayTable:
     for name in ("label", "id", "group"):
         beside = path.with_name(f"{path.stem}.{name}.npy")
         if beside.exists():
-            arrays[name] = _load(beside)
+            arrays[name] = _load_array(beside)
             files.append(beside)
     if "label" not in arrays:
         hint = path.with_name(f"{path.stem}.label.npy")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,20 +48,45 @@ class ArrowTable:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Stream the named columns, in batches of at most `ROWS` rows."""
         wanted = list(dict.fromkeys(columns))
-        with data_errors(self.where):
+        with _file_errors(self.path):
             stream = self.dataset.to_batches(
                 columns=wanted, batch_size=ROWS, batch_readahead=2, fragment_readahead=1
             )
             for batch in stream:
+                batch.validate(full=True)  # the JSON reader takes any bytes for text
                 for start in range(0, len(batch), ROWS):
                     yield batch.slice(start, ROWS)
 
 
 def _open(path: Path, file_format: Any, *, schema: Any = None, untyped: bool = False) -> ArrowTable:
     if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty")
-    with data_errors(str(path)):
+        raise DataError(f"{path} is empty; check how it was written")
+    with _file_errors(path):
         return ArrowTable(path, pa.dataset.dataset(path, schema, file_format), untyped)
+
+
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    """Name the line of a JSON file that Arrow stumbled over: its own row counts from a block."""
+    try:
+        with data_errors(str(path)):
+            yield
+    except DataError as error:
+        line = _broken_line(path) if path.suffix.lower() in (".jsonl", ".ndjson") else None
+        if line is None:
+            raise
+        raise DataError(f"{path} cannot be read: {line}; correct it") from error
+
+
+def _broken_line(path: Path) -> str | None:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                json.loads(line.decode("utf-8-sig") if line.strip() else "{}")
+            except ValueError as error:  # UnicodeDecodeError is one
+                words = "UTF-8" if isinstance(error, UnicodeDecodeError) else "a JSON object"
+                return f"line {number} is not {words} ({error})"
+    return None
 
 
 def open_parquet(path: Path) -> ArrowTable:

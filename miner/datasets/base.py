@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,11 +63,15 @@ def open_table(path: str) -> Table:
     """
     file = Path(path)
     if file.is_dir():
-        raise DataError(f"{path} is a folder, and not one in BEIR layout (no corpus.jsonl in it)")
+        raise DataError(
+            f"{path} is a folder, and not one in BEIR layout (no corpus.jsonl in it): "
+            "name one file of it"
+        )
     if not file.exists():
         siblings = [entry.name for entry in file.parent.glob("*")] if file.parent.is_dir() else []
-        near = f"; {did_you_mean(file.name, siblings[:50])}" if siblings else ""
-        raise DataError(f"no such file: {path}{near}")
+        close = get_close_matches(file.name, siblings, n=1, cutoff=0.5)
+        near = f"did you mean {close[0]!r}?" if close else "check the path"
+        raise DataError(f"no such file: {path}; {near}")
     extension = file.suffix.lstrip(".").lower()
     extension = _SAME.get(extension, extension)
     if extension not in READERS.names():
@@ -93,5 +98,6 @@ def data_errors(where: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         lines = str(error).strip().splitlines()
-        reason = lines[0] if lines else type(error).__name__
-        raise DataError(f"{where} cannot be read: {reason}") from error
+        reason = lines[0].rpartition(": Invalid: ")[2] if lines else type(error).__name__
+        advice = "correct that row" if "Row #" in reason else "check how it was written"
+        raise DataError(f"{where} cannot be read: {reason}; {advice}") from error

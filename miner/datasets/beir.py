@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from miner.datasets.base import Table, open_table, require_column
-from miner.errors import DataError
+from miner.errors import DataError, did_you_mean
 
 __all__ = ["TitledTable", "is_beir", "open_beir"]
 
@@ -81,7 +81,13 @@ def open_beir(folder: Path, links: str | None) -> tuple[Table, Table, list[Table
         require_column(table, "_id", "BEIR layout")
         require_column(table, "text", "BEIR layout")
         tables.append(TitledTable(table))
-    files = sorted(folder.glob(links or "qrels/*.tsv"))
+    pattern = links or "qrels/*.tsv"
+    files = [Path(pattern)] if Path(pattern).is_file() else []
+    files = files or sorted(folder.glob(pattern.lstrip("/")))
     if not files:
-        raise DataError(f"{folder} has no {links or 'qrels/*.tsv'}: the links are missing")
+        known = [f"qrels/{file.name}" for file in sorted(folder.glob("qrels/*.tsv"))]
+        raise DataError(
+            f"{folder} has no {pattern}: the links are missing; set dataset.links. "
+            f"{did_you_mean(pattern, known)}"
+        )
     return tables[0], tables[1], [open_table(str(file)) for file in files]

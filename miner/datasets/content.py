@@ -21,11 +21,12 @@ Namer = Callable[[int], str]
 """Turns a position in a batch into words for a message, such as ``row 17 (id 'x')``."""
 
 
-def column_kind(name: str, kind: Any, model: str | None) -> Kind:
+def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
     """Say what a column holds, from its type, its name and the model that was asked for.
 
-    Text is text. Lists of numbers are vectors for the model `precomputed`, which is the default
-    for lists of fractions; lists of whole numbers, or of a column named `image`, are images.
+    Text is text, but in a column named `embedding` (a CSV has no lists). Lists of numbers are
+    vectors for the model `precomputed`, which is the default for lists of fractions; lists of
+    whole numbers, or of a column named `image`, are images.
 
     Raises
     ------
@@ -35,13 +36,15 @@ def column_kind(name: str, kind: Any, model: str | None) -> Kind:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if _is_string(kind):
-        return "vectors" if model == "precomputed" else "text"
+        vectors = model == "precomputed" or (model is None and name == "embedding")
+        return "vectors" if vectors else "text"
     depth = 0
     while _is_list(kind):
         kind, depth = kind.value_type, depth + 1
     if not depth or not _is_number(kind):
         raise DataError(
-            f"content column {name!r} has the type {kind}: it must hold text or lists of numbers"
+            f"{where}, content column {name!r} has the type {kind}: it must hold text or lists of "
+            "numbers"
         )
     if model == "precomputed":
         return "vectors"
@@ -108,7 +111,9 @@ def _parse_vectors(column: Any, name_row: Namer) -> Any:
         try:
             rows.append(np.asarray(json.loads(text), dtype=np.float64).ravel())
         except (ValueError, TypeError):
-            raise DataError(f"{name_row(row)}: {text[:40]!r} is not a list of numbers") from None
+            raise DataError(
+                f"{name_row(row)}: {text[:40]!r} is not a list of numbers such as [0.5, 1]"
+            ) from None
     return pa.array(rows, type=pa.list_(pa.float64()))
 
 
@@ -132,14 +137,20 @@ def _matrix(column: Any, width: int | None, name_row: Namer) -> NDArray[np.float
     widths, values = _widths(column)
     expected = int(widths[0]) if width is None and len(widths) else width
     for row in np.flatnonzero(widths != expected)[:1]:
-        raise DataError(f"{name_row(int(row))} has {widths[row]} values, the first has {expected}")
+        raise DataError(
+            f"{name_row(int(row))} has {widths[row]} values, the first has "
+            f"{expected}; all rows need the same number"
+        )
     if not expected:
-        raise DataError(f"{name_row(0)} has an empty vector")
+        raise DataError(f"{name_row(0)} has an empty vector; remove the row or fill it in")
     flat = values.to_numpy(zero_copy_only=False)
     matrix: NDArray[np.floating] = flat.reshape(len(column), expected)
     if flat.dtype.kind == "f" or values.null_count:
         for row in np.flatnonzero(~np.isfinite(matrix).all(axis=1))[:1]:
-            raise DataError(f"{name_row(int(row))} holds NaN or an infinite number")
+            raise DataError(
+                f"{name_row(int(row))} holds NaN or an infinite number; "
+                "remove the row or correct it"
+            )
     return matrix
 
 

@@ -104,7 +104,7 @@ def _rows(table: Table, ids: Any, items: Items, column: str) -> NDArray[np.int64
         link = int(pc.index(rows.is_null(), True).as_py())
         raise DataError(
             f"{table.where}, row {link}: {column} {ids[link].as_py()!r} is not an id of "
-            f"{items.where}"
+            f"{items.where}; remove the link, or add the row"
         )
     return np.asarray(rows.to_numpy()).astype(np.int64)
 

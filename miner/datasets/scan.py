@@ -48,7 +48,7 @@ class Side:
         columns = [self.content] + ([self.id] if self.id else [])
         start = 0
         for batch in self.table.batches(columns):
-            column = batch.column(self.content)
+            column = plain(batch.column(self.content))
             rows = np.arange(start, start + len(batch))
             if keep is not None:
                 chosen = np.flatnonzero(keep[start : start + len(batch)])
@@ -135,7 +135,7 @@ class _Scanner:
             rows = np.arange(self.count, self.count + len(batch))
             self.count += len(batch)
             namer = _namer(side, batch, rows, self.count)
-            column = batch.column(side.content)
+            column = plain(batch.column(side.content))
             values = content_values(column, side.kind, self.width, namer)
             if isinstance(values, np.ndarray):
                 self.width = values.shape[1]
@@ -143,13 +143,13 @@ class _Scanner:
                 self.digests.append(content_digests(values))
             for role, name in (("id", side.id), ("label", side.label), ("group", side.group)):
                 if name is not None:
-                    self.parts[role].append(_plain(batch.column(name)))
+                    self.parts[role].append(plain(batch.column(name)))
             yield column.cast(pa.large_string()) if side.kind == "text" else column
 
     def items(self) -> Items:
         where = self.side.table.where
         if not self.count:
-            raise DataError(f"{where} is empty: it has no rows")
+            raise DataError(f"{where} is empty: it has no rows; check how it was written")
         untyped = self.side.table.untyped
         columns = {role: _joined(parts, untyped) for role, parts in self.parts.items()}
         ids = pa.array(np.arange(self.count)) if columns["id"] is None else columns["id"]
@@ -158,7 +158,7 @@ class _Scanner:
         return Items(where, ids, columns["label"], columns["group"], digests, self.width)
 
 
-def _plain(column: Any) -> Any:
+def plain(column: Any) -> Any:
     """Decode dictionaries and large or view strings to plain ones."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):

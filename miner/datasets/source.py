@@ -16,6 +16,7 @@ from miner.datasets.beir import is_beir, open_beir
 from miner.datasets.content import Kind, column_kind
 from miner.datasets.links import Links, read_links
 from miner.datasets.scan import Items, Side, save_ids, scan
+from miner.datasets.spool import keep_rows
 from miner.errors import DataError
 from miner.job import DatasetJob
 from miner.relevance import NONE, LabelRelevance, LinkRelevance, Relevance
@@ -93,14 +94,20 @@ class Source:
             scanned = self._labelled(items[0])
         for number, (side_items, keep) in enumerate(zip(items, scanned.keep, strict=True)):
             save_ids(side_items, folder / f"ids-{number}.arrow", keep)
+            if texts and keep is not None and not keep.all():
+                keep_rows(folder / f"texts-{number}.arrow", keep)
         return scanned
 
     def _labelled(self, items: Items) -> Scanned:
-        labels = _codes(_known_labels(items, self.sides[0]))
+        labels = _codes(_known(items, items.labels, self.sides[0].label))
         keep = labels >= 0
         if not keep.any():
-            raise DataError(f"{items.where}, column {self.sides[0].label!r}: no row has a label")
-        groups = _codes(items.groups) if items.groups is not None else np.full(len(items), NONE)
+            raise DataError(
+                f"{items.where}, column {self.sides[0].label!r}: no row has a label; fill it in, "
+                "or name another column"
+            )
+        known = _known_groups(items, self.sides[0])
+        groups = np.full(len(items), NONE) if known is None else _codes(known)
         contents = _content_codes(items)
         relevance = LabelRelevance(labels[keep], contents[keep], groups[keep])
         sizes = relevance.members.sizes
@@ -117,13 +124,17 @@ class Source:
     def _pairs(self, queries: Items, corpus: Items) -> Scanned:
         if queries.width != corpus.width:
             raise DataError(
-                f"{queries.where} has {queries.width} values a row, {corpus.where} {corpus.width}"
+                f"{queries.where} has {queries.width} values a row, {corpus.where} {corpus.width}; "
+                "both need the same number"
             )
         links = read_links(self.links, self.link_columns, queries, corpus)
         relevance = _link_relevance(links, queries, corpus, self.sides)
         linked = np.diff(links.starts) > 0
         if not linked.any():
-            raise DataError(f"{self.links[0].where}: no link has a score above 0; no positives")
+            raise DataError(
+                f"{self.links[0].where}: no link has a score above 0, so no positives; "
+                "check the scores"
+            )
         facts = {
             "kind": "pairs",
             "items": len(queries) + len(corpus),
@@ -138,17 +149,19 @@ class Source:
         return Scanned(relevance, (None, None), (queries.width, corpus.width), facts)
 
 
-def _known_labels(items: Items, side: Side) -> Any:
-    """Return the labels, NaN as null; refuse types that do not name a class."""
-    labels = items.labels
-    if pa.types.is_floating(labels.type):
-        return pc.if_else(pc.is_nan(labels), pa.scalar(None, labels.type), labels)
-    if pa.types.is_nested(labels.type):
+def _known(items: Items, column: Any, name: str | None) -> Any:
+    """Return labels or groups, NaN as null; refuse types that do not name a class."""
+    if pa.types.is_floating(column.type):
+        return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    if pa.types.is_nested(column.type):
         raise DataError(
-            f"{items.where}, column {side.label!r}: labels must be text or numbers, "
-            f"not {labels.type}"
+            f"{items.where}, column {name!r}: its values must be text or numbers, not {column.type}"
         )
-    return labels
+    return column
+
+
+def _known_groups(items: Items, side: Side) -> Any:
+    return None if items.groups is None else _known(items, items.groups, side.group)
 
 
 def _codes(*columns: Any) -> Codes:
@@ -171,9 +184,11 @@ def _content_codes(*items: Items) -> Codes:
 def _refuse_degenerate(items: Items, side: Side, sizes: Codes) -> None:
     where = f"{items.where}, column {side.label!r}"
     if len(sizes) == 1:
-        raise DataError(f"{where}: all labelled rows have one label; there are no negatives")
+        raise DataError(
+            f"{where}: all labelled rows have one label; there are no negatives; add a second label"
+        )
     if sizes.max() == 1:
-        raise DataError(f"{where}: every label stands once only; there are no positives")
+        raise DataError(f"{where}: every label stands once only; there are no positives; add items")
 
 
 def _link_relevance(
@@ -181,14 +196,17 @@ def _link_relevance(
 ) -> LinkRelevance:
     cut = len(queries)
     contents = _content_codes(queries, corpus)
-    if queries.groups is not None and corpus.groups is not None:
-        groups = _codes(queries.groups, corpus.groups)
+    named = [_known_groups(*pair) for pair in zip((queries, corpus), sides, strict=True)]
+    if all(part is not None for part in named):
+        groups = _codes(*named)
     else:
         groups = np.full(len(queries) + len(corpus), NONE, dtype=np.int64)
     twins = np.full(len(queries), NONE, dtype=np.int64)
-    # Row numbers are no identity: only ids that both tables state can name one thing.
-    if sides[0].id and sides[1].id and queries.ids.type == corpus.ids.type:
-        found = pc.index_in(queries.ids, value_set=corpus.ids).fill_null(NONE)
+    # Row numbers are no identity: only ids that both tables state can name one thing. They are
+    # compared as links are, as text.
+    if sides[0].id and sides[1].id:
+        texts = [items.ids.cast(pa.string()) for items in (queries, corpus)]
+        found = pc.index_in(texts[0], value_set=texts[1]).fill_null(NONE)
         twins = np.asarray(found.to_numpy(zero_copy_only=False)).astype(np.int64)
     return LinkRelevance(
         links.starts,
@@ -240,5 +258,5 @@ def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -
     label = require_column(table, job.label or "label", "dataset.label") if labelled else None
     if job.group:
         require_column(table, job.group, "dataset.group")
-    kind = column_kind(content, table.types[content], model)
+    kind = column_kind(table.where, content, table.types[content], model)
     return Side(table, content, kind, identity, label, job.group)

@@ -6,7 +6,7 @@ memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from miner.datasets.base import ROWS
 from miner.storage import atomic_file
 
-__all__ = ["Spool", "write_column", "write_spool"]
+__all__ = ["Spool", "keep_rows", "write_column", "write_spool"]
 
 
 def write_column(path: Path, column: Any) -> None:
@@ -40,6 +40,12 @@ def write_spool(path: Path, kind: Any, parts: Iterable[Any]) -> None:
             rest = pa.concat_arrays(held) if held else pa.array([], kind)
             if len(rest):
                 writer.write_batch(pa.record_batch([rest], schema=schema))
+
+
+def keep_rows(path: Path, keep: NDArray[np.bool_]) -> None:
+    """Rewrite a column that is on disk with the rows of `keep` only."""
+    spool = Spool(path)
+    write_spool(path, spool.type, spool.filtered(keep))
 
 
 class Spool:
@@ -66,3 +72,10 @@ class Spool:
             parts.append(self._reader.get_batch(int(batch)).column(0).take(pa.array(local)))
         distinct = pa.concat_arrays(parts) if parts else pa.array([], self.type)
         return distinct.take(pa.array(inverse))
+
+    def filtered(self, keep: NDArray[np.bool_]) -> Iterator[Any]:
+        """Stream the values of the rows of `keep`, a batch at a time."""
+        for batch in range(self._reader.num_record_batches):
+            column = self._reader.get_batch(batch).column(0)
+            start = batch * ROWS
+            yield column.filter(pa.array(keep[start : start + len(column)]))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.errors import DataError, UsageError
+from miner.errors import DataError, MineError, UsageError
 from miner.registry import Registry, load_attribute
 from miner.storage import canonical_json, digest, sha256_file
 
@@ -89,7 +89,12 @@ class LoadedModel:
         DataError
             When the model did not return one vector of numbers a row.
         """
-        vectors = np.asarray(self.model.embed(batch))
+        try:
+            vectors = np.asarray(self.model.embed(batch))
+        except (MineError, MemoryError):
+            raise
+        except Exception as error:  # the code of others: whatever it raises is theirs to mend
+            raise DataError(f"model {self.name!r} failed: {_words(error)}; correct it") from error
         if vectors.ndim != 2 or len(vectors) != len(batch) or vectors.dtype.kind != "f":
             raise DataError(
                 f"model {self.name!r} returned an array of shape {vectors.shape} and type "
@@ -125,7 +130,13 @@ def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> Loade
         When there is no such model, or it cannot embed this kind of content.
     """
     name = name or DEFAULTS[kind]
-    canonical_json(options)
+    try:
+        canonical_json(options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"model.options = {dict(options)!r} must be texts, numbers, true, false, lists or "
+            f"tables ({error})"
+        ) from error
     if ":" in name:
         found = _import_from_here(name)
     else:
@@ -153,6 +164,12 @@ def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
             raise UsageError(
                 f"model {name!r} cannot be made with these options: {error}"
             ) from error
+        except (MineError, MemoryError):
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"model {name!r} cannot be made: {_words(error)}; correct it"
+            ) from error
     elif options:
         raise UsageError(f"model {name!r} is not a class: model.options cannot be given to it")
     if isinstance(found, Model):
@@ -166,6 +183,10 @@ def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
         f"model {name!r} is {found!r}: it must be a function from a batch to vectors, "
         "or have a method `embed` or `encode`"
     )
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: " + " ".join(str(error).split())[:300]
 
 
 def weight_files(*files: Path) -> str:
