@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import signal
 import sys
 import tomllib
@@ -222,11 +224,13 @@ def init(data: str, target: Path, force: bool, as_json: bool) -> None:
 @_as_json
 def runs(out: str, as_json: bool) -> None:
     """List the finished runs in OUT (default: mined)."""
-    found = miner.list_runs(Path(out))
+    found, problems = miner.list_runs(Path(out))
     latest = (Path(out) / "latest").resolve()
     facts = [miner.run_facts(run, latest=run.path == latest) for run in found]
     text = "\n".join(miner.describe_facts(fact) for fact in facts) or f"no runs in {out}"
     _print(facts, text, as_json=as_json)
+    for problem in problems:
+        click.echo(f"mine: {problem}", err=True)
 
 
 @cli.command()
@@ -284,6 +288,8 @@ class _Terminated(BaseException):
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
+    if multiprocessing.parent_process() is not None:  # a forked worker has inherited this
+        os._exit(143)
     raise _Terminated
 
 

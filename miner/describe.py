@@ -87,7 +87,7 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
     sample = "capped" if select["per_pair"] or select["per_anchor"] else "a uniform sample"
     for name in CLASSES:
         share = census[name] / valid if valid else 0.0
-        line = f"    {name.replace('_', '-'):<10} {census[name]:>22,} {share:>8.2%}"
+        line = f"    {name.replace('_', '-'):<10} {census[name]:>18,} {share:>8.2%}"
         if name in written:
             rows = written[name]["rows"]
             line += f"   {rows:,} written"

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from miner.datasets.scan import Side
 from miner.datasets.source import Scanned, Source
 from miner.datasets.spool import Spool
 from miner.distance import Float32, normalize_rows
-from miner.errors import DataError
+from miner.errors import DataError, StorageError
 from miner.models.base import LoadedModel
 from miner.relevance import Relevance, load
 from miner.storage import (
@@ -40,7 +42,7 @@ __all__ = ["Progress", "Store", "StoreKey", "open_store", "prepare_store"]
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, what is done, and the total."""
 
-_VERSION = 1
+_VERSION = 2
 _CANARY_ROWS = 8
 
 
@@ -92,6 +94,18 @@ class StoreKey:
         return cls(files, identity, facts)
 
 
+@contextmanager
+def _store_errors(path: Path) -> Iterator[None]:
+    """Turn what a damaged file of a store leads to into a `StorageError` that names it."""
+    try:
+        with storage_errors(path):
+            yield
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise StorageError(
+            f"{path} is damaged ({error}); remove {path.parent} and run the job again"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """A finished store."""
@@ -108,7 +122,7 @@ class Store:
         """Return a side's stored rows, memory-mapped, shape (rows, dim)."""
         rows = self.facts["rows"][side]
         path = self.folder / f"vectors-{side}.f32"
-        with storage_errors(path):
+        with _store_errors(path):
             mapped = np.memmap(path, dtype="<f4", mode="r", shape=(rows, self.dim))
         return np.asarray(mapped)
 
@@ -129,12 +143,15 @@ class Store:
 
     def relevance(self) -> Relevance:
         """Return who is relevant to whom."""
-        with storage_errors(self.folder), np.load(self.folder / "relevance.npz") as arrays:
+        path = self.folder / "relevance.npz"
+        with _store_errors(path), path.open("rb") as file, np.load(file) as arrays:
             return load(dict(arrays))
 
     def ids(self, side: int) -> Spool:
         """Return a side's ids."""
-        return Spool(self.folder / f"ids-{side}.arrow")
+        path = self.folder / f"ids-{side}.arrow"
+        with _store_errors(path):
+            return Spool(path)
 
     def texts(self, side: int) -> Spool | None:
         """Return a side's texts, None when they were not kept."""

@@ -6,6 +6,7 @@ units finish.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,6 +18,9 @@ from threadpoolctl import threadpool_limits
 from miner.errors import EngineError, UsageError, did_you_mean
 
 __all__ = ["ENGINES", "Engine", "open_engine"]
+
+# An interrupted run is no news: joblib would count the tasks that it leaves.
+warnings.filterwarnings("ignore", r"\d+ tasks ", UserWarning, r"joblib\.parallel")
 
 U = TypeVar("U")
 R = TypeVar("R")
@@ -55,7 +59,7 @@ class Engine:
             joblib.parallel_config(backend=self.backend, n_jobs=self.workers, **self._inner()),
         ):
             stream = joblib.Parallel(
-                return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1
+                return_as=self._results(), pre_dispatch="2*n_jobs", batch_size=1
             )(calls)
             try:
                 yield from stream
@@ -64,6 +68,11 @@ class Engine:
                     f"engine {self.backend}: a worker process died (out of memory?); what is "
                     "finished is kept, the same command goes on from there"
                 ) from error
+
+    def _results(self) -> str:
+        """Results as they come, from a backend that can; else all at the end."""
+        able = getattr(joblib.parallel.BACKENDS[self.backend], "supports_return_generator", False)
+        return "generator_unordered" if able else "list"
 
     def _inner(self) -> dict[str, int]:
         return {"inner_max_num_threads": 1} if self.backend == "loky" else {}

@@ -30,7 +30,7 @@ from miner.storage import (
     write_pointers,
 )
 
-__all__ = ["Staging", "finished_run", "list_runs", "package_versions"]
+__all__ = ["Staging", "clear_published", "finished_run", "list_runs", "package_versions"]
 
 _PACKAGES = ("numpy", "pyarrow", "faiss-cpu", "joblib", "numba")
 
@@ -155,7 +155,19 @@ def _has_size(path: Path, size: int) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def list_runs(root: Path) -> list[Run]:
-    """Return the finished runs of an output root, oldest first."""
-    folders = sorted((root / "runs").glob("*/manifest.json"))
-    return [open_run(path.parent) for path in folders]
+def list_runs(root: Path) -> tuple[list[Run], list[str]]:
+    """Return the finished runs of an output root, oldest first, and why others cannot be read."""
+    runs, problems = [], []
+    for path in sorted((root / "runs").glob("*/manifest.json")):
+        try:
+            runs.append(open_run(path.parent))
+        except StorageError as error:
+            problems.append(str(error))
+    return runs, problems
+
+
+def clear_published(root: Path) -> None:
+    """Remove what a run left staged that died right after it was published."""
+    for folder in (root / ".staging").glob("*"):
+        if (root / "runs" / folder.name / "manifest.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)

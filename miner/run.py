@@ -25,7 +25,7 @@ from miner.engines import Engine, open_engine
 from miner.hardness import MINED, Mined
 from miner.indexes.base import build_index, resolve_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
-from miner.manifest import Staging, finished_run, package_versions
+from miner.manifest import Staging, clear_published, finished_run, package_versions
 from miner.mining import Task, cut_units, open_miner
 from miner.models.base import LoadedModel, load_model
 from miner.nearest import nearest_share
@@ -160,6 +160,7 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
         fingerprint = opened.fingerprint(key)
         finished = None if force else finished_run(root, fingerprint)
         if finished is not None:
+            clear_published(root)
             return Outcome(finished, mined=False)
         staging = Staging.open(root, fingerprint, fresh=force)
         published = root / "runs" / staging.run_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -178,6 +179,16 @@ def file_facts(path: Path, root: Path, rows: int) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
+    """Turn what Arrow says of a broken file into a `StorageError` that names it."""
+    try:
+        with storage_errors(path):
+            yield
+    except pa.ArrowException as error:
+        raise StorageError(f"{path} is not whole: {str(error).splitlines()[0]}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A finished run.
@@ -208,7 +219,7 @@ class Run:
 
     def census(self) -> Any:
         """Return the counts per anchor, a ``pyarrow.Table``."""
-        with storage_errors(self.path):
+        with _parquet_errors(self.path / "census.parquet"):
             return pq.read_table(self.path / "census.parquet")
 
     def triplets(self, difficulty: str) -> Any:
@@ -256,7 +267,7 @@ def open_run(path: str | Path) -> Run:
     if not (folder / "manifest.json").exists():
         raise StorageError(f"{path} is not a finished run: there is no manifest.json in it")
     manifest = read_json(folder / "manifest.json")
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format_version"), int):
+    if not _is_manifest(manifest):
         raise StorageError(f"{folder}/manifest.json is not a run's manifest; the file is damaged")
     if manifest["format_version"] > FORMAT_VERSION:
         raise StorageError(
@@ -266,19 +277,61 @@ def open_run(path: str | Path) -> Run:
     return Run(folder, manifest)
 
 
+_KEYS = {
+    "run_id": str,
+    "fingerprint": str,
+    "store": str,
+    "job": dict,
+    "dataset": dict,
+    "model": dict,
+    "index": dict,
+    "census": dict,
+    "written": dict,
+    "shards": list,
+    "files": list,
+}
+
+
+def _is_manifest(found: Any) -> bool:
+    """Whether JSON is a manifest, or at least says that it is one of a newer format."""
+    if not isinstance(found, dict) or not isinstance(found.get("format_version"), int):
+        return False
+    newer = found["format_version"] > FORMAT_VERSION
+    return newer or all(isinstance(found.get(key), kind) for key, kind in _KEYS.items())
+
+
 def shard_facts(path: Path) -> dict[str, Any]:
-    """Return a shard's rows, column names and metadata."""
-    with storage_errors(path):
+    """Return a shard's rows, what is wrong with its columns, and its metadata."""
+    with _parquet_errors(path):
         file = pq.ParquetFile(path)
         schema = file.schema_arrow
         metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
-        return {"rows": file.metadata.num_rows, "columns": schema.names, "metadata": metadata}
+        return {"rows": file.metadata.num_rows, "wrong": _wrong(schema), "metadata": metadata}
+
+
+def _wrong(schema: Any) -> list[str]:
+    """Say what of a shard's schema is not as `triplet_schema` makes it."""
+    ids = [f"{role}_id" for role in _ROLES]
+    bare = [*ids, *_FLOATS]
+    if schema.names not in (bare, [*_ROLES, *bare]):
+        return [f"its columns are {', '.join(schema.names)}, not {', '.join(bare)}"]
+    wanted = {role: (pa.string(),) for role in _ROLES}
+    wanted |= {name: (pa.float32(),) for name in _FLOATS}
+    return [
+        f"column {field.name} is {field.type}"
+        for field in schema
+        if not (
+            field.type in wanted[field.name]
+            if field.name in wanted
+            else pa.types.is_string(field.type) or pa.types.is_integer(field.type)
+        )
+    ]
 
 
 def read_shard(path: Path) -> dict[str, NDArray[Any]]:
     """Read a shard's ids and distances, as NumPy arrays."""
     names = [f"{role}_id" for role in _ROLES] + ["d_ap", "d_an"]
-    with storage_errors(path):
+    with _parquet_errors(path):
         table = pq.read_table(path, columns=names)
     return {name: table[name].to_numpy() for name in names}
 

@@ -71,13 +71,21 @@ def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
         Of the sample.
     """
     result = Verification(run)
-    result.checks.append(_manifest(run))
-    result.checks.append(_files(run))
-    if not result.problems:
-        result.checks += [_schema(run), _census(run)]
+    checks = {"manifest": _manifest, "files": _files, "shards": _schema, "census": _census}
+    for name, check in checks.items():
+        if not result.problems:  # what a damaged manifest says is no guide
+            result.checks.append(_guarded(name, check, run))
     if not result.problems:
         result.checks += _from_vectors(run, full, np.random.default_rng(seed))
     return result
+
+
+def _guarded(name: str, check: Callable[..., Check], *arguments: Any) -> Check:
+    """Make a check, or a problem of the error that stops it."""
+    try:
+        return check(*arguments)
+    except MineError as error:
+        return Check(name, [str(error)])
 
 
 def _manifest(run: Run) -> Check:
@@ -117,11 +125,14 @@ def _schema(run: Run) -> Check:
         rows[name] += facts["rows"]
         if facts["rows"] != shard["rows"]:
             problems.append(f"{shard['path']} has {facts['rows']} rows, not {shard['rows']}")
+        problems += [f"{shard['path']}: {why}" for why in facts["wrong"]]
         wanted = {
             "difficulty": name,
             "fingerprint": run.manifest["fingerprint"],
             "metric": run.manifest["job"]["mining"]["metric"],
             "margin": repr(run.manifest["job"]["mining"]["margin"]),
+            "model": run.manifest["model"]["id"],
+            "format_version": str(run.manifest["format_version"]),
         }
         for key, value in wanted.items():
             if facts["metadata"].get(key) != value:
@@ -161,15 +172,15 @@ def _from_vectors(run: Run, full: bool, rng: np.random.Generator) -> Iterator[Ch
     folder = run.path.parent.parent / ".store" / str(run.manifest["store"])
     try:
         store = open_store(folder)
+        truth = _Truth(run, store) if store is not None else None
     except MineError as error:
         yield Check("vectors", [str(error)])
         return
-    if store is None:
+    if truth is None:
         yield Check("vectors", [], f"not checked: the embedding store {folder} is gone")
         return
-    truth = _Truth(run, store)
-    yield truth.triplets(full, rng)
-    yield truth.anchors(full, rng)
+    yield _guarded("triplets", truth.triplets, full, rng)
+    yield _guarded("anchors", truth.anchors, full, rng)
 
 
 class _Truth:
@@ -212,7 +223,7 @@ class _Truth:
 
     def _finder(self, side: int) -> Callable[[Any], NDArray[np.int64]]:
         rows = self.store.facts["rows"][side]
-        ids = np.asarray(self.store.ids(side).take(np.arange(rows)).to_pylist())
+        ids = self.store.ids(side).take(np.arange(rows)).to_numpy(zero_copy_only=False)
         order = np.argsort(ids, kind="stable")
         ordered = ids[order]
 
