@@ -181,8 +181,8 @@ class Census:
             anchors=anchors,
             starts=starts,
             positives=columns,
-            hard=hard.counts,
-            within=within.counts,
+            hard=hard.counts.copy(),
+            within=within.counts.copy(),
             loss=loss,
             keys=keys,
             slack=slack,
@@ -238,17 +238,13 @@ class Census:
         self, keys: Float64, starts: Rows, edges: _Thresholds, offset: Float64
     ) -> tuple[Below, Below]:
         """Run the kernel over both borders of all pairs: hard, then within."""
-        both = np.empty(2 * starts[-1])
-        lines = np.repeat(np.arange(len(keys)), np.diff(starts))
-        first = np.arange(starts[-1]) + starts[lines]
-        second = first + np.diff(starts)[lines]
-        both[first], both[second] = edges.hard, edges.within
+        both = np.column_stack([edges.hard, edges.within]).ravel()
         space = self._space
         below = self._kernel(
             keys, both, 2 * starts, edges.tolerance, offset, space.slope, space.root
         )
         hard, within = (
-            Below(below.counts[place], below.sums[place], below.near) for place in (first, second)
+            Below(below.counts[border::2], below.sums[border::2], below.near) for border in (0, 1)
         )
         return hard, within
 
