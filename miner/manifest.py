@@ -124,7 +124,7 @@ class Staging:
 
     def publish(self, manifest: dict[str, Any]) -> Run:
         """Write the manifest, publish the run, switch ``latest``, and clear the staging."""
-        manifest = {**manifest, "format_version": FORMAT_VERSION, "run_id": self.run_id}
+        manifest = {"format_version": FORMAT_VERSION, "run_id": self.run_id, **manifest}
         manifest["checksum"] = manifest_checksum(manifest)
         write_json(self.run / "manifest.json", manifest)
         final = self.root / "runs" / self.run_id

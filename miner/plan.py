@@ -22,7 +22,7 @@ __all__ = ["plan_job"]
 
 _TRIAL_ROWS = 256
 _PASS_FACTOR = 1.8
-"""The counting pass over its bare float64 product, as measured in tests/bench on 10 classes."""
+"""The counting pass over its bare float64 product: `make bench` on 10 classes, and some more."""
 _RECORD_BYTES = 24
 _SHARD_BYTES = 8
 _TRIPLETS_PER_SECOND = 4e5

@@ -71,18 +71,20 @@ def main() -> None:
     rows, dim, classes, workers = 10_000, 784, 10, 2
     vectors, relevance = data(rows, dim, classes)
     product = partial(bare_product, vectors, workers)
-    counting = partial(count, vectors, relevance, workers)
+    counting = partial(count, vectors, relevance, workers, "auto")
+    sorting = partial(count, vectors, relevance, workers, "numpy")
     product()
     counts = counting()
-    pairs = [(timed(product), timed(counting)) for _ in range(ROUNDS)]
-    ratios = [mine / bare for bare, mine in pairs]
+    rounds = [(timed(product), timed(counting), timed(sorting)) for _ in range(ROUNDS)]
+    ratios = [mine / bare for bare, mine, _ in rounds]
     facts = {
         "valid": sum(counts.values()),
         **counts,
-        "product_seconds": round(statistics.median(bare for bare, _ in pairs), 3),
-        "census_seconds": round(statistics.median(mine for _, mine in pairs), 3),
+        "product_seconds": round(statistics.median(bare for bare, _, _ in rounds), 3),
+        "census_seconds": round(statistics.median(mine for _, mine, _ in rounds), 3),
         "ratios": [round(ratio, 2) for ratio in ratios],
         "ratio": round(statistics.median(ratios), 2),
+        "numpy_ratio": round(statistics.median(slow / bare for bare, _, slow in rounds), 2),
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     sys.stdout.write(json.dumps(facts) + "\n")

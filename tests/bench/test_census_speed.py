@@ -26,6 +26,7 @@ def test_census_of_ten_thousand_images() -> None:
         f"  bare float32 product  {facts['product_seconds']:.2f} s\n"
         f"  exact census          {facts['census_seconds']:.2f} s\n"
         f"  ratio                 {facts['ratio']:.2f}  (rounds: {facts['ratios']})\n"
+        f"  without numba         {facts['numpy_ratio']:.2f}\n"
         f"  peak memory           {facts['peak_bytes'] / 2**20:,.0f} MiB\n"
     )
     assert facts["valid"] > 8.9e10
