@@ -11,7 +11,7 @@ import contextlib
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census import BlockCounts, Census, Vectors, blocks
-from miner.distance import Metric
+from miner.distance import Float64, Metric
 from miner.embedding import open_store
 from miner.errors import StorageError
 from miner.hardness import MINED, Mined
@@ -96,6 +96,28 @@ class Share:
         return Share(self.counts[anchors], self.factor)
 
 
+class _Rooms:
+    """Room for keys, lent to one unit at a time and used again by the next.
+
+    Fresh arrays of this size, taken and left by one pool of threads after the other, stay with the
+    allocator: the process would grow with every pass.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Float64] = []
+
+    @contextlib.contextmanager
+    def room(self, size: int) -> Iterator[Float64]:
+        """Lend an array of at least `size` numbers."""
+        array = self._free.pop() if self._free else np.empty(0)
+        if len(array) < size:
+            array = np.empty(size)
+        try:
+            yield array
+        finally:
+            self._free.append(array)
+
+
 @dataclass(frozen=True)
 class Miner:
     """Counts and writes units.
@@ -115,15 +137,16 @@ class Miner:
     strategy: Strategy
     seed: int
     memory: int
+    _rooms: _Rooms = field(default_factory=_Rooms)
 
     def _blocks(self, unit: tuple[int, int], wanted: NDArray[np.bool_]) -> Iterator[BlockCounts]:
         """Count the unit's wanted anchors, a block at a time, in one buffer."""
         anchors = np.flatnonzero(wanted) + unit[0]
         rows = len(self.census.vectors.rows)
         cut = list(blocks(anchors, self.tally.positives[anchors], rows, self.memory))
-        buffer = np.empty(max((len(block) for block in cut), default=0) * rows)
-        for block in cut:
-            yield self.census.block(block, buffer)
+        with self._rooms.room(max(map(len, cut), default=0) * rows) as buffer:
+            for block in cut:
+                yield self.census.block(block, buffer)
 
     def count(self, unit: tuple[int, int]) -> NDArray[np.void]:
         """Return the census of a unit's anchors, an array of `COUNTED`."""
