@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,10 @@ from miner.distance import Float64, measure
 __all__ = ["TRIPLET", "Ranking"]
 
 Rows = NDArray[np.int64]
+
+_FEW = 16
+"""Ranks are few when there are so many times as many keys."""
+_PER_BIN = 4
 
 TRIPLET = np.dtype(
     [
@@ -30,7 +36,7 @@ class Ranking:
 
     Keys that are further apart than twice their slack are in the order of the true distances. A run
     of neighbours that are not is put in order by the measured distance; such runs are rare, and
-    short unless there are ties.
+    short unless there are ties. When few ranks are asked for, only the keys around them are sorted.
     """
 
     def __init__(self, census: Census, block: BlockCounts, line: int) -> None:
@@ -38,17 +44,42 @@ class Ranking:
         self._anchor = int(block.anchors[line])
         self._positives = block.positives[block.starts[line] : block.starts[line + 1]]
         keys = block.keys[line]
-        rows = np.flatnonzero(keys <= block.reach[line])
-        order = np.argsort(keys[rows])
-        self._rows = self._settled(rows[order], keys[rows[order]], 2.5 * block.slack[line])
+        self._rows = np.flatnonzero(keys <= block.reach[line])
+        self._keys = keys[self._rows]
+        self._slack = 2.5 * float(block.slack[line])
 
-    def _distances(self, rows: Rows) -> Float64:
-        vectors = self._census.vectors
-        anchor = vectors.anchors[self._anchor : self._anchor + 1]
-        return measure(self._census.metric, anchor, vectors.rows[rows])
+    def triplets(self, pair: Rows, rank: Rows, weight: Float64) -> NDArray[np.void]:
+        """Return records of `TRIPLET`: pair and rank are positions in the anchor's lists."""
+        result = np.empty(len(pair), dtype=TRIPLET)
+        result["anchor"] = self._anchor
+        pairs, of_pair = np.unique(pair, return_inverse=True)
+        ranks, of_rank = np.unique(rank, return_inverse=True)
+        with np.errstate(over="ignore"):  # a distance too large for float32 is infinite there
+            for role, rows, inverse, distance in (
+                ("positive", self._positives[pairs], of_pair, "d_ap"),
+                ("negative", self.rows_at(ranks), of_rank, "d_an"),
+            ):
+                result[role] = rows[inverse]
+                result[distance] = self._distances(rows)[inverse]
+        result["weight"] = weight
+        return result
 
-    def _settled(self, rows: Rows, keys: Float64, slack: float) -> Rows:
-        joined = np.diff(keys) <= slack
+    def rows_at(self, ranks: Rows) -> Rows:
+        """Return the rows at some ranks, ascending and each once."""
+        if _FEW * len(ranks) < len(self._keys):
+            found = self._some(ranks)
+            if found is not None:
+                return found
+        return self._order[ranks]
+
+    @functools.cached_property
+    def _order(self) -> Rows:
+        order = np.argsort(self._keys)
+        return self._settled(self._rows[order], self._keys[order])
+
+    def _settled(self, rows: Rows, keys: Float64) -> Rows:
+        """Put runs of near keys in order by the measured distance; `keys` ascend."""
+        joined = np.diff(keys) <= self._slack
         if not joined.any():
             return rows
         run = np.concatenate([[0], np.cumsum(~joined)])
@@ -59,17 +90,46 @@ class Ranking:
         rows[shared] = members[order]
         return rows
 
-    def triplets(self, pair: Rows, rank: Rows, weight: Float64) -> NDArray[np.void]:
-        """Return records of `TRIPLET`: pair and rank are positions in the anchor's lists."""
-        result = np.empty(len(pair), dtype=TRIPLET)
-        result["anchor"] = self._anchor
-        with np.errstate(over="ignore"):  # a distance too large for float32 is infinite there
-            result["positive"], result["d_ap"] = self._measured(self._positives, pair)
-            result["negative"], result["d_an"] = self._measured(self._rows, rank)
-        result["weight"] = weight
-        return result
+    @functools.cached_property
+    def _grid(self) -> tuple[Rows, Rows] | None:
+        """Return each key's bin and the keys per bin; None when bins would be too narrow."""
+        low, high = self._keys.min(), self._keys.max()
+        bins = len(self._keys) // _PER_BIN
+        if bins < 2 or (high - low) / bins <= 4 * self._slack:
+            return None
+        cells = ((self._keys - low) * ((bins - 1) / (high - low))).astype(np.int64)
+        return cells, np.bincount(cells, minlength=bins)
 
-    def _measured(self, rows: Rows, places: Rows) -> tuple[Rows, Float64]:
-        """Return ``rows[places]`` and their distances, each row measured once."""
-        unique, inverse = np.unique(places, return_inverse=True)
-        return rows[places], self._distances(rows[unique])[inverse]
+    def _some(self, ranks: Rows) -> Rows | None:
+        """Find the rows at a few ranks by sorting their bins and the bins beside them.
+
+        A bin is wider than the slack, so a run of near keys that leaves these bins must hold a key
+        at their edge. Where such a run holds a wanted rank the answer is None.
+        """
+        if self._grid is None:
+            return None
+        cells, held = self._grid
+        ends = np.cumsum(held)
+        wanted = np.searchsorted(ends, ranks, side="right")
+        looked = np.zeros(len(held) + 2, dtype=np.bool_)
+        for beside in (0, 1, 2):
+            looked[wanted + beside] = True
+        places = np.flatnonzero(looked[cells + 1])
+        places = places[np.argsort(self._keys[places])]
+        keys, cells = self._keys[places], cells[places]
+        rank = ends[cells] - held[cells] + np.arange(len(cells)) - cells.searchsorted(cells)
+        at = rank.searchsorted(ranks)
+        joined = np.diff(keys) <= self._slack
+        if joined.any():
+            run = np.concatenate([[0], np.cumsum(~joined)])
+            gap = np.diff(rank) > 1
+            edge = np.append(True, gap) | np.append(gap, True)
+            long = np.bincount(run) > 1
+            if np.isin(run[at], run[edge & long[run]]).any():
+                return None
+        return self._settled(self._rows[places], keys)[at]
+
+    def _distances(self, rows: Rows) -> Float64:
+        vectors = self._census.vectors
+        anchor = vectors.anchors[self._anchor : self._anchor + 1]
+        return measure(self._census.metric, anchor, vectors.rows[rows])
