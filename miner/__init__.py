@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         describe_run,
         describe_triplets,
         run_facts,
+        some_triplets,
     )
     from miner.errors import MineError
     from miner.job import Job, load_job, parse_job
@@ -48,6 +49,7 @@ __all__ = [
     "plan_job",
     "run_facts",
     "run_job",
+    "some_triplets",
     "starter_job",
     "verify_run",
 ]
@@ -70,6 +72,7 @@ _HOMES = {
     "plan_job": "plan",
     "run_facts": "describe",
     "run_job": "run",
+    "some_triplets": "describe",
     "starter_job": "starter",
     "verify_run": "verify",
 }

@@ -118,7 +118,7 @@ def _job(path: Path | None, settings: tuple[str, ...], flags: Mapping[str, Any])
     """Build the job from the file and the options; see DEFAULT_JOB."""
     overrides = {_FLAGS[name]: value for name, value in flags.items() if value is not None}
     overrides |= dict(_setting(text) for text in settings)
-    if path is None and "dataset.path" not in overrides:
+    if path is None and not {"dataset.path", "dataset.queries"} & overrides.keys():
         if not DEFAULT_JOB.exists():
             raise UsageError(
                 f"no job: {DEFAULT_JOB} is not in this folder. Name a job file, use --data PATH, "
@@ -207,6 +207,8 @@ def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
 @_as_json
 def init(data: str, target: Path, force: bool, as_json: bool) -> None:
     """Write a commented starter job for DATA."""
+    if target.resolve() == Path(data).resolve():
+        raise UsageError(f"--job {target} is the data itself; name another file")
     if target.exists() and not force:
         raise UsageError(f"{target} is there already; use --force, or --job OTHER.toml")
     text = miner.starter_job(data, str(target))
@@ -235,14 +237,19 @@ def runs(out: str, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("run", default="mined/latest")
-@click.option("--triplets", default=3, show_default=True, metavar="N", help="Of each class.")
+@click.option(
+    "--triplets",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Of each class.",
+)
 @_as_json
 def show(run: str, triplets: int, as_json: bool) -> None:
     """Show a RUN: its census and a few triplets in words."""
     opened = miner.open_run(run)
-    rows = {
-        name: opened.triplets(name).head(triplets).to_pylist() for name in ("hard", "semi_hard")
-    }
+    rows = {name: miner.some_triplets(opened, name, triplets) for name in ("hard", "semi_hard")}
     text = "\n".join([miner.describe_run(opened), "", *miner.describe_triplets(opened, triplets)])
     _print({"manifest": opened.manifest, "triplets": rows}, text, as_json=as_json)
 
@@ -258,18 +265,21 @@ def verify(run: str, full: bool, as_json: bool) -> None:
         "run_id": result.run.run_id,
         "ok": not result.problems,
         "checks": [
-            {"name": check.name, "detail": check.detail, "problems": check.problems}
+            {
+                "name": check.name,
+                "state": check.state,
+                "detail": check.detail,
+                "problems": check.problems,
+            }
             for check in result.checks
         ],
     }
-    lines = [
-        f"  {'FAILS' if check.problems else 'ok   '}  {check.name:<9} {check.detail}"
-        for check in result.checks
-    ]
+    lines = [f"  {check.state:<7}  {check.name:<9} {check.detail}" for check in result.checks]
     _print(facts, "\n".join([f"run {result.run.run_id}", *lines]), as_json=as_json)
     if result.problems:
         first = "; ".join(result.problems[:3])
-        raise StorageError(f"{run}: {first} ({len(result.problems)} problems)")
+        count = len(result.problems)
+        raise StorageError(f"{run}: {first} ({count} problem{'s' if count > 1 else ''})")
 
 
 @cli.command()
@@ -309,6 +319,9 @@ def main(arguments: list[str] | None = None) -> None:
         code = 0
     except click.exceptions.Exit as exit_:
         code = exit_.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = error.exit_code
     except click.ClickException as error:
         where = (
             error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mine"

@@ -14,6 +14,7 @@ __all__ = [
     "describe_run",
     "describe_triplets",
     "run_facts",
+    "some_triplets",
 ]
 
 _WIDTH = 78
@@ -53,7 +54,7 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if dataset["hidden"][why]
     ]
     if hidden:
-        yield "excluded", "pairs that are no negatives: " + ", ".join(hidden)
+        yield "excluded", "(anchor, row) pairs that are no negatives: " + ", ".join(hidden)
     embedding = manifest["embedding"]
     yield (
         "model",
@@ -62,6 +63,8 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
             f"{embedding['reused']:,} reused"
         ),
     )
+    if embedding["zero_vectors"]:
+        yield "", f"{embedding['zero_vectors']:,} are zero vectors: they have no direction"
     nearest = manifest["index"]["nearest"]
     if nearest["positive"] is not None:
         yield (
@@ -121,7 +124,7 @@ def _relative(run: Run, where: Any) -> str:
 
 
 def describe_triplets(run: Run, count: int) -> list[str]:
-    """Put the first triplets of each class into words.
+    """Put some triplets of each class into words.
 
     Parameters
     ----------
@@ -131,7 +134,7 @@ def describe_triplets(run: Run, count: int) -> list[str]:
     """
     lines = []
     for name in reversed(MINED):
-        for row in run.triplets(name).head(count).to_pylist():
+        for row in some_triplets(run, name, count):
             lines.append(
                 f"{name.replace('_', '-')}: d(a,p) {row['d_ap']:.4f}, d(a,n) {row['d_an']:.4f}, "
                 f"weight {row['weight']:.4g}"
@@ -140,6 +143,19 @@ def describe_triplets(run: Run, count: int) -> list[str]:
                 identity = f"{row[f'{role}_id']}"
                 lines.append(_cut(f"    {role:<9} {identity:<10} {row.get(role, '')}".rstrip()))
     return lines
+
+
+def some_triplets(run: Run, difficulty: str, count: int) -> list[dict[str, Any]]:
+    """Return up to `count` triplets of a class, spread evenly over its rows."""
+    triplets = run.triplets(difficulty)
+    rows = triplets.count_rows()
+    count = min(count, rows)
+    if not count:
+        return []
+    picked: list[dict[str, Any]] = triplets.take(
+        [rows * n // count for n in range(count)]
+    ).to_pylist()
+    return picked
 
 
 def _cut(line: str) -> str:
@@ -182,11 +198,19 @@ def describe_plan(facts: dict[str, Any]) -> str:
     lines = [
         ("data", anchors + (f", {dataset['classes']:,} classes" if dataset["classes"] else "")),
         ("triplets", f"{facts['valid']:,} valid, all to be classified"),
-        ("written", f"{facts['triplets_at_most']:,} at most"),
+        ("written", f"up to {facts['triplets_at_most']:,}"),
         ("model", f"{facts['model']['id']}, {facts['model']['dim']} dimensions"),
         ("engine", f"{facts['engine']['name']}, {facts['engine']['workers']} workers"),
         ("time", f"about {facts['total_seconds']:,.0f} s ({stages})"),
-        ("memory", f"about {facts['memory_bytes'] / 2**20:,.0f} MiB at most"),
-        ("disk", f"about {facts['disk_bytes'] / 2**20:,.0f} MiB at most"),
+        ("memory", f"up to {facts['memory_bytes'] / 2**20:,.0f} MiB"),
+        (
+            "disk",
+            f"up to {facts['disk_bytes'] / 2**20:,.0f} MiB, "
+            f"{facts['disk_free_bytes'] / 2**20:,.0f} MiB are free",
+        ),
     ]
+    if facts["disk_bytes"] > facts["disk_free_bytes"]:
+        lines.append(("warning", "the disk may be too small: free some space, or use --out"))
+    if facts["already_mined"]:
+        lines.append(("done", f"already mined, as {facts['already_mined']} (--force mines again)"))
     return "\n".join(f"  {name:<9} {text}" for name, text in lines)

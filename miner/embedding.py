@@ -42,7 +42,7 @@ __all__ = ["Progress", "Store", "StoreKey", "open_store", "prepare_store"]
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, what is done, and the total."""
 
-_VERSION = 2
+_VERSION = 3
 _CANARY_ROWS = 8
 
 
@@ -183,7 +183,7 @@ def prepare_store(
     -------
     Store
     dict
-        ``rows``, ``computed``, ``reused``, ``seconds``, for the manifest.
+        ``rows``, ``computed``, ``reused``, ``zero_vectors``, ``seconds``, for the manifest.
     """
     began = time.perf_counter()
     final = root / key.name
@@ -197,8 +197,8 @@ def prepare_store(
             partial.mkdir(parents=True)
         progress("reading", 0, 0)
         scanned = source.scan(partial, texts=texts and source.kind == "text")
-        dims, rows = _embed(partial, source, scanned, model, normalize, batch_size, progress)
-        facts = {**key.facts, "key": digest(key.facts), "dim": dims, "rows": rows}
+        dims, rows, zeros = _embed(partial, source, scanned, model, normalize, batch_size, progress)
+        facts = {**key.facts, "key": digest(key.facts), "dim": dims, "rows": rows, "zeros": zeros}
         with atomic_file(partial / "relevance.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **scanned.relevance.arrays())
         write_json(partial / "store.json", {**facts, "dataset": scanned.facts})
@@ -210,6 +210,7 @@ def prepare_store(
         "rows": total,
         "computed": computed,
         "reused": total - computed,
+        "zero_vectors": store.facts["zeros"],
         "seconds": round(time.perf_counter() - began, 3),
     }
 
@@ -222,11 +223,11 @@ def _embed(
     normalize: bool,
     batch_size: int,
     progress: Progress,
-) -> tuple[int, list[int]]:
-    """Embed all sides; return the dimension and the rows of each."""
+) -> tuple[int, list[int], int]:
+    """Embed all sides; return the dimension, the rows of each, and how many are zero."""
     keeps = [np.flatnonzero(keep) if keep is not None else None for keep in scanned.keep]
     dim: int | None = None
-    rows = []
+    rows, zeros = [], 0
     stages = ("embedding",) if len(source.sides) == 1 else ("embedding queries", "embedding corpus")
     totals = (scanned.relevance.anchors, scanned.relevance.rows)[-len(source.sides) :]
     for number, side in enumerate(source.sides):
@@ -238,8 +239,9 @@ def _embed(
                     progress(stages[number], writer.done, totals[number])
         dim = writer.dim
         rows.append(writer.done)
+        zeros += writer.zeros
     assert dim is not None  # a side without rows is refused by the scan
-    return dim, rows
+    return dim, rows, zeros
 
 
 def _rebatch(
@@ -260,6 +262,7 @@ class _SideWriter:
     dim: int | None
     rows: NDArray[np.int64] | None
     done: int = 0
+    zeros: int = 0
 
     def embed(self, batch: Sequence[str] | NDArray[np.floating]) -> Float32:
         vectors = self.model.embed(batch)
@@ -279,6 +282,7 @@ class _SideWriter:
                 f"large for float32 (model {self.model.name!r})"
             )
         self.done += len(batch)
+        self.zeros += int((~narrow.any(axis=1)).sum())
         return normalize_rows(vectors) if self.normalize else narrow
 
     def _row(self, position: int) -> str:

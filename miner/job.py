@@ -182,7 +182,8 @@ def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Jo
             f"cannot read the job file {path}: {error.strerror}; name a TOML file"
         ) from error
     except ValueError as error:
-        raise UsageError(f"{path} is not valid TOML: {error}; correct it") from error
+        data = "" if Path(path).suffix == ".toml" else f"; if it is data, use --data {path}"
+        raise UsageError(f"{path} is not valid TOML: {error}; correct it{data}") from error
     return parse_job(sections, overrides or {}, where=str(path))
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import miner
-from miner.errors import StorageError
+from miner.errors import MineError, StorageError
 from miner.shards import FORMAT_VERSION, Run, manifest_checksum, open_run
 from miner.storage import (
     publish_folder,
@@ -142,7 +142,7 @@ def finished_run(root: Path, fingerprint: str) -> Run | None:
     """Return the run that ``latest`` names when it has this fingerprint and is whole."""
     try:
         run = open_run(root / "latest")
-    except StorageError:
+    except MineError:
         return None
     if run.manifest.get("fingerprint") != fingerprint:
         return None

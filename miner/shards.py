@@ -38,7 +38,6 @@ __all__ = [
 FORMAT_VERSION = 1
 PART_ROWS = 1 << 20
 """Rows in a shard; every shard but the last of a class has so many."""
-
 _GROUP_ROWS = 1 << 17
 _SLICE_ROWS = 1 << 14
 _FLOATS = ("d_ap", "d_an", "weight")
@@ -206,7 +205,6 @@ class Run:
     >>> run = miner.open_run("mined/latest")          # doctest: +SKIP
     >>> run.manifest["census"]["hard"]                # doctest: +SKIP
     64246721
-    >>> run.triplets("hard").head(2).to_pylist()      # doctest: +SKIP
     """
 
     path: Path
@@ -257,10 +255,14 @@ def open_run(path: str | Path) -> Run:
 
     Raises
     ------
+    UsageError
+        When there is nothing at the path.
     StorageError
         When there is no finished run, or one of a newer format.
     """
     folder = Path(path)
+    if not folder.exists():
+        raise UsageError(f"no run at {path}; `mine runs` lists those in an output folder")
     if not (folder / "manifest.json").exists() and (folder / "latest").exists():
         folder = folder / "latest"
     folder = folder.resolve()

@@ -7,6 +7,7 @@ renamed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -68,7 +69,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         where = error.filename or path
         reason = error.strerror or str(error)
-        raise StorageError(f"{where}: {reason}; nothing was published") from error
+        full = "; free some space, or name another --out" if error.errno == errno.ENOSPC else ""
+        raise StorageError(f"{where}: {reason}; nothing was published{full}") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -44,6 +44,12 @@ class Check:
     name: str
     problems: list[str]
     detail: str = ""
+    skipped: bool = False
+
+    @property
+    def state(self) -> str:
+        """``ok``, ``FAILS`` or ``skipped``."""
+        return "FAILS" if self.problems else "skipped" if self.skipped else "ok"
 
 
 @dataclass(slots=True)
@@ -177,7 +183,8 @@ def _from_vectors(run: Run, full: bool, rng: np.random.Generator) -> Iterator[Ch
         yield Check("vectors", [str(error)])
         return
     if truth is None:
-        yield Check("vectors", [], f"not checked: the embedding store {folder} is gone")
+        detail = f"the embedding store {folder} is gone; mine run --force makes it again"
+        yield Check("vectors", [], detail, skipped=True)
         return
     yield _guarded("triplets", truth.triplets, full, rng)
     yield _guarded("anchors", truth.anchors, full, rng)

@@ -99,6 +99,8 @@ def open_csv(path: Path) -> ArrowTable:
     comma = path.suffix.lower() == ".csv"
     parse = pa.csv.ParseOptions(delimiter="," if comma else "\t", newlines_in_values=True)
     inferred = _open(path, pa.dataset.CsvFileFormat(parse)).dataset.schema
+    if len(inferred.names) == 1 and ";" in inferred.names[0]:
+        raise DataError(f"{path}: its columns are separated by semicolons; write it with commas")
     convert = pa.csv.ConvertOptions(
         column_types=dict.fromkeys(inferred.names, pa.string()), strings_can_be_null=False
     )

@@ -100,4 +100,7 @@ def data_errors(where: str) -> Iterator[None]:
         lines = str(error).strip().splitlines()
         reason = lines[0].rpartition(": Invalid: ")[2] if lines else type(error).__name__
         advice = "correct that row" if "Row #" in reason else "check how it was written"
-        raise DataError(f"{where} cannot be read: {reason}; {advice}") from error
+        if "UTF8" in reason or "utf-8" in reason:
+            advice = "write it as UTF-8 (iconv converts)"
+        shown = reason.replace("\0", "?")
+        raise DataError(f"{where} cannot be read: {shown}; {advice}") from error

@@ -249,7 +249,8 @@ def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -
     if content is None:
         raise DataError(
             f"{table.where} has none of the columns {', '.join(_CONTENT)}; name the one to embed "
-            f"with --set dataset.content=NAME. It has: {', '.join(sorted(table.types))}"
+            f"with --set dataset.content=NAME, or let `mine init {table.where}` write a job. "
+            f"It has: {', '.join(map(repr, sorted(table.types)))}"
         )
     require_column(table, content, "dataset.content")
     identity = job.id or ("id" if "id" in table.types else None)
