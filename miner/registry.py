@@ -43,7 +43,7 @@ def load_attribute(target: str) -> Any:
         raise UsageError(
             f"{target!r}: cannot import {error.name!r}; is it installed, or in this folder?"
         ) from error
-    except Exception as error:
+    except Exception as error:  # the code of others: any error at its import ends here
         reason = " ".join(str(error).split())[:300]
         raise UsageError(
             f"{target!r}: importing it failed with {type(error).__name__}: {reason}; correct it"

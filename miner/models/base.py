@@ -166,7 +166,7 @@ def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
             ) from error
         except (MineError, MemoryError):
             raise
-        except Exception as error:
+        except Exception as error:  # the code of others, again
             raise UsageError(
                 f"model {name!r} cannot be made: {_words(error)}; correct it"
             ) from error
