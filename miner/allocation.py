@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 __all__ = ["allocate"]
 
 
-def allocate(slots: NDArray[np.int64], cap: int, seed: tuple[int, ...]) -> NDArray[np.int64]:
+def allocate(slots: NDArray[np.int64], cap: int, seed: np.random.SeedSequence) -> NDArray[np.int64]:
     """Share out a cap over anchors.
 
     Parameters
@@ -26,7 +26,7 @@ def allocate(slots: NDArray[np.int64], cap: int, seed: tuple[int, ...]) -> NDArr
         What each anchor has to write.
     cap : int
         At most so many in total.
-    seed : tuple of int
+    seed : SeedSequence
         Seeds the one draw.
 
     Returns

@@ -31,6 +31,7 @@ _STEEP = 64.0
 """From this growth of a key's error on, a positive's distance is measured instead."""
 _TILE = 4096
 _BLOCK = 256
+_GATHER_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class Vectors:
     def dim(self) -> int:
         """The number of dimensions."""
         return int(self.rows.shape[1])
+
+    def measure(self, metric: Metric, anchors: Rows, columns: Rows) -> Float64:
+        """Measure rows from one anchor or from one each; few vectors are gathered at a time."""
+        step = max(1, _GATHER_BYTES // (4 * self.dim))
+        result = np.empty(len(columns))
+        for start in range(0, len(columns), step):
+            part = slice(start, start + step)
+            left = anchors if len(anchors) == 1 else anchors[part]
+            result[part] = measure(metric, self.anchors[left], self.rows[columns[part]])
+        return result
 
 
 @dataclass(frozen=True)
@@ -175,7 +186,6 @@ class Census:
         edges = self._thresholds(anchors, starts, lines, columns, nearest, offset, slack)
         hard, within = self._count(keys, starts, edges, offset)
         hinge = within.counts * (edges.d_ap + self.margin) - within.sums
-        loss = np.add.reduceat(hinge, starts[:-1])
         reach = np.maximum.reduceat(edges.within, starts[:-1]) + edges.tolerance
         counts = BlockCounts(
             anchors=anchors,
@@ -183,13 +193,14 @@ class Census:
             positives=columns,
             hard=hard.counts.copy(),
             within=within.counts.copy(),
-            loss=loss,
+            loss=np.empty(len(anchors)),
             keys=keys,
             slack=slack,
             reach=reach,
         )
         for unsure in np.flatnonzero(within.near):
-            self._settle(counts, edges, int(unsure))
+            self._settle(counts, edges, hinge, offset, int(unsure))
+        np.add.reduceat(hinge, starts[:-1], out=counts.loss)
         # A margin that rounding swallows (d + m == d) leaves the ties hard all the same.
         np.maximum(counts.within, counts.hard, out=counts.within)
         return counts
@@ -248,22 +259,31 @@ class Census:
         )
         return hard, within
 
-    def _settle(self, counts: BlockCounts, edges: _Thresholds, line: int) -> None:
+    def _settle(
+        self, counts: BlockCounts, edges: _Thresholds, hinge: Float64, offset: Float64, line: int
+    ) -> None:
         """Decide by the definition what rounding could have decided, for one anchor.
 
         Negatives whose key is within the tolerance of some threshold are measured, and so are the
         positives of those thresholds. All other comparisons are sure. A threshold's count is that
         of the kernel, less the measured negatives that were counted by their keys, plus those that
-        count by their distances.
+        count by their distances. The hinge of such a pair is summed anew, from distances less one
+        of them, so that it does not cancel.
         """
         pairs = slice(counts.starts[line], counts.starts[line + 1])
         anchor = counts.anchors[line : line + 1]
         keys, tolerance = counts.keys[line], edges.tolerance[line]
         borders = np.sort(np.concatenate([edges.hard[pairs], edges.within[pairs]]))
         columns = np.flatnonzero(keys <= counts.reach[line])
-        columns = columns[_near(keys[columns], borders, tolerance)]
+        close = _near(keys[columns], borders, tolerance)
+        sure, columns = np.sort(keys[columns[~close]]), columns[close]
         near = np.sort(keys[columns])
-        d_an = np.sort(self._measure(np.repeat(anchor, len(columns)), columns))
+        d_an = np.sort(self._measure(anchor, columns))
+        base = d_an[:1].sum()
+        sure_sums = np.append(
+            0.0, np.cumsum(self._space.distance(sure, offset[line : line + 1]) - base)
+        )
+        near_sums = np.append(0.0, np.cumsum(d_an - base))
         for border, totals, count in (
             (edges.hard, counts.hard, count_hard),
             (edges.within, counts.within, self._count_within),
@@ -272,25 +292,22 @@ class Census:
             low = near.searchsorted(mine - tolerance, side="left")
             unsure = np.flatnonzero(near.searchsorted(mine + tolerance, side="right") > low)
             positives = counts.positives[pairs][unsure]
-            d_ap = self._measure(np.repeat(anchor, len(unsure)), positives)
+            d_ap = self._measure(anchor, positives)
             by_key = near.searchsorted(mine[unsure], side="left")
-            totals[pairs.start + unsure] += count(d_ap, d_an) - by_key
+            measured = count(d_ap, d_an)
+            at = pairs.start + unsure
+            totals[at] += measured - by_key
+            if totals is counts.within:
+                below = sure.searchsorted(mine[unsure])
+                total = sure_sums[below] + near_sums[measured]
+                hinge[at] = (below + measured) * (d_ap - base + self.margin) - total
 
     def _count_within(self, d_ap: Float64, sorted_d_an: Float64) -> Rows:
         return count_within(d_ap, sorted_d_an, self.margin)
 
     def _measure(self, anchors: Rows, columns: Rows) -> Float64:
-        """Measure pairs of anchors and rows by the definition, a bounded number at a time."""
-        step = 1 << 14
-        parts = [
-            measure(
-                self.metric,
-                self.vectors.anchors[anchors[start : start + step]],
-                self.vectors.rows[columns[start : start + step]],
-            )
-            for start in range(0, len(columns), step)
-        ]
-        return np.concatenate(parts) if parts else np.empty(0)
+        """Measure rows from one anchor or from one each, by the definition."""
+        return self.vectors.measure(self.metric, anchors, columns)
 
 
 def _near(keys: Float64, borders: Float64, tolerance: float) -> NDArray[np.bool_]:

@@ -21,6 +21,7 @@ __all__ = ["count_below"]
 _LEAST_BINS = 64
 _MOST_BINS = 65536
 _SMALL = 24
+_NARROW = 1e-300
 _SPARSE = 8
 """When fewer than one key in so many is below the top, a branch on it is foreseen."""
 
@@ -43,7 +44,7 @@ def _grid(mine: Any, slack: Any) -> Any:  # pragma: no cover  (compiled)
     while bins < 8 * mine.size and bins < _MOST_BINS:
         bins *= 2
     low, high = mine.min() - slack, mine.max() + slack
-    scale = (bins - 3) / (high - low) if high > low else 0.0
+    scale = (bins - 3) / (high - low) if high - low > _NARROW else 0.0
     return low, scale, bins
 
 
@@ -96,11 +97,12 @@ def _count_row(
     low, scale, bins = _grid(mine, slack)
     top = mine.max() + slack
     cells = np.empty(mine.size, np.int32)
-    mixed = np.zeros(bins, np.int32)
+    mixed = np.zeros(bins + 1, np.int32)  # how many thresholds reach into a bin
     for place in range(mine.size):
         cells[place] = _cell(mine[place], low, scale)
-        start = _cell(mine[place] - slack, low, scale)
-        mixed[start : _cell(mine[place] + slack, low, scale) + 1] = 1
+        mixed[_cell(mine[place] - slack, low, scale)] += 1
+        mixed[_cell(mine[place] + slack, low, scale) + 1] -= 1
+    mixed = np.cumsum(mixed)
     order, first = _sorted_cells(cells, mine, bins)
     held = np.zeros(mine.size + 1, np.int64)
     totals = np.zeros(mine.size + 1, np.float64)
@@ -125,15 +127,14 @@ def _count_row(
             held[place] += plain
             totals[place] += (np.sqrt(max(distance, 0.0)) if root else distance) * plain
             look[looked] = column
-            looked += inside & (mixed[cell] == 1)
+            looked += inside & (mixed[cell] > 0)
     ranked = mine[order]
     near = False
     for column in look[:looked]:
         key = keys[column]
         cell = _cell(key, low, scale)
         place, end = first[cell], first[cell + 1]
-        while place < end and ranked[place] <= key:
-            place += 1
+        place += np.searchsorted(ranked[place:end], key, side="right")
         near |= place < mine.size and ranked[place] - key <= slack
         near |= place > 0 and key - ranked[place - 1] <= slack
         distance = offset + slope * key

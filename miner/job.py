@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import tomllib
 import types
@@ -127,17 +126,12 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """Return the part of the job that decides the bytes of a run.
 
-        Paths are left out (the data's checksums stand for them), and so is what only decides how
-        fast and where: engine, workers, memory, batch size, output folder.
+        Left out are the data set and the model, which their checksums and resolved columns stand
+        for, and what only decides how fast and where: engine, workers, memory, batch size, output
+        folder.
         """
-        dataset = {
-            key: getattr(self.dataset, key)
-            for key in ("id", "content", "label", "group", "link_query", "link_corpus")
-        }
-        dataset["link_score"] = self.dataset.link_score
         return {
-            "dataset": dataset,
-            "index": {"factory": self.index.factory, "save": self.index.save},
+            "index": {"save": self.index.save},
             "mining": {
                 "margin": self.mining.margin,
                 "metric": self.mining.metric,
@@ -145,13 +139,14 @@ class Job:
                 "loss": self.mining.loss,
             },
             "select": dataclasses.asdict(self.select),
-            "output": {"content": self.output.content},
         }
 
 
 SECTIONS: dict[str, Any] = typing.get_type_hints(Job)
 _UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6}
 _UNITS["GB"] = 10**9
+_MOST_MARGIN = 1e100
+"""Beyond every distance of float32 vectors; its square is still a float64."""
 
 
 def parse_bytes(text: str) -> int:
@@ -263,8 +258,11 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
 
 def _check(job: Job) -> None:
     margin = job.mining.margin
-    if not math.isfinite(margin) or margin <= 0:
-        raise UsageError(f"mining.margin = {margin} must be a number above 0, such as 0.2")
+    if not 0 < margin <= _MOST_MARGIN:  # not a number is refused too
+        raise UsageError(
+            f"mining.margin = {margin} must be a number above 0 (and at most {_MOST_MARGIN:g}), "
+            "such as 0.2"
+        )
     parse_bytes(job.mining.memory)
     counts = {
         "select.max_triplets": job.select.max_triplets,

@@ -70,22 +70,29 @@ class Staging:
     def open(cls, root: Path, fingerprint: str, *, fresh: bool) -> Staging:
         """Go on with the staged run of this fingerprint, or begin one.
 
+        Only units of the same versions of the packages are gone on with: another version may write
+        other bytes.
+
         With `fresh`, what is staged under this fingerprint is thrown away first.
         """
-        found = []
-        for record in sorted((root / ".staging").glob("*/staging.json")):
-            if read_json(record).get("fingerprint") == fingerprint:
-                found.append(record.parent)
+        mark = {"fingerprint": fingerprint, "versions": package_versions()}
+        found = [
+            record.parent
+            for record in sorted((root / ".staging").glob("*/staging.json"))
+            if _read_record(record) == mark
+        ]
         for folder in found if fresh else []:
             shutil.rmtree(folder)
         if found and not fresh:
+            for torn in found[-1].rglob(".*.tmp"):  # of a process that was killed as it wrote
+                torn.unlink()
             return cls(root, found[-1].name, fingerprint)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         staging = cls(root, f"{stamp}-{fingerprint[:8]}-{uuid.uuid4().hex[:4]}", fingerprint)
         with storage_errors(staging.folder):
             staging.work.mkdir(parents=True)
             staging.run.mkdir()
-        write_json(staging.folder / "staging.json", {"fingerprint": fingerprint})
+        write_json(staging.folder / "staging.json", mark)
         return staging
 
     @property
@@ -115,7 +122,9 @@ class Staging:
         path = self.work / f"{name}.json"
         if not path.exists():
             return None
-        facts: dict[str, Any] = read_json(path)
+        facts = _read_record(path)
+        if facts is None:
+            return None
         for file, checksum in facts.get("files", {}).items():
             target = self.folder / file
             if not target.exists() or sha256_file(target) != checksum:
@@ -136,6 +145,15 @@ class Staging:
     def clear(self) -> None:
         """Remove what is staged."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """Read a record; a damaged one is no record."""
+    try:
+        facts = read_json(path)
+    except StorageError:
+        return None
+    return facts if isinstance(facts, dict) else None
 
 
 def finished_run(root: Path, fingerprint: str) -> Run | None:

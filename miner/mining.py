@@ -27,7 +27,7 @@ from miner.job import SelectJob
 from miner.ranking import Ranking
 from miner.relevance import Tally, tally
 from miner.storage import atomic_file, sha256_file
-from miner.strategies.base import Picks, Strategy, load_strategy
+from miner.strategies.base import Picks, Strategy, load_strategy, seeds
 
 __all__ = [
     "COUNTED",
@@ -219,7 +219,7 @@ class Miner:
             hard, within = block.hard[pairs], block.within[pairs]
             counts = hard if name == "hard" else within - hard
             begin = np.zeros_like(hard) if name == "hard" else hard
-            rng = np.random.default_rng([self.seed, anchor, code])
+            rng = np.random.default_rng(seeds(self.seed, code, anchor))
             picks = self.strategy.choose(counts, take, rng)
             for part in _chunks(picks):
                 weights = part.weight * shares[name].factor

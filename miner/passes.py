@@ -23,6 +23,7 @@ from miner.job import SelectJob
 from miner.manifest import Staging
 from miner.mining import Share, Task, count_unit, write_unit
 from miner.sealing import Piece
+from miner.strategies.base import seeds
 
 __all__ = ["Passes", "share_out"]
 
@@ -45,7 +46,7 @@ def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Mined, Share
     for code, name in enumerate(MINED):
         slots = counted[f"slots_{name}"]
         total = sum(slots.tolist())
-        share = allocate(slots, select.max_triplets, (select.seed, code))
+        share = allocate(slots, select.max_triplets, seeds(select.seed, code))
         kept = int(share.sum())
         shares[name] = Share(share, total / kept if kept else 1.0)
     return shares

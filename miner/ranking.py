@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census import BlockCounts, Census
-from miner.distance import Float64, measure
+from miner.distance import Float64
 
 __all__ = ["TRIPLET", "Ranking"]
 
@@ -130,6 +130,5 @@ class Ranking:
         return self._settled(self._rows[places], keys)[at]
 
     def _distances(self, rows: Rows) -> Float64:
-        vectors = self._census.vectors
-        anchor = vectors.anchors[self._anchor : self._anchor + 1]
-        return measure(self._census.metric, anchor, vectors.rows[rows])
+        census = self._census
+        return census.vectors.measure(census.metric, np.array([self._anchor]), rows)

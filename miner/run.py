@@ -76,8 +76,13 @@ class Opened:
             self.source,
             self.model,
             normalize=self.job.mining.normalized,
-            texts=self.job.output.content,
+            texts=self.texts,
         )
+
+    @property
+    def texts(self) -> bool:
+        """Whether shards show content: where it is text, unless the job says no."""
+        return self.job.output.content and self.source.kind == "text"
 
     def fingerprint(self, key: StoreKey) -> str:
         """Identify the run: everything that changes bytes."""
@@ -85,6 +90,8 @@ class Opened:
             "mine": miner.__version__,
             "format": FORMAT_VERSION,
             "job": self.job.identity(),
+            "index": resolve_factory(self.job.index.factory),
+            "texts": self.texts,
             "store": key.facts,
         }
         return digest(facts)
@@ -168,7 +175,10 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
             write_pointers(root, staging.run_id)
             staging.clear()
             return Outcome(open_run(published), mined=True)
-        return Outcome(_Conductor(opened, key, staging, progress).conduct(), mined=True)
+        try:
+            return Outcome(_Conductor(opened, key, staging, progress).conduct(), mined=True)
+        finally:
+            open_miner.cache_clear()  # the prepared rows of a finished job are of no more use
 
 
 class _Conductor:
@@ -191,7 +201,7 @@ class _Conductor:
                 self.opened.source,
                 self.opened.model,
                 normalize=self.job.mining.normalized,
-                texts=self.job.output.content,
+                texts=self.opened.texts,
                 batch_size=self.job.model.batch_size,
                 progress=self.progress,
             )
@@ -271,7 +281,6 @@ class _Conductor:
         self, store: Store, counted: NDArray[np.void], pieces: Mapping[Mined, list[Piece]]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Turn pieces into shards, write the census; return the facts of all files."""
-        texts = self.job.output.content
         metadata = {
             "format_version": str(FORMAT_VERSION),
             "metric": self.job.mining.metric,
@@ -280,7 +289,9 @@ class _Conductor:
             "model": self.key.model["id"],
             "fingerprint": self.staging.fingerprint,
         }
-        sealer = Sealer(str(store.folder.resolve()), str(self.staging.run), texts, metadata)
+        sealer = Sealer(
+            str(store.folder.resolve()), str(self.staging.run), self.opened.texts, metadata
+        )
         shards = seal_shards(sealer, self.staging, self.opened.engine, pieces, self.progress)
         census = self.staging.run / "census.parquet"
         names = ("positives", "negatives", "easy", "semi_hard", "hard")

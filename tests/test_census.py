@@ -162,3 +162,24 @@ def test_a_key_on_a_threshold_is_reported_as_near() -> None:
     arguments = (keys, thresholds, starts, np.full(3, 1e-8), np.zeros(3), 1.0, False)
     for name in KERNELS.names():
         assert load_kernel(name)(*arguments).near.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("kernel", KERNELS.names())
+def test_vanishing_and_enormous_margins(kernel: str) -> None:
+    zeros = np.zeros((20, 3), dtype=np.float32)
+    rows = vectors("random", 30, 4, seed=5)
+    for metric in METRICS:
+        for margin in (1e-307, 1e-155, 1e100):
+            check(metric, margin, Vectors(zeros, zeros), labelled("even", 20, 1), kernel)
+            check(metric, margin, Vectors(rows, rows), labelled("even", 30, 1), kernel)
+
+
+def test_thresholds_with_an_outlier_or_all_alike_take_no_longer() -> None:
+    """Counted in comparisons it was quadratic: a row of 20,000 took seconds."""
+    rng = np.random.default_rng(1)
+    keys = rng.standard_normal((1, 20_000))
+    starts = np.array([0, 20_000])
+    for thresholds in (np.full(20_000, 0.5), np.append(rng.standard_normal(19_999), 1e12)):
+        arguments = (keys, thresholds, starts, np.array([1e-12]), np.zeros(1), 1.0, False)
+        below = load_kernel("numba")(*arguments)
+        assert (below.counts == load_kernel("numpy")(*arguments).counts).all()

@@ -16,7 +16,7 @@ from miner.allocation import allocate
 from miner.distance import METRICS, normalize_rows
 from miner.relevance import LabelRelevance, LinkRelevance, Relevance
 from miner.strategies.all import All
-from miner.strategies.base import draw_distinct
+from miner.strategies.base import draw_distinct, seeds
 from tests.conftest import write_vectors
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.oracle import Truth, enumerate_triplets
@@ -239,3 +239,15 @@ def test_the_strategy_all_orders_by_pair_and_rank() -> None:
     order = list(zip(capped.pair.tolist(), capped.rank.tolist(), strict=True))
     assert order == sorted(order)
     assert capped.weight.tolist() == [1.5, 1.5, 2.5, 2.5, 1.0, 1.0]
+
+
+def test_no_two_draws_share_their_seed() -> None:
+    """A class' draw and its first anchor's would be one stream if both were plain entropy."""
+    places = [(code,) for code in range(2)]
+    places += [(code, anchor) for code in range(2) for anchor in range(50)]
+    states = {
+        tuple(seeds(seed, *place).generate_state(4).tolist())
+        for seed in range(20)
+        for place in places
+    }
+    assert len(states) == 20 * len(places)

@@ -176,7 +176,7 @@ def _joined(parts: list[Any], untyped: bool) -> Any:
 def _typed(column: Any) -> Any:
     """Give a text column its type: blanks are nulls, whole numbers without zeros before int64."""
     column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
-    if pc.all(pc.match_substring_regex(column, r"^(0|[1-9]\d{0,17})$")).as_py():
+    if pc.all(pc.match_substring_regex(column, r"^(0|-?[1-9]\d{0,17})$")).as_py():
         return column.cast(pa.int64())
     return column
 

@@ -39,8 +39,10 @@ class All:
         pair = np.searchsorted(ends, slots, side="right")
         rank = slots - (ends - capped)[pair]
         chosen = np.bincount(pair, minlength=len(counts))
+        stops = np.cumsum(chosen)
         for cut in np.flatnonzero((capped < counts) & (chosen > 0)):
-            rank[pair == cut] = draw_distinct(rng, int(counts[cut]), int(chosen[cut]))
+            mine = slice(stops[cut] - chosen[cut], stops[cut])
+            rank[mine] = draw_distinct(rng, int(counts[cut]), int(chosen[cut]))
         kept = np.maximum(capped, 1)
         weight = (counts / kept)[pair] * (total / max(1, self.slots(counts)))
         return Picks(pair, rank, weight)

@@ -67,6 +67,14 @@ def load_strategy(job: SelectJob) -> Strategy:
     return strategy
 
 
+def seeds(seed: int, *place: int) -> np.random.SeedSequence:
+    """Seed the draws of one place: a class, or a class and an anchor.
+
+    A spawn key keeps places apart: as plain entropy (s, 1) and (s, 1, 0) are one seed.
+    """
+    return np.random.SeedSequence(seed, spawn_key=place)
+
+
 def draw_distinct(rng: np.random.Generator, total: int, take: int) -> Counts:
     """Draw `take` distinct numbers below `total`, every subset equally likely; ascending.
 

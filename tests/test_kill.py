@@ -1,0 +1,65 @@
+"""A process that dies as it writes a shard leaves nothing behind that a reader could meet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import miner
+
+DIE = """
+import os
+import miner.shards
+from miner.cli import main
+whole, calls = miner.shards._table, []
+def table(*arguments):
+    calls.append(1)
+    if len(calls) > {calls}:
+        os._exit(137)
+    return whole(*arguments)
+miner.shards._table = table
+main()
+"""
+
+
+def test_torn_files_are_not_published(small: Path, tmp_path: Path) -> None:
+    command = ["run", "--data", str(small), "--out", str(tmp_path / "out"), "--quiet"]
+    for calls in (0, 1):
+        died = subprocess.run([sys.executable, "-c", DIE.format(calls=calls), *command])
+        assert died.returncode == 137
+        assert not (tmp_path / "out" / "latest").exists()
+    assert list((tmp_path / "out" / ".staging").rglob(".*.tmp"))
+    subprocess.run([sys.executable, "-m", "miner", *command], check=True)
+    run = miner.open_run(tmp_path / "out")
+    names = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*")}
+    shards = {f"{name}/part-00000.parquet" for name in ("hard", "semi_hard")}
+    assert names == {"manifest.json", "census.parquet", "hard", "semi_hard", *shards}
+    assert not list((tmp_path / "out" / ".staging").rglob("*"))
+    assert not miner.verify_run(run).problems
+
+
+def test_damaged_records_cost_their_unit_only(small: Path, tmp_path: Path) -> None:
+    command = ["run", "--data", str(small), "--out", str(tmp_path / "out"), "--quiet"]
+    subprocess.run([sys.executable, "-c", DIE.format(calls=0), *command])
+    staging = next((tmp_path / "out" / ".staging").iterdir())
+    next(staging.glob("work/count-*.json")).write_text("")
+    other = tmp_path / "out" / ".staging" / "other"
+    other.mkdir()
+    (other / "staging.json").write_text("{")
+    subprocess.run([sys.executable, "-m", "miner", *command], check=True)
+    assert miner.open_run(tmp_path / "out").run_id == staging.name
+
+
+def test_the_same_job_in_other_words_is_the_same_run(small: Path, tmp_path: Path) -> None:
+    sections = {
+        "dataset": {"path": str(small)},
+        "output": {"path": str(tmp_path / "out")},
+    }
+    first = miner.mine(sections)
+    sections["dataset"] |= {"id": "id", "label": "label", "content": "embedding"}
+    spelt = {**sections, "model": {"name": "precomputed"}, "index": {"factory": "auto"}}
+    spelt["mining"] = {"normalize": True, "metric": "euclidean"}
+    spelt["output"] = {**sections["output"], "content": False}
+    again = miner.run_job(miner.parse_job(spelt))
+    assert (again.run.run_id, again.mined) == (first.run_id, False)
