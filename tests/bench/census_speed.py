@@ -52,9 +52,12 @@ def bare_product(vectors: np.ndarray, workers: int) -> None:
         list(pool.map(work, range(workers)))
 
 
-def count(vectors: np.ndarray, relevance: LabelRelevance, workers: int) -> dict[str, int]:
+def count(
+    vectors: np.ndarray, relevance: LabelRelevance, workers: int, kernel: str
+) -> dict[str, int]:
     """Count all triplets as a run does, with its default memory."""
-    census = Census(Vectors(vectors, vectors), relevance, "euclidean", 0.2, keep_bytes=MEMORY // 2)
+    stored = Vectors(vectors, vectors)
+    census = Census(stored, relevance, "euclidean", 0.2, kernel=kernel, keep_bytes=MEMORY // 2)
     miner = Miner(census, tally(relevance), All(), 0, MEMORY // 2 // workers)
     units = cut_units(len(vectors), len(vectors), vectors.shape[1])
     counted = np.concatenate(list(open_engine("threads", workers).map(miner.count, units)))
