@@ -58,6 +58,19 @@ def test_every_command_runs(checkout: Path) -> None:
     assert seen >= 9
 
 
+def test_every_command_of_the_figures_runs(checkout: Path) -> None:
+    commands = re.findall(r"\| `((?:mine|make) [^`]+)` \|$", README, re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for command in commands:
+        program, *words = command.split()
+        if program == "make":
+            assert set(words) <= set(targets)
+        else:
+            whole = [sys.executable, "-m", "miner", *words, "--out", "mined_figures", "--quiet"]
+            subprocess.run(whole, cwd=checkout, check=True)
+    assert len(commands) == 5
+
+
 def test_every_python_example_runs(checkout: Path) -> None:
     model, *examples = blocks("python")
     (checkout / "my_model.py").write_text(model)
