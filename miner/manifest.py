@@ -140,6 +140,7 @@ class Staging:
         publish_folder(self.run, final)
         write_pointers(self.root, self.run_id)
         self.clear()
+        clear_published(self.root)
         return open_run(final)
 
     def clear(self) -> None:
@@ -185,7 +186,8 @@ def list_runs(root: Path) -> tuple[list[Run], list[str]]:
 
 
 def clear_published(root: Path) -> None:
-    """Remove what a run left staged that died right after it was published."""
+    """Remove what runs left staged that died as they began, or right after they were published."""
     for folder in (root / ".staging").glob("*"):
-        if (root / "runs" / folder.name / "manifest.json").exists():
+        begun = (folder / "staging.json").exists()
+        if not begun or (root / "runs" / folder.name / "manifest.json").exists():
             shutil.rmtree(folder, ignore_errors=True)

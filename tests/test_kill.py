@@ -47,8 +47,11 @@ def test_damaged_records_cost_their_unit_only(small: Path, tmp_path: Path) -> No
     other = tmp_path / "out" / ".staging" / "other"
     other.mkdir()
     (other / "staging.json").write_text("{")
+    begun = tmp_path / "out" / ".staging" / "begun"  # killed before it could say what it was
+    begun.mkdir()
     subprocess.run([sys.executable, "-m", "miner", *command], check=True)
     assert miner.open_run(tmp_path / "out").run_id == staging.name
+    assert not begun.exists()
 
 
 def test_the_same_job_in_other_words_is_the_same_run(small: Path, tmp_path: Path) -> None:
