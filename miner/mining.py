@@ -220,8 +220,9 @@ class Miner:
             counts = hard if name == "hard" else within - hard
             begin = np.zeros_like(hard) if name == "hard" else hard
             rng = np.random.default_rng(seeds(self.seed, code, anchor))
-            picks = self.strategy.choose(counts, take, rng)
-            for part in _chunks(picks):
+            whole = take == counts.sum()
+            picks = _whole(counts) if whole else _cut(self.strategy.choose(counts, take, rng))
+            for part in picks:
                 weights = part.weight * shares[name].factor
                 files[name].append(
                     ranking.triplets(part.pair, begin[part.pair] + part.rank, weights)
@@ -290,7 +291,22 @@ def _pairs(block: BlockCounts) -> Iterator[slice]:
         yield slice(block.starts[line], block.starts[line + 1])
 
 
-def _chunks(picks: Picks) -> Iterator[Picks]:
+def _whole(counts: Rows) -> Iterator[Picks]:
+    """Pick every triplet of an anchor, some pairs at a time: they may be too many to hold."""
+    ends = np.cumsum(counts)
+    first = 0
+    while first < len(counts):
+        last = int(np.searchsorted(ends, ends[first] - counts[first] + _CHUNK, side="right"))
+        last = max(last, first + 1)
+        mine = counts[first:last]
+        pair = np.repeat(np.arange(first, last), mine)
+        rank = np.arange(len(pair)) - np.repeat(np.cumsum(mine) - mine, mine)
+        yield Picks(pair, rank, np.ones(len(pair)))
+        first = last
+
+
+def _cut(picks: Picks) -> Iterator[Picks]:
+    """Cut picks into parts of a bounded size."""
     for start in range(0, len(picks.pair), _CHUNK):
         part = slice(start, start + _CHUNK)
         yield Picks(picks.pair[part], picks.rank[part], picks.weight[part])

@@ -98,6 +98,15 @@ def test_labelled_sets_are_the_oracles(tmp_path: Path, kind: str, metric: str) -
         check_sets(run, truth)
 
 
+def test_anchors_with_more_triplets_than_a_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, relevance, truth = small_truth()
+    for chunk in (1, 7, 1000):
+        monkeypatch.setattr("miner.mining._CHUNK", chunk)
+        check_sets(mine_labelled(tmp_path / str(chunk), rows, relevance), truth)
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", ["random", "tied", "near_tied", "offset", "duplicated"])
 def test_pairs_sets_are_the_oracles(tmp_path: Path, kind: str, metric: str) -> None:
