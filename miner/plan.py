@@ -27,10 +27,12 @@ _PASS_FACTOR = 1.8
 """The counting pass over its bare float64 product: `make bench` on 10 classes, and some more."""
 _RECORD_BYTES = 24
 _SHARD_BYTES = 8
-_ANCHOR_SECONDS = 1.2e-3
-_KEY_SECONDS = 2e-8
+_ANCHOR_SECONDS = 6.5e-4
+_KEY_SECONDS = 5e-9
 _TRIPLET_SECONDS = 1e-6
-"""Writing, as measured on the samples and on 10,000 x 784 vectors: threads gain little there."""
+_VALUE_SECONDS = 1.5e-9
+"""Writing, beside counting again: for an anchor, each of its keys, a triplet, each value of its
+vectors. Fitted to 1,797 x 64, 20,000 x 64 and 10,000 x 784; threads gain little there."""
 _PROCESS_BYTES = 220 << 20
 
 
@@ -63,8 +65,9 @@ def plan_job(job: Job) -> dict[str, Any]:
     counting = _PASS_FACTOR * product / workers
     most = min(2 * job.select.max_triplets, counts.valid)
     busy = min(relevance.anchors, most)
+    triplet = _TRIPLET_SECONDS + _VALUE_SECONDS * dim
     each = _ANCHOR_SECONDS + _KEY_SECONDS * relevance.rows
-    writing = (counting if most else 0.0) + busy * each + most * _TRIPLET_SECONDS
+    writing = (counting if most else 0.0) + busy * each + most * triplet
     disk = vectors_bytes(rows, dim) + most * (_RECORD_BYTES + _SHARD_BYTES)
     seconds = {
         "read": reading,
