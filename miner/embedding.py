@@ -28,7 +28,7 @@ from miner.errors import DataError, StorageError
 from miner.models.base import LoadedModel
 from miner.relevance import Relevance, load
 from miner.storage import (
-    atomic_file,
+    atomic_open,
     digest,
     publish_folder,
     read_json,
@@ -199,7 +199,7 @@ def prepare_store(
         scanned = source.scan(partial, texts=texts and source.kind == "text")
         dims, rows, zeros = _embed(partial, source, scanned, model, normalize, batch_size, progress)
         facts = {**key.facts, "key": digest(key.facts), "dim": dims, "rows": rows, "zeros": zeros}
-        with atomic_file(partial / "relevance.npz") as temporary, temporary.open("wb") as file:
+        with atomic_open(partial / "relevance.npz") as file:
             np.savez(file, allow_pickle=False, **scanned.relevance.arrays())
         write_json(partial / "store.json", {**facts, "dataset": scanned.facts})
         publish_folder(partial, final)
@@ -232,11 +232,10 @@ def _embed(
     totals = (scanned.relevance.anchors, scanned.relevance.rows)[-len(source.sides) :]
     for number, side in enumerate(source.sides):
         writer = _SideWriter(side, model, normalize, dim, keeps[number])
-        with atomic_file(folder / f"vectors-{number}.f32") as temporary:
-            with temporary.open("wb") as file:
-                for batch in _rebatch(side.values(scanned.keep[number]), batch_size):
-                    file.write(writer.embed(batch).tobytes())
-                    progress(stages[number], writer.done, totals[number])
+        with atomic_open(folder / f"vectors-{number}.f32") as file:
+            for batch in _rebatch(side.values(scanned.keep[number]), batch_size):
+                file.write(writer.embed(batch).tobytes())
+                progress(stages[number], writer.done, totals[number])
         dim = writer.dim
         rows.append(writer.done)
         zeros += writer.zeros

@@ -292,9 +292,3 @@ def _check_dataset(dataset: DatasetJob) -> None:
     elif len(given) < 3:
         missing = ", ".join(f"dataset.{name}" for name in pairs if name not in given)
         raise UsageError(f"pairs need queries, corpus and links: {missing} is missing")
-
-
-def replace(job: Job, section: str, **changes: Any) -> Job:
-    """Return a copy of a job with some keys of one section changed."""
-    part = dataclasses.replace(getattr(job, section), **changes)
-    return dataclasses.replace(job, **{section: part})

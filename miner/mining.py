@@ -26,7 +26,7 @@ from miner.hardness import MINED, Mined
 from miner.job import SelectJob
 from miner.ranking import Ranking
 from miner.relevance import Tally, tally
-from miner.storage import atomic_file, sha256_file
+from miner.storage import atomic_open, sha256_file
 from miner.strategies.base import Picks, Strategy, load_strategy, seeds
 
 __all__ = [
@@ -193,7 +193,8 @@ class Miner:
             wanted |= share.counts > 0
         with contextlib.ExitStack() as stack:
             files = {
-                name: _Records(stack.enter_context(_opened(path))) for name, path in paths.items()
+                name: _Records(stack.enter_context(atomic_open(path)))
+                for name, path in paths.items()
             }
             for block in self._blocks(unit, wanted):
                 for line in range(len(block.anchors)):
@@ -270,7 +271,7 @@ def open_miner(task: Task) -> Miner:
 def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> str:
     """Count a unit, leave its census in a file; return the file's checksum."""
     counted = open_miner(task).count(unit)
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
+    with atomic_open(path) as file:
         np.save(file, counted)
     return sha256_file(path)
 
@@ -310,14 +311,6 @@ def _cut(picks: Picks) -> Iterator[Picks]:
     for start in range(0, len(picks.pair), _CHUNK):
         part = slice(start, start + _CHUNK)
         yield Picks(picks.pair[part], picks.rank[part], picks.weight[part])
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that appears whole under its name when the block ends well."""
-    with atomic_file(path) as temporary, temporary.open("wb") as file:
-        yield file
-        file.flush()
 
 
 class _Records:

@@ -89,8 +89,9 @@ class Passes:
         self.progress("writing", done, len(busy))
         call = functools.partial(_write, self.task, str(self.staging.work))
         for number, rows, files in self.engine.map(call, pending):
-            facts[number] = {"rows": rows, "files": files}
-            self.staging.record(f"write-{number:05d}", facts[number] or {})
+            record = {"rows": rows, "files": files}
+            self.staging.record(f"write-{number:05d}", record)
+            facts[number] = record
             done += 1
             self.progress("writing", done, len(busy))
         return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in MINED}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from miner.errors import StorageError, UsageError, did_you_mean
 from miner.hardness import MINED
-from miner.storage import atomic_file, digest, read_json, sha256_file, storage_errors
+from miner.storage import atomic_open, digest, read_json, sha256_file, storage_errors
 
 __all__ = [
     "FORMAT_VERSION",
@@ -106,7 +106,7 @@ def write_part(path: Path, schema: Any, sides: Sides, groups: Iterator[Records])
     """
     rows = 0
     texts = [name for name in schema.names if name in _ROLES or name.endswith("_id")]
-    with atomic_file(path) as temporary, temporary.open("wb") as sink:
+    with atomic_open(path) as sink:
         with _writer(sink, schema, texts) as writer:
             for records in groups:
                 writer.write_table(_table(schema, sides, records), row_group_size=_GROUP_ROWS)
@@ -163,7 +163,7 @@ def write_census(path: Path, ids: Column, counts: Mapping[str, NDArray[np.int64]
     columns = {"anchor_id": ids.take(np.arange(rows))}
     columns |= {name: pa.array(values) for name, values in counts.items()}
     table = pa.table(columns)
-    with atomic_file(path) as temporary, temporary.open("wb") as sink:
+    with atomic_open(path) as sink:
         with _writer(sink, table.schema, ["anchor_id"]) as writer:
             writer.write_table(table, row_group_size=_GROUP_ROWS)
 

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -24,6 +24,7 @@ from miner.errors import LockError, StorageError
 
 __all__ = [
     "atomic_file",
+    "atomic_open",
     "canonical_json",
     "digest",
     "lock_output",
@@ -99,6 +100,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
             sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_open(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for writing that appears whole under its name when the block ends well."""
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        yield file
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.distance import Metric, measure
+from miner.census import Vectors
+from miner.distance import Metric
 from miner.embedding import Store, open_store
 from miner.errors import MineError
 from miner.hardness import CLASSES, MINED, classify
@@ -199,8 +200,7 @@ class _Truth:
         mining = run.manifest["job"]["mining"]
         self.metric: Metric = mining["metric"]
         self.margin: float = mining["margin"]
-        self.rows = store.vectors(store.row_side)
-        self.queries = store.vectors(0)
+        self.vectors = Vectors(store.vectors(0), store.vectors(store.row_side))
         self.relevance: Relevance = store.relevance()
 
     def triplets(self, full: bool, rng: np.random.Generator) -> Check:
@@ -254,8 +254,8 @@ class _Truth:
         if len(lost):
             yield int(lost[0]), "an id is not in the embedding store"
             return
-        d_ap = measure(self.metric, self.queries[anchors], self.rows[positives])
-        d_an = measure(self.metric, self.queries[anchors], self.rows[negatives])
+        d_ap = self.vectors.measure(self.metric, anchors, positives)
+        d_an = self.vectors.measure(self.metric, anchors, negatives)
         classes = classify(d_ap, d_an, self.margin)
         for row in np.flatnonzero(classes != name)[:3]:
             yield int(row), f"it is {classes[row]}, not {name}"
@@ -295,11 +295,12 @@ class _Truth:
         return Check("anchors", problems, f"{len(able):,} counted again by the definition")
 
     def _classes(self, anchor: int) -> dict[str, int]:
-        negative = np.ones(len(self.rows), dtype=np.bool_)
+        rows = np.arange(len(self.vectors.rows))
+        negative = np.ones(len(rows), dtype=np.bool_)
         positives = self.relevance.positives(anchor)
         negative[positives] = False
         negative[self.relevance.hidden(anchor)] = False
-        distances = measure(self.metric, self.queries[anchor : anchor + 1], self.rows)
+        distances = self.vectors.measure(self.metric, np.array([anchor]), rows)
         counts = dict.fromkeys(CLASSES, 0)
         for positive in positives:
             classes = classify(distances[positive], distances[negative], self.margin)

@@ -42,7 +42,7 @@ class Side:
         return [name for name in names if name is not None]
 
     def values(
-        self, keep: NDArray[np.bool_] | None = None, width: int | None = None
+        self, keep: NDArray[np.bool_] | None = None
     ) -> Iterator[list[str] | NDArray[np.floating]]:
         """Stream the content, in batches for a model; only the rows of `keep` when given."""
         columns = [self.content] + ([self.id] if self.id else [])
@@ -55,7 +55,7 @@ class Side:
                 column, rows = column.take(pa.array(chosen)), rows[chosen]
             start += len(batch)
             if len(column):
-                yield content_values(column, self.kind, width, _namer(self, batch, rows, start))
+                yield content_values(column, self.kind, None, _namer(self, batch, rows, start))
 
 
 def _namer(side: Side, batch: Any, rows: NDArray[np.int64], end: int) -> Any:

@@ -36,15 +36,12 @@ class Scanned:
     relevance : Relevance
     keep : tuple of (ndarray of bool or None)
         Per side, the rows that take part; None for all of them.
-    widths : tuple of (int or None)
-        Per side, the numbers in a row of content; None for text.
     facts : dict
         Counts for the manifest.
     """
 
     relevance: Relevance
     keep: tuple[NDArray[np.bool_] | None, ...]
-    widths: tuple[int | None, ...]
     facts: dict[str, Any]
 
 
@@ -119,7 +116,7 @@ class Source:
             "classes": int((sizes > 0).sum()),
             "skipped": {"unlabelled": int((~keep).sum()), "singletons": int((sizes == 1).sum())},
         }
-        return Scanned(relevance, (keep,), (items.width,), facts)
+        return Scanned(relevance, (keep,), facts)
 
     def _pairs(self, queries: Items, corpus: Items) -> Scanned:
         if queries.width != corpus.width:
@@ -146,7 +143,7 @@ class Source:
             "judged_non_relevant": links.judged,
             "skipped": {"unlinked_queries": int((~linked).sum())},
         }
-        return Scanned(relevance, (None, None), (queries.width, corpus.width), facts)
+        return Scanned(relevance, (None, None), facts)
 
 
 def _known(items: Items, column: Any, name: str | None) -> Any:
