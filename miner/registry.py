@@ -8,6 +8,7 @@ the registry's group (``mine.models``, for example).
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
@@ -19,11 +20,31 @@ __all__ = ["Entry", "Registry", "load_attribute"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One registered implementation, not yet imported."""
+    """One registered implementation, not yet imported.
+
+    Attributes
+    ----------
+    needs : tuple of str
+        Modules that it imports beside the package's own dependencies.
+    extra : str
+        The extra of this package that brings them.
+    """
 
     name: str
     target: str
     summary: str = ""
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+
+    @property
+    def missing(self) -> list[str]:
+        """The needed modules that are not installed; nothing is imported to find out."""
+        return [name for name in self.needs if importlib.util.find_spec(name) is None]
+
+    @property
+    def remedy(self) -> str:
+        """What to type to get what is missing."""
+        return f"pip install 'triplet-miner[{self.extra}]'"
 
 
 def load_attribute(target: str) -> Any:
@@ -73,9 +94,17 @@ class Registry:
     entries: dict[str, Entry] = field(default_factory=dict)
     _discovered: bool = False
 
-    def register(self, name: str, target: str, summary: str = "") -> None:
+    def register(
+        self,
+        name: str,
+        target: str,
+        summary: str = "",
+        *,
+        needs: tuple[str, ...] = (),
+        extra: str = "",
+    ) -> None:
         """Add a name; a later registration of the same name wins."""
-        self.entries[name] = Entry(name, target, summary)
+        self.entries[name] = Entry(name, target, summary, needs, extra)
 
     def names(self) -> list[str]:
         """All names, sorted, those of installed packages included."""
@@ -91,7 +120,12 @@ class Registry:
     def load(self, name: str) -> Any:
         """Import and return the implementation registered under `name`."""
         self.check(name)
-        return load_attribute(self.entries[name].target)
+        entry = self.entries[name]
+        if entry.missing:
+            raise UsageError(
+                f"{self.kind} {name!r} needs {' and '.join(entry.missing)}: {entry.remedy}"
+            )
+        return load_attribute(entry.target)
 
     def _discover(self) -> None:
         if self._discovered:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,11 @@ from miner.storage import canonical_json, digest, sha256_file
 
 __all__ = ["DEFAULTS", "MODELS", "LoadedModel", "Model", "load_model"]
 
-Batch = Sequence[str] | NDArray[np.floating]
+Batch = Sequence[str] | NDArray[np.floating] | Sequence[Any]
+"""Texts; or images and vectors as numbers in rows; or decoded images (``PIL.Image``, RGB)."""
+
+Role = Literal["item", "query", "document"]
+"""What a row is: a labelled item, or one of the two sides of pairs."""
 
 MODELS = Registry("model")
 MODELS.register("precomputed", "miner.models.precomputed:Precomputed", "the content is the vectors")
@@ -36,10 +40,25 @@ class Model(ABC):
     """Turns content into vectors.
 
     A model of your own needs `embed`. `weights` should identify the weights (a hash of their
-    files); without it the vectors of the first rows stand for them.
+    files); without it the vectors of a few rows stand for them.
+
+    Attributes
+    ----------
+    kinds : frozenset of str
+        The kinds of content that it embeds.
+    cached : bool
+        Whether vectors are worth keeping; False where they cost no more than reading them.
+    by_role : bool
+        Whether a query and a document of the same text have different vectors, beside the
+        prompts of the job. `embed_as` then says how.
+    argument : str or None
+        The option that ``NAME:VALUE`` sets, as in ``onnx:path/of/model``.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image", "vectors"})
+    cached: ClassVar[bool] = True
+    by_role: bool = False
+    argument: ClassVar[str | None] = None
 
     @abstractmethod
     def embed(self, batch: Batch) -> NDArray[np.floating]:
@@ -57,8 +76,29 @@ class Model(ABC):
             depend on the other rows of its batch. float64 is taken as well and rounded once.
         """
 
+    def embed_as(self, batch: Batch, role: Role, prompt: str) -> NDArray[np.floating]:
+        """Embed a batch in its role; by default the prompt is put before each text.
+
+        Parameters
+        ----------
+        batch : as for `embed`
+        role : str
+            ``item``, ``query`` or ``document``.
+        prompt : str
+            What the job wants before each text; empty for nothing, and always for images.
+        """
+        return self.embed([prompt + text for text in batch] if prompt else batch)
+
     def weights(self) -> str | None:
         """Return what identifies the weights, or None if the model cannot say."""
+        return None
+
+    def facts(self) -> Mapping[str, Any] | None:
+        """Return what beside the weights decides the vectors, as JSON; None for all options.
+
+        A family leaves out what does not (device, time limits, where the files lie), and adds a
+        number that is raised when its own code changes the vectors.
+        """
         return None
 
 
@@ -137,15 +177,26 @@ def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> Loade
             f"model.options = {dict(options)!r} must be texts, numbers, true, false, lists or "
             f"tables ({error})"
         ) from error
-    if ":" in name:
-        found = _import_from_here(name)
-    else:
-        found = MODELS.load(name)
+    found, options = _find(name, options)
     model = _build(name, found, options)
     if kind not in model.kinds:
         wanted = " or ".join(sorted(model.kinds))
         raise UsageError(f"model {name!r} embeds {wanted}; the content column holds {kind}")
     return LoadedModel(name, model, options)
+
+
+def _find(name: str, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """Find what a name stands for; ``NAME:VALUE`` sets the one option that most people need."""
+    family, colon, value = name.partition(":")
+    if not colon or family not in MODELS.names():
+        return (_import_from_here(name) if colon else MODELS.load(name)), options
+    found = MODELS.load(family)
+    argument = getattr(found, "argument", None)
+    if not argument:
+        raise UsageError(f"model {family!r} takes nothing after a colon; drop {colon + value!r}")
+    if argument in options:
+        raise UsageError(f"model {name!r}: model.options.{argument} is set as well; drop one")
+    return found, {**options, argument: value}
 
 
 def _import_from_here(target: str) -> Any:

@@ -16,13 +16,22 @@ def list_models() -> list[dict[str, Any]]:
     rows = []
     for name in MODELS.names():
         entry = MODELS.entries[name]
-        try:
-            load_attribute(entry.target)
-            state = "ready"
-        except (ImportError, UsageError) as error:
-            state = f"not installed: {error}"
+        state, remedy = "ready", None
+        if entry.missing:
+            state, remedy = "not installed", entry.remedy
+        elif not entry.needs:
+            try:
+                load_attribute(entry.target)
+            except UsageError as error:
+                state = f"broken: {error}"
         default = [kind for kind, model in DEFAULTS.items() if model == name]
         rows.append(
-            {"name": name, "summary": entry.summary, "default_for": default, "state": state}
+            {
+                "name": name,
+                "summary": entry.summary,
+                "default_for": default,
+                "state": state,
+                "install": remedy,
+            }
         )
     return rows

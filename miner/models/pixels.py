@@ -16,6 +16,7 @@ class Pixels(Model):
     """The pixel values of an image, row after row."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
+    cached: ClassVar[bool] = False
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
         """Return the values as floats, shape (b, height * width)."""

@@ -16,6 +16,7 @@ class Precomputed(Model):
     """Hands the content on as it is."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({"vectors"})
+    cached: ClassVar[bool] = False
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
         """Return the batch, shape (b, dim)."""
