@@ -1,0 +1,121 @@
+"""What the miner asks of a relevance, and what all kinds of it share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NONE", "Buckets", "Relevance", "Rows", "Tally", "count_one_by_one", "tally"]
+
+Rows = NDArray[np.int64]
+
+NONE = -1
+"""The code of a row without a value (no label, no group, content that cannot be compared)."""
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Rows by code: ``rows(code)`` in ascending order.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int64
+        A code a row, `NONE` for none.
+    """
+
+    codes: Rows
+
+    @cached_property
+    def _order(self) -> Rows:
+        order = np.argsort(self.codes, kind="stable")
+        return order[np.searchsorted(self.codes[order], 0) :]
+
+    @cached_property
+    def _starts(self) -> Rows:
+        present = self.codes[self.codes >= 0]
+        counts = np.bincount(present, minlength=1)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    @property
+    def sizes(self) -> Rows:
+        """Rows per code, shape (codes,)."""
+        return np.diff(self._starts)
+
+    def rows(self, code: int) -> Rows:
+        """Return the rows of a code; none for a code below zero or never seen."""
+        if code < 0 or code + 1 >= len(self._starts):
+            return np.empty(0, dtype=np.int64)
+        return self._order[self._starts[code] : self._starts[code + 1]]
+
+
+class Relevance(Protocol):
+    """What the miner asks about an anchor."""
+
+    @property
+    def anchors(self) -> int:
+        """How many anchors there are."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows (candidates) there are."""
+
+    def positives(self, anchor: int) -> Rows:
+        """Return the anchor's positives, ascending."""
+
+    @property
+    def positive_counts(self) -> Rows:
+        """How many positives each anchor has, shape (anchors,)."""
+
+    def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
+        """Return rows hidden as itself, as duplicates, as group; disjoint, no positives."""
+
+    def exclusion_counts(self) -> NDArray[np.int64]:
+        """Count what `exclusions` returns, for all anchors, shape (anchors, 3)."""
+
+    def hidden(self, anchor: int) -> Rows:
+        """Return all rows that are neither positive nor negative."""
+
+    def arrays(self) -> dict[str, NDArray[np.int64]]:
+        """Return what `load` in `miner.relevance` needs to build the same object again."""
+
+
+def count_one_by_one(relevance: Relevance) -> NDArray[np.int64]:
+    """Count the exclusions of each anchor by listing them, shape (anchors, 3)."""
+    counts = [list(map(len, relevance.exclusions(a))) for a in range(relevance.anchors)]
+    return np.array(counts, dtype=np.int64).reshape(-1, 3)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many positives and negatives each anchor has, and how many rows are hidden from it.
+
+    Parameters
+    ----------
+    positives, negatives : ndarray of shape (anchors,), int64
+    itself, duplicates, group : int
+        Pairs (anchor, row) hidden for each reason, over all anchors; a pair counts once.
+    """
+
+    positives: Rows
+    negatives: Rows
+    itself: int
+    duplicates: int
+    group: int
+
+    @property
+    def valid(self) -> int:
+        """The number of valid triplets: the sum of positives x negatives."""
+        pairs = zip(self.positives.tolist(), self.negatives.tolist(), strict=True)
+        return sum(p * n for p, n in pairs)
+
+
+def tally(relevance: Relevance) -> Tally:
+    """Count positives, negatives and hidden rows of every anchor."""
+    positives, hidden = relevance.positive_counts, relevance.exclusion_counts()
+    itself, duplicates, group = (int(total) for total in hidden.sum(axis=0))
+    negatives = relevance.rows - positives - hidden.sum(axis=1)
+    return Tally(positives, negatives, itself, duplicates, group)
