@@ -40,6 +40,7 @@ ONLY = {
     "pyarrow": {"shards", "storage", "datasets"},
     "tokenizers": {"models"},
     "safetensors": {"models"},
+    "sqlglot": {"datasets"},
 }
 NUMPY_ONLY = [name for names in FLOORS[:4] for name in names]
 NUMPY_ONLY_ALLOWED = {"numpy", "filelock"}  # the file lock is storage's
@@ -108,7 +109,7 @@ def test_borders_stand_in_one_place() -> None:
 
 @pytest.mark.parametrize("statement", ["import miner", "import miner.cli"])
 def test_an_import_is_light(statement: str) -> None:
-    heavy = ["faiss", "pyarrow", "torch", "joblib", "numba", "tokenizers"]
+    heavy = ["faiss", "pyarrow", "torch", "joblib", "numba", "tokenizers", "sqlglot"]
     code = f"{statement}; import sys; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
