@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from miner.describe import (
         describe_facts,
+        describe_kept,
         describe_plan,
         describe_run,
         describe_triplets,
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
         some_triplets,
     )
     from miner.errors import MineError
-    from miner.job import Job, load_job, parse_job
+    from miner.job import Job, load_job, parse_bytes, parse_job
     from miner.manifest import list_runs
     from miner.models.base import Model
     from miner.models.listing import list_models
     from miner.plan import plan_job
+    from miner.pruning import kept_facts
     from miner.run import mine, run_job
     from miner.shards import Run, open_run
     from miner.starter import starter_job
@@ -37,14 +39,17 @@ __all__ = [
     "Model",
     "Run",
     "describe_facts",
+    "describe_kept",
     "describe_plan",
     "describe_run",
     "describe_triplets",
+    "kept_facts",
     "list_models",
     "list_runs",
     "load_job",
     "mine",
     "open_run",
+    "parse_bytes",
     "parse_job",
     "plan_job",
     "run_facts",
@@ -60,14 +65,17 @@ _HOMES = {
     "Model": "models.base",
     "Run": "shards",
     "describe_facts": "describe",
+    "describe_kept": "describe",
     "describe_plan": "describe",
     "describe_run": "describe",
     "describe_triplets": "describe",
+    "kept_facts": "pruning",
     "list_models": "models.listing",
     "list_runs": "manifest",
     "load_job": "job",
     "mine": "run",
     "open_run": "shards",
+    "parse_bytes": "job",
     "parse_job": "job",
     "plan_job": "plan",
     "run_facts": "describe",

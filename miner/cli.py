@@ -18,6 +18,7 @@ import click
 
 import miner
 from miner.errors import MineError, StorageError, UsageError
+from miner.progress import Progress
 
 __all__ = ["main"]
 
@@ -39,37 +40,6 @@ _FLAGS = {
     "engine": "engine.name",
     "workers": "engine.workers",
 }
-
-
-class _Bar:
-    """Progress on stderr: a bar in a terminal, a line a stage elsewhere, nothing when quiet."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._stage = ""
-        self._bar: Any = None
-        self._shown = 0
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if self._quiet:
-            return
-        if stage != self._stage:
-            self.close()
-            self._stage, self._shown = stage, 0
-            if sys.stderr.isatty() and total:
-                self._bar = click.progressbar(length=total, label=f"{stage:<10}", file=sys.stderr)
-                self._bar.__enter__()
-            elif total or stage in ("reading", "indexing"):
-                click.echo(f"mine: {stage}", err=True)
-        if self._bar is not None:
-            self._bar.update(done - self._shown)
-            self._shown = done
-
-    def close(self) -> None:
-        """Finish the bar at hand."""
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
 
 
 def _print(facts: Any, text: str, *, as_json: bool, quiet: bool = False) -> None:
@@ -168,7 +138,7 @@ def run(
     if dry_run:
         _plan(resolved, as_json=as_json, quiet=quiet)
         return
-    bar = _Bar(quiet=quiet or as_json)
+    bar = Progress(quiet=quiet or as_json)
     try:
         outcome = miner.run_job(resolved, force=force, progress=bar)
     finally:
@@ -291,6 +261,23 @@ def models(as_json: bool) -> None:
     lines.append("\nor package.module:attribute: a function from a batch to vectors, or an object")
     lines.append("with a method embed or encode")
     _print(facts, "\n".join(lines), as_json=as_json)
+
+
+@cli.command()
+@click.argument("out", default="mined")
+@click.option(
+    "--cache",
+    "folder",
+    metavar="DIR",
+    help="The cache, where it is not OUT/.cache; default: MINE_CACHE if that is set.",
+)
+@click.option("--prune", metavar="SIZE", help="Remove what was unused longest, down to SIZE.")
+@_as_json
+def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> None:
+    """List the vectors that are kept for OUT (default: mined), and give room back."""
+    most = None if prune is None else miner.parse_bytes(prune, "--prune", zero=True)
+    facts = miner.kept_facts(Path(out), folder, most)
+    _print(facts, miner.describe_kept(facts), as_json=as_json)
 
 
 class _Terminated(BaseException):

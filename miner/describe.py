@@ -214,3 +214,15 @@ def describe_plan(facts: dict[str, Any]) -> str:
     if facts["already_mined"]:
         lines.append(("done", f"already mined, as {facts['already_mined']} (--force mines again)"))
     return "\n".join(f"  {name:<9} {text}" for name, text in lines)
+
+
+def describe_kept(facts: dict[str, Any]) -> str:
+    """Say what vectors are kept, a line a folder, and what was removed."""
+    lines = []
+    for state, mark in (("removed", "removed  "), ("kept", "")):
+        for one in facts[state]:
+            size = f"{one['bytes'] / 2**20:,.1f} MiB"
+            lines.append(f"{mark}{one['kind']:<5}  {size:>12}  {one['used']}  {one['model']}")
+            lines.append(f"    {one['path']}")
+    lines.append(f"{facts['bytes'] / 2**20:,.1f} MiB are kept")
+    return "\n".join(lines)

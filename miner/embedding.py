@@ -4,46 +4,67 @@ A store is a folder: ``vectors-K.f32`` (stored rows, float32, of side K), ``ids-
 ``texts-K.arrow``, ``relevance.npz``, and ``store.json``, written last: a folder without it does
 not count. Its key is made from the checksums of the data, the columns, the model's weights and the
 normalisation, so that another margin finds it again and a retrained model does not.
+
+The vectors come out of the cache of `miner.cache`, so that of a data set that grew, or of a run
+that died, only what is missing is embedded. What a dead run has scanned is kept in
+``.KEY.partial``, with the rows it set out to embed, and used again.
 """
 
 from __future__ import annotations
 
-import shutil
-import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from miner.datasets.scan import Side
-from miner.datasets.source import Scanned, Source
+from miner.datasets.source import Source
 from miner.datasets.spool import Spool
-from miner.distance import Float32, normalize_rows
-from miner.errors import DataError, StorageError
-from miner.models.base import LoadedModel
+from miner.distance import Float32
+from miner.errors import StorageError
+from miner.identity import CANARY_ROWS, Identity, identify
+from miner.models.base import LoadedModel, Role
 from miner.relevance import Relevance, load
-from miner.storage import (
-    atomic_open,
-    digest,
-    publish_folder,
-    read_json,
-    sha256_file,
-    storage_errors,
-    write_json,
-)
+from miner.storage import digest, read_json, sha256_file, storage_errors
 
-__all__ = ["Progress", "Store", "StoreKey", "open_store", "prepare_store"]
+__all__ = ["Progress", "Recipe", "Store", "StoreKey", "open_store"]
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, what is done, and the total."""
 
-_VERSION = 3
-_CANARY_ROWS = 8
+_VERSION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a source becomes vectors: the model, what it is told, and where vectors are kept.
+
+    Attributes
+    ----------
+    prompts : tuple of str
+        Per side of the source, what is put before each text.
+    cache : Path
+    batch_size : int
+    normalize, texts : bool
+        Whether stored rows are scaled to unit length; whether texts are kept for the shards.
+    """
+
+    source: Source
+    model: LoadedModel
+    prompts: tuple[str, ...]
+    cache: Path
+    batch_size: int
+    normalize: bool
+    texts: bool
+
+    def role(self, side: int) -> Role:
+        """Return what the rows of a side are."""
+        if len(self.source.sides) == 1:
+            return "item"
+        return "document" if side else "query"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +75,14 @@ class StoreKey:
     ----------
     files : list of dict
         Path, bytes and SHA-256 of the data's files.
-    model : dict
-        Name, weights and options of the model.
+    identity : Identity
+        Of the model.
     facts : dict
         Everything that the key is the digest of; no paths.
     """
 
     files: list[dict[str, Any]]
-    model: dict[str, Any]
+    identity: Identity
     facts: dict[str, Any]
 
     @property
@@ -70,26 +91,26 @@ class StoreKey:
         return digest(self.facts)[:24]
 
     @classmethod
-    def of(cls, source: Source, model: LoadedModel, *, normalize: bool, texts: bool) -> StoreKey:
-        """Read the data's checksums and the model's identity."""
+    def of(cls, recipe: Recipe, *, keep: bool) -> StoreKey:
+        """Read the data's checksums and the model's identity; see `identify` for `keep`."""
+        source = recipe.source
         files = [
             {"path": str(file), "bytes": file.stat().st_size, "sha256": sha256_file(file)}
             for file in source.files
         ]
-        first = next(source.sides[0].values(), None)
-        if first is None:
-            raise DataError(
-                f"{source.sides[0].table.where} is empty: it has no rows; check its file"
-            )
-        identity = model.identity(first[:_CANARY_ROWS])
+        _, sample = source.sides[0].sample(CANARY_ROWS)
+        identity = identify(
+            recipe.model, sample, recipe.role(0), recipe.prompts[0], recipe.cache, keep=keep
+        )
         facts = {
             "version": _VERSION,
             "files": [file["sha256"] for file in files],
             "roles": source.roles(),
             "links": list(source.link_columns),
-            "model": identity,
-            "normalize": normalize,
-            "texts": texts,
+            "model": identity.facts,
+            "prompts": list(recipe.prompts),
+            "normalize": recipe.normalize,
+            "texts": recipe.texts,
         }
         return cls(files, identity, facts)
 
@@ -164,127 +185,3 @@ def open_store(folder: Path) -> Store | None:
     if not (folder / "store.json").exists():
         return None
     return Store(folder, read_json(folder / "store.json"))
-
-
-def prepare_store(
-    root: Path,
-    key: StoreKey,
-    source: Source,
-    model: LoadedModel,
-    *,
-    normalize: bool,
-    texts: bool,
-    batch_size: int,
-    progress: Progress,
-) -> tuple[Store, dict[str, Any]]:
-    """Find the store of a key, or make it: scan the data, then embed it.
-
-    Returns
-    -------
-    Store
-    dict
-        ``rows``, ``computed``, ``reused``, ``zero_vectors``, ``seconds``, for the manifest.
-    """
-    began = time.perf_counter()
-    final = root / key.name
-    store = open_store(final)
-    computed = 0
-    if store is None:
-        partial = root / f".{key.name}.partial"
-        with storage_errors(root):
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.rmtree(final, ignore_errors=True)
-            partial.mkdir(parents=True)
-        progress("reading", 0, 0)
-        scanned = source.scan(partial, texts=texts and source.kind == "text")
-        dims, rows, zeros = _embed(partial, source, scanned, model, normalize, batch_size, progress)
-        facts = {**key.facts, "key": digest(key.facts), "dim": dims, "rows": rows, "zeros": zeros}
-        with atomic_open(partial / "relevance.npz") as file:
-            np.savez(file, allow_pickle=False, **scanned.relevance.arrays())
-        write_json(partial / "store.json", {**facts, "dataset": scanned.facts})
-        publish_folder(partial, final)
-        store = Store(final, read_json(final / "store.json"))
-        computed = sum(rows)
-    total = sum(store.facts["rows"])
-    return store, {
-        "rows": total,
-        "computed": computed,
-        "reused": total - computed,
-        "zero_vectors": store.facts["zeros"],
-        "seconds": round(time.perf_counter() - began, 3),
-    }
-
-
-def _embed(
-    folder: Path,
-    source: Source,
-    scanned: Scanned,
-    model: LoadedModel,
-    normalize: bool,
-    batch_size: int,
-    progress: Progress,
-) -> tuple[int, list[int], int]:
-    """Embed all sides; return the dimension, the rows of each, and how many are zero."""
-    keeps = [np.flatnonzero(keep) if keep is not None else None for keep in scanned.keep]
-    dim: int | None = None
-    rows, zeros = [], 0
-    stages = ("embedding",) if len(source.sides) == 1 else ("embedding queries", "embedding corpus")
-    totals = (scanned.relevance.anchors, scanned.relevance.rows)[-len(source.sides) :]
-    for number, side in enumerate(source.sides):
-        writer = _SideWriter(side, model, normalize, dim, keeps[number])
-        with atomic_open(folder / f"vectors-{number}.f32") as file:
-            for batch in _rebatch(side.values(scanned.keep[number]), batch_size):
-                file.write(writer.embed(batch).tobytes())
-                progress(stages[number], writer.done, totals[number])
-        dim = writer.dim
-        rows.append(writer.done)
-        zeros += writer.zeros
-    assert dim is not None  # a side without rows is refused by the scan
-    return dim, rows, zeros
-
-
-def _rebatch(
-    batches: Iterator[list[str] | NDArray[np.floating]], size: int
-) -> Iterator[Sequence[str] | NDArray[np.floating]]:
-    for batch in batches:
-        for start in range(0, len(batch), size):
-            yield batch[start : start + size]
-
-
-@dataclass(slots=True)
-class _SideWriter:
-    """Turns batches of one side into stored rows, checking what the model returns."""
-
-    side: Side
-    model: LoadedModel
-    normalize: bool
-    dim: int | None
-    rows: NDArray[np.int64] | None
-    done: int = 0
-    zeros: int = 0
-
-    def embed(self, batch: Sequence[str] | NDArray[np.floating]) -> Float32:
-        vectors = self.model.embed(batch)
-        if self.dim is None:
-            self.dim = vectors.shape[1]
-        if vectors.shape[1] != self.dim or self.dim == 0:
-            raise DataError(
-                f"model {self.model.name!r} returned {vectors.shape[1]} dimensions for "
-                f"{self._row(0)}, and {self.dim} before"
-            )
-        with np.errstate(over="ignore"):
-            narrow = np.ascontiguousarray(vectors, dtype="<f4")
-        bad = np.flatnonzero(~np.isfinite(narrow).all(axis=1))
-        if len(bad):
-            raise DataError(
-                f"{self._row(int(bad[0]))}: the vector holds NaN, an infinite number, or one too "
-                f"large for float32 (model {self.model.name!r})"
-            )
-        self.done += len(batch)
-        self.zeros += int((~narrow.any(axis=1)).sum())
-        return normalize_rows(vectors) if self.normalize else narrow
-
-    def _row(self, position: int) -> str:
-        place = self.done + position
-        row = place if self.rows is None else int(self.rows[place])
-        return f"{self.side.table.where}, row {row}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import tomllib
 import types
@@ -10,12 +11,13 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from miner.distance import METRICS, Metric
+from miner.distance import Metric
 from miner.errors import UsageError, did_you_mean
 
 __all__ = [
+    "CacheJob",
     "DatasetJob",
     "EngineJob",
     "IndexJob",
@@ -30,9 +32,12 @@ __all__ = [
 ]
 
 
+OnError = Literal["stop", "skip"]
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetJob:
-    """What is mined: labelled items (`path`), or `queries`, `corpus` and `links`."""
+    """What is mined: labelled items (`path`), a table of pairs, or `queries`, `corpus`, `links`."""
 
     path: str | None = None
     queries: str | None = None
@@ -45,6 +50,11 @@ class DatasetJob:
     link_query: str | None = None
     link_corpus: str | None = None
     link_score: str | None = None
+    pair_anchor: str | None = None
+    pair_positive: str | None = None
+    where: str | None = None
+    anchors: str | None = None
+    on_error: OnError = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +63,17 @@ class ModelJob:
 
     name: str | None = None
     batch_size: int = 256
+    prompt: str = ""
+    query_prompt: str | None = None
+    document_prompt: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def prompts(self, sides: int) -> tuple[str, ...]:
+        """Return what is put before each text: of items (one side), of queries and documents."""
+        if sides == 1:
+            return (self.prompt,)
+        given = (self.query_prompt, self.document_prompt)
+        return tuple(self.prompt if prompt is None else prompt for prompt in given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +128,14 @@ class EngineJob:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheJob:
+    """Where vectors are kept by content, and how much room they and the stores may take."""
+
+    path: str | None = None
+    max_size: str = "20GiB"
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A whole job. `facts` is its canonical form, `identity` what of it changes bytes."""
 
@@ -118,6 +146,13 @@ class Job:
     select: SelectJob = field(default_factory=SelectJob)
     output: OutputJob = field(default_factory=OutputJob)
     engine: EngineJob = field(default_factory=EngineJob)
+    cache: CacheJob = field(default_factory=CacheJob)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where vectors are kept: by the job, by MINE_CACHE, or beside the runs."""
+        named = self.cache.path or os.environ.get("MINE_CACHE")
+        return Path(named).expanduser() if named else Path(self.output.path) / ".cache"
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return the job as plain sections and keys, as the manifest shows it."""
@@ -128,7 +163,7 @@ class Job:
 
         Left out are the data set and the model, which their checksums and resolved columns stand
         for, and what only decides how fast and where: engine, workers, memory, batch size, output
-        folder.
+        folder, cache.
         """
         return {
             "index": {"save": self.index.save},
@@ -149,14 +184,14 @@ _MOST_MARGIN = 1e100
 """Beyond every distance of float32 vectors; its square is still a float64."""
 
 
-def parse_bytes(text: str) -> int:
-    """Turn ``"512MiB"`` or ``"2GB"`` into bytes; `UsageError` on anything else."""
+def parse_bytes(text: str, key: str = "mining.memory", *, zero: bool = False) -> int:
+    """Turn ``"512MiB"`` or ``"2GB"`` into bytes; `UsageError` that names the key otherwise."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if not match or match[2] not in _UNITS:
-        raise UsageError(f"mining.memory = {text!r} is not a size such as 512MiB or 2GiB")
+        raise UsageError(f"{key} = {text!r} is not a size such as 512MiB or 2GiB")
     size = int(float(match[1]) * _UNITS[match[2]])
-    if not size:
-        raise UsageError(f"mining.memory = {text!r} is nothing; give a size such as 512MiB")
+    if not size and not zero:
+        raise UsageError(f"{key} = {text!r} is nothing; give a size such as 512MiB")
     return size
 
 
@@ -238,7 +273,8 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
         origin = typing.get_origin(hint)
     if origin is typing.Literal:
-        _known(value if isinstance(value, str) else repr(value), METRICS, f"{where}: unknown value")
+        known = dict.fromkeys(typing.get_args(hint))
+        _known(value if isinstance(value, str) else repr(value), known, f"{where}: unknown value")
         return value
     plain = Mapping if origin is not None else hint
     if plain is float and isinstance(value, int) and not isinstance(value, bool):
@@ -251,7 +287,7 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
             "bool": "true or false",
         }
         wanted = name.get(plain.__name__, "a table")
-        example = ", such as '512MiB'" if where.endswith("mining.memory") else ""
+        example = ", such as '512MiB'" if where.endswith(("mining.memory", "max_size")) else ""
         raise UsageError(f"{where} = {value!r} must be {wanted}{example}")
     return value
 
@@ -264,6 +300,7 @@ def _check(job: Job) -> None:
             "such as 0.2"
         )
     parse_bytes(job.mining.memory)
+    parse_bytes(job.cache.max_size, "cache.max_size")
     counts = {
         "select.max_triplets": job.select.max_triplets,
         "select.per_pair": job.select.per_pair,
@@ -287,6 +324,8 @@ def _check_dataset(dataset: DatasetJob) -> None:
     if dataset.path:
         if dataset.queries or dataset.corpus:
             raise UsageError("dataset.path and dataset.queries/corpus exclude each other; drop one")
+        if bool(dataset.pair_anchor) != bool(dataset.pair_positive):
+            raise UsageError("a table of pairs needs pair_anchor and pair_positive; set both")
     elif not given:
         raise UsageError("no data: set dataset.path (or --data PATH), or queries, corpus and links")
     elif len(given) < 3:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from miner.datasets.content import as_batch
 from miner.job import Job, parse_bytes
 from miner.manifest import finished_run
 from miner.relevance import tally
@@ -68,7 +69,8 @@ def plan_job(job: Job) -> dict[str, Any]:
     triplet = _TRIPLET_SECONDS + _VALUE_SECONDS * dim
     each = _ANCHOR_SECONDS + _KEY_SECONDS * relevance.rows
     writing = (counting if most else 0.0) + busy * each + most * triplet
-    disk = vectors_bytes(rows, dim) + most * (_RECORD_BYTES + _SHARD_BYTES)
+    copies = 2 if opened.model.model.cached else 1  # the store, and the cache
+    disk = copies * vectors_bytes(rows, dim) + most * (_RECORD_BYTES + _SHARD_BYTES)
     seconds = {
         "read": reading,
         "embed": rows * per_row,
@@ -99,7 +101,7 @@ def vectors_bytes(rows: int, dim: int) -> int:
 def _finished(opened: Opened) -> str | None:
     """Return the run that makes this job a thing of the past."""
     root = Path(opened.job.output.path)
-    found = finished_run(root, opened.fingerprint(opened.key()))
+    found = finished_run(root, opened.fingerprint(opened.key(keep=False)))
     return found.run_id if found else None
 
 
@@ -113,11 +115,13 @@ def _free(folder: Path) -> int:
 
 def _trial_embedding(opened: Opened) -> tuple[int, float]:
     """Embed a few rows; return the dimension and the seconds a row."""
-    first = next(iter(opened.source.sides[0].values()))[:_TRIAL_ROWS]
-    opened.model.embed(first)
+    recipe = opened.recipe
+    _, sample = opened.source.sides[0].sample(_TRIAL_ROWS)
+    batch, told = as_batch(sample), (recipe.role(0), recipe.prompts[0])
+    opened.model.embed(batch, *told)
     began = time.perf_counter()
-    vectors = opened.model.embed(first)
-    return vectors.shape[1], (time.perf_counter() - began) / len(first)
+    vectors = opened.model.embed(batch, *told)
+    return vectors.shape[1], (time.perf_counter() - began) / len(sample)
 
 
 def _flops(dim: int) -> float:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 import miner
 from miner.datasets.source import Source, open_source
-from miner.embedding import Progress, Store, StoreKey, prepare_store
+from miner.embedding import Progress, Recipe, Store, StoreKey
 from miner.engines import Engine, open_engine
+from miner.errors import UsageError
 from miner.hardness import MINED, Mined
 from miner.indexes.base import build_index, resolve_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
@@ -30,6 +31,8 @@ from miner.mining import Task, cut_units, open_miner
 from miner.models.base import LoadedModel, load_model
 from miner.nearest import nearest_share
 from miner.passes import Passes, share_out
+from miner.preparing import prepare_store
+from miner.pruning import keep_within
 from miner.relevance import Tally
 from miner.sealing import Piece, Sealer, seal_shards
 from miner.shards import FORMAT_VERSION, Run, file_facts, open_run, write_census
@@ -68,16 +71,26 @@ class Opened:
         engine = open_engine(job.engine.name, job.engine.workers)
         source = open_source(job.dataset, job.model.name)
         model = load_model(job.model.name, source.kind, job.model.options)
+        if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
+            raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
         return cls(job, source, model, engine)
 
-    def key(self) -> StoreKey:
-        """Identify the embedding store."""
-        return StoreKey.of(
+    @property
+    def recipe(self) -> Recipe:
+        """How the source becomes vectors."""
+        return Recipe(
             self.source,
             self.model,
-            normalize=self.job.mining.normalized,
-            texts=self.texts,
+            self.job.model.prompts(len(self.source.sides)),
+            self.job.cache_folder,
+            self.job.model.batch_size,
+            self.job.mining.normalized,
+            self.texts,
         )
+
+    def key(self, *, keep: bool = True) -> StoreKey:
+        """Identify the embedding store; `keep` as for `identify`."""
+        return StoreKey.of(self.recipe, keep=keep)
 
     @property
     def texts(self) -> bool:
@@ -196,14 +209,7 @@ class _Conductor:
         """Go through the stages; return the published run."""
         with self.clock.stage("embed"):
             store, embedding = prepare_store(
-                Path(self.job.output.path) / ".store",
-                self.key,
-                self.opened.source,
-                self.opened.model,
-                normalize=self.job.mining.normalized,
-                texts=self.opened.texts,
-                batch_size=self.job.model.batch_size,
-                progress=self.progress,
+                Path(self.job.output.path) / ".store", self.key, self.opened.recipe, self.progress
             )
         with self.clock.stage("index"):
             index = self._index(store)
@@ -217,6 +223,7 @@ class _Conductor:
             pieces = passes.write(share_out(counted, self.job.select))
         with self.clock.stage("seal"):
             shards, files = self._seal(store, counted, pieces)
+        self._make_room(store)
         return self.staging.publish(
             {
                 "status": "complete",
@@ -224,7 +231,7 @@ class _Conductor:
                 "job": self.job.facts(),
                 "versions": package_versions(),
                 "dataset": self._dataset_facts(store, opened.tally),
-                "model": {**self.key.model, "dim": store.dim},
+                "model": {**self.key.identity.facts, "dim": store.dim},
                 "embedding": embedding,
                 "store": store.folder.name,
                 "index": index,
@@ -236,6 +243,11 @@ class _Conductor:
                 "peak_rss_bytes": _peak_rss(),
             }
         )
+
+    def _make_room(self, store: Store) -> None:
+        """Remove what was not used for longest, until cache and stores fit the job's bound."""
+        most = parse_bytes(self.job.cache.max_size, "cache.max_size")
+        keep_within(most, self.job.cache_folder, store.folder)
 
     def _index(self, store: Store) -> dict[str, Any]:
         """Build the index, ask it for nearest neighbours, and save it on request."""
@@ -286,7 +298,7 @@ class _Conductor:
             "metric": self.job.mining.metric,
             "margin": repr(self.job.mining.margin),
             "normalize": str(self.job.mining.normalized).lower(),
-            "model": self.key.model["id"],
+            "model": self.key.identity.facts["id"],
             "fingerprint": self.staging.fingerprint,
         }
         sealer = Sealer(

@@ -19,21 +19,24 @@ FLOORS = [
     ["registry", "storage"],
     ["distance", "hardness", "relevance", "allocation"],
     ["job"],
-    ["datasets", "models", "indexes", "strategies", "engines", "shards", "counting"],
-    ["counting_numba", "embedding", "census", "manifest", "nearest", "describe"],
+    ["datasets", "models", "indexes", "strategies", "engines", "shards", "counting", "cache"],
+    ["counting_numba", "identity", "embedder", "pruning", "manifest", "describe"],
+    ["embedding", "census"],
+    ["preparing", "nearest"],
     ["ranking"],
     ["mining"],
     ["sealing"],
     ["passes"],
     ["run", "verify", "starter"],
     ["plan"],
+    ["progress"],
     ["cli"],
     ["__main__"],
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 
 ONLY = {
-    "click": {"cli"},
+    "click": {"cli", "progress"},
     "faiss": {"indexes"},
     "joblib": {"engines"},
     "numba": {"counting_numba"},
@@ -41,6 +44,7 @@ ONLY = {
     "tokenizers": {"models"},
     "safetensors": {"models"},
     "sqlglot": {"datasets"},
+    "PIL": {"datasets", "models"},
 }
 NUMPY_ONLY = [name for names in FLOORS[:4] for name in names]
 NUMPY_ONLY_ALLOWED = {"numpy", "filelock"}  # the file lock is storage's

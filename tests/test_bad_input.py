@@ -310,7 +310,8 @@ LABEL_FAULTS: dict[str, tuple[Any, str]] = {
     "singletons": (list("abcdef"), "no positives"),
     "no label": (pa.nulls(6, pa.string()), "no row has a label"),
     "only NaN": (pa.array([float("nan")] * 6), "no row has a label"),
-    "lists": ([[1]] * 6, "text or numbers"),
+    "lists": ([[1]] * 6, "one label"),
+    "lists of lists": ([[[1]]] * 6, "text, numbers or lists of them"),
 }
 
 

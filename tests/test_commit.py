@@ -46,7 +46,7 @@ class Counted:
 
 
 HOMES: dict[str, tuple[str, str]] = {
-    "embed": ("miner.embedding", "_rebatch"),
+    "embed": ("miner.preparing", "Embedder"),
     "count": ("miner.passes", "count_unit"),
     "write": ("miner.passes", "write_unit"),
     "seal": ("miner.sealing", "write_part"),

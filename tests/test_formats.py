@@ -26,7 +26,7 @@ MARGIN = 0.2
 TEXT_MODEL = {"name": "tests.test_formats:scatter"}
 AWKWARD = (
     "plain",
-    "",
+    "0",
     " spaces around ",
     "comma, and more",
     'a "quoted" word',

@@ -224,8 +224,8 @@ BROKEN = {
         ["texts.parquet, row 9:", "float32"],
     ),
     "another dimension": (
-        "np.ones((len(batch), 3 if any(len(t) > 20 for t in batch) else 2))",
-        ["3 dimensions", "texts.parquet, row 5", "2 before"],
+        "np.ones((len(batch), 3 if any(len(t) > 22 for t in batch) else 2))",
+        ["3 dimensions", "texts.parquet, row 9", "2 before"],
     ),
 }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,21 +13,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from miner.datasets.pictures import Pictures, is_encoded
 from miner.errors import DataError
 
-__all__ = ["Kind", "column_kind", "content_digests", "content_values"]
+__all__ = [
+    "Content",
+    "Examined",
+    "Kind",
+    "Namer",
+    "Values",
+    "as_batch",
+    "column_kind",
+    "content_digests",
+    "is_string",
+    "refuse_faults",
+]
 
 Kind = Literal["text", "image", "vectors"]
 Namer = Callable[[int], str]
 """Turns a position in a batch into words for a message, such as ``row 17 (id 'x')``."""
 
+Values = Sequence[str] | NDArray[np.floating] | Pictures
+"""A batch: texts, numbers in rows, or encoded images."""
+
 
 def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
     """Say what a column holds, from its type, its name and the model that was asked for.
 
-    Text is text, but in a column named `embedding` (a CSV has no lists). Lists of numbers are
-    vectors for the model `precomputed`, which is the default for lists of fractions; lists of
-    whole numbers, or of a column named `image`, are images.
+    Text is text, but in a column named `embedding` (a CSV has no lists) or `image` (paths of
+    image files). Lists of numbers are vectors for the model `precomputed`, which is the default
+    for lists of fractions; lists of whole numbers, or of a column named `image`, are images, and
+    so are bytes: the files of images.
 
     Raises
     ------
@@ -35,16 +52,19 @@ def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
     """
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if _is_string(kind):
-        vectors = model == "precomputed" or (model is None and name == "embedding")
-        return "vectors" if vectors else "text"
+    if is_string(kind):
+        if model == "precomputed" or (model is None and name == "embedding"):
+            return "vectors"
+        return "image" if name == "image" else "text"
+    if is_encoded(kind) and model != "precomputed":
+        return "image"
     depth = 0
     while _is_list(kind):
         kind, depth = kind.value_type, depth + 1
     if not depth or not _is_number(kind):
         raise DataError(
-            f"{where}, content column {name!r} has the type {kind}: it must hold text or lists of "
-            "numbers"
+            f"{where}, content column {name!r} has the type {kind}: it must hold text, images or "
+            "lists of numbers"
         )
     if model == "precomputed":
         return "vectors"
@@ -54,7 +74,8 @@ def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
     return "image"
 
 
-def _is_string(kind: Any) -> bool:
+def is_string(kind: Any) -> bool:
+    """Whether an Arrow type is one of the text types."""
     return bool(
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )
@@ -70,50 +91,131 @@ def _is_number(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-def content_values(
-    column: Any, kind: Kind, width: int | None, name_row: Namer
-) -> list[str] | NDArray[np.floating]:
-    """Turn an Arrow column into what a model embeds.
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A batch of content after a look at each row.
+
+    Attributes
+    ----------
+    values : list of str, ndarray of shape (good rows, width), or Pictures
+    faults : mapping of int to str
+        Position -> what is wrong with that row, in words for a message; those rows are not in
+        `values`.
+    """
+
+    values: Values
+    faults: Mapping[int, str]
+
+
+@dataclass(slots=True)
+class Content:
+    """Reads batches of one column.
 
     Parameters
     ----------
-    column : pyarrow.Array
     kind : str
+    folder : str
+        Where relative paths of images start.
     width : int or None
-        Numbers in a row, as the first row of the data set has them; None to take this batch's.
-    name_row : callable
-        Names a row of this batch in a message.
-
-    Returns
-    -------
-    list of str, or ndarray of shape (rows, width)
-
-    Raises
-    ------
-    DataError
-        On a missing, ragged, NaN or infinite row; the message names the first.
+        Numbers in a row; None until the first good row has been seen.
     """
-    if column.null_count:
-        row = int(pc.index(column.is_null(), True).as_py())
-        raise DataError(f"{name_row(row)} has no content; remove the row or fill it in")
-    if kind == "text":
-        texts: list[str] = column.cast(pa.string()).to_pylist()
-        return texts
-    if _is_string(column.type):
-        column = _parse_vectors(column, name_row)
-    return _matrix(column, width, name_row)
+
+    kind: Kind
+    folder: str = "."
+    width: int | None = None
+
+    def examine(self, column: Any, *, thorough: bool = False) -> Examined:
+        """Turn an Arrow column into what a model embeds, leaving out rows that cannot be.
+
+        Parameters
+        ----------
+        column : pyarrow.Array
+        thorough : bool
+            Decode images to the last byte, instead of looking at their headers only.
+        """
+        if self.kind == "text":
+            return _texts(column)
+        if self.kind == "image" and (is_string(column.type) or is_encoded(column.type)):
+            pictures, faults = Pictures.read(column, self.folder, thorough=thorough)
+            return Examined(pictures, faults)
+        return self._numbers(column)
+
+    def values(self, column: Any, name_row: Namer) -> Values:
+        """Return the values of a column.
+
+        Raises
+        ------
+        DataError
+            On the first row that cannot be embedded; the message names it.
+        """
+        examined = self.examine(column)
+        refuse_faults(examined.faults, name_row)
+        return examined.values
+
+    def _numbers(self, column: Any) -> Examined:
+        faults = dict.fromkeys(_nulls(column), _NULL)
+        if is_string(column.type):
+            column = _parse_vectors(column, faults)
+        widths, values = _widths(column)
+        if self.width is None:
+            self.width = next((int(width) for width in widths if width), None)
+        for row in np.flatnonzero(widths != self.width):
+            words = f" has {widths[row]} values, the first has {self.width}; {_SAME}"
+            faults.setdefault(int(row), words if widths[row] else f" has an empty vector; {_FILL}")
+        flat = values.to_numpy(zero_copy_only=False)
+        keep = np.ones(len(widths), dtype=np.bool_)
+        keep[list(faults)] = False
+        if not keep.all():
+            flat = flat[np.repeat(keep, widths)]
+        matrix = flat.reshape(int(keep.sum()), self.width or 0)
+        if flat.dtype.kind == "f" or values.null_count:
+            finite = np.isfinite(matrix).all(axis=1)
+            for row in np.flatnonzero(keep)[~finite]:
+                faults[int(row)] = " holds NaN or an infinite number; remove the row or correct it"
+            matrix = matrix if finite.all() else matrix[finite]
+        return Examined(matrix, faults)
 
 
-def _parse_vectors(column: Any, name_row: Namer) -> Any:
-    """Read vectors that a CSV holds as text such as ``[0.1, 0.2]``."""
+_FILL = "remove the row or fill it in"
+_SAME = "all rows need the same number"
+_NULL = f" has no content; {_FILL}"
+
+
+def refuse_faults(faults: Mapping[int, str], name_row: Namer) -> None:
+    """Raise a `DataError` for the first of the faults."""
+    if faults:
+        first = min(faults)
+        raise DataError(
+            f'{name_row(first)}{faults[first]}, or leave such rows out: dataset.on_error = "skip"'
+        )
+
+
+def _nulls(column: Any) -> list[int]:
+    return np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist()
+
+
+def _texts(column: Any) -> Examined:
+    column = column.cast(pa.string())
+    blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True)
+    if not pc.any(blank).as_py():
+        return Examined(column.to_pylist(), {})
+    nulls = set(_nulls(column))
+    rows = np.flatnonzero(blank.to_numpy(zero_copy_only=False)).tolist()
+    empty = f" has an empty text; {_FILL}"
+    faults = {row: _NULL if row in nulls else empty for row in rows}
+    return Examined(column.filter(pc.invert(blank)).to_pylist(), faults)
+
+
+def _parse_vectors(column: Any, faults: dict[int, str]) -> Any:
+    """Read vectors that a CSV holds as text such as ``[0.1, 0.2]``; note those it cannot."""
     rows = []
     for row, text in enumerate(column.to_pylist()):
         try:
-            rows.append(np.asarray(json.loads(text), dtype=np.float64).ravel())
+            numbers = [] if text is None else json.loads(text)
+            rows.append(np.asarray(numbers, dtype=np.float64).ravel())
         except (ValueError, TypeError):
-            raise DataError(
-                f"{name_row(row)}: {text[:40]!r} is not a list of numbers such as [0.5, 1]"
-            ) from None
+            faults[row] = f": {text[:40]!r} is not a list of numbers such as [0.5, 1]; correct it"
+            rows.append(np.empty(0))
     return pa.array(rows, type=pa.list_(pa.float64()))
 
 
@@ -133,37 +235,26 @@ def _widths(column: Any) -> tuple[NDArray[np.int64], Any]:
     return widths, column
 
 
-def _matrix(column: Any, width: int | None, name_row: Namer) -> NDArray[np.floating]:
-    widths, values = _widths(column)
-    expected = int(widths[0]) if width is None and len(widths) else width
-    for row in np.flatnonzero(widths != expected)[:1]:
-        raise DataError(
-            f"{name_row(int(row))} has {widths[row]} values, the first has "
-            f"{expected}; all rows need the same number"
-        )
-    if not expected:
-        raise DataError(f"{name_row(0)} has an empty vector; remove the row or fill it in")
-    flat = values.to_numpy(zero_copy_only=False)
-    matrix: NDArray[np.floating] = flat.reshape(len(column), expected)
-    if flat.dtype.kind == "f" or values.null_count:
-        for row in np.flatnonzero(~np.isfinite(matrix).all(axis=1))[:1]:
-            raise DataError(
-                f"{name_row(int(row))} holds NaN or an infinite number; "
-                "remove the row or correct it"
-            )
-    return matrix
+def as_batch(values: Values) -> Sequence[Any] | NDArray[np.floating]:
+    """Decode images; other content is what models take already."""
+    return list(values) if isinstance(values, Pictures) else values
 
 
-def content_digests(values: Sequence[str] | NDArray[np.floating]) -> NDArray[np.void]:
+def content_digests(values: Values) -> NDArray[np.void]:
     """Hash each row's content to 16 bytes (BLAKE2b): equal content, equal digest.
+
+    Images are hashed as they are encoded.
 
     Returns
     -------
     ndarray of shape (rows,), dtype V16
     """
+    rows: Any
     if isinstance(values, np.ndarray):
         wide = np.ascontiguousarray(values, dtype=np.float64)
-        rows: Any = (row.tobytes() for row in wide)
+        rows = (row.tobytes() for row in wide)
+    elif isinstance(values, Pictures):
+        rows = values.encoded
     else:
         rows = (text.encode() for text in values)
     joined = b"".join(hashlib.blake2b(row, digest_size=16).digest() for row in rows)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from miner.datasets.base import Table, require_column
 from miner.datasets.scan import Items
 from miner.errors import DataError
+from miner.relevance import NONE
 
 __all__ = ["Links", "read_links"]
 
@@ -31,11 +32,14 @@ class Links:
     starts, linked : ndarray of int64
     judged : int
         Links with a score of 0 or less: those documents stay negatives.
+    dropped : int
+        Links to or from rows that take no part: filtered, or without usable content.
     """
 
     starts: NDArray[np.int64]
     linked: NDArray[np.int64]
     judged: int
+    dropped: int
 
 
 def read_links(
@@ -59,15 +63,17 @@ def read_links(
         When a column is missing, a score is not a number, or an id is unknown.
     """
     pairs = []
-    judged = 0
+    judged = dropped = 0
     for table in tables:
         query, row, score = _read(table, names, queries, corpus)
-        positive = score > 0
-        judged += int((~positive).sum())
+        known = (query >= 0) & (row >= 0)
+        dropped += int((~known).sum())
+        positive = known & (score > 0)
+        judged += int((known & ~positive).sum())
         pairs.append(np.stack([query[positive], row[positive]], axis=1))
     unique = np.unique(np.concatenate(pairs), axis=0)
     starts = np.searchsorted(unique[:, 0], np.arange(len(queries) + 1))
-    return Links(starts.astype(np.int64), np.ascontiguousarray(unique[:, 1]), judged)
+    return Links(starts.astype(np.int64), np.ascontiguousarray(unique[:, 1]), judged, dropped)
 
 
 def _read(
@@ -97,16 +103,24 @@ def _choose(table: Table, name: str | None, usual: Sequence[str], key: str) -> s
 
 
 def _rows(table: Table, ids: Any, items: Items, column: str) -> NDArray[np.int64]:
-    """Find the row of each id; ids are compared as text, for a CSV has no types."""
+    """Find the row of each id, `NONE` for rows that take no part.
+
+    Ids are compared as text, for a CSV has no types.
+    """
     texts = ids.cast(pa.string())
     rows = pc.index_in(texts, value_set=items.ids.cast(pa.string()))
-    if rows.null_count:
-        link = int(pc.index(rows.is_null(), True).as_py())
+    unknown = pc.and_(rows.is_null(), pc.invert(_dropped(texts, items)))
+    if pc.any(unknown).as_py():
+        link = int(pc.index(unknown, True).as_py())
         raise DataError(
             f"{table.where}, row {link}: {column} {ids[link].as_py()!r} is not an id of "
             f"{items.where}; remove the link, or add the row"
         )
-    return np.asarray(rows.to_numpy()).astype(np.int64)
+    return np.asarray(pc.fill_null(rows, NONE).to_numpy()).astype(np.int64)
+
+
+def _dropped(texts: Any, items: Items) -> Any:
+    return pc.is_in(texts, value_set=items.dropped.cast(pa.string()), skip_nulls=True)
 
 
 def _scores(table: Table, column: Any, name: str) -> NDArray[np.float64]:

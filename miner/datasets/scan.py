@@ -16,82 +16,49 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from miner.datasets.base import Table
-from miner.datasets.content import Kind, content_digests, content_values
-from miner.datasets.spool import write_column, write_spool
+from miner.datasets.content import Content, content_digests, refuse_faults
+from miner.datasets.side import Rows, Side, nothing_left, plain_batch
+from miner.datasets.spool import write_spool
 from miner.errors import DataError
 
-__all__ = ["Items", "Side", "scan"]
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """A table and the roles of its columns: the items, the queries, or the corpus."""
-
-    table: Table
-    content: str
-    kind: Kind
-    id: str | None = None
-    label: str | None = None
-    group: str | None = None
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that are read."""
-        names = [self.content, self.id, self.label, self.group]
-        return [name for name in names if name is not None]
-
-    def values(
-        self, keep: NDArray[np.bool_] | None = None
-    ) -> Iterator[list[str] | NDArray[np.floating]]:
-        """Stream the content, in batches for a model; only the rows of `keep` when given."""
-        columns = [self.content] + ([self.id] if self.id else [])
-        start = 0
-        for batch in self.table.batches(columns):
-            column = plain(batch.column(self.content))
-            rows = np.arange(start, start + len(batch))
-            if keep is not None:
-                chosen = np.flatnonzero(keep[start : start + len(batch)])
-                column, rows = column.take(pa.array(chosen)), rows[chosen]
-            start += len(batch)
-            if len(column):
-                yield content_values(column, self.kind, None, _namer(self, batch, rows, start))
-
-
-def _namer(side: Side, batch: Any, rows: NDArray[np.int64], end: int) -> Any:
-    def name(position: int) -> str:
-        row = int(rows[position])
-        words = f"{side.table.where}, row {row}"
-        if side.id:
-            identity = batch.column(side.id)[row - (end - len(batch))].as_py()
-            words += f" (id {identity!r})"
-        return f"{words}, column {side.content!r}"
-
-    return name
+__all__ = ["Items", "scan"]
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """What a scan found. All arrays have one entry a row of the table.
+    """What a scan found. All arrays have one entry a row that takes part.
 
     Attributes
     ----------
+    rows : ndarray of int64
+        Its row of the file, ascending.
     ids : pyarrow.Array
         Of strings or integers, each once.
     labels, groups : pyarrow.Array or None
         As they stand in the table; null where a row has none.
+    anchors : ndarray of bool or None
+        Whether it is an anchor; None when all are.
     digests : ndarray of shape (rows,), dtype V16, or None
         Content digests; None for vectors, which are not content.
     width : int or None
-        Numbers in a row of content; None for text.
+        Numbers in a row of content; None for text and image files.
+    dropped : pyarrow.Array
+        The ids of the rows of the file that take no part.
+    filtered, unreadable : int
+        How many rows the filter left out, and how many have no content that can be embedded.
     """
 
     where: str
+    rows: Rows
     ids: Any
     labels: Any
     groups: Any
+    anchors: NDArray[np.bool_] | None
     digests: NDArray[np.void] | None
     width: int | None
+    dropped: Any
+    filtered: int
+    unreadable: int
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -123,54 +90,92 @@ def scan(side: Side, texts: Path | None) -> Items:
 class _Scanner:
     def __init__(self, side: Side) -> None:
         self.side = side
+        self.content = Content(side.kind, side.folder)
         self.parts: dict[str, list[Any]] = {"id": [], "label": [], "group": []}
+        self.rows: list[Rows] = []
+        self.anchors: list[NDArray[np.bool_]] = []
         self.digests: list[NDArray[np.void]] = []
-        self.width: int | None = None
-        self.count = 0
+        self.dropped: list[Any] = []
+        self.count = self.filtered = self.unreadable = 0
 
     def texts(self) -> Iterator[Any]:
         """Go through the table; yield the content columns."""
-        side = self.side
-        for batch in side.table.batches(side.columns):
-            rows = np.arange(self.count, self.count + len(batch))
+        for batch in self.side.table.batches(list(dict.fromkeys(self.side.columns))):
+            rows, batch = np.arange(self.count, self.count + len(batch)), plain_batch(batch)
             self.count += len(batch)
-            namer = _namer(side, batch, rows, self.count)
-            column = plain(batch.column(side.content))
-            values = content_values(column, side.kind, self.width, namer)
-            if isinstance(values, np.ndarray):
-                self.width = values.shape[1]
-            if side.kind != "vectors":
-                self.digests.append(content_digests(values))
-            for role, name in (("id", side.id), ("label", side.label), ("group", side.group)):
-                if name is not None:
-                    self.parts[role].append(plain(batch.column(name)))
-            yield column.cast(pa.large_string()) if side.kind == "text" else column
+            rows, batch = self._filtered(rows, batch)
+            if len(rows):
+                column = self._kept(rows, batch)
+                yield column.cast(pa.large_string()) if self.side.kind == "text" else column
+
+    def _filtered(self, rows: Rows, batch: pa.RecordBatch) -> tuple[Rows, pa.RecordBatch]:
+        if self.side.where is None:
+            return rows, batch
+        keep = self.side.where.mask(batch, untyped=self.side.table.untyped)
+        self.filtered += int((~keep).sum())
+        return self._take(rows, batch, keep)
+
+    def _take(
+        self, rows: Rows, batch: pa.RecordBatch, keep: NDArray[np.bool_]
+    ) -> tuple[Rows, pa.RecordBatch]:
+        if keep.all():
+            return rows, batch
+        if self.side.id:
+            self.dropped.append(batch.column(self.side.id).filter(pa.array(~keep)))
+        else:
+            self.dropped.append(pa.array(rows[~keep]))
+        return rows[keep], batch.filter(pa.array(keep))
+
+    def _kept(self, rows: Rows, batch: pa.RecordBatch) -> Any:
+        """Take the rows with good content into account; return their content."""
+        side = self.side
+        examined = self.content.examine(batch.column(side.content), thorough=side.skip)
+        if examined.faults:
+            if not side.skip:
+                refuse_faults(examined.faults, side.namer(batch, rows))
+            keep = np.ones(len(rows), dtype=np.bool_)
+            keep[list(examined.faults)] = False
+            self.unreadable += len(examined.faults)
+            rows, batch = self._take(rows, batch, keep)
+        if side.kind != "vectors":
+            self.digests.append(content_digests(examined.values))
+        self.rows.append(rows)
+        for role, name in (("id", side.id), ("label", side.label), ("group", side.group)):
+            if name is not None:
+                self.parts[role].append(batch.column(name))
+        if side.anchors is not None:
+            self.anchors.append(side.anchors.mask(batch, untyped=side.table.untyped))
+        return batch.column(side.content)
 
     def items(self) -> Items:
         where = self.side.table.where
-        if not self.count:
-            raise DataError(f"{where} is empty: it has no rows; check how it was written")
+        if not sum(map(len, self.rows)):
+            raise DataError(nothing_left(self.side, self.count))
         untyped = self.side.table.untyped
         columns = {role: _joined(parts, untyped) for role, parts in self.parts.items()}
-        ids = pa.array(np.arange(self.count)) if columns["id"] is None else columns["id"]
-        _check_ids(ids, self.side)
-        digests = np.concatenate(self.digests) if self.digests else None
-        return Items(where, ids, columns["label"], columns["group"], digests, self.width)
-
-
-def plain(column: Any) -> Any:
-    """Decode dictionaries and large or view strings to plain ones."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        kind = pa.string()
-    return column if column.type == kind else column.cast(kind)
+        rows = np.concatenate(self.rows)
+        ids = pa.array(rows) if columns["id"] is None else columns["id"]
+        _check_ids(ids, rows, self.side)
+        return Items(
+            where=where,
+            rows=rows,
+            ids=ids,
+            labels=columns["label"],
+            groups=columns["group"],
+            anchors=np.concatenate(self.anchors) if self.anchors else None,
+            digests=np.concatenate(self.digests) if self.digests else None,
+            width=self.content.width,
+            dropped=pa.concat_arrays(self.dropped) if self.dropped else ids.slice(0, 0),
+            filtered=self.filtered,
+            unreadable=self.unreadable,
+        )
 
 
 def _joined(parts: list[Any], untyped: bool) -> Any:
     if not parts:
         return None
     column = pa.concat_arrays(parts)
-    return _typed(column) if untyped else column
+    return _typed(column) if untyped and pa.types.is_string(column.type) else column
 
 
 def _typed(column: Any) -> Any:
@@ -181,26 +186,20 @@ def _typed(column: Any) -> Any:
     return column
 
 
-def _check_ids(ids: Any, side: Side) -> None:
+def _check_ids(ids: Any, rows: Rows, side: Side) -> None:
     where = f"{side.table.where}, column {side.id!r}"
     if not (pa.types.is_integer(ids.type) or pa.types.is_string(ids.type)):
         raise DataError(f"{where}: ids must be text or whole numbers, not {ids.type}")
     if ids.null_count:
-        row = int(pc.index(ids.is_null(), True).as_py())
+        row = rows[int(pc.index(ids.is_null(), True).as_py())]
         raise DataError(f"{where}, row {row} has no id; fill it in, or name another column")
     order = pc.array_sort_indices(ids)
     ordered = ids.take(order)
     same = pc.equal(ordered.slice(1), ordered.slice(0, len(ordered) - 1))
     if pc.any(same).as_py():
         first = int(pc.index(same, True).as_py())
-        rows = sorted(order.slice(first, 2).to_pylist())
+        twins = sorted(rows[order.slice(first, 2).to_numpy()].tolist())
         raise DataError(
-            f"{where}: id {ordered[first].as_py()!r} stands twice, in rows {rows[0]} and "
-            f"{rows[1]}; ids must be unique"
+            f"{where}: id {ordered[first].as_py()!r} stands twice, in rows {twins[0]} and "
+            f"{twins[1]}; ids must be unique"
         )
-
-
-def save_ids(items: Items, path: Path, keep: NDArray[np.bool_] | None = None) -> None:
-    """Write the ids (of the rows of `keep`) to disk for later random access."""
-    ids = items.ids if keep is None else items.ids.filter(pa.array(keep))
-    write_column(path, ids)

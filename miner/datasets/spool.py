@@ -42,10 +42,10 @@ def write_spool(path: Path, kind: Any, parts: Iterable[Any]) -> None:
                 writer.write_batch(pa.record_batch([rest], schema=schema))
 
 
-def keep_rows(path: Path, keep: NDArray[np.bool_]) -> None:
-    """Rewrite a column that is on disk with the rows of `keep` only."""
+def keep_rows(path: Path, keep: NDArray[np.bool_], target: Path | None = None) -> None:
+    """Rewrite a column that is on disk with the rows of `keep` only; to `target` when given."""
     spool = Spool(path)
-    write_spool(path, spool.type, spool.filtered(keep))
+    write_spool(target or path, spool.type, spool.filtered(keep))
 
 
 class Spool:

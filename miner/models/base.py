@@ -51,6 +51,10 @@ class Model(ABC):
     by_role : bool
         Whether a query and a document of the same text have different vectors, beside the
         prompts of the job. `embed_as` then says how.
+    drift : float
+        How far the vectors of the same weights may lie apart from one call to another, relative
+        to their length: rounding for a program on this machine, more for a remote service. Only
+        used for models that cannot identify their weights.
     argument : str or None
         The option that ``NAME:VALUE`` sets, as in ``onnx:path/of/model``.
     """
@@ -58,6 +62,7 @@ class Model(ABC):
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image", "vectors"})
     cached: ClassVar[bool] = True
     by_role: bool = False
+    drift: ClassVar[float] = 1e-6
     argument: ClassVar[str | None] = None
 
     @abstractmethod
@@ -121,8 +126,8 @@ class LoadedModel:
     model: Model
     options: Mapping[str, Any]
 
-    def embed(self, batch: Batch) -> NDArray[np.floating]:
-        """Embed a batch and check the shape of what came back.
+    def embed(self, batch: Batch, role: Role = "item", prompt: str = "") -> NDArray[np.floating]:
+        """Embed a batch in its role and check the shape of what came back.
 
         Raises
         ------
@@ -130,7 +135,7 @@ class LoadedModel:
             When the model did not return one vector of numbers a row.
         """
         try:
-            vectors = np.asarray(self.model.embed(batch))
+            vectors = np.asarray(self.model.embed_as(batch, role, prompt))
         except (MineError, MemoryError):
             raise
         except Exception as error:  # the code of others: whatever it raises is theirs to mend
@@ -143,13 +148,13 @@ class LoadedModel:
             )
         return vectors
 
-    def identity(self, canary: Batch) -> dict[str, Any]:
-        """Say which model this is: by its weights, or by the vectors of the canary rows."""
-        weights = self.model.weights()
-        if weights is None:
-            vectors = np.ascontiguousarray(self.embed(canary), dtype=np.float32)
-            weights = "canary:" + digest([vectors.tobytes().hex(), list(vectors.shape)])
-        return {"id": self.name, "weights": weights, "options": dict(self.options)}
+    def family(self) -> dict[str, Any]:
+        """Return what beside its weights decides its vectors, the same for the same model."""
+        facts = self.model.facts()
+        if facts is None:
+            return {"name": self.name, "options": dict(self.options)}
+        kind = type(self.model)
+        return {"class": f"{kind.__module__}:{kind.__qualname__}", "facts": dict(facts)}
 
 
 def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> LoadedModel:

@@ -1,0 +1,141 @@
+"""Images as files: bytes in a column, or paths of files; decoded by Pillow."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import pyarrow as pa
+
+from miner.errors import UsageError
+
+__all__ = ["Pictures", "is_encoded"]
+
+_UNREADABLE = "; replace the file or remove the row"
+
+
+def is_encoded(kind: Any) -> bool:
+    """Whether an Arrow type holds image files: bytes, or a struct of bytes and path.
+
+    The struct is what the Hugging Face library `datasets` writes for its `Image` feature.
+    """
+    if pa.types.is_struct(kind):
+        names = {kind.field(i).name for i in range(kind.num_fields)}
+        return "bytes" in names
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures(Sequence[Any]):
+    """Encoded images, decoded one by one when a model takes them.
+
+    Items are ``PIL.Image.Image`` in RGB, turned as their EXIF orientation says.
+    """
+
+    encoded: tuple[bytes, ...]
+
+    @classmethod
+    def read(cls, column: Any, folder: str, *, thorough: bool) -> tuple[Pictures, dict[int, str]]:
+        """Read the files of a column; return those that can be read, and what ails the others.
+
+        Parameters
+        ----------
+        column : pyarrow.Array
+            Bytes, structs of bytes and path, or paths relative to `folder`.
+        thorough : bool
+            Decode each to the last byte, instead of its header only.
+        """
+        good: list[bytes] = []
+        faults: dict[int, str] = {}
+        for row, value in enumerate(column.to_pylist()):
+            content = _content(value, Path(folder))
+            reason = content if isinstance(content, str) else _reason(content, thorough)
+            if reason is None:
+                assert isinstance(content, bytes)
+                good.append(content)
+            else:
+                faults[row] = reason
+        return cls(tuple(good)), faults
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (decode(content) for content in self.encoded)
+
+    @overload
+    def __getitem__(self, item: int) -> Any: ...
+    @overload
+    def __getitem__(self, item: slice) -> Pictures: ...
+    def __getitem__(self, item: int | slice) -> Any:
+        if isinstance(item, slice):
+            return Pictures(self.encoded[item])
+        return decode(self.encoded[item])
+
+
+def _content(value: Any, folder: Path) -> bytes | str:
+    """Return the bytes of an image, or what is wrong."""
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path")
+    if value is None:
+        return " has no content; remove the row or fill it in"
+    if isinstance(value, bytes):
+        return value or " has an empty image; remove the row or fill it in"
+    try:
+        return (folder / str(value)).read_bytes()
+    except OSError as error:
+        return f": the image {value} cannot be read ({error.strerror}){_UNREADABLE}"
+
+
+def _reason(content: bytes, thorough: bool) -> str | None:
+    """Say why an image cannot be decoded, None when it can."""
+    try:
+        with _pillow().open(io.BytesIO(content)) as image, warnings.catch_warnings():
+            if thorough:
+                warnings.simplefilter("error")
+                image.load()
+    except UsageError:
+        raise
+    except Exception as error:  # Pillow's plugins raise what they like on broken files
+        words = " ".join(str(error).split()).replace(repr(io.BytesIO), "")
+        known = "cannot identify" not in words
+        return f" is not a readable image{f' ({words})' if known else ''}{_UNREADABLE}"
+    return None
+
+
+def decode(content: bytes) -> Any:
+    """Decode one image to RGB, upright.
+
+    Raises
+    ------
+    Exception
+        Whatever Pillow raises on a file that it cannot decode.
+    """
+    image_module = _pillow()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", image_module.DecompressionBombWarning)
+        with image_module.open(io.BytesIO(content)) as image:
+            return _ops().exif_transpose(image).convert("RGB")
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise UsageError("image files need Pillow: pip install 'triplet-miner[images]'") from None
+    return Image
+
+
+def _ops() -> Any:
+    from PIL import ImageOps
+
+    return ImageOps

@@ -1,0 +1,152 @@
+"""The room that vectors take: what there is, when it was last used, and how it is given back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Container, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from miner.errors import StorageError
+from miner.job import Job, OutputJob
+from miner.storage import lock_output, read_json, storage_errors
+
+__all__ = ["Kept", "keep_within", "kept_facts", "list_kept", "prune_kept"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A folder of vectors that can be made again.
+
+    Attributes
+    ----------
+    kind : str
+        ``cache``: the vectors of one model by content; ``store``: one data set, ready to mine.
+    path : Path
+    model : str
+        The model's name, as the job that made it had it.
+    bytes : int
+    used : float
+        When it was last used, in seconds since 1970.
+    """
+
+    kind: Literal["cache", "store"]
+    path: Path
+    model: str
+    bytes: int
+    used: float
+
+
+def list_kept(cache: Path, stores: Path) -> list[Kept]:
+    """List the generations of a cache and the embedding stores beside runs, the newest first."""
+    found = [*_read("cache", cache, "model.json"), *_read("store", stores, "store.json")]
+    return sorted(found, key=lambda kept: (-kept.used, kept.path))
+
+
+def _read(kind: Literal["cache", "store"], root: Path, described: str) -> Iterator[Kept]:
+    for path in root.glob(f"*/{described}"):
+        try:
+            facts, used = read_json(path), path.stat().st_mtime
+            size = sum(file.stat().st_size for file in path.parent.iterdir())
+        except (StorageError, OSError):  # removed by another process since, or damaged
+            continue
+        model: Any = facts.get("id") or facts.get("model", {}).get("id", "?")
+        yield Kept(kind, path.parent, str(model), size, used)
+
+
+def prune_kept(kept: Iterable[Kept], most: int, spare: Container[Path] = ()) -> list[Kept]:
+    """Remove what was not used for longest, until all is within `most` bytes.
+
+    Parameters
+    ----------
+    kept : iterable of Kept
+    most : int
+    spare : container of Path
+        Folders that stay.
+
+    Returns
+    -------
+    list of Kept
+        What was removed. Generations that a process is working with stay.
+    """
+    ordered = sorted(kept, key=lambda one: (one.used, one.path))
+    total = sum(one.bytes for one in ordered)
+    removed = []
+    for one in ordered:
+        if total <= most:
+            break
+        if one.path not in spare and _remove(one):
+            total -= one.bytes
+            removed.append(one)
+    return removed
+
+
+def _remove(kept: Kept) -> bool:
+    """Remove a folder; False when it is in use."""
+    if kept.kind == "store":
+        with storage_errors(kept.path):
+            shutil.rmtree(kept.path)
+        return True
+    with storage_errors(kept.path), FileLock(kept.path.parent / ".lock"), ExitStack() as locks:
+        try:
+            for path in sorted(kept.path.glob("segment-*.lock")):
+                locks.enter_context(FileLock(path, timeout=0))
+        except Timeout:
+            return False
+        shutil.rmtree(kept.path)
+    return True
+
+
+def keep_within(most: int, cache: Path, store: Path) -> list[Kept]:
+    """Bound the room of a cache and of the stores; `store` and the newest vectors stay."""
+    kept = list_kept(cache, store.parent)
+    newest = next((one.path for one in kept if one.kind == "cache"), store)
+    return prune_kept(kept, most, {newest, store})
+
+
+def kept_facts(out: Path, cache: str | None = None, most: int | None = None) -> dict[str, Any]:
+    """Say what is kept for an output folder, having pruned it to `most` bytes if that is given.
+
+    Parameters
+    ----------
+    out : Path
+    cache : str or None
+        The cache; default: as for a job that does not name one.
+    most : int or None
+
+    Returns
+    -------
+    dict
+        ``kept`` and ``removed`` (kind, path, model, bytes, used), and their total ``bytes``.
+
+    Raises
+    ------
+    StorageError
+        When there is no such folder.
+    LockError
+        When a run is at work in it and something is to be removed.
+    """
+    if not out.is_dir():
+        raise StorageError(f"{out}: no such folder; name the output folder of a job")
+    folder = Path(cache).expanduser() if cache else Job(output=OutputJob(str(out))).cache_folder
+    stores = out / ".store"
+    removed = []
+    if most is not None:
+        with lock_output(out):
+            removed = prune_kept(list_kept(folder, stores), most)
+    kept = list_kept(folder, stores)
+    return {
+        "bytes": sum(one.bytes for one in kept),
+        "kept": [_facts(one) for one in kept],
+        "removed": [_facts(one) for one in removed],
+    }
+
+
+def _facts(kept: Kept) -> dict[str, Any]:
+    used = datetime.fromtimestamp(kept.used, UTC).isoformat(timespec="seconds")
+    return {**asdict(kept), "path": str(kept.path), "used": used}
