@@ -40,7 +40,7 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _NEVER_ZERO = np.uint64(0xD1B54A32D192ED03)
 
 
-def open_generation(root: Path, facts: Mapping[str, Any]) -> Generation:
+def open_generation(root: Path, facts: Mapping[str, Any], name: str = "?") -> Generation:
     """Open the generation that `facts` identify, or begin it.
 
     Parameters
@@ -49,6 +49,8 @@ def open_generation(root: Path, facts: Mapping[str, Any]) -> Generation:
         The cache.
     facts : mapping
         JSON: everything on which the vectors hang beside the content.
+    name : str
+        What people call the model; for lists only.
 
     Raises
     ------
@@ -64,7 +66,7 @@ def open_generation(root: Path, facts: Mapping[str, Any]) -> Generation:
             if described.exists():
                 os.utime(described)  # the time of the last use, for `prune`
             else:
-                write_json(described, dict(facts))
+                write_json(described, {"id": name, **facts})
             return Generation(folder, *_take_segment(folder))
 
 

@@ -131,6 +131,8 @@ def embed_missing(
     todo: Rows,
     digests: Digests,
     done: Callable[[int], None],
+    *,
+    again: bool = False,
 ) -> int:
     """Embed rows and keep their vectors; return how many went through the model.
 
@@ -149,6 +151,8 @@ def embed_missing(
         Of their contents.
     done : callable
         Told of every batch how many rows it has.
+    again : bool
+        Embed also what seems to be there: it was found to be damaged.
     """
     computed, size = 0, embedder.batch_size  # which running out of memory makes smaller
     for start, values in _windows(side, todo, size):
@@ -156,7 +160,7 @@ def embed_missing(
         for cut in range(0, len(order), size):
             chosen = order[cut : cut + size]
             places = start + chosen
-            if (generation.find(digests[places])[:, 0] < 0).any():
+            if again or (generation.find(digests[places])[:, 0] < 0).any():
                 vectors = embedder.embed(_take(values, chosen), todo[places])
                 generation.append(digests[places], vectors)
                 computed += len(chosen)

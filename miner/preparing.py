@@ -155,12 +155,11 @@ class _Maker:
         facts = {
             "version": _GENERATION_VERSION,
             "model": {**identity.family, "weights": identity.facts["weights"]},
-            "id": identity.facts["id"],
             "kind": recipe.source.kind,
             "prompt": recipe.prompts[number],
             "role": recipe.role(number) if recipe.model.model.by_role else None,
         }
-        return open_generation(recipe.cache, facts)
+        return open_generation(recipe.cache, facts, identity.facts["id"])
 
     def _try_model(self) -> None:
         """Embed a handful of rows of each side before the long haul; keep their vectors."""
@@ -244,8 +243,9 @@ class _Maker:
             tried = self.tried.get(number, digests[:0])
             self.reused += int((there & ~np.isin(digests, tried)).sum())
             todo = _todo(partial / f"todo-{number}.npy", digests, there)
-            for _ in range(_REPAIRS):
-                self._embed(number, side, generation, rows[todo], digests[todo])
+            for attempt in range(_REPAIRS):
+                work = (rows[todo], digests[todo])
+                self._embed(number, side, generation, *work, again=attempt > 0)
                 generation.refresh()
                 todo = self._write(generation, digests, target)
                 if not len(todo):
@@ -253,7 +253,14 @@ class _Maker:
         raise StorageError(f"{generation.folder}: vectors cannot be read back; remove the folder")
 
     def _embed(
-        self, number: int, side: Side, generation: Generation, todo: Rows, digests: Digests
+        self,
+        number: int,
+        side: Side,
+        generation: Generation,
+        todo: Rows,
+        digests: Digests,
+        *,
+        again: bool,
     ) -> None:
         embedder, stage, finished = self._embedder(number), self.stages[number], 0
 
@@ -263,7 +270,9 @@ class _Maker:
             self.progress(stage, finished, len(todo))
 
         if len(todo):
-            self.embedded += embed_missing(embedder, side, generation, todo, digests, done)
+            self.embedded += embed_missing(
+                embedder, side, generation, todo, digests, done, again=again
+            )
         self.batch_size = embedder.batch_size
         self.dim = self.dim or embedder.dim or generation.dim
 

