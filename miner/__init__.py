@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from miner.describe import (
         describe_facts,
         describe_kept,
+        describe_models,
         describe_plan,
         describe_run,
         describe_triplets,
@@ -40,6 +41,7 @@ __all__ = [
     "Run",
     "describe_facts",
     "describe_kept",
+    "describe_models",
     "describe_plan",
     "describe_run",
     "describe_triplets",
@@ -66,6 +68,7 @@ _HOMES = {
     "Run": "shards",
     "describe_facts": "describe",
     "describe_kept": "describe",
+    "describe_models": "describe",
     "describe_plan": "describe",
     "describe_run": "describe",
     "describe_triplets": "describe",

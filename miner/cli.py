@@ -257,10 +257,7 @@ def verify(run: str, full: bool, as_json: bool) -> None:
 def models(as_json: bool) -> None:
     """List the models that can be plugged."""
     facts = miner.list_models()
-    lines = [f"{row['name']:<12} {row['state']:<7} {row['summary']}" for row in facts]
-    lines.append("\nor package.module:attribute: a function from a batch to vectors, or an object")
-    lines.append("with a method embed or encode")
-    _print(facts, "\n".join(lines), as_json=as_json)
+    _print(facts, miner.describe_models(facts), as_json=as_json)
 
 
 @cli.command()

@@ -226,3 +226,19 @@ def describe_kept(facts: dict[str, Any]) -> str:
             lines.append(f"    {one['path']}")
     lines.append(f"{facts['bytes'] / 2**20:,.1f} MiB are kept")
     return "\n".join(lines)
+
+
+def describe_models(rows: list[dict[str, Any]]) -> str:
+    """List models, a line each; below those that are not installed, how to get them."""
+    names = [
+        row["name"] + (f":{row['argument'].upper()}" if row["argument"] else "") for row in rows
+    ]
+    width = max(map(len, names))
+    lines = []
+    for name, row in zip(names, rows, strict=True):
+        lines.append(f"{name:<{width}}  {row['state']:<13}  {row['summary']}")
+        if row["install"]:
+            lines.append(f"{'':<{width}}  {row['install']}")
+    lines.append("\nor package.module:attribute: a function from a batch to vectors, or an object")
+    lines.append("with a method embed or encode; or a folder with a model that one of these loads")
+    return "\n".join(lines)

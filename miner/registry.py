@@ -28,6 +28,8 @@ class Entry:
         Modules that it imports beside the package's own dependencies.
     extra : str
         The extra of this package that brings them.
+    argument : str
+        What stands after a colon in ``NAME:VALUE``, for lists.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Entry:
     summary: str = ""
     needs: tuple[str, ...] = ()
     extra: str = ""
+    argument: str = ""
 
     @property
     def missing(self) -> list[str]:
@@ -102,9 +105,10 @@ class Registry:
         *,
         needs: tuple[str, ...] = (),
         extra: str = "",
+        argument: str = "",
     ) -> None:
         """Add a name; a later registration of the same name wins."""
-        self.entries[name] = Entry(name, target, summary, needs, extra)
+        self.entries[name] = Entry(name, target, summary, needs, extra, argument)
 
     def names(self) -> list[str]:
         """All names, sorted, those of installed packages included."""

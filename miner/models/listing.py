@@ -12,7 +12,7 @@ __all__ = ["list_models"]
 
 
 def list_models() -> list[dict[str, Any]]:
-    """Return per registered model its name, summary, the content it is the default of, state."""
+    """Return per registered model its name, summary, what it is the default of, state, remedy."""
     rows = []
     for name in MODELS.names():
         entry = MODELS.entries[name]
@@ -32,6 +32,7 @@ def list_models() -> list[dict[str, Any]]:
                 "default_for": default,
                 "state": state,
                 "install": remedy,
+                "argument": entry.argument,
             }
         )
     return rows

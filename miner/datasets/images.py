@@ -1,0 +1,113 @@
+"""Folders of image files: the class is the name of the folder that a file lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from miner.datasets.base import data_errors
+from miner.errors import DataError
+
+__all__ = ["ImageFolder", "has_images", "open_images"]
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+_SPLITS = {"train", "test", "val", "valid", "validation", "dev"}
+_FILES = 256
+_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFolder:
+    """A row an image: `image` (its bytes), `id` (its path in the folder), `label`, `split`."""
+
+    where: str
+    files: tuple[Path, ...]
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    splits: tuple[str, ...]
+    untyped: bool = False
+
+    @property
+    def hints(self) -> dict[str, str]:
+        """What to say of a column that is missing."""
+        return {
+            "label": "has images, but not in folders by class (class/file.png); sort them, or "
+            "name a table of paths and labels"
+        }
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """Column name -> Arrow type; no label without class folders, no split without splits."""
+        types = {"image": pa.binary(), "id": pa.string()}
+        if self.labels:
+            types["label"] = pa.string()
+        if self.splits:
+            types["split"] = pa.string()
+        return types
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Stream the named columns; files are read only where `image` is one of them."""
+        wanted = list(dict.fromkeys(columns))
+        texts = {"id": self.names, "label": self.labels, "split": self.splits}
+        start = 0
+        while start < len(self.files):
+            contents, end = self._read(start) if "image" in wanted else ([], start + 4096)
+            end = min(end, len(self.files))
+            arrays = [
+                pa.array(contents, pa.binary())
+                if name == "image"
+                else pa.array(texts[name][start:end], pa.string())
+                for name in wanted
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, names=wanted)
+            start = end
+
+    def _read(self, start: int) -> tuple[list[bytes], int]:
+        contents: list[bytes] = []
+        size = 0
+        for file in self.files[start : start + _FILES]:
+            with data_errors(str(file)):
+                contents.append(file.read_bytes())
+            size += len(contents[-1])
+            if size >= _BYTES:
+                break
+        return contents, start + len(contents)
+
+
+def has_images(folder: Path) -> bool:
+    """Whether a folder holds an image file, at any depth."""
+    return any(_is_image(file, folder) for file in folder.rglob("*"))
+
+
+def _is_image(file: Path, root: Path) -> bool:
+    hidden = any(part.startswith((".", "__")) for part in file.relative_to(root).parts)
+    return file.suffix.lower() in SUFFIXES and not hidden and file.is_file()
+
+
+def open_images(folder: Path) -> ImageFolder:
+    """Open a folder ``class/file`` or ``split/class/file``, in the order of the paths.
+
+    Raises
+    ------
+    DataError
+        When some images lie in class folders and others do not.
+    """
+    found = [file for file in folder.rglob("*") if _is_image(file, folder)]
+    names = sorted(file.relative_to(folder).as_posix() for file in found)
+    parts = [name.split("/") for name in names]
+    files = tuple(folder / name for name in names)
+    flat = [name for name, part in zip(names, parts, strict=True) if len(part) == 1]
+    if flat and len(flat) < len(names):
+        raise DataError(f"{folder}: {flat[0]} lies in no class folder, as others do; move it")
+    split = all(len(part) > 2 and part[0].lower() in _SPLITS for part in parts)
+    return ImageFolder(
+        str(folder),
+        files,
+        tuple(names),
+        () if flat else tuple(part[-2] for part in parts),
+        tuple(part[0] for part in parts) if split else (),
+    )

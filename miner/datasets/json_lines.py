@@ -1,0 +1,83 @@
+"""JSON lines, gzipped or not: one object a line; column types are those of the first 16 MiB."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json
+
+from miner.datasets.base import data_errors
+from miner.datasets.files import open_bytes
+from miner.datasets.streamed import StreamedTable, check_filled, one_schema
+from miner.errors import DataError
+
+__all__ = ["open_json_lines"]
+
+_BLOCK = 16 << 20
+
+
+def open_json_lines(path: str, files: Sequence[Path]) -> StreamedTable:
+    """Open files of one JSON object a line as one table."""
+    check_filled(files)
+    schemas = {file: _schema(file) for file in files}
+    schema = one_schema(schemas)
+
+    def stream(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        wanted = pa.schema([schema.field(name) for name in columns])
+        with _line_errors(file), _open(file, wanted) as reader:
+            yield from reader
+
+    return StreamedTable(path, tuple(files), schema, stream, {})
+
+
+@contextmanager
+def _open(file: Path, schema: Any) -> Iterator[Any]:
+    read = pa.json.ReadOptions(block_size=_BLOCK)
+    parse = None
+    if schema is not None:
+        parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    with open_bytes(file) as opened, pa.json.open_json(opened, read, parse) as reader:
+        yield reader
+
+
+def _schema(file: Path) -> Any:
+    with _line_errors(file), data_errors(str(file)), _open(file, None) as reader:
+        # Arrow takes texts that look like dates for dates, and a column of nulls for nothing else.
+        return pa.schema(
+            [(one.name, pa.string() if _is_text(one.type) else one.type) for one in reader.schema]
+        )
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_null(kind) or pa.types.is_string(kind))
+
+
+@contextmanager
+def _line_errors(file: Path) -> Iterator[None]:
+    """Name the line that Arrow stumbled over: its own row counts from a block."""
+    try:
+        yield
+    except (DataError, pa.ArrowException, OSError, EOFError) as error:
+        line = _broken_line(file)
+        if line is None:
+            raise
+        raise DataError(f"{file} cannot be read: {line}; correct it") from error
+
+
+def _broken_line(file: Path) -> str | None:
+    try:
+        with open_bytes(file) as opened:
+            for number, line in enumerate(opened, start=1):
+                try:
+                    json.loads(line.decode("utf-8-sig") if line.strip() else "{}")
+                except ValueError as error:  # UnicodeDecodeError is one
+                    words = "UTF-8" if isinstance(error, UnicodeDecodeError) else "a JSON object"
+                    return f"line {number} is not {words} ({error})"
+    except (OSError, EOFError):
+        return None
+    return None
