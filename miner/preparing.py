@@ -31,7 +31,7 @@ from miner.storage import (
 
 __all__ = ["prepare_store"]
 
-_CHUNK = 16384
+_CHUNK = 2048
 _REPAIRS = 3
 _GENERATION_VERSION = 1
 
@@ -270,6 +270,7 @@ class _Maker:
             self.progress(stage, finished, len(todo))
 
         if len(todo):
+            self.progress(stage, 0, len(todo))
             self.embedded += embed_missing(
                 embedder, side, generation, todo, digests, done, again=again
             )

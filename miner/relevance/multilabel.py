@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,6 +14,9 @@ from miner.relevance.base import NONE, Buckets, Rows
 __all__ = ["MultiLabelRelevance"]
 
 Mask = NDArray[np.bool_]
+
+_WIDE = 32
+"""A label is wide when more than one row in so many has it."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,6 @@ class MultiLabelRelevance:
         return np.repeat(np.arange(self.rows, dtype=np.int32), np.diff(self.starts))
 
     @cached_property
-    def _by_content(self) -> Buckets:
-        return Buckets(self.contents)
-
-    @cached_property
     def _by_group(self) -> Buckets:
         return Buckets(self.groups)
 
@@ -84,41 +84,51 @@ class MultiLabelRelevance:
         return np.fromiter(codes, dtype=np.int64, count=self.rows)
 
     @cached_property
-    def _mixed(self) -> Mask:
-        """Whether another row has the same content and another set of labels."""
-        codes = np.flatnonzero(self.contents >= 0)
-        contents, sets = self.contents[codes], self._sets[codes]
+    def _mixed(self) -> tuple[Rows, Rows]:
+        """Rows whose content another row has under another set of labels, and their contents."""
+        rows = np.flatnonzero(self.contents >= 0)
+        contents, sets = self.contents[rows], self._sets[rows]
         low = np.full(contents.max(initial=NONE) + 1, self.rows, dtype=np.int64)
         high = np.full(len(low), NONE, dtype=np.int64)
         np.minimum.at(low, contents, sets)
         np.maximum.at(high, contents, sets)
-        mixed = np.zeros(self.rows, dtype=np.bool_)
-        mixed[codes] = low[contents] != high[contents]
-        return mixed
+        mixed = low[contents] != high[contents]
+        _, codes = np.unique(contents[mixed], return_inverse=True)
+        return rows[mixed], codes.astype(np.int64)
 
     @cached_property
-    def _is_mixed(self) -> bool:
-        return bool(self._mixed.any())
-
-    def _labels(self, row: int) -> Rows:
-        return self.labels[self.starts[row] : self.starts[row + 1]]
+    def _wide(self) -> dict[int, NDArray[np.uint8]]:
+        """The rows of each label that many have, a bit a row: fewer bytes than their numbers."""
+        wide = {}
+        for label in np.flatnonzero(self.sizes * _WIDE > self.rows).tolist():
+            mask = np.zeros(self.rows, dtype=np.bool_)
+            mask[self._owners[self._entries.rows(label)]] = True
+            wide[label] = np.packbits(mask)
+        return wide
 
     def _kin(self, row: int) -> Mask:
         """Whether each row shares a label with this one; it does so with itself."""
-        kin = np.zeros(self.rows, dtype=np.bool_)
-        for label in self._labels(row).tolist():
-            kin[self._owners[self._entries.rows(label)]] = True
+        labels = self.labels[self.starts[row] : self.starts[row + 1]].tolist()
+        wide = [self._wide[label] for label in labels if label in self._wide]
+        if wide:
+            bits = functools.reduce(np.bitwise_or, wide)
+            kin = np.unpackbits(bits, count=self.rows).view(np.bool_)
+        else:
+            kin = np.zeros(self.rows, dtype=np.bool_)
+        for label in labels:
+            if label not in self._wide:
+                kin[self._owners[self._entries.rows(label)]] = True
         return kin
 
     def _duplicates(self, kin: Mask) -> Rows:
         """Return the rows that are no kin and have the content of one that is."""
-        if not self._is_mixed:
-            return np.empty(0, dtype=np.int64)
-        codes = np.unique(self.contents[kin & self._mixed])
-        found = np.zeros(self.rows, dtype=np.bool_)
-        for code in codes.tolist():
-            found[self._by_content.rows(code)] = True
-        return np.flatnonzero(found & ~kin)
+        rows, codes = self._mixed
+        if not len(rows):
+            return rows
+        near = kin[rows]
+        said = np.zeros(len(rows), dtype=np.bool_)
+        said[codes[near]] = True
+        return rows[said[codes] & ~near]
 
     def positives(self, anchor: int) -> Rows:
         """Return the other rows that share a label with the anchor."""
@@ -158,7 +168,8 @@ class MultiLabelRelevance:
         counts[:, 0] = 1
         grouped = np.flatnonzero(self.groups >= 0)
         grouped = grouped[self._by_group.sizes[self.groups[grouped]] > 1]
-        if not self._is_mixed and not len(grouped):
+        mixed = len(self._mixed[0]) > 0
+        if not mixed and not len(grouped):
             return counts
         members = Buckets(self._sets)
         in_company = np.zeros(self.rows, dtype=np.bool_)
@@ -166,7 +177,7 @@ class MultiLabelRelevance:
         for code, first in enumerate(self._representatives.tolist()):
             same = members.rows(code)
             asked = same[in_company[same]]
-            if not self._is_mixed and not len(asked):
+            if not mixed and not len(asked):
                 continue
             taken = self._kin(first)
             duplicates = self._duplicates(taken)
