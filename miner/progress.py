@@ -64,7 +64,8 @@ class Progress:
             click.echo(f"mine: {stage}", err=True)
 
     def _rate(self, done: int) -> str:
-        return f"{done / max(time.monotonic() - self._began, 1e-3):,.0f}/s"
+        rate = done / max(time.monotonic() - self._began, 1e-3)
+        return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
 
     def close(self) -> None:
         """Finish the bar at hand."""
