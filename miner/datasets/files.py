@@ -31,7 +31,7 @@ def is_pattern(path: str) -> bool:
 def matching_files(path: str, kinds: Iterable[str]) -> list[Path]:
     """List the files of a folder (at any depth) or of a pattern, sorted.
 
-    Files and folders whose names begin with a point or an underscore are no data, as in Hive.
+    In a folder, ``.txt`` files are notes, not tables. Files and folders whose names begin with a point or an underscore are no data, as in Hive.
 
     Raises
     ------
@@ -67,7 +67,9 @@ def matching_files(path: str, kinds: Iterable[str]) -> list[Path]:
 
 
 def _is_data(file: Path, root: Path) -> bool:
-    return not any(part.startswith((".", "_")) for part in file.relative_to(root).parts)
+    return file.suffix.lower() != ".txt" and not any(
+        part.startswith((".", "_")) for part in file.relative_to(root).parts
+    )
 
 
 def missing_file(path: str) -> DataError:

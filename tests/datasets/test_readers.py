@@ -43,6 +43,7 @@ def parquet_folder(folder: Path) -> str:
         place.mkdir(parents=True, exist_ok=True)
         pq.write_table(table().slice(start, 1000), place / f"part-{number:02}.parquet")
     (folder / "data" / "_SUCCESS").write_text("")
+    (folder / "data" / "README.txt").write_text("made by hand")
     (folder / "data" / ".hidden.parquet").write_text("no")
     return str(folder / "data")
 
