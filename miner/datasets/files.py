@@ -31,7 +31,8 @@ def is_pattern(path: str) -> bool:
 def matching_files(path: str, kinds: Iterable[str]) -> list[Path]:
     """List the files of a folder (at any depth) or of a pattern, sorted.
 
-    In a folder, ``.txt`` files are notes, not tables. Files and folders whose names begin with a point or an underscore are no data, as in Hive.
+    In a folder, ``.txt`` files are notes, not tables. Files and folders whose names begin with a
+    point or an underscore are no data, as in Hive.
 
     Raises
     ------
