@@ -216,5 +216,5 @@ def _take(values: Values, chosen: Rows) -> Values:
     if isinstance(values, np.ndarray):
         return values[chosen]
     if isinstance(values, Pictures):
-        return Pictures(tuple(values.encoded[row] for row in chosen))
-    return [values[row] for row in chosen]
+        return Pictures(tuple(values.encoded[row] for row in chosen.tolist()))
+    return [values[row] for row in chosen.tolist()]

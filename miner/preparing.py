@@ -31,7 +31,8 @@ from miner.storage import (
 
 __all__ = ["prepare_store"]
 
-_CHUNK = 2048
+_CHUNK = 256  # rows that are normalised at once: they stay in a CPU's cache
+_READ_ROWS, _READ_BYTES = 1 << 14, 16 << 20  # of the cache at once: batches by length lie apart
 _REPAIRS = 3
 _GENERATION_VERSION = 1
 
@@ -226,7 +227,7 @@ class _Maker:
                 for start in range(0, len(values), self.batch_size):
                     batch = values[start : start + self.batch_size]
                     vectors = embedder.embed(batch, rows[done : done + len(batch)])
-                    file.write(self._stored(vectors).tobytes())
+                    file.write(self._stored(vectors).data)
                     done += len(batch)
                     self.progress(self.stages[number], done, len(rows))
         self.dim, self.embedded = embedder.dim, self.embedded + done
@@ -280,12 +281,14 @@ class _Maker:
     def _write(self, generation: Generation, digests: Digests, target: Path) -> Rows:
         """Write a side's stored rows; return the rows that the cache could not give."""
         lost, zeros = [], self.zeros
+        step = min(_READ_ROWS, max(_CHUNK, _READ_BYTES // (8 * (self.dim or 1))))
         with atomic_open(target) as file:
-            for start in range(0, len(digests), _CHUNK):
-                part = digests[start : start + _CHUNK]
+            for start in range(0, len(digests), step):
+                part = digests[start : start + step]
                 vectors, whole = generation.read(part, generation.find(part))
                 lost.append(start + np.flatnonzero(~whole))
-                file.write(self._stored(vectors).tobytes())
+                for cut in range(0, len(part), _CHUNK):
+                    file.write(self._stored(vectors[cut : cut + _CHUNK]).data)
         missing: Rows = np.concatenate(lost)
         if len(missing):
             self.zeros = zeros
@@ -303,7 +306,7 @@ class _Maker:
         every = np.memmap(partial / "vectors-1.f32", "<f4", "r", shape=(count, self.dim))
         with atomic_open(partial / "vectors-0.f32") as file:
             for start in range(0, len(chosen), _CHUNK):
-                file.write(every[chosen[start : start + _CHUNK]].tobytes())
+                file.write(every[chosen[start : start + _CHUNK]].data)
 
 
 def _todo(path: Path, digests: Digests, there: NDArray[np.bool_]) -> Rows:
