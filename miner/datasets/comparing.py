@@ -14,11 +14,12 @@ import pyarrow.compute as pc
 
 from miner.errors import DataError
 
-__all__ = ["decoded", "family", "meet"]
+__all__ = ["decoded", "family", "meet", "read_numbers"]
 
 _COMPARED = ("numbers", "text", "dates", "booleans")
 _NONE_OF = {"numbers": "no number", "booleans": "neither true nor false"}
 _INT64 = 1 << 63
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
 def meet(pair: tuple[Any, Any], names: tuple[str, str], *, untyped: bool) -> tuple[Any, Any]:
@@ -80,6 +81,12 @@ def _read(value: Any, other: Any, names: tuple[str, str], untyped: bool) -> Any:
         types = (pa.bool_(),) if wanted == "booleans" else (pa.int64(), pa.float64())
         return _cast(text, types, f"{names[0]} is compared with {names[1]}", wanted)
     return value
+
+
+def read_numbers(text: Any) -> Any:
+    """Read a text column as float64, null where a row is no number."""
+    plain = pc.match_substring_regex(text, _NUMBER)
+    return pc.if_else(plain, text, pa.scalar(None, text.type)).cast(pa.float64())
 
 
 def _cast(text: Any, types: tuple[Any, ...], why: str, wanted: str) -> Any:

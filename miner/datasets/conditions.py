@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from miner.datasets.comparing import decoded, family, meet
+from miner.datasets.comparing import decoded, family, meet, read_numbers
 from miner.errors import DataError
 
 __all__ = [
@@ -149,8 +149,18 @@ class Compare:
     right: Value
 
     def evaluate(self, view: View) -> Any:
-        """Compare; null where one of both is."""
-        return COMPARISONS[self.operator](*_both(self.left, self.right, view))
+        """Compare; null where one of both is.
+
+        Two columns of a format without types are compared as numbers in the rows where both are.
+        """
+        compare = COMPARISONS[self.operator]
+        left, right = _both(self.left, self.right, view)
+        found = compare(left, right)
+        columns = isinstance(self.left, Column) and isinstance(self.right, Column)
+        if view.untyped and columns and pa.types.is_string(left.type):
+            numbers = compare(read_numbers(left), read_numbers(right))
+            found = pc.coalesce(numbers, found)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

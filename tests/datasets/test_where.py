@@ -207,6 +207,15 @@ def test_any_expression_over_a_format_without_types(
     assert masked(text, table, untyped=True) == [truth(row) is True for row in rows]
 
 
+def test_columns_without_types_meet_as_numbers_where_both_are() -> None:
+    cells = [("9", "10"), ("2", "2.0"), ("b", "10"), ("x", "y"), ("", "1"), ("1e3", "-5")]
+    rows = [{"n": left, "f": right} for left, right in cells]
+    table = batch(rows, dict.fromkeys("nf", pa.string()))
+    assert masked("n < f", table, untyped=True) == [True, False, False, True, False, False]
+    assert masked("n = f", table, untyped=True) == [False, True, False, False, False, False]
+    assert masked("n < f", table) == [False, True, False, True, True, False]  # text, as it says
+
+
 def cell(value: Any) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
