@@ -98,7 +98,7 @@ class _Prepared:
     """Rows in key space: kept whole when they fit, else made a tile at a time."""
 
     def __init__(self, space: KeySpace, rows: Float32, *, keep: bool) -> None:
-        self._space = space
+        self.space = space
         self._rows = rows
         self._kept: dict[int, Float64] = {}
         self.bias = np.empty(len(rows))
@@ -112,7 +112,7 @@ class _Prepared:
         for start in range(0, len(self._rows), _TILE):
             tile = self._kept.get(start)
             if tile is None:
-                tile = self._space.prepare(self._rows[start : start + _TILE])
+                tile = self.space.prepare(self._rows[start : start + _TILE])
             yield slice(start, start + len(tile)), tile
 
 
@@ -156,9 +156,9 @@ class Census:
         self.metric = metric
         self.margin = margin
         self._kernel: Kernel = load_kernel(kernel)
-        self._space = KeySpace.fit(metric, vectors.rows)
+        self.space = KeySpace.fit(metric, vectors.rows)
         keep = 8 * vectors.rows.size <= keep_bytes
-        self._prepared = _Prepared(self._space, vectors.rows, keep=keep)
+        self._prepared = _Prepared(self.space, vectors.rows, keep=keep)
 
     def block(self, anchors: Rows, buffer: Float64 | None = None) -> BlockCounts:
         """Count the triplets of a block of anchors that have positives.
@@ -171,7 +171,7 @@ class Census:
         buffer : ndarray of float64, optional
             Room for b x rows keys, used instead of fresh memory: the result's `keys` lie in it.
         """
-        space = self._space
+        space = self.space
         queries = space.prepare(self.vectors.anchors[anchors])
         offset, slack = space.offset(queries), space.slack(queries)
         keys = self._keys(queries, buffer)
@@ -230,7 +230,7 @@ class Census:
         The error of a distance is that of its key over the distance, so for a root metric the
         error of ``key(d + m)`` is ``slack (d + m) / d``: small distances are measured instead.
         """
-        space, shift, error = self._space, offset[lines], slack[lines]
+        space, shift, error = self.space, offset[lines], slack[lines]
         d_ap = space.distance(nearest, shift)
         growth = np.ones(len(lines))
         if space.root:
@@ -250,7 +250,7 @@ class Census:
     ) -> tuple[Below, Below]:
         """Run the kernel over both borders of all pairs: hard, then within."""
         both = np.column_stack([edges.hard, edges.within]).ravel()
-        space = self._space
+        space = self.space
         below = self._kernel(
             keys, both, 2 * starts, edges.tolerance, offset, space.slope, space.root
         )
@@ -281,7 +281,7 @@ class Census:
         d_an = np.sort(self._measure(anchor, columns))
         base = d_an[:1].sum()
         sure_sums = np.append(
-            0.0, np.cumsum(self._space.distance(sure, offset[line : line + 1]) - base)
+            0.0, np.cumsum(self.space.distance(sure, offset[line : line + 1]) - base)
         )
         near_sums = np.append(0.0, np.cumsum(d_an - base))
         for border, totals, count in (

@@ -19,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census import BlockCounts, Census, Vectors, blocks
-from miner.distance import Float64, Metric
+from miner.distance import Metric
 from miner.embedding import open_store
 from miner.errors import StorageError
 from miner.hardness import MINED, Mined
 from miner.job import SelectJob
 from miner.ranking import Ranking
 from miner.relevance import Tally, tally
+from miner.rooms import Rooms
+from miner.screening.screen import Screen, open_screen
 from miner.storage import atomic_open, sha256_file
 from miner.strategies.base import Picks, Strategy, load_strategy, seeds
 
@@ -96,28 +98,6 @@ class Share:
         return Share(self.counts[anchors], self.factor)
 
 
-class _Rooms:
-    """Room for keys, lent to one unit at a time and used again by the next.
-
-    Fresh arrays of this size, taken and left by one pool of threads after the other, stay with the
-    allocator: the process would grow with every pass.
-    """
-
-    def __init__(self) -> None:
-        self._free: list[Float64] = []
-
-    @contextlib.contextmanager
-    def room(self, size: int) -> Iterator[Float64]:
-        """Lend an array of at least `size` numbers."""
-        array = self._free.pop() if self._free else np.empty(0)
-        if len(array) < size:
-            array = np.empty(size)
-        try:
-            yield array
-        finally:
-            self._free.append(array)
-
-
 @dataclass(frozen=True)
 class Miner:
     """Counts and writes units.
@@ -130,6 +110,8 @@ class Miner:
     seed : int
     memory : int
         Bytes for a block of keys.
+    screen : Screen or None
+        The fast pass, where there is one.
     """
 
     census: Census
@@ -137,7 +119,8 @@ class Miner:
     strategy: Strategy
     seed: int
     memory: int
-    _rooms: _Rooms = field(default_factory=_Rooms)
+    screen: Screen | None = None
+    _rooms: Rooms = field(default_factory=Rooms)
 
     def _blocks(self, unit: tuple[int, int], wanted: NDArray[np.bool_]) -> Iterator[BlockCounts]:
         """Count the unit's wanted anchors, a block at a time, in one buffer."""
@@ -155,6 +138,8 @@ class Miner:
         result["positives"] = self.tally.positives[mine]
         result["negatives"] = self.tally.negatives[mine]
         wanted = (result["positives"] > 0) & (result["negatives"] > 0)
+        if self.screen is not None and not self.strategy.needs_pairs:
+            self._screen(unit, wanted, result)
         for block in self._blocks(unit, wanted):
             at = block.anchors - unit[0]
             for name, counts in _by_class(block).items():
@@ -166,6 +151,19 @@ class Miner:
         valid = result["positives"] * result["negatives"]
         result["easy"] = valid - result["semi_hard"] - result["hard"]
         return result
+
+    def _screen(
+        self, unit: tuple[int, int], wanted: NDArray[np.bool_], result: NDArray[np.void]
+    ) -> None:
+        """Count what the fast pass is sure of; leave the others wanted."""
+        assert self.screen is not None
+        lines = np.flatnonzero(wanted)
+        found = self.screen.count(lines + unit[0], self.memory)
+        for name, counts in (("semi_hard", found.within - found.hard), ("hard", found.hard)):
+            result[name][lines] = counts
+            result[f"slots_{name}"][lines] = self.strategy.slots_of_totals(counts)
+        result["loss"][lines] = found.loss
+        wanted[lines[found.sure]] = False
 
     def write(
         self,
@@ -244,6 +242,8 @@ class Task:
         Bytes for a block of keys.
     keep : int
         Bytes up to which prepared rows are kept.
+    loss : bool
+        Whether the mean loss is wanted.
     """
 
     store: str
@@ -252,6 +252,7 @@ class Task:
     select: SelectJob
     memory: int
     keep: int
+    loss: bool = True
 
 
 @functools.lru_cache(maxsize=1)
@@ -264,8 +265,11 @@ def open_miner(task: Task) -> Miner:
     vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows)
     relevance = store.relevance()
     census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep)
+    screen = open_screen(
+        vectors, relevance, census.space, task.margin, loss=task.loss, keep_bytes=task.keep
+    )
     strategy = load_strategy(task.select)
-    return Miner(census, tally(relevance), strategy, task.select.seed, task.memory)
+    return Miner(census, tally(relevance), strategy, task.select.seed, task.memory, screen)
 
 
 def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> str:

@@ -287,6 +287,7 @@ class _Conductor:
             select=self.job.select,
             memory=max(1, memory // 2 // workers),
             keep=memory // 2 // copies,
+            loss=self.job.mining.loss,
         )
 
     def _seal(

@@ -9,7 +9,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NONE", "Buckets", "Relevance", "Rows", "Tally", "count_one_by_one", "tally"]
+__all__ = [
+    "NONE",
+    "Buckets",
+    "Lists",
+    "Relevance",
+    "Rows",
+    "Tally",
+    "count_one_by_one",
+    "hidden_one_by_one",
+    "positives_one_by_one",
+    "tally",
+]
 
 Rows = NDArray[np.int64]
 
@@ -30,12 +41,14 @@ class Buckets:
     codes: Rows
 
     @cached_property
-    def _order(self) -> Rows:
+    def order(self) -> Rows:
+        """All rows that have a code, by code, then ascending."""
         order = np.argsort(self.codes, kind="stable")
         return order[np.searchsorted(self.codes[order], 0) :]
 
     @cached_property
-    def _starts(self) -> Rows:
+    def starts(self) -> Rows:
+        """Where each code begins in `order`, and the end, shape (codes + 1,)."""
         present = self.codes[self.codes >= 0]
         counts = np.bincount(present, minlength=1)
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -43,13 +56,37 @@ class Buckets:
     @property
     def sizes(self) -> Rows:
         """Rows per code, shape (codes,)."""
-        return np.diff(self._starts)
+        return np.diff(self.starts)
 
     def rows(self, code: int) -> Rows:
         """Return the rows of a code; none for a code below zero or never seen."""
-        if code < 0 or code + 1 >= len(self._starts):
+        if code < 0 or code + 1 >= len(self.starts):
             return np.empty(0, dtype=np.int64)
-        return self._order[self._starts[code] : self._starts[code + 1]]
+        return self.order[self.starts[code] : self.starts[code + 1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The positives of some anchors, as slices of one array: anchors may share theirs.
+
+    Attributes
+    ----------
+    starts, stops : ndarray of shape (k,), int64
+        The positives of anchor i are ``rows[starts[i]:stops[i]]``, ascending, without `skipped[i]`.
+    rows : ndarray of int64
+    skipped : ndarray of shape (k,), int64
+        A row of the slice that is no positive (the anchor itself), or `NONE`.
+    """
+
+    starts: Rows
+    stops: Rows
+    rows: Rows
+    skipped: Rows
+
+    @property
+    def counts(self) -> Rows:
+        """How many positives each anchor has."""
+        return np.asarray(self.stops - self.starts - (self.skipped >= 0))
 
 
 class Relevance(Protocol):
@@ -79,6 +116,12 @@ class Relevance(Protocol):
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
 
+    def positive_lists(self, anchors: Rows) -> Lists:
+        """Return the positives of some anchors at once."""
+
+    def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
+        """Return starts and rows of what `hidden` returns for some anchors, each's ascending."""
+
     def arrays(self) -> dict[str, NDArray[np.int64]]:
         """Return what `load` in `miner.relevance` needs to build the same object again."""
 
@@ -87,6 +130,22 @@ def count_one_by_one(relevance: Relevance) -> NDArray[np.int64]:
     """Count the exclusions of each anchor by listing them, shape (anchors, 3)."""
     counts = [list(map(len, relevance.exclusions(a))) for a in range(relevance.anchors)]
     return np.array(counts, dtype=np.int64).reshape(-1, 3)
+
+
+def positives_one_by_one(relevance: Relevance, anchors: Rows) -> Lists:
+    """Answer `Relevance.positive_lists` anchor by anchor."""
+    starts, rows = _joined([relevance.positives(int(anchor)) for anchor in anchors])
+    return Lists(starts[:-1], starts[1:], rows, np.full(len(anchors), NONE, dtype=np.int64))
+
+
+def hidden_one_by_one(relevance: Relevance, anchors: Rows) -> tuple[Rows, Rows]:
+    """Answer `Relevance.hidden_lists` anchor by anchor."""
+    return _joined([np.sort(relevance.hidden(int(anchor))) for anchor in anchors])
+
+
+def _joined(parts: list[Rows]) -> tuple[Rows, Rows]:
+    starts = np.cumsum([0, *map(len, parts)])
+    return starts, np.concatenate([np.empty(0, dtype=np.int64), *parts])
 
 
 @dataclass(frozen=True)

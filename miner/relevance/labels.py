@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.relevance.base import Buckets, Rows, count_one_by_one
+from miner.relevance.base import Buckets, Lists, Rows, count_one_by_one, hidden_one_by_one
 
 __all__ = ["LabelRelevance"]
 
@@ -99,6 +99,17 @@ class LabelRelevance:
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
         return np.concatenate(self.exclusions(anchor))
+
+    def positive_lists(self, anchors: Rows) -> Lists:
+        """Return the labels of the anchors: slices of the rows by label."""
+        members, codes = self.members, self.labels[anchors]
+        return Lists(members.starts[codes], members.starts[codes + 1], members.order, anchors)
+
+    def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
+        """Return the anchors, and what has to be listed beside them."""
+        if self._conflicts or (self.groups >= 0).any():
+            return hidden_one_by_one(self, anchors)
+        return np.arange(len(anchors) + 1), anchors
 
     def arrays(self) -> dict[str, Rows]:
         """Return the codes."""

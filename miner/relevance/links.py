@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.relevance.base import Buckets, Rows, count_one_by_one
+from miner.relevance.base import NONE, Buckets, Lists, Rows, count_one_by_one, hidden_one_by_one
 
 __all__ = ["LinkRelevance"]
 
@@ -92,6 +92,24 @@ class LinkRelevance:
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
         return np.concatenate(self.exclusions(anchor))
+
+    def positive_lists(self, anchors: Rows) -> Lists:
+        """Return the links of some queries."""
+        none = np.full(len(anchors), NONE, dtype=np.int64)
+        return Lists(self.starts[anchors], self.starts[anchors + 1], self.linked, none)
+
+    def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
+        """Return what is hidden from some queries."""
+        if self._bare:
+            return np.zeros(len(anchors) + 1, dtype=np.int64), self.linked[:0]
+        return hidden_one_by_one(self, anchors)
+
+    @cached_property
+    def _bare(self) -> bool:
+        """Whether nothing is hidden from any query."""
+        codes = (self.query_contents, self.query_groups, self.twins)
+        alone = len(self._by_content.sizes) == 0 or self._by_content.sizes.max(initial=0) <= 1
+        return bool(alone) and not any((code >= 0).any() for code in codes)
 
     def arrays(self) -> dict[str, Rows]:
         """Return the links and codes."""

@@ -9,7 +9,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.relevance.base import NONE, Buckets, Rows
+from miner.relevance.base import (
+    NONE,
+    Buckets,
+    Lists,
+    Rows,
+    hidden_one_by_one,
+    positives_one_by_one,
+)
 
 __all__ = ["MultiLabelRelevance"]
 
@@ -191,6 +198,14 @@ class MultiLabelRelevance:
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
         return np.concatenate(self.exclusions(anchor))
+
+    def positive_lists(self, anchors: Rows) -> Lists:
+        """Return the positives of some anchors, listed for each."""
+        return positives_one_by_one(self, anchors)
+
+    def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
+        """Return what is hidden from some anchors."""
+        return hidden_one_by_one(self, anchors)
 
     def arrays(self) -> dict[str, Rows]:
         """Return the labels of the rows, and the codes."""

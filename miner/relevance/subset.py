@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.relevance.base import Relevance, Rows, count_one_by_one
+from miner.relevance.base import Lists, Relevance, Rows, count_one_by_one
 
 __all__ = ["AnchorSubset"]
 
@@ -63,6 +63,14 @@ class AnchorSubset:
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
         return self.inner.hidden(int(self.chosen[anchor]))
+
+    def positive_lists(self, anchors: Rows) -> Lists:
+        """Return the positives of some of the chosen rows."""
+        return self.inner.positive_lists(self.chosen[anchors])
+
+    def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
+        """Return what is hidden from some of the chosen rows."""
+        return self.inner.hidden_lists(self.chosen[anchors])
 
     def arrays(self) -> dict[str, Rows]:
         """Return the codes of the rows, and which were chosen."""

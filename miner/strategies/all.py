@@ -25,6 +25,15 @@ class All:
     def _capped(self, counts: Counts) -> Counts:
         return np.minimum(counts, self.per_pair) if self.per_pair else counts
 
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether the slots of an anchor hang on more than its total."""
+        return self.per_pair > 0
+
+    def slots_of_totals(self, totals: Counts) -> Counts:
+        """Return the slots of anchors from their totals, when no pairs are needed."""
+        return np.minimum(totals, self.per_anchor) if self.per_anchor else totals
+
     def slots(self, counts: Counts) -> int:
         """Return how many triplets the caps leave of an anchor."""
         total = int(self._capped(counts).sum())

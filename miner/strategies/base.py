@@ -47,6 +47,13 @@ class Picks:
 class Strategy(Protocol):
     """Chooses among the triplets of one anchor and class."""
 
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether `slots` needs the counts of each pair; else `slots_of_totals` serves."""
+
+    def slots_of_totals(self, totals: Counts) -> Counts:
+        """Return `slots` of many anchors from their totals, shape (anchors,)."""
+
     def slots(self, counts: Counts) -> int:
         """Return how many triplets it would write if the total were not capped.
 

@@ -1,0 +1,129 @@
+"""The thresholds of a block of anchors: where hard and where semi-hard end, pair by pair."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census import Vectors
+from miner.distance import Float32, Float64, KeySpace
+from miner.relevance import Relevance
+
+__all__ = ["PairBorders", "Pairs"]
+
+Rows = NDArray[np.int64]
+
+_UNIT = 2.0**-53
+_STEEP = 64.0
+"""As in `miner.census`: from this growth of a key's error on, distances are measured."""
+_LIKE, _MANY = 4, 32
+"""From so many anchors that share so many positives on, their keys are one product."""
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The pairs of a block: of anchor i they are ``starts[i]:starts[i + 1]``.
+
+    Attributes
+    ----------
+    starts : ndarray of shape (b + 1,), int64
+    columns : ndarray of shape (pairs,), int64
+        The positives.
+    hard, within, d_ap : ndarray of shape (pairs,), float64
+        The keys where hard and where semi-hard end; the distance.
+    tolerance : ndarray of shape (b,), float64
+        How far a float64 key may be from a threshold and still be unsure.
+    """
+
+    starts: Rows
+    columns: Rows
+    hard: Float64
+    within: Float64
+    d_ap: Float64
+    tolerance: Float64
+
+
+class PairBorders:
+    """Places the borders of all pairs of some anchors.
+
+    Parameters
+    ----------
+    vectors : Vectors
+    relevance : Relevance
+    space : KeySpace
+    margin : float
+    """
+
+    def __init__(
+        self, vectors: Vectors, relevance: Relevance, space: KeySpace, margin: float
+    ) -> None:
+        self._loops: Any = importlib.import_module("miner.screening.exact")
+        self._vectors, self._relevance = vectors, relevance
+        self._space, self._margin = space, margin
+        self.bias, self._scale = _row_facts(space, vectors.rows)
+
+    def space(self, queries: Float64, offset: Float64) -> tuple[Any, ...]:
+        """Return what the compiled loops call `space`."""
+        space = self._space
+        rows = (self._vectors.rows, space.center, self._scale, self.bias)
+        return (queries, *rows, offset, float(space.slope), float(self._margin), space.root)
+
+    def of(self, anchors: Rows, data: tuple[Any, ...], slack: Float64) -> Pairs:
+        """Place both borders of every pair, in float64."""
+        starts, columns, keys = self._pair_keys(anchors, data)
+        pairs = Pairs(
+            starts, columns, keys, np.empty(len(keys)), np.empty(len(keys)), np.empty(len(anchors))
+        )
+        borders = (starts, keys, pairs.within, pairs.d_ap)
+        given = np.full(len(keys), np.nan)
+        place = (borders, data, slack, _STEEP, _UNIT, given, pairs.tolerance)
+        if self._loops.place_borders(*place):
+            missing = np.flatnonzero(np.isinf(pairs.d_ap))
+            lines = np.searchsorted(starts, missing, side="right") - 1
+            given[missing] = self._vectors.measure(
+                self._space.metric, anchors[lines], columns[missing]
+            )
+            self._loops.place_borders(*place)
+        return pairs
+
+    def _pair_keys(self, anchors: Rows, data: tuple[Any, ...]) -> tuple[Rows, Rows, Float64]:
+        """Return starts, columns and float64 keys of the pairs, in the order of the anchors."""
+        lists = self._relevance.positive_lists(anchors)
+        starts = np.concatenate([[0], np.cumsum(lists.counts)])
+        columns = np.empty(starts[-1], dtype=np.int64)
+        keys = np.empty(starts[-1])
+        runs = np.flatnonzero(np.diff(lists.starts, prepend=-1))
+        for begin, end in zip(runs.tolist(), [*runs[1:].tolist(), len(anchors)], strict=True):
+            members = lists.rows[lists.starts[begin] : lists.stops[begin]]
+            there = members[None, :] != lists.skipped[begin:end, None]
+            pairs = slice(starts[begin], starts[end])
+            columns[pairs] = np.broadcast_to(members, there.shape)[there]
+            if end - begin >= _LIKE and len(members) >= _MANY:
+                prepared = self._space.prepare(self._vectors.rows[members])
+                block = self.bias[members] - data[0][begin:end] @ prepared.T
+                keys[pairs] = block[there]
+            else:
+                mine = (data[0][begin:end], *data[1:])
+                self._loops.key_pairs(
+                    mine, starts[begin : end + 1] - starts[begin], columns[pairs], keys[pairs]
+                )
+        return starts, columns, keys
+
+
+def _row_facts(space: KeySpace, rows: Float32) -> tuple[Float64, Float64]:
+    """Return what each row adds to its keys, and what its stored vector is scaled by."""
+    bias, scale = np.empty(len(rows)), np.ones(len(rows))
+    for start in range(0, len(rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        prepared = space.prepare(rows[part])
+        bias[part] = space.bias(prepared)
+        if space.metric == "cosine":
+            wide = rows[part].astype(np.float64)
+            norms = np.sqrt((wide * wide).sum(-1))
+            scale[part] = 1.0 / np.where(norms == 0, 1.0, norms)
+    return bias, scale

@@ -1,0 +1,194 @@
+"""The compiled loops of the fast counting pass; see `miner.screening.screen` for what they are for.
+
+A row of keys is counted by looking its keys up: the range of the anchor's thresholds is cut into
+equal cells, and a table says for each cell how many thresholds lie surely above it. A cell that a
+threshold, give or take the error of a key, reaches into is *mixed*: its keys are compared with
+those thresholds one by one, and computed again in float64 where that leaves it open; what even
+float64 leaves open makes the anchor unsure. No other cell needs a comparison.
+
+Arguments that several loops share, one line an anchor of the block:
+
+pairs : (starts, hard, within, d_ap)
+    The thresholds of anchor i are ``starts[i]:starts[i + 1]`` of float64 arrays.
+space : (queries, rows, center, scale, bias, offset, slope, margin, root)
+    What makes a float64 key and a distance.
+errors : (wide, tolerance)
+    How far a key, and a float64 key, may be from a threshold and still be unsure.
+tables : (grid, counts, sums, head, link, owner)
+    ``grid[i]`` (of the keys' type) is where cell 1 begins, cells per unit, the last cell and the
+    highest key of interest; no last cell: the anchor is unsure. ``counts[i, cell]`` (uint32) holds
+    thresholds surely above: hard in the low 16 bits, within in the next 15, and `MIXED`;
+    ``sums[i, cell]`` (float32) the sum of d(a,p) + m over the latter. The thresholds that reach
+    into a cell are a chain: ``head[i, cell]``, then ``link[i, entry]``, to -1; ``owner[i, entry]``
+    is twice the pair, plus 1 where semi-hard ends.
+results : (totals, losses, few)
+    ``totals[i]`` (int64): hard, within, whether something is unsure, rows within reach;
+    ``losses[i]``; ``few[i]`` (int32): the first rows within reach.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from miner.screening.compiling import compiled
+from miner.screening.exact import FEW, distance, exact_key
+from miner.screening.steps import (
+    list_mixed,
+    list_within_reach,
+    note,
+    strike,
+    sum_few,
+    sum_many,
+    survivors,
+)
+from miner.screening.tables import build, cell_of
+
+__all__ = ["build", "count_rows", "count_tile", "strike"]
+
+_SPARSE = 4
+"""With fewer than one key in so many within reach, those are looked at one by one."""
+_LOW15, _BY16 = np.uint32(0x7FFF), np.uint32(16)
+
+
+@compiled
+def _resolve(
+    line: Any, at: Any, row: Any, key: Any, cell: Any, pairs: Any, space: Any, errors: Any,
+    tables: Any, results: Any,
+) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
+    """Compare a key with the thresholds of its mixed cell; return how many it is within."""
+    totals, losses, _ = results
+    wide, tolerance = errors[0][line], errors[1][line]
+    entry, exact, within = tables[3][at, cell], np.nan, 0
+    while entry >= 0:
+        owner = tables[5][at, entry]
+        edge = pairs[2][owner >> 1] if owner & 1 else pairs[1][owner >> 1]
+        gap = np.float64(key) - edge
+        if -wide <= gap <= wide:
+            if np.isnan(exact):
+                exact = exact_key(space, line, row)
+            gap = exact - edge
+            totals[line, 2] |= -tolerance <= gap <= tolerance
+        if gap < 0 and owner & 1:
+            within += 1
+            losses[line] += pairs[3][owner >> 1] + space[7] - distance(space, line, key)
+        elif gap < 0:
+            totals[line, 0] += 1
+        entry = tables[4][at, entry]
+    totals[line, 1] += within
+    return within
+
+
+@compiled
+def _resolve_some(
+    columns: Any, line: Any, at: Any, start: Any, products: Any, bias: Any, counts: Any,
+    pairs: Any, space: Any, errors: Any, tables: Any, results: Any,
+) -> None:  # fmt: skip  # pragma: no cover  (compiled)
+    """Compare the keys of mixed cells; note rows that no table has counted as within reach."""
+    totals, _, few = results
+    low, scale, last, _ = tables[0][line]
+    for column in columns:
+        key = bias[column] - products[column]
+        cell = cell_of(key, low, scale, last)
+        row = start + column
+        if _resolve(line, at, row, key, cell, pairs, space, errors, tables, results):
+            if not (counts[cell] >> _BY16) & _LOW15:
+                if totals[line, 3] < FEW:
+                    few[line, totals[line, 3]] = row
+                totals[line, 3] += 1
+
+
+_STEP = 4096
+
+
+@compiled
+def _count_line(
+    line: Any, at: Any, start: Any, products: Any, bias: Any, shift: Any, pairs: Any, space: Any,
+    errors: Any, tables: Any, results: Any, loss: Any, looks: Any, room: Any,
+) -> None:  # fmt: skip  # pragma: no cover  (compiled)
+    """Count one anchor's keys, some thousand at a time."""
+    if tables[0][line, 2] == 0:
+        results[0][line, 2] = 1
+        return
+    totals, losses, few = results
+    grid, counts, sums = tables[0][line], tables[1][at], tables[2][at]
+    look, again = looks
+    for begin in range(0, products.size, _STEP):
+        end = min(begin + _STEP, products.size)
+        part, own = products[begin:end], bias[begin:end]
+        alive = survivors(part, own, grid[3])
+        if alive == 0:
+            continue
+        if alive * _SPARSE < part.size:
+            looked = list_within_reach(part, own, grid[3], look)
+            lost, mixed = sum_few(
+                look[:looked], start + begin, part, own, grid, counts, sums, shift[line], space[8],
+                totals[line], few[line], again,
+            )  # fmt: skip
+        else:
+            size = end - begin
+            lost, mixed = sum_many(
+                part, own, grid, counts, sums, shift[line], space[8], loss, totals[line],
+                (room[0][:size], room[1][:size], room[2][:size], room[3][:size]),
+            )  # fmt: skip
+            mixed = list_mixed(room[2][:size], again) if mixed else 0
+            if totals[line, 3] < FEW:
+                note(room[2][:size], start + begin, totals[line], few[line])
+        losses[line] += lost
+        if mixed:
+            _resolve_some(
+                again[:mixed], line, at, start + begin, part, own, counts, pairs, space, errors,
+                tables, results,
+            )  # fmt: skip
+
+
+@compiled
+def _room(kind: Any) -> Any:  # pragma: no cover  (compiled)
+    return (
+        np.empty(_STEP, kind.dtype),
+        np.empty(_STEP, np.int32),
+        np.empty(_STEP, np.uint32),
+        np.empty(_STEP, np.float32),
+    )
+
+
+@compiled
+def count_tile(
+    products: Any, start: Any, bias: Any, shift: Any, pairs: Any, space: Any, errors: Any,
+    tables: Any, results: Any, loss: Any,
+) -> None:  # fmt: skip  # pragma: no cover  (compiled)
+    """Count a tile of products of all anchors with the rows from `start` on.
+
+    Parameters
+    ----------
+    products : ndarray of shape (b, t), float32 or float64
+        Minus infinity where a row does not count.
+    bias : ndarray of shape (t,), of the same type
+        What the rows add to their keys.
+    shift : ndarray of shape (b, 2), of the same type
+        Offset and slope of the distance of a key, per anchor.
+    """
+    looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
+    room = _room(products)
+    for line in range(products.shape[0]):
+        _count_line(
+            line, line, start, products[line], bias, shift, pairs, space, errors, tables, results,
+            loss, looks, room,
+        )  # fmt: skip
+
+
+@compiled
+def count_rows(
+    products: Any, bias: Any, shift: Any, pairs: Any, able: Any, unit: Any, space: Any,
+    errors: Any, tables: Any, results: Any, loss: Any,
+) -> None:  # fmt: skip  # pragma: no cover  (compiled)
+    """Count all rows at once, anchor by anchor, with room for the tables of one."""
+    looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
+    room = _room(products)
+    for line in range(products.shape[0]):
+        build(pairs, able, errors[0], space[7], unit, tables, line)
+        _count_line(
+            line, 0, 0, products[line], bias, shift, pairs, space, errors, tables, results, loss,
+            looks, room,
+        )  # fmt: skip

@@ -1,0 +1,307 @@
+"""The fast counting pass: the census of anchors from a float32 product, exact all the same.
+
+The counts of an anchor (`miner.census`) need no key to more digits than it takes to say on which
+side of each threshold it lies. So the product is made in float32, at half the cost of a float64
+one, with a rigorous bound on its error; keys within the bound of a threshold, one in a thousand or
+so, are computed again in float64; and an anchor with a key that even float64 cannot place (a tie,
+or nearly) is *unsure*: it is left to the reference, `miner.census.Census`. What is sure here is
+what the reference counts.
+
+**Error bound.** Rows and queries are rounded once to float32 (unit roundoff u = 2^-24), inner
+products are summed in parts of at most `_PART` dimensions, in whatever order, and the parts added:
+``|fl(u.w) - u.w| <= u (part + parts + 2) |u||w|`` (Higham, Accuracy and Stability of Numerical
+Algorithms, 2nd ed., section 3.1, to first order); what the row adds and the difference are rounded
+once each.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census import Vectors
+from miner.distance import Float32, Float64, KeySpace
+from miner.relevance import Relevance
+from miner.screening.borders import PairBorders, Pairs
+
+__all__ = ["Screen", "Screened", "open_screen"]
+
+Rows = NDArray[np.int64]
+
+_UNIT, _UNIT32 = 2.0**-53, 2.0**-24
+_PART = 128
+_TILE = 4096
+_BLOCK = 256
+_LEAST_CELLS, _MOST_CELLS = 2048, 16384
+_CELLS_A_PAIR = 64
+_TILED_CELLS = 4096
+"""With more cells an anchor's tables are large: it is better to make them once, for a whole row."""
+_MOST_POSITIVES = 0x7FFF
+_OPEN, _SAMPLE = 0.1, 2048
+"""Float64 keys are made where float32 leaves a larger share of them open than this."""
+_RANGE = (1e-15, 1e15)
+"""Squared lengths that float32 can hold without overflow or underflow."""
+_FINE = 1024.0
+"""The loss is summed in float32 where the margin is so many times the error of a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """What the fast pass found for some anchors, in their order.
+
+    Attributes
+    ----------
+    hard, within : ndarray of shape (b,), int64
+        Triplets that are hard; that are hard or semi-hard.
+    loss : ndarray of shape (b,), float64
+        Sum of the hinge loss over the latter.
+    sure : ndarray of shape (b,), bool
+        Where it is False the anchor must be counted by the reference.
+    """
+
+    hard: Rows
+    within: Rows
+    loss: Float64
+    sure: NDArray[np.bool_]
+
+
+def open_screen(
+    vectors: Vectors,
+    relevance: Relevance,
+    space: KeySpace,
+    margin: float,
+    *,
+    loss: bool,
+    keep_bytes: int,
+) -> Screen | None:
+    """Return the fast pass; None where numba is not installed."""
+    if importlib.util.find_spec("numba") is None:
+        return None
+    return Screen(vectors, relevance, space, margin, loss=loss, keep_bytes=keep_bytes)
+
+
+class Screen:
+    """The fast pass of one job.
+
+    Parameters
+    ----------
+    vectors : Vectors
+    relevance : Relevance
+    space : KeySpace
+    margin : float
+    loss : bool
+        Whether the loss is summed; else it is zero.
+    keep_bytes : int
+        Rows are kept in float32 key space when they take no more than this.
+    """
+
+    def __init__(
+        self,
+        vectors: Vectors,
+        relevance: Relevance,
+        space: KeySpace,
+        margin: float,
+        *,
+        loss: bool,
+        keep_bytes: int,
+    ) -> None:
+        self._loops: Any = importlib.import_module("miner.screening.loops")
+        self._vectors, self._relevance = vectors, relevance
+        self._space, self._margin, self._loss = space, margin, loss
+        self._exact: Any = importlib.import_module("miner.screening.exact")
+        self._pairs = PairBorders(vectors, relevance, space, margin)
+        bias = self._pairs.bias
+        self._kept: Float32 | None = None
+        if not _RANGE[0] < space.reach**2 < _RANGE[1]:
+            return  # nothing is sure
+        self._bias32 = bias.astype(np.float32)
+        some = np.unique(np.linspace(0, len(vectors.rows) - 1, _SAMPLE).astype(np.int64))
+        self._sample = space.prepare(vectors.rows[some]).astype(np.float32), self._bias32[some]
+        if vectors.rows.nbytes <= keep_bytes:
+            self._kept = np.empty(vectors.rows.shape, dtype=np.float32)
+            for start in range(0, len(vectors.rows), _TILE):
+                self._kept[start : start + _TILE] = space.prepare(
+                    vectors.rows[start : start + _TILE]
+                )
+
+    def count(self, anchors: Rows, memory: int) -> Screened:
+        """Count the triplets of anchors that have positives.
+
+        Parameters
+        ----------
+        anchors : ndarray of shape (b,), int64
+        memory : int
+            Bytes for a block of them.
+        """
+        lists = self._relevance.positive_lists(anchors)
+        # Anchors with the same positives stand together, those with about as many side by side.
+        order = np.lexsort((anchors, lists.starts, lists.counts))
+        count = len(anchors)
+        result = Screened(
+            hard=np.zeros(count, dtype=np.int64),
+            within=np.zeros(count, dtype=np.int64),
+            loss=np.zeros(count),
+            sure=np.zeros(count, dtype=np.bool_),
+        )
+        for places in self._blocks(order, lists.counts, memory):
+            self._count_block(anchors[places], places, result)
+        return result
+
+    def _blocks(self, order: Rows, positives: Rows, memory: int) -> Iterator[Rows]:
+        """Cut anchors, in this order, into blocks whose tables fit the memory."""
+        start, rows = 0, len(self._vectors.rows)
+        while start < len(order):
+            stop = min(start + _BLOCK, len(order))
+            most = int(positives[order[start:stop]].max())
+            cells = _cells(most)
+            own = 8 * rows if cells > _TILED_CELLS else 12 * cells + 80 * most + 8 * _TILE
+            fits = max(8, memory // (own + 64 * most))
+            stop = min(stop, start + fits)
+            yield order[start:stop]
+            start = stop
+
+    def _count_block(self, anchors: Rows, places: Rows, result: Screened) -> None:
+        space = self._space
+        queries = space.prepare(self._vectors.anchors[anchors])
+        lengths = np.sqrt((queries * queries).sum(-1))
+        usable = _RANGE[0] < space.reach**2 < _RANGE[1]
+        able = usable & (lengths**2 < _RANGE[1])
+        if not able.all():
+            if able.any():
+                self._count_block(anchors[able], places[able], result)
+            return
+        offset, slack = space.offset(queries), space.slack(queries)
+        data = self._pairs.space(queries, offset)
+        pairs = self._pairs.of(anchors, data, slack)
+        able = self._able(lengths, pairs)
+        error = self._error(lengths)
+        kind = self._precision(queries, pairs, pairs.tolerance + error)
+        narrow = kind == np.float32
+        most = int(np.diff(pairs.starts).max())
+        cells, lines = _cells(most), len(anchors)
+        whole = cells > _TILED_CELLS
+        errors = (pairs.tolerance + error if narrow else pairs.tolerance.copy(), pairs.tolerance)
+        shift = np.column_stack([offset, np.full(lines, space.slope)]).astype(kind)
+        tables = _tables(lines, 1 if whole else lines, cells, most, kind)
+        unit = _UNIT32 if narrow else _UNIT
+        bias = self._bias32 if narrow else self._pairs.bias
+        totals, losses = np.zeros((lines, 4), dtype=np.int64), np.zeros(lines)
+        results = (totals, losses, np.empty((lines, self._exact.FEW), dtype=np.int32))
+        borders = (pairs.starts, pairs.hard, pairs.within, pairs.d_ap)
+        if not whole:
+            self._loops.build(borders, able, errors[0], self._margin, unit, tables, 0)
+        for start, products in self._products(anchors, queries.astype(kind), pairs, whole):
+            if whole:
+                self._loops.count_rows(
+                    products, bias, shift, borders, able, unit, data, errors, tables, results,
+                    self._loss,
+                )  # fmt: skip
+            else:
+                self._loops.count_tile(
+                    products, start, bias[start : start + products.shape[1]], shift, borders, data,
+                    errors, tables, results, self._loss,
+                )  # fmt: skip
+        if self._loss:
+            self._exact.settle_loss(borders, data, results)
+        result.hard[places], result.within[places] = totals[:, 0], totals[:, 1]
+        result.loss[places] = losses
+        result.sure[places] = totals[:, 2] == 0
+
+    def _error(self, lengths: Float64) -> Float64:
+        """Bound how far a float32 key can be from the float64 one, per anchor."""
+        dim, reach = self._vectors.dim, self._space.reach
+        part = min(dim, _PART)
+        products = (part + -(-dim // part) + 4) * lengths * reach
+        own = 2 * reach * reach if self._space.euclidean else 0.0
+        bound: Float64 = 1.01 * _UNIT32 * (products + own)
+        return bound
+
+    def _precision(self, queries: Float64, pairs: Pairs, wide: Float64) -> Any:
+        """Choose the type of a block's keys: float64 where float32 would leave much open.
+
+        Counted on one anchor and some rows: the share of keys with a threshold within the error.
+        """
+        mine = slice(pairs.starts[0], pairs.starts[1])
+        edges = np.sort(np.concatenate([pairs.hard[mine], pairs.within[mine]]))
+        keys = self._sample[1] - self._sample[0] @ queries[0].astype(np.float32)
+        reached = np.searchsorted(edges, keys + wide[0]) > np.searchsorted(edges, keys - wide[0])
+        return np.float32 if reached.mean() <= _OPEN else np.float64
+
+    def _able(self, lengths: Float64, pairs: Pairs) -> NDArray[np.bool_]:
+        """Say which anchors float32 can do: positives that fit, and a margin that shows."""
+        able = np.diff(pairs.starts) <= _MOST_POSITIVES
+        if self._loss:
+            gap = np.add.reduceat(pairs.within - pairs.hard, pairs.starts[:-1])
+            able &= gap >= _FINE * self._error(lengths) * np.diff(pairs.starts)
+        return np.asarray(able)
+
+    def _products(
+        self, anchors: Rows, queries: NDArray[Any], pairs: Pairs, whole: bool
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield where a tile starts, and its products: minus infinity where rows do not count.
+
+        `whole` asks for one tile of all rows.
+        """
+        hidden = self._relevance.hidden_lists(anchors)
+        marks = [(pairs.starts, pairs.columns, pairs.starts[:-1].copy())]
+        marks.append((hidden[0], hidden[1], hidden[0][:-1].copy()))
+        rows, lines = len(self._vectors.rows), len(anchors)
+        width = rows if whole else min(_TILE, rows)
+        room = np.empty(lines * width, dtype=queries.dtype)
+        more = np.empty(lines * _TILE, dtype=queries.dtype)
+        for start in range(0, rows, width):
+            stop = min(start + width, rows)
+            products = room[: lines * (stop - start)].reshape(lines, -1)
+            for column in range(start, stop, _TILE):
+                tile = self._tile(column, queries.dtype)
+                self._multiply(
+                    queries, tile, products[:, column - start : column - start + len(tile)], more
+                )
+            for starts, columns, reached in marks:
+                self._loops.strike(products, start, starts, columns, reached)
+            yield start, products
+
+    def _multiply(
+        self, queries: NDArray[Any], tile: NDArray[Any], out: NDArray[Any], more: NDArray[Any]
+    ) -> None:
+        """Multiply in parts of the dimensions, which keeps the float32 error small."""
+        dim = self._vectors.dim
+        part = _PART if queries.dtype == np.float32 else dim
+        np.matmul(queries[:, :part], tile[:, :part].T, out=out)
+        room = more[: out.size].reshape(out.shape)
+        for axis in range(part, dim, part):
+            axes = slice(axis, axis + part)
+            np.matmul(queries[:, axes], tile[:, axes].T, out=room)
+            out += room
+
+    def _tile(self, start: int, kind: Any) -> NDArray[Any]:
+        if self._kept is not None and kind == np.float32:
+            return self._kept[start : start + _TILE]
+        return self._space.prepare(self._vectors.rows[start : start + _TILE]).astype(kind)
+
+
+def _cells(positives: int) -> int:
+    """Return how many cells the grid of an anchor with so many positives has."""
+    cells = _LEAST_CELLS
+    while cells < _CELLS_A_PAIR * positives and cells < _MOST_CELLS:
+        cells *= 2
+    return cells
+
+
+def _tables(lines: int, held: int, cells: int, positives: int, kind: Any) -> tuple[Any, ...]:
+    """Return room for the tables of the compiled loops."""
+    entries = 6 * positives + 4  # a threshold reaches into at most three cells
+    return (
+        np.zeros((lines, 4), dtype=kind),
+        np.empty((held, cells), dtype=np.uint32),
+        np.empty((held, cells), dtype=np.float32),
+        np.empty((held, cells), dtype=np.int32),
+        np.empty((held, entries), dtype=np.int32),
+        np.empty((held, entries), dtype=np.int32),
+    )
