@@ -21,8 +21,9 @@ if TYPE_CHECKING:
         some_triplets,
     )
     from miner.errors import MineError
+    from miner.exports.batches import export_batches
     from miner.exports.export import export_pairs, export_triplets
-    from miner.exports.words import describe_export
+    from miner.exports.words import describe_batches, describe_export
     from miner.job import Job, load_job, parse_bytes, parse_job
     from miner.manifest import list_runs
     from miner.models.base import Model
@@ -41,6 +42,7 @@ __all__ = [
     "MineError",
     "Model",
     "Run",
+    "describe_batches",
     "describe_export",
     "describe_facts",
     "describe_kept",
@@ -48,6 +50,7 @@ __all__ = [
     "describe_plan",
     "describe_run",
     "describe_triplets",
+    "export_batches",
     "export_pairs",
     "export_triplets",
     "kept_facts",
@@ -71,6 +74,7 @@ _HOMES = {
     "MineError": "errors",
     "Model": "models.base",
     "Run": "shards",
+    "describe_batches": "exports.words",
     "describe_export": "exports.words",
     "describe_facts": "describe",
     "describe_kept": "describe",
@@ -78,6 +82,7 @@ _HOMES = {
     "describe_plan": "describe",
     "describe_run": "describe",
     "describe_triplets": "describe",
+    "export_batches": "exports.batches",
     "export_pairs": "exports.export",
     "export_triplets": "exports.export",
     "kept_facts": "pruning",

@@ -111,17 +111,16 @@ def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> Non
     print_facts(facts, miner.describe_kept(facts), as_json=as_json)
 
 
-_folder_options = (
-    click.option(
-        "--out", metavar="DIR", help="The folder to make; default: one in exports, beside runs."
-    ),
-    click.option("--force", is_flag=True, help="Replace an export that is there."),
-)
+def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say where an export goes."""
+    force = click.option("--force", is_flag=True, help="Replace an export that is there.")
+    help_ = "The folder to make; default: one in exports, beside runs."
+    return click.option("--out", metavar="DIR", help=help_)(force(command))
 
 
 def _export_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add RUN and what `mine export` and `mine pairs` share."""
-    options = [
+    options: list[Callable[..., Any]] = [
         click.argument("run", default="mined/latest"),
         click.option(
             "--difficulty",
@@ -131,7 +130,7 @@ def _export_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="hard, semi_hard or both.",
         ),
         click.option("--negatives", type=int, metavar="K", help="The K nearest only."),
-        *_folder_options,
+        _folder_options,
         click.option(
             "--file-format",
             default="parquet",
@@ -177,5 +176,19 @@ def pairs(run: str, as_json: bool, **options: Any) -> None:
     print_facts(facts, miner.describe_export(facts), as_json=as_json)
 
 
-COMMANDS = (runs, show, verify, models, cache, export, pairs)
+@click.command()
+@click.argument("run", default="mined/latest")
+@click.option("--p", type=int, default=16, show_default=True, help="Labels in a batch.")
+@click.option("--k", type=int, default=4, show_default=True, help="Items of each label.")
+@click.option("--batches", type=int, metavar="N", help="Default: one from each label.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all draws.")
+@_folder_options
+@json_option
+def batches(run: str, as_json: bool, **options: Any) -> None:
+    """Write batches of P labels x K items of a RUN, confusable labels together."""
+    facts = miner.export_batches(miner.open_run(run), **options)
+    print_facts(facts, miner.describe_batches(facts), as_json=as_json)
+
+
+COMMANDS = (runs, show, verify, models, cache, export, pairs, batches)
 """In no order: the help sorts them."""

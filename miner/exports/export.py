@@ -176,7 +176,7 @@ def _export(
         "columns": empty.schema.names,
         "rows": sum(file["rows"] for file in files),
         "files": files,
-        "left_out": {reason: count for reason, count in wish.left_out.items() if count},
+        "left_out": dict(wish.left_out),
     }
 
 

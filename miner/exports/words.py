@@ -42,7 +42,8 @@ def _balance(facts: dict[str, Any]) -> str:
 
 
 def _left_out(facts: dict[str, Any]) -> list[str]:
-    return [f"  left out  {count:,} {_REASONS[why]}" for why, count in facts["left_out"].items()]
+    counts = [(count, _REASONS[why]) for why, count in facts["left_out"].items() if count]
+    return [f"  left out  {count:,} {why}" for count, why in counts]
 
 
 def _load(facts: dict[str, Any]) -> list[str]:
