@@ -21,7 +21,7 @@ from miner.storage import atomic_open, publish_folder, storage_errors
 __all__ = ["FILE_FORMATS", "export_folder", "whole_folder", "write_parts"]
 
 _GROUP_ROWS = 1 << 17
-_GROUP_BYTES = 64 << 20
+_GROUP_BYTES = 32 << 20
 _PART = re.compile(r"part-\d{5,}\.(parquet|jsonl)")
 
 FILE_FORMATS = ("parquet", "jsonl")

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-datasets = pytest.importorskip("datasets")
-
 import miner
+
+datasets = pytest.importorskip("datasets")
 
 RunOf = Callable[[str], miner.Run]
 
@@ -19,8 +19,6 @@ RunOf = Callable[[str], miner.Run]
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
 FORMATS = ("triplet", "n-tuple", "labeled-pair", "labeled-list", "pairs", "batches")
