@@ -65,7 +65,10 @@ def shows_text(run: Run) -> bool:
 
 
 def _schema(run: Run) -> Any:
-    path = Path(run.part_paths("hard")[0])
+    paths = run.part_paths("hard")
+    if not paths:  # an empty class has a part without rows
+        raise StorageError(f"{run.path}/manifest.json names no hard shards; see mine verify")
+    path = Path(paths[0])
     with _arrow_errors(path):
         return pq.read_schema(path)
 

@@ -38,11 +38,11 @@ def export_folder(run: Run, name: str, out: str | Path | None, *, force: bool) -
     root = run.path.parent
     root = root.parent if root.name == "runs" else root
     target = Path(out).expanduser() if out else root / "exports" / f"{run.run_id}-{name}"
-    place = target.absolute()
+    target = target.absolute()
     inside = next((p for p in (target.resolve(), *target.resolve().parents) if _is_run(p)), None)
     if inside is not None:
         raise UsageError(f"{target} lies in the run {inside}; a run holds its shards only: --out")
-    if place.is_symlink() or place.exists():
+    if target.is_symlink() or target.exists():
         if not force:
             raise UsageError(f"{target} is there already; use --force, or another --out")
         _refuse_foreign(target)

@@ -112,6 +112,14 @@ def test_the_default_is_one_batch_from_each_label(run_of: RunOf, tmp_path: Path)
     assert len({row["item_id"] for rows in batches for row in rows}) > 15
 
 
+def test_each_round_has_its_own_order(run_of: RunOf, tmp_path: Path) -> None:
+    facts = miner.export_batches(run_of("texts"), p=2, k=2, batches=20, out=tmp_path / "x")
+    starts = [rows[0]["label"] for rows in composed(facts)]
+    rounds = [tuple(starts[n : n + 5]) for n in range(0, 20, 5)]
+    assert len(set(rounds)) > 1
+    assert len({tuple(sorted(own)) for own in rounds}) == 1
+
+
 def test_columns_and_texts(run_of: RunOf, tmp_path: Path) -> None:
     for kind, value, text in (("texts", pa.int64(), True), ("text ids", pa.string(), False)):
         run = run_of(kind)
@@ -243,7 +251,7 @@ def test_rows_that_a_filter_left_out_lend_no_label(tmp_path: Path) -> None:
     table = pq.read_table(write_texts(tmp_path / "t.parquet"))
     other = table.set_column(2, "label", pa.array(["wrong"] * len(table)))
     other = other.set_column(3, "year", pa.array([1900] * len(table)))
-    pq.write_table(pa.concat_tables([other, table]), tmp_path / "t.parquet")
+    pq.write_table(pa.concat_tables([other, table, other]), tmp_path / "t.parquet")
     job = {
         "dataset": {"path": str(tmp_path / "t.parquet"), "where": "year > 2000"},
         "model": {"name": "tests.exports.conftest:embed"},
