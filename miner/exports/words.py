@@ -50,6 +50,8 @@ def _load(facts: dict[str, Any]) -> list[str]:
     kind = "parquet" if facts["files"][0]["path"].endswith("parquet") else "json"
     path = Path(facts["path"]).absolute()
     here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    if not facts["rows"]:
+        return [f"  written   {here}"]
     return [
         f"  written   {here}",
         f'  load      load_dataset("{kind}", split="train",',

@@ -323,3 +323,10 @@ def test_what_is_printed(cli: Cli, run_of: RunOf, tmp_path: Path, name: str) -> 
     assert (result.code, result.err) == (0, "")
     rows = len(expected(rows_of(run, "hard"), name, None))
     assert f"{rows:,}" in result.out and "ids" in result.out and "load_dataset" in result.out
+
+
+def test_an_empty_export_says_so(cli: Cli, run_of: RunOf, tmp_path: Path) -> None:
+    run = run_of("nothing mined")
+    out = cli("export", run.path, "--format", "triplet", "--out", tmp_path / "x").out
+    assert "rows      0" in out and "load_dataset" not in out
+    assert pq.read_table(tmp_path / "x").num_rows == 0
