@@ -21,6 +21,9 @@ if TYPE_CHECKING:
         some_triplets,
     )
     from miner.errors import MineError
+    from miner.exports.batches import export_batches
+    from miner.exports.export import export_pairs, export_triplets
+    from miner.exports.words import describe_batches, describe_export
     from miner.job import Job, load_job, parse_bytes, parse_job
     from miner.manifest import list_runs
     from miner.models.base import Model
@@ -39,12 +42,17 @@ __all__ = [
     "MineError",
     "Model",
     "Run",
+    "describe_batches",
+    "describe_export",
     "describe_facts",
     "describe_kept",
     "describe_models",
     "describe_plan",
     "describe_run",
     "describe_triplets",
+    "export_batches",
+    "export_pairs",
+    "export_triplets",
     "kept_facts",
     "list_models",
     "list_runs",
@@ -66,12 +74,17 @@ _HOMES = {
     "MineError": "errors",
     "Model": "models.base",
     "Run": "shards",
+    "describe_batches": "exports.words",
+    "describe_export": "exports.words",
     "describe_facts": "describe",
     "describe_kept": "describe",
     "describe_models": "describe",
     "describe_plan": "describe",
     "describe_run": "describe",
     "describe_triplets": "describe",
+    "export_batches": "exports.batches",
+    "export_pairs": "exports.export",
+    "export_triplets": "exports.export",
     "kept_facts": "pruning",
     "list_models": "models.listing",
     "list_runs": "manifest",

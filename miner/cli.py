@@ -1,8 +1,11 @@
-"""The command line: parse, call, print, exit code. The only module that imports click."""
+"""The command line: parse, call, print, exit code.
+
+Here are the commands that lead to a run, and the way out; those that read finished runs stand in
+`miner.commands`.
+"""
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -17,6 +20,7 @@ from typing import Any
 import click
 
 import miner
+from miner.commands import COMMANDS, json_option, print_facts
 from miner.errors import MineError, StorageError, UsageError
 from miner.progress import Progress
 
@@ -40,14 +44,6 @@ _FLAGS = {
     "engine": "engine.name",
     "workers": "engine.workers",
 }
-
-
-def _print(facts: Any, text: str, *, as_json: bool, quiet: bool = False) -> None:
-    """Print facts as JSON, or the text that says them."""
-    if as_json:
-        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
-    elif not quiet:
-        click.echo(text)
 
 
 def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,9 +75,6 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
-
-
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 
 
 def _job(path: Path | None, settings: tuple[str, ...], flags: Mapping[str, Any]) -> Any:
@@ -123,7 +116,7 @@ def cli(debug: bool) -> None:
 @click.option("--force", is_flag=True, help="Mine again, even what is mined already.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the plan only.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
-@_as_json
+@json_option
 def run(
     job: Path | None,
     settings: tuple[str, ...],
@@ -147,12 +140,12 @@ def run(
     if not outcome.mined:
         text = "already mined: nothing changed since this run (--force mines again)\n" + text
     facts = {"mined": outcome.mined, "path": str(outcome.run.path), **outcome.run.manifest}
-    _print(facts, text, as_json=as_json, quiet=quiet)
+    print_facts(facts, text, as_json=as_json, quiet=quiet)
 
 
 @cli.command()
 @_job_options
-@_as_json
+@json_option
 def plan(job: Path | None, settings: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     """Say what a run would do: items, triplets, time, memory, disk."""
     _plan(_job(job, settings, flags), as_json=as_json, quiet=False)
@@ -160,7 +153,7 @@ def plan(job: Path | None, settings: tuple[str, ...], as_json: bool, **flags: An
 
 def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
     facts = miner.plan_job(job)
-    _print(facts, miner.describe_plan(facts), as_json=as_json, quiet=quiet)
+    print_facts(facts, miner.describe_plan(facts), as_json=as_json, quiet=quiet)
 
 
 @cli.command()
@@ -174,7 +167,7 @@ def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
     help="Where to write the job file.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the job file.")
-@_as_json
+@json_option
 def init(data: str, target: Path, force: bool, as_json: bool) -> None:
     """Write a commented starter job for DATA."""
     if target.resolve() == Path(data).resolve():
@@ -188,93 +181,11 @@ def init(data: str, target: Path, force: bool, as_json: bool) -> None:
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror}") from error
     default = "" if target == DEFAULT_JOB else f" {target}"
-    _print({"job": str(target)}, f"wrote {target}\nnext: mine run{default}", as_json=as_json)
+    print_facts({"job": str(target)}, f"wrote {target}\nnext: mine run{default}", as_json=as_json)
 
 
-@cli.command()
-@click.argument("out", default="mined")
-@_as_json
-def runs(out: str, as_json: bool) -> None:
-    """List the finished runs in OUT (default: mined)."""
-    found, problems = miner.list_runs(Path(out))
-    latest = (Path(out) / "latest").resolve()
-    facts = [miner.run_facts(run, latest=run.path == latest) for run in found]
-    text = "\n".join(miner.describe_facts(fact) for fact in facts) or f"no runs in {out}"
-    _print(facts, text, as_json=as_json)
-    for problem in problems:
-        click.echo(f"mine: {problem}", err=True)
-
-
-@cli.command()
-@click.argument("run", default="mined/latest")
-@click.option(
-    "--triplets",
-    type=click.IntRange(min=0),
-    default=3,
-    show_default=True,
-    metavar="N",
-    help="Of each class.",
-)
-@_as_json
-def show(run: str, triplets: int, as_json: bool) -> None:
-    """Show a RUN: its census and a few triplets in words."""
-    opened = miner.open_run(run)
-    rows = {name: miner.some_triplets(opened, name, triplets) for name in ("hard", "semi_hard")}
-    text = "\n".join([miner.describe_run(opened), "", *miner.describe_triplets(opened, triplets)])
-    _print({"manifest": opened.manifest, "triplets": rows}, text, as_json=as_json)
-
-
-@cli.command()
-@click.argument("run", default="mined/latest")
-@click.option("--full", is_flag=True, help="Every triplet and anchor, not a sample.")
-@_as_json
-def verify(run: str, full: bool, as_json: bool) -> None:
-    """Verify a RUN: checksums, schema, counts, classes recomputed from the vectors."""
-    result = miner.verify_run(miner.open_run(run), full=full)
-    facts = {
-        "run_id": result.run.run_id,
-        "ok": not result.problems,
-        "checks": [
-            {
-                "name": check.name,
-                "state": check.state,
-                "detail": check.detail,
-                "problems": check.problems,
-            }
-            for check in result.checks
-        ],
-    }
-    lines = [f"  {check.state:<7}  {check.name:<9} {check.detail}" for check in result.checks]
-    _print(facts, "\n".join([f"run {result.run.run_id}", *lines]), as_json=as_json)
-    if result.problems:
-        first = "; ".join(result.problems[:3])
-        count = len(result.problems)
-        raise StorageError(f"{run}: {first} ({count} problem{'s' if count > 1 else ''})")
-
-
-@cli.command()
-@_as_json
-def models(as_json: bool) -> None:
-    """List the models that can be plugged."""
-    facts = miner.list_models()
-    _print(facts, miner.describe_models(facts), as_json=as_json)
-
-
-@cli.command()
-@click.argument("out", default="mined")
-@click.option(
-    "--cache",
-    "folder",
-    metavar="DIR",
-    help="The cache, where it is not OUT/.cache; default: MINE_CACHE if that is set.",
-)
-@click.option("--prune", metavar="SIZE", help="Remove what was unused longest, down to SIZE.")
-@_as_json
-def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> None:
-    """List the vectors that are kept for OUT (default: mined), and give room back."""
-    most = None if prune is None else miner.parse_bytes(prune, "--prune", zero=True)
-    facts = miner.kept_facts(Path(out), folder, most)
-    _print(facts, miner.describe_kept(facts), as_json=as_json)
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 class _Terminated(BaseException):

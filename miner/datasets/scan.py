@@ -21,7 +21,7 @@ from miner.datasets.side import Rows, Side, nothing_left, plain_batch
 from miner.datasets.spool import write_spool
 from miner.errors import DataError
 
-__all__ = ["Items", "scan"]
+__all__ = ["Items", "scan", "typed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +175,10 @@ def _joined(parts: list[Any], untyped: bool) -> Any:
     if not parts:
         return None
     column = pa.concat_arrays(parts)
-    return _typed(column) if untyped and pa.types.is_string(column.type) else column
+    return typed(column) if untyped and pa.types.is_string(column.type) else column
 
 
-def _typed(column: Any) -> Any:
+def typed(column: Any) -> Any:
     """Give a text column its type: blanks are nulls, whole numbers without zeros before int64."""
     column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
     if pc.all(pc.match_substring_regex(column, r"^(0|-?[1-9]\d{0,17})$")).as_py():

@@ -1,0 +1,76 @@
+"""An export in words, for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+__all__ = ["describe_batches", "describe_export"]
+
+_REASONS = {
+    "repeated_triplets": "triplets repeat one with the same texts",
+    "farther_negatives": "negatives are farther than those asked for",
+    "pairs_with_too_few_negatives": "pairs have too few distinct negatives",
+    "positives_to_balance": "positives, to balance",
+    "negatives_to_balance": "negatives, to balance",
+    "small_labels": "labels have too few items",
+    "items_of_small_labels": "items of such labels",
+}
+_CLASSES = {"hard": "hard", "semi_hard": "semi-hard", "both": "hard and semi-hard"}
+
+
+def describe_export(facts: dict[str, Any]) -> str:
+    """Say what an export wrote, what it left out, and how to load it."""
+    shown = "texts" if facts["content"] == "text" else "ids: the shards hold no texts"
+    columns = facts["columns"]
+    if len(columns) > 6:
+        columns = [*columns[:4], "...", columns[-1]]
+    lines = [
+        f"{facts['format']} of run {facts['run_id']}",
+        f"  triplets  {_CLASSES[facts['difficulty']]}",
+        f"  rows      {facts['rows']:,}" + (f", {_balance(facts)}" if "positives" in facts else ""),
+        f"  columns   {', '.join(columns)}",
+        f"  content   {shown}",
+    ]
+    if facts["sampled"]:
+        lines.append("  sampled   the run wrote a sample of these triplets: see mine show")
+    return "\n".join([*lines, *_left_out(facts), *_load(facts)])
+
+
+def _balance(facts: dict[str, Any]) -> str:
+    return f"{facts['positives']:,} of them positives"
+
+
+def _left_out(facts: dict[str, Any]) -> list[str]:
+    counts = [(count, _REASONS[why]) for why, count in facts["left_out"].items() if count]
+    return [f"  left out  {count:,} {why}" for count, why in counts]
+
+
+def _load(facts: dict[str, Any]) -> list[str]:
+    kind = "parquet" if facts["files"][0]["path"].endswith("parquet") else "json"
+    path = Path(facts["path"]).absolute()
+    here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    if not facts["rows"]:
+        return [f"  written   {here}"]
+    return [
+        f"  written   {here}",
+        f'  load      load_dataset("{kind}", split="train",',
+        f'      data_dir="{here}")',
+    ]
+
+
+def describe_batches(facts: dict[str, Any]) -> str:
+    """Say what batches were composed, of what, and how to load them."""
+    counted = "its table of confusions" if facts["confusion"] == "run" else "its hard triplets"
+    lines = [
+        f"{facts['batches']:,} batches of {facts['p']} labels x {facts['k']} items, run "
+        f"{facts['run_id']}",
+        f"  triplets  {facts['triplets_per_batch']:,} in a batch",
+        f"  labels    {facts['labels']:,}, confused as {counted} say",
+        f"  random    {facts['random_labels']:,} of {facts['batches'] * facts['p']:,} places went "
+        "to labels that are not confused",
+        f"  columns   {', '.join(facts['columns'])}",
+    ]
+    if not facts["named"]:
+        lines.append("  label     numbers in the order of the data: its file is not there any more")
+    return "\n".join([*lines, *_left_out(facts), *_load(facts)])
