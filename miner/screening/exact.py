@@ -11,7 +11,7 @@ import numpy as np
 
 from miner.screening.compiling import compiled
 
-__all__ = ["FEW", "distance", "exact_key", "key_pairs", "place_borders", "settle_loss"]
+__all__ = ["FEW", "distance", "dot", "exact_key", "key_pairs", "place_borders", "settle_loss"]
 
 FEW = 64
 """An anchor with fewer rows within reach has its loss summed in float64."""
@@ -24,14 +24,14 @@ def _dot_loop(query: Any, vector: Any, center: Any) -> Any:  # pragma: no cover 
     return total
 
 
-_dot = compiled(_dot_loop, reorder=True)
+dot = compiled(_dot_loop, reorder=True)
 
 
 @compiled
 def exact_key(space: Any, line: Any, row: Any) -> Any:  # pragma: no cover  (compiled)
     """Return a float64 key: that of `KeySpace`, within its slack."""
     queries, rows, center, scale, bias = space[:5]
-    return bias[row] - _dot(queries[line], rows[row], center) * scale[row]
+    return bias[row] - dot(queries[line], rows[row], center) * scale[row]
 
 
 @compiled

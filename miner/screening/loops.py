@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from miner.screening.compiling import compiled
-from miner.screening.exact import FEW, distance, exact_key
+from miner.screening.exact import FEW, dot
 from miner.screening.steps import (
     list_mixed,
     list_within_reach,
@@ -54,49 +54,51 @@ _LOW15, _BY16 = np.uint32(0x7FFF), np.uint32(16)
 
 @compiled
 def _resolve(
-    line: Any, at: Any, row: Any, key: Any, cell: Any, pairs: Any, space: Any, errors: Any,
-    tables: Any, results: Any,
+    columns: Any, start: Any, products: Any, bias: Any, grid: Any, counts: Any, heads: Any,
+    links: Any, owners: Any, hard: Any, within: Any, d_ap: Any, wide: Any, tolerance: Any,
+    query: Any, rows: Any, center: Any, scale: Any, bias64: Any, offset: Any, slope: Any,
+    margin: Any, root: Any, total: Any, few: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
-    """Compare a key with the thresholds of its mixed cell; return how many it is within."""
-    totals, losses, _ = results
-    wide, tolerance = errors[0][line], errors[1][line]
-    entry, exact, within = tables[3][at, cell], np.nan, 0
-    while entry >= 0:
-        owner = tables[5][at, entry]
-        edge = pairs[2][owner >> 1] if owner & 1 else pairs[1][owner >> 1]
-        gap = np.float64(key) - edge
-        if -wide <= gap <= wide:
-            if np.isnan(exact):
-                exact = exact_key(space, line, row)
-            gap = exact - edge
-            totals[line, 2] |= -tolerance <= gap <= tolerance
-        if gap < 0 and owner & 1:
-            within += 1
-            losses[line] += pairs[3][owner >> 1] + space[7] - distance(space, line, key)
-        elif gap < 0:
-            totals[line, 0] += 1
-        entry = tables[4][at, entry]
-    totals[line, 1] += within
-    return within
+    """Compare the keys of mixed cells with the thresholds that reach into them; return their loss.
 
-
-@compiled
-def _resolve_some(
-    columns: Any, line: Any, at: Any, start: Any, products: Any, bias: Any, counts: Any,
-    pairs: Any, space: Any, errors: Any, tables: Any, results: Any,
-) -> None:  # fmt: skip  # pragma: no cover  (compiled)
-    """Compare the keys of mixed cells; note rows that no table has counted as within reach."""
-    totals, _, few = results
-    low, scale, last, _ = tables[0][line]
+    Plain arrays only, as in `sum_few`. Rows that no table has counted as within reach are noted.
+    """
+    low, cells, last, _ = grid
+    lost, hards, withins, unsure = 0.0, 0, 0, False
     for column in columns:
         key = bias[column] - products[column]
-        cell = cell_of(key, low, scale, last)
-        row = start + column
-        if _resolve(line, at, row, key, cell, pairs, space, errors, tables, results):
-            if not (counts[cell] >> _BY16) & _LOW15:
-                if totals[line, 3] < FEW:
-                    few[line, totals[line, 3]] = row
-                totals[line, 3] += 1
+        cell = cell_of(key, low, cells, last)
+        entry, exact, found = heads[cell], np.nan, 0
+        d_an = offset + slope * np.float64(key)
+        if root:
+            d_an = np.sqrt(max(d_an, 0.0))
+        while entry >= 0:
+            owner = owners[entry]
+            pair = owner >> 1
+            edge = within[pair] if owner & 1 else hard[pair]
+            gap = np.float64(key) - edge
+            if -wide <= gap <= wide:
+                if np.isnan(exact):
+                    row = start + column
+                    exact = bias64[row] - dot(query, rows[row], center) * scale[row]
+                gap = exact - edge
+                unsure |= -tolerance <= gap <= tolerance
+            if gap < 0:
+                if owner & 1:
+                    found += 1
+                    lost += d_ap[pair] + margin - d_an
+                else:
+                    hards += 1
+            entry = links[entry]
+        withins += found
+        if found and not (counts[cell] >> _BY16) & _LOW15:
+            if total[3] < FEW:
+                few[total[3]] = start + column
+            total[3] += 1
+    total[0] += hards
+    total[1] += withins
+    total[2] |= unsure
+    return lost
 
 
 _STEP = 4096
@@ -137,9 +139,11 @@ def _count_line(
                 note(room[2][:size], start + begin, totals[line], few[line])
         losses[line] += lost
         if mixed:
-            _resolve_some(
-                again[:mixed], line, at, start + begin, part, own, counts, pairs, space, errors,
-                tables, results,
+            losses[line] += _resolve(
+                again[:mixed], start + begin, part, own, grid, counts, tables[3][at],
+                tables[4][at], tables[5][at], pairs[1], pairs[2], pairs[3], errors[0][line],
+                errors[1][line], space[0][line], space[1], space[2], space[3], space[4],
+                space[5][line], space[6], space[7], space[8], totals[line], few[line],
             )  # fmt: skip
 
 
