@@ -14,7 +14,7 @@ from tests.bench.common import median, rounded, run_module
 pytestmark = pytest.mark.bench
 
 MODULE = "tests.bench.writing"
-MANY = 20_000_000
+MANY = 50_000_000
 
 
 def mine(folder: Path, content: str, most: int) -> dict[str, Any]:
