@@ -1,7 +1,7 @@
 """Hard and semi-hard triplets of one batch: pytorch-metric-learning's process, or ours.
 
-Run as a process of its own: prints one JSON line, and leaves the triplets as numbers
-``(anchor * n + positive) * n + negative`` when the clock has stopped.
+Run as a process of its own: prints one JSON line, and with `keep` leaves the triplets as
+numbers ``(anchor * n + positive) * n + negative`` when the clock has stopped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def make(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def theirs(folder: Path) -> dict[str, Any]:
+def theirs(folder: Path, keep: bool) -> dict[str, Any]:
     """Their miners, one a class, as their documentation has it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -47,12 +47,12 @@ def theirs(folder: Path) -> dict[str, Any]:
         table = pa.table(dict(zip(ROLES, (part.numpy() for part in rows), strict=True)))
         pq.write_table(table, folder / f"theirs-{name}.parquet", compression="zstd")
     facts["written_seconds"] = since_start()
-    for name, rows in found.items():
+    for name, rows in found.items() if keep else ():
         save(folder / f"theirs-{name}.npy", *(part.numpy() for part in rows))
     return {**facts, **{name: len(rows[0]) for name, rows in found.items()}}
 
 
-def ours(folder: Path, most: int) -> dict[str, Any]:
+def ours(folder: Path, most: int, keep: bool = False) -> dict[str, Any]:
     """Our job: census, and with `most` above 0 every triplet in Parquet shards."""
     import miner
 
@@ -65,7 +65,7 @@ def ours(folder: Path, most: int) -> dict[str, Any]:
         }
     )
     facts = {"seconds": since_start(), "peak_bytes": peak_bytes()}
-    if most:
+    if keep:
         for name in CLASSES:
             table = run.triplets(name).to_table(columns=list(ROLES))
             save(folder / f"ours-{name}.npy", *(table[role].to_numpy() for role in ROLES))
@@ -80,11 +80,11 @@ def save(path: Path, *rows: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    work, where = sys.argv[1], Path(sys.argv[2])
+    work, where, saving = sys.argv[1], Path(sys.argv[2]), "keep" in sys.argv[3:]
     works = {
-        "make": make,
-        "theirs": theirs,
-        "census": lambda folder: ours(folder, 0),
-        "ours": lambda folder: ours(folder, 10**9),
+        "make": lambda: make(where),
+        "theirs": lambda: theirs(where, saving),
+        "census": lambda: ours(where, 0),
+        "ours": lambda: ours(where, 10**9, saving),
     }
-    report(works[work](where))
+    report(works[work]())

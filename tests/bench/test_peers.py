@@ -29,11 +29,12 @@ def in_turn(module: str, folder: Path, works: list[str], rounds: int) -> dict[st
     """Run each side's process, one after the other, round after round."""
     run_module(module, "make", folder)
     found: dict[str, list[Any]] = {work: [] for work in works}
-    for _ in range(rounds):
+    for left in reversed(range(rounds)):
         for work in works:
             for old in folder.glob("out*"):
                 shutil.rmtree(old)
-            found[work].append(run_module(module, work, folder))
+            keep = [] if left else ["keep"]  # results are compared once
+            found[work].append(run_module(module, work, folder, *keep))
     return found
 
 
@@ -56,7 +57,7 @@ def tell(found: dict[str, list[Any]], theirs: str = "theirs", key: str = "second
 def test_every_triplet_of_a_batch(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason=HINT)
     pytest.importorskip("pytorch_metric_learning", reason=HINT)
-    found = in_turn("tests.bench.peer_pml", tmp_path, ["theirs", "census", "ours"], rounds=3)
+    found = in_turn("tests.bench.peer_pml", tmp_path, ["theirs", "census", "ours"], rounds=2)
     theirs, ours = found["theirs"][-1], found["ours"][-1]
     sys.stdout.write(
         f"\npytorch-metric-learning, {peer_pml.ROWS:,} x 784: {ours['hard']:,} hard, "
