@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from miner.counting import Below, Kernel, load_kernel
 from miner.distance import Float32, Float64, KeySpace, Metric, measure
 from miner.hardness import count_hard, count_within, semi_hard_border
+from miner.prepared import PreparedRows
 from miner.relevance import Relevance
 
 __all__ = ["BlockCounts", "Census", "Vectors", "blocks"]
@@ -29,7 +30,6 @@ Rows = NDArray[np.int64]
 _UNIT = 2.0**-53
 _STEEP = 64.0
 """From this growth of a key's error on, a positive's distance is measured instead."""
-_TILE = 4096
 _BLOCK = 256
 _GATHER_BYTES = 4 << 20
 
@@ -94,28 +94,6 @@ class BlockCounts:
     reach: Float64
 
 
-class _Prepared:
-    """Rows in key space: kept whole when they fit, else made a tile at a time."""
-
-    def __init__(self, space: KeySpace, rows: Float32, *, keep: bool) -> None:
-        self.space = space
-        self._rows = rows
-        self._kept: dict[int, Float64] = {}
-        self.bias = np.empty(len(rows))
-        for part, tile in self.tiles():
-            self.bias[part] = space.bias(tile)
-            if keep:
-                self._kept[part.start] = tile
-
-    def tiles(self) -> Iterator[tuple[slice, Float64]]:
-        """Yield column ranges and their prepared rows."""
-        for start in range(0, len(self._rows), _TILE):
-            tile = self._kept.get(start)
-            if tile is None:
-                tile = self.space.prepare(self._rows[start : start + _TILE])
-            yield slice(start, start + len(tile)), tile
-
-
 @dataclass(frozen=True)
 class _Thresholds:
     """The thresholds of a block: first where hard ends, then where semi-hard ends, per pair."""
@@ -158,7 +136,11 @@ class Census:
         self._kernel: Kernel = load_kernel(kernel)
         self.space = KeySpace.fit(metric, vectors.rows)
         keep = 8 * vectors.rows.size <= keep_bytes
-        self._prepared = _Prepared(self.space, vectors.rows, keep=keep)
+        self._prepared = PreparedRows(self.space, vectors.rows, keep=keep)
+
+    def prepared(self, start: int, stop: int) -> Float64:
+        """Return some rows in key space, shape (stop - start, d)."""
+        return self._prepared.part(start, stop)
 
     def block(self, anchors: Rows, buffer: Float64 | None = None) -> BlockCounts:
         """Count the triplets of a block of anchors that have positives.

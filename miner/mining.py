@@ -265,9 +265,7 @@ def open_miner(task: Task) -> Miner:
     vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows)
     relevance = store.relevance()
     census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep)
-    screen = open_screen(
-        vectors, relevance, census.space, task.margin, loss=task.loss, keep_bytes=task.keep
-    )
+    screen = open_screen(census, loss=task.loss, keep_bytes=task.keep)
     strategy = load_strategy(task.select)
     return Miner(census, tally(relevance), strategy, task.select.seed, task.memory, screen)
 

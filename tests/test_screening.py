@@ -27,8 +27,9 @@ def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     """Go each way through the pass: which one is a matter of speed only."""
     monkeypatch.setattr(screening, "_TILE", 16)
     monkeypatch.setattr(screening, "_PART", 4)
-    if request.param != "tiles":
-        monkeypatch.setattr(screening, "_TILED_CELLS", 0)
+    if request.param == "tiles":
+        monkeypatch.setattr(screening, "_ENOUGH", 10**9)
+        monkeypatch.setattr(screening, "_BLOCK", 10**8)
     monkeypatch.setattr(screening, "_OPEN", -1.0 if request.param.endswith("float64") else 2.0)
     return str(request.param)
 
@@ -37,9 +38,7 @@ def screened(
     metric: str, margin: float, stored: Vectors, relevance: Relevance, *, loss: bool = True
 ) -> tuple[np.ndarray, screening.Screened]:
     census = Census(stored, relevance, metric, margin)  # type: ignore[arg-type]
-    screen = screening.open_screen(
-        stored, relevance, census.space, margin, loss=loss, keep_bytes=1 << 16
-    )
+    screen = screening.open_screen(census, loss=loss, keep_bytes=1 << 16)
     assert screen is not None
     able = np.flatnonzero(tally(relevance).positives > 0)
     return able, screen.count(able, 1 << 16)
@@ -124,9 +123,7 @@ def test_larger_data_against_the_reference(classes: int, mode: str) -> None:
     stored = Vectors(rows, rows)
     census = Census(stored, relevance, "euclidean", 0.2, keep_bytes=1 << 20)
     anchors = np.arange(0, 3000, 43)
-    screen = screening.open_screen(
-        stored, relevance, census.space, 0.2, loss=True, keep_bytes=1 << 20
-    )
+    screen = screening.open_screen(census, loss=True, keep_bytes=1 << 20)
     assert screen is not None
     found = screen.count(anchors, 1 << 22)
     want = census.block(anchors)
@@ -159,9 +156,7 @@ def test_what_is_not_sure_is_counted_by_the_reference() -> None:
     relevance = labelled("even", 200, 3)
     stored = Vectors(rows, rows)
     census = Census(stored, relevance, "euclidean", 0.2)
-    screen = screening.open_screen(
-        stored, relevance, census.space, 0.2, loss=True, keep_bytes=1 << 20
-    )
+    screen = screening.open_screen(census, loss=True, keep_bytes=1 << 20)
     assert screen is not None
     assert not screen.count(np.arange(200), 1 << 20).sure.all()
     fast = Miner(census, tally(relevance), All(), 0, 1 << 20, screen).count((0, 200))
@@ -179,17 +174,15 @@ def test_the_error_of_float32_keys_is_bounded() -> None:
         relevance = labelled("even", 500, 1)
         stored = Vectors(rows, rows)
         census = Census(stored, relevance, "euclidean", 0.2)
-        screen = screening.Screen(
-            stored, relevance, census.space, 0.2, loss=False, keep_bytes=1 << 30
-        )
+        screen = screening.Screen(census, loss=False, keep_bytes=1 << 30)
         queries = census.space.prepare(rows[:50])
         out = np.empty((50, 500), dtype=np.float32)
-        tile = screen._tile(0, np.float32)
-        screen._multiply(queries.astype(np.float32), tile, out, np.empty_like(out).ravel())
+        tile = screen._tile(0, 500, np.float32)
+        screen._multiply(queries.astype(np.float32), tile, out, np.empty_like(out).ravel(), 128)
         keys = screen._bias32 - out
         wide = census.space.prepare(rows)
         true = (wide * wide).sum(-1) / 2 - queries @ wide.T
-        error = screen._error(np.sqrt((queries * queries).sum(-1)))
+        error = screen._error(np.sqrt((queries * queries).sum(-1)), 128)
         share = (np.abs(keys - true) / error[:, None]).max()
         assert share <= 1.0
         worst = max(worst, share)

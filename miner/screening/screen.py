@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census import Vectors
-from miner.distance import Float32, Float64, KeySpace
-from miner.relevance import Relevance
+from miner.census import Census
+from miner.distance import Float32, Float64
+from miner.rooms import Rooms
 from miner.screening.borders import PairBorders, Pairs
 
 __all__ = ["Screen", "Screened", "open_screen"]
@@ -35,15 +35,19 @@ __all__ = ["Screen", "Screened", "open_screen"]
 Rows = NDArray[np.int64]
 
 _UNIT, _UNIT32 = 2.0**-53, 2.0**-24
-_PART = 128
+_PART, _SPARSE = 128, 64
+"""Dimensions that are summed in one go; half of them for more than `_SPARSE` positives, where the
+error costs more than the additions."""
 _TILE = 4096
 _BLOCK = 256
 _LEAST_CELLS, _MOST_CELLS = 2048, 16384
+_MOST_TILED = 256
 _CELLS_A_PAIR = 64
-_TILED_CELLS = 4096
-"""With more cells an anchor's tables are large: it is better to make them once, for a whole row."""
+_ENOUGH = 64
+"""Whole rows of so many anchors are multiplied at once, if the memory allows it, before tables are
+made: then those of one anchor stay in a CPU's cache."""
 _MOST_POSITIVES = 0x7FFF
-_OPEN, _SAMPLE = 0.1, 2048
+_OPEN, _SAMPLE = 0.05, 2048
 """Float64 keys are made where float32 leaves a larger share of them open than this."""
 _RANGE = (1e-15, 1e15)
 """Squared lengths that float32 can hold without overflow or underflow."""
@@ -71,19 +75,11 @@ class Screened:
     sure: NDArray[np.bool_]
 
 
-def open_screen(
-    vectors: Vectors,
-    relevance: Relevance,
-    space: KeySpace,
-    margin: float,
-    *,
-    loss: bool,
-    keep_bytes: int,
-) -> Screen | None:
-    """Return the fast pass; None where numba is not installed."""
+def open_screen(census: Census, *, loss: bool, keep_bytes: int) -> Screen | None:
+    """Return the fast pass of a census; None where numba is not installed."""
     if importlib.util.find_spec("numba") is None:
         return None
-    return Screen(vectors, relevance, space, margin, loss=loss, keep_bytes=keep_bytes)
+    return Screen(census, loss=loss, keep_bytes=keep_bytes)
 
 
 class Screen:
@@ -91,44 +87,35 @@ class Screen:
 
     Parameters
     ----------
-    vectors : Vectors
-    relevance : Relevance
-    space : KeySpace
-    margin : float
+    census : Census
+        The reference, whose vectors, relevance, metric and margin are counted.
     loss : bool
         Whether the loss is summed; else it is zero.
     keep_bytes : int
         Rows are kept in float32 key space when they take no more than this.
     """
 
-    def __init__(
-        self,
-        vectors: Vectors,
-        relevance: Relevance,
-        space: KeySpace,
-        margin: float,
-        *,
-        loss: bool,
-        keep_bytes: int,
-    ) -> None:
+    def __init__(self, census: Census, *, loss: bool, keep_bytes: int) -> None:
         self._loops: Any = importlib.import_module("miner.screening.loops")
-        self._vectors, self._relevance = vectors, relevance
-        self._space, self._margin, self._loss = space, margin, loss
         self._exact: Any = importlib.import_module("miner.screening.exact")
-        self._pairs = PairBorders(vectors, relevance, space, margin)
-        bias = self._pairs.bias
+        self._census, self._loss, self._rooms = census, loss, Rooms()
+        self._vectors, self._relevance = census.vectors, census.relevance
+        self._space, self._margin = census.space, census.margin
+        self._pairs = PairBorders(self._vectors, self._relevance, self._space, self._margin)
         self._kept: Float32 | None = None
-        if not _RANGE[0] < space.reach**2 < _RANGE[1]:
+        self._usable = _RANGE[0] < self._space.reach**2 < _RANGE[1]
+        if not self._usable:
             return  # nothing is sure
-        self._bias32 = bias.astype(np.float32)
-        some = np.unique(np.linspace(0, len(vectors.rows) - 1, _SAMPLE).astype(np.int64))
-        self._sample = space.prepare(vectors.rows[some]).astype(np.float32), self._bias32[some]
-        if vectors.rows.nbytes <= keep_bytes:
-            self._kept = np.empty(vectors.rows.shape, dtype=np.float32)
-            for start in range(0, len(vectors.rows), _TILE):
-                self._kept[start : start + _TILE] = space.prepare(
-                    vectors.rows[start : start + _TILE]
-                )
+        rows = self._vectors.rows
+        self._bias32 = self._pairs.bias.astype(np.float32)
+        some = np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64))
+        self._sample = self._space.prepare(rows[some]).astype(np.float32), self._bias32[some]
+        if rows.nbytes <= keep_bytes:
+            kept = np.empty(rows.shape, dtype=np.float32)
+            for start in range(0, len(rows), _TILE):
+                stop = min(start + _TILE, len(rows))
+                kept[start:stop] = census.prepared(start, stop)
+            self._kept = kept
 
     def count(self, anchors: Rows, memory: int) -> Screened:
         """Count the triplets of anchors that have positives.
@@ -149,46 +136,51 @@ class Screen:
             loss=np.zeros(count),
             sure=np.zeros(count, dtype=np.bool_),
         )
-        for places in self._blocks(order, lists.counts, memory):
-            self._count_block(anchors[places], places, result)
+        for places, whole in self._blocks(order, lists.counts, memory):
+            self._count_block(anchors[places], places, whole, memory, result)
         return result
 
-    def _blocks(self, order: Rows, positives: Rows, memory: int) -> Iterator[Rows]:
-        """Cut anchors, in this order, into blocks whose tables fit the memory."""
+    def _blocks(self, order: Rows, positives: Rows, memory: int) -> Iterator[tuple[Rows, bool]]:
+        """Cut anchors, in this order, into blocks that fit the memory; say which go row by row."""
         start, rows = 0, len(self._vectors.rows)
         while start < len(order):
             stop = min(start + _BLOCK, len(order))
             most = int(positives[order[start:stop]].max())
-            cells = _cells(most)
-            own = 8 * rows if cells > _TILED_CELLS else 12 * cells + 80 * most + 8 * _TILE
-            fits = max(8, memory // (own + 64 * most))
-            stop = min(stop, start + fits)
-            yield order[start:stop]
+            fits = memory // (4 * rows + 64 * most)
+            whole = fits >= _ENOUGH or most > _MOST_TILED
+            if not whole:
+                fits = memory // (12 * _cells(most) + 128 * most + 8 * _TILE)
+            stop = min(stop, start + max(8, fits))
+            yield order[start:stop], whole
             start = stop
 
-    def _count_block(self, anchors: Rows, places: Rows, result: Screened) -> None:
+    def _count_block(
+        self, anchors: Rows, places: Rows, whole: bool, memory: int, result: Screened
+    ) -> None:
         space = self._space
         queries = space.prepare(self._vectors.anchors[anchors])
         lengths = np.sqrt((queries * queries).sum(-1))
-        usable = _RANGE[0] < space.reach**2 < _RANGE[1]
-        able = usable & (lengths**2 < _RANGE[1])
+        able = self._usable & (lengths**2 < _RANGE[1])
         if not able.all():
             if able.any():
-                self._count_block(anchors[able], places[able], result)
+                self._count_block(anchors[able], places[able], whole, memory, result)
             return
         offset, slack = space.offset(queries), space.slack(queries)
         data = self._pairs.space(queries, offset)
         pairs = self._pairs.of(anchors, data, slack)
-        able = self._able(lengths, pairs)
-        error = self._error(lengths)
-        kind = self._precision(queries, pairs, pairs.tolerance + error)
-        narrow = kind == np.float32
         most = int(np.diff(pairs.starts).max())
-        cells, lines = _cells(most), len(anchors)
-        whole = cells > _TILED_CELLS
+        part = _PART if most <= _SPARSE else _PART // 2
+        error = self._error(lengths, part)
+        kind = self._precision(queries, pairs, pairs.tolerance + error)
+        narrow, lines = kind == np.float32, len(anchors)
+        if whole and not narrow and lines > 1 and 8 * lines * len(self._vectors.rows) > memory:
+            for half in (slice(lines // 2), slice(lines // 2, None)):
+                self._count_block(anchors[half], places[half], whole, memory, result)
+            return
+        able = self._able(error, pairs)
         errors = (pairs.tolerance + error if narrow else pairs.tolerance.copy(), pairs.tolerance)
         shift = np.column_stack([offset, np.full(lines, space.slope)]).astype(kind)
-        tables = _tables(lines, 1 if whole else lines, cells, most, kind)
+        tables = _tables(lines, 1 if whole else lines, _cells(most), most, kind)
         unit = _UNIT32 if narrow else _UNIT
         bias = self._bias32 if narrow else self._pairs.bias
         totals, losses = np.zeros((lines, 4), dtype=np.int64), np.zeros(lines)
@@ -196,7 +188,8 @@ class Screen:
         borders = (pairs.starts, pairs.hard, pairs.within, pairs.d_ap)
         if not whole:
             self._loops.build(borders, able, errors[0], self._margin, unit, tables, 0)
-        for start, products in self._products(anchors, queries.astype(kind), pairs, whole):
+        width = len(bias) if whole else _TILE
+        for start, products in self._products(anchors, queries.astype(kind), pairs, part, width):
             if whole:
                 self._loops.count_rows(
                     products, bias, shift, borders, able, unit, data, errors, tables, results,
@@ -213,10 +206,10 @@ class Screen:
         result.loss[places] = losses
         result.sure[places] = totals[:, 2] == 0
 
-    def _error(self, lengths: Float64) -> Float64:
+    def _error(self, lengths: Float64, part: int) -> Float64:
         """Bound how far a float32 key can be from the float64 one, per anchor."""
         dim, reach = self._vectors.dim, self._space.reach
-        part = min(dim, _PART)
+        part = min(dim, part)
         products = (part + -(-dim // part) + 4) * lengths * reach
         own = 2 * reach * reach if self._space.euclidean else 0.0
         bound: Float64 = 1.01 * _UNIT32 * (products + own)
@@ -233,57 +226,65 @@ class Screen:
         reached = np.searchsorted(edges, keys + wide[0]) > np.searchsorted(edges, keys - wide[0])
         return np.float32 if reached.mean() <= _OPEN else np.float64
 
-    def _able(self, lengths: Float64, pairs: Pairs) -> NDArray[np.bool_]:
+    def _able(self, error: Float64, pairs: Pairs) -> NDArray[np.bool_]:
         """Say which anchors float32 can do: positives that fit, and a margin that shows."""
         able = np.diff(pairs.starts) <= _MOST_POSITIVES
         if self._loss:
             gap = np.add.reduceat(pairs.within - pairs.hard, pairs.starts[:-1])
-            able &= gap >= _FINE * self._error(lengths) * np.diff(pairs.starts)
+            able &= gap >= _FINE * error * np.diff(pairs.starts)
         return np.asarray(able)
 
     def _products(
-        self, anchors: Rows, queries: NDArray[Any], pairs: Pairs, whole: bool
+        self, anchors: Rows, queries: NDArray[Any], pairs: Pairs, part: int, width: int
     ) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield where a tile starts, and its products: minus infinity where rows do not count.
-
-        `whole` asks for one tile of all rows.
-        """
+        """Yield where a tile starts, and its products: minus infinity where rows do not count."""
         hidden = self._relevance.hidden_lists(anchors)
-        marks = [(pairs.starts, pairs.columns, pairs.starts[:-1].copy())]
-        marks.append((hidden[0], hidden[1], hidden[0][:-1].copy()))
+        marks = [
+            (starts, columns, starts[:-1].copy())
+            for starts, columns in ((pairs.starts, pairs.columns), hidden)
+        ]
         rows, lines = len(self._vectors.rows), len(anchors)
-        width = rows if whole else min(_TILE, rows)
-        room = np.empty(lines * width, dtype=queries.dtype)
-        more = np.empty(lines * _TILE, dtype=queries.dtype)
-        for start in range(0, rows, width):
-            stop = min(start + width, rows)
-            products = room[: lines * (stop - start)].reshape(lines, -1)
-            for column in range(start, stop, _TILE):
-                tile = self._tile(column, queries.dtype)
-                self._multiply(
-                    queries, tile, products[:, column - start : column - start + len(tile)], more
-                )
-            for starts, columns, reached in marks:
-                self._loops.strike(products, start, starts, columns, reached)
-            yield start, products
+        step = min(_TILE, width, rows)
+        with self._rooms.room(lines * (width + step)) as room:
+            flat = room.view(queries.dtype)
+            more = flat[lines * width :]
+            for start in range(0, rows, width):
+                stop = min(start + width, rows)
+                products = flat[: lines * (stop - start)].reshape(lines, -1)
+                for column in range(start, stop, step):
+                    tile = self._tile(column, min(column + step, stop), queries.dtype)
+                    out = products[:, column - start : column - start + len(tile)]
+                    self._multiply(queries, tile, out, more, part)
+                for starts, columns, reached in marks:
+                    self._loops.strike(products, start, starts, columns, reached)
+                yield start, products
 
     def _multiply(
-        self, queries: NDArray[Any], tile: NDArray[Any], out: NDArray[Any], more: NDArray[Any]
+        self,
+        queries: NDArray[Any],
+        tile: NDArray[Any],
+        out: NDArray[Any],
+        more: NDArray[Any],
+        part: int,
     ) -> None:
         """Multiply in parts of the dimensions, which keeps the float32 error small."""
         dim = self._vectors.dim
-        part = _PART if queries.dtype == np.float32 else dim
+        if queries.dtype == np.float64:
+            part = dim
         np.matmul(queries[:, :part], tile[:, :part].T, out=out)
-        room = more[: out.size].reshape(out.shape)
         for axis in range(part, dim, part):
             axes = slice(axis, axis + part)
+            room = more[: out.size].reshape(out.shape)
             np.matmul(queries[:, axes], tile[:, axes].T, out=room)
             out += room
 
-    def _tile(self, start: int, kind: Any) -> NDArray[Any]:
-        if self._kept is not None and kind == np.float32:
-            return self._kept[start : start + _TILE]
-        return self._space.prepare(self._vectors.rows[start : start + _TILE]).astype(kind)
+    def _tile(self, start: int, stop: int, kind: Any) -> NDArray[Any]:
+        """Return rows in key space."""
+        if kind == np.float64:
+            return self._census.prepared(start, stop)
+        if self._kept is not None:
+            return self._kept[start:stop]
+        return self._census.prepared(start, stop).astype(np.float32)
 
 
 def _cells(positives: int) -> int:
