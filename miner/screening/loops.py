@@ -14,13 +14,14 @@ space : (queries, rows, center, scale, bias, offset, slope, margin, root)
     What makes a float64 key and a distance.
 errors : (wide, tolerance)
     How far a key, and a float64 key, may be from a threshold and still be unsure.
-tables : (grid, counts, sums, head, link, owner)
+tables : (grid, counts, sums, base, begin, edges, owners)
     ``grid[i]`` (of the keys' type) is where cell 1 begins, cells per unit, the last cell and the
     highest key of interest; no last cell: the anchor is unsure. ``counts[i, cell]`` (uint32) holds
-    thresholds surely above: hard in the low 16 bits, within in the next 15, and `MIXED`;
-    ``sums[i, cell]`` (float32) the sum of d(a,p) + m over the latter. The thresholds that reach
-    into a cell are a chain: ``head[i, cell]``, then ``link[i, entry]``, to -1; ``owner[i, entry]``
-    is twice the pair, plus 1 where semi-hard ends.
+    thresholds surely above: hard in the low 16 bits, within in the next 15; or `MIXED` and the
+    number of a mixed cell, for which ``base[i]`` holds the same, and whose thresholds are
+    ``edges[i]`` (float64) from ``begin[i, number]`` to ``begin[i, number + 1]``; ``owners[i]`` is
+    twice the pair of each, plus 1 where semi-hard ends. ``sums[i, k]`` (float32) is the sum of
+    d(a,p) + m over the k highest thresholds.
 results : (totals, losses, few)
     ``totals[i]`` (int64): hard, within, whether something is unsure, rows within reach;
     ``losses[i]``; ``few[i]`` (int32): the first rows within reach.
@@ -43,55 +44,57 @@ from miner.screening.steps import (
     sum_many,
     survivors,
 )
-from miner.screening.tables import build, cell_of
+from miner.screening.tables import MIXED, build, cell_of
 
 __all__ = ["build", "count_rows", "count_tile", "strike"]
 
 _SPARSE = 4
 """With fewer than one key in so many within reach, those are looked at one by one."""
-_LOW15, _BY16 = np.uint32(0x7FFF), np.uint32(16)
+_LOW16, _BY16 = np.uint32(0xFFFF), np.uint32(16)
 
 
 @compiled
 def _resolve(
-    columns: Any, start: Any, products: Any, bias: Any, grid: Any, counts: Any, heads: Any,
-    links: Any, owners: Any, hard: Any, within: Any, d_ap: Any, wide: Any, tolerance: Any,
+    columns: Any, start: Any, products: Any, bias: Any, grid: Any, counts: Any, sums: Any,
+    base: Any, begin: Any, edges: Any, owners: Any, d_ap: Any, wide: Any, tolerance: Any,
     query: Any, rows: Any, center: Any, scale: Any, bias64: Any, offset: Any, slope: Any,
     margin: Any, root: Any, total: Any, few: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Compare the keys of mixed cells with the thresholds that reach into them; return their loss.
 
-    Plain arrays only, as in `sum_few`. Rows that no table has counted as within reach are noted.
+    Plain arrays only, as in `sum_few`.
     """
     low, cells, last, _ = grid
-    lost, hards, withins, unsure = 0.0, 0, 0, False
+    hards: Any = 0
+    withins: Any = 0
+    lost, unsure = 0.0, False
     for column in columns:
         key = bias[column] - products[column]
-        cell = cell_of(key, low, cells, last)
-        entry, exact, found = heads[cell], np.nan, 0
+        mixed = np.int64(counts[cell_of(key, low, cells, last)] ^ MIXED)
+        plain, exact = base[mixed], np.nan
+        found = np.int64(plain >> _BY16)
+        hards += np.int64(plain & _LOW16)
         d_an = offset + slope * np.float64(key)
         if root:
             d_an = np.sqrt(max(d_an, 0.0))
-        while entry >= 0:
-            owner = owners[entry]
-            pair = owner >> 1
-            edge = within[pair] if owner & 1 else hard[pair]
-            gap = np.float64(key) - edge
+        lost += sums[found] - found * d_an
+        for entry in range(begin[mixed], begin[mixed + 1]):
+            gap = np.float64(key) - edges[entry]
             if -wide <= gap <= wide:
                 if np.isnan(exact):
                     row = start + column
                     exact = bias64[row] - dot(query, rows[row], center) * scale[row]
-                gap = exact - edge
+                gap = exact - edges[entry]
                 unsure |= -tolerance <= gap <= tolerance
             if gap < 0:
+                owner = owners[entry]
                 if owner & 1:
                     found += 1
-                    lost += d_ap[pair] + margin - d_an
+                    lost += d_ap[owner >> 1] + margin - d_an
                 else:
                     hards += 1
-            entry = links[entry]
         withins += found
-        if found and not (counts[cell] >> _BY16) & _LOW15:
+        if found:
             if total[3] < FEW:
                 few[total[3]] = start + column
             total[3] += 1
@@ -140,8 +143,8 @@ def _count_line(
         losses[line] += lost
         if mixed:
             losses[line] += _resolve(
-                again[:mixed], start + begin, part, own, grid, counts, tables[3][at],
-                tables[4][at], tables[5][at], pairs[1], pairs[2], pairs[3], errors[0][line],
+                again[:mixed], start + begin, part, own, grid, counts, sums, tables[3][at],
+                tables[4][at], tables[5][at], tables[6][at], pairs[3], errors[0][line],
                 errors[1][line], space[0][line], space[1], space[2], space[3], space[4],
                 space[5][line], space[6], space[7], space[8], totals[line], few[line],
             )  # fmt: skip

@@ -40,9 +40,9 @@ _PART, _SPARSE = 128, 64
 error costs more than the additions."""
 _TILE = 4096
 _BLOCK = 256
-_LEAST_CELLS, _MOST_CELLS = 2048, 16384
+_LEAST_CELLS, _MOST_CELLS = 2048, 65536
 _MOST_TILED = 256
-_CELLS_A_PAIR = 64
+_CELLS_A_PAIR = 32
 _ENOUGH = 64
 """Whole rows of so many anchors are multiplied at once, if the memory allows it, before tables are
 made: then those of one anchor stay in a CPU's cache."""
@@ -149,7 +149,7 @@ class Screen:
             fits = memory // (4 * rows + 64 * most)
             whole = fits >= _ENOUGH or most > _MOST_TILED
             if not whole:
-                fits = memory // (12 * _cells(most) + 128 * most + 8 * _TILE)
+                fits = memory // (4 * _cells(most) + 192 * most + 8 * _TILE)
             stop = min(stop, start + max(8, fits))
             yield order[start:stop], whole
             start = stop
@@ -301,8 +301,9 @@ def _tables(lines: int, held: int, cells: int, positives: int, kind: Any) -> tup
     return (
         np.zeros((lines, 4), dtype=kind),
         np.empty((held, cells), dtype=np.uint32),
-        np.empty((held, cells), dtype=np.float32),
-        np.empty((held, cells), dtype=np.int32),
-        np.empty((held, entries), dtype=np.int32),
+        np.empty((held, positives + 1), dtype=np.float32),
+        np.empty((held, entries), dtype=np.uint32),
+        np.empty((held, entries + 1), dtype=np.int32),
+        np.empty((held, entries)),
         np.empty((held, entries), dtype=np.int32),
     )

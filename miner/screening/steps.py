@@ -8,13 +8,14 @@ import numpy as np
 
 from miner.screening.compiling import compiled
 from miner.screening.exact import FEW
-from miner.screening.tables import cell_of
+from miner.screening.tables import MIXED, cell_of
 
 __all__ = ["list_mixed", "list_within_reach", "note", "strike", "sum_few", "sum_many", "survivors"]
 
 _GROUP = 32
 _F0, _F1 = np.float32(0.0), np.float32(1.0)  # they widen to float64 without loss
-_LOW16, _LOW15, _BY16, _BY31 = np.uint32(0xFFFF), np.uint32(0x7FFF), np.uint32(16), np.uint32(31)
+_LOW16, _BY16, _BY31 = np.uint32(0xFFFF), np.uint32(16), np.uint32(31)
+_NONE, _WITHIN = np.uint32(0), np.uint32(1 << 16)
 
 
 @compiled
@@ -50,9 +51,10 @@ def _add_counts_loop(found: Any) -> Any:  # pragma: no cover  (compiled)
     hard, within, flags = np.int32(0), np.int32(0), np.uint32(0)
     for column in range(found.size):
         value = found[column]
-        hard += np.int32(value & _LOW16)
-        within += np.int32((value >> _BY16) & _LOW15)
         flags |= value
+        plain = value if value < MIXED else _NONE
+        hard += np.int32(plain & _LOW16)
+        within += np.int32(plain >> _BY16)
     return hard, within, flags >> _BY31
 
 
@@ -64,9 +66,10 @@ def _add_loss_loop(
         distance = offset + slope * keys[column]
         if root:
             distance = np.sqrt(distance if distance > _F0 else _F0)
-        times = np.float32(np.int32((found[column] >> _BY16) & _LOW15))
-        value = sums[column] - times * distance
-        total += value if times > _F0 else _F0
+        value = found[column]
+        times = np.float32(np.int32((value if value < MIXED else _NONE) >> _BY16))
+        more = sums[column] - times * distance
+        total += more if times > _F0 else _F0
     return total
 
 
@@ -93,15 +96,17 @@ def sum_few(
         key = bias[column] - products[column]
         cell = cell_of(key, low, scale, last)
         value = counts[cell]
-        times = np.int64((value >> _BY16) & _LOW15)
+        if value >= MIXED:
+            again[mixed] = column
+            mixed += 1
+            continue
+        times = np.int64(value >> _BY16)
         hard += np.int64(value & _LOW16)
         within += times
         distance = offset + slope * np.float64(key)
         if root:
             distance = np.sqrt(max(distance, 0.0))
-        lost += sums[cell] - times * distance
-        again[mixed] = column
-        mixed += np.int64(value >> _BY31)
+        lost += sums[times] - times * distance
         if times > 0:
             if noted < FEW:
                 few[noted] = start + column
@@ -152,7 +157,9 @@ def sum_many(
     total[1] += within
     lost = 0.0
     if loss and within:
-        _gather(sums, cells, values)
+        for column in range(found.size):
+            value = found[column]
+            values[column] = sums[(value if value < MIXED else _NONE) >> _BY16]
         lost = np.float64(_add_loss(keys, found, values, shift, root))
     return lost, mixed
 
@@ -162,7 +169,7 @@ def note(found: Any, start: Any, total: Any, few: Any) -> None:  # pragma: no co
     """Note the rows within reach."""
     noted = total[3]
     for column in range(found.size):
-        if (found[column] >> _BY16) & _LOW15:
+        if _WITHIN <= found[column] < MIXED:
             if noted < FEW:
                 few[noted] = start + column
             noted += 1

@@ -13,8 +13,8 @@ from miner.screening.compiling import compiled
 
 __all__ = ["MIXED", "build", "cell_of"]
 
-MIXED = np.uint32(1 << 31)
-_GUARD = 0.01
+MIXED, _WITHIN = np.uint32(1 << 31), np.uint32(1 << 16)
+_GUARD = 0.02
 """In cells: more than float32 can be off in computing the cell of a key, 3 x 2^-24 x cells."""
 _F0, _F1 = np.float32(0.0), np.float32(1.0)  # they widen to float64 without loss
 
@@ -64,62 +64,92 @@ def _spread(
 
 
 @compiled
-def _chain(
-    under: Any, over: Any, owner: Any, entry: Any, heads: Any, links: Any, owners: Any
-) -> Any:  # pragma: no cover  (compiled)
-    """Put thresholds into the chains of their cells; return the next free entry."""
-    for place in range(under.size):
-        for cell in range(under[place], over[place] + 1):
-            links[entry], owners[entry] = heads[cell], owner + 2 * place
-            heads[cell] = entry
-            entry += 1
-    return entry
+def _add_up(under: Any, counts: Any) -> None:  # pragma: no cover  (compiled)
+    """Fill for each cell how many thresholds lie above it, hard and within side by side."""
+    half = under.size // 2
+    counts[:] = 0
+    for cell in under[:half]:
+        counts[cell] += np.uint32(1)
+    for cell in under[half:]:
+        counts[cell] += _WITHIN
+    above = np.uint32(0)
+    for cell in range(counts.size - 1, -1, -1):
+        here = counts[cell]
+        counts[cell] = above
+        above += here
 
 
 @compiled
-def _add_up(counts: Any, sums: Any, heads: Any) -> None:  # pragma: no cover  (compiled)
-    """Turn what lies in each cell into what lies above it; mark mixed cells.
+def _sum_up(
+    under: Any, d_ap: Any, margin: Any, counts: Any, sums: Any
+) -> None:  # pragma: no cover  (compiled)
+    """Fill the sum of d(a,p) + m over the k highest thresholds, for each k at a cell's border."""
+    ordered = np.empty(d_ap.size)
+    for place in range(d_ap.size):
+        cell = under[place]
+        ordered[(counts[cell] >> np.uint32(16)) & np.uint32(0x7FFF)] = d_ap[place] + margin
+        counts[cell] += _WITHIN
+    for cell in under:
+        counts[cell] -= _WITHIN
+    total = 0.0
+    sums[0] = 0
+    for place in range(d_ap.size):
+        total += ordered[place]
+        sums[place + 1] = total
 
-    Two halves at once: one addition then need not wait for another.
-    """
-    half = counts.size // 2
-    above_low, total_low = np.uint32(0), 0.0
-    for cell in range(half, counts.size):
-        above_low += counts[cell]
-        total_low += sums[cell]
-    above, total = np.uint32(0), 0.0
-    for step in range(half):
-        high, low = counts.size - 1 - step, half - 1 - step
-        here, there = counts[high], sums[high]
-        counts[high] = above | MIXED if heads[high] >= 0 else above
-        sums[high] = total
-        above += here
-        total += there
-        here, there = counts[low], sums[low]
-        counts[low] = above_low | MIXED if heads[low] >= 0 else above_low
-        sums[low] = total_low
-        above_low += here
-        total_low += there
+
+@compiled
+def _mix(under: Any, over: Any, counts: Any, base: Any, begin: Any) -> Any:  # pragma: no cover
+    """Number the mixed cells; fill where the thresholds of each will begin."""
+    number = 0
+    for place in range(under.size):
+        for cell in range(under[place], over[place] + 1):
+            if counts[cell] < MIXED:
+                base[number], begin[number] = counts[cell], 0
+                counts[cell] = MIXED | np.uint32(number)
+                number += 1
+            begin[np.int64(counts[cell] ^ MIXED)] += 1
+    end = 0
+    for mixed in range(number):
+        size = begin[mixed]
+        begin[mixed] = end
+        end += size
+    begin[number] = end
+    return number
+
+
+@compiled
+def _enter(
+    under: Any, over: Any, values: Any, which: Any, first: Any, counts: Any, begin: Any,
+    edges: Any, owners: Any,
+) -> None:  # fmt: skip  # pragma: no cover  (compiled)
+    """Enter thresholds with the mixed cells that they reach into; moves where those begin."""
+    for place in range(under.size):
+        for cell in range(under[place], over[place] + 1):
+            mixed = np.int64(counts[cell] ^ MIXED)
+            entry = begin[mixed]
+            edges[entry], owners[entry] = values[place], 2 * (first + place) + which
+            begin[mixed] = entry + 1
 
 
 @compiled
 def _fill(
-    hard: Any, within: Any, d_ap: Any, error: Any, margin: Any, grid: Any, owner: Any,
-    counts: Any, sums: Any, heads: Any, links: Any, owners: Any,
+    hard: Any, within: Any, d_ap: Any, error: Any, margin: Any, grid: Any, first: Any,
+    counts: Any, sums: Any, base: Any, begin: Any, edges: Any, owners: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     """Fill one anchor's tables."""
-    counts[:], sums[:], heads[:] = 0, 0, -1
-    under, over = np.empty(hard.size, np.int32), np.empty(hard.size, np.int32)
-    _spread(hard, error, grid, under, over)
-    for cell in under:
-        counts[cell] += np.uint32(1)
-    entry = _chain(under, over, owner, 0, heads, links, owners)
-    _spread(within, error, grid, under, over)
-    for place in range(under.size):
-        counts[under[place]] += np.uint32(1 << 16)
-        sums[under[place]] += np.float32(d_ap[place] + margin)
-    _chain(under, over, owner + 1, entry, heads, links, owners)
-    _add_up(counts, sums, heads)
+    half = hard.size
+    under, over = np.empty(2 * half, np.int32), np.empty(2 * half, np.int32)
+    _spread(hard, error, grid, under[:half], over[:half])
+    _spread(within, error, grid, under[half:], over[half:])
+    _add_up(under, counts)
+    _sum_up(under[half:], d_ap, margin, counts, sums)
+    number = _mix(under, over, counts, base, begin)
+    _enter(under[:half], over[:half], hard, 0, first, counts, begin, edges, owners)
+    _enter(under[half:], over[half:], within, 1, first, counts, begin, edges, owners)
+    for mixed in range(number - 1, 0, -1):
+        begin[mixed] = begin[mixed - 1]
+    begin[0] = 0
 
 
 @compiled
@@ -137,7 +167,7 @@ def build(
     unit : float
         Of the type of the keys.
     """
-    grid, counts, sums, head, link, owner = tables
+    grid, counts, sums, base, begin, edges, owners = tables
     starts, hard, within, d_ap = pairs
     for at in range(counts.shape[0]):
         line = first + at
@@ -148,6 +178,6 @@ def build(
             continue
         mine = slice(starts[line], starts[line + 1])
         _fill(
-            hard[mine], within[mine], d_ap[mine], wide[line], margin, grid[line], 2 * mine.start,
-            counts[at, :cells], sums[at, :cells], head[at, :cells], link[at], owner[at],
+            hard[mine], within[mine], d_ap[mine], wide[line], margin, grid[line], mine.start,
+            counts[at, :cells], sums[at], base[at], begin[at], edges[at], owners[at],
         )  # fmt: skip

@@ -7,7 +7,6 @@ Large shapes count a contiguous share of the anchors, and the product is of the 
 from __future__ import annotations
 
 import argparse
-import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -19,6 +18,7 @@ from miner.census import Census, Vectors
 from miner.engines import open_engine
 from miner.mining import Miner, cut_units
 from miner.relevance import tally
+from miner.screening.screen import open_screen
 from miner.strategies.all import All
 from tests.bench.common import blas, median, peak_bytes, report, rounded, timed
 from tests.bench.shapes import SHAPES, Shape
@@ -52,9 +52,11 @@ class Product:
 class Counting:
     """The pass of a run with its default memory, over some anchors."""
 
-    def __init__(self, shape: Shape, anchors: tuple[int, int], **options: Any) -> None:
+    def __init__(
+        self, shape: Shape, anchors: tuple[int, int], *, loss: bool = True, fast: bool = True
+    ) -> None:
         self._shape = shape
-        self._options = options
+        self._loss, self._fast = loss, fast
         first, end = anchors
         units = cut_units(end - first, len(shape.rows), shape.rows.shape[1])
         self._units = [(first + start, first + stop) for start, stop in units]
@@ -70,10 +72,11 @@ class Counting:
     def _prepare(self) -> Miner:
         vectors = Vectors(self._shape.anchors, self._shape.rows)
         relevance = self._shape.relevance
-        census = Census(
-            vectors, relevance, "euclidean", MARGIN, keep_bytes=MEMORY // 2, **self._options
-        )
-        return Miner(census, tally(relevance), All(), 0, MEMORY // 2 // WORKERS)
+        keep = MEMORY // 2
+        kernel = "auto" if self._fast else "numpy"
+        census = Census(vectors, relevance, "euclidean", MARGIN, keep_bytes=keep, kernel=kernel)
+        screen = open_screen(census, loss=self._loss, keep_bytes=keep) if self._fast else None
+        return Miner(census, tally(relevance), All(), 0, MEMORY // 2 // WORKERS, screen)
 
     def _count(self, miner: Miner) -> None:
         parts = list(open_engine("threads", WORKERS).map(self._unit(miner), self._units))
@@ -118,11 +121,9 @@ def verify(shape: Shape, counted: np.ndarray, first: int, anchors: int) -> dict[
 
 def variants(name: str) -> dict[str, dict[str, Any]]:
     """How the pass is run: as in a job, without its loss, and without numba."""
-    found: dict[str, dict[str, Any]] = {"census": {}}
-    if "loss" in inspect.signature(Census).parameters:
-        found = {"census": {"loss": True}, "without_loss": {"loss": False}}
+    found: dict[str, dict[str, Any]] = {"census": {}, "without_loss": {"loss": False}}
     if name == "mnist":
-        found["without_numba"] = {"kernel": "numpy"}
+        found["without_numba"] = {"fast": False}
     return found
 
 
