@@ -259,9 +259,7 @@ def parse_job(
             raise UsageError(f"{dotted!r} is not of the form section.key, as in mining.margin")
         known(section, SECTIONS, "unknown section")
         _override(merged.setdefault(section, {}), section, key, value)
-    job = Job(
-        **{name: built(SECTIONS[name], name, keys, where) for name, keys in merged.items()}
-    )
+    job = Job(**{name: built(SECTIONS[name], name, keys, where) for name, keys in merged.items()})
     _check(job)
     return job
 

@@ -23,7 +23,7 @@ from miner.datasets.source import Source, open_source
 from miner.embedding import Progress, Recipe, Store, StoreKey
 from miner.engines import Engine, open_engine
 from miner.errors import UsageError
-from miner.hardness import MINED, Mined
+from miner.hardness import Kept
 from miner.indexes.base import build_index, resolve_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
 from miner.manifest import Staging, clear_published, finished_run, package_versions
@@ -37,7 +37,8 @@ from miner.relevance import Tally
 from miner.sealing import Piece, Sealer, seal_shards
 from miner.shards import FORMAT_VERSION, Run, file_facts, open_run, write_census
 from miner.storage import digest, lock_output, sha256_file, write_pointers
-from miner.strategies.base import STRATEGIES
+from miner.strategies.selection import check_selection
+from miner.totals import census_facts, written_facts
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
 
@@ -66,7 +67,7 @@ class Opened:
     @classmethod
     def of(cls, job: Job) -> Opened:
         """Resolve every name of a job, before any work."""
-        STRATEGIES.check(job.select.strategy)
+        check_selection(job)
         resolve_factory(job.index.factory)
         engine = open_engine(job.engine.name, job.engine.workers)
         source = open_source(job.dataset, job.model.name)
@@ -235,8 +236,8 @@ class _Conductor:
                 "embedding": embedding,
                 "store": store.folder.name,
                 "index": index,
-                "census": self._census_facts(counted),
-                "written": _written(counted, shards),
+                "census": census_facts(counted, loss=self.job.mining.loss),
+                "written": written_facts(counted, shards, suspects=self.job.select.suspects),
                 "shards": shards,
                 "files": files,
                 "timings": self.clock.seconds,
@@ -287,10 +288,11 @@ class _Conductor:
             select=self.job.select,
             memory=max(1, memory // 2 // workers),
             keep=memory // 2 // copies,
+            normalized=self.job.mining.normalized,
         )
 
     def _seal(
-        self, store: Store, counted: NDArray[np.void], pieces: Mapping[Mined, list[Piece]]
+        self, store: Store, counted: NDArray[np.void], pieces: Mapping[Kept, list[Piece]]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Turn pieces into shards, write the census; return the facts of all files."""
         metadata = {
@@ -318,24 +320,6 @@ class _Conductor:
         facts: dict[str, Any] = store.facts["dataset"]
         hidden = {"itself": tally.itself, "duplicates": tally.duplicates, "group": tally.group}
         return {"files": self.key.files, **facts, "columns": store.facts["roles"], "hidden": hidden}
-
-    def _census_facts(self, counted: NDArray[np.void]) -> dict[str, Any]:
-        counts = {name: sum(counted[name].tolist()) for name in ("easy", "semi_hard", "hard")}
-        facts: dict[str, Any] = {"valid": sum(counts.values()), **counts}
-        if self.job.mining.loss:
-            non_easy = counts["semi_hard"] + counts["hard"]
-            facts["mean_loss"] = float(counted["loss"].sum()) / non_easy if non_easy else 0.0
-        return facts
-
-
-def _written(counted: NDArray[np.void], shards: list[dict[str, Any]]) -> dict[str, Any]:
-    """Say per class how many triplets stand in the shards, and of how many."""
-    facts: dict[str, Any] = {}
-    for name in MINED:
-        of = sum(counted[name].tolist())
-        rows = sum(shard["rows"] for shard in shards if shard["path"].startswith(f"{name}/"))
-        facts[name] = {"rows": rows, "of": of, "truncated": rows < of}
-    return facts
 
 
 def _peak_rss() -> int:

@@ -23,6 +23,7 @@ from miner.engines import open_engine
 from miner.mining import Miner, cut_units
 from miner.relevance import LabelRelevance, tally
 from miner.strategies.all import All
+from miner.strategies.selection import Selection
 
 ROUNDS = 5
 MEMORY = 512 << 20
@@ -58,7 +59,7 @@ def count(
     """Count all triplets as a run does, with its default memory."""
     stored = Vectors(vectors, vectors)
     census = Census(stored, relevance, "euclidean", 0.2, kernel=kernel, keep_bytes=MEMORY // 2)
-    miner = Miner(census, tally(relevance), All(), 0, MEMORY // 2 // workers)
+    miner = Miner(census, tally(relevance), Selection(All()), 0, MEMORY // 2 // workers)
     units = cut_units(len(vectors), len(vectors), vectors.shape[1])
     counted = np.concatenate(list(open_engine("threads", workers).map(miner.count, units)))
     return {name: int(counted[name].sum()) for name in ("easy", "semi_hard", "hard")}
