@@ -45,7 +45,7 @@ KEPT: tuple[Kept, ...] = (*MINED, "suspects")
 """The folders that triplets are written to: the classes, and what filters dropped of both."""
 
 
-def difficulty(folder: Kept) -> str:
+def difficulty(folder: str) -> str:
     """Return what the metadata of shards call the triplets of a folder."""
     return "suspect" if folder == "suspects" else folder
 

@@ -24,6 +24,7 @@ from miner.embedding import Progress, Recipe, Store, StoreKey
 from miner.engines import Engine, open_engine
 from miner.errors import UsageError
 from miner.hardness import Kept
+from miner.hubs import cap_negatives
 from miner.indexes.base import build_index, resolve_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
 from miner.manifest import Staging, clear_published, finished_run, package_versions
@@ -221,7 +222,13 @@ class _Conductor:
         with self.clock.stage("count"):
             counted = passes.count()
         with self.clock.stage("write"):
-            pieces = passes.write(share_out(counted, self.job.select))
+            select = self.job.select
+            pieces = cap_negatives(
+                passes.write(share_out(counted, select)),
+                select.per_negative,
+                select.seed,
+                store.facts["rows"][-1],
+            )
         with self.clock.stage("seal"):
             shards, files = self._seal(store, counted, pieces)
         self._make_room(store)

@@ -38,7 +38,7 @@ FLOORS = [
     ["writing"],
     ["mining"],
     ["sealing"],
-    ["passes"],
+    ["passes", "hubs"],
     ["run", "verify", "starter"],
     ["plan"],
     ["progress"],

@@ -20,7 +20,10 @@ above its positive, so either margin drops all hard triplets; what is left is se
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +62,12 @@ class Filters:
         )
         filters.check()
         return filters
+
+    @classmethod
+    def recorded(cls, select: Mapping[str, Any]) -> Filters:
+        """Return the filters that a manifest says a run had; older ones know fewer keys."""
+        fields = {one.name for one in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in select.items() if key in fields})
 
     def check(self) -> None:
         """Raise `UsageError` on values without a meaning."""
