@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
 from typing import Any
 
@@ -78,13 +80,14 @@ def test_strategies_take_what_three_loops_take(classes: str, metric: str) -> Non
 def test_strategies_on_data_that_breaks_miners(kind: str, metric: str) -> None:
     for turn, classes in enumerate(("skewed", "pairs")):
         normalized = metric not in ("dot", "sqeuclidean")
-        compare_all(data(metric, kind, classes, normalized=normalized, size=20), turn)
+        found = data(metric, kind, classes, normalized=normalized, size=20)
+        compare_all(found, turn + KINDS.index(kind), 4)
 
 
-def compare_all(found: Data, turn: int) -> None:
-    """Every filter with half of the strategies: the other half is another turn's."""
+def compare_all(found: Data, turn: int, step: int = 2) -> None:
+    """Every filter with some of the strategies: the others are another turn's."""
     for row, filters in enumerate(FILTERS):
-        for strategy in (FIXED + DRAWN)[(row + turn) % 2 :: 2]:
+        for strategy in (FIXED + DRAWN)[(row + turn) % step :: step]:
             keys = keys_for(found, strategy, filters)
             if not refused(keys, found):
                 compare(found, keys)
@@ -157,3 +160,143 @@ def check_wanted(found: Data, keys: dict[str, Any], selected: Selected) -> None:
             assert wanted == {name: k * pairs * (name in kept) for name in MINED}
     rows = {name: len(selected.records[name]) for name in MINED}
     assert all(rows[name] <= wanted[name] for name in MINED)
+
+
+def frequencies(found: Data, folder: str, times: int, **keys: Any) -> tuple[Counter[Any], int]:
+    seen: Counter[Any] = Counter()
+    for seed in range(times):
+        seen.update(select(found, **keys, seed=seed).triplets(folder))
+    return seen, times
+
+
+def weights_of(found: Data, keys: dict[str, Any], pair: tuple[int, int], mine: list[int]) -> Any:
+    """The formulas, for the negatives of a pair."""
+    a, p = pair
+    d = [found.truth.d[a, n] for n in mine]
+    if keys["strategy"] == "warp":
+        return [1 / (1 + found.ranked(a).index(n)) for n in mine]
+    if keys["strategy"] == "simans":
+        s_p, s_n = found.score(found.truth.d[a, p]), [found.score(one) for one in d]
+        sharp, shift = keys["options"]["a"], keys["options"]["b"]
+        return [math.exp(-sharp * (s - s_p - shift) ** 2) for s in s_n]
+    dim = found.rows.shape[1]
+    x = [max(one, 0.5) for one in d]
+    w = [one ** (2 - dim) * (1 - one * one / 4) ** ((3 - dim) / 2) for one in x]
+    return [weight if one <= 1.4 else 0.0 for weight, one in zip(w, d, strict=True)]
+
+
+def inclusion(weights: list[float], k: int) -> list[float]:
+    """The probabilities that k draws, one after the other, include each item: all orders."""
+    able = [i for i, weight in enumerate(weights) if weight > 0]
+    chances = [0.0] * len(weights)
+    for order in itertools.permutations(able, min(k, len(able))):
+        chance = 1.0
+        for place, item in enumerate(order):
+            gone = order[:place]
+            chance *= weights[item] / sum(w for i, w in enumerate(weights) if i not in gone)
+        for item in order:
+            chances[item] += chance
+    return chances
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"strategy": "simans", "options": {"k": 2, "a": 30.0, "b": -0.05}},
+        {"strategy": "simans", "options": {"k": 1, "a": 4.0, "b": 0.3}},
+        {"strategy": "warp", "options": {"k": 2}, "skip_nearest": 1},
+        {"strategy": "distance-weighted", "options": {"k": 2}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("folder", MINED)
+def test_weighted_draws_follow_their_formula(keys: dict[str, Any], folder: str) -> None:
+    """Chi-square of how often each triplet is drawn against every order of draws."""
+    found = data("euclidean", "random", "even", normalized=True, size=26)
+    drawn, times = frequencies(found, folder, 120, **keys)
+    groups: dict[tuple[int, int], list[int]] = {}
+    for (a, p, n), name in admitted(found, keys).items():
+        if name == folder:
+            groups.setdefault((a, p), []).append(n)
+    expected = {}
+    for pair, mine in groups.items():
+        weights = weights_of(found, keys, pair, mine)
+        chances = inclusion(weights, keys["options"]["k"])
+        expected |= {(*pair, n): chance for n, chance in zip(mine, chances, strict=True)}
+    assert set(drawn) <= {triplet for triplet, chance in expected.items() if chance > 0}
+    assert all(drawn[t] == times for t, chance in expected.items() if chance > 1 - 1e-9)
+    unsure = {t: c for t, c in expected.items() if 0.05 < c < 0.95}
+    statistic = sum((drawn[t] - times * c) ** 2 / (times * c * (1 - c)) for t, c in unsure.items())
+    assert len(unsure) > 20
+    # Draws of a pair exclude each other, so there is some less freedom than there are triplets.
+    assert 0.3 * len(unsure) < statistic < len(unsure) + 7 * np.sqrt(2 * len(unsure))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"options": {"k": 4}},
+        {"options": {"k": 9}, "relative_margin": 0.02},
+        {"options": {"k": 6}, "per_pair": 1, "per_anchor": 2, "max_triplets": 20},
+    ],
+    ids=str,
+)
+def test_uniform_draws_are_uniform_and_their_weights_unbiased(keys: dict[str, Any]) -> None:
+    found = data("cosine", "random", "skewed", normalized=True, size=24)
+    left = admitted(found, {k: v for k, v in keys.items() if not k.startswith(("per", "max"))})
+    times, sums = 150, dict.fromkeys(MINED, 0.0)
+    drawn: Counter[Any] = Counter()
+    for seed in range(times):
+        selected = select(found, strategy="uniform", **keys, seed=seed)
+        for name in MINED:
+            drawn.update(selected.triplets(name))
+            sums[name] += float(selected.records[name]["weight"].sum()) / times
+    for name in MINED:
+        true = Counter(left.values())[name]
+        assert sums[name] == pytest.approx(true, rel=0.05, abs=1)
+    if "per_pair" in keys:
+        return
+    totals = Counter(a for a, _, _ in left)
+    chance = {t: min(1.0, keys["options"]["k"] / totals[t[0]]) for t in left}
+    unsure = {t: c for t, c in chance.items() if c < 1}
+    assert set(drawn) <= set(left) and len(unsure) > 50
+    assert all(drawn[t] == times for t, c in chance.items() if c == 1)
+    statistic = sum((drawn[t] - times * c) ** 2 / (times * c * (1 - c)) for t, c in unsure.items())
+    assert 0.5 * len(unsure) < statistic < len(unsure) + 5 * np.sqrt(2 * len(unsure))
+    selected = select(found, strategy="uniform", **keys)
+    for name in MINED:
+        weights = selected.records[name]["weight"].tolist()
+        for triplet, weight in zip(selected.triplets(name), weights, strict=True):
+            assert weight == pytest.approx(1 / chance[triplet], rel=1e-6)
+
+
+@pytest.mark.parametrize("strategy", FIXED + DRAWN, ids=str)
+def test_caps_cut_what_the_strategy_took(strategy: dict[str, Any]) -> None:
+    found = data("euclidean", "tied", "skewed", normalized=True)
+    whole = select(found, **strategy)
+    capped = select(found, **strategy, per_pair=2, per_anchor=5, max_triplets=40)
+    for name in MINED:
+        triplets = capped.triplets(name)
+        if strategy not in DRAWN:
+            assert set(triplets) <= set(whole.triplets(name))
+        pairs = Counter((a, p) for a, p, _ in whole.triplets(name))
+        able = Counter[int]()
+        for (a, _), count in pairs.items():
+            able[a] += min(2, count)
+        assert max(Counter((a, p) for a, p, _ in triplets).values(), default=0) <= 2
+        assert max(Counter(a for a, _, _ in triplets).values(), default=0) <= 5
+        assert len(triplets) == min(40, sum(min(5, count) for count in able.values()))
+        if strategy in FIXED:
+            total = float(capped.records[name]["weight"].sum())
+            assert total == pytest.approx(len(whole.triplets(name)), rel=0.5, abs=3)
+
+
+def test_slots_of_totals_are_those_of_pairs() -> None:
+    """Where totals tell the slots, going through the pairs tells the same."""
+    found = data("cosine", "random", "skewed", normalized=True)
+    for keys in ({}, {"per_anchor": 4}, {"classes": ("hard",)}, {"classes": ("semi_hard",)}):
+        quick = select(found, **keys)
+        slow = select(found, **keys, skip_nearest=0, ranks=(0, 10**6))
+        assert (quick.counted == slow.counted).all()
+        for name in MINED:
+            assert (quick.records[name] == slow.records[name]).all()
