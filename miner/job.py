@@ -182,7 +182,10 @@ class Job:
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return the job as plain sections and keys, as the manifest shows it."""
-        return dataclasses.asdict(self)
+        facts = dataclasses.asdict(self)
+        for keys in facts.values():
+            keys.update({k: list(v) for k, v in keys.items() if isinstance(v, tuple)})
+        return facts
 
     def identity(self) -> dict[str, Any]:
         """Return the part of the job that decides the bytes of a run.
