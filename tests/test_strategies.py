@@ -12,6 +12,8 @@ import pytest
 
 from miner.distance import METRICS
 from miner.hardness import MINED
+from miner.strategies.base import STRATEGIES
+from tests.conftest import ROOT
 from tests.hard_data import KINDS
 from tests.select_oracle import Data, Selected, admitted, chosen, data, dropped, select
 
@@ -300,3 +302,12 @@ def test_slots_of_totals_are_those_of_pairs() -> None:
         assert (quick.counted == slow.counted).all()
         for name in MINED:
             assert (quick.records[name] == slow.records[name]).all()
+
+
+def test_every_registered_strategy_is_tested() -> None:
+    """A strategy that is registered without a case here fails."""
+    assert {one["strategy"] for one in FIXED + DRAWN} == set(STRATEGIES.names())
+    assert {entry.summary for entry in STRATEGIES.entries.values()} != {""}
+    readme = (ROOT / "README.md").read_text()
+    for name in STRATEGIES.names():
+        assert f"| `{name}` |" in readme

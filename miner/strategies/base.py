@@ -36,7 +36,7 @@ __all__ = [
 Counts = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
-STRATEGIES = Registry("strategy")
+STRATEGIES = Registry("strategy", plural="strategies")
 for _name, _target, _summary in (
     ("all", "all:All", "every semi-hard and hard triplet"),
     ("batch-hard", "batch_hard:BatchHard", "per anchor its farthest positive, nearest negative"),

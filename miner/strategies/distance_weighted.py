@@ -1,4 +1,4 @@
-"""``distance-weighted``: negatives of all distances alike (Wu et al. 2017, section 4.2).
+"""``distance-weighted``: negatives of all distances alike (Wu et al. 2017, section 4).
 
 On the unit sphere in n dimensions distances have the density
 ``q(d) ~ d^(n-2) (1 - d^2/4)^((n-3)/2)``; the weight is ``1 / q(max(d, 0.5))``, and zero beyond 1.4

@@ -1,6 +1,6 @@
 """``easy-positive``: per anchor the nearest positive, and a negative that is hard for it.
 
-Xuan, Stylianou and Pless 2020, section 3: ``ephn`` takes the nearest negative, ``epshn`` the
+Xuan, Stylianou and Pless 2020: ``ephn`` takes the nearest negative, ``epshn`` the
 nearest that is farther than the positive. One triplet an anchor at most, in the class that it is
 of. The positive is the nearest whatever the filters leave: another would not be the easy one. When
 no negative of it is within the margin, the triplet has no loss and the anchor has none.

@@ -5,7 +5,7 @@ negatives n of a pair (anchor, positive p) with
 
 ===================  ==============================================================================
 `classes`            the class of the triplet among them
-`absolute_margin` x  ``s(n) < s(p) - x`` (MarginPos of NV-Retriever, Moreira et al. 2024, section 4)
+`absolute_margin` x  ``s(n) < s(p) - x`` (MarginPos of NV-Retriever, Moreira et al. 2024)
 `relative_margin` x  ``s(n) < s(p) - x |s(p)|`` (PercPos of the same; right for negative scores too)
 `max_score` x        ``s(n) <= x``
 `min_score` x        ``s(n) >= x``

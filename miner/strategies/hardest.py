@@ -1,6 +1,6 @@
 """``hardest``: per pair (anchor, positive) the k nearest negatives of each class.
 
-The hardest negatives of Simo-Serra et al. 2015 (section 3.2), over the whole data set: for `k` the
+The hardest negatives of Simo-Serra et al. 2015, over the whole data set: for `k` the
 triplets of a pair and class with the largest loss.
 """
 

@@ -1,4 +1,4 @@
-"""``simans``: negatives whose score is near the positive's (Zhou et al. 2022, eq. 4).
+"""``simans``: negatives whose score is near the positive's (Zhou et al. 2022).
 
 ``w = exp(-a (s(a,n) - s(a,p) - b)^2)``, with a = 0.5 and b = 0 as the paper has them. Scores are
 those of `miner.distance.score`; cosines differ by little, so there a larger `a` chooses more

@@ -1,6 +1,6 @@
 """``warp``: the i-th nearest negative has the weight ``1 / i``.
 
-WARP (Weston, Bengio and Usunier 2011, section 4) gives a positive at rank r the loss
+WARP (Weston, Bengio and Usunier 2011) gives a positive at rank r the loss
 ``L(r) = 1 + 1/2 + ... + 1/r``, one term for each negative that stands above it, and estimates r by
 sampling. Here all ranks are exact, so each negative is drawn by its own term; the terms of a pair's
 negatives add up to the L of the positive's exact rank (the ordered weighted average of Usunier,

@@ -2,7 +2,7 @@
 
 One after the other, each with a probability in proportion to its weight among those left. Adding
 Gumbel noise to the logarithms of the weights and taking the k largest is the same draw (Efraimidis
-and Spirakis 2006; Kool, van Hoof and Welling 2019, section 2), and no weight is too small for it.
+and Spirakis 2006; Kool, van Hoof and Welling 2019), and no weight is too small for it.
 The probability that k draws include a triplet has no closed form: `weight` stays 1.
 """
 
