@@ -1,9 +1,9 @@
 """What the weighted strategies share: k of a pair's negatives, drawn without replacement.
 
-One after the other, each with a probability in proportion to its weight among those left. Adding
-Gumbel noise to the logarithms of the weights and taking the k largest is the same draw (Efraimidis
-and Spirakis 2006; Kool, van Hoof and Welling 2019), and no weight is too small for it.
-The probability that k draws include a triplet has no closed form: `weight` stays 1.
+One after the other, each with a probability in proportion to its weight among those left. Taking
+the k smallest of ``e / w``, with e exponential noise, is the same draw (Efraimidis and Spirakis
+2006); in logarithms no weight is too small for it. The probability that k draws include a triplet has
+no closed form: `weight` stays 1.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from miner.hardness import Kept
 from miner.strategies.base import Admitted, Counts, Float64, Picks, Strategy, Take, check_count
 
 __all__ = ["Weighted"]
+
+_TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,8 @@ class Weighted(Strategy):
             begin, span, k = (int(a[pair]) for a in (take.begin, take.span, take.counts))
             drawn = np.arange(span)
             if k < span:
-                noisy = self.log_weights(admitted, pair, begin, begin + span) + rng.gumbel(
-                    size=span
-                )
+                noise = np.maximum(rng.standard_exponential(span), _TINY)
+                noisy = self.log_weights(admitted, pair, begin, begin + span) - np.log(noise)
                 drawn = np.sort(np.argpartition(noisy, span - k)[span - k :])
             result[start:end] = begin + drawn[picks.rank[start:end]]
         return result
