@@ -115,6 +115,8 @@ def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
     if name == "suspects":
         yield f"    suspects   {written['of']:>18,}            {written['rows']:,} written"
         return
+    if written.get("rescored"):
+        yield f"    {name.replace('_', '-')}: {written['rescored']:,} dropped by the rescorer"
     wanted, available = (written.get(key, written["of"]) for key in ("wanted", "available"))
     if wanted > written["rows"] and not wanted == available == written["of"]:
         label = name.replace("_", "-")

@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.hardness import KEPT, MINED, Kept
-from miner.ranking import TRIPLET
-from miner.sealing import Piece
-from miner.storage import atomic_open, storage_errors
+from miner.sealing import Piece, read_piece
+from miner.storage import atomic_open
 from miner.strategies.base import seeds
 
 __all__ = ["cap_negatives"]
@@ -44,7 +43,7 @@ class _Class:
 
     def chunks(self) -> Iterator[Records]:
         for piece in self.pieces:
-            yield from _read(piece)
+            yield from read_piece(piece, _CHUNK)
 
     def numbers(self, records: Records) -> Numbers:
         """Return the triplets' numbers: no two of one negative are equal."""
@@ -84,14 +83,6 @@ def cap_negatives(
         if cuts is not None:
             result[name] = [_cut(mine, piece, cuts) for piece in mine.pieces]
     return result
-
-
-def _read(piece: Piece) -> Iterator[Records]:
-    """Read a piece's records, some at a time."""
-    for start in range(0, piece.rows, _CHUNK):
-        count = min(_CHUNK, piece.rows - start)
-        with storage_errors(Path(piece.path)):
-            yield np.fromfile(piece.path, TRIPLET, count, offset=start * TRIPLET.itemsize)
 
 
 def _cuts(mine: _Class, most: int, rows: int) -> Numbers | None:
@@ -142,7 +133,7 @@ def _cut(mine: _Class, piece: Piece, cuts: Numbers) -> Piece:
     target = path.with_name(f"capped-{path.name}")
     rows = 0
     with atomic_open(target) as file:
-        for records in _read(piece):
+        for records in read_piece(piece, _CHUNK):
             kept = records[mine.numbers(records) <= cuts[records["negative"]]]
             file.write(kept.tobytes())
             rows += len(kept)

@@ -124,6 +124,8 @@ class SelectJob:
     skip_nearest: int = 0
     ranks: tuple[int, ...] | None = None
     suspects: bool = False
+    rescore: str | None = None
+    rescore_max: float | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return what decides bytes: the first keys, and of the later ones what is set.

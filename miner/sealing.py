@@ -31,7 +31,7 @@ from miner.shards import (
 )
 from miner.storage import storage_errors
 
-__all__ = ["Part", "Piece", "Sealer", "seal_shards"]
+__all__ = ["Part", "Piece", "Sealer", "fewer", "read_piece", "seal_shards"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,20 @@ class Sealer:
         rows = store.row_side
         texts = (store.texts(0), store.texts(rows)) if self.texts else (None, None)
         return Sides(store.ids(0), store.ids(rows), *texts)
+
+
+def fewer(before: Mapping[Kept, list[Piece]], after: Mapping[Kept, list[Piece]]) -> dict[Kept, int]:
+    """Count, per folder, the rows that a pass over the pieces dropped."""
+    return {
+        name: sum(piece.rows for piece in before[name]) - sum(piece.rows for piece in after[name])
+        for name in before
+    }
+
+
+def read_piece(piece: Piece, chunk: int) -> Iterator[NDArray[np.void]]:
+    """Read a piece's records, so many at a time."""
+    for start in range(0, piece.rows, chunk):
+        yield _records([piece], start, min(chunk, piece.rows - start))
 
 
 def _records(pieces: list[Piece], start: int, rows: int) -> NDArray[np.void]:

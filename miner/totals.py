@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.hardness import MINED
+from miner.hardness import KEPT, MINED, Kept
 
 __all__ = ["census_facts", "written_facts"]
 
@@ -31,7 +32,11 @@ def census_facts(counted: Counted, *, loss: bool) -> dict[str, Any]:
 
 
 def written_facts(
-    counted: Counted, shards: list[dict[str, Any]], *, suspects: bool
+    counted: Counted,
+    shards: list[dict[str, Any]],
+    *,
+    suspects: bool,
+    rescored: Mapping[Kept, int] | None = None,
 ) -> dict[str, Any]:
     """Return, per folder, the rows in its shards and of how many they are.
 
@@ -45,15 +50,19 @@ def written_facts(
         As in the manifest.
     suspects : bool
         Whether the job keeps them.
+    rescored : mapping, optional
+        What a rescorer dropped of each folder.
     """
     facts: dict[str, Any] = {}
-    for name in (*MINED, "suspects") if suspects else MINED:
+    for name in KEPT if suspects else MINED:
         of = _total(counted, "slots_suspects" if name == "suspects" else name)
         rows = sum(shard["rows"] for shard in shards if shard["path"].startswith(f"{name}/"))
         facts[name] = {"rows": rows, "of": of, "truncated": rows < of}
         if name != "suspects":
             facts[name]["wanted"] = _total(counted, f"wanted_{name}")
             facts[name]["available"] = _total(counted, f"available_{name}")
+            if rescored is not None:
+                facts[name]["rescored"] = rescored[name]
     return facts
 
 

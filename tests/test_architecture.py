@@ -38,7 +38,7 @@ FLOORS = [
     ["writing"],
     ["mining"],
     ["sealing"],
-    ["passes", "hubs"],
+    ["passes", "hubs", "rescoring"],
     ["run", "verify", "starter"],
     ["plan"],
     ["progress"],

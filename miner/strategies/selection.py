@@ -81,6 +81,11 @@ def load_selection(job: SelectJob) -> Selection:
             "select.suspects = true keeps what absolute_margin, relative_margin or max_score drop; "
             "set one of them"
         )
+    if (job.rescore is None) != (job.rescore_max is None):
+        raise UsageError(
+            "select.rescore and select.rescore_max go together: triplets whose negative the "
+            "rescorer scores above the bound are dropped; set both"
+        )
     caps = Caps(per_pair=job.per_pair, per_anchor=job.per_anchor)
     return Selection(strategy, filters, caps, job.suspects)
 

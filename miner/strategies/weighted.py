@@ -2,8 +2,8 @@
 
 One after the other, each with a probability in proportion to its weight among those left. Taking
 the k smallest of ``e / w``, with e exponential noise, is the same draw (Efraimidis and Spirakis
-2006); in logarithms no weight is too small for it. The probability that k draws include a triplet has
-no closed form: `weight` stays 1.
+2006); in logarithms no weight is too small for it. The probability that k draws include a triplet
+has no closed form: `weight` stays 1.
 """
 
 from __future__ import annotations
