@@ -26,6 +26,8 @@ __all__ = ["cap_negatives"]
 
 Records = NDArray[np.void]
 Numbers = NDArray[np.uint64]
+_Numbered = tuple[NDArray[np.int64], Numbers]
+"""Negatives, and the numbers of their triplets."""
 
 _CHUNK = 1 << 18
 _HELD = 1 << 22
@@ -104,22 +106,22 @@ def _find_cuts(mine: _Class, most: int, hubs: NDArray[np.int64], cuts: Numbers) 
     """Set the cuts of some hubs, in one pass over all records."""
     looked = np.zeros(len(cuts), dtype=np.bool_)
     looked[hubs] = True
-    negatives, numbers = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64)
+    parts, held = [], 0
     for records in mine.chunks():
         part = records[looked[records["negative"]]]
-        negatives = np.concatenate([negatives, part["negative"].astype(np.int64)])
-        numbers = np.concatenate([numbers, mine.numbers(part)])
-        if len(numbers) > 2 * max(_HELD, most * len(hubs)):
-            negatives, numbers = _smallest(negatives, numbers, most)
-    negatives, numbers = _smallest(negatives, numbers, most)
+        parts.append((part["negative"].astype(np.int64), mine.numbers(part)))
+        held += len(part)
+        if held > 2 * max(_HELD, most * len(hubs)):
+            parts = [_smallest(parts, most)]
+            held = len(parts[0][0])
+    negatives, numbers = _smallest(parts, most)
     cuts[hubs] = 0
     np.maximum.at(cuts, negatives, numbers)
 
 
-def _smallest(
-    negatives: NDArray[np.int64], numbers: Numbers, most: int
-) -> tuple[NDArray[np.int64], Numbers]:
+def _smallest(parts: list[_Numbered], most: int) -> _Numbered:
     """Keep the smallest numbers of each negative."""
+    negatives, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((numbers, negatives))
     ordered = negatives[order]
     place = np.arange(len(order)) - np.searchsorted(ordered, ordered)

@@ -13,9 +13,9 @@ negatives n of a pair (anchor, positive p) with
 `ranks` [lo, hi]     ``lo <= rank < hi``
 ===================  ==============================================================================
 
-Both margins and `max_score` guard against false negatives: what
-`absolute_margin`, `relative_margin` and `max_score` drop are the suspects. A hard negative stands
-above its positive, so either margin drops all hard triplets; what is left is semi-hard.
+Both margins and `max_score` guard against false negatives: what they drop are the suspects. A hard
+negative scores as its positive or above, so either margin drops all hard triplets; what is left is
+semi-hard.
 """
 
 from __future__ import annotations
