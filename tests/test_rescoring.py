@@ -133,3 +133,34 @@ def test_without_content_there_is_nothing_to_score(texts: Path, tmp_path: Path) 
     }
     with pytest.raises(UsageError, match=r"output\.content = true"):
         miner.mine(job)
+
+
+def sometimes(pairs: list[tuple[str, str]]) -> list[float]:
+    """Fail at the third call, once."""
+    if len(CALLS) == 2 and not FAILED:
+        FAILED.append(True)
+        raise ConnectionError("gone")
+    return overlap(pairs)
+
+
+FAILED: list[bool] = []
+
+
+def test_a_run_that_died_does_not_score_again_what_was_scored(texts: Path, tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"rescore": "tests.test_rescoring:sometimes", "rescore_max": 0.3}
+    keys |= {"per_negative": 3, "max_score": 0.9, "suspects": True}
+    CALLS.clear()
+    FAILED.clear()
+    with pytest.raises(DataError, match="ConnectionError: gone"):
+        mine(texts, tmp_path / "out", **keys)
+    before = len(CALLS)
+    run = mine(texts, tmp_path / "out", **keys)
+    again = len(CALLS) - before
+    CALLS.clear()
+    whole = mine(texts, tmp_path / "whole", **keys)
+    assert 0 < before < len(CALLS) == before + again
+    assert [s["sha256"] for s in run.manifest["shards"]] == [
+        s["sha256"] for s in whole.manifest["shards"]
+    ]
+    assert run.manifest["written"] == whole.manifest["written"]
+    assert run.manifest["written"]["suspects"]["rows"] > 0
