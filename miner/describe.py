@@ -87,7 +87,7 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
     valid = census["valid"]
     yield f"  {valid:,} valid triplets, every one classified:"
     select = manifest["job"]["select"]
-    sample = "capped" if select["per_pair"] or select["per_anchor"] else "a uniform sample"
+    sample = _why_fewer(select)
     for name in CLASSES:
         share = census[name] / valid if valid else 0.0
         line = f"    {name.replace('_', '-'):<10} {census[name]:>18,} {share:>8.2%}"
@@ -96,6 +96,31 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
             line += f"   {rows:,} written"
             line += f", {sample}" if written[name]["truncated"] and rows else ""
         yield line
+    for name in written:
+        yield from _short(name, written[name])
+
+
+def _why_fewer(select: dict[str, Any]) -> str:
+    """Say why fewer triplets of a class were written than there are."""
+    chosen = select["strategy"] != "all" or select.get("options")
+    filters = ("absolute_margin", "relative_margin", "min_score", "max_score", "ranks")
+    if chosen or select.get("skip_nearest") or any(select.get(k) is not None for k in filters):
+        return f"by {select['strategy']}" if chosen else "filtered"
+    caps = ("per_pair", "per_anchor", "per_negative")
+    return "capped" if any(select.get(cap) for cap in caps) else "a uniform sample"
+
+
+def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
+    """Say what was kept beside the classes, and where the strategy asked for more than it got."""
+    if name == "suspects":
+        yield f"    suspects   {written['of']:>18,}            {written['rows']:,} written"
+        return
+    if written.get("rescored"):
+        yield f"    {name.replace('_', '-')}: {written['rescored']:,} dropped by the rescorer"
+    wanted, available = (written.get(key, written["of"]) for key in ("wanted", "available"))
+    if wanted > written["rows"] and not wanted == available == written["of"]:
+        label = name.replace("_", "-")
+        yield f"    {label}: {wanted:,} wanted, {available:,} pass the filters"
 
 
 def _load(run: Run) -> Iterator[str]:

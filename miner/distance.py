@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["METRICS", "KeySpace", "Metric", "measure", "normalize_rows"]
+__all__ = ["METRICS", "KeySpace", "Metric", "measure", "normalize_rows", "score"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -108,6 +108,33 @@ def _measure(metric: Metric, left: Float64, right: Float64) -> Float64:
     norms = _norms(left) * _norms(right)
     safe = np.where(norms == 0, 1.0, norms)
     return np.where(norms == 0, 1.0, 1.0 - inner / safe)
+
+
+def score(metric: Metric, normalized: bool, distances: Float64) -> Float64:
+    """Return the similarity scores of true distances: larger is closer.
+
+    The cosine where the metric knows it: ``1 - d`` for ``cosine``, and of unit vectors
+    ``1 - d^2 / 2`` for ``euclidean`` and ``1 - d / 2`` for ``sqeuclidean``. The inner product
+    ``-d`` for ``dot``, and ``-d`` for Euclidean distances of vectors that are not unit.
+
+    Parameters
+    ----------
+    metric : str
+    normalized : bool
+        Whether the stored vectors have unit length.
+    distances : ndarray of float64
+
+    Returns
+    -------
+    ndarray of float64
+        In float64 too it never grows with the distance: each step of it is monotone.
+    """
+    if metric == "cosine":
+        return 1.0 - distances
+    if metric == "dot" or not normalized:
+        return -distances
+    squared = distances * distances if metric == "euclidean" else distances
+    return 1.0 - squared / 2.0
 
 
 @dataclass(frozen=True, slots=True)

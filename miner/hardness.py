@@ -23,11 +23,14 @@ from numpy.typing import NDArray
 
 __all__ = [
     "CLASSES",
+    "KEPT",
     "MINED",
+    "Kept",
     "Mined",
     "classify",
     "count_hard",
     "count_within",
+    "difficulty",
     "semi_hard_border",
 ]
 
@@ -35,7 +38,16 @@ Float64 = NDArray[np.float64]
 Mined = Literal["semi_hard", "hard"]
 
 CLASSES = ("easy", "semi_hard", "hard")
+Kept = Literal["semi_hard", "hard", "suspects"]
+
 MINED: tuple[Mined, ...] = ("semi_hard", "hard")
+KEPT: tuple[Kept, ...] = (*MINED, "suspects")
+"""The folders that triplets are written to: the classes, and what filters dropped of both."""
+
+
+def difficulty(folder: str) -> str:
+    """Return what the metadata of shards call the triplets of a folder."""
+    return "suspect" if folder == "suspects" else folder
 
 
 def semi_hard_border(d_ap: Float64, margin: float) -> Float64:

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import re
 import tomllib
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from miner.distance import Metric
-from miner.errors import UsageError, did_you_mean
+from miner.errors import UsageError
+from miner.fields import built, known
+from miner.hardness import Mined
 
 __all__ = [
     "CacheJob",
@@ -102,13 +103,40 @@ class MiningJob:
 
 @dataclass(frozen=True, slots=True)
 class SelectJob:
-    """Which of the semi-hard and hard triplets are written. 0 means no cap but in max_triplets."""
+    """Which of the semi-hard and hard triplets are written. 0 means no cap but in max_triplets.
+
+    First come the filters (`classes` to `ranks`; `miner.strategies.filters`), then the strategy
+    with its `options`, then the caps. With `suspects`, what a positive-aware filter drops is kept.
+    """
 
     strategy: str = "all"
     max_triplets: int = 1_000_000
     per_pair: int = 0
     per_anchor: int = 0
+    per_negative: int = 0
     seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    classes: tuple[Mined, ...] = ("hard", "semi_hard")
+    absolute_margin: float | None = None
+    relative_margin: float | None = None
+    min_score: float | None = None
+    max_score: float | None = None
+    skip_nearest: int = 0
+    ranks: tuple[int, ...] | None = None
+    suspects: bool = False
+    rescore: str | None = None
+    rescore_max: float | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides bytes: the first keys, and of the later ones what is set.
+
+        So a key that a newer version brings changes no fingerprint of a job that does not use it.
+        """
+        plain = {one.name: one.default for one in dataclasses.fields(self)} | {"options": {}}
+        always = {"strategy", "max_triplets", "per_pair", "per_anchor", "seed"}
+        facts = dataclasses.asdict(self) | {"classes": sorted(set(self.classes))}
+        plain["classes"] = ["hard", "semi_hard"]
+        return {k: v for k, v in facts.items() if k in always or v != plain[k]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +184,10 @@ class Job:
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return the job as plain sections and keys, as the manifest shows it."""
-        return dataclasses.asdict(self)
+        facts = dataclasses.asdict(self)
+        for keys in facts.values():
+            keys.update({k: list(v) for k, v in keys.items() if isinstance(v, tuple)})
+        return facts
 
     def identity(self) -> dict[str, Any]:
         """Return the part of the job that decides the bytes of a run.
@@ -173,7 +204,7 @@ class Job:
                 "normalize": self.mining.normalized,
                 "loss": self.mining.loss,
             },
-            "select": dataclasses.asdict(self.select),
+            "select": self.select.identity(),
         }
 
 
@@ -223,7 +254,7 @@ def parse_job(
     """Build a checked job from nested mappings and dotted overrides."""
     merged: dict[str, dict[str, Any]] = {}
     for name, keys in sections.items():
-        _known(name, SECTIONS, f"{where}: unknown section")
+        known(name, SECTIONS, f"{where}: unknown section")
         if not isinstance(keys, Mapping):
             raise UsageError(f"{where}: [{name}] must be a section (a table), not {keys!r}")
         merged[name] = dict(keys)
@@ -231,65 +262,23 @@ def parse_job(
         section, dot, key = dotted.partition(".")
         if not dot:
             raise UsageError(f"{dotted!r} is not of the form section.key, as in mining.margin")
-        _known(section, SECTIONS, "unknown section")
+        known(section, SECTIONS, "unknown section")
         _override(merged.setdefault(section, {}), section, key, value)
-    built = {name: _section(name, keys, where) for name, keys in merged.items()}
-    job = Job(**built)
+    job = Job(**{name: built(SECTIONS[name], name, keys, where) for name, keys in merged.items()})
     _check(job)
     return job
 
 
 def _override(keys: dict[str, Any], section: str, key: str, value: Any) -> None:
-    """Set one key; ``model.options.KEY`` reaches into the model's own options."""
+    """Set one key; ``model.options.KEY`` reaches into the options of the model or strategy."""
     outer, dot, inner = key.partition(".")
-    if dot and (section, outer) == ("model", "options"):
+    if dot and (section, outer) in (("model", "options"), ("select", "options")):
         options = keys.get("options", {})
         if not isinstance(options, Mapping):
-            raise UsageError(f"model.options = {options!r} must be a table")
+            raise UsageError(f"{section}.options = {options!r} must be a table")
         keys["options"] = {**options, inner: value}
     else:
         keys[key] = value
-
-
-def _known(name: str, known: Mapping[str, Any], prefix: str) -> None:
-    if name not in known:
-        raise UsageError(f"{prefix} {name!r}: {did_you_mean(name, known)}")
-
-
-def _section(name: str, keys: Mapping[str, Any], where: str) -> Any:
-    kind = SECTIONS[name]
-    hints = typing.get_type_hints(kind)
-    values = {}
-    for key, value in keys.items():
-        _known(key, hints, f"{where}: unknown key {name}.{key}:")
-        values[key] = _typed(f"{where}: {name}.{key}", value, hints[key])
-    return kind(**values)
-
-
-def _typed(where: str, value: Any, hint: Any) -> Any:
-    """Check a value against its field's type; integers pass for floats."""
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
-        origin = typing.get_origin(hint)
-    if origin is typing.Literal:
-        known = dict.fromkeys(typing.get_args(hint))
-        _known(value if isinstance(value, str) else repr(value), known, f"{where}: unknown value")
-        return value
-    plain = Mapping if origin is not None else hint
-    if plain is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
-        name = {
-            "str": "text",
-            "int": "a whole number",
-            "float": "a number",
-            "bool": "true or false",
-        }
-        wanted = name.get(plain.__name__, "a table")
-        example = ", such as '512MiB'" if where.endswith(("mining.memory", "max_size")) else ""
-        raise UsageError(f"{where} = {value!r} must be {wanted}{example}")
-    return value
 
 
 def _check(job: Job) -> None:
@@ -305,6 +294,8 @@ def _check(job: Job) -> None:
         "select.max_triplets": job.select.max_triplets,
         "select.per_pair": job.select.per_pair,
         "select.per_anchor": job.select.per_anchor,
+        "select.per_negative": job.select.per_negative,
+        "select.skip_nearest": job.select.skip_nearest,
         "select.seed": job.select.seed,
         "engine.workers": job.engine.workers,
     }

@@ -9,7 +9,9 @@ switched. The same job finds its staging again by the fingerprint and goes on.
 from __future__ import annotations
 
 import platform
+import resource
 import shutil
+import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +32,14 @@ from miner.storage import (
     write_pointers,
 )
 
-__all__ = ["Staging", "clear_published", "finished_run", "list_runs", "package_versions"]
+__all__ = [
+    "Staging",
+    "clear_published",
+    "finished_run",
+    "list_runs",
+    "package_versions",
+    "peak_rss",
+]
 
 _PACKAGES = ("numpy", "pyarrow", "faiss-cpu", "joblib", "numba")
 
@@ -47,6 +56,13 @@ def package_versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+def peak_rss() -> int:
+    """Return the peak resident memory of this process and of its largest worker, in bytes."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(kind).ru_maxrss for kind in kinds)
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,27 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.candidates import AnchorView
 from miner.census import BlockCounts, Census, Vectors, blocks
 from miner.distance import Metric
 from miner.embedding import open_store
 from miner.errors import StorageError
-from miner.hardness import MINED, Mined
+from miner.hardness import MINED, Kept, Mined
 from miner.job import SelectJob
-from miner.ranking import Ranking
 from miner.relevance import Tally, tally
 from miner.rooms import Rooms
 from miner.screening.screen import Screen, open_screen
 from miner.storage import atomic_open, sha256_file
-from miner.strategies.base import Picks, Strategy, load_strategy, seeds
+from miner.strategies.selection import Selection, load_selection
+from miner.writing import Records, write_anchor
 
 __all__ = [
     "COUNTED",
@@ -54,13 +54,18 @@ COUNTED = np.dtype(
         ("hard", np.int64),
         ("slots_semi_hard", np.int64),
         ("slots_hard", np.int64),
+        ("slots_suspects", np.int64),
+        ("wanted_semi_hard", np.int64),
+        ("wanted_hard", np.int64),
+        ("available_semi_hard", np.int64),
+        ("available_hard", np.int64),
         ("loss", np.float64),
     ]
 )
-"""One anchor's census: counts, what the strategy would write of each class, sum of the loss."""
+"""One anchor's census: counts, what would be written of each class without a cap on it, what the
+strategy wanted and what the filters left it, and the sum of the loss."""
 
 _UNIT_FLOPS = 1e12
-_CHUNK = 1 << 18
 
 
 def cut_units(anchors: int, rows: int, dim: int) -> list[tuple[int, int]]:
@@ -76,13 +81,13 @@ def cut_units(anchors: int, rows: int, dim: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What anchors write of one class.
+    """What anchors write to one folder.
 
     Attributes
     ----------
     counts : ndarray of shape (anchors,), int64
     factor : float
-        What the cap on the whole class puts on a weight.
+        What the cap on the whole folder puts on a weight.
     """
 
     counts: Rows
@@ -106,19 +111,22 @@ class Miner:
     ----------
     census : Census
     tally : Tally
-    strategy : Strategy
+    selection : Selection
     seed : int
     memory : int
         Bytes for a block of keys.
     screen : Screen or None
         The fast pass, where there is one.
+    normalized : bool
+        Whether the vectors have unit length: what a score is depends on it.
     """
 
     census: Census
     tally: Tally
-    strategy: Strategy
+    selection: Selection
     seed: int
     memory: int
+    normalized: bool = True
     screen: Screen | None = None
     _rooms: Rooms = field(default_factory=Rooms)
 
@@ -138,18 +146,20 @@ class Miner:
         result["positives"] = self.tally.positives[mine]
         result["negatives"] = self.tally.negatives[mine]
         wanted = (result["positives"] > 0) & (result["negatives"] > 0)
-        if self.screen is not None and not self.strategy.needs_pairs:
+        if self.screen is not None and not self.selection.needs_pairs:
             self._screen(unit, wanted, result)
         for block in self._blocks(unit, wanted):
             at = block.anchors - unit[0]
             for name, counts in _by_class(block).items():
                 result[name][at] = np.add.reduceat(counts, block.starts[:-1])
-                result[f"slots_{name}"][at] = [
-                    self.strategy.slots(counts[pairs]) for pairs in _pairs(block)
-                ]
             result["loss"][at] = block.loss
+            if self.selection.needs_pairs:
+                for view in self._views(block):
+                    self._select(view, result[view.number - unit[0] :][:1])
         valid = result["positives"] * result["negatives"]
         result["easy"] = valid - result["semi_hard"] - result["hard"]
+        if not self.selection.needs_pairs:
+            self._select_from_totals(result)
         return result
 
     def _screen(
@@ -161,71 +171,71 @@ class Miner:
         found = self.screen.count(lines + unit[0], self.memory)
         for name, counts in (("semi_hard", found.within - found.hard), ("hard", found.hard)):
             result[name][lines] = counts
-            result[f"slots_{name}"][lines] = self.strategy.slots_of_totals(counts)
         result["loss"][lines] = found.loss
         wanted[lines[found.sure]] = False
+
+    def _views(self, block: BlockCounts) -> Iterator[AnchorView]:
+        for line in range(len(block.anchors)):
+            yield AnchorView(self.census, block, line, self.normalized, self.seed)
+
+    def _select(self, view: AnchorView, counted: NDArray[np.void]) -> None:
+        """Say what the selection makes of an anchor, in its line of `COUNTED`, shape (1,)."""
+        admitted = self.selection.admit(view)
+        for name in MINED:
+            strategy, caps = self.selection.rule(name)
+            take = strategy.take(admitted, name)
+            counted[f"slots_{name}"] = caps.slots(take.counts)
+            counted[f"wanted_{name}"] = take.wanted
+            counted[f"available_{name}"] = admitted.span(name)[1].sum()
+        if self.selection.suspects:
+            counted["slots_suspects"] = admitted.suspects.sum()
+
+    def _select_from_totals(self, counted: NDArray[np.void]) -> None:
+        """Say the same of all anchors, where their totals of each class tell it."""
+        for name in MINED:
+            slots, available = self.selection.of_totals(name, counted[name])
+            counted[f"slots_{name}"] = slots
+            counted[f"wanted_{name}"] = counted[f"available_{name}"] = available
 
     def write(
         self,
         unit: tuple[int, int],
-        shares: Mapping[Mined, Share],
-        paths: Mapping[Mined, Path],
+        shares: Mapping[Kept, Share],
+        paths: Mapping[Kept, Path],
     ) -> dict[str, dict[str, Any]]:
-        """Write a unit's triplets, one file of `TRIPLET` records a class.
+        """Write a unit's triplets, one file of `TRIPLET` records a folder.
 
         Parameters
         ----------
         unit : tuple of int
         shares : mapping
-            Per class, that of the unit's anchors.
+            Per folder, that of the unit's anchors.
         paths : mapping
-            Per class, the file to write.
+            Per folder, the file to write.
 
         Returns
         -------
         dict
-            Per class, ``rows`` and ``sha256`` of the file.
+            Per folder, ``rows`` and ``sha256`` of the file.
         """
         wanted = np.zeros(unit[1] - unit[0], dtype=np.bool_)
         for share in shares.values():
             wanted |= share.counts > 0
         with contextlib.ExitStack() as stack:
             files = {
-                name: _Records(stack.enter_context(atomic_open(path)))
+                name: Records(stack.enter_context(atomic_open(path)))
                 for name, path in paths.items()
             }
             for block in self._blocks(unit, wanted):
-                for line in range(len(block.anchors)):
-                    self._write_anchor(block, line, unit[0], shares, files)
+                for view in self._views(block):
+                    admitted = self.selection.admit(view)
+                    for name, share in shares.items():
+                        count, factor = int(share.counts[view.number - unit[0]]), share.factor
+                        if count:
+                            rule = (name, self.selection, count, factor)
+                            write_anchor(files[name], view, admitted, *rule)
             facts = {name: file.facts() for name, file in files.items()}
         return {str(name): fact for name, fact in facts.items()}
-
-    def _write_anchor(
-        self,
-        block: BlockCounts,
-        line: int,
-        first: int,
-        shares: Mapping[Mined, Share],
-        files: Mapping[Mined, _Records],
-    ) -> None:
-        anchor = int(block.anchors[line])
-        pairs = slice(block.starts[line], block.starts[line + 1])
-        ranking = Ranking(self.census, block, line)
-        for code, name in enumerate(MINED):
-            take = int(shares[name].counts[anchor - first])
-            if not take:
-                continue
-            hard, within = block.hard[pairs], block.within[pairs]
-            counts = hard if name == "hard" else within - hard
-            begin = np.zeros_like(hard) if name == "hard" else hard
-            rng = np.random.default_rng(seeds(self.seed, code, anchor))
-            whole = take == counts.sum()
-            picks = _whole(counts) if whole else _cut(self.strategy.choose(counts, take, rng))
-            for part in picks:
-                weights = part.weight * shares[name].factor
-                files[name].append(
-                    ranking.triplets(part.pair, begin[part.pair] + part.rank, weights)
-                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +254,8 @@ class Task:
         Bytes up to which prepared rows are kept.
     loss : bool
         Whether the mean loss is wanted.
+    normalized : bool
+        Whether the stored vectors have unit length.
     """
 
     store: str
@@ -253,6 +265,7 @@ class Task:
     memory: int
     keep: int
     loss: bool = True
+    normalized: bool = True
 
 
 @functools.lru_cache(maxsize=1)
@@ -266,8 +279,9 @@ def open_miner(task: Task) -> Miner:
     relevance = store.relevance()
     census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep)
     screen = open_screen(census, loss=task.loss, keep_bytes=task.keep)
-    strategy = load_strategy(task.select)
-    return Miner(census, tally(relevance), strategy, task.select.seed, task.memory, screen)
+    selection = load_selection(task.select)
+    seed, memory = task.select.seed, task.memory
+    return Miner(census, tally(relevance), selection, seed, memory, task.normalized, screen)
 
 
 def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> str:
@@ -279,7 +293,7 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> str:
 
 
 def write_unit(
-    task: Task, unit: tuple[int, int], shares: Mapping[Mined, Share], paths: Mapping[Mined, Path]
+    task: Task, unit: tuple[int, int], shares: Mapping[Kept, Share], paths: Mapping[Kept, Path]
 ) -> dict[str, dict[str, Any]]:
     """Write a unit's triplets; see `Miner.write`."""
     return open_miner(task).write(unit, shares, paths)
@@ -287,47 +301,3 @@ def write_unit(
 
 def _by_class(block: BlockCounts) -> dict[Mined, Rows]:
     return {"semi_hard": block.within - block.hard, "hard": block.hard}
-
-
-def _pairs(block: BlockCounts) -> Iterator[slice]:
-    for line in range(len(block.anchors)):
-        yield slice(block.starts[line], block.starts[line + 1])
-
-
-def _whole(counts: Rows) -> Iterator[Picks]:
-    """Pick every triplet of an anchor, some pairs at a time: they may be too many to hold."""
-    ends = np.cumsum(counts)
-    first = 0
-    while first < len(counts):
-        last = int(np.searchsorted(ends, ends[first] - counts[first] + _CHUNK, side="right"))
-        last = max(last, first + 1)
-        mine = counts[first:last]
-        pair = np.repeat(np.arange(first, last), mine)
-        rank = np.arange(len(pair)) - np.repeat(np.cumsum(mine) - mine, mine)
-        yield Picks(pair, rank, np.ones(len(pair)))
-        first = last
-
-
-def _cut(picks: Picks) -> Iterator[Picks]:
-    """Cut picks into parts of a bounded size."""
-    for start in range(0, len(picks.pair), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        yield Picks(picks.pair[part], picks.rank[part], picks.weight[part])
-
-
-class _Records:
-    """A file of records, with its checksum taken on the way."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._sum = hashlib.sha256()
-        self._rows = 0
-
-    def append(self, records: NDArray[np.void]) -> None:
-        data = records.tobytes()
-        self._file.write(data)
-        self._sum.update(data)
-        self._rows += len(records)
-
-    def facts(self) -> dict[str, Any]:
-        return {"rows": self._rows, "sha256": self._sum.hexdigest()}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from miner.allocation import allocate
 from miner.embedding import Progress
 from miner.engines import Engine
-from miner.hardness import MINED, Mined
+from miner.hardness import KEPT, Kept
 from miner.job import SelectJob
 from miner.manifest import Staging
 from miner.mining import Share, Task, count_unit, write_unit
@@ -28,8 +28,8 @@ from miner.strategies.base import seeds
 __all__ = ["Passes", "share_out"]
 
 
-def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Mined, Share]:
-    """Share out the cap of each class over the anchors.
+def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]:
+    """Share out the cap of each folder over the anchors.
 
     Parameters
     ----------
@@ -39,11 +39,13 @@ def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Mined, Share
     Returns
     -------
     dict
-        Per class, how many triplets each anchor writes, and the factor that the cap on the class
-        puts on their weights.
+        Per folder, how many triplets each anchor writes, and the factor that the cap on the folder
+        puts on their weights; the suspects are there only where the job keeps them.
     """
     shares = {}
-    for code, name in enumerate(MINED):
+    for code, name in enumerate(KEPT):
+        if name == "suspects" and not select.suspects:
+            continue
         slots = counted[f"slots_{name}"]
         total = sum(slots.tolist())
         share = allocate(slots, select.max_triplets, seeds(select.seed, code))
@@ -76,8 +78,8 @@ class Passes:
             self.progress("counting", done, len(names))
         return np.concatenate([np.load(self.staging.work / f"{name}.npy") for name in names])
 
-    def write(self, shares: Mapping[Mined, Share]) -> dict[Mined, list[Piece]]:
-        """Write the triplets of all units; return the pieces of each class, in order."""
+    def write(self, shares: Mapping[Kept, Share]) -> dict[Kept, list[Piece]]:
+        """Write the triplets of all units; return the pieces of each folder, in order."""
         cut = [
             {name: share.part(slice(*unit)) for name, share in shares.items()}
             for unit in self.units
@@ -94,10 +96,10 @@ class Passes:
             facts[number] = record
             done += 1
             self.progress("writing", done, len(busy))
-        return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in MINED}
+        return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in shares}
 
 
-def _piece(staging: Staging, number: int, name: Mined, facts: Any) -> Piece:
+def _piece(staging: Staging, number: int, name: Kept, facts: Any) -> Piece:
     return Piece(str(staging.work / f"write-{number:05d}-{name}.bin"), facts["rows"][name])
 
 
@@ -108,11 +110,11 @@ def _count(task: Task, work: str, numbered: tuple[int, tuple[int, int]]) -> tupl
 
 
 def _write(
-    task: Task, work: str, numbered: tuple[int, tuple[int, int], Mapping[Mined, Share]]
+    task: Task, work: str, numbered: tuple[int, tuple[int, int], Mapping[Kept, Share]]
 ) -> tuple[int, dict[str, int], dict[str, str]]:
     """Write one unit, in a worker."""
     number, unit, shares = numbered
-    names = {name: f"write-{number:05d}-{name}.bin" for name in MINED}
-    facts = write_unit(task, unit, shares, {name: Path(work) / names[name] for name in MINED})
-    rows = {str(name): int(facts[name]["rows"]) for name in MINED}
-    return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in MINED}
+    names = {name: f"write-{number:05d}-{name}.bin" for name in shares}
+    facts = write_unit(task, unit, shares, {name: Path(work) / names[name] for name in shares})
+    rows = {str(name): int(facts[name]["rows"]) for name in shares}
+    return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in shares}

@@ -64,7 +64,8 @@ def plan_job(job: Job) -> dict[str, Any]:
     workers = opened.engine.workers
     product = 2 * relevance.anchors * relevance.rows * dim / _flops(dim)
     counting = _PASS_FACTOR * product / workers
-    most = min(2 * job.select.max_triplets, counts.valid)
+    folders = 3 if job.select.suspects else 2
+    most = min(folders * job.select.max_triplets, counts.valid)
     busy = min(relevance.anchors, most)
     triplet = _TRIPLET_SECONDS + _VALUE_SECONDS * dim
     each = _ANCHOR_SECONDS + _KEY_SECONDS * relevance.rows

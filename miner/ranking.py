@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,46 @@ class Ranking:
             if found is not None:
                 return found
         return self._order[ranks]
+
+    @functools.cached_property
+    def distances(self) -> Float64:
+        """The true distances of all ranks, at least of those of hard and semi-hard negatives."""
+        return self._distances(self._order)
+
+    def prefix(self, holds: Callable[[Float64, Rows], NDArray[np.bool_]], conditions: int) -> Rows:
+        """Count the ranks at which each condition holds; each holds up to some rank.
+
+        Parameters
+        ----------
+        holds : callable
+            Says of true distances, and the number of the condition for each, whether it holds.
+        conditions : int
+            How many conditions there are.
+
+        Returns
+        -------
+        ndarray of shape (conditions,), int64
+            Found by bisection; the negatives that it meets are measured.
+        """
+        size = len(self._rows)
+        low = np.zeros(conditions, dtype=np.int64)
+        high = np.full(conditions, size, dtype=np.int64)
+        if conditions * size.bit_length() > size:
+            _ = self.distances  # to measure all once is less
+        while True:
+            open_ = np.flatnonzero(low < high)
+            if not len(open_):
+                return low
+            middle = (low[open_] + high[open_]) // 2
+            ranks, inverse = np.unique(middle, return_inverse=True)
+            true = holds(self._distances_at(ranks)[inverse], open_)
+            low[open_[true]] = middle[true] + 1
+            high[open_[~true]] = middle[~true]
+
+    def _distances_at(self, ranks: Rows) -> Float64:
+        if "distances" in vars(self):
+            return self.distances[ranks]
+        return self._distances(self._order[ranks])
 
     @functools.cached_property
     def _order(self) -> Rows:

@@ -91,10 +91,13 @@ class Registry:
     ----------
     kind : str
         What the names stand for, in the singular (``"model"``); used in messages.
+    plural : str
+        Of an irregular one; names the group of entry points.
     """
 
     kind: str
     entries: dict[str, Entry] = field(default_factory=dict)
+    plural: str = ""
     _discovered: bool = False
 
     def register(
@@ -135,5 +138,5 @@ class Registry:
         if self._discovered:
             return
         self._discovered = True
-        for point in entry_points(group=f"mine.{self.kind}s"):
+        for point in entry_points(group=f"mine.{self.plural or self.kind + 's'}"):
             self.entries.setdefault(point.name, Entry(point.name, point.value, "entry point"))

@@ -6,12 +6,10 @@ write every unit, seal the shards, write the manifest, publish.
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +21,25 @@ from miner.datasets.source import Source, open_source
 from miner.embedding import Progress, Recipe, Store, StoreKey
 from miner.engines import Engine, open_engine
 from miner.errors import UsageError
-from miner.hardness import MINED, Mined
+from miner.hardness import Kept
+from miner.hubs import cap_negatives
 from miner.indexes.base import build_index, resolve_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
-from miner.manifest import Staging, clear_published, finished_run, package_versions
+from miner.manifest import Staging, clear_published, finished_run, package_versions, peak_rss
 from miner.mining import Task, cut_units, open_miner
 from miner.models.base import LoadedModel, load_model
+from miner.models.rescorers import Rescorer, load_rescorer
 from miner.nearest import nearest_share
 from miner.passes import Passes, share_out
 from miner.preparing import prepare_store
 from miner.pruning import keep_within
 from miner.relevance import Tally
-from miner.sealing import Piece, Sealer, seal_shards
+from miner.rescoring import Rescoring
+from miner.sealing import Piece, Sealer, fewer, seal_shards
 from miner.shards import FORMAT_VERSION, Run, file_facts, open_run, write_census
 from miner.storage import digest, lock_output, sha256_file, write_pointers
-from miner.strategies.base import STRATEGIES
+from miner.strategies.selection import check_selection
+from miner.totals import census_facts, written_facts
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
 
@@ -62,18 +64,24 @@ class Opened:
     source: Source
     model: LoadedModel
     engine: Engine
+    rescorer: Rescorer | None = None
 
     @classmethod
     def of(cls, job: Job) -> Opened:
         """Resolve every name of a job, before any work."""
-        STRATEGIES.check(job.select.strategy)
+        check_selection(job)
         resolve_factory(job.index.factory)
         engine = open_engine(job.engine.name, job.engine.workers)
         source = open_source(job.dataset, job.model.name)
         model = load_model(job.model.name, source.kind, job.model.options)
         if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
             raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
-        return cls(job, source, model, engine)
+        opened = cls(job, source, model, engine)
+        if job.select.rescore is None:
+            return opened
+        if not opened.texts:
+            raise UsageError("select.rescore reads texts; it needs text and output.content = true")
+        return replace(opened, rescorer=load_rescorer(job.select.rescore))
 
     @property
     def recipe(self) -> Recipe:
@@ -107,6 +115,8 @@ class Opened:
             "texts": self.texts,
             "store": key.facts,
         }
+        if self.rescorer is not None:
+            facts["rescorer"] = self.rescorer.weights
         return digest(facts)
 
 
@@ -220,7 +230,11 @@ class _Conductor:
         with self.clock.stage("count"):
             counted = passes.count()
         with self.clock.stage("write"):
-            pieces = passes.write(share_out(counted, self.job.select))
+            select = self.job.select
+            drawn = passes.write(share_out(counted, select))
+            left = self._rescored(store, drawn)
+            pieces = cap_negatives(left, select.per_negative, select.seed, store.facts["rows"][-1])
+            dropped = fewer(drawn, left) if self.opened.rescorer else None
         with self.clock.stage("seal"):
             shards, files = self._seal(store, counted, pieces)
         self._make_room(store)
@@ -235,14 +249,23 @@ class _Conductor:
                 "embedding": embedding,
                 "store": store.folder.name,
                 "index": index,
-                "census": self._census_facts(counted),
-                "written": _written(counted, shards),
+                "census": census_facts(counted, loss=self.job.mining.loss),
+                "written": written_facts(
+                    counted, shards, suspects=select.suspects, rescored=dropped
+                ),
                 "shards": shards,
                 "files": files,
                 "timings": self.clock.seconds,
-                "peak_rss_bytes": _peak_rss(),
+                "peak_rss_bytes": peak_rss(),
             }
         )
+
+    def _rescored(self, store: Store, pieces: dict[Kept, list[Piece]]) -> dict[Kept, list[Piece]]:
+        """Drop what the job's rescorer finds too relevant, if there is one."""
+        rescorer, most = self.opened.rescorer, self.job.select.rescore_max
+        if rescorer is None or most is None:
+            return pieces
+        return Rescoring(rescorer, most, store, self.staging, self.progress).apply(pieces)
 
     def _make_room(self, store: Store) -> None:
         """Remove what was not used for longest, until cache and stores fit the job's bound."""
@@ -288,10 +311,11 @@ class _Conductor:
             memory=max(1, memory // 2 // workers),
             keep=memory // 2 // copies,
             loss=self.job.mining.loss,
+            normalized=self.job.mining.normalized,
         )
 
     def _seal(
-        self, store: Store, counted: NDArray[np.void], pieces: Mapping[Mined, list[Piece]]
+        self, store: Store, counted: NDArray[np.void], pieces: Mapping[Kept, list[Piece]]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Turn pieces into shards, write the census; return the facts of all files."""
         metadata = {
@@ -319,28 +343,3 @@ class _Conductor:
         facts: dict[str, Any] = store.facts["dataset"]
         hidden = {"itself": tally.itself, "duplicates": tally.duplicates, "group": tally.group}
         return {"files": self.key.files, **facts, "columns": store.facts["roles"], "hidden": hidden}
-
-    def _census_facts(self, counted: NDArray[np.void]) -> dict[str, Any]:
-        counts = {name: sum(counted[name].tolist()) for name in ("easy", "semi_hard", "hard")}
-        facts: dict[str, Any] = {"valid": sum(counts.values()), **counts}
-        if self.job.mining.loss:
-            non_easy = counts["semi_hard"] + counts["hard"]
-            facts["mean_loss"] = float(counted["loss"].sum()) / non_easy if non_easy else 0.0
-        return facts
-
-
-def _written(counted: NDArray[np.void], shards: list[dict[str, Any]]) -> dict[str, Any]:
-    """Say per class how many triplets stand in the shards, and of how many."""
-    facts: dict[str, Any] = {}
-    for name in MINED:
-        of = sum(counted[name].tolist())
-        rows = sum(shard["rows"] for shard in shards if shard["path"].startswith(f"{name}/"))
-        facts[name] = {"rows": rows, "of": of, "truncated": rows < of}
-    return facts
-
-
-def _peak_rss() -> int:
-    """Return the peak resident memory of this process and of its largest worker, in bytes."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    peak = max(resource.getrusage(kind).ru_maxrss for kind in kinds)
-    return peak if sys.platform == "darwin" else peak * 1024

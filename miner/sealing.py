@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from miner.embedding import Progress, open_store
 from miner.engines import Engine
 from miner.errors import StorageError
-from miner.hardness import MINED, Mined
+from miner.hardness import Kept, difficulty
 from miner.manifest import Staging
 from miner.ranking import TRIPLET
 from miner.shards import (
@@ -31,12 +31,12 @@ from miner.shards import (
 )
 from miner.storage import storage_errors
 
-__all__ = ["Part", "Piece", "Sealer", "seal_shards"]
+__all__ = ["Part", "Piece", "Sealer", "fewer", "read_piece", "seal_shards"]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A file of `TRIPLET` records that one unit wrote of one class."""
+    """A file of `TRIPLET` records that one unit wrote for one folder."""
 
     path: str
     rows: int
@@ -44,9 +44,9 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A shard to be written: rows ``start`` to ``start + rows`` of a class."""
+    """A shard to be written: rows ``start`` to ``start + rows`` of a folder."""
 
-    difficulty: Mined
+    folder: Kept
     number: int
     start: int
     rows: int
@@ -54,7 +54,7 @@ class Part:
     @property
     def name(self) -> str:
         """Its path in the run."""
-        return f"{self.difficulty}/part-{self.number:05d}.parquet"
+        return f"{self.folder}/part-{self.number:05d}.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,12 @@ class Sealer:
     texts: bool
     metadata: dict[str, str]
 
-    def seal(self, pieces: Mapping[Mined, list[Piece]], part: Part) -> dict[str, Any]:
+    def seal(self, pieces: Mapping[Kept, list[Piece]], part: Part) -> dict[str, Any]:
         """Write one shard; return its facts."""
         sides = self._sides()
-        schema = triplet_schema(sides, {**self.metadata, "difficulty": part.difficulty})
+        schema = triplet_schema(sides, {**self.metadata, "difficulty": difficulty(part.folder)})
         path = Path(self.run) / part.name
-        mine = pieces[part.difficulty]
+        mine = pieces[part.folder]
         groups = (
             _records(mine, part.start + first, last - first)
             for first, last in group_slices(part.rows)
@@ -96,6 +96,20 @@ class Sealer:
         rows = store.row_side
         texts = (store.texts(0), store.texts(rows)) if self.texts else (None, None)
         return Sides(store.ids(0), store.ids(rows), *texts)
+
+
+def fewer(before: Mapping[Kept, list[Piece]], after: Mapping[Kept, list[Piece]]) -> dict[Kept, int]:
+    """Count, per folder, the rows that a pass over the pieces dropped."""
+    return {
+        name: sum(piece.rows for piece in before[name]) - sum(piece.rows for piece in after[name])
+        for name in before
+    }
+
+
+def read_piece(piece: Piece, chunk: int) -> Iterator[NDArray[np.void]]:
+    """Read a piece's records, so many at a time."""
+    for start in range(0, piece.rows, chunk):
+        yield _records([piece], start, min(chunk, piece.rows - start))
 
 
 def _records(pieces: list[Piece], start: int, rows: int) -> NDArray[np.void]:
@@ -114,24 +128,24 @@ def _records(pieces: list[Piece], start: int, rows: int) -> NDArray[np.void]:
     return np.concatenate(parts) if parts else np.empty(0, TRIPLET)
 
 
-def _cut(pieces: Mapping[Mined, list[Piece]]) -> Iterator[Part]:
-    """Cut each class into shards; an empty class still has one."""
-    for difficulty in MINED:
-        total = sum(piece.rows for piece in pieces[difficulty])
+def _cut(pieces: Mapping[Kept, list[Piece]]) -> Iterator[Part]:
+    """Cut each folder into shards; an empty one still has one."""
+    for folder in pieces:
+        total = sum(piece.rows for piece in pieces[folder])
         for number, start in enumerate(range(0, max(total, 1), PART_ROWS)):
-            yield Part(difficulty, number, start, min(PART_ROWS, total - start))
+            yield Part(folder, number, start, min(PART_ROWS, total - start))
 
 
 def seal_shards(
     sealer: Sealer,
     staging: Staging,
     engine: Engine,
-    pieces: Mapping[Mined, list[Piece]],
+    pieces: Mapping[Kept, list[Piece]],
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """Write all shards that are not written yet; return their facts, in order."""
     parts = list(_cut(pieces))
-    names = {part: f"seal-{part.difficulty}-{part.number:05d}" for part in parts}
+    names = {part: f"seal-{part.folder}-{part.number:05d}" for part in parts}
     sealed = {part: staging.recorded(name) for part, name in names.items()}
     pending = [part for part, record in sealed.items() if record is None]
     done = len(parts) - len(pending)
@@ -147,7 +161,7 @@ def seal_shards(
 
 
 def _seal(
-    sealer: Sealer, pieces: Mapping[Mined, list[Piece]], part: Part
+    sealer: Sealer, pieces: Mapping[Kept, list[Piece]], part: Part
 ) -> tuple[Part, dict[str, Any]]:
     """Write one shard, in a worker."""
     return part, sealer.seal(pieces, part)

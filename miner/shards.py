@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from miner.errors import StorageError, UsageError, did_you_mean
-from miner.hardness import MINED
+from miner.hardness import KEPT
 from miner.storage import atomic_open, digest, read_json, sha256_file, storage_errors
 
 __all__ = [
@@ -226,17 +226,17 @@ class Run:
         Parameters
         ----------
         difficulty : str
-            ``hard`` or ``semi_hard``.
+            ``hard``, ``semi_hard``, or ``suspects`` where the job keeps them.
 
         Raises
         ------
         UsageError
             On another name.
         """
-        if difficulty not in MINED:
-            raise UsageError(
-                f"no triplets of class {difficulty!r}: {did_you_mean(difficulty, MINED)}"
-            )
+        known = [name for name in KEPT if name in self.manifest["written"]]
+        if difficulty not in known:
+            hint = did_you_mean(difficulty, known)
+            raise UsageError(f"no triplets of class {difficulty!r}: {hint}")
         return pa.dataset.dataset(self.part_paths(difficulty), format="parquet")
 
     def part_paths(self, difficulty: str) -> list[str]:

@@ -34,7 +34,8 @@ metric = "euclidean"        # euclidean, sqeuclidean, cosine, dot
 # normalize = true          # default: unit vectors, unless the metric is dot
 
 [select]
-strategy = "all"
+strategy = "all"            # or hardest, semi-hard, batch-hard, uniform, ...: see the README
+# relative_margin = 0.05    # leave out what is suspiciously near: s(n) >= s(p) - 0.05 |s(p)|
 max_triplets = 1_000_000    # per class; above it a uniform sample; 0 counts and writes none
 # per_pair = 10             # at most so many negatives per (anchor, positive) and class
 # per_anchor = 100

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census import Vectors
-from miner.distance import Metric
+from miner.distance import Metric, score
 from miner.embedding import Store, open_store
 from miner.errors import MineError
-from miner.hardness import CLASSES, MINED, classify
+from miner.hardness import CLASSES, classify, difficulty
 from miner.relevance import Relevance
 from miner.shards import Run, manifest_checksum, read_census, read_shard, shard_facts
 from miner.storage import sha256_file
+from miner.strategies.filters import Filters
 
 __all__ = ["Check", "Verification", "verify_run"]
 
@@ -125,7 +126,7 @@ def _files(run: Run) -> Check:
 
 def _schema(run: Run) -> Check:
     problems = []
-    rows = dict.fromkeys(MINED, 0)
+    rows = dict.fromkeys(run.manifest["written"], 0)
     for shard in run.manifest["shards"]:
         facts = shard_facts(run.path / shard["path"])
         name = shard["path"].split("/")[0]
@@ -134,7 +135,7 @@ def _schema(run: Run) -> Check:
             problems.append(f"{shard['path']} has {facts['rows']} rows, not {shard['rows']}")
         problems += [f"{shard['path']}: {why}" for why in facts["wrong"]]
         wanted = {
-            "difficulty": name,
+            "difficulty": difficulty(name),
             "fingerprint": run.manifest["fingerprint"],
             "metric": run.manifest["job"]["mining"]["metric"],
             "margin": repr(run.manifest["job"]["mining"]["margin"]),
@@ -146,7 +147,7 @@ def _schema(run: Run) -> Check:
                 problems.append(
                     f"{shard['path']}: {key} is {facts['metadata'].get(key)!r}, not {value!r}"
                 )
-    for name in MINED:
+    for name in rows:
         if rows[name] != run.manifest["written"][name]["rows"]:
             problems.append(
                 f"{name}: {rows[name]} rows in the shards, "
@@ -200,6 +201,9 @@ class _Truth:
         mining = run.manifest["job"]["mining"]
         self.metric: Metric = mining["metric"]
         self.margin: float = mining["margin"]
+        normalize = mining["normalize"]
+        self.normalized: bool = self.metric != "dot" if normalize is None else normalize
+        self.filters = Filters.recorded(run.manifest["job"]["select"])
         self.vectors = Vectors(store.vectors(0), store.vectors(store.row_side))
         self.relevance: Relevance = store.relevance()
 
@@ -257,13 +261,25 @@ class _Truth:
         d_ap = self.vectors.measure(self.metric, anchors, positives)
         d_an = self.vectors.measure(self.metric, anchors, negatives)
         classes = classify(d_ap, d_an, self.margin)
-        for row in np.flatnonzero(classes != name)[:3]:
-            yield int(row), f"it is {classes[row]}, not {name}"
+        wrong = classes == "easy" if name == "suspects" else classes != name
+        for row in np.flatnonzero(wrong)[:3]:
+            yield int(row), f"it is {classes[row]}, not {difficulty(name)}"
+        for row in np.flatnonzero(self._misplaced(name, d_ap, d_an))[:3]:
+            yield int(row), "the filters on scores put it elsewhere"
         with np.errstate(over="ignore"):
             moved = (d_ap.astype(np.float32) != stated_ap) | (d_an.astype(np.float32) != stated_an)
         for row in np.flatnonzero(moved)[:3]:
             yield int(row), "its distances are not those of the vectors"
         yield from self._irrelevant(anchors, positives, negatives)
+
+    def _misplaced(
+        self, name: str, d_ap: NDArray[np.float64], d_an: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Whether the job's filters on scores would have kept a triplet out of its folder."""
+        scores = (score(self.metric, self.normalized, d) for d in (d_ap, d_an))
+        if name == "suspects":
+            return ~self.filters.suspect(*scores)
+        return self.filters.rejects(*scores)
 
     def _irrelevant(
         self,

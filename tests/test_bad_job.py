@@ -87,6 +87,8 @@ OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "model": (["--model", "pixel"], ["model 'pixel'", "did you mean 'pixels'?", "wordllama"]),
     "metric": (["--metric", "cosin"], ["mining.metric", "'cosin'", "did you mean 'cosine'?"]),
     "strategy": (["--select", "al"], ["strategy 'al'", "did you mean 'all'?"]),
+    "class": (["--select", "seminard"], ["'seminard'", "did you mean 'semi-hard'?"]),
+    "strategy's option": (["--set", "select.options.k=1"], ["select.options.k", "strategy 'all'"]),
     "engine": (["--engine", "thread"], ["engine 'thread'", "did you mean 'threads'?"]),
     "backend": (["--engine", "joblib:lokky"], ["'lokky'", "did you mean 'loky'?"]),
     "index": (["--index", "flta"], ["index 'flta'", "did you mean 'Flat'?"]),

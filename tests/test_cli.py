@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -117,7 +118,8 @@ def test_the_default_job_and_options_over_it(cli: Cli, home: Path) -> None:
     job = facts(cli("run", "jobs/default.toml", *words))["job"]
     assert list(job["mining"].values()) == [0.3, "euclidean", False, "64MiB", False]
     caps = {"max_triplets": 30, "per_pair": 2, "per_anchor": 5, "seed": 4}
-    assert job["select"] == {"strategy": "all", **caps}
+    default = miner.parse_job({"dataset": {"path": "small.parquet"}}).select
+    assert job["select"] == dataclasses.asdict(default) | caps | {"classes": ["hard", "semi_hard"]}
     assert job["output"] == {"path": "there", "content": True}
     assert job["engine"] == {"name": "joblib:sequential", "workers": 2}
     assert job["model"]["name"] == "precomputed" and job["model"]["batch_size"] == 16

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -17,9 +20,10 @@ import miner
 MARGIN = 0.3
 
 
-def mine(folder: Path, dataset: dict[str, str], metric: str) -> miner.Run:
+def mine(folder: Path, dataset: dict[str, str], metric: str, **select: Any) -> miner.Run:
     return miner.mine(
         {
+            "select": select,
             "dataset": dataset,
             "model": {"name": "precomputed"},
             "mining": {"margin": MARGIN, "metric": metric},
@@ -124,3 +128,147 @@ def test_an_anchor_is_never_its_own_negative_nor_positive(
         assert written(run, name) == {row for row in rows if row[0] in kept}
     twins = [(a, n) for a, _, n in truth["hard"] if abs(a - n) == 10]
     assert twins  # a twin of another label is the hardest negative there is
+
+
+QUERY = 1000
+"""Ids of queries begin here: the document of a query's own id would be no negative of it."""
+
+
+def pairs_of_texts(folder: Path, queries: int, documents: int, *, seed: int) -> dict[str, Any]:
+    """Queries and documents on one side of the sphere, so that nearly all are within reach."""
+    rng = np.random.default_rng(seed)
+    kind = pa.list_(pa.float32())
+    found: dict[str, Any] = {}
+    for name, count in (("queries", queries), ("corpus", documents)):
+        vectors = (rng.standard_normal((count, 6)) + 1).astype("f4")
+        ids = np.arange(count) + (QUERY if name == "queries" else 0)
+        table = pa.table({"id": ids, "embedding": pa.array(list(vectors), kind)})
+        pq.write_table(table, folder / f"{name}.parquet")
+        found[name] = str(folder / f"{name}.parquet")
+        found[f"{name}_vectors"] = vectors
+    found["positives"] = [
+        set(rng.choice(documents, 1 + q % 3, replace=False).tolist()) for q in range(queries)
+    ]
+    linked = [(q, row) for q, rows in enumerate(found["positives"]) for row in sorted(rows)]
+    rows = [f"{q + QUERY},{row}\n" for q, row in linked]
+    (folder / "links.csv").write_text("query_id,corpus_id\n" + "".join(rows))
+    found["links"] = str(folder / "links.csv")
+    return found
+
+
+@pytest.mark.parametrize("k", [3, 200])
+def test_a_filter_never_starves_a_strategy(k: int, tmp_path: Path) -> None:
+    """Top k, then the margin: slots stay empty while nearly the whole corpus is admissible.
+
+    And what a margin rejected is never written all the same, whatever is short.
+    """
+    found = pairs_of_texts(tmp_path, 40, 300, seed=1)
+    dataset = {name: found[name] for name in ("queries", "corpus", "links")}
+    x = 0.05
+    keys = {"relative_margin": x, "skip_nearest": 5}
+    run = mine(tmp_path, dataset, "cosine", strategy="hardest", options={"k": k}, **keys)
+    d = distances("cosine", found["queries_vectors"], found["corpus_vectors"])
+    slots = filled = naive = 0
+    rows = {(a - QUERY, p, n) for a, p, n in written(run, "semi_hard")}
+    taken = Counter((a, p) for a, p, _ in rows)
+    for a, positives in enumerate(found["positives"]):
+        order = [n for n in np.lexsort((np.arange(300), d[a])).tolist() if n not in positives]
+        for p in positives:
+            s_p, s_n = 1 - d[a, p], 1 - d[a]
+            able = [
+                n
+                for n in order[5:]
+                if s_n[n] < s_p - x * abs(s_p) and d[a, p] < d[a, n] < d[a, p] + MARGIN
+            ]
+            slots += min(k, len(able))
+            filled += taken[a, p]
+            naive += len(set(able) & set(order[:k]))
+            assert {n for q, r, n in rows if (q, r) == (a, p)} == set(able[:k])
+    assert filled == slots > naive
+    assert run.manifest["written"]["semi_hard"]["rows"] == slots
+    wanted = run.manifest["written"]["semi_hard"]["wanted"]
+    assert wanted == k * sum(map(len, found["positives"]))
+    assert not written(run, "hard")
+
+
+def test_a_relative_margin_is_right_for_negative_scores(tmp_path: Path) -> None:
+    """``0.95 * s`` of a negative score lies above it, and would keep what is more similar."""
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((60, 3)).astype("f4")
+    labels = rng.integers(0, 3, 60)
+    table = {
+        "id": np.arange(60),
+        "embedding": pa.array(list(vectors), pa.list_(pa.float32())),
+        "label": labels,
+    }
+    pq.write_table(pa.table(table), tmp_path / "d.parquet")
+    x = 0.1
+    run = mine(tmp_path, {"path": str(tmp_path / "d.parquet")}, "cosine", relative_margin=x)
+    d = distances("cosine", vectors, vectors)
+    rows = written(run, "semi_hard")
+    below_zero = [(a, p, n) for a, p, n in rows if d[a, p] > 1]
+    assert below_zero  # positives with a negative score
+    for a, p, n in rows:
+        assert 1 - d[a, n] < (1 - d[a, p]) - x * abs(1 - d[a, p])
+    same = [set(np.flatnonzero(labels == label).tolist()) - {n} for n, label in enumerate(labels)]
+    truth = classes(d, same, [{n} for n in range(60)])["semi_hard"]
+    assert rows == {
+        (a, p, n) for a, p, n in truth if 1 - d[a, n] < (1 - d[a, p]) - x * abs(1 - d[a, p])
+    }
+
+
+SHORT = """
+import sys, miner
+folder, out, name = sys.argv[1:]
+dataset = {n: f"{folder}/{n}.parquet" for n in ("queries", "corpus")}
+run = miner.mine({
+    "dataset": dataset | {"links": f"{folder}/links.csv"},
+    "model": {"name": "precomputed"},
+    "mining": {"margin": 0.3},
+    "select": {"strategy": name, "options": {"k": 400}, "max_score": 0.8, "per_negative": 9},
+    "output": {"path": out},
+})
+print([shard["sha256"] for shard in run.manifest["shards"]])
+"""
+
+
+@pytest.mark.parametrize("name", ["hardest", "uniform", "simans"])
+def test_what_is_short_is_not_filled_up(name: str, tmp_path: Path) -> None:
+    """Fillers drawn at random repeat rows, and a set's order hangs on the hash seed."""
+    found = pairs_of_texts(tmp_path, 12, 60, seed=3)
+    printed = set()
+    for hash_seed in ("0", "1", "77"):
+        command = [sys.executable, "-c", SHORT, str(tmp_path), str(tmp_path / hash_seed), name]
+        done = subprocess.run(
+            command, env={"PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=True
+        )
+        printed.add(done.stdout)
+    assert len(printed) == 1
+    run = miner.open_run(tmp_path / "77")
+    d = distances("euclidean", found["queries_vectors"], found["corpus_vectors"])
+    truth = classes(d, found["positives"], [set()] * 12)
+    for folder, everything in truth.items():
+        table = run.triplets(folder).to_table(columns=["anchor_id", "positive_id", "negative_id"])
+        found_rows = (tuple(row.values()) for row in table.to_pylist())
+        rows = [(a - QUERY, p, n) for a, p, n in found_rows]
+        assert rows and len(rows) == len(set(rows))
+        able = {(a, p, n) for a, p, n in everything if 1 - d[a, n] ** 2 / 2 <= 0.8}
+        assert set(rows) <= able
+        seen = Counter(n for _, _, n in able)
+        assert Counter(n for _, _, n in rows) == Counter(
+            {n: min(9, count) for n, count in seen.items()}
+        )
+        facts = run.manifest["written"][folder]
+        assert facts["rows"] == len(rows) and facts["available"] == len(able)
+        assert facts["wanted"] >= facts["available"]
+
+
+@pytest.mark.parametrize("key", ["strategy", "classes"])
+def test_a_misspelt_name_means_nothing_else(key: str, tmp_path: Path) -> None:
+    """It is an error that names the nearest, not a silent 'all'."""
+    found = pairs_of_texts(tmp_path, 4, 20, seed=5)
+    dataset = {name: found[name] for name in ("queries", "corpus", "links")}
+    value = "seminard" if key == "strategy" else ["seminard"]
+    with pytest.raises(miner.MineError, match=r"'seminard'.*did you mean 'semi.hard'\?"):
+        mine(tmp_path, dataset, "cosine", **{key: value})
+    assert not (tmp_path / "out").exists()

@@ -14,6 +14,7 @@ from miner.distance import METRICS, normalize_rows
 from miner.mining import Miner
 from miner.relevance import AnchorSubset, LabelRelevance, Relevance, tally
 from miner.strategies.all import All
+from miner.strategies.selection import Selection
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.oracle import enumerate_triplets
 
@@ -159,8 +160,10 @@ def test_what_is_not_sure_is_counted_by_the_reference() -> None:
     screen = screening.open_screen(census, loss=True, keep_bytes=1 << 20)
     assert screen is not None
     assert not screen.count(np.arange(200), 1 << 20).sure.all()
-    fast = Miner(census, tally(relevance), All(), 0, 1 << 20, screen).count((0, 200))
-    slow = Miner(census, tally(relevance), All(), 0, 1 << 20).count((0, 200))
+    fast = Miner(census, tally(relevance), Selection(All()), 0, 1 << 20, screen=screen).count(
+        (0, 200)
+    )
+    slow = Miner(census, tally(relevance), Selection(All()), 0, 1 << 20).count((0, 200))
     for name in ("easy", "semi_hard", "hard", "slots_hard", "slots_semi_hard"):
         assert (fast[name] == slow[name]).all()
     np.testing.assert_allclose(fast["loss"].sum(), slow["loss"].sum(), rtol=1e-9)

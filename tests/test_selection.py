@@ -15,8 +15,8 @@ import miner
 from miner.allocation import allocate
 from miner.distance import METRICS, normalize_rows
 from miner.relevance import LabelRelevance, LinkRelevance, Relevance
-from miner.strategies.all import All
 from miner.strategies.base import draw_distinct, seeds
+from miner.strategies.caps import Caps
 from tests.conftest import write_vectors
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.oracle import Truth, enumerate_triplets
@@ -103,7 +103,7 @@ def test_anchors_with_more_triplets_than_a_chunk(
 ) -> None:
     rows, relevance, truth = small_truth()
     for chunk in (1, 7, 1000):
-        monkeypatch.setattr("miner.mining._CHUNK", chunk)
+        monkeypatch.setattr("miner.writing._CHUNK", chunk)
         check_sets(mine_labelled(tmp_path / str(chunk), rows, relevance), truth)
 
 
@@ -179,7 +179,9 @@ def test_caps_hold_and_what_is_written_is_said(tmp_path: Path) -> None:
         assert max(Counter(anchors).values()) <= 10
         assert max(Counter(zip(anchors, positives, strict=True)).values()) <= 3
         facts = run.manifest["written"][name]
-        assert facts == {"rows": len(table), "of": len(truth.sets[name]), "truncated": True}
+        everything = len(truth.sets[name])
+        found = {"of": everything, "wanted": everything, "available": everything}
+        assert facts == {"rows": len(table), "truncated": True, **found}
         assert len(table) == 120
 
 
@@ -238,12 +240,12 @@ def test_totals_beyond_64_bits_are_shared_out() -> None:
     assert share.sum() == 1_000_000 and share.min() >= 24_999 and share.max() <= 25_001
 
 
-def test_the_strategy_all_orders_by_pair_and_rank() -> None:
+def test_the_caps_order_by_pair_and_rank() -> None:
     counts = np.array([3, 0, 5, 2], dtype=np.int64)
-    picks = All().choose(counts, 10, np.random.default_rng(0))
+    picks = Caps().choose(counts, 10, np.random.default_rng(0))
     assert picks.pair.tolist() == [0, 0, 0, 2, 2, 2, 2, 2, 3, 3]
     assert picks.rank.tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 0, 1]
-    capped = All(per_pair=2).choose(counts, 6, np.random.default_rng(0))
+    capped = Caps(per_pair=2).choose(counts, 6, np.random.default_rng(0))
     assert capped.pair.tolist() == [0, 0, 2, 2, 3, 3]
     order = list(zip(capped.pair.tolist(), capped.rank.tolist(), strict=True))
     assert order == sorted(order)

@@ -1,57 +1,22 @@
-"""``all``: every semi-hard and hard triplet (batch-all of Hermans, Beyer and Leibe 2017, eq. 6).
-
-Caps draw uniformly: at most `per_pair` of the triplets of a pair (anchor, positive), then at most
-`per_anchor` of what is left of an anchor; both for each class on its own.
-"""
+"""``all``: every semi-hard and hard triplet (batch-all of Hermans, Beyer and Leibe 2017, eq. 6)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from miner.strategies.base import Counts, Picks, draw_distinct
+from miner.hardness import Kept
+from miner.strategies.base import Admitted, Strategy, Take
 
 __all__ = ["All"]
 
 
-@dataclass(frozen=True, slots=True)
-class All:
-    """Everything, up to caps; 0 means no cap."""
+@dataclass(frozen=True)
+class All(Strategy):
+    """Takes everything that the filters leave."""
 
-    per_pair: int = 0
-    per_anchor: int = 0
+    from_totals = True
 
-    def _capped(self, counts: Counts) -> Counts:
-        return np.minimum(counts, self.per_pair) if self.per_pair else counts
-
-    @property
-    def needs_pairs(self) -> bool:
-        """Whether the slots of an anchor hang on more than its total."""
-        return self.per_pair > 0
-
-    def slots_of_totals(self, totals: Counts) -> Counts:
-        """Return the slots of anchors from their totals, when no pairs are needed."""
-        return np.minimum(totals, self.per_anchor) if self.per_anchor else totals
-
-    def slots(self, counts: Counts) -> int:
-        """Return how many triplets the caps leave of an anchor."""
-        total = int(self._capped(counts).sum())
-        return min(total, self.per_anchor) if self.per_anchor else total
-
-    def choose(self, counts: Counts, take: int, rng: np.random.Generator) -> Picks:
-        """Choose `take` of an anchor's slots, each subset equally likely."""
-        capped = self._capped(counts)
-        ends = np.cumsum(capped)
-        total = int(ends[-1])
-        slots = draw_distinct(rng, total, take)
-        pair = np.searchsorted(ends, slots, side="right")
-        rank = slots - (ends - capped)[pair]
-        chosen = np.bincount(pair, minlength=len(counts))
-        stops = np.cumsum(chosen)
-        for cut in np.flatnonzero((capped < counts) & (chosen > 0)):
-            mine = slice(stops[cut] - chosen[cut], stops[cut])
-            rank[mine] = draw_distinct(rng, int(counts[cut]), int(chosen[cut]))
-        kept = np.maximum(capped, 1)
-        weight = (counts / kept)[pair] * (total / max(1, self.slots(counts)))
-        return Picks(pair, rank, weight)
+    def take(self, admitted: Admitted, name: Kept) -> Take:
+        """Take the whole interval of each pair."""
+        begin, span = admitted.span(name)
+        return Take(begin, span, span, int(span.sum()))

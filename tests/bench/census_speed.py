@@ -20,6 +20,7 @@ from miner.mining import Miner, cut_units
 from miner.relevance import tally
 from miner.screening.screen import open_screen
 from miner.strategies.all import All
+from miner.strategies.selection import Selection
 from tests.bench.common import blas, median, peak_bytes, report, rounded, timed
 from tests.bench.shapes import SHAPES, Shape
 
@@ -76,7 +77,9 @@ class Counting:
         kernel = "auto" if self._fast else "numpy"
         census = Census(vectors, relevance, "euclidean", MARGIN, keep_bytes=keep, kernel=kernel)
         screen = open_screen(census, loss=self._loss, keep_bytes=keep) if self._fast else None
-        return Miner(census, tally(relevance), All(), 0, MEMORY // 2 // WORKERS, screen)
+        selection = Selection(All())
+        memory = MEMORY // 2 // WORKERS
+        return Miner(census, tally(relevance), selection, 0, memory, screen=screen)
 
     def _count(self, miner: Miner) -> None:
         parts = list(open_engine("threads", WORKERS).map(self._unit(miner), self._units))

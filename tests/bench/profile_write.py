@@ -23,6 +23,7 @@ from miner.mining import Miner, cut_units
 from miner.passes import share_out
 from miner.relevance import tally
 from miner.strategies.all import All
+from miner.strategies.selection import Selection
 from tests.bench.census_speed import MARGIN, MEMORY, WORKERS
 from tests.bench.common import timed
 from tests.bench.shapes import skewed
@@ -42,7 +43,8 @@ def main() -> None:
         MARGIN,
         keep_bytes=MEMORY // 2,
     )
-    miner = Miner(census, tally(shape.relevance), All(), 0, MEMORY // 2 // WORKERS)
+    selection = Selection(All())
+    miner = Miner(census, tally(shape.relevance), selection, 0, MEMORY // 2 // WORKERS)
     units = cut_units(given.rows, given.rows, shape.rows.shape[1])
     with threadpool_limits(1, user_api="blas"), tempfile.TemporaryDirectory() as folder:
         miner.count((0, 64))  # compiles

@@ -1,0 +1,97 @@
+"""A job's selection: filters, then the strategy, then the caps of an anchor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from miner.errors import UsageError
+from miner.fields import built
+from miner.hardness import Kept, Mined
+from miner.job import Job, SelectJob
+from miner.strategies.base import STRATEGIES, Admitted, Anchor, Counts, Strategy
+from miner.strategies.caps import Caps
+from miner.strategies.filters import Filters
+from miner.strategies.suspects import Suspects
+
+__all__ = ["Selection", "check_selection", "load_selection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which triplets of an anchor are written.
+
+    Attributes
+    ----------
+    strategy : Strategy
+    filters : Filters
+    caps : Caps
+    suspects : bool
+        Whether what the guards of the filters drop is kept.
+    """
+
+    strategy: Strategy
+    filters: Filters = field(default_factory=Filters)
+    caps: Caps = field(default_factory=Caps)
+    suspects: bool = False
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether the slots of an anchor need more than its totals of each class."""
+        whole = self.strategy.from_totals and self.filters.whole_classes
+        return not whole or bool(self.caps.per_pair)
+
+    def of_totals(self, name: Mined, totals: Counts) -> tuple[Counts, Counts]:
+        """Return slots and available triplets of anchors, from their totals of a class.
+
+        Only where `needs_pairs` is False; such a strategy wants what is available.
+
+        Parameters
+        ----------
+        name : str
+        totals : ndarray of shape (anchors,), int64
+        """
+        available = totals if name in self.filters.classes else totals * 0
+        return self.caps.slots_of_totals(available), available
+
+    def admit(self, anchor: Anchor) -> Admitted:
+        """Return what the filters leave of an anchor."""
+        return self.filters.admit(anchor)
+
+    def rule(self, folder: Kept) -> tuple[Strategy, Caps]:
+        """Return what takes the triplets of a folder, and the caps of an anchor there."""
+        if folder == "suspects":
+            return Suspects(), Caps()
+        return self.strategy, self.caps
+
+
+def load_selection(job: SelectJob) -> Selection:
+    """Build the selection of a job.
+
+    Raises
+    ------
+    UsageError
+        When the strategy or one of its options is unknown, or a value has no meaning.
+    """
+    kind: Any = STRATEGIES.load(job.strategy)
+    strategy: Strategy = built(kind, "select.options", job.options, f"strategy {job.strategy!r}")
+    filters = Filters.of(job)
+    if job.suspects and not filters.aware:
+        raise UsageError(
+            "select.suspects = true keeps what absolute_margin, relative_margin or max_score drop; "
+            "set one of them"
+        )
+    if (job.rescore is None) != (job.rescore_max is None):
+        raise UsageError(
+            "select.rescore and select.rescore_max go together: triplets whose negative the "
+            "rescorer scores above the bound are dropped; set both"
+        )
+    caps = Caps(per_pair=job.per_pair, per_anchor=job.per_anchor)
+    return Selection(strategy, filters, caps, job.suspects)
+
+
+def check_selection(job: Job) -> None:
+    """Raise `UsageError` when a job's selection cannot be followed, before any work."""
+    selection = load_selection(job.select)
+    mining = job.mining
+    selection.strategy.check(mining.metric, mining.normalized, selection.filters.classes)
