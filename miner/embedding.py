@@ -1,9 +1,10 @@
 """The embedding store: a data set read, checked, embedded and kept, under a key of its content.
 
 A store is a folder: ``vectors-K.f32`` (stored rows, float32, of side K), ``ids-K.arrow``,
-``texts-K.arrow``, ``relevance.npz``, and ``store.json``, written last: a folder without it does
-not count. Its key is made from the checksums of the data, the columns, the model's weights and the
-normalisation, so that another margin finds it again and a retrained model does not.
+``texts-K.arrow``, ``labels.arrow`` (the value of each label), ``relevance.npz``, and ``store.json``,
+written last: a folder without it does not count. Its key is made from the checksums of the data,
+the columns, the model's weights and the normalisation, so that another margin finds it again and a
+retrained model does not.
 
 The vectors come out of the cache of `miner.cache`, so that of a data set that grew, or of a run
 that died, only what is missing is embedded. What a dead run has scanned is kept in
@@ -35,7 +36,7 @@ __all__ = ["Progress", "Recipe", "Store", "StoreKey", "open_store"]
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, what is done, and the total."""
 
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,14 @@ class Store:
         path = self.folder / f"ids-{side}.arrow"
         with _store_errors(path):
             return Spool(path)
+
+    def label_names(self) -> Any:
+        """Return the value of each label, an Arrow array; None without one label a row."""
+        path = self.folder / "labels.arrow"
+        if not path.exists():
+            return None
+        with _store_errors(path):
+            return Spool(path).all()
 
     def texts(self, side: int) -> Spool | None:
         """Return a side's texts, None when they were not kept."""

@@ -46,6 +46,8 @@ class Scanned:
         Which of the rows are anchors, when not all of them are.
     facts : dict
         Counts for the manifest.
+    names : pyarrow.Array or None
+        The value of each label, in the order of their codes; None without one label a row.
     """
 
     relevance: Relevance
@@ -53,6 +55,7 @@ class Scanned:
     digests: tuple[Digests | None, ...]
     chosen: Codes | None
     facts: dict[str, Any]
+    names: Any = None
 
 
 def scan_labelled(items: Items, side: Side) -> tuple[Scanned, NDArray[np.bool_]]:
@@ -64,12 +67,12 @@ def scan_labelled(items: Items, side: Side) -> tuple[Scanned, NDArray[np.bool_]]
         When there are no labels, no positives, no negatives or no anchors.
     """
     where = f"{items.where}, column {side.label!r}"
-    nested = _is_list(items.labels.type)
+    nested, names = _is_list(items.labels.type), None
     if nested:
         labels: Any = _label_lists(items.labels, side, items)
         keep = np.diff(labels[0]) > 0
     else:
-        labels = _codes(_known(items, items.labels, side.label))
+        labels, names = _encoded(_known(items, items.labels, side.label))
         keep = labels >= 0
     if not keep.any():
         raise DataError(f"{where}: no row has a label; fill it in, or name another column")
@@ -105,7 +108,7 @@ def scan_labelled(items: Items, side: Side) -> tuple[Scanned, NDArray[np.bool_]]
         },
     }
     digests = None if items.digests is None else items.digests[keep]
-    return Scanned(relevance, (items.rows[keep],), (digests,), chosen, facts), keep
+    return Scanned(relevance, (items.rows[keep],), (digests,), chosen, facts, names), keep
 
 
 def scan_pairs(
@@ -203,9 +206,15 @@ def _known_groups(items: Items, side: Side) -> Any:
 def _codes(*columns: Any) -> Codes:
     """Number the values of columns jointly, in order of appearance; `NONE` for nulls."""
     texts = columns if len(columns) == 1 else [column.cast(pa.string()) for column in columns]
-    encoded = pa.concat_arrays(list(texts)).dictionary_encode()
+    return _encoded(pa.concat_arrays(list(texts)))[0]
+
+
+def _encoded(column: Any) -> tuple[Codes, Any]:
+    """Number the values of a column; return the codes and the value of each."""
+    encoded = column.dictionary_encode()
     indices = encoded.indices.fill_null(NONE)
-    return np.asarray(indices.to_numpy(zero_copy_only=False)).astype(np.int64)
+    codes = np.asarray(indices.to_numpy(zero_copy_only=False)).astype(np.int64)
+    return codes, encoded.dictionary
 
 
 def _content_codes(*items: Items) -> Codes:

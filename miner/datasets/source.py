@@ -69,7 +69,8 @@ class Source:
         """Read the tables once; leave ids (and texts) in `folder`.
 
         The files are ``ids-K.arrow`` and ``texts-K.arrow`` for side K of the store: the anchors
-        are side 0, the rows the last, which is the same side where every row is an anchor.
+        are side 0, the rows the last, which is the same side where every row is an anchor; and
+        ``labels.arrow``, the value of each label, where every row has one.
         """
         items = []
         for number, side in enumerate(self.sides):
@@ -85,6 +86,8 @@ class Source:
             write_column(folder / f"ids-{number}.arrow", ids)
             if texts and part is not None and not part.all():
                 keep_rows(folder / f"texts-{number}.arrow", part)
+        if scanned.names is not None:
+            write_column(folder / "labels.arrow", scanned.names)
         if scanned.chosen is not None:
             _split_anchors(folder, scanned.chosen, len(scanned.rows[0]))
         return scanned

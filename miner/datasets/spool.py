@@ -73,6 +73,12 @@ class Spool:
         distinct = pa.concat_arrays(parts) if parts else pa.array([], self.type)
         return distinct.take(pa.array(inverse))
 
+    def all(self) -> Any:
+        """Return all values as an Arrow array."""
+        batches = range(self._reader.num_record_batches)
+        parts = [self._reader.get_batch(batch).column(0) for batch in batches]
+        return pa.concat_arrays(parts) if parts else pa.array([], self.type)
+
     def filtered(self, keep: NDArray[np.bool_]) -> Iterator[Any]:
         """Stream the values of the rows of `keep`, a batch at a time."""
         for batch in range(self._reader.num_record_batches):

@@ -222,29 +222,22 @@ def test_labels_keep_their_values(tmp_path: Path, values: str) -> None:
         assert row["label"] == by_id[row["item_id"]]
 
 
-def test_without_the_data_labels_are_numbers(tmp_path: Path) -> None:
+def test_labels_need_the_store_only(tmp_path: Path) -> None:
     run = make_run("texts", tmp_path)
     labels = labels_of(run)
     order = list(dict.fromkeys(labels.values()))
-    data = Path(run.manifest["job"]["dataset"]["path"])
-    for number, spoil in enumerate((lambda: data.write_bytes(b"no Parquet"), data.unlink)):
-        spoil()
-        facts = miner.export_batches(run, p=2, k=2, out=tmp_path / f"{number}")
-        assert facts["named"] is False
-        assert "numbers" in miner.describe_batches(facts)
-        for row in pq.read_table(facts["path"]).to_pylist():
-            assert row["label"] == order.index(labels[row["item_id"]])
-
-
-def test_data_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "home/data").mkdir(parents=True)
-    write_texts(tmp_path / "home/data/t.parquet")
-    monkeypatch.chdir(tmp_path / "home")
-    job = {"dataset": {"path": "data/t.parquet"}, "output": {"path": "out/here"}}
-    miner.mine({**job, "model": {"name": "tests.exports.conftest:embed"}})
-    monkeypatch.chdir(tmp_path)
-    run = miner.open_run("home/out/here")
-    assert miner.export_batches(run, p=2, k=2, out=tmp_path / "x")["named"] is True
+    Path(run.manifest["job"]["dataset"]["path"]).unlink()
+    facts = miner.export_batches(run, p=2, k=2, out=tmp_path / "named")
+    assert facts["named"] is True
+    for row in pq.read_table(facts["path"]).to_pylist():
+        assert row["label"] == labels[row["item_id"]]
+    store = run.path.parent.parent / ".store" / run.manifest["store"]
+    (store / "labels.arrow").unlink()  # as an earlier version left it
+    facts = miner.export_batches(run, p=2, k=2, out=tmp_path / "numbered")
+    assert facts["named"] is False
+    assert "numbers" in miner.describe_batches(facts)
+    for row in pq.read_table(facts["path"]).to_pylist():
+        assert row["label"] == order.index(labels[row["item_id"]])
 
 
 def test_rows_that_a_filter_left_out_lend_no_label(tmp_path: Path) -> None:
