@@ -27,7 +27,7 @@ MODES = ("tiles", "rows", "rows in float64")
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Go each way through the pass: which one is a matter of speed only."""
     monkeypatch.setattr(screening, "_TILE", 16)
-    monkeypatch.setattr(screening, "_PART", 4)
+    monkeypatch.setattr(screening, "_PARTS", ((2, 7), (99, 4)))
     if request.param == "tiles":
         monkeypatch.setattr(screening, "_ENOUGH", 10**9)
         monkeypatch.setattr(screening, "_BLOCK", 10**8)

@@ -86,13 +86,13 @@ def _resolve(
                     exact = bias64[row] - dot(query, rows[row], center) * scale[row]
                 gap = exact - edges[entry]
                 unsure |= -tolerance <= gap <= tolerance
-            if gap < 0:
-                owner = owners[entry]
-                if owner & 1:
-                    found += 1
-                    lost += d_ap[owner >> 1] + margin - d_an
-                else:
-                    hards += 1
+            # Whether a threshold is above is as good as random: no branch may hang on it.
+            owner = owners[entry]
+            above = np.int64(gap < 0)
+            semi = above & owner
+            found += semi
+            hards += above - semi
+            lost += (d_ap[owner >> 1] + margin - d_an) * semi
         withins += found
         if found:
             if total[3] < FEW:
@@ -104,7 +104,7 @@ def _resolve(
     return lost
 
 
-_STEP = 4096
+_STEP = 8192
 
 
 @compiled

@@ -8,7 +8,7 @@ or nearly) is *unsure*: it is left to the reference, `miner.census.Census`. What
 what the reference counts.
 
 **Error bound.** Rows and queries are rounded once to float32 (unit roundoff u = 2^-24), inner
-products are summed in parts of at most `_PART` dimensions, in whatever order, and the parts added:
+products are summed in parts of some dimensions (`_PARTS`), in whatever order, and the parts added:
 ``|fl(u.w) - u.w| <= u (part + parts + 2) |u||w|`` (Higham, Accuracy and Stability of Numerical
 Algorithms, 2nd ed., section 3.1, to first order); what the row adds and the difference are rounded
 once each.
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,18 +36,20 @@ __all__ = ["Screen", "Screened", "open_screen"]
 Rows = NDArray[np.int64]
 
 _UNIT, _UNIT32 = 2.0**-53, 2.0**-24
-_PART, _SPARSE = 128, 64
-"""Dimensions that are summed in one go; half of them for more than `_SPARSE` positives, where the
-error costs more than the additions."""
+_MOST_POSITIVES = 0x7FFF
+_PARTS = ((8, 512), (64, 128), (_MOST_POSITIVES, 64))
+"""Up to how many positives how many dimensions are summed in one go: the more thresholds, the more
+an error costs beside the additions."""
 _TILE = 4096
 _BLOCK = 256
-_LEAST_CELLS, _MOST_CELLS = 2048, 65536
+_LEAST_CELLS, _MOST_CELLS = 1024, 65536
 _MOST_TILED = 256
-_CELLS_A_PAIR = 32
+_MIXED_COST = 100.0
+"""What a mixed key costs over filling a cell, times how much denser thresholds lie at their peak,
+times two for both borders."""
 _ENOUGH = 64
 """Whole rows of so many anchors are multiplied at once, if the memory allows it, before tables are
 made: then those of one anchor stay in a CPU's cache."""
-_MOST_POSITIVES = 0x7FFF
 _OPEN, _SAMPLE = 0.05, 2048
 """Float64 keys are made where float32 leaves a larger share of them open than this."""
 _RANGE = (1e-15, 1e15)
@@ -149,7 +152,7 @@ class Screen:
             fits = memory // (4 * rows + 64 * most)
             whole = fits >= _ENOUGH or most > _MOST_TILED
             if not whole:
-                fits = memory // (4 * _cells(most) + 192 * most + 8 * _TILE)
+                fits = memory // (4 * _cells(most, rows) + 192 * most + 8 * _TILE)
             stop = min(stop, start + max(8, fits))
             yield order[start:stop], whole
             start = stop
@@ -169,7 +172,7 @@ class Screen:
         data = self._pairs.space(queries, offset)
         pairs = self._pairs.of(anchors, data, slack)
         most = int(np.diff(pairs.starts).max())
-        part = _PART if most <= _SPARSE else _PART // 2
+        part = next((part for up_to, part in _PARTS if most <= up_to), _PARTS[-1][1])
         error = self._error(lengths, part)
         kind = self._precision(queries, pairs, pairs.tolerance + error)
         narrow, lines = kind == np.float32, len(anchors)
@@ -180,7 +183,9 @@ class Screen:
         able = self._able(error, pairs)
         errors = (pairs.tolerance + error if narrow else pairs.tolerance.copy(), pairs.tolerance)
         shift = np.column_stack([offset, np.full(lines, space.slope)]).astype(kind)
-        tables = _tables(lines, 1 if whole else lines, _cells(most), most, kind)
+        tables = _tables(
+            lines, 1 if whole else lines, _cells(most, len(self._vectors.rows)), most, kind
+        )
         unit = _UNIT32 if narrow else _UNIT
         bias = self._bias32 if narrow else self._pairs.bias
         totals, losses = np.zeros((lines, 4), dtype=np.int64), np.zeros(lines)
@@ -287,12 +292,13 @@ class Screen:
         return self._census.prepared(start, stop).astype(np.float32)
 
 
-def _cells(positives: int) -> int:
-    """Return how many cells the grid of an anchor with so many positives has."""
-    cells = _LEAST_CELLS
-    while cells < _CELLS_A_PAIR * positives and cells < _MOST_CELLS:
-        cells *= 2
-    return cells
+def _cells(positives: int, rows: int) -> int:
+    """Return how many cells the grid of an anchor with so many positives has.
+
+    More cells cost more to fill and leave fewer keys mixed, in proportion to thresholds / cells.
+    """
+    best = math.sqrt(_MIXED_COST * rows * positives)
+    return min(max(1 << int(math.log2(max(best, 1.0))), _LEAST_CELLS), _MOST_CELLS)
 
 
 def _tables(lines: int, held: int, cells: int, positives: int, kind: Any) -> tuple[Any, ...]:

@@ -12,7 +12,6 @@ from miner.screening.tables import MIXED, cell_of
 
 __all__ = ["list_mixed", "list_within_reach", "note", "strike", "sum_few", "sum_many", "survivors"]
 
-_GROUP = 32
 _F0, _F1 = np.float32(0.0), np.float32(1.0)  # they widen to float64 without loss
 _LOW16, _BY16, _BY31 = np.uint32(0xFFFF), np.uint32(16), np.uint32(31)
 _NONE, _WITHIN = np.uint32(0), np.uint32(1 << 16)
@@ -129,17 +128,11 @@ def list_within_reach(products: Any, bias: Any, top: Any, look: Any) -> Any:  # 
 
 @compiled
 def list_mixed(found: Any, look: Any) -> Any:  # pragma: no cover  (compiled)
-    """List the columns of mixed cells; return how many there are."""
+    """List the columns of mixed cells, without a branch; return how many there are."""
     looked: Any = 0
-    for begin in range(0, found.size, _GROUP):
-        end = min(begin + _GROUP, found.size)
-        flags = np.uint32(0)
-        for column in range(begin, end):
-            flags |= found[column]
-        if flags >> _BY31:
-            for column in range(begin, end):
-                look[looked] = column
-                looked += np.int64(found[column] >> _BY31)
+    for column in range(found.size):
+        look[looked] = column
+        looked += np.int64(found[column] >> _BY31)
     return looked
 
 
