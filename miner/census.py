@@ -23,7 +23,7 @@ from miner.hardness import count_hard, count_within, semi_hard_border
 from miner.prepared import PreparedRows
 from miner.relevance import Relevance
 
-__all__ = ["BlockCounts", "Census", "Vectors", "blocks"]
+__all__ = ["BlockCounts", "Census", "Thresholds", "Vectors", "blocks", "near"]
 
 Rows = NDArray[np.int64]
 
@@ -61,6 +61,24 @@ class Vectors:
 
 
 @dataclass(frozen=True)
+class Thresholds:
+    """The thresholds of a block in key space, and how unsure they are.
+
+    Attributes
+    ----------
+    hard, within, d_ap : ndarray of shape (pairs,), float64
+        Where hard ends, where semi-hard ends; the distance of the pair.
+    tolerance : ndarray of shape (b,), float64
+        Keys nearer to a threshold have to be measured.
+    """
+
+    hard: Float64
+    within: Float64
+    d_ap: Float64
+    tolerance: Float64
+
+
+@dataclass(frozen=True)
 class BlockCounts:
     """What the pass found for a block of anchors.
 
@@ -81,6 +99,7 @@ class BlockCounts:
         How far a key can be from the true one.
     reach : ndarray of shape (b,), float64
         No hard or semi-hard negative of the anchor has a key above it.
+    edges : Thresholds
     """
 
     anchors: Rows
@@ -92,16 +111,7 @@ class BlockCounts:
     keys: Float64
     slack: Float64
     reach: Float64
-
-
-@dataclass(frozen=True)
-class _Thresholds:
-    """The thresholds of a block: first where hard ends, then where semi-hard ends, per pair."""
-
-    hard: Float64
-    within: Float64
-    d_ap: Float64
-    tolerance: Float64
+    edges: Thresholds
 
 
 class Census:
@@ -179,6 +189,7 @@ class Census:
             keys=keys,
             slack=slack,
             reach=reach,
+            edges=edges,
         )
         for unsure in np.flatnonzero(within.near):
             self._settle(counts, edges, hinge, offset, int(unsure))
@@ -206,7 +217,7 @@ class Census:
         nearest: Float64,
         offset: Float64,
         slack: Float64,
-    ) -> _Thresholds:
+    ) -> Thresholds:
         """Place both borders of every pair, and bound per anchor how unsure they are.
 
         The error of a distance is that of its key over the distance, so for a root metric the
@@ -225,10 +236,10 @@ class Census:
         scale = border * border if space.root else np.abs(d_ap) + self.margin
         rounding = 16 * _UNIT * (scale + np.abs(shift))
         tolerance = np.maximum.reduceat(2.5 * growth * error + rounding, starts[:-1])
-        return _Thresholds(nearest, space.key(border, shift), d_ap, tolerance)
+        return Thresholds(nearest, space.key(border, shift), d_ap, tolerance)
 
     def _count(
-        self, keys: Float64, starts: Rows, edges: _Thresholds, offset: Float64
+        self, keys: Float64, starts: Rows, edges: Thresholds, offset: Float64
     ) -> tuple[Below, Below]:
         """Run the kernel over both borders of all pairs: hard, then within."""
         both = np.column_stack([edges.hard, edges.within]).ravel()
@@ -242,7 +253,7 @@ class Census:
         return hard, within
 
     def _settle(
-        self, counts: BlockCounts, edges: _Thresholds, hinge: Float64, offset: Float64, line: int
+        self, counts: BlockCounts, edges: Thresholds, hinge: Float64, offset: Float64, line: int
     ) -> None:
         """Decide by the definition what rounding could have decided, for one anchor.
 
@@ -257,9 +268,9 @@ class Census:
         keys, tolerance = counts.keys[line], edges.tolerance[line]
         borders = np.sort(np.concatenate([edges.hard[pairs], edges.within[pairs]]))
         columns = np.flatnonzero(keys <= counts.reach[line])
-        close = _near(keys[columns], borders, tolerance)
+        close = near(keys[columns], borders, tolerance)
         sure, columns = np.sort(keys[columns[~close]]), columns[close]
-        near = np.sort(keys[columns])
+        nearby = np.sort(keys[columns])
         d_an = np.sort(self._measure(anchor, columns))
         base = d_an[:1].sum()
         sure_sums = np.append(
@@ -271,11 +282,11 @@ class Census:
             (edges.within, counts.within, self._count_within),
         ):
             mine = border[pairs]
-            low = near.searchsorted(mine - tolerance, side="left")
-            unsure = np.flatnonzero(near.searchsorted(mine + tolerance, side="right") > low)
+            low = nearby.searchsorted(mine - tolerance, side="left")
+            unsure = np.flatnonzero(nearby.searchsorted(mine + tolerance, side="right") > low)
             positives = counts.positives[pairs][unsure]
             d_ap = self._measure(anchor, positives)
-            by_key = near.searchsorted(mine[unsure], side="left")
+            by_key = nearby.searchsorted(mine[unsure], side="left")
             measured = count(d_ap, d_an)
             at = pairs.start + unsure
             totals[at] += measured - by_key
@@ -292,7 +303,7 @@ class Census:
         return self.vectors.measure(self.metric, anchors, columns)
 
 
-def _near(keys: Float64, borders: Float64, tolerance: float) -> NDArray[np.bool_]:
+def near(keys: Float64, borders: Float64, tolerance: float) -> NDArray[np.bool_]:
     """Whether each key lies within the tolerance of a (sorted) border."""
     after = borders.searchsorted(keys)
     above = borders[np.minimum(after, len(borders) - 1)] - keys

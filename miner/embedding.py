@@ -1,8 +1,8 @@
 """The embedding store: a data set read, checked, embedded and kept, under a key of its content.
 
 A store is a folder: ``vectors-K.f32`` (stored rows, float32, of side K), ``ids-K.arrow``,
-``texts-K.arrow``, ``labels.arrow`` (the value of each label), ``relevance.npz``, and ``store.json``,
-written last: a folder without it does not count. Its key is made from the checksums of the data,
+``texts-K.arrow``, ``labels.arrow`` (the value of each label), ``relevance.npz``; ``store.json`` is
+written last: a folder without it does not count. The key is made from the checksums of the data,
 the columns, the model's weights and the normalisation, so that another margin finds it again and a
 retrained model does not.
 

@@ -29,6 +29,7 @@ __all__ = [
     "Mined",
     "classify",
     "count_hard",
+    "count_positives",
     "count_within",
     "difficulty",
     "semi_hard_border",
@@ -50,7 +51,7 @@ def difficulty(folder: str) -> str:
     return "suspect" if folder == "suspects" else folder
 
 
-def semi_hard_border(d_ap: Float64, margin: float) -> Float64:
+def semi_hard_border(d_ap: Float64, margin: float | Float64) -> Float64:
     """Return d(a,p) + m: negatives at this distance or beyond are easy."""
     return d_ap + margin
 
@@ -89,9 +90,33 @@ def count_hard(d_ap: Float64, sorted_d_an: Float64) -> NDArray[np.int64]:
     return np.searchsorted(sorted_d_an, d_ap, side="right").astype(np.int64)
 
 
-def count_within(d_ap: Float64, sorted_d_an: Float64, margin: float) -> NDArray[np.int64]:
-    """Count, per positive, the negatives that are hard or semi-hard: d(a,n) < d(a,p) + m."""
+def count_within(d_ap: Float64, sorted_d_an: Float64, margin: float | Float64) -> NDArray[np.int64]:
+    """Count, per positive, the negatives that are hard or semi-hard: d(a,n) < d(a,p) + m.
+
+    Distances and margins may be arrays of any shapes that go together.
+    """
     border = semi_hard_border(d_ap, margin)
     within = np.searchsorted(sorted_d_an, border, side="left").astype(np.int64)
     # For a margin below the spacing of floats, d + m == d: ties are hard all the same.
     return np.maximum(within, count_hard(d_ap, sorted_d_an))
+
+
+def count_positives(
+    d_an: Float64, sorted_d_ap: Float64, margin: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count, per negative, the positives that it is hard for, and hard or semi-hard for.
+
+    Parameters
+    ----------
+    d_an : ndarray of shape (n,), float64
+    sorted_d_ap : ndarray of shape (p,), float64, ascending
+    margin : float
+
+    Returns
+    -------
+    tuple of ndarray of shape (n,), int64
+    """
+    border = semi_hard_border(sorted_d_ap, margin)
+    hard = len(sorted_d_ap) - np.searchsorted(sorted_d_ap, d_an, side="left")
+    within = len(sorted_d_ap) - np.searchsorted(border, d_an, side="right")
+    return hard.astype(np.int64), np.maximum(within, hard).astype(np.int64)

@@ -94,6 +94,10 @@ class MiningJob:
     normalize: bool | None = None
     memory: str = "512MiB"
     loss: bool = True
+    hubs: int = 1000
+    confusions: int = 100_000
+    neighbours: int = 10
+    gaps: int = 1000
 
     @property
     def normalized(self) -> bool:
@@ -203,6 +207,10 @@ class Job:
                 "metric": self.mining.metric,
                 "normalize": self.mining.normalized,
                 "loss": self.mining.loss,
+                "hubs": self.mining.hubs,
+                "confusions": self.mining.confusions,
+                "neighbours": self.mining.neighbours,
+                "gaps": self.mining.gaps,
             },
             "select": self.select.identity(),
         }
@@ -291,6 +299,10 @@ def _check(job: Job) -> None:
     parse_bytes(job.mining.memory)
     parse_bytes(job.cache.max_size, "cache.max_size")
     counts = {
+        "mining.hubs": job.mining.hubs,
+        "mining.confusions": job.mining.confusions,
+        "mining.neighbours": job.mining.neighbours,
+        "mining.gaps": job.mining.gaps,
         "select.max_triplets": job.select.max_triplets,
         "select.per_pair": job.select.per_pair,
         "select.per_anchor": job.select.per_anchor,

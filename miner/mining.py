@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.besides import Besides, Wanted, plan_besides
 from miner.candidates import AnchorView
 from miner.census import BlockCounts, Census, Vectors, blocks
+from miner.columns import ColumnSums
 from miner.distance import Metric
 from miner.embedding import open_store
 from miner.errors import StorageError
@@ -29,6 +31,7 @@ from miner.rooms import Rooms
 from miner.screening.screen import Screen, open_screen
 from miner.storage import atomic_open, sha256_file
 from miner.strategies.selection import Selection, load_selection
+from miner.units import COUNTED, Share, cut_units
 from miner.writing import Records, write_anchor
 
 __all__ = [
@@ -43,64 +46,6 @@ __all__ = [
 ]
 
 Rows = NDArray[np.int64]
-
-
-COUNTED = np.dtype(
-    [
-        ("positives", np.int64),
-        ("negatives", np.int64),
-        ("easy", np.int64),
-        ("semi_hard", np.int64),
-        ("hard", np.int64),
-        ("slots_semi_hard", np.int64),
-        ("slots_hard", np.int64),
-        ("slots_suspects", np.int64),
-        ("wanted_semi_hard", np.int64),
-        ("wanted_hard", np.int64),
-        ("available_semi_hard", np.int64),
-        ("available_hard", np.int64),
-        ("loss", np.float64),
-    ]
-)
-"""One anchor's census: counts, what would be written of each class without a cap on it, what the
-strategy wanted and what the filters left it, and the sum of the loss."""
-
-_UNIT_FLOPS = 1e12
-
-
-def cut_units(anchors: int, rows: int, dim: int) -> list[tuple[int, int]]:
-    """Cut the anchors into units of at most some 10^12 operations, about 32 or more of them.
-
-    The cut hangs on the data only, so that a resumed run meets the same units whatever its
-    workers.
-    """
-    by_work = int(_UNIT_FLOPS / (2 * max(1, rows) * max(1, dim)))
-    size = max(16, min(-(-anchors // 32), by_work))
-    return [(start, min(start + size, anchors)) for start in range(0, anchors, size)]
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What anchors write to one folder.
-
-    Attributes
-    ----------
-    counts : ndarray of shape (anchors,), int64
-    factor : float
-        What the cap on the whole folder puts on a weight.
-    """
-
-    counts: Rows
-    factor: float
-
-    @property
-    def total(self) -> int:
-        """Triplets over all anchors."""
-        return int(self.counts.sum())
-
-    def part(self, anchors: slice) -> Share:
-        """Return the share of a range of anchors."""
-        return Share(self.counts[anchors], self.factor)
 
 
 @dataclass(frozen=True)
@@ -128,34 +73,49 @@ class Miner:
     memory: int
     normalized: bool = True
     screen: Screen | None = None
+    besides: Besides = field(default_factory=Besides)
     _rooms: Rooms = field(default_factory=Rooms)
 
-    def _blocks(self, unit: tuple[int, int], wanted: NDArray[np.bool_]) -> Iterator[BlockCounts]:
-        """Count the unit's wanted anchors, a block at a time, in one buffer."""
-        anchors = np.flatnonzero(wanted) + unit[0]
+    def _blocks(self, anchors: Rows) -> Iterator[BlockCounts]:
+        """Count anchors, a block at a time, in one buffer."""
         rows = len(self.census.vectors.rows)
         cut = list(blocks(anchors, self.tally.positives[anchors], rows, self.memory))
         with self._rooms.room(max(map(len, cut), default=0) * rows) as buffer:
             for block in cut:
                 yield self.census.block(block, buffer)
 
-    def count(self, unit: tuple[int, int]) -> NDArray[np.void]:
-        """Return the census of a unit's anchors, an array of `COUNTED`."""
-        mine = slice(*unit)
-        result = np.zeros(unit[1] - unit[0], dtype=COUNTED)
-        result["positives"] = self.tally.positives[mine]
-        result["negatives"] = self.tally.negatives[mine]
+    def count(self, unit: tuple[int, int], sums: ColumnSums | None = None) -> NDArray[np.void]:
+        """Return the census of a unit's anchors, an array of `COUNTED`.
+
+        Parameters
+        ----------
+        unit : tuple of int
+            Places in the order in which anchors are counted.
+        sums : ColumnSums, optional
+            Takes the triplets by row and label.
+        """
+        anchors = self.besides.anchors(unit)
+        result = np.zeros(len(anchors), dtype=COUNTED)
+        result["neighbour"] = -1
+        result["positives"] = self.tally.positives[anchors]
+        result["negatives"] = self.tally.negatives[anchors]
         wanted = (result["positives"] > 0) & (result["negatives"] > 0)
-        if self.screen is not None and not self.selection.needs_pairs:
-            self._screen(unit, wanted, result)
-        for block in self._blocks(unit, wanted):
-            at = block.anchors - unit[0]
+        pairs, row_by_row = self.selection.needs_pairs, self.besides.row_by_row
+        unsure = wanted.copy()
+        if self.screen is not None and not (row_by_row or pairs):
+            self._screen(anchors, unsure, result, sums)
+        places = np.flatnonzero(wanted if pairs else unsure)
+        for block in self._blocks(anchors[places]):
+            at, places = places[: len(block.anchors)], places[len(block.anchors) :]
             for name, counts in _by_class(block).items():
                 result[name][at] = np.add.reduceat(counts, block.starts[:-1])
             result["loss"][at] = block.loss
-            if self.selection.needs_pairs:
-                for view in self._views(block):
-                    self._select(view, result[view.number - unit[0] :][:1])
+            for line, place in enumerate(at.tolist()):
+                counted = result[place : place + 1]
+                if row_by_row and unsure[place]:
+                    self.besides.look(self.census, block, line, sums, counted)
+                if pairs:
+                    self._select(self._view(block, line), counted)
         valid = result["positives"] * result["negatives"]
         result["easy"] = valid - result["semi_hard"] - result["hard"]
         if not self.selection.needs_pairs:
@@ -163,20 +123,23 @@ class Miner:
         return result
 
     def _screen(
-        self, unit: tuple[int, int], wanted: NDArray[np.bool_], result: NDArray[np.void]
+        self,
+        anchors: Rows,
+        wanted: NDArray[np.bool_],
+        result: NDArray[np.void],
+        sums: ColumnSums | None,
     ) -> None:
         """Count what the fast pass is sure of; leave the others wanted."""
         assert self.screen is not None
         lines = np.flatnonzero(wanted)
-        found = self.screen.count(lines + unit[0], self.memory)
+        found = self.screen.count(anchors[lines], self.memory)
         for name, counts in (("semi_hard", found.within - found.hard), ("hard", found.hard)):
             result[name][lines] = counts
         result["loss"][lines] = found.loss
         wanted[lines[found.sure]] = False
 
-    def _views(self, block: BlockCounts) -> Iterator[AnchorView]:
-        for line in range(len(block.anchors)):
-            yield AnchorView(self.census, block, line, self.normalized, self.seed)
+    def _view(self, block: BlockCounts, line: int) -> AnchorView:
+        return AnchorView(self.census, block, line, self.normalized, self.seed)
 
     def _select(self, view: AnchorView, counted: NDArray[np.void]) -> None:
         """Say what the selection makes of an anchor, in its line of `COUNTED`, shape (1,)."""
@@ -226,8 +189,9 @@ class Miner:
                 name: Records(stack.enter_context(atomic_open(path)))
                 for name, path in paths.items()
             }
-            for block in self._blocks(unit, wanted):
-                for view in self._views(block):
+            for block in self._blocks(np.flatnonzero(wanted) + unit[0]):
+                for line in range(len(block.anchors)):
+                    view = self._view(block, line)
                     admitted = self.selection.admit(view)
                     for name, share in shares.items():
                         count, factor = int(share.counts[view.number - unit[0]]), share.factor
@@ -256,6 +220,8 @@ class Task:
         Whether the mean loss is wanted.
     normalized : bool
         Whether the stored vectors have unit length.
+    wanted : Wanted
+        What is counted beside the classes.
     """
 
     store: str
@@ -266,6 +232,7 @@ class Task:
     keep: int
     loss: bool = True
     normalized: bool = True
+    wanted: Wanted = Wanted()  # noqa: RUF009  (frozen)
 
 
 @functools.lru_cache(maxsize=1)
@@ -280,16 +247,33 @@ def open_miner(task: Task) -> Miner:
     census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep)
     screen = open_screen(census, loss=task.loss, keep_bytes=task.keep)
     selection = load_selection(task.select)
-    seed, memory = task.select.seed, task.memory
-    return Miner(census, tally(relevance), selection, seed, memory, task.normalized, screen)
+    seed, memory, counts = task.select.seed, task.memory, tally(relevance)
+    besides = plan_besides(census, counts, task.wanted, seed)
+    return Miner(census, counts, selection, seed, memory, task.normalized, screen, besides)
 
 
-def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> str:
-    """Count a unit, leave its census in a file; return the file's checksum."""
-    counted = open_miner(task).count(unit)
-    with atomic_open(path) as file:
-        np.save(file, counted)
-    return sha256_file(path)
+def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
+    """Count a unit, leave its census in a file, and what is counted beside it in more.
+
+    Returns
+    -------
+    dict
+        Of each file that was written: its name and its checksum.
+    """
+    miner = open_miner(task)
+    sums = miner.besides.sums(len(miner.census.vectors.rows))
+    files: dict[Path, NDArray[Any]] = {path: miner.count(unit, sums)}
+    if sums is not None:
+        files[path.with_suffix(".hubs.npy")] = sums.hubs()
+        if sums.labels is not None:
+            files[path.with_suffix(".confusion.npy")] = sums.confusions()
+    if miner.besides.gaps is not None:
+        anchors = miner.besides.anchors(unit)
+        files[path.with_suffix(".gaps.npy")] = miner.besides.gaps.count(anchors)
+    for target, array in files.items():
+        with atomic_open(target) as file:
+            np.save(file, array)
+    return {target.name: sha256_file(target) for target in files}
 
 
 def write_unit(

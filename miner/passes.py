@@ -64,19 +64,19 @@ class Passes:
     units: list[tuple[int, int]]
     progress: Progress
 
-    def count(self) -> NDArray[np.void]:
-        """Count all units; return the census of all anchors, an array of `COUNTED`."""
+    def count(self) -> list[str]:
+        """Count all units; return the names of their records, which name their files."""
         names = [f"count-{number:05d}" for number in range(len(self.units))]
         pending = [n for n, name in enumerate(names) if self.staging.recorded(name) is None]
         done = len(names) - len(pending)
         self.progress("counting", done, len(names))
         call = functools.partial(_count, self.task, str(self.staging.work))
-        for number, checksum in self.engine.map(call, [(n, self.units[n]) for n in pending]):
-            name = names[number]
-            self.staging.record(name, {"files": {f"work/{name}.npy": checksum}})
+        for number, files in self.engine.map(call, [(n, self.units[n]) for n in pending]):
+            facts = {f"work/{file}": checksum for file, checksum in files.items()}
+            self.staging.record(names[number], {"files": facts})
             done += 1
             self.progress("counting", done, len(names))
-        return np.concatenate([np.load(self.staging.work / f"{name}.npy") for name in names])
+        return names
 
     def write(self, shares: Mapping[Kept, Share]) -> dict[Kept, list[Piece]]:
         """Write the triplets of all units; return the pieces of each folder, in order."""
@@ -103,7 +103,9 @@ def _piece(staging: Staging, number: int, name: Kept, facts: Any) -> Piece:
     return Piece(str(staging.work / f"write-{number:05d}-{name}.bin"), facts["rows"][name])
 
 
-def _count(task: Task, work: str, numbered: tuple[int, tuple[int, int]]) -> tuple[int, str]:
+def _count(
+    task: Task, work: str, numbered: tuple[int, tuple[int, int]]
+) -> tuple[int, dict[str, str]]:
     """Count one unit, in a worker."""
     number, unit = numbered
     return number, count_unit(task, Path(work) / f"count-{number:05d}.npy", unit)

@@ -13,18 +13,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import miner
+from miner.besides import Wanted
 from miner.datasets.source import Source, open_source
 from miner.embedding import Progress, Recipe, Store, StoreKey
 from miner.engines import Engine, open_engine
 from miner.errors import UsageError
+from miner.findings import Findings
 from miner.hardness import Kept
 from miner.hubs import cap_negatives
 from miner.indexes.base import build_index, resolve_factory
-from miner.job import Job, load_job, parse_bytes, parse_job
+from miner.job import Job, MiningJob, load_job, parse_bytes, parse_job
 from miner.manifest import Staging, clear_published, finished_run, package_versions, peak_rss
 from miner.mining import Task, cut_units, open_miner
 from miner.models.base import LoadedModel, load_model
@@ -36,7 +35,7 @@ from miner.pruning import keep_within
 from miner.relevance import Tally
 from miner.rescoring import Rescoring
 from miner.sealing import Piece, Sealer, fewer, seal_shards
-from miner.shards import FORMAT_VERSION, Run, file_facts, open_run, write_census
+from miner.shards import FORMAT_VERSION, Run, file_facts, open_run
 from miner.storage import digest, lock_output, sha256_file, write_pointers
 from miner.strategies.selection import check_selection
 from miner.totals import census_facts, written_facts
@@ -228,7 +227,10 @@ class _Conductor:
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
         passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
         with self.clock.stage("count"):
-            counted = passes.count()
+            units_done = passes.count()
+            mining, work = self.job.mining, self.staging.work
+            findings = Findings(store, opened.besides, mining, work, units_done)
+            counted = findings.counted()
         with self.clock.stage("write"):
             select = self.job.select
             drawn = passes.write(share_out(counted, select))
@@ -236,7 +238,7 @@ class _Conductor:
             pieces = cap_negatives(left, select.per_negative, select.seed, store.facts["rows"][-1])
             dropped = fewer(drawn, left) if self.opened.rescorer else None
         with self.clock.stage("seal"):
-            shards, files = self._seal(store, counted, pieces)
+            shards, files = self._seal(store, findings.write(self.staging.run, counted), pieces)
         self._make_room(store)
         return self.staging.publish(
             {
@@ -249,7 +251,7 @@ class _Conductor:
                 "embedding": embedding,
                 "store": store.folder.name,
                 "index": index,
-                "census": census_facts(counted, loss=self.job.mining.loss),
+                "census": census_facts(counted, loss=self.job.mining.loss) | findings.facts,
                 "written": written_facts(
                     counted, shards, suspects=select.suspects, rescored=dropped
                 ),
@@ -312,12 +314,13 @@ class _Conductor:
             keep=memory // 2 // copies,
             loss=self.job.mining.loss,
             normalized=self.job.mining.normalized,
+            wanted=_wanted(self.job.mining),
         )
 
     def _seal(
-        self, store: Store, counted: NDArray[np.void], pieces: Mapping[Kept, list[Piece]]
+        self, store: Store, files: list[dict[str, Any]], pieces: Mapping[Kept, list[Piece]]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Turn pieces into shards, write the census; return the facts of all files."""
+        """Turn pieces into shards; return the facts of them, and of all other files."""
         metadata = {
             "format_version": str(FORMAT_VERSION),
             "metric": self.job.mining.metric,
@@ -330,10 +333,6 @@ class _Conductor:
             str(store.folder.resolve()), str(self.staging.run), self.opened.texts, metadata
         )
         shards = seal_shards(sealer, self.staging, self.opened.engine, pieces, self.progress)
-        census = self.staging.run / "census.parquet"
-        names = ("positives", "negatives", "easy", "semi_hard", "hard")
-        write_census(census, store.ids(0), {name: counted[name] for name in names})
-        files = [file_facts(census, self.staging.run, len(counted))]
         index = self.staging.run / "index.faiss"
         if index.exists():
             files.append(file_facts(index, self.staging.run, store.facts["rows"][-1]))
@@ -343,3 +342,8 @@ class _Conductor:
         facts: dict[str, Any] = store.facts["dataset"]
         hidden = {"itself": tally.itself, "duplicates": tally.duplicates, "group": tally.group}
         return {"files": self.key.files, **facts, "columns": store.facts["roles"], "hidden": hidden}
+
+
+def _wanted(mining: MiningJob) -> Wanted:
+    """Return what a job wants counted beside the classes."""
+    return Wanted(mining.hubs > 0, mining.confusions > 0, mining.neighbours, mining.gaps)

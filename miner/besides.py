@@ -1,0 +1,120 @@
+"""What a job counts beside the classes: hubs, confusions, nearest rows, gaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census import BlockCounts, Census
+from miner.columns import ColumnSums, Labels, labels_of
+from miner.gaps import Gaps, sample_gaps
+from miner.negatives import add_columns, find_nearest
+from miner.neighbours import NearestRows, majority
+from miner.relevance import Tally
+
+__all__ = ["Besides", "Wanted", "plan_besides"]
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of it a job wants.
+
+    Attributes
+    ----------
+    hubs, confusions : bool
+    neighbours : int
+        How many of the nearest rows are looked at; 0 for none.
+    gaps : int
+        At most so many anchors are sampled; 0 for none.
+    """
+
+    hubs: bool = False
+    confusions: bool = False
+    neighbours: int = 0
+    gaps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """How a job's units count it.
+
+    Attributes
+    ----------
+    labels : Labels or None
+    order : ndarray of shape (anchors,), int64
+        The anchors in the order in which they are counted: by label, where each has one. Empty
+        stands for that of their numbers.
+    columns : bool
+        Whether triplets are counted by their negative.
+    confusions : bool
+        Whether they are counted by the labels of anchor and negative.
+    neighbours : int
+    gaps : Gaps or None
+    """
+
+    order: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64), compare=False)
+    labels: Labels | None = field(default=None, compare=False)
+    columns: bool = False
+    confusions: bool = False
+    neighbours: int = 0
+    gaps: Gaps | None = field(default=None, compare=False)
+
+    def anchors(self, unit: tuple[int, int]) -> Rows:
+        """Return the anchors that a unit counts."""
+        return self.order[slice(*unit)] if len(self.order) else np.arange(*unit)
+
+    @property
+    def row_by_row(self) -> bool:
+        """Whether the pass has to say what each row is to each anchor."""
+        return self.columns or self.neighbours > 0
+
+    def sums(self, rows: int) -> ColumnSums | None:
+        """Return what a unit adds up in, if anything."""
+        if not self.columns:
+            return None
+        return ColumnSums(rows, self.labels if self.confusions else None)
+
+    def look(
+        self,
+        census: Census,
+        block: BlockCounts,
+        line: int,
+        sums: ColumnSums | None,
+        counted: NDArray[np.void],
+    ) -> None:
+        """Look at an anchor of a counted block row by row; `counted` is its line, shape (1,)."""
+        if sums is not None:
+            add_columns(census, block, line, sums)
+        if self.neighbours:
+            self.judge(find_nearest(census, block, line, self.neighbours), counted)
+
+    def judge(self, nearest: NearestRows, counted: NDArray[np.void]) -> None:
+        """Say which other label is around the anchors, in their lines."""
+        assert self.labels is not None
+        counted["neighbour"], counted["votes"], counted["looked"] = majority(nearest, self.labels)
+
+
+def plan_besides(census: Census, tally: Tally, wanted: Wanted, seed: int) -> Besides:
+    """Settle what can be counted: without one label a row neither confusions nor neighbours."""
+    relevance = census.relevance
+    labels = labels_of(relevance)
+    order = np.arange(relevance.anchors)
+    if labels is not None:
+        order = np.argsort(labels.anchors, kind="stable")
+    gaps = None
+    if wanted.gaps:
+        arguments = (census.vectors, relevance, census.metric, census.margin, tally)
+        gaps = sample_gaps(*arguments, wanted.gaps, seed)
+    confusions = wanted.confusions and labels is not None
+    return Besides(
+        order=order,
+        labels=labels,
+        columns=wanted.hubs or confusions,
+        confusions=confusions,
+        neighbours=min(wanted.neighbours, relevance.rows) if labels is not None else 0,
+        gaps=gaps,
+    )
