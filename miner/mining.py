@@ -30,6 +30,7 @@ from miner.relevance import Tally, tally
 from miner.rooms import Rooms
 from miner.screening.screen import Screen, open_screen
 from miner.storage import atomic_open, sha256_file
+from miner.strategies.base import Flat
 from miner.strategies.selection import Selection, load_selection
 from miner.units import COUNTED, Share, cut_units
 from miner.writing import Records, write_anchor
@@ -110,11 +111,14 @@ class Miner:
             for name, counts in _by_class(block).items():
                 result[name][at] = np.add.reduceat(counts, block.starts[:-1])
             result["loss"][at] = block.loss
+            by_pair = pairs and self.selection.by_pair
+            if by_pair:
+                self._select_by_pair(block, at, result)
             for line, place in enumerate(at.tolist()):
                 counted = result[place : place + 1]
                 if row_by_row and unsure[place]:
                     self.besides.look(self.census, block, line, sums, counted)
-                if pairs:
+                if pairs and not by_pair:
                     self._select(self._view(block, line), counted)
         valid = result["positives"] * result["negatives"]
         result["easy"] = valid - result["semi_hard"] - result["hard"]
@@ -152,6 +156,14 @@ class Miner:
             counted[f"available_{name}"] = admitted.span(name)[1].sum()
         if self.selection.suspects:
             counted["slots_suspects"] = admitted.suspects.sum()
+
+    def _select_by_pair(self, block: BlockCounts, at: Rows, counted: NDArray[np.void]) -> None:
+        """Say the same of a block's anchors, where the counts of their pairs tell it."""
+        pairs, starts = Flat(block.hard, block.within), block.starts[:-1]
+        for name in MINED:
+            found = self.selection.of_pairs(name, pairs, starts)
+            for column, values in zip(("slots", "wanted", "available"), found, strict=True):
+                counted[f"{column}_{name}"][at] = values
 
     def _select_from_totals(self, counted: NDArray[np.void]) -> None:
         """Say the same of all anchors, where their totals of each class tell it."""
@@ -244,8 +256,10 @@ def open_miner(task: Task) -> Miner:
     rows = store.vectors(store.row_side)
     vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows)
     relevance = store.relevance()
-    census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep)
-    screen = open_screen(census, loss=task.loss, keep_bytes=task.keep)
+    # Rows in float32 are worth more than those in float64, which few blocks of keys need.
+    narrow = rows.nbytes if rows.nbytes <= task.keep else 0
+    census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep - narrow)
+    screen = open_screen(census, loss=task.loss, keep_bytes=narrow)
     selection = load_selection(task.select)
     seed, memory, counts = task.select.seed, task.memory, tally(relevance)
     besides = plan_besides(census, counts, task.wanted, seed)

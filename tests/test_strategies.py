@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.distance import METRICS
+from miner.census import Census, Vectors
+from miner.distance import METRICS, normalize_rows
 from miner.hardness import MINED
+from miner.job import SelectJob
+from miner.mining import Miner
+from miner.relevance import tally
 from miner.strategies.base import STRATEGIES
+from miner.strategies.selection import Selection, load_selection
 from tests.conftest import ROOT
-from tests.hard_data import KINDS
+from tests.hard_data import KINDS, labelled, vectors
 from tests.select_oracle import Data, Selected, admitted, chosen, data, dropped, select
 
 FIXED: list[dict[str, Any]] = [
@@ -311,3 +316,25 @@ def test_every_registered_strategy_is_tested() -> None:
     readme = (ROOT / "README.md").read_text()
     for name in STRATEGIES.names():
         assert f"| `{name}` |" in readme
+
+
+@pytest.mark.parametrize("name", ["all", "hardest", "semi-hard", "simans", "warp"])
+def test_pairs_side_by_side_give_what_anchors_give_one_by_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The counting pass has a short way where the counts of pairs tell all."""
+    rows = normalize_rows(vectors("tied", 60, 5, seed=1))
+    relevance = labelled("skewed", 60, 2, hide=True)
+    census = Census(Vectors(rows, rows), relevance, "euclidean", 0.3)
+    options = {"k": 2} if name not in ("all", "semi-hard") else {}
+    for more in ({}, {"skip_nearest": 2}, {"ranks": (1, 4)}, {"classes": ("semi_hard",)}):
+        job = SelectJob(strategy=name, options=options, per_pair=3, per_anchor=9, **more)
+        miner = Miner(census, tally(relevance), load_selection(job), 0, 1 << 20)
+        assert miner.selection.by_pair
+        short = miner.count((0, 60))
+        with monkeypatch.context() as patch:
+            patch.setattr(Selection, "by_pair", False)
+            long = miner.count((0, 60))
+        assert short.tolist() == long.tolist()
+    guarded = load_selection(SelectJob(strategy=name, options=options, max_score=0.5))
+    assert not guarded.by_pair

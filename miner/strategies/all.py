@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from miner.hardness import Kept
-from miner.strategies.base import Admitted, Strategy, Take
+from miner.hardness import Kept, Mined
+from miner.strategies.base import Admitted, Counts, Strategy, Take
 
 __all__ = ["All"]
 
@@ -15,8 +15,13 @@ class All(Strategy):
     """Takes everything that the filters leave."""
 
     from_totals = True
+    by_pair = True
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take the whole interval of each pair."""
         begin, span = admitted.span(name)
         return Take(begin, span, span, int(span.sum()))
+
+    def wants(self, span: Counts, name: Mined) -> Counts:
+        """Want what there is."""
+        return span

@@ -24,6 +24,7 @@ __all__ = [
     "STRATEGIES",
     "Admitted",
     "Anchor",
+    "Flat",
     "Picks",
     "Strategy",
     "Take",
@@ -87,6 +88,20 @@ class Anchor(Protocol):
 
     def rng(self, *place: int) -> np.random.Generator:
         """Return the generator of a place at this anchor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """The pairs of many anchors side by side, as an `Anchor` of which ranks are all that is asked.
+
+    Attributes
+    ----------
+    hard, within : ndarray of shape (pairs,), int64
+        As those of an anchor.
+    """
+
+    hard: Counts
+    within: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +197,26 @@ class Strategy:
     from_totals = False
     """Whether it takes all of each class, so that an anchor's totals say how many."""
 
+    by_pair = False
+    """Whether how many it takes of a pair hangs on that pair's interval alone."""
+
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
         """Raise `UsageError` when it has no meaning for such distances or classes."""
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Say how many it takes of each pair, of one class."""
+        raise NotImplementedError
+
+    def wants(self, span: Counts, name: Mined) -> Counts:
+        """Return how many of each pair it would take if there were enough; where `by_pair`.
+
+        Parameters
+        ----------
+        span : ndarray of shape (pairs,), int64
+            What the filters leave of each pair.
+        name : str
+            A class that the job writes.
+        """
         raise NotImplementedError
 
     def ranks(

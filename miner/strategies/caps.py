@@ -36,8 +36,12 @@ class Caps:
         total = int(self._capped(counts).sum())
         return min(total, self.per_anchor) if self.per_anchor else total
 
+    def slots_of_pairs(self, counts: Counts, starts: Counts) -> Counts:
+        """Return the same for many anchors: the pairs of anchor i begin at ``starts[i]``."""
+        return self.slots_of_totals(np.add.reduceat(self._capped(counts), starts))
+
     def slots_of_totals(self, totals: Counts) -> Counts:
-        """Return the same for many anchors from their totals; only without `per_pair`."""
+        """Return the same for many anchors from their totals, `per_pair` being done with."""
         return np.minimum(totals, self.per_anchor) if self.per_anchor else totals
 
     def choose(self, counts: Counts, take: int, rng: np.random.Generator) -> Picks:

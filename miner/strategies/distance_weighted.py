@@ -27,6 +27,8 @@ _MOST = 1.4
 class DistanceWeighted(Weighted):
     """Draws `k` negatives of each pair and class, by the inverse density of distances."""
 
+    by_pair = False  # how many have a weight hangs on their distances
+
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
         """Refuse all but Euclidean distances of unit vectors."""
         if metric != "euclidean" or not normalized:

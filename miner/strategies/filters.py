@@ -110,6 +110,11 @@ class Filters:
         """Whether each class is kept whole, or dropped whole."""
         return not (self.aware or self.min_score is not None or self.skip_nearest or self.ranks)
 
+    @property
+    def by_rank(self) -> bool:
+        """Whether no filter asks for distances."""
+        return not self.aware and self.min_score is None
+
     def admit(self, anchor: Anchor) -> Admitted:
         """Intersect the intervals of all filters, for each pair of an anchor."""
         hard, within = anchor.hard, anchor.within

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.hardness import Kept
-from miner.strategies.base import Admitted, Strategy, Take, check_count
+from miner.hardness import Kept, Mined
+from miner.strategies.base import Admitted, Counts, Strategy, Take, check_count
 
 __all__ = ["Hardest"]
 
@@ -19,6 +19,8 @@ __all__ = ["Hardest"]
 @dataclass(frozen=True)
 class Hardest(Strategy):
     """Takes the `k` nearest of each class."""
+
+    by_pair = True
 
     k: int = 1
 
@@ -31,3 +33,7 @@ class Hardest(Strategy):
         counts = np.minimum(span, self.k)
         wanted = self.k * len(span) if name in admitted.classes else 0
         return Take(begin, counts, counts, wanted)
+
+    def wants(self, span: Counts, name: Mined) -> Counts:
+        """Want k of each pair."""
+        return np.full_like(span, self.k)

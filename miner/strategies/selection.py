@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from miner.errors import UsageError
 from miner.fields import built
 from miner.hardness import Kept, Mined
 from miner.job import Job, SelectJob
-from miner.strategies.base import STRATEGIES, Admitted, Anchor, Counts, Strategy
+from miner.strategies.base import STRATEGIES, Admitted, Anchor, Counts, Flat, Strategy
 from miner.strategies.caps import Caps
 from miner.strategies.filters import Filters
 from miner.strategies.suspects import Suspects
@@ -40,6 +42,33 @@ class Selection:
         """Whether the slots of an anchor need more than its totals of each class."""
         whole = self.strategy.from_totals and self.filters.whole_classes
         return not whole or bool(self.caps.per_pair)
+
+    @property
+    def by_pair(self) -> bool:
+        """Whether the slots of an anchor follow from the counts of its pairs, without distances."""
+        return self.strategy.by_pair and self.filters.by_rank and not self.suspects
+
+    def of_pairs(self, name: Mined, pairs: Flat, starts: Counts) -> tuple[Counts, Counts, Counts]:
+        """Return slots, wanted and available triplets of anchors; only where `by_pair`.
+
+        Parameters
+        ----------
+        name : str
+        pairs : Flat
+            Of all the anchors.
+        starts : ndarray of shape (anchors,), int64
+            Where the pairs of each begin.
+        """
+        # Neither the filters nor the strategy ask for more than counts: see `by_pair`.
+        admitted = self.filters.admit(cast(Anchor, pairs))
+        _, span = admitted.span(name)
+        take = self.strategy.take(admitted, name)
+        wants = self.strategy.wants(span, name) if name in self.filters.classes else span * 0
+        return (
+            self.caps.slots_of_pairs(take.counts, starts),
+            np.add.reduceat(wants, starts),
+            np.add.reduceat(span, starts),
+        )
 
     def of_totals(self, name: Mined, totals: Counts) -> tuple[Counts, Counts]:
         """Return slots and available triplets of anchors, from their totals of a class.

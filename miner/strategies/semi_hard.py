@@ -14,7 +14,7 @@ import numpy as np
 from miner.distance import Metric
 from miner.errors import UsageError
 from miner.hardness import Kept, Mined
-from miner.strategies.base import Admitted, Strategy, Take
+from miner.strategies.base import Admitted, Counts, Strategy, Take
 
 __all__ = ["SemiHard"]
 
@@ -22,6 +22,8 @@ __all__ = ["SemiHard"]
 @dataclass(frozen=True)
 class SemiHard(Strategy):
     """Takes the nearest semi-hard negative of each pair."""
+
+    by_pair = True
 
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
         """Refuse a job that writes no semi-hard triplets."""
@@ -38,3 +40,7 @@ class SemiHard(Strategy):
             return Take(begin, span * 0, span * 0, 0)
         counts = np.minimum(span, 1)
         return Take(begin, counts, counts, len(span))
+
+    def wants(self, span: Counts, name: Mined) -> Counts:
+        """Want one semi-hard negative of each pair."""
+        return np.full_like(span, int(name == "semi_hard"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.hardness import Kept
+from miner.hardness import Kept, Mined
 from miner.strategies.base import Admitted, Counts, Float64, Picks, Strategy, Take, check_count
 
 __all__ = ["Weighted"]
@@ -23,6 +23,8 @@ _TINY = np.finfo(np.float64).tiny
 @dataclass(frozen=True)
 class Weighted(Strategy):
     """Draws `k` negatives of each pair and class, by weights."""
+
+    by_pair = True
 
     k: int = 1
 
@@ -38,6 +40,10 @@ class Weighted(Strategy):
         begin, span = admitted.span(name)
         wanted = self.k * len(span) if name in admitted.classes else 0
         return Take(begin, span, np.minimum(span, self.k), wanted)
+
+    def wants(self, span: Counts, name: Mined) -> Counts:
+        """Want k of each pair."""
+        return np.full_like(span, self.k)
 
     def ranks(
         self, admitted: Admitted, take: Take, picks: Picks, rng: np.random.Generator
