@@ -88,7 +88,7 @@ class ColumnSums:
         self.seen = np.zeros(rows, dtype=np.uint32)
         self.by_label = np.zeros((2, labels.count if labels else 0), dtype=np.int64)
         self._parts: list[NDArray[np.int64]] = []
-        self._held = 0
+        self._held, self._most = 0, _HELD
 
     def add(self, anchor: int, columns: Rows, hard: Rows, within: Rows) -> None:
         """Add one anchor's triplets: per negative that are hard, and hard or semi-hard."""
@@ -101,18 +101,19 @@ class ColumnSums:
             np.add.at(self.by_label[1], codes, within)
             self.flush(int(self.labels.anchors[anchor]))
 
-    def flush(self, label: int, sign: int = 1) -> None:
-        """Book `by_label` to a label of anchors, or with a sign of -1 take it off; empty it."""
+    def flush(self, label: int) -> None:
+        """Book `by_label` to a label of anchors, and empty it; what it takes off is below 0."""
         others = np.flatnonzero(self.by_label[1])
         if not len(others):
             return
-        counts = sign * self.by_label[:, others]
+        counts = self.by_label[:, others]
         self._parts.append(np.vstack([np.full(len(others), label), others, counts]))
         self.by_label[:, others] = 0
         self._held += len(others)
-        if self._held > _HELD:
+        if self._held > self._most:
             self._parts = [self._merged()]
-            self._held = -(-self._parts[0].shape[1] // 2)  # each pass halves what is new at least
+            self._held = self._parts[0].shape[1]
+            self._most = max(_HELD, 2 * self._held)
 
     def _merged(self) -> NDArray[np.int64]:
         parts = np.concatenate([np.empty((4, 0), dtype=np.int64), *self._parts], axis=1)

@@ -26,6 +26,7 @@ from miner.embedding import open_store
 from miner.errors import StorageError
 from miner.hardness import MINED, Kept, Mined
 from miner.job import SelectJob
+from miner.neighbours import NearestRows
 from miner.relevance import Tally, tally
 from miner.rooms import Rooms
 from miner.screening.screen import Screen, open_screen
@@ -103,7 +104,7 @@ class Miner:
         wanted = (result["positives"] > 0) & (result["negatives"] > 0)
         pairs, row_by_row = self.selection.needs_pairs, self.besides.row_by_row
         unsure = wanted.copy()
-        if self.screen is not None and not (row_by_row or pairs):
+        if self.screen is not None and (row_by_row or not pairs):
             self._screen(anchors, unsure, result, sums)
         places = np.flatnonzero(wanted if pairs else unsure)
         for block in self._blocks(anchors[places]):
@@ -136,10 +137,15 @@ class Miner:
         """Count what the fast pass is sure of; leave the others wanted."""
         assert self.screen is not None
         lines = np.flatnonzero(wanted)
-        found = self.screen.count(anchors[lines], self.memory)
+        neighbours = self.besides.neighbours
+        found = self.screen.count(anchors[lines], self.memory, sums, neighbours)
         for name, counts in (("semi_hard", found.within - found.hard), ("hard", found.hard)):
             result[name][lines] = counts
         result["loss"][lines] = found.loss
+        if neighbours:
+            judged = result[lines]
+            self.besides.judge(NearestRows(anchors[lines], found.nearest), judged)
+            result[lines] = judged
         wanted[lines[found.sure]] = False
 
     def _view(self, block: BlockCounts, line: int) -> AnchorView:

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from miner.screening.columns import add_found, add_one
 from miner.screening.compiling import compiled
 from miner.screening.exact import FEW, dot
 from miner.screening.steps import (
@@ -58,7 +59,7 @@ def _resolve(
     columns: Any, start: Any, products: Any, bias: Any, grid: Any, counts: Any, sums: Any,
     base: Any, begin: Any, edges: Any, owners: Any, d_ap: Any, wide: Any, tolerance: Any,
     query: Any, rows: Any, center: Any, scale: Any, bias64: Any, offset: Any, slope: Any,
-    margin: Any, root: Any, total: Any, few: Any,
+    margin: Any, root: Any, total: Any, few: Any, packed: Any, seen: Any, one: Any, note: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Compare the keys of mixed cells with the thresholds that reach into them; return their loss.
 
@@ -73,7 +74,7 @@ def _resolve(
         mixed = np.int64(counts[cell_of(key, low, cells, last)] ^ MIXED)
         plain, exact = base[mixed], np.nan
         found = np.int64(plain >> _BY16)
-        hards += np.int64(plain & _LOW16)
+        hard = np.int64(plain & _LOW16)
         d_an = offset + slope * np.float64(key)
         if root:
             d_an = np.sqrt(max(d_an, 0.0))
@@ -91,9 +92,12 @@ def _resolve(
             above = np.int64(gap < 0)
             semi = above & owner
             found += semi
-            hards += above - semi
+            hard += above - semi
             lost += (d_ap[owner >> 1] + margin - d_an) * semi
         withins += found
+        hards += hard
+        if note:
+            add_one(column, hard, found, packed, seen, one)
         if found:
             if total[3] < FEW:
                 few[total[3]] = start + column
@@ -110,7 +114,7 @@ _STEP = 8192
 @compiled
 def _count_line(
     line: Any, at: Any, start: Any, products: Any, bias: Any, shift: Any, pairs: Any, space: Any,
-    errors: Any, tables: Any, results: Any, loss: Any, looks: Any, room: Any,
+    errors: Any, tables: Any, results: Any, loss: Any, looks: Any, room: Any, into: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     """Count one anchor's keys, some thousand at a time."""
     if tables[0][line, 2] == 0:
@@ -119,9 +123,13 @@ def _count_line(
     totals, losses, few = results
     grid, counts, sums = tables[0][line], tables[1][at], tables[2][at]
     look, again = looks
+    one, noting = into[2], into[3]
+    packed, seen = into[0], into[1]
     for begin in range(0, products.size, _STEP):
         end = min(begin + _STEP, products.size)
         part, own = products[begin:end], bias[begin:end]
+        if noting:
+            packed, seen = into[0][begin:end], into[1][begin:end]
         alive = survivors(part, own, grid[3])
         if alive == 0:
             continue
@@ -129,7 +137,7 @@ def _count_line(
             looked = list_within_reach(part, own, grid[3], look)
             lost, mixed = sum_few(
                 look[:looked], start + begin, part, own, grid, counts, sums, shift[line], space[8],
-                totals[line], few[line], again,
+                totals[line], few[line], again, packed, seen, one, noting,
             )  # fmt: skip
         else:
             size = end - begin
@@ -137,6 +145,8 @@ def _count_line(
                 part, own, grid, counts, sums, shift[line], space[8], loss, totals[line],
                 (room[0][:size], room[1][:size], room[2][:size], room[3][:size]),
             )  # fmt: skip
+            if noting:
+                add_found(room[2][:size], packed, seen, one)
             mixed = list_mixed(room[2][:size], again) if mixed else 0
             if totals[line, 3] < FEW:
                 note(room[2][:size], start + begin, totals[line], few[line])
@@ -146,7 +156,8 @@ def _count_line(
                 again[:mixed], start + begin, part, own, grid, counts, sums, tables[3][at],
                 tables[4][at], tables[5][at], tables[6][at], pairs[3], errors[0][line],
                 errors[1][line], space[0][line], space[1], space[2], space[3], space[4],
-                space[5][line], space[6], space[7], space[8], totals[line], few[line],
+                space[5][line], space[6], space[7], space[8], totals[line], few[line], packed,
+                seen, one, noting,
             )  # fmt: skip
 
 
@@ -163,9 +174,9 @@ def _room(kind: Any) -> Any:  # pragma: no cover  (compiled)
 @compiled
 def count_tile(
     products: Any, start: Any, bias: Any, shift: Any, pairs: Any, space: Any, errors: Any,
-    tables: Any, results: Any, loss: Any,
+    tables: Any, results: Any, loss: Any, lines: Any, into: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
-    """Count a tile of products of all anchors with the rows from `start` on.
+    """Count a tile of products of some anchors with the rows from `start` on.
 
     Parameters
     ----------
@@ -175,27 +186,33 @@ def count_tile(
         What the rows add to their keys.
     shift : ndarray of shape (b, 2), of the same type
         Offset and slope of the distance of a key, per anchor.
+    lines : tuple of int
+        The first anchor, the one after the last, and which line of products the first has.
+    into : (packed, seen, one, whether)
+        Where it is noted what the rows of the tile are (`miner.screening.columns`), if it is.
     """
     looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
     room = _room(products)
-    for line in range(products.shape[0]):
+    for line in range(lines[0], lines[1]):
+        row = products[line - lines[0] + lines[2]]
         _count_line(
-            line, line, start, products[line], bias, shift, pairs, space, errors, tables, results,
-            loss, looks, room,
+            line, line, start, row, bias, shift, pairs, space, errors, tables, results, loss,
+            looks, room, into,
         )  # fmt: skip
 
 
 @compiled
 def count_rows(
     products: Any, bias: Any, shift: Any, pairs: Any, able: Any, unit: Any, space: Any,
-    errors: Any, tables: Any, results: Any, loss: Any,
+    errors: Any, tables: Any, results: Any, loss: Any, lines: Any, into: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     """Count all rows at once, anchor by anchor, with room for the tables of one."""
     looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
     room = _room(products)
-    for line in range(products.shape[0]):
+    for line in range(lines[0], lines[1]):
         build(pairs, able, errors[0], space[7], unit, tables, line)
+        row = products[line - lines[0] + lines[2]]
         _count_line(
-            line, 0, 0, products[line], bias, shift, pairs, space, errors, tables, results, loss,
-            looks, room,
+            line, 0, 0, row, bias, shift, pairs, space, errors, tables, results, loss, looks, room,
+            into,
         )  # fmt: skip

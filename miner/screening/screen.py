@@ -27,9 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census import Census
+from miner.columns import ColumnSums
 from miner.distance import Float32, Float64
 from miner.rooms import Rooms
+from miner.screening.blocks import BlockPass, some_lists
 from miner.screening.borders import PairBorders, Pairs
+from miner.screening.watch import NearestPass, Watch
 
 __all__ = ["Screen", "Screened", "open_screen"]
 
@@ -70,12 +73,15 @@ class Screened:
         Sum of the hinge loss over the latter.
     sure : ndarray of shape (b,), bool
         Where it is False the anchor must be counted by the reference.
+    nearest : ndarray of shape (b, k), int64
+        The nearest rows, if they were asked for; see `miner.neighbours.NearestRows`.
     """
 
     hard: Rows
     within: Rows
     loss: Float64
     sure: NDArray[np.bool_]
+    nearest: Rows
 
 
 def open_screen(census: Census, *, loss: bool, keep_bytes: int) -> Screen | None:
@@ -120,7 +126,9 @@ class Screen:
                 kept[start:stop] = census.prepared(start, stop)
             self._kept = kept
 
-    def count(self, anchors: Rows, memory: int) -> Screened:
+    def count(
+        self, anchors: Rows, memory: int, sums: ColumnSums | None = None, neighbours: int = 0
+    ) -> Screened:
         """Count the triplets of anchors that have positives.
 
         Parameters
@@ -128,6 +136,10 @@ class Screen:
         anchors : ndarray of shape (b,), int64
         memory : int
             Bytes for a block of them.
+        sums : ColumnSums, optional
+            Takes the triplets of the anchors that are sure by row and label.
+        neighbours : int
+            How many of the nearest rows are wanted.
         """
         lists = self._relevance.positive_lists(anchors)
         # Anchors with the same positives stand together, those with about as many side by side.
@@ -138,9 +150,11 @@ class Screen:
             within=np.zeros(count, dtype=np.int64),
             loss=np.zeros(count),
             sure=np.zeros(count, dtype=np.bool_),
+            nearest=np.full((count, neighbours), -1, dtype=np.int64),
         )
+        watch = Watch(len(self._vectors.rows), sums)
         for places, whole in self._blocks(order, lists.counts, memory):
-            self._count_block(anchors[places], places, whole, memory, result)
+            self._count_block(anchors[places], places, whole, memory, result, watch)
         return result
 
     def _blocks(self, order: Rows, positives: Rows, memory: int) -> Iterator[tuple[Rows, bool]]:
@@ -158,7 +172,7 @@ class Screen:
             start = stop
 
     def _count_block(
-        self, anchors: Rows, places: Rows, whole: bool, memory: int, result: Screened
+        self, anchors: Rows, places: Rows, whole: bool, memory: int, result: Screened, watch: Watch
     ) -> None:
         space = self._space
         queries = space.prepare(self._vectors.anchors[anchors])
@@ -166,7 +180,7 @@ class Screen:
         able = self._usable & (lengths**2 < _RANGE[1])
         if not able.all():
             if able.any():
-                self._count_block(anchors[able], places[able], whole, memory, result)
+                self._count_block(anchors[able], places[able], whole, memory, result, watch)
             return
         offset, slack = space.offset(queries), space.slack(queries)
         data = self._pairs.space(queries, offset)
@@ -178,7 +192,7 @@ class Screen:
         narrow, lines = kind == np.float32, len(anchors)
         if whole and not narrow and lines > 1 and 8 * lines * len(self._vectors.rows) > memory:
             for half in (slice(lines // 2), slice(lines // 2, None)):
-                self._count_block(anchors[half], places[half], whole, memory, result)
+                self._count_block(anchors[half], places[half], whole, memory, result, watch)
             return
         able = self._able(error, pairs)
         errors = (pairs.tolerance + error if narrow else pairs.tolerance.copy(), pairs.tolerance)
@@ -191,25 +205,32 @@ class Screen:
         totals, losses = np.zeros((lines, 4), dtype=np.int64), np.zeros(lines)
         results = (totals, losses, np.empty((lines, self._exact.FEW), dtype=np.int32))
         borders = (pairs.starts, pairs.hard, pairs.within, pairs.d_ap)
-        if not whole:
-            self._loops.build(borders, able, errors[0], self._margin, unit, tables, 0)
-        width = len(bias) if whole else _TILE
-        for start, products in self._products(anchors, queries.astype(kind), pairs, part, width):
-            if whole:
-                self._loops.count_rows(
-                    products, bias, shift, borders, able, unit, data, errors, tables, results,
-                    self._loss,
-                )  # fmt: skip
-            else:
-                self._loops.count_tile(
-                    products, start, bias[start : start + products.shape[1]], shift, borders, data,
-                    errors, tables, results, self._loss,
-                )  # fmt: skip
+        nearest = NearestPass(pairs, errors[0].copy(), result.nearest.shape[1], kind)
+        block = BlockPass(
+            self._loops, watch, nearest, anchors, most, whole, bias, shift, borders, able, unit,
+            data, errors, tables, results, self._loss,
+        )  # fmt: skip
+        result.nearest[places] = self._run(block, queries.astype(kind), pairs, part)
         if self._loss:
             self._exact.settle_loss(borders, data, results)
         result.hard[places], result.within[places] = totals[:, 0], totals[:, 1]
         result.loss[places] = losses
         result.sure[places] = totals[:, 2] == 0
+
+    def _run(self, block: BlockPass, queries: NDArray[Any], pairs: Pairs, part: int) -> Rows:
+        """Send the products of a block through the loops; return the nearest rows."""
+        struck = [(pairs.starts, pairs.columns), self._relevance.hidden_lists(block.anchors)]
+        width = len(block.bias) if block.whole else _TILE
+        block.begin()
+        for start, products in self._products(queries, struck, part, width):
+            block.go(products, start)
+        nearest = block.find_nearest(self._vectors, self._space.metric)
+        lines = block.counted_in_vain()
+        if len(lines):
+            struck = [some_lists(*lists, lines) for lists in struck]
+            for start, products in self._products(queries[lines], struck, part, width):
+                block.take_off(products, start, lines)
+        return nearest
 
     def _error(self, lengths: Float64, part: int) -> Float64:
         """Bound how far a float32 key can be from the float64 one, per anchor."""
@@ -240,15 +261,11 @@ class Screen:
         return np.asarray(able)
 
     def _products(
-        self, anchors: Rows, queries: NDArray[Any], pairs: Pairs, part: int, width: int
+        self, queries: NDArray[Any], struck: list[tuple[Rows, Rows]], part: int, width: int
     ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield where a tile starts, and its products: minus infinity where rows do not count."""
-        hidden = self._relevance.hidden_lists(anchors)
-        marks = [
-            (starts, columns, starts[:-1].copy())
-            for starts, columns in ((pairs.starts, pairs.columns), hidden)
-        ]
-        rows, lines = len(self._vectors.rows), len(anchors)
+        marks = [(starts, columns, starts[:-1].copy()) for starts, columns in struck]
+        rows, lines = len(self._vectors.rows), len(queries)
         step = min(_TILE, width, rows)
         with self._rooms.room(lines * (width + step)) as room:
             flat = room.view(queries.dtype)

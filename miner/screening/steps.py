@@ -79,7 +79,7 @@ _add_loss = compiled(_add_loss_loop, reorder=True)
 @compiled
 def sum_few(
     look: Any, start: Any, products: Any, bias: Any, grid: Any, counts: Any, sums: Any, shift: Any,
-    root: Any, total: Any, few: Any, again: Any,
+    root: Any, total: Any, few: Any, again: Any, packed: Any, seen: Any, one: Any, note: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Add up the keys of some columns; return the loss and how many are in mixed cells.
 
@@ -100,6 +100,9 @@ def sum_few(
             mixed += 1
             continue
         times = np.int64(value >> _BY16)
+        if note:
+            packed[column] += value
+            seen[column] += one if value & _LOW16 else _NONE
         hard += np.int64(value & _LOW16)
         within += times
         distance = offset + slope * np.float64(key)

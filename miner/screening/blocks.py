@@ -1,0 +1,111 @@
+"""One block of the fast pass: its products go through the compiled loops, run by run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census import Vectors
+from miner.distance import Metric
+from miner.screening.watch import NearestPass, Watch
+
+__all__ = ["BlockPass", "some_lists"]
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class BlockPass:
+    """The arguments of the compiled loops, for all tiles of a block; see `miner.screening.loops`.
+
+    Attributes
+    ----------
+    loops : module
+    watch : Watch
+    nearest : NearestPass
+    anchors : ndarray of int64
+    positives : int
+        The most that one of them has.
+    whole : bool
+        Whether all rows come at once; else the tables are built.
+    """
+
+    loops: Any
+    watch: Watch
+    nearest: NearestPass
+    anchors: Rows
+    positives: int
+    whole: bool
+    bias: NDArray[Any]
+    shift: NDArray[Any]
+    borders: tuple[Any, ...]
+    able: NDArray[np.bool_]
+    unit: float
+    data: tuple[Any, ...]
+    errors: tuple[Any, Any]
+    tables: tuple[Any, ...]
+    results: tuple[Any, ...]
+    loss: bool
+    _wide: Any = None
+
+    def begin(self) -> None:
+        """Build the tables, where those of all lines are held."""
+        self._wide = self.errors[0].copy()  # what building them changes
+        if not self.whole:
+            self.loops.build(
+                self.borders, self.able, self.errors[0], self.data[7], self.unit, self.tables, 0
+            )
+
+    def go(self, products: NDArray[Any], start: int) -> None:
+        """Count a tile, and note what is watched."""
+        part = slice(start, start + products.shape[1])
+        for first, last in self.watch.runs(self.anchors, self.positives):
+            self._count(products, (first, last, first), part, 1)
+        self.nearest.scan(products, start, self.bias[part])
+
+    def find_nearest(self, vectors: Vectors, metric: Metric) -> Rows:
+        """Return the nearest rows; a line for which they were not found is not sure."""
+        rows, found = self.nearest.settle(vectors, metric, self.anchors)
+        self.results[0][~found, 2] = 1
+        return rows
+
+    def counted_in_vain(self) -> Rows:
+        """Return the lines that are not sure, but noted."""
+        if self.watch.sums is None:
+            return np.empty(0, dtype=np.int64)
+        noted = self.tables[0][:, 2] > 0
+        return np.flatnonzero((self.results[0][:, 2] != 0) & noted)
+
+    def take_off(self, products: NDArray[Any], start: int, lines: Rows) -> None:
+        """Count some lines a second time, and take off what was noted of them."""
+        part = slice(start, start + products.shape[1])
+        for place, line in enumerate(lines.tolist()):
+            if self.whole:
+                self.errors[0][line] = self._wide[line]
+            self._count(products, (line, line + 1, place), part, -1)
+
+    def _count(
+        self, products: NDArray[Any], lines: tuple[int, int, int], part: slice, sign: int
+    ) -> None:
+        """Count the lines from ``lines[0]`` to ``lines[1]``, the first at product ``lines[2]``."""
+        into, rest = self.watch.into(part, sign), (self.results, self.loss, lines)
+        if self.whole:
+            self.loops.count_rows(
+                products, self.bias, self.shift, self.borders, self.able, self.unit, self.data,
+                self.errors, self.tables, *rest, into,
+            )  # fmt: skip
+        else:
+            self.loops.count_tile(
+                products, part.start, self.bias[part], self.shift, self.borders, self.data,
+                self.errors, self.tables, *rest, into,
+            )  # fmt: skip
+        self.watch.book(int(self.anchors[lines[0]]), part, sign)
+
+
+def some_lists(starts: Rows, values: Rows, chosen: Rows) -> tuple[Rows, Rows]:
+    """Return some of the lists ``values[starts[i]:starts[i + 1]]``, in the same form."""
+    lists = [values[starts[line] : starts[line + 1]] for line in chosen.tolist()]
+    return np.cumsum([0, *map(len, lists)]), np.concatenate([values[:0], *lists])

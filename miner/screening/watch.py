@@ -1,0 +1,131 @@
+"""What the fast pass notes beside the counts: what each row is to the anchors, and the nearest.
+
+What a line's keys were found to be is added up row by row over the anchors of one label, in 32
+bits, and then booked in `miner.columns.ColumnSums`. A line that turns out unsure is taken off
+again: it is counted a second time and subtracted, to the last digit. For what a key is found to be
+does not hang on its rounding (`miner.screening.loops`): away from a threshold every key is on its
+side of it, and near one the same float64 key decides.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census import Vectors
+from miner.columns import ColumnSums
+from miner.distance import Float64, Metric
+from miner.neighbours import settle_nearest
+from miner.screening.borders import Pairs
+
+__all__ = ["NearestPass", "Watch"]
+
+Rows = NDArray[np.int64]
+
+_MOST = 0xFFFF
+"""What 16 bits hold."""
+_HELD = 12
+"""Room for so many times as many rows as are the nearest."""
+
+
+class Watch:
+    """Adds up rows over the lines of blocks.
+
+    Parameters
+    ----------
+    rows : int
+    sums : ColumnSums or None
+        Where it is booked; None for nowhere.
+    """
+
+    def __init__(self, rows: int, sums: ColumnSums | None) -> None:
+        self._loops: Any = importlib.import_module("miner.screening.columns")
+        self.sums = sums
+        self._packed = np.zeros(rows if sums else 0, dtype=np.uint32)
+        self._seen = sums.seen if sums else self._packed
+        labels = sums.labels if sums else None
+        codes = labels.rows if labels else np.empty(0)
+        self._codes = codes.astype(np.int32)
+
+    def runs(self, anchors: Rows, positives: int) -> list[tuple[int, int]]:
+        """Cut the lines of a block into runs of one label that 16 bits can hold."""
+        if self.sums is None:
+            return [(0, len(anchors))]
+        cuts = np.zeros(len(anchors), dtype=np.bool_)
+        if self.sums.labels is not None:
+            cuts[1:] = np.diff(self.sums.labels.anchors[anchors]) != 0
+        starts = np.flatnonzero(cuts).tolist()
+        step = max(1, _MOST // max(1, positives))
+        return [
+            (first, min(first + step, end))
+            for begin, end in zip([0, *starts], [*starts, len(anchors)], strict=True)
+            for first in range(begin, end, step)
+        ]
+
+    def into(self, part: slice, sign: int) -> tuple[Any, ...]:
+        """Return what the loops note some rows in."""
+        one = np.uint32(1) if sign > 0 else np.uint32(0xFFFFFFFF)  # minus 1, in 32 bits
+        return self._packed[part], self._seen[part], one, self.sums is not None
+
+    def book(self, anchor: int, part: slice, sign: int) -> None:
+        """Book what was noted of some rows to the label of an anchor, or take it off."""
+        sums = self.sums
+        if sums is None:
+            return
+        codes, into = self._codes[part], (sums.totals, sums.by_label)
+        self._loops.fold(self._packed[part], part.start, codes, sign, *into)
+        if sums.labels is not None:
+            sums.flush(int(sums.labels.anchors[anchor]))
+
+
+class NearestPass:
+    """Finds the nearest rows of a block's anchors as their keys go by.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    error : ndarray of shape (b,), float64
+        How far a key may be from the true one.
+    most : int
+        How many rows are wanted; 0 finds none.
+    kind : type
+        Of the keys.
+    """
+
+    def __init__(self, pairs: Pairs, error: Float64, most: int, kind: Any) -> None:
+        self._loops: Any = importlib.import_module("miner.screening.nearest")
+        self._pairs, self._error, self._most = pairs, error, most
+        lines, room = len(error), max(_HELD * most, 2)
+        self._tops = np.full(lines, np.finfo(kind).max, dtype=kind)
+        self._keys = np.empty((lines, room))
+        self._rows = np.empty((lines, room), dtype=np.int64)
+        self._held = np.zeros(lines, dtype=np.int64)
+        if most:
+            self._loops.first_tops(pairs.starts, pairs.hard, error, most, self._tops)
+
+    def scan(self, products: NDArray[Any], start: int, bias: NDArray[Any]) -> None:
+        """Go through the rows from `start` on."""
+        if self._most:
+            self._loops.scan(
+                products, start, bias, self._error, self._most, self._tops, self._keys, self._rows,
+                self._held,
+            )  # fmt: skip
+
+    def settle(
+        self, vectors: Vectors, metric: Metric, anchors: Rows
+    ) -> tuple[Rows, NDArray[np.bool_]]:
+        """Return the nearest rows, and for which anchors there were not too many candidates."""
+        if not self._most:
+            return np.empty((len(anchors), 0), dtype=np.int64), self._held >= 0
+        pairs = self._pairs
+        size = self._held.clip(0).sum() + len(pairs.columns)
+        lines, rows = np.empty((2, size), dtype=np.int64)
+        found = self._loops.candidates(
+            pairs.starts, pairs.hard, pairs.columns, self._error, self._most, self._keys,
+            self._rows, self._held, lines, rows,
+        )  # fmt: skip
+        nearest = settle_nearest(vectors, metric, anchors, lines[:found], rows[:found], self._most)
+        return nearest.rows, self._held >= 0

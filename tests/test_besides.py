@@ -1,0 +1,228 @@
+"""Hubs, confusions, nearest rows and gaps against three loops in float64."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis.extra.numpy import arrays
+
+import miner.screening.screen as screening
+import miner.screening.watch as watching
+from miner.besides import Wanted, plan_besides
+from miner.census import Census, Vectors
+from miner.columns import CONFUSED, HUBS, add_up_confusions, add_up_hubs, labels_of
+from miner.distance import METRICS, normalize_rows
+from miner.mining import Miner
+from miner.relevance import LabelRelevance, Relevance, tally
+from miner.strategies.all import All
+from miner.strategies.hardest import Hardest
+from miner.strategies.selection import Selection
+from miner.units import cut_units
+from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
+from tests.hard_relevance import multilabel, subset
+from tests.oracle import Truth, enumerate_triplets, negatives
+
+WAYS = ("reference", "tiles", "rows", "rows in float64")
+NEIGHBOURS = 5
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Count by the reference, or go each way through the fast pass."""
+    name = str(request.param)
+    if name != "reference":
+        pytest.importorskip("numba")
+        monkeypatch.setattr(screening, "_TILE", 16)
+        monkeypatch.setattr(screening, "_PARTS", ((2**15, 4),))
+        monkeypatch.setattr(watching, "_HELD", 4)
+    if name == "tiles":
+        monkeypatch.setattr(screening, "_ENOUGH", 10**9)
+        monkeypatch.setattr(screening, "_BLOCK", 10**8)
+    monkeypatch.setattr(screening, "_OPEN", -1.0 if name.endswith("float64") else 2.0)
+    return name
+
+
+def true_hubs(truth: Truth, rows: int) -> np.ndarray:
+    """Hard, semi-hard and anchors per row."""
+    found = np.zeros((3, rows), dtype=np.int64)
+    for place, name in enumerate(("hard", "semi_hard")):
+        for _, _, n in truth.sets[name]:
+            found[place, n] += 1
+    for _, n in {(a, n) for a, _, n in truth.sets["hard"]}:
+        found[2, n] += 1
+    return found
+
+
+def true_confusions(truth: Truth, relevance: Relevance) -> dict[tuple[int, int], tuple[int, int]]:
+    labels = labels_of(relevance)
+    assert labels is not None
+    counts = {
+        name: Counter((int(labels.anchors[a]), int(labels.rows[n])) for a, _, n in truth.sets[name])
+        for name in ("hard", "semi_hard")
+    }
+    pairs = {*counts["hard"], *counts["semi_hard"]}
+    return {pair: (counts["hard"][pair], counts["semi_hard"][pair]) for pair in pairs}
+
+
+def true_neighbour(truth: Truth, relevance: Relevance, a: int) -> tuple[int, int, int]:
+    """The other label of most of the nearest rows, how many have it, how many rows there are."""
+    labels = labels_of(relevance)
+    assert labels is not None
+    others = [*negatives(relevance, a), *relevance.positives(a).tolist()]
+    near = sorted(others, key=lambda row: (truth.d[a, row], row))[:NEIGHBOURS]
+    ((label, votes),) = Counter(int(labels.rows[row]) for row in near).most_common(1)
+    if 2 * votes > len(near) and label != labels.anchors[a]:
+        return label, votes, len(near)
+    return -1, 0, len(near)
+
+
+def check(
+    way: str,
+    metric: str,
+    margin: float,
+    stored: Vectors,
+    relevance: Relevance,
+    selection: Selection | None = None,
+    workers: int = 2,
+) -> Truth:
+    """Count in two units or so, add up, and compare everything with the oracle."""
+    truth = enumerate_triplets(metric, margin, stored.anchors, stored.rows, relevance)
+    census = Census(stored, relevance, metric, margin)  # type: ignore[arg-type]
+    screen = None
+    if way != "reference":
+        screen = screening.open_screen(census, loss=True, keep_bytes=1 << 16)
+    counts = tally(relevance)
+    besides = plan_besides(census, counts, Wanted(True, True, NEIGHBOURS, 1000), 0)
+    selection = selection or Selection(All())
+    miner = Miner(census, counts, selection, 0, 1 << 15, True, screen, besides)
+    half = relevance.anchors // workers + 1
+    counted = np.empty(0)
+    hubs, confusions, gaps = [], [], 0
+    for start in range(0, relevance.anchors, half):
+        unit = (start, min(start + half, relevance.anchors))
+        sums = besides.sums(relevance.rows)
+        assert sums is not None and besides.gaps is not None
+        part = miner.count(unit, sums)
+        counted = np.concatenate([counted, part]) if start else part
+        hubs.append(sums.hubs())
+        confusions.append(sums.confusions())
+        gaps = gaps + besides.gaps.count(besides.anchors(unit))
+    result = np.empty_like(counted)
+    result[besides.anchors((0, relevance.anchors))] = counted
+    assert result["hard"].tolist() == list(truth.hard.values())
+    assert result["semi_hard"].tolist() == list(truth.semi_hard.values())
+    assert (add_up_hubs(hubs, relevance.rows) == true_hubs(truth, relevance.rows)).all()
+    assert all(part.dtype.names == HUBS for part in hubs)
+    if besides.labels is not None:
+        assert all(part.dtype.names == CONFUSED for part in confusions)
+        pairs = [p for more in add_up_confusions(confusions, besides.labels.count) for p in more.T]
+        found = {(a, n): (hard, semi) for a, n, hard, semi in (p.tolist() for p in pairs)}
+        assert found == true_confusions(truth, relevance) and len(found) == len(pairs)
+        for a in np.flatnonzero((counts.positives > 0) & (counts.negatives > 0)).tolist():
+            mine = tuple(int(result[name][a]) for name in ("neighbour", "votes", "looked"))
+            assert mine == true_neighbour(truth, relevance, a)
+    check_gaps(truth, besides.gaps.edges, gaps, margin)
+    return truth
+
+
+def check_gaps(truth: Truth, edges: np.ndarray, gaps: np.ndarray, margin: float) -> None:
+    """Every anchor is in the sample of so small a set: 0 and the margin part the classes."""
+    counts = {name: sum(getattr(truth, name).values()) for name in ("hard", "semi_hard", "easy")}
+    assert gaps.sum() == sum(counts.values())
+    assert gaps[: np.flatnonzero(edges == 0)[0] + 1].sum() == counts["hard"]
+    at = np.flatnonzero(edges == margin)
+    if len(at):
+        assert gaps[at[0] + 1 :].sum() == counts["easy"]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_labelled(kind: str, metric: str, way: str) -> None:
+    rows = vectors(kind, 40, 6, seed=KINDS.index(kind))
+    rows = normalize_rows(rows) if kind not in ("offset", "scales") else rows
+    relevance = labelled("skewed", 40, 5, hide=kind in ("random", "tied"))
+    for margin in (1e-12, 0.2):
+        check(way, metric, margin, Vectors(rows, rows), relevance)
+
+
+@pytest.mark.parametrize("kind", ["random", "tied", "duplicated"])
+def test_pairs(kind: str, way: str) -> None:
+    rows, queries = vectors(kind, 50, 7, seed=3), vectors(kind, 20, 7, seed=4)
+    queries[:5] = rows[:5]
+    for hide in (False, True):
+        check(way, "euclidean", 0.2, Vectors(queries, rows), linked(20, 50, 6, hide=hide))
+
+
+@pytest.mark.parametrize("classes", CLASSES)
+def test_degenerate_classes(classes: str, way: str) -> None:
+    rows = normalize_rows(vectors("random", 40, 5, seed=1))
+    check(way, "euclidean", 0.3, Vectors(rows, rows), labelled(classes, 40, 9))
+
+
+def test_some_anchors_and_several_labels(way: str) -> None:
+    rows = normalize_rows(vectors("random", 40, 5, seed=2))
+    chosen = subset(labelled("skewed", 40, 2, hide=True), 0.3, 1)
+    check(way, "cosine", 0.2, Vectors(rows[chosen.chosen], rows), chosen)
+    check(way, "cosine", 0.2, Vectors(rows, rows), multilabel("few", 40, 4, hide=True))
+
+
+def test_a_strategy_that_needs_pairs_changes_nothing(way: str) -> None:
+    rows = normalize_rows(vectors("duplicated", 40, 5, seed=2))
+    selection = Selection(Hardest(2))
+    assert selection.needs_pairs
+    check(way, "euclidean", 0.2, Vectors(rows, rows), labelled("even", 40, 3), selection, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=arrays(
+        np.float32,
+        st.tuples(st.integers(2, 14), st.integers(1, 4)),
+        elements=st.one_of(
+            st.sampled_from([0.0, 1.0, -1.0, 0.5, 1000.0]), st.floats(-4, 4, width=16)
+        ),
+    ),
+    codes=st.lists(st.integers(0, 3), min_size=14, max_size=14),
+    margin=st.sampled_from([2.0**-40, 0.25, 0.5, 1.0]),
+    metric=st.sampled_from(sorted(METRICS)),
+    fast=st.booleans(),
+)
+def test_any_data(
+    rows: np.ndarray, codes: list[int], margin: float, metric: str, fast: bool
+) -> None:
+    none = np.full(len(rows), -1, dtype=np.int64)
+    relevance = LabelRelevance(np.array(codes[: len(rows)]), none, none)
+    check("rows" if fast else "reference", metric, margin, Vectors(rows, rows), relevance)
+
+
+@pytest.mark.parametrize("classes", [6, 300])
+def test_larger_data_against_the_reference(classes: int, way: str) -> None:
+    """Thousands of rows: more than tables, lists and narrow counts hold at once."""
+    if way == "reference":
+        pytest.skip("it is compared with it")
+    rng = np.random.default_rng(classes)
+    labels = rng.integers(0, classes, 2000)
+    centers = rng.standard_normal((classes, 16))
+    rows = normalize_rows(centers[labels] + rng.standard_normal((2000, 16)))
+    rows[1990:] = rows[:10]  # ties
+    none = np.full(2000, -1, dtype=np.int64)
+    relevance = LabelRelevance(labels, none, none)
+    census = Census(Vectors(rows, rows), relevance, "euclidean", 0.2, keep_bytes=1 << 20)
+    counts = tally(relevance)
+    besides = plan_besides(census, counts, Wanted(True, True, 10), 0)
+    found = []
+    for screen in (None, screening.open_screen(census, loss=True, keep_bytes=1 << 20)):
+        miner = Miner(census, counts, Selection(All()), 0, 1 << 22, True, screen, besides)
+        units = [cut_units(2000, 2000, 16)[n] for n in (0, 17)]
+        for unit in units:
+            sums = besides.sums(2000)
+            assert sums is not None
+            counted = miner.count(unit, sums)
+            judged = [counted[name].tolist() for name in ("neighbour", "votes", "looked", "hard")]
+            found.append((judged, sums.hubs().tolist(), sums.confusions().tolist()))
+    assert found[:2] == found[2:]
+    assert len(found[0][1]) > 1500 and len(found[0][2]) > classes // 40
