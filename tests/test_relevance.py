@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from miner.relevance import Buckets, LabelRelevance, Relevance, load, tally
+from miner.relevance import AnchorSubset, Buckets, LabelRelevance, Relevance, load, tally
 from tests.hard_data import CLASSES, labelled, linked
 
 
 def cases() -> list[Relevance]:
     found: list[Relevance] = [linked(30, 40, 1), linked(30, 40, 2, hide=True)]
+    found.append(AnchorSubset(labelled("skewed", 36, 4, hide=True), np.array([0, 7, 8, 30])))
     for seed, kind in enumerate(CLASSES):
         found += [labelled(kind, 36, seed), labelled(kind, 36, seed, hide=True)]
         with_contents = labelled(kind, 36, seed, hide=True)
@@ -33,6 +36,37 @@ def test_sets_are_disjoint_and_counted(relevance: Relevance) -> None:
     assert (counts.itself, counts.duplicates, counts.group) == tuple(hidden)
     again = load(relevance.arrays())
     assert tally(again).valid == counts.valid
+
+
+@pytest.mark.parametrize("relevance", cases(), ids=lambda _: "")
+def test_lists_of_many_anchors_are_those_of_each(relevance: Relevance) -> None:
+    anchors = np.random.default_rng(3).permutation(relevance.anchors)[:20]
+    lists = relevance.positive_lists(anchors)
+    starts, rows = relevance.hidden_lists(anchors)
+    for place, anchor in enumerate(anchors.tolist()):
+        mine = lists.rows[lists.starts[place] : lists.stops[place]]
+        mine = mine[mine != lists.skipped[place]]
+        assert mine.tolist() == relevance.positives(anchor).tolist()
+        assert lists.counts[place] == len(mine)
+        hidden = rows[starts[place] : starts[place + 1]]
+        assert hidden.tolist() == sorted(relevance.hidden(anchor).tolist())
+
+
+def test_what_is_hidden_from_all_queries_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(20):
+        grouped = linked(30, 40, seed, hide=True)
+        none = np.full(30, -1, dtype=np.int64)
+        relevance = dataclasses.replace(grouped, query_groups=none)
+        with monkeypatch.context() as patch:
+            patch.setattr("miner.relevance.links._MOST_LISTED", 0)
+            slow = dataclasses.replace(relevance)
+            counts, lists = slow.exclusion_counts(), slow.hidden_lists(np.arange(30))
+            assert slow._many
+        assert not relevance._many
+        assert (relevance.exclusion_counts() == counts).all()
+        for fast, want in zip(relevance.hidden_lists(np.arange(30)), lists, strict=True):
+            assert fast.tolist() == want.tolist()
+        assert counts[:, :2].any()
 
 
 def test_hidden_rows_of_labelled_items_by_hand() -> None:

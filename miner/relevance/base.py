@@ -19,6 +19,7 @@ __all__ = [
     "count_one_by_one",
     "hidden_one_by_one",
     "positives_one_by_one",
+    "spans",
     "tally",
 ]
 
@@ -130,6 +131,13 @@ def count_one_by_one(relevance: Relevance) -> NDArray[np.int64]:
     """Count the exclusions of each anchor by listing them, shape (anchors, 3)."""
     counts = [list(map(len, relevance.exclusions(a))) for a in range(relevance.anchors)]
     return np.array(counts, dtype=np.int64).reshape(-1, 3)
+
+
+def spans(starts: Rows, counts: Rows) -> Rows:
+    """Return ``starts[i], starts[i] + 1, ...``, `counts[i]` numbers for each i."""
+    ends = np.cumsum(counts)
+    whole: Rows = np.arange(int(counts.sum())) + np.repeat(starts - (ends - counts), counts)
+    return whole
 
 
 def positives_one_by_one(relevance: Relevance, anchors: Rows) -> Lists:

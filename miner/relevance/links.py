@@ -8,9 +8,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.relevance.base import NONE, Buckets, Lists, Rows, count_one_by_one, hidden_one_by_one
+from miner.relevance.base import (
+    NONE,
+    Buckets,
+    Lists,
+    Rows,
+    count_one_by_one,
+    hidden_one_by_one,
+    spans,
+)
 
 __all__ = ["LinkRelevance"]
+
+_MOST_LISTED = 1 << 25
 
 
 def _disjoint(parts: list[Rows], taken: Rows) -> list[Rows]:
@@ -87,7 +97,7 @@ class LinkRelevance:
 
     def exclusion_counts(self) -> NDArray[np.int64]:
         """Count the exclusions of all queries."""
-        return count_one_by_one(self)
+        return count_one_by_one(self) if self._many else self._hidden[2]
 
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
@@ -100,16 +110,47 @@ class LinkRelevance:
 
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
         """Return what is hidden from some queries."""
-        if self._bare:
-            return np.zeros(len(anchors) + 1, dtype=np.int64), self.linked[:0]
-        return hidden_one_by_one(self, anchors)
+        if self._many:
+            return hidden_one_by_one(self, anchors)
+        starts, rows = self._hidden[0], self._hidden[1]
+        counts = starts[anchors + 1] - starts[anchors]
+        return np.concatenate([[0], np.cumsum(counts)]), rows[spans(starts[anchors], counts)]
 
     @cached_property
-    def _bare(self) -> bool:
-        """Whether nothing is hidden from any query."""
-        codes = (self.query_contents, self.query_groups, self.twins)
-        alone = len(self._by_content.sizes) == 0 or self._by_content.sizes.max(initial=0) <= 1
-        return bool(alone) and not any((code >= 0).any() for code in codes)
+    def _many(self) -> bool:
+        """Whether more may be hidden than can be listed for all queries at once."""
+        if (self.query_groups >= 0).any():
+            return True
+        codes = np.concatenate([self.query_contents, self.contents[self.linked]])
+        sizes = self._by_content.sizes
+        codes = codes[(codes >= 0) & (codes < len(sizes))]
+        return int(sizes[codes].sum()) > _MOST_LISTED
+
+    @cached_property
+    def _hidden(self) -> tuple[Rows, Rows, NDArray[np.int64]]:
+        """List what is hidden from every query, without groups: starts, rows, counts by reason."""
+        queries = np.arange(self.anchors)
+        owners = np.repeat(queries, np.diff(self.starts))
+        linked = owners * self.rows + self.linked
+        twinned = np.flatnonzero(self.twins >= 0)
+        twins = twinned * self.rows + self.twins[twinned]
+        twins = twins[~np.isin(twins, linked)]
+        own, codes = self.query_contents >= 0, self.contents[self.linked]
+        sizes = self._by_content.sizes
+        more = (codes >= 0) & (sizes[np.maximum(codes, 0)] > 1)  # a row alone is the linked one
+        asking = np.concatenate([queries[own], owners[more]])
+        codes = np.concatenate([self.query_contents[own], codes[more]])
+        known = codes < len(sizes)
+        asking, codes = asking[known], codes[known]
+        found = spans(self._by_content.starts[codes], sizes[codes])
+        pairs = np.repeat(asking, sizes[codes]) * self.rows + self._by_content.order[found]
+        duplicates = np.setdiff1d(pairs, np.concatenate([linked, twins]))
+        hidden = np.sort(np.concatenate([twins, duplicates]))
+        starts = np.searchsorted(hidden, np.arange(self.anchors + 1) * self.rows)
+        counts = np.zeros((self.anchors, 3), dtype=np.int64)
+        for place, part in enumerate((twins, duplicates)):
+            counts[:, place] = np.bincount(part // self.rows, minlength=self.anchors)
+        return starts, hidden % self.rows, counts
 
     def arrays(self) -> dict[str, Rows]:
         """Return the links and codes."""
