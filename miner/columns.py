@@ -87,7 +87,7 @@ class ColumnSums:
         self.totals = np.zeros((2, rows), dtype=np.int64)
         self.seen = np.zeros(rows, dtype=np.uint32)
         self.by_label = np.zeros((2, labels.count if labels else 0), dtype=np.int64)
-        self._parts: list[NDArray[np.int64]] = []
+        self._parts: list[tuple[int, Rows, Rows]] = []
         self._held, self._most = 0, _HELD
 
     def add(self, anchor: int, columns: Rows, hard: Rows, within: Rows) -> None:
@@ -106,25 +106,37 @@ class ColumnSums:
         others = np.flatnonzero(self.by_label[1])
         if not len(others):
             return
-        counts = self.by_label[:, others]
-        self._parts.append(np.vstack([np.full(len(others), label), others, counts]))
-        self.by_label[:, others] = 0
+        self._parts.append((label, others, self.by_label.take(others, axis=1)))
+        self.by_label[:] = 0
         self._held += len(others)
         if self._held > self._most:
-            self._parts = [self._merged()]
-            self._held = self._parts[0].shape[1]
+            merged = self._merged()
+            cuts = np.flatnonzero(np.diff(merged[0])) + 1
+            self._parts = [
+                (int(part[0, 0]), part[1], part[2:]) for part in np.split(merged, cuts, axis=1)
+            ]
+            self._held = merged.shape[1]
             self._most = max(_HELD, 2 * self._held)
 
     def _merged(self) -> NDArray[np.int64]:
-        parts = np.concatenate([np.empty((4, 0), dtype=np.int64), *self._parts], axis=1)
-        keys = parts[0] * self.by_label.shape[1] + parts[1]
+        """Return labels of anchors, of negatives, and counts, in their order, each pair once."""
+        parts = sorted(self._parts, key=lambda part: part[0])
+        labels = [label for label, _, _ in parts]
+        merged = np.empty((4, sum(len(others) for _, others, _ in parts)), dtype=np.int64)
+        merged[0] = np.repeat(labels, [len(others) for _, others, _ in parts]) if parts else 0
+        start = 0
+        for _, others, counts in parts:
+            part = slice(start, start + len(others))
+            merged[1, part], merged[2:, part] = others, counts
+            start = part.stop
+        if len(set(labels)) == len(labels):
+            return merged
+        keys = merged[0] * self.by_label.shape[1] + merged[1]
         order = np.argsort(keys, kind="stable")
         first = np.flatnonzero(np.diff(keys[order], prepend=-1))
-        if not len(first):
-            return parts
-        sums = np.add.reduceat(parts[2:, order], first, axis=1)
-        merged = np.vstack([parts[:2, order[first]], sums])
-        return np.asarray(merged[:, merged[3] > 0])
+        sums = np.add.reduceat(merged[2:, order], first, axis=1)
+        joined = np.vstack([merged[:2, order[first]], sums])
+        return np.asarray(joined[:, joined[3] > 0])
 
     def hubs(self) -> NDArray[np.void]:
         """Return the rows that are a negative of some triplet, with `HUBS`."""

@@ -50,7 +50,7 @@ def _above(borders: Float64, keys: Float64) -> Rows:
 
 
 def find_nearest(census: Census, block: BlockCounts, line: int, most: int) -> NearestRows:
-    """Find an anchor's nearest rows that are not hidden, by distance, then row."""
+    """Find an anchor's nearest rows that are not hidden; ties break by row number."""
     pairs = slice(block.starts[line], block.starts[line + 1])
     rows = np.flatnonzero(block.keys[line] < np.inf)
     keys = np.concatenate([block.keys[line][rows], block.edges.hard[pairs]])
@@ -60,4 +60,8 @@ def find_nearest(census: Census, block: BlockCounts, line: int, most: int) -> Ne
         rows = rows[keys <= last + 2 * block.slack[line]]
     lines = np.zeros(len(rows), dtype=np.int64)
     anchor = block.anchors[line : line + 1]
-    return settle_nearest(census.vectors, census.metric, anchor, lines, rows, most)
+    found = np.full((1, most), -1, dtype=np.int64)
+    chosen = (anchor, lines, rows, np.array([most]))
+    _, rank, row = settle_nearest(census.vectors, census.metric, *chosen)
+    found[0, rank] = row
+    return NearestRows(anchor, found)

@@ -18,7 +18,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class NearestRows:
-    """The nearest rows of some anchors, nearest first.
+    """The nearest rows of some anchors, in no order.
 
     Attributes
     ----------
@@ -32,8 +32,8 @@ class NearestRows:
 
 
 def settle_nearest(
-    vectors: Vectors, metric: Metric, anchors: Rows, lines: Rows, rows: Rows, most: int
-) -> NearestRows:
+    vectors: Vectors, metric: Metric, anchors: Rows, lines: Rows, rows: Rows, most: Rows
+) -> tuple[Rows, Rows, Rows]:
     """Choose the nearest of candidates by the float64 definition; ties break by row number.
 
     Parameters
@@ -43,16 +43,20 @@ def settle_nearest(
     anchors : ndarray of shape (b,), int64
     lines, rows : ndarray of shape (candidates,), int64
         Whose candidate, counted from 0 in `anchors`, and the row.
-    most : int
+    most : ndarray of shape (b,), int64
+        How many of each anchor's are chosen.
+
+    Returns
+    -------
+    tuple of ndarray of shape (chosen,), int64
+        The line, the rank among the line's candidates, the row.
     """
     distances = vectors.measure(metric, anchors[lines], rows)
     order = np.lexsort((rows, distances, lines))
     ordered = lines[order]
     rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-    kept = rank < most
-    found = np.full((len(anchors), most), -1, dtype=np.int64)
-    found[ordered[kept], rank[kept]] = rows[order[kept]]
-    return NearestRows(anchors, found)
+    kept = rank < most[ordered]
+    return ordered[kept], rank[kept], rows[order[kept]]
 
 
 def majority(nearest: NearestRows, labels: Labels) -> tuple[Rows, Rows, Rows]:

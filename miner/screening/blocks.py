@@ -64,7 +64,6 @@ class BlockPass:
         part = slice(start, start + products.shape[1])
         for first, last in self.watch.runs(self.anchors, self.positives):
             self._count(products, (first, last, first), part, 1)
-        self.nearest.scan(products, start, self.bias[part])
 
     def find_nearest(self, vectors: Vectors, metric: Metric) -> Rows:
         """Return the nearest rows; a line for which they were not found is not sure."""
@@ -91,16 +90,17 @@ class BlockPass:
         self, products: NDArray[Any], lines: tuple[int, int, int], part: slice, sign: int
     ) -> None:
         """Count the lines from ``lines[0]`` to ``lines[1]``, the first at product ``lines[2]``."""
-        into, rest = self.watch.into(part, sign), (self.results, self.loss, lines)
+        into, near = self.watch.into(part, sign), self.nearest.into(sign)
+        rest = (self.results, self.loss, lines, into, near)
         if self.whole:
             self.loops.count_rows(
                 products, self.bias, self.shift, self.borders, self.able, self.unit, self.data,
-                self.errors, self.tables, *rest, into,
+                self.errors, self.tables, *rest,
             )  # fmt: skip
         else:
             self.loops.count_tile(
                 products, part.start, self.bias[part], self.shift, self.borders, self.data,
-                self.errors, self.tables, *rest, into,
+                self.errors, self.tables, *rest,
             )  # fmt: skip
         self.watch.book(int(self.anchors[lines[0]]), part, sign)
 

@@ -36,6 +36,7 @@ import numpy as np
 from miner.screening.columns import add_found, add_one
 from miner.screening.compiling import compiled
 from miner.screening.exact import FEW, dot
+from miner.screening.nearest import nearest_room, scan
 from miner.screening.steps import (
     list_mixed,
     list_within_reach,
@@ -175,6 +176,7 @@ def _room(kind: Any) -> Any:  # pragma: no cover  (compiled)
 def count_tile(
     products: Any, start: Any, bias: Any, shift: Any, pairs: Any, space: Any, errors: Any,
     tables: Any, results: Any, loss: Any, lines: Any, into: Any,
+    near: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     """Count a tile of products of some anchors with the rows from `start` on.
 
@@ -190,11 +192,15 @@ def count_tile(
         The first anchor, the one after the last, and which line of products the first has.
     into : (packed, seen, one, whether)
         Where it is noted what the rows of the tile are (`miner.screening.columns`), if it is.
+    near : tuple
+        As `miner.screening.nearest.scan` has it.
     """
     looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
-    room = _room(products)
+    room, best = _room(products), nearest_room(near[0], products.shape[1])
     for line in range(lines[0], lines[1]):
         row = products[line - lines[0] + lines[2]]
+        if near[0]:
+            scan(line, row, start, bias, near, best)
         _count_line(
             line, line, start, row, bias, shift, pairs, space, errors, tables, results, loss,
             looks, room, into,
@@ -205,13 +211,16 @@ def count_tile(
 def count_rows(
     products: Any, bias: Any, shift: Any, pairs: Any, able: Any, unit: Any, space: Any,
     errors: Any, tables: Any, results: Any, loss: Any, lines: Any, into: Any,
+    near: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     """Count all rows at once, anchor by anchor, with room for the tables of one."""
     looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
-    room = _room(products)
+    room, best = _room(products), nearest_room(near[0], products.shape[1])
     for line in range(lines[0], lines[1]):
         build(pairs, able, errors[0], space[7], unit, tables, line)
         row = products[line - lines[0] + lines[2]]
+        if near[0]:
+            scan(line, row, 0, bias, near, best)
         _count_line(
             line, 0, 0, row, bias, shift, pairs, space, errors, tables, results, loss, looks, room,
             into,

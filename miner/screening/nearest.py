@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from miner.screening.compiling import compiled
-from miner.screening.steps import survivors
 
-__all__ = ["candidates", "first_tops", "scan"]
+__all__ = ["candidates", "first_tops", "nearest_room", "scan"]
 
-_GROUP = 256
+_GROUPS, _LEAST_GROUP, _MOST_GROUP = 8, 32, 512
+"""Groups of rows: so many times as many as rows are wanted, of so many rows each."""
 
 
 @compiled
@@ -53,52 +53,74 @@ def _thin(keys: Any, rows: Any, error: Any, best: Any) -> Any:  # pragma: no cov
     return kept, top
 
 
+def _least_loop(products: Any, bias: Any) -> Any:  # pragma: no cover  (compiled)
+    least = bias[0] - products[0]
+    for column in range(products.size):
+        key = bias[column] - products[column]
+        least = key if key < least else least
+    return least
+
+
+_least = compiled(_least_loop, numbers=True)
+
+
+@compiled
+def nearest_room(most: Any, width: Any) -> Any:  # pragma: no cover  (compiled)
+    """Return room for `scan`: the k smallest keys, and the least of each group of columns."""
+    size = min(max(width // (_GROUPS * max(most, 1)), _LEAST_GROUP), _MOST_GROUP)
+    return np.empty(most), np.empty(-(-width // size)), size
+
+
 @compiled
 def scan(
-    products: Any, start: Any, bias: Any, error: Any, most: Any, tops: Any, keys: Any, rows: Any,
-    held: Any,
-) -> None:  # fmt: skip  # pragma: no cover  (compiled)
-    """Go through some rows of all anchors.
+    line: Any, products: Any, start: Any, bias: Any, near: Any, room: Any
+) -> None:  # pragma: no cover  (compiled)
+    """Go through some rows of one anchor.
+
+    The least keys of groups of rows are keys too: the k-th of them bounds the k nearest, and only
+    the groups whose least is within that bound are gone through.
 
     Parameters
     ----------
-    error : ndarray of shape (b,), float64
-        How far a key may be from the true one.
-    tops : ndarray of shape (b,), of the keys' type
-        Only keys up to it are of interest.
-    keys, rows : ndarray of shape (b, room), float64 and int64
-        What may be among the nearest.
-    held : ndarray of shape (b,), int64
-        How many of them there are; -1 when there were too many.
+    near : (most, error, tops, keys, rows, held)
+        How many rows are wanted, none for 0. Per anchor: how far a key may be from the true one;
+        the key up to which keys are of interest (of the keys' type); keys and rows (float64 and
+        int64) of what may be among the nearest; how much that is, -1 when it was too much.
     """
-    best = np.empty(most)
-    for line in range(products.shape[0]):
-        top, count = tops[line], held[line]
-        for begin in range(0, products.shape[1], _GROUP):
-            end = min(begin + _GROUP, products.shape[1])
-            part, own = products[line, begin:end], bias[begin:end]
-            if count < 0 or survivors(part, own, top) == 0:
-                continue
-            for column in range(part.size):
-                key = own[column] - part[column]
-                if key <= top and count >= 0:
-                    keys[line, count], rows[line, count] = key, start + begin + column
-                    count += 1
-                    if count == keys.shape[1]:
-                        count, less = _thin(keys[line], rows[line], error[line], best)
-                        tops[line] = min(less, np.float64(top))
-                        top = tops[line]
-                        if 2 * count > keys.shape[1]:
-                            count = -1
-        held[line] = count
+    _, error, tops, keys, rows, held = near
+    best, least, size = room
+    count = held[line]
+    if count < 0:
+        return
+    for group in range(least.size):
+        part = slice(group * size, min((group + 1) * size, products.size))
+        least[group] = _least(products[part], bias[part])
+    top = min(_kth(least, best) + 3 * error[line], np.float64(tops[line]))
+    for group in range(least.size):
+        if least[group] > top:
+            continue
+        for column in range(group * size, min((group + 1) * size, products.size)):
+            key = np.float64(bias[column] - products[column])
+            if key <= top and count >= 0:
+                keys[line, count], rows[line, count] = key, start + column
+                count += 1
+                if count == keys.shape[1]:
+                    count, less = _thin(keys[line], rows[line], error[line], best)
+                    top = min(top, less)
+                    count = count if 2 * count <= keys.shape[1] else -1
+    tops[line], held[line] = top, count
 
 
 @compiled
 def candidates(
     starts: Any, own: Any, columns: Any, error: Any, most: Any, keys: Any, rows: Any, held: Any,
-    lines: Any, found: Any,
+    nearest: Any, sure: Any, lines: Any, found: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
-    """List what may be among the nearest, positives too; return how much it is."""
+    """Choose the nearest rows by their keys, the positives too, as far as those tell.
+
+    Fills the rows of `nearest` that are among them for sure, and how many these are; lists the
+    lines and rows that compete for the places that are left, and returns how much that is.
+    """
     best, count = np.empty(most), 0
     for line in range(held.size):
         if held[line] < 0:
@@ -106,9 +128,17 @@ def candidates(
         mine = slice(starts[line], starts[line + 1])
         both = np.concatenate((keys[line, : held[line]], own[mine]))
         numbers = np.concatenate((rows[line, : held[line]], columns[mine]))
-        top = _kth(both, best) + 3 * error[line]
+        last, begin = _kth(both, best), count
         for place in range(both.size):
-            if both[place] <= top:
+            if both[place] < last - 3 * error[line]:
+                nearest[line, sure[line]] = numbers[place]
+                sure[line] += 1
+            elif both[place] <= last + 3 * error[line]:
                 lines[count], found[count] = line, numbers[place]
                 count += 1
+        if sure[line] + count - begin <= most:  # no competition
+            for entry in range(begin, count):
+                nearest[line, sure[line]] = found[entry]
+                sure[line] += 1
+            count = begin
     return count

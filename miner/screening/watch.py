@@ -106,13 +106,10 @@ class NearestPass:
         if most:
             self._loops.first_tops(pairs.starts, pairs.hard, error, most, self._tops)
 
-    def scan(self, products: NDArray[Any], start: int, bias: NDArray[Any]) -> None:
-        """Go through the rows from `start` on."""
-        if self._most:
-            self._loops.scan(
-                products, start, bias, self._error, self._most, self._tops, self._keys, self._rows,
-                self._held,
-            )  # fmt: skip
+    def into(self, sign: int) -> tuple[Any, ...]:
+        """Return what the loops keep rows in; nothing is kept of what is taken off."""
+        most = self._most if sign > 0 else 0
+        return most, self._error, self._tops, self._keys, self._rows, self._held
 
     def settle(
         self, vectors: Vectors, metric: Metric, anchors: Rows
@@ -123,9 +120,13 @@ class NearestPass:
         pairs = self._pairs
         size = self._held.clip(0).sum() + len(pairs.columns)
         lines, rows = np.empty((2, size), dtype=np.int64)
+        nearest = np.full((len(anchors), self._most), -1, dtype=np.int64)
+        sure = np.zeros(len(anchors), dtype=np.int64)
         found = self._loops.candidates(
             pairs.starts, pairs.hard, pairs.columns, self._error, self._most, self._keys,
-            self._rows, self._held, lines, rows,
+            self._rows, self._held, nearest, sure, lines, rows,
         )  # fmt: skip
-        nearest = settle_nearest(vectors, metric, anchors, lines[:found], rows[:found], self._most)
-        return nearest.rows, self._held >= 0
+        competing = (anchors, lines[:found], rows[:found], self._most - sure)
+        line, rank, row = settle_nearest(vectors, metric, *competing)
+        nearest[line, sure[line] + rank] = row
+        return nearest, self._held >= 0

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from miner.besides import Wanted, plan_besides
 from miner.census import Census, Vectors
 from miner.engines import open_engine
 from miner.mining import Miner, cut_units
@@ -25,6 +26,9 @@ from tests.bench.common import blas, median, peak_bytes, report, rounded, timed
 from tests.bench.shapes import SHAPES, Shape
 
 MARGIN = 0.2
+NOTHING = Wanted()
+TABLES = {"hubs": Wanted(hubs=True), "noise": Wanted(neighbours=10)}
+TABLES["all_tables"] = Wanted(hubs=True, confusions=True, neighbours=10)
 MEMORY = 512 << 20
 WORKERS = 2
 _BLOCK = 256
@@ -54,10 +58,16 @@ class Counting:
     """The pass of a run with its default memory, over some anchors."""
 
     def __init__(
-        self, shape: Shape, anchors: tuple[int, int], *, loss: bool = True, fast: bool = True
+        self,
+        shape: Shape,
+        anchors: tuple[int, int],
+        *,
+        loss: bool = True,
+        fast: bool = True,
+        wanted: Wanted = NOTHING,
     ) -> None:
         self._shape = shape
-        self._loss, self._fast = loss, fast
+        self._loss, self._fast, self._wanted = loss, fast, wanted
         first, end = anchors
         units = cut_units(end - first, len(shape.rows), shape.rows.shape[1])
         self._units = [(first + start, first + stop) for start, stop in units]
@@ -79,7 +89,9 @@ class Counting:
         screen = open_screen(census, loss=self._loss, keep_bytes=keep) if self._fast else None
         selection = Selection(All())
         memory = MEMORY // 2 // WORKERS
-        return Miner(census, tally(relevance), selection, 0, memory, screen=screen)
+        besides = plan_besides(census, tally(relevance), self._wanted, 0)
+        self.order = besides.order  # anchors are counted label by label
+        return Miner(census, tally(relevance), selection, 0, memory, screen=screen, besides=besides)
 
     def _count(self, miner: Miner) -> None:
         parts = list(open_engine("threads", WORKERS).map(self._unit(miner), self._units))
@@ -88,7 +100,15 @@ class Counting:
 
     @staticmethod
     def _unit(miner: Miner) -> Callable[[tuple[int, int]], tuple[int, np.ndarray]]:
-        return lambda unit: (unit[0], miner.count(unit))
+        def count(unit: tuple[int, int]) -> tuple[int, np.ndarray]:
+            sums = miner.besides.sums(len(miner.census.vectors.rows))
+            counted = miner.count(unit, sums)
+            if sums is not None:  # as a job's unit leaves them
+                sums.hubs()
+                sums.confusions()
+            return unit[0], counted
+
+        return count
 
 
 def by_definition(shape: Shape, anchor: int) -> tuple[dict[str, int], float]:
@@ -110,21 +130,25 @@ def by_definition(shape: Shape, anchor: int) -> tuple[dict[str, int], float]:
     return {**counts, "easy": easy}, float((distance < distance[positive].max() + MARGIN).mean())
 
 
-def verify(shape: Shape, counted: np.ndarray, first: int, anchors: int) -> dict[str, float]:
+def verify(
+    shape: Shape, counted: np.ndarray, counts_of: np.ndarray, anchors: int
+) -> dict[str, float]:
     """Compare a few random anchors with the definition."""
     chosen = np.random.default_rng(4).choice(len(counted), anchors, replace=False)
     reach = []
     for place in chosen[counted["positives"][chosen] > 0]:
-        counts, share = by_definition(shape, first + int(place))
+        anchor = int(counts_of[place])
+        counts, share = by_definition(shape, anchor)
         found = {name: int(counted[name][place]) for name in counts}
-        assert found == counts, f"anchor {first + place}: {found}, by the definition {counts}"
+        assert found == counts, f"anchor {anchor}: {found}, by the definition {counts}"
         reach.append(share)
     return {"verified": len(reach), "in_reach": round(float(np.mean(reach)), 4)}
 
 
 def variants(name: str) -> dict[str, dict[str, Any]]:
-    """How the pass is run: as in a job, without its loss, and without numba."""
+    """How the pass is run: with the classes alone, without loss, with tables, without numba."""
     found: dict[str, dict[str, Any]] = {"census": {}, "without_loss": {"loss": False}}
+    found |= {name: {"wanted": wanted} for name, wanted in TABLES.items()}
     if name == "mnist":
         found["without_numba"] = {"fast": False}
     return found
@@ -148,12 +172,13 @@ def measure(name: str, rounds: int, share: float | None, anchors: int) -> dict[s
         for key, counting in passes.items():
             times[key].append(counting())
     counted = passes["census"].counted
+    order = passes["census"].order
     for key, counting in passes.items():
         for field in ("easy", "semi_hard", "hard"):
             assert (counting.counted[field] == counted[field]).all(), key
     counts = {field: int(counted[field].sum()) for field in ("easy", "semi_hard", "hard")}
     facts = {"shape": SHAPES[name][0], "share": share, "valid": sum(counts.values()), **counts}
-    facts |= verify(shape, counted, first, anchors)
+    facts |= verify(shape, counted, order[first : first + count], anchors)
     facts |= {"peak_bytes": peak, "blas": blas()}
     facts["seconds"] = {key: median(values) for key, values in times.items()}
     ratios = {key: np.divide(times[key], times["product"]).tolist() for key in passes}
