@@ -8,20 +8,17 @@ import numba
 
 __all__ = ["compiled"]
 
-_LOOSE, _FINITE = {"reassoc", "contract", "nsz"}, {"nnan", "nsz"}
+_LOOSE = {"reassoc", "contract", "nsz"}
 
 
-def compiled(function: Any, *, reorder: bool = False, numbers: bool = False) -> Any:
+def compiled(function: Any, *, reorder: bool = False) -> Any:
     """Compile without the GIL; cache on disk where there is a place for it.
 
     Only sums may be reordered, where it is asked for: cells must be computed alike everywhere.
-    With `numbers` nothing is NaN, so that a CPU finds the least of many at once.
     """
     options: Any = {"nogil": True, "error_model": "numpy"}
     if reorder:
         options["fastmath"] = _LOOSE
-    if numbers:
-        options["fastmath"] = _FINITE
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba finds no folder that it can write to

@@ -196,7 +196,7 @@ def count_tile(
         As `miner.screening.nearest.scan` has it.
     """
     looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
-    room, best = _room(products), nearest_room(near[0], products.shape[1])
+    room, best = _room(products), nearest_room(near[0], bias)
     for line in range(lines[0], lines[1]):
         row = products[line - lines[0] + lines[2]]
         if near[0]:
@@ -215,7 +215,7 @@ def count_rows(
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     """Count all rows at once, anchor by anchor, with room for the tables of one."""
     looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
-    room, best = _room(products), nearest_room(near[0], products.shape[1])
+    room, best = _room(products), nearest_room(near[0], bias)
     for line in range(lines[0], lines[1]):
         build(pairs, able, errors[0], space[7], unit, tables, line)
         row = products[line - lines[0] + lines[2]]

@@ -10,8 +10,8 @@ from miner.screening.compiling import compiled
 
 __all__ = ["candidates", "first_tops", "nearest_room", "scan"]
 
-_GROUPS, _LEAST_GROUP, _MOST_GROUP = 8, 32, 512
-"""Groups of rows: so many times as many as rows are wanted, of so many rows each."""
+_GROUPS = 512
+"""Groups that a line's rows are put in: a CPU finds the least keys of many groups at once."""
 
 
 @compiled
@@ -53,22 +53,18 @@ def _thin(keys: Any, rows: Any, error: Any, best: Any) -> Any:  # pragma: no cov
     return kept, top
 
 
-def _least_loop(products: Any, bias: Any) -> Any:  # pragma: no cover  (compiled)
-    least = bias[0] - products[0]
+@compiled
+def _least(products: Any, bias: Any, least: Any) -> None:  # pragma: no cover  (compiled)
+    """Lower the least key of each group: group g has columns g, g + groups and so on."""
     for column in range(products.size):
         key = bias[column] - products[column]
-        least = key if key < least else least
-    return least
-
-
-_least = compiled(_least_loop, numbers=True)
+        least[column] = key if key < least[column] else least[column]
 
 
 @compiled
-def nearest_room(most: Any, width: Any) -> Any:  # pragma: no cover  (compiled)
+def nearest_room(most: Any, bias: Any) -> Any:  # pragma: no cover  (compiled)
     """Return room for `scan`: the k smallest keys, and the least of each group of columns."""
-    size = min(max(width // (_GROUPS * max(most, 1)), _LEAST_GROUP), _MOST_GROUP)
-    return np.empty(most), np.empty(-(-width // size)), size
+    return np.empty(most), np.empty(min(_GROUPS, bias.size), bias.dtype)
 
 
 @compiled
@@ -88,18 +84,19 @@ def scan(
         int64) of what may be among the nearest; how much that is, -1 when it was too much.
     """
     _, error, tops, keys, rows, held = near
-    best, least, size = room
-    count = held[line]
+    best, least = room
+    count, groups = held[line], least.size
     if count < 0:
         return
-    for group in range(least.size):
-        part = slice(group * size, min((group + 1) * size, products.size))
-        least[group] = _least(products[part], bias[part])
+    least[:] = np.inf
+    for begin in range(0, products.size, groups):
+        part = slice(begin, min(begin + groups, products.size))
+        _least(products[part], bias[part], least)
     top = min(_kth(least, best) + 3 * error[line], np.float64(tops[line]))
-    for group in range(least.size):
+    for group in range(groups):
         if least[group] > top:
             continue
-        for column in range(group * size, min((group + 1) * size, products.size)):
+        for column in range(group, products.size, groups):
             key = np.float64(bias[column] - products[column])
             if key <= top and count >= 0:
                 keys[line, count], rows[line, count] = key, start + column
