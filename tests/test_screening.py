@@ -27,6 +27,7 @@ MODES = ("tiles", "rows", "rows in float64")
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Go each way through the pass: which one is a matter of speed only."""
     monkeypatch.setattr(screening, "_TILE", 16)
+    monkeypatch.setattr(screening, "_STEP", 16)
     monkeypatch.setattr(screening, "_PARTS", ((2, 7), (99, 4)))
     if request.param == "tiles":
         monkeypatch.setattr(screening, "_ENOUGH", 10**9)
@@ -181,7 +182,9 @@ def test_the_error_of_float32_keys_is_bounded() -> None:
         queries = census.space.prepare(rows[:50])
         out = np.empty((50, 500), dtype=np.float32)
         tile = screen._tile(0, 500, np.float32)
-        screen._multiply(queries.astype(np.float32), tile, out, np.empty_like(out).ravel(), 128)
+        screen._multiply(
+            queries.astype(np.float32), tile, out, np.empty(2 * out.size, np.float32), 128
+        )
         keys = screen._bias32 - out
         wide = census.space.prepare(rows)
         true = (wide * wide).sum(-1) / 2 - queries @ wide.T

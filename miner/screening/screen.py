@@ -40,7 +40,7 @@ _MOST_POSITIVES = 0x7FFF
 _PARTS = ((8, 512), (64, 128), (_MOST_POSITIVES, 64))
 """Up to how many positives how many dimensions are summed in one go: the more thresholds, the more
 an error costs beside the additions."""
-_TILE = 4096
+_TILE, _STEP = 4096, 1024
 _BLOCK = 256
 _LEAST_CELLS, _MOST_CELLS = 1024, 65536
 _MOST_TILED = 256
@@ -249,8 +249,8 @@ class Screen:
             for starts, columns in ((pairs.starts, pairs.columns), hidden)
         ]
         rows, lines = len(self._vectors.rows), len(anchors)
-        step = min(_TILE, width, rows)
-        with self._rooms.room(lines * (width + step)) as room:
+        step = min(_STEP, width, rows)
+        with self._rooms.room(lines * (width + 2 * step)) as room:
             flat = room.view(queries.dtype)
             more = flat[lines * width :]
             for start in range(0, rows, width):
@@ -272,16 +272,21 @@ class Screen:
         more: NDArray[Any],
         part: int,
     ) -> None:
-        """Multiply in parts of the dimensions, which keeps the float32 error small."""
+        """Multiply in parts of the dimensions, which keeps the float32 error small.
+
+        The parts are added up in `more`, which a CPU's cache holds, before they go out.
+        """
         dim = self._vectors.dim
-        if queries.dtype == np.float64:
-            part = dim
-        np.matmul(queries[:, :part], tile[:, :part].T, out=out)
+        if queries.dtype == np.float64 or part >= dim:
+            np.matmul(queries, tile.T, out=out)
+            return
+        size = out.size
+        total, next_one = (more[at : at + size].reshape(out.shape) for at in (0, size))
+        np.matmul(queries[:, :part], tile[:, :part].T, out=total)
         for axis in range(part, dim, part):
             axes = slice(axis, axis + part)
-            room = more[: out.size].reshape(out.shape)
-            np.matmul(queries[:, axes], tile[:, axes].T, out=room)
-            out += room
+            np.matmul(queries[:, axes], tile[:, axes].T, out=next_one)
+            np.add(total, next_one, out=total if axis + part < dim else out)
 
     def _tile(self, start: int, stop: int, kind: Any) -> NDArray[Any]:
         """Return rows in key space."""
