@@ -44,13 +44,13 @@ _TILE, _STEP = 4096, 1024
 _BLOCK = 256
 _LEAST_CELLS, _MOST_CELLS = 1024, 65536
 _MOST_TILED = 256
-_MIXED_COST = 100.0
+_MIXED_COST = 50.0
 """What a mixed key costs over filling a cell, times how much denser thresholds lie at their peak,
 times two for both borders."""
 _ENOUGH = 64
 """Whole rows of so many anchors are multiplied at once, if the memory allows it, before tables are
 made: then those of one anchor stay in a CPU's cache."""
-_OPEN, _SAMPLE = 0.05, 2048
+_OPEN, _SAMPLE = 0.03, 2048
 """Float64 keys are made where float32 leaves a larger share of them open than this."""
 _RANGE = (1e-15, 1e15)
 """Squared lengths that float32 can hold without overflow or underflow."""
