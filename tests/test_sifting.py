@@ -68,7 +68,7 @@ def test_counts_and_rows_are_those_of_the_reference(kind: str, metric: str, marg
 def written(folder: Path, census: Census, select: SelectJob) -> dict[str, bytes]:
     """What a miner writes of all anchors, in two units."""
     counts = tally(census.relevance)
-    miner = Miner(census, counts, load_selection(select), select.seed, 1 << 16)
+    miner = Miner(census, counts, load_selection(select), select.seed, 1 << 20)
     units = [(0, 450), (450, 700)]
     counted = [miner.count(unit) for unit in units]
     shares = share_out(np.concatenate(counted), select)
