@@ -27,10 +27,11 @@ from miner.job import SelectJob
 from miner.relevance import Tally, tally
 from miner.rooms import Rooms
 from miner.screening.screen import Screen, open_screen
+from miner.sifting.sieve import Sieve, open_sieve
 from miner.storage import atomic_open, sha256_file
 from miner.strategies.base import Flat
 from miner.strategies.selection import Selection, load_selection
-from miner.writing import Records, write_anchor
+from miner.writing import BlockWriter, Records, write_anchor
 
 __all__ = [
     "COUNTED",
@@ -131,14 +132,17 @@ class Miner:
     screen: Screen | None = None
     _rooms: Rooms = field(default_factory=Rooms)
 
-    def _blocks(self, unit: tuple[int, int], wanted: NDArray[np.bool_]) -> Iterator[BlockCounts]:
+    def _blocks(
+        self, unit: tuple[int, int], wanted: NDArray[np.bool_], sieve: Sieve | None = None
+    ) -> Iterator[BlockCounts]:
         """Count the unit's wanted anchors, a block at a time, in one buffer."""
         anchors = np.flatnonzero(wanted) + unit[0]
         rows = len(self.census.vectors.rows)
-        cut = list(blocks(anchors, self.tally.positives[anchors], rows, self.memory))
+        wide = rows + (sieve.cells // 2 if sieve else 0)  # cells are half as wide as keys
+        cut = list(blocks(anchors, self.tally.positives[anchors], wide, self.memory))
         with self._rooms.room(max(map(len, cut), default=0) * rows) as buffer:
             for block in cut:
-                yield self.census.block(block, buffer)
+                yield self.census.block(block, buffer, sieve.count if sieve else None)
 
     def count(self, unit: tuple[int, int]) -> NDArray[np.void]:
         """Return the census of a unit's anchors, an array of `COUNTED`."""
@@ -237,14 +241,17 @@ class Miner:
                 name: Records(stack.enter_context(atomic_open(path)))
                 for name, path in paths.items()
             }
-            for block in self._blocks(unit, wanted):
+            sieve = open_sieve(len(self.census.vectors.rows))
+            for block in self._blocks(unit, wanted, sieve):
+                writer = BlockWriter(files, self.census, block, sieve)
                 for view in self._views(block):
                     admitted = self.selection.admit(view)
                     for name, share in shares.items():
                         count, factor = int(share.counts[view.number - unit[0]]), share.factor
                         if count:
                             rule = (name, self.selection, count, factor)
-                            write_anchor(files[name], view, admitted, *rule)
+                            write_anchor(writer, view, admitted, *rule)
+                writer.flush()
             facts = {name: file.facts() for name, file in files.items()}
         return {str(name): fact for name, fact in facts.items()}
 

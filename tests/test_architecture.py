@@ -35,7 +35,7 @@ FLOORS = [
     ["embedding", "census"],
     ["preparing", "nearest"],
     ["ranking", "screening"],
-    ["candidates"],
+    ["candidates", "sifting"],
     ["writing"],
     ["mining"],
     ["sealing"],
