@@ -80,6 +80,8 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
         else ("vectors as they are")
     )
     yield "classes", f"{mining['metric']} distance of {scaled}, margin {mining['margin']}"
+    if manifest["census"].get("reused"):
+        yield "", "counts kept from an earlier run (--force counts again)"
 
 
 def _census(manifest: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ class All(Strategy):
     """Takes everything that the filters leave."""
 
     from_totals = True
+    seeded = False
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take the whole interval of each pair."""

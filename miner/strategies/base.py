@@ -182,6 +182,9 @@ class Strategy:
     from_totals = False
     """Whether it takes all of each class, so that an anchor's totals say how many."""
 
+    seeded = True
+    """Whether how many it takes of a class may hang on the seed, and not only which."""
+
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
         """Raise `UsageError` when it has no meaning for such distances or classes."""
 

@@ -22,6 +22,8 @@ __all__ = ["BatchHard"]
 class BatchHard(Strategy):
     """Takes the hardest triplet of each anchor."""
 
+    seeded = False
+
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take one triplet of the anchor, if it is of this class."""
         left = admitted.high > admitted.low

@@ -25,6 +25,7 @@ __all__ = ["EasyPositive"]
 class EasyPositive(Strategy):
     """Takes one triplet of each anchor, with its nearest positive."""
 
+    seeded = False
     variant: Literal["ephn", "epshn"] = "ephn"
 
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:

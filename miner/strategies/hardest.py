@@ -20,6 +20,7 @@ __all__ = ["Hardest"]
 class Hardest(Strategy):
     """Takes the `k` nearest of each class."""
 
+    seeded = False
     k: int = 1
 
     def __post_init__(self) -> None:

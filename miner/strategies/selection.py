@@ -14,7 +14,7 @@ from miner.strategies.caps import Caps
 from miner.strategies.filters import Filters
 from miner.strategies.suspects import Suspects
 
-__all__ = ["Selection", "check_selection", "load_selection"]
+__all__ = ["Selection", "check_selection", "counts_identity", "load_selection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,17 @@ def load_selection(job: SelectJob) -> Selection:
         )
     caps = Caps(per_pair=job.per_pair, per_anchor=job.per_anchor)
     return Selection(strategy, filters, caps, job.suspects)
+
+
+def counts_identity(job: SelectJob) -> dict[str, Any]:
+    """Return what decides how many triplets of each anchor a selection has to write.
+
+    Left out is what only decides which of them are drawn, or what is dropped afterwards.
+    """
+    later = {"max_triplets", "per_negative", "rescore", "rescore_max"}
+    if not load_selection(job).strategy.seeded:
+        later.add("seed")
+    return {key: value for key, value in job.identity().items() if key not in later}
 
 
 def check_selection(job: Job) -> None:

@@ -23,6 +23,8 @@ __all__ = ["SemiHard"]
 class SemiHard(Strategy):
     """Takes the nearest semi-hard negative of each pair."""
 
+    seeded = False
+
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
         """Refuse a job that writes no semi-hard triplets."""
         if "semi_hard" not in classes:

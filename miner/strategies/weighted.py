@@ -24,6 +24,7 @@ _TINY = np.finfo(np.float64).tiny
 class Weighted(Strategy):
     """Draws `k` negatives of each pair and class, by weights."""
 
+    seeded = False
     k: int = 1
 
     def __post_init__(self) -> None:
