@@ -236,6 +236,8 @@ def describe_plan(facts: dict[str, Any]) -> str:
             f"{facts['disk_free_bytes'] / 2**20:,.0f} MiB are free",
         ),
     ]
+    if facts["count_reused"]:
+        lines.append(("count", "kept from an earlier run: nothing is counted again"))
     if facts["disk_bytes"] > facts["disk_free_bytes"]:
         lines.append(("warning", "the disk may be too small: free some space, or use --out"))
     if facts["already_mined"]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from miner.counts import KeptCounts
 from miner.embedding import Store
+from miner.errors import StorageError
 from miner.job import MiningJob, SelectJob
 from miner.mining import CENSUS, COUNTED, SELECTED, Miner
 from miner.storage import digest
@@ -66,9 +67,12 @@ def join(found: Mapping[str, Array], named: Parts, miner: Miner) -> NDArray[np.v
 
 
 def would_reuse(store: Store, mining: MiningJob, select: SelectJob) -> bool:
-    """Whether a run would find its count in the record of a store."""
-    kept = KeptCounts.of(store, mining.metric, mining.margin, normalized=mining.normalized)
-    return kept.holds(parts(select, loss=mining.loss))
+    """Whether a run would find its count in the record of a store; not if that is damaged."""
+    try:
+        kept = KeptCounts.of(store, mining.metric, mining.margin, normalized=mining.normalized)
+        return kept.holds(parts(select, loss=mining.loss))
+    except StorageError:
+        return False
 
 
 def _type(columns: tuple[str, ...]) -> np.dtype[Any]:

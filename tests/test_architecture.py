@@ -30,7 +30,7 @@ FLOORS = [
         "cache",
         "totals",
     ],
-    ["counting_numba", "rooms", "prepared"],
+    ["counting_numba", "rooms", "prepared", "estimate"],
     ["identity", "embedder", "pruning", "manifest", "describe"],
     ["embedding", "census"],
     ["preparing", "nearest", "counts"],

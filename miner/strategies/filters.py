@@ -106,9 +106,14 @@ class Filters:
         return any(guard is not None for guard in guards)
 
     @property
+    def scored(self) -> bool:
+        """Whether there are filters that look at scores."""
+        return self.aware or self.min_score is not None
+
+    @property
     def whole_classes(self) -> bool:
         """Whether each class is kept whole, or dropped whole."""
-        return not (self.aware or self.min_score is not None or self.skip_nearest or self.ranks)
+        return not (self.scored or self.skip_nearest or self.ranks)
 
     def admit(self, anchor: Anchor) -> Admitted:
         """Intersect the intervals of all filters, for each pair of an anchor."""

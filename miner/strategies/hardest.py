@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.hardness import Kept
+from miner.hardness import Kept, Mined
 from miner.strategies.base import Admitted, Strategy, Take, check_count
 
 __all__ = ["Hardest"]
@@ -25,6 +25,10 @@ class Hardest(Strategy):
 
     def __post_init__(self) -> None:
         check_count("k", self.k)
+
+    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+        """Bound it by k a pair."""
+        return self.k * pairs
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take the first k of the interval."""

@@ -33,6 +33,10 @@ class SemiHard(Strategy):
                 "them out; add 'semi_hard', or use the strategy 'hardest'"
             )
 
+    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+        """Bound it by one semi-hard triplet a pair."""
+        return pairs if name == "semi_hard" else 0
+
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take the first of the semi-hard interval."""
         begin, span = admitted.span(name)
