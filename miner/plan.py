@@ -29,6 +29,7 @@ from miner.strategies.selection import Selection, load_selection
 __all__ = ["plan_job"]
 
 _TRIAL_ROWS = 256
+_TRIAL_VALUES = 1 << 18
 _RECORD_BYTES = 24
 _SHARD_BYTES = 8
 _PROCESS_BYTES = 220 << 20
@@ -154,7 +155,8 @@ def _trial_embedding(opened: Opened) -> tuple[int, float]:
 
 def _flops(dim: int) -> float:
     """Time a float64 product as the pass makes it; return operations a second of one core."""
-    left, right = np.ones((256, dim)), np.ones((4096, dim))
+    rows = max(256, _TRIAL_VALUES // dim)  # few enough to stay in a cache that others use too
+    left, right = np.ones((256, dim)), np.ones((rows, dim))
     best = np.inf
     with threadpool_limits(limits=1, user_api="blas"):
         for _ in range(6):  # the first warms up; the best is least disturbed by other work

@@ -135,14 +135,15 @@ class Filters:
     def _guarded(self, anchor: Anchor) -> Counts:
         """Count, per pair, the nearest negatives that a guard against false ones drops."""
         dropped = np.zeros_like(anchor.hard)
-        for bounds in self.bounds(anchor.score(anchor.d_ap)) if self._relative else ():
+        for bounds in self.bounds(anchor.score(anchor.d_ap)) if self.relative else ():
             dropped = np.maximum(dropped, anchor.scoring(bounds, above=False))
         if self.max_score is not None:
             dropped = np.maximum(dropped, anchor.scoring(np.array([self.max_score]), above=True))
         return dropped
 
     @property
-    def _relative(self) -> bool:
+    def relative(self) -> bool:
+        """Whether there are filters that compare a negative with the pair's positive."""
         return self.absolute_margin is not None or self.relative_margin is not None
 
     def bounds(self, positive: Float64) -> list[Float64]:
