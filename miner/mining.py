@@ -34,7 +34,9 @@ from miner.strategies.selection import Selection, load_selection
 from miner.writing import BlockWriter, Records, write_anchor
 
 __all__ = [
+    "CENSUS",
     "COUNTED",
+    "SELECTED",
     "Miner",
     "Share",
     "Task",
@@ -66,6 +68,14 @@ COUNTED = np.dtype(
 )
 """One anchor's census: counts, what would be written of each class without a cap on it, what the
 strategy wanted and what the filters left it, and the sum of the loss."""
+
+CENSUS = ("positives", "negatives", "easy", "semi_hard", "hard")
+"""The columns of `COUNTED` that the census shows."""
+
+SELECTED = tuple(
+    name for name in COUNTED.names or () if name.startswith(("slots_", "wanted_", "available_"))
+)
+"""Those that hang on the selection."""
 
 _UNIT_FLOPS = 1e12
 
@@ -166,7 +176,7 @@ class Miner:
         valid = result["positives"] * result["negatives"]
         result["easy"] = valid - result["semi_hard"] - result["hard"]
         if not self.selection.needs_pairs:
-            self._select_from_totals(result)
+            self.select_from_totals(result)
         return result
 
     def _screen(
@@ -205,8 +215,8 @@ class Miner:
             for column, values in zip(("slots", "wanted", "available"), found, strict=True):
                 counted[f"{column}_{name}"][at] = values
 
-    def _select_from_totals(self, counted: NDArray[np.void]) -> None:
-        """Say the same of all anchors, where their totals of each class tell it."""
+    def select_from_totals(self, counted: NDArray[np.void]) -> None:
+        """Say what the selection makes of anchors whose totals of each class tell it."""
         for name in MINED:
             slots, available = self.selection.of_totals(name, counted[name])
             counted[f"slots_{name}"] = slots

@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.allocation import allocate
-from miner.embedding import Progress
+from miner.counts import KeptCounts
+from miner.embedding import Progress, Store
 from miner.engines import Engine
 from miner.hardness import KEPT, Kept
 from miner.job import SelectJob
 from miner.manifest import Staging
-from miner.mining import Share, Task, count_unit, write_unit
+from miner.mining import Share, Task, count_unit, open_miner, write_unit
+from miner.reuse import join, parts, split
 from miner.sealing import Piece
 from miner.strategies.base import seeds
 
@@ -63,6 +65,29 @@ class Passes:
     task: Task
     units: list[tuple[int, int]]
     progress: Progress
+
+    def counted(self, store: Store, *, fresh: bool) -> tuple[NDArray[np.void], bool]:
+        """Return the census of all anchors, and whether it was kept from an earlier count.
+
+        Parameters
+        ----------
+        store : Store
+            That of the task; a finished count is kept there.
+        fresh : bool
+            Forget what is kept and count.
+        """
+        task = self.task
+        kept = KeptCounts.of(store, task.metric, task.margin, normalized=task.normalized)
+        named = parts(task.select, loss=task.loss)
+        if fresh:
+            kept.drop()
+        found = kept.find(named)
+        if found is not None:
+            self.progress("counting: kept from an earlier run", 0, 0)
+            return join(found, named, open_miner(task)), True
+        counted = self.count()
+        kept.keep(split(counted, named))
+        return counted, False
 
     def count(self) -> NDArray[np.void]:
         """Count all units; return the census of all anchors, an array of `COUNTED`."""

@@ -198,8 +198,9 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
             write_pointers(root, staging.run_id)
             staging.clear()
             return Outcome(open_run(published), mined=True)
+        conductor = _Conductor(opened, key, staging, progress, fresh=force)
         try:
-            return Outcome(_Conductor(opened, key, staging, progress).conduct(), mined=True)
+            return Outcome(conductor.conduct(), mined=True)
         finally:
             open_miner.cache_clear()  # the prepared rows of a finished job are of no more use
 
@@ -207,12 +208,15 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
 class _Conductor:
     """Leads one run through its stages."""
 
-    def __init__(self, opened: Opened, key: StoreKey, staging: Staging, progress: Progress) -> None:
+    def __init__(
+        self, opened: Opened, key: StoreKey, staging: Staging, progress: Progress, *, fresh: bool
+    ) -> None:
         self.opened = opened
         self.job = opened.job
         self.key = key
         self.staging = staging
         self.progress = progress
+        self.fresh = fresh
         self.clock = _Clock()
 
     def conduct(self) -> Run:
@@ -228,7 +232,7 @@ class _Conductor:
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
         passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
         with self.clock.stage("count"):
-            counted = passes.count()
+            counted, reused = passes.counted(store, fresh=self.fresh)
         with self.clock.stage("write"):
             select = self.job.select
             drawn = passes.write(share_out(counted, select))
@@ -249,7 +253,7 @@ class _Conductor:
                 "embedding": embedding,
                 "store": store.folder.name,
                 "index": index,
-                "census": census_facts(counted, loss=self.job.mining.loss),
+                "census": census_facts(counted, loss=self.job.mining.loss, reused=reused),
                 "written": written_facts(
                     counted, shards, suspects=select.suspects, rescored=dropped
                 ),
