@@ -26,7 +26,7 @@ from miner.hardness import MINED, Kept, Mined
 from miner.job import SelectJob
 from miner.relevance import Tally, tally
 from miner.rooms import Rooms
-from miner.screening.screen import Screen, open_screen
+from miner.screening.screen import Screen, Screened, open_screen
 from miner.sifting.sieve import Sieve, open_sieve
 from miner.storage import atomic_open, sha256_file
 from miner.strategies.base import Flat
@@ -161,15 +161,14 @@ class Miner:
         result["positives"] = self.tally.positives[mine]
         result["negatives"] = self.tally.negatives[mine]
         wanted = (result["positives"] > 0) & (result["negatives"] > 0)
-        if self.screen is not None and not self.selection.needs_pairs:
-            self._screen(unit, wanted, result)
+        self._screen(unit, wanted, result)
         for block in self._blocks(unit, wanted):
             at = block.anchors - unit[0]
             for name, counts in _by_class(block).items():
                 result[name][at] = np.add.reduceat(counts, block.starts[:-1])
             result["loss"][at] = block.loss
             if self.selection.needs_pairs and self.selection.by_pair:
-                self._select_by_pair(block, at, result)
+                self._select_by_pair(block, block.starts[:-1], at, result)
             elif self.selection.needs_pairs:
                 for view in self._views(block):
                     self._select(view, result[view.number - unit[0] :][:1])
@@ -182,13 +181,20 @@ class Miner:
     def _screen(
         self, unit: tuple[int, int], wanted: NDArray[np.bool_], result: NDArray[np.void]
     ) -> None:
-        """Count what the fast pass is sure of; leave the others wanted."""
-        assert self.screen is not None
-        lines = np.flatnonzero(wanted)
+        """Count what the fast pass is sure of; leave the others wanted.
+
+        It finds totals: they do where the selection needs no more, or an anchor has one pair only.
+        """
+        if self.screen is None or (self.selection.needs_pairs and not self.selection.by_pair):
+            return
+        chosen = wanted & (result["positives"] == 1) if self.selection.needs_pairs else wanted
+        lines = np.flatnonzero(chosen)
         found = self.screen.count(lines + unit[0], self.memory)
         for name, counts in (("semi_hard", found.within - found.hard), ("hard", found.hard)):
             result[name][lines] = counts
         result["loss"][lines] = found.loss
+        if self.selection.needs_pairs:
+            self._select_by_pair(found, np.arange(len(lines)), lines, result)
         wanted[lines[found.sure]] = False
 
     def _views(self, block: BlockCounts) -> Iterator[AnchorView]:
@@ -207,13 +213,15 @@ class Miner:
         if self.selection.suspects:
             counted["slots_suspects"] = admitted.suspects.sum()
 
-    def _select_by_pair(self, block: BlockCounts, at: Rows, counted: NDArray[np.void]) -> None:
-        """Say the same of a block's anchors, where the counts of their pairs tell it."""
-        pairs, starts = Flat(block.hard, block.within), block.starts[:-1]
-        for name in MINED:
+    def _select_by_pair(
+        self, counts: BlockCounts | Screened, starts: Rows, at: Rows, result: NDArray[np.void]
+    ) -> None:
+        """Say the same of many anchors, where the counts of their pairs tell it."""
+        pairs = Flat(counts.hard, counts.within)
+        for name in MINED if len(at) else ():
             found = self.selection.of_pairs(name, pairs, starts)
             for column, values in zip(("slots", "wanted", "available"), found, strict=True):
-                counted[f"{column}_{name}"][at] = values
+                result[f"{column}_{name}"][at] = values
 
     def select_from_totals(self, counted: NDArray[np.void]) -> None:
         """Say what the selection makes of anchors whose totals of each class tell it."""
