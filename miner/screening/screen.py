@@ -129,9 +129,10 @@ class Screen:
         memory : int
             Bytes for a block of them.
         """
-        lists = self._relevance.positive_lists(anchors)
+        positives = self._relevance.positive_counts[anchors]
         # Anchors with the same positives stand together, those with about as many side by side.
-        order = np.lexsort((anchors, lists.starts, lists.counts))
+        order = np.lexsort((anchors, self._relevance.alike(anchors), positives))
+        order = order[positives[order] <= _MOST_POSITIVES]
         count = len(anchors)
         result = Screened(
             hard=np.zeros(count, dtype=np.int64),
@@ -139,7 +140,7 @@ class Screen:
             loss=np.zeros(count),
             sure=np.zeros(count, dtype=np.bool_),
         )
-        for places, whole in self._blocks(order, lists.counts, memory):
+        for places, whole in self._blocks(order, positives, memory):
             self._count_block(anchors[places], places, whole, memory, result)
         return result
 
@@ -232,8 +233,8 @@ class Screen:
         return np.float32 if reached.mean() <= _OPEN else np.float64
 
     def _able(self, error: Float64, pairs: Pairs) -> NDArray[np.bool_]:
-        """Say which anchors float32 can do: positives that fit, and a margin that shows."""
-        able = np.diff(pairs.starts) <= _MOST_POSITIVES
+        """Say which anchors can be done: all, or those whose margin shows in float32 sums."""
+        able = np.ones(len(error), dtype=np.bool_)
         if self._loss:
             gap = np.add.reduceat(pairs.within - pairs.hard, pairs.starts[:-1])
             able &= gap >= _FINE * error * np.diff(pairs.starts)
