@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from miner.census import BlockCounts, Census
 from miner.columns import ColumnSums, Labels, labels_of
 from miner.gaps import Gaps, sample_gaps
+from miner.job import MiningJob
 from miner.negatives import add_columns, find_nearest
 from miner.neighbours import NearestRows, majority
 from miner.relevance import Tally
@@ -36,6 +37,11 @@ class Wanted:
     confusions: bool = False
     neighbours: int = 0
     gaps: int = 0
+
+    @classmethod
+    def of(cls, mining: MiningJob) -> Wanted:
+        """Return what a job wants."""
+        return cls(mining.hubs > 0, mining.confusions > 0, mining.neighbours, mining.gaps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class AnchorView:
         self.within: Rows = block.within[pairs]
         self._census = census
         self._block = block
-        self._line = line
+        self.line = line
         self._positives = block.positives[pairs]
         self._normalized = normalized
         self._seed = seed
@@ -49,7 +49,7 @@ class AnchorView:
     @functools.cached_property
     def ranking(self) -> Ranking:
         """The negatives in order."""
-        return Ranking(self._census, self._block, self._line)
+        return Ranking(self._census, self._block, self.line)
 
     @property
     def dim(self) -> int:

@@ -152,7 +152,9 @@ class Census:
         """Return some rows in key space, shape (stop - start, d)."""
         return self._prepared.part(start, stop)
 
-    def block(self, anchors: Rows, buffer: Float64 | None = None) -> BlockCounts:
+    def block(
+        self, anchors: Rows, buffer: Float64 | None = None, kernel: Kernel | None = None
+    ) -> BlockCounts:
         """Count the triplets of a block of anchors that have positives.
 
         Memory: 8 bytes x anchors x rows for the keys, and about 120 bytes a pair.
@@ -162,6 +164,8 @@ class Census:
         anchors : ndarray of shape (b,), int64
         buffer : ndarray of float64, optional
             Room for b x rows keys, used instead of fresh memory: the result's `keys` lie in it.
+        kernel : callable, optional
+            Counts instead of the census' own; from one that leaves the sums out there is no loss.
         """
         space = self.space
         queries = space.prepare(self.vectors.anchors[anchors])
@@ -176,7 +180,7 @@ class Census:
             keys[line, positives[line]] = np.inf
             keys[line, self.relevance.hidden(int(anchor))] = np.inf
         edges = self._thresholds(anchors, starts, lines, columns, nearest, offset, slack)
-        hard, within = self._count(keys, starts, edges, offset)
+        hard, within = self._count(kernel or self._kernel, keys, starts, edges, offset)
         hinge = within.counts * (edges.d_ap + self.margin) - within.sums
         reach = np.maximum.reduceat(edges.within, starts[:-1]) + edges.tolerance
         counts = BlockCounts(
@@ -239,14 +243,12 @@ class Census:
         return Thresholds(nearest, space.key(border, shift), d_ap, tolerance)
 
     def _count(
-        self, keys: Float64, starts: Rows, edges: Thresholds, offset: Float64
+        self, kernel: Kernel, keys: Float64, starts: Rows, edges: Thresholds, offset: Float64
     ) -> tuple[Below, Below]:
         """Run the kernel over both borders of all pairs: hard, then within."""
         both = np.column_stack([edges.hard, edges.within]).ravel()
         space = self.space
-        below = self._kernel(
-            keys, both, 2 * starts, edges.tolerance, offset, space.slope, space.root
-        )
+        below = kernel(keys, both, 2 * starts, edges.tolerance, offset, space.slope, space.root)
         hard, within = (
             Below(below.counts[border::2], below.sums[border::2], below.near) for border in (0, 1)
         )

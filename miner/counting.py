@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from miner.registry import Registry
 
-__all__ = ["KERNELS", "Below", "count_below", "load_kernel"]
+__all__ = ["KERNELS", "Below", "Kernel", "count_below", "load_kernel"]
 
 Float64 = NDArray[np.float64]
 

@@ -80,6 +80,8 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
         else ("vectors as they are")
     )
     yield "classes", f"{mining['metric']} distance of {scaled}, margin {mining['margin']}"
+    if manifest["census"].get("reused"):
+        yield "", "counts kept from an earlier run (--force counts again)"
 
 
 def _census(manifest: dict[str, Any]) -> Iterator[str]:
@@ -234,6 +236,8 @@ def describe_plan(facts: dict[str, Any]) -> str:
             f"{facts['disk_free_bytes'] / 2**20:,.0f} MiB are free",
         ),
     ]
+    if facts["count_reused"]:
+        lines.append(("count", "kept from an earlier run: nothing is counted again"))
     if facts["disk_bytes"] > facts["disk_free_bytes"]:
         lines.append(("warning", "the disk may be too small: free some space, or use --out"))
     if facts["already_mined"]:

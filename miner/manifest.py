@@ -8,6 +8,7 @@ switched. The same job finds its staging again by the fingerprint and goes on.
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import resource
 import shutil
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _PACKAGES = ("numpy", "pyarrow", "faiss-cpu", "joblib", "numba")
+_STATUS = Path("/proc/self/status")
 
 
 def package_versions() -> dict[str, str | None]:
@@ -60,9 +62,18 @@ def package_versions() -> dict[str, str | None]:
 
 def peak_rss() -> int:
     """Return the peak resident memory of this process and of its largest worker, in bytes."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    peak = max(resource.getrusage(kind).ru_maxrss for kind in kinds)
-    return peak if sys.platform == "darwin" else peak * 1024
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    unit = 1 if sys.platform == "darwin" else 1024
+    return max(_own_peak(unit), largest * unit)
+
+
+def _own_peak(unit: int) -> int:
+    """Return this process' peak; on Linux its `ru_maxrss` begins at what its parent had."""
+    with contextlib.suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,14 +30,17 @@ from miner.neighbours import NearestRows
 from miner.relevance import Tally, tally
 from miner.rooms import Rooms
 from miner.screening.screen import Screen, open_screen
+from miner.sifting.sieve import Sieve, open_sieve
 from miner.storage import atomic_open, sha256_file
 from miner.strategies.base import Flat
 from miner.strategies.selection import Selection, load_selection
-from miner.units import COUNTED, Share, cut_units
-from miner.writing import Records, write_anchor
+from miner.units import CENSUS, COUNTED, SELECTED, Share, cut_units
+from miner.writing import BlockWriter, Records, write_anchor
 
 __all__ = [
+    "CENSUS",
     "COUNTED",
+    "SELECTED",
     "Miner",
     "Share",
     "Task",
@@ -78,13 +81,14 @@ class Miner:
     besides: Besides = field(default_factory=Besides)
     _rooms: Rooms = field(default_factory=Rooms)
 
-    def _blocks(self, anchors: Rows) -> Iterator[BlockCounts]:
+    def _blocks(self, anchors: Rows, sieve: Sieve | None = None) -> Iterator[BlockCounts]:
         """Count anchors, a block at a time, in one buffer."""
         rows = len(self.census.vectors.rows)
-        cut = list(blocks(anchors, self.tally.positives[anchors], rows, self.memory))
+        wide = rows + (sieve.cells // 2 if sieve else 0)  # cells are half as wide as keys
+        cut = list(blocks(anchors, self.tally.positives[anchors], wide, self.memory))
         with self._rooms.room(max(map(len, cut), default=0) * rows) as buffer:
             for block in cut:
-                yield self.census.block(block, buffer)
+                yield self.census.block(block, buffer, sieve.count if sieve else None)
 
     def count(self, unit: tuple[int, int], sums: ColumnSums | None = None) -> NDArray[np.void]:
         """Return the census of a unit's anchors, an array of `COUNTED`.
@@ -102,29 +106,20 @@ class Miner:
         result["positives"] = self.tally.positives[anchors]
         result["negatives"] = self.tally.negatives[anchors]
         wanted = (result["positives"] > 0) & (result["negatives"] > 0)
-        pairs, row_by_row = self.selection.needs_pairs, self.besides.row_by_row
-        unsure = wanted.copy()
-        if self.screen is not None and (row_by_row or not pairs):
-            self._screen(anchors, unsure, result, sums)
-        places = np.flatnonzero(wanted if pairs else unsure)
+        unsure = self._screen(anchors, wanted, result, sums)
+        places = np.flatnonzero(wanted | unsure if self.besides.row_by_row else wanted)
         for block in self._blocks(anchors[places]):
             at, places = places[: len(block.anchors)], places[len(block.anchors) :]
             for name, counts in _by_class(block).items():
                 result[name][at] = np.add.reduceat(counts, block.starts[:-1])
             result["loss"][at] = block.loss
-            by_pair = pairs and self.selection.by_pair
-            if by_pair:
-                self._select_by_pair(block, at, result)
-            for line, place in enumerate(at.tolist()):
-                counted = result[place : place + 1]
-                if row_by_row and unsure[place]:
-                    self.besides.look(self.census, block, line, sums, counted)
-                if pairs and not by_pair:
-                    self._select(self._view(block, line), counted)
+            self._select_block(block, at, result)
+            for line in np.flatnonzero(unsure[at] & self.besides.row_by_row).tolist():
+                self.besides.look(self.census, block, line, sums, result[at[line] :][:1])
         valid = result["positives"] * result["negatives"]
         result["easy"] = valid - result["semi_hard"] - result["hard"]
         if not self.selection.needs_pairs:
-            self._select_from_totals(result)
+            self.select_from_totals(result)
         return result
 
     def _screen(
@@ -133,20 +128,41 @@ class Miner:
         wanted: NDArray[np.bool_],
         result: NDArray[np.void],
         sums: ColumnSums | None,
-    ) -> None:
-        """Count what the fast pass is sure of; leave the others wanted."""
-        assert self.screen is not None
-        lines = np.flatnonzero(wanted)
-        neighbours = self.besides.neighbours
-        found = self.screen.count(anchors[lines], self.memory, sums, neighbours)
+    ) -> NDArray[np.bool_]:
+        """Count what the fast pass is sure of; leave the others wanted.
+
+        It finds totals: they do where the selection needs no more, or an anchor has one pair only.
+        Row by row it looks at all; returned is where it is not sure of that.
+        """
+        unsure, pairs, by_pair = wanted.copy(), self.selection.needs_pairs, self.selection.by_pair
+        enough = wanted & ((result["positives"] == 1) & by_pair if pairs else wanted)
+        chosen = wanted if self.besides.row_by_row else enough
+        if self.screen is None or not chosen.any():
+            return unsure
+        lines = np.flatnonzero(chosen)
+        found = self.screen.count(anchors[lines], self.memory, sums, self.besides.neighbours)
         for name, counts in (("semi_hard", found.within - found.hard), ("hard", found.hard)):
             result[name][lines] = counts
         result["loss"][lines] = found.loss
-        if neighbours:
+        if self.besides.neighbours:
             judged = result[lines]
             self.besides.judge(NearestRows(anchors[lines], found.nearest), judged)
             result[lines] = judged
-        wanted[lines[found.sure]] = False
+        if pairs:
+            some = np.flatnonzero(enough[lines])
+            flat = Flat(found.hard[some], found.within[some])
+            self._select_by_pair(flat, np.arange(len(some)), lines[some], result)
+        unsure[lines[found.sure]] = False
+        wanted &= unsure | ~enough
+        return unsure
+
+    def _select_block(self, block: BlockCounts, at: Rows, result: NDArray[np.void]) -> None:
+        """Say what the selection makes of a block's anchors, if it needs their pairs."""
+        if self.selection.needs_pairs and self.selection.by_pair:
+            self._select_by_pair(Flat(block.hard, block.within), block.starts[:-1], at, result)
+        elif self.selection.needs_pairs:
+            for line, place in enumerate(at.tolist()):
+                self._select(self._view(block, line), result[place : place + 1])
 
     def _view(self, block: BlockCounts, line: int) -> AnchorView:
         return AnchorView(self.census, block, line, self.normalized, self.seed)
@@ -163,16 +179,17 @@ class Miner:
         if self.selection.suspects:
             counted["slots_suspects"] = admitted.suspects.sum()
 
-    def _select_by_pair(self, block: BlockCounts, at: Rows, counted: NDArray[np.void]) -> None:
-        """Say the same of a block's anchors, where the counts of their pairs tell it."""
-        pairs, starts = Flat(block.hard, block.within), block.starts[:-1]
-        for name in MINED:
+    def _select_by_pair(
+        self, pairs: Flat, starts: Rows, at: Rows, result: NDArray[np.void]
+    ) -> None:
+        """Say the same of many anchors, where the counts of their pairs tell it."""
+        for name in MINED if len(at) else ():
             found = self.selection.of_pairs(name, pairs, starts)
             for column, values in zip(("slots", "wanted", "available"), found, strict=True):
-                counted[f"{column}_{name}"][at] = values
+                result[f"{column}_{name}"][at] = values
 
-    def _select_from_totals(self, counted: NDArray[np.void]) -> None:
-        """Say the same of all anchors, where their totals of each class tell it."""
+    def select_from_totals(self, counted: NDArray[np.void]) -> None:
+        """Say what the selection makes of anchors whose totals of each class tell it."""
         for name in MINED:
             slots, available = self.selection.of_totals(name, counted[name])
             counted[f"slots_{name}"] = slots
@@ -207,7 +224,9 @@ class Miner:
                 name: Records(stack.enter_context(atomic_open(path)))
                 for name, path in paths.items()
             }
-            for block in self._blocks(np.flatnonzero(wanted) + unit[0]):
+            sieve = open_sieve(len(self.census.vectors.rows))
+            for block in self._blocks(np.flatnonzero(wanted) + unit[0], sieve):
+                writer = BlockWriter(files, self.census, block, sieve)
                 for line in range(len(block.anchors)):
                     view = self._view(block, line)
                     admitted = self.selection.admit(view)
@@ -215,7 +234,8 @@ class Miner:
                         count, factor = int(share.counts[view.number - unit[0]]), share.factor
                         if count:
                             rule = (name, self.selection, count, factor)
-                            write_anchor(files[name], view, admitted, *rule)
+                            write_anchor(writer, view, admitted, *rule)
+                writer.flush()
             facts = {name: file.facts() for name, file in files.items()}
         return {str(name): fact for name, fact in facts.items()}
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census import BlockCounts, Census, near
+from miner.census import BlockCounts, Census, Vectors, near
 from miner.columns import ColumnSums
+from miner.distance import Metric
 from miner.hardness import count_positives
 from miner.neighbours import NearestRows, settle_nearest
+from miner.relevance import Relevance
 
-__all__ = ["add_columns", "find_nearest"]
+__all__ = ["add_columns", "find_nearest", "nearest_by_definition"]
 
 Rows = NDArray[np.int64]
 Float64 = NDArray[np.float64]
@@ -65,3 +67,14 @@ def find_nearest(census: Census, block: BlockCounts, line: int, most: int) -> Ne
     _, rank, row = settle_nearest(census.vectors, census.metric, *chosen)
     found[0, rank] = row
     return NearestRows(anchor, found)
+
+
+def nearest_by_definition(
+    vectors: Vectors, relevance: Relevance, metric: Metric, anchor: int, most: int
+) -> Rows:
+    """Measure all rows that are not hidden from an anchor, and return the nearest."""
+    there = np.ones(len(vectors.rows), dtype=np.bool_)
+    there[relevance.hidden(anchor)] = False
+    rows, lines = np.flatnonzero(there), np.zeros(int(there.sum()), dtype=np.int64)
+    wanted = np.array([most])
+    return settle_nearest(vectors, metric, np.array([anchor]), lines, rows, wanted)[2]

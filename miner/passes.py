@@ -16,12 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.allocation import allocate
-from miner.embedding import Progress
+from miner.counts import KeptCounts
+from miner.embedding import Progress, Store
 from miner.engines import Engine
 from miner.hardness import KEPT, Kept
-from miner.job import SelectJob
+from miner.job import MiningJob, SelectJob
 from miner.manifest import Staging
-from miner.mining import Share, Task, count_unit, write_unit
+from miner.merging import Arrays, Merging
+from miner.mining import Share, Task, count_unit, open_miner, write_unit
+from miner.reuse import join, parts, split
 from miner.sealing import Piece
 from miner.strategies.base import seeds
 
@@ -63,6 +66,36 @@ class Passes:
     task: Task
     units: list[tuple[int, int]]
     progress: Progress
+
+    def counted(
+        self, store: Store, mining: MiningJob, *, fresh: bool
+    ) -> tuple[NDArray[np.void], Arrays, bool]:
+        """Return the census of all anchors, what was counted beside it, and whether it was kept.
+
+        Parameters
+        ----------
+        store : Store
+            That of the task; a finished count is kept there.
+        mining : MiningJob
+        fresh : bool
+            Forget what is kept and count.
+        """
+        task, besides = self.task, open_miner(self.task).besides
+        kept = KeptCounts.of(store, task.metric, task.margin, normalized=task.normalized)
+        named = parts(task.select, mining, labelled=besides.labels is not None)
+        if fresh:
+            kept.drop()
+        found = kept.find(named)
+        if found is not None:
+            self.progress("counting: kept from an earlier run", 0, 0)
+            return join(found, named, open_miner(task)), found, True
+        merging = Merging(self.staging.work, self.count(), besides, store.label_names())
+        counted = merging.counted(store.facts["rows"][0])
+        arrays = split(counted, named) | merging.arrays(
+            store.facts["rows"][-1], mining, task.select.seed
+        )
+        kept.keep({name: arrays[name] for name in named})
+        return counted, arrays, False
 
     def count(self) -> list[str]:
         """Count all units; return the names of their records, which name their files."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,21 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from miner.datasets.content import as_batch
+from miner.embedding import open_store
+from miner.estimate import Size, count_seconds, write_seconds
 from miner.job import Job, parse_bytes
 from miner.manifest import finished_run
-from miner.relevance import tally
+from miner.relevance import Tally, tally
+from miner.reuse import would_reuse
 from miner.run import Opened
+from miner.strategies.selection import Selection, load_selection
 
 __all__ = ["plan_job"]
 
 _TRIAL_ROWS = 256
-_PASS_FACTOR = 1.8
-"""The counting pass over its bare float64 product: `make bench` on 10 classes, and some more."""
+_TRIAL_VALUES = 1 << 18
 _RECORD_BYTES = 24
 _SHARD_BYTES = 8
-_ANCHOR_SECONDS = 6.5e-4
-_KEY_SECONDS = 5e-9
-_TRIPLET_SECONDS = 1e-6
-_VALUE_SECONDS = 1.5e-9
-"""Writing, beside counting again: for an anchor, each of its keys, a triplet, each value of its
-vectors. Fitted to 1,797 x 64, 20,000 x 64 and 10,000 x 784; threads gain little there."""
 _PROCESS_BYTES = 220 << 20
 
 
@@ -45,7 +43,9 @@ def plan_job(job: Job) -> dict[str, Any]:
     dict
         ``dataset`` (counts as in the manifest), ``valid`` triplets (exact), ``seconds`` per stage
         and in ``total_seconds``, ``memory_bytes``, ``disk_bytes`` (upper bounds),
-        ``disk_free_bytes``, and ``already_mined``, the run that has done this job (or None).
+        ``disk_free_bytes``, ``triplets_at_most`` (what the strategy and the caps can write),
+        ``already_mined``, the run that has done this job (or None), and ``count_reused``, whether
+        an earlier run's count would serve.
 
     Raises
     ------
@@ -58,33 +58,29 @@ def plan_job(job: Job) -> dict[str, Any]:
         scanned = opened.source.scan(Path(folder), texts=False)
         reading = time.perf_counter() - began
     relevance, counts = scanned.relevance, tally(scanned.relevance)
-    pairs = len(opened.source.sides) == 2
-    rows = relevance.rows + (relevance.anchors if pairs else 0)
+    selection = load_selection(job.select)
+    sides = len(opened.source.sides)
+    rows = relevance.rows + (relevance.anchors if sides == 2 else 0)
     dim, per_row = _trial_embedding(opened)
-    workers = opened.engine.workers
-    product = 2 * relevance.anchors * relevance.rows * dim / _flops(dim)
-    counting = _PASS_FACTOR * product / workers
-    folders = 3 if job.select.suspects else 2
-    most = min(folders * job.select.max_triplets, counts.valid)
-    busy = min(relevance.anchors, most)
-    triplet = _TRIPLET_SECONDS + _VALUE_SECONDS * dim
-    each = _ANCHOR_SECONDS + _KEY_SECONDS * relevance.rows
-    writing = (counting if most else 0.0) + busy * each + most * triplet
+    size = _size(opened, counts, relevance.rows, dim)
+    drawn, most = _written(job, selection, size, counts.valid)
     copies = 2 if opened.model.model.cached else 1  # the store, and the cache
-    disk = copies * vectors_bytes(rows, dim) + most * (_RECORD_BYTES + _SHARD_BYTES)
+    disk = copies * vectors_bytes(rows, dim) + drawn * _RECORD_BYTES + most * _SHARD_BYTES
+    finished, reused = _earlier(opened)
     seconds = {
         "read": reading,
         "embed": rows * per_row,
-        "count": counting,
-        "write": writing,
+        "count": 0.0 if reused else count_seconds(size, selection),
+        "write": write_seconds(size, selection, drawn),
     }
     return {
-        "already_mined": _finished(opened),
+        "already_mined": finished,
+        "count_reused": reused,
         "dataset": scanned.facts,
         "valid": counts.valid,
         "hidden": {"duplicates": counts.duplicates, "group": counts.group},
         "model": {"id": opened.model.name, "dim": dim},
-        "engine": {"name": job.engine.name, "workers": workers},
+        "engine": {"name": job.engine.name, "workers": opened.engine.workers},
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "total_seconds": round(sum(seconds.values()), 1),
         "memory_bytes": vectors_bytes(rows, dim) + parse_bytes(job.mining.memory) + _PROCESS_BYTES,
@@ -94,16 +90,48 @@ def plan_job(job: Job) -> dict[str, Any]:
     }
 
 
+def _size(opened: Opened, counts: Tally, rows: int, dim: int) -> Size:
+    """Gather what the time hangs on; anchors without a triplet take none."""
+    taking = (counts.positives > 0) & (counts.negatives > 0)
+    return Size(
+        anchors=int(taking.sum()),
+        rows=rows,
+        dim=dim,
+        pairs=int(counts.positives[taking].sum()),
+        flops=_flops(dim),
+        workers=opened.engine.workers,
+        processes=opened.engine.backend != "threading",
+    )
+
+
+def _written(job: Job, selection: Selection, size: Size, valid: int) -> tuple[int, int]:
+    """Bound the triplets that are drawn, and of those the ones that `per_negative` leaves."""
+    select = job.select
+    cap = min(select.max_triplets, valid)
+    drawn = min(selection.at_most(size.pairs, size.anchors, cap), valid)
+    left = drawn
+    if select.per_negative:
+        left = min(left, len(set(select.classes)) * select.per_negative * size.rows)
+    if select.suspects:  # those are no triplets of the classes: what was kept is not among them
+        drawn, left = (min(count + cap, valid) for count in (drawn, left))
+    return drawn, left
+
+
 def vectors_bytes(rows: int, dim: int) -> int:
     """Return what stored rows take, in memory and on disk."""
     return 4 * rows * dim
 
 
-def _finished(opened: Opened) -> str | None:
-    """Return the run that makes this job a thing of the past."""
-    root = Path(opened.job.output.path)
-    found = finished_run(root, opened.fingerprint(opened.key(keep=False)))
-    return found.run_id if found else None
+def _earlier(opened: Opened) -> tuple[str | None, bool]:
+    """Return the run that makes this job a thing of the past, and whether its count is kept."""
+    root, job = Path(opened.job.output.path), opened.job
+    key = opened.key(keep=False)
+    found = finished_run(root, opened.fingerprint(key))
+    for texts in (opened.texts, not opened.texts):  # counts do not hang on the texts
+        store = open_store(root / ".store" / replace(key, facts={**key.facts, "texts": texts}).name)
+        if store is not None:
+            return found.run_id if found else None, would_reuse(store, job.mining, job.select)
+    return found.run_id if found else None, False
 
 
 def _free(folder: Path) -> int:
@@ -127,12 +155,12 @@ def _trial_embedding(opened: Opened) -> tuple[int, float]:
 
 def _flops(dim: int) -> float:
     """Time a float64 product as the pass makes it; return operations a second of one core."""
-    left, right = np.ones((256, dim)), np.ones((4096, dim))
+    rows = max(256, _TRIAL_VALUES // dim)  # few enough to stay in a cache that others use too
+    left, right = np.ones((256, dim)), np.ones((rows, dim))
+    best = np.inf
     with threadpool_limits(limits=1, user_api="blas"):
-        left @ right.T
-        began = time.perf_counter()
-        repeats = 3
-        for _ in range(repeats):
+        for _ in range(6):  # the first warms up; the best is least disturbed by other work
+            began = time.perf_counter()
             left @ right.T
-        seconds = (time.perf_counter() - began) / repeats
-    return float(2 * left.size * len(right) / seconds)
+            best = min(best, time.perf_counter() - began)
+    return float(2 * left.size * len(right) / best)

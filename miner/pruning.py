@@ -1,4 +1,4 @@
-"""The room that vectors take: what there is, when it was last used, and how it is given back."""
+"""The room that vectors and counts take: what there is, when it was last used, giving it back."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ from miner.storage import lock_output, read_json, storage_errors
 __all__ = ["Kept", "keep_within", "kept_facts", "list_kept", "prune_kept"]
 
 
+Kind = Literal["cache", "store", "count"]
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A folder of vectors that can be made again.
+    """A folder that can be made again.
 
     Attributes
     ----------
     kind : str
-        ``cache``: the vectors of one model by content; ``store``: one data set, ready to mine.
+        ``cache``: the vectors of one model by content; ``store``: one data set, ready to mine;
+        ``count``: what was counted of a store at one metric and margin. It lies in the store's
+        folder, goes with it, and its bytes are not among the store's.
     path : Path
     model : str
         The model's name, as the job that made it had it.
@@ -35,7 +40,7 @@ class Kept:
         When it was last used, in seconds since 1970.
     """
 
-    kind: Literal["cache", "store"]
+    kind: Kind
     path: Path
     model: str
     bytes: int
@@ -43,20 +48,23 @@ class Kept:
 
 
 def list_kept(cache: Path, stores: Path) -> list[Kept]:
-    """List the generations of a cache and the embedding stores beside runs, the newest first."""
+    """List the generations of a cache, the stores beside runs and their counts, newest first."""
     found = [*_read("cache", cache, "model.json"), *_read("store", stores, "store.json")]
+    for store in found:
+        if store.kind == "store":
+            found = [*found, *_read("count", store.path / "counts", "record.json", store.model)]
     return sorted(found, key=lambda kept: (-kept.used, kept.path))
 
 
-def _read(kind: Literal["cache", "store"], root: Path, described: str) -> Iterator[Kept]:
+def _read(kind: Kind, root: Path, described: str, model: str = "?") -> Iterator[Kept]:
     for path in root.glob(f"*/{described}"):
         try:
             facts, used = read_json(path), path.stat().st_mtime
-            size = sum(file.stat().st_size for file in path.parent.iterdir())
+            size = sum(one.stat().st_size for one in path.parent.iterdir() if one.is_file())
         except (StorageError, OSError):  # removed by another process since, or damaged
             continue
-        model: Any = facts.get("id") or facts.get("model", {}).get("id", "?")
-        yield Kept(kind, path.parent, str(model), size, used)
+        name: Any = facts.get("id") or facts.get("model", {}).get("id", model)
+        yield Kept(kind, path.parent, str(name), size, used)
 
 
 def prune_kept(kept: Iterable[Kept], most: int, spare: Container[Path] = ()) -> list[Kept]:
@@ -72,23 +80,25 @@ def prune_kept(kept: Iterable[Kept], most: int, spare: Container[Path] = ()) -> 
     Returns
     -------
     list of Kept
-        What was removed. Generations that a process is working with stay.
+        What was removed; with a store its counts. Generations that a process is working with stay.
     """
     ordered = sorted(kept, key=lambda one: (one.used, one.path))
     total = sum(one.bytes for one in ordered)
-    removed = []
+    removed: list[Kept] = []
     for one in ordered:
         if total <= most:
             break
-        if one.path not in spare and _remove(one):
-            total -= one.bytes
-            removed.append(one)
+        if one in removed or one.path in spare or not _remove(one):
+            continue
+        gone = [one, *(other for other in ordered if one.path in other.path.parents)]
+        removed += [other for other in gone if other not in removed]
+        total = sum(other.bytes for other in ordered if other not in removed)
     return removed
 
 
 def _remove(kept: Kept) -> bool:
     """Remove a folder; False when it is in use."""
-    if kept.kind == "store":
+    if kept.kind != "cache":
         with storage_errors(kept.path):
             shutil.rmtree(kept.path)
         return True

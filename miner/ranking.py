@@ -1,4 +1,4 @@
-"""The negatives of one anchor in order of true distance, and triplets picked by rank."""
+"""The negatives of one anchor in order of true distance, and rows picked by rank."""
 
 from __future__ import annotations
 
@@ -43,27 +43,10 @@ class Ranking:
     def __init__(self, census: Census, block: BlockCounts, line: int) -> None:
         self._census = census
         self._anchor = int(block.anchors[line])
-        self._positives = block.positives[block.starts[line] : block.starts[line + 1]]
         keys = block.keys[line]
         self._rows = np.flatnonzero(keys <= block.reach[line])
         self._keys = keys[self._rows]
         self._slack = 2.5 * float(block.slack[line])
-
-    def triplets(self, pair: Rows, rank: Rows, weight: Float64) -> NDArray[np.void]:
-        """Return records of `TRIPLET`: pair and rank are positions in the anchor's lists."""
-        result = np.empty(len(pair), dtype=TRIPLET)
-        result["anchor"] = self._anchor
-        pairs, of_pair = np.unique(pair, return_inverse=True)
-        ranks, of_rank = np.unique(rank, return_inverse=True)
-        with np.errstate(over="ignore"):  # a distance too large for float32 is infinite there
-            for role, rows, inverse, distance in (
-                ("positive", self._positives[pairs], of_pair, "d_ap"),
-                ("negative", self.rows_at(ranks), of_rank, "d_an"),
-            ):
-                result[role] = rows[inverse]
-                result[distance] = self._distances(rows)[inverse]
-        result["weight"] = weight
-        return result
 
     def rows_at(self, ranks: Rows) -> Rows:
         """Return the rows at some ranks, ascending and each once."""

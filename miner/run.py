@@ -23,7 +23,7 @@ from miner.findings import Findings
 from miner.hardness import Kept
 from miner.hubs import cap_negatives
 from miner.indexes.base import build_index, resolve_factory
-from miner.job import Job, MiningJob, load_job, parse_bytes, parse_job
+from miner.job import Job, load_job, parse_bytes, parse_job
 from miner.manifest import Staging, clear_published, finished_run, package_versions, peak_rss
 from miner.mining import Task, cut_units, open_miner
 from miner.models.base import LoadedModel, load_model
@@ -197,8 +197,9 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
             write_pointers(root, staging.run_id)
             staging.clear()
             return Outcome(open_run(published), mined=True)
+        conductor = _Conductor(opened, key, staging, progress, fresh=force)
         try:
-            return Outcome(_Conductor(opened, key, staging, progress).conduct(), mined=True)
+            return Outcome(conductor.conduct(), mined=True)
         finally:
             open_miner.cache_clear()  # the prepared rows of a finished job are of no more use
 
@@ -206,12 +207,15 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
 class _Conductor:
     """Leads one run through its stages."""
 
-    def __init__(self, opened: Opened, key: StoreKey, staging: Staging, progress: Progress) -> None:
+    def __init__(
+        self, opened: Opened, key: StoreKey, staging: Staging, progress: Progress, *, fresh: bool
+    ) -> None:
         self.opened = opened
         self.job = opened.job
         self.key = key
         self.staging = staging
         self.progress = progress
+        self.fresh = fresh
         self.clock = _Clock()
 
     def conduct(self) -> Run:
@@ -227,10 +231,8 @@ class _Conductor:
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
         passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
         with self.clock.stage("count"):
-            units_done = passes.count()
-            mining, work = self.job.mining, self.staging.work
-            findings = Findings(store, opened.besides, mining, work, units_done)
-            counted = findings.counted()
+            counted, arrays, reused = passes.counted(store, self.job.mining, fresh=self.fresh)
+            findings = Findings(store, opened.besides, arrays)
         with self.clock.stage("write"):
             select = self.job.select
             drawn = passes.write(share_out(counted, select))
@@ -251,7 +253,8 @@ class _Conductor:
                 "embedding": embedding,
                 "store": store.folder.name,
                 "index": index,
-                "census": census_facts(counted, loss=self.job.mining.loss) | findings.facts,
+                "census": census_facts(counted, loss=self.job.mining.loss, reused=reused)
+                | findings.facts,
                 "written": written_facts(
                     counted, shards, suspects=select.suspects, rescored=dropped
                 ),
@@ -314,7 +317,7 @@ class _Conductor:
             keep=memory // 2 // copies,
             loss=self.job.mining.loss,
             normalized=self.job.mining.normalized,
-            wanted=_wanted(self.job.mining),
+            wanted=Wanted.of(self.job.mining),
         )
 
     def _seal(
@@ -342,8 +345,3 @@ class _Conductor:
         facts: dict[str, Any] = store.facts["dataset"]
         hidden = {"itself": tally.itself, "duplicates": tally.duplicates, "group": tally.group}
         return {"files": self.key.files, **facts, "columns": store.facts["roles"], "hidden": hidden}
-
-
-def _wanted(mining: MiningJob) -> Wanted:
-    """Return what a job wants counted beside the classes."""
-    return Wanted(mining.hubs > 0, mining.confusions > 0, mining.neighbours, mining.gaps)

@@ -58,6 +58,9 @@ class Column(Protocol):
     def take(self, rows: NDArray[np.int64]) -> Any:
         """Return the values of `rows` as an Arrow array."""
 
+    def slices(self, rows: NDArray[np.int64], size: int) -> Iterator[Any]:
+        """Yield the values of `rows` as Arrow arrays of at most `size`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sides:
@@ -131,28 +134,25 @@ def group_slices(rows: int) -> Iterator[tuple[int, int]]:
 
 
 def _table(schema: Any, sides: Sides, records: Records) -> Any:
-    """Build a table slice by slice, so that no string column passes Arrow's 2 GiB limit."""
-    batches = []
-    for start in range(0, len(records), _SLICE_ROWS):
-        part = records[start : start + _SLICE_ROWS]
-        columns = []
-        for field in schema:
-            if field.name in _FLOATS:
-                columns.append(pa.array(np.ascontiguousarray(part[field.name])))
-            else:
-                columns.append(_taken(sides, field.name, part).cast(field.type))
-        batches.append(pa.record_batch(columns, schema=schema))
-    return pa.Table.from_batches(batches, schema)
+    """Build a table; strings in slices, so that no array of them passes Arrow's 2 GiB limit."""
+    columns = []
+    for field in schema:
+        if field.name in _FLOATS:
+            columns.append(pa.array(np.ascontiguousarray(records[field.name])))
+        else:
+            parts = _taken(sides, field.name, records)
+            columns.append(pa.chunked_array([part.cast(field.type) for part in parts], field.type))
+    return pa.table(columns, schema=schema)
 
 
-def _taken(sides: Sides, name: str, part: Records) -> Any:
+def _taken(sides: Sides, name: str, records: Records) -> Iterator[Any]:
     role = name.removesuffix("_id")
     if name == role:
         source = sides.anchor_texts if role == "anchor" else sides.row_texts
     else:
         source = sides.anchor_ids if role == "anchor" else sides.row_ids
     assert source is not None  # the schema has a text column only where there are texts
-    return source.take(part[role].astype(np.int64))
+    return source.slices(records[role].astype(np.int64), _SLICE_ROWS)
 
 
 def write_census(path: Path, ids: Column, counts: Mapping[str, NDArray[np.int64]]) -> None:

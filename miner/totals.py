@@ -15,16 +15,18 @@ __all__ = ["census_facts", "written_facts"]
 Counted = NDArray[np.void]
 
 
-def census_facts(counted: Counted, *, loss: bool) -> dict[str, Any]:
+def census_facts(counted: Counted, *, loss: bool, reused: bool = False) -> dict[str, Any]:
     """Return the classes' totals over all anchors, and on request the mean loss.
 
     Parameters
     ----------
     counted : ndarray of shape (anchors,), `miner.mining.COUNTED`
     loss : bool
+    reused : bool
+        Whether an earlier run counted them.
     """
     counts = {name: _total(counted, name) for name in ("easy", "semi_hard", "hard")}
-    facts: dict[str, Any] = {"valid": sum(counts.values()), **counts}
+    facts: dict[str, Any] = {"valid": sum(counts.values()), **counts, "reused": reused}
     if loss:
         non_easy = counts["semi_hard"] + counts["hard"]
         facts["mean_loss"] = float(counted["loss"].sum()) / non_easy if non_easy else 0.0

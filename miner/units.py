@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COUNTED", "Share", "cut_units"]
+__all__ = ["CENSUS", "COUNTED", "SELECTED", "Share", "cut_units"]
 
 Rows = NDArray[np.int64]
 
@@ -34,6 +34,14 @@ COUNTED = np.dtype(
 """One anchor's census: counts, what would be written of each class without a cap on it, what the
 strategy wanted and what the filters left it, the sum of the loss, and which other label most of its
 nearest rows have (-1: none), how many of them, of how many."""
+
+CENSUS = ("positives", "negatives", "easy", "semi_hard", "hard")
+"""The columns of `COUNTED` that the census shows."""
+
+SELECTED = tuple(
+    name for name in COUNTED.names or () if name.startswith(("slots_", "wanted_", "available_"))
+)
+"""Those that hang on the selection."""
 
 _UNIT_FLOPS = 1e12
 

@@ -23,6 +23,7 @@ from miner.relevance import Relevance
 from miner.shards import Run, manifest_checksum, read_census, read_shard, shard_facts
 from miner.storage import sha256_file
 from miner.strategies.filters import Filters
+from miner.verifying import check_tables, recount_hubs, rejudge_labels
 
 __all__ = ["Check", "Verification", "verify_run"]
 
@@ -79,7 +80,8 @@ def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
         Of the sample.
     """
     result = Verification(run)
-    checks = {"manifest": _manifest, "files": _files, "shards": _schema, "census": _census}
+    checks = {"manifest": _manifest, "files": _files, "shards": _schema}
+    checks |= {"census": _census, "tables": _tables}
     for name, check in checks.items():
         if not result.problems:  # what a damaged manifest says is no guide
             result.checks.append(_guarded(name, check, run))
@@ -175,6 +177,11 @@ def _census(run: Run) -> Check:
     return Check("census", problems, f"{len(valid):,} anchors add up")
 
 
+def _tables(run: Run) -> Check:
+    problems, looked = check_tables(run)
+    return Check("tables", problems, f"{looked} add up" if looked else "none", skipped=not looked)
+
+
 def _from_vectors(run: Run, full: bool, rng: np.random.Generator) -> Iterator[Check]:
     """Recompute classes and counts from the stored vectors, where they are still there."""
     folder = run.path.parent.parent / ".store" / str(run.manifest["store"])
@@ -190,6 +197,7 @@ def _from_vectors(run: Run, full: bool, rng: np.random.Generator) -> Iterator[Ch
         return
     yield _guarded("triplets", truth.triplets, full, rng)
     yield _guarded("anchors", truth.anchors, full, rng)
+    yield _guarded("hubs", truth.tables, rng)
 
 
 class _Truth:
@@ -309,6 +317,14 @@ class _Truth:
             if mine != stated:
                 problems.append(f"census.parquet, row {anchor}: {stated}, by definition {mine}")
         return Check("anchors", problems, f"{len(able):,} counted again by the definition")
+
+    def tables(self, rng: np.random.Generator) -> Check:
+        """Count some hubs again, and judge some suspects of label noise."""
+        truth = (self.run, self.vectors, self.relevance, self.metric)
+        problems, hubs = recount_hubs(*truth, self._finder(self.store.row_side), rng)
+        wrong, suspects = rejudge_labels(*truth, self._finder(0), rng)
+        detail = f"{hubs} counted again, {suspects} suspects of label noise judged again"
+        return Check("hubs", problems + wrong, detail)
 
     def _classes(self, anchor: int) -> dict[str, int]:
         rows = np.arange(len(self.vectors.rows))

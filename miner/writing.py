@@ -1,20 +1,29 @@
-"""Writing the triplets of one anchor as records, a bounded number at a time."""
+"""Writing the triplets of a block of anchors as records, a bounded number at a time.
+
+Triplets are picked by pair and rank, anchor by anchor; the rows at these ranks are found, and all
+distances measured, for many anchors at once.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miner.candidates import AnchorView
+from miner.census import BlockCounts, Census
+from miner.distance import Float64
 from miner.hardness import KEPT, Kept
+from miner.ranking import TRIPLET
+from miner.sifting.sieve import Found, Sieve
 from miner.strategies.base import Admitted, Picks
 from miner.strategies.selection import Selection
 
-__all__ = ["Records", "write_anchor"]
+__all__ = ["BlockWriter", "Records", "write_anchor"]
 
 Rows = NDArray[np.int64]
 
@@ -41,8 +50,121 @@ class Records:
         return {"rows": self._rows, "sha256": self._sum.hexdigest()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Picked:
+    """Triplets of one anchor on their way to a folder: pairs by number in the block, and ranks."""
+
+    folder: Kept
+    view: AnchorView
+    pair: Rows
+    rank: Rows
+    weight: Float64
+
+
+class BlockWriter:
+    """Writes the triplets that are picked from a block of anchors, a bounded number at a time.
+
+    Parameters
+    ----------
+    files : mapping
+        Per folder, its file; the order of calls is that of the records.
+    census : Census
+    block : BlockCounts
+    sieve : Sieve, optional
+        What counted the block, where it did: it finds rows by rank.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[Kept, Records],
+        census: Census,
+        block: BlockCounts,
+        sieve: Sieve | None = None,
+    ) -> None:
+        self._files, self._census, self._block, self._sieve = files, census, block, sieve
+        self._picked: list[_Picked] = []
+        self._held = 0
+
+    def add(self, folder: Kept, view: AnchorView, picks: Picks) -> None:
+        """Write triplets of an anchor; the anchors of a block must come in its order."""
+        for start in range(0, len(picks.pair), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            pair = picks.pair[part] + self._block.starts[view.line]
+            self._picked.append(_Picked(folder, view, pair, picks.rank[part], picks.weight[part]))
+            self._held += len(pair)
+            if self._held >= _CHUNK:
+                self.flush()
+
+    def flush(self) -> None:
+        """Hand what was added to the files."""
+        picked, self._picked, self._held = self._picked, [], 0
+        if not picked:
+            return
+        records = self._records(picked)
+        start = 0
+        for one in picked:
+            self._files[one.folder].append(records[start : start + len(one.pair)])
+            start += len(one.pair)
+
+    def _records(self, picked: list[_Picked]) -> NDArray[np.void]:
+        sizes = [len(one.pair) for one in picked]
+        anchors = np.repeat(np.array([one.view.number for one in picked]), sizes)
+        result = np.empty(len(anchors), dtype=TRIPLET)
+        result["anchor"] = anchors
+        result["weight"] = np.concatenate([one.weight for one in picked])
+        pair = np.concatenate([one.pair for one in picked])
+        # A pair's triplets come together, so each is measured once a folder.
+        first = np.flatnonzero(np.diff(pair, prepend=-1))
+        same = np.diff(first, append=len(pair))
+        positives = self._block.positives[pair[first]]
+        d_ap = self._measure(anchors[first], positives)
+        negatives, d_an = self._negatives(picked)
+        result["positive"], result["negative"] = np.repeat(positives, same), negatives
+        with np.errstate(over="ignore"):  # a distance too large for float32 is infinite there
+            result["d_ap"], result["d_an"] = np.repeat(d_ap, same), d_an
+        return result
+
+    def _negatives(self, picked: list[_Picked]) -> tuple[Rows, Float64]:
+        """Return the rows at the picked ranks, and their distances."""
+        first = np.flatnonzero(np.diff([one.view.line for one in picked], prepend=-1))
+        views = [picked[at].view for at in first]
+        starts = np.append(0, np.cumsum([len(one.pair) for one in picked]))[
+            np.append(first, len(picked))
+        ]
+        ranks = np.concatenate([one.rank for one in picked])
+        found = self._find(views, starts, ranks)
+        parts, numbers, place = [found.rows], [found.number], found.place
+        held = len(found.rows)
+        for at in np.flatnonzero(~found.sure).tolist():
+            mine = slice(starts[at], starts[at + 1])
+            unique, inverse = np.unique(ranks[mine], return_inverse=True)
+            parts.append(views[at].ranking.rows_at(unique))
+            numbers.append(np.full(len(unique), at))
+            place[mine] = held + inverse
+            held += len(unique)
+        rows, number = np.concatenate(parts), np.concatenate(numbers)
+        distances = self._measure(np.array([view.number for view in views])[number], rows)
+        shared = np.flatnonzero(found.run)
+        order = shared[np.lexsort((rows[shared], distances[shared], found.run[shared]))]
+        rows[shared], distances[shared] = rows[order], distances[order]
+        return rows[place], distances[place]
+
+    def _find(self, views: list[AnchorView], starts: Rows, ranks: Rows) -> Found:
+        """Find what the sieve finds; without one no line is sure."""
+        if self._sieve is not None:
+            lines = np.array([view.line for view in views])
+            return self._sieve.find(self._block, lines, starts, ranks)
+        none = np.empty(0, dtype=np.int64)
+        return Found(none, none, none, np.empty_like(ranks), np.zeros(len(views), dtype=np.bool_))
+
+    def _measure(self, anchors: Rows, rows: Rows) -> Float64:
+        if len(anchors) and (anchors == anchors[0]).all():
+            anchors = anchors[:1]  # one is gathered once
+        return self._census.vectors.measure(self._census.metric, anchors, rows)
+
+
 def write_anchor(
-    file: Records,
+    writer: BlockWriter,
     view: AnchorView,
     admitted: Admitted,
     folder: Kept,
@@ -54,7 +176,7 @@ def write_anchor(
 
     Parameters
     ----------
-    file : Records
+    writer : BlockWriter
     view, admitted : AnchorView, Admitted
         The anchor, and what the filters leave of it.
     folder : str
@@ -71,9 +193,7 @@ def write_anchor(
     for picks in _whole(take.counts) if whole else [caps.choose(take.counts, count, rng)]:
         ranks = strategy.ranks(admitted, take, picks, rng)
         weights = picks.weight * (take.weight * factor)
-        for start in range(0, len(ranks), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            file.append(view.ranking.triplets(picks.pair[part], ranks[part], weights[part]))
+        writer.add(folder, view, Picks(picks.pair, ranks, weights))
 
 
 def _whole(counts: Rows) -> Iterator[Picks]:

@@ -43,6 +43,12 @@ def test_lists_of_many_anchors_are_those_of_each(relevance: Relevance) -> None:
     anchors = np.random.default_rng(3).permutation(relevance.anchors)[:20]
     lists = relevance.positive_lists(anchors)
     starts, rows = relevance.hidden_lists(anchors)
+    rows_of = relevance.chosen if isinstance(relevance, AnchorSubset) else np.arange(99)
+    together: dict[int, set[frozenset[int]]] = {}
+    for anchor, kind in zip(anchors.tolist(), relevance.alike(anchors).tolist(), strict=True):
+        company = frozenset({*relevance.positives(anchor).tolist(), int(rows_of[anchor])})
+        together.setdefault(kind, set()).add(company)
+    assert all(len(sets) == 1 for sets in together.values())
     for place, anchor in enumerate(anchors.tolist()):
         mine = lists.rows[lists.starts[place] : lists.stops[place]]
         mine = mine[mine != lists.skipped[place]]

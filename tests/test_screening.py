@@ -12,8 +12,10 @@ import miner.screening.screen as screening
 from miner.census import Census, Vectors
 from miner.distance import METRICS, normalize_rows
 from miner.mining import Miner
-from miner.relevance import AnchorSubset, LabelRelevance, Relevance, tally
+from miner.relevance import AnchorSubset, LabelRelevance, LinkRelevance, Relevance, tally
 from miner.strategies.all import All
+from miner.strategies.caps import Caps
+from miner.strategies.hardest import Hardest
 from miner.strategies.selection import Selection
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.oracle import enumerate_triplets
@@ -27,6 +29,7 @@ MODES = ("tiles", "rows", "rows in float64")
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Go each way through the pass: which one is a matter of speed only."""
     monkeypatch.setattr(screening, "_TILE", 16)
+    monkeypatch.setattr(screening, "_STEP", 16)
     monkeypatch.setattr(screening, "_PARTS", ((2, 7), (99, 4)))
     if request.param == "tiles":
         monkeypatch.setattr(screening, "_ENOUGH", 10**9)
@@ -169,6 +172,33 @@ def test_what_is_not_sure_is_counted_by_the_reference() -> None:
     np.testing.assert_allclose(fast["loss"].sum(), slow["loss"].sum(), rtol=1e-9)
 
 
+def test_anchors_with_one_pair_are_selected_by_their_totals() -> None:
+    """Totals are the counts of the pair: what a strategy takes follows from the fast pass."""
+    rows, queries = (normalize_rows(vectors("random", n, 6, seed=n)) for n in (300, 80))
+    linked_rows = np.random.default_rng(1).integers(0, 300, 100)
+    links = [np.unique(linked_rows[q : q + 1 + (q % 4 == 0)]) for q in range(80)]  # one or two
+    none = np.full(300, -1, dtype=np.int64)
+    relevance = LinkRelevance(
+        np.cumsum([0, *map(len, links)]), np.concatenate(links), none, none[:80], none, none[:80],
+        none[:80],
+    )  # fmt: skip
+    stored = Vectors(queries, rows)
+    census = Census(stored, relevance, "euclidean", 0.2)
+    screen = screening.open_screen(census, loss=True, keep_bytes=1 << 20)
+    selection = Selection(Hardest(k=3), caps=Caps(per_pair=2))
+    for used in (screen, None):
+        miner = Miner(census, tally(relevance), selection, 0, 1 << 20, screen=used)
+        counted = miner.count((0, 80))
+        if used is not None:
+            fast = counted
+    for name in fast.dtype.names:
+        if name == "loss":
+            np.testing.assert_allclose(fast[name], counted[name], rtol=1e-4)
+        else:
+            assert (fast[name] == counted[name]).all()
+    assert fast["slots_hard"].max() == 4 and fast["wanted_hard"].max() == 6
+
+
 def test_the_error_of_float32_keys_is_bounded() -> None:
     """Each key, as the pass multiplies it, is within its bound; and the bound is no fiction."""
     worst = 0.0
@@ -181,7 +211,9 @@ def test_the_error_of_float32_keys_is_bounded() -> None:
         queries = census.space.prepare(rows[:50])
         out = np.empty((50, 500), dtype=np.float32)
         tile = screen._tile(0, 500, np.float32)
-        screen._multiply(queries.astype(np.float32), tile, out, np.empty_like(out).ravel(), 128)
+        screen._multiply(
+            queries.astype(np.float32), tile, out, np.empty(2 * out.size, np.float32), 128
+        )
         keys = screen._bias32 - out
         wide = census.space.prepare(rows)
         true = (wide * wide).sum(-1) / 2 - queries @ wide.T

@@ -19,6 +19,9 @@ from miner.storage import atomic_file
 
 __all__ = ["Spool", "keep_rows", "write_column", "write_spool"]
 
+_MOST_BYTES = 1 << 30
+_DENSE = 4
+
 
 def write_column(path: Path, column: Any) -> None:
     """Write a column that is in memory already."""
@@ -64,14 +67,48 @@ class Spool:
 
         Only the batches that hold one of the rows are touched.
         """
-        unique, inverse = np.unique(rows, return_inverse=True)
-        batches = unique // ROWS
+        distinct, inverse = self._distinct(rows)
+        parts = [*distinct, pa.array([], self.type)]
+        return pa.concat_arrays(parts).take(pa.array(inverse))
+
+    def slices(self, rows: NDArray[np.int64], size: int) -> Iterator[Any]:
+        """Yield the values of `rows` in arrays of so many, each value read once.
+
+        A string array holds 2 GiB: where the values are too many for one, they are read slice by
+        slice.
+        """
+        distinct, inverse = self._distinct(rows)
+        if sum(part.nbytes for part in distinct) > _MOST_BYTES and len(rows) > size:
+            del distinct
+            for start in range(0, len(rows), size):
+                yield self.take(rows[start : start + size])
+            return
+        values = pa.concat_arrays([*distinct, pa.array([], self.type)])
+        for start in range(0, len(rows), size):
+            yield values.take(pa.array(inverse[start : start + size]))
+
+    def _distinct(self, rows: NDArray[np.int64]) -> tuple[list[Any], NDArray[np.int64]]:
+        """Return the values of the distinct rows, ascending, and which of them each row has."""
+        unique, inverse = self._unique(rows)
+        cuts = np.flatnonzero(np.diff(unique // ROWS, prepend=-1))
         parts = []
-        for batch in np.unique(batches):
-            local = unique[batches == batch] - batch * ROWS
-            parts.append(self._reader.get_batch(int(batch)).column(0).take(pa.array(local)))
-        distinct = pa.concat_arrays(parts) if parts else pa.array([], self.type)
-        return distinct.take(pa.array(inverse))
+        for mine in np.split(unique, cuts[1:]) if len(unique) else ():
+            batch, start = divmod(int(mine[0]), ROWS)
+            local = mine - (mine[0] - start)
+            parts.append(self._reader.get_batch(batch).column(0).take(pa.array(local)))
+        return parts, inverse
+
+    def _unique(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Do as `np.unique`; by a mark a row where there are not many more rows than asked for."""
+        total = self._reader.num_record_batches * ROWS
+        if total > _DENSE * len(rows):
+            return np.unique(rows, return_inverse=True)
+        marks = np.zeros(total, dtype=np.bool_)
+        marks[rows] = True
+        unique = np.flatnonzero(marks)
+        number = np.empty(total, dtype=np.int64)
+        number[unique] = np.arange(len(unique))
+        return unique, number[rows]
 
     def all(self) -> Any:
         """Return all values as an Arrow array."""

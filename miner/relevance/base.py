@@ -117,6 +117,9 @@ class Relevance(Protocol):
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
 
+    def alike(self, anchors: Rows) -> Rows:
+        """Return a number for each anchor: the same for those that share their positives."""
+
     def positive_lists(self, anchors: Rows) -> Lists:
         """Return the positives of some anchors at once."""
 

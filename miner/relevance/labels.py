@@ -100,6 +100,10 @@ class LabelRelevance:
         """Return all rows that are neither positive nor negative."""
         return np.concatenate(self.exclusions(anchor))
 
+    def alike(self, anchors: Rows) -> Rows:
+        """Return the labels."""
+        return self.labels[anchors]
+
     def positive_lists(self, anchors: Rows) -> Lists:
         """Return the labels of the anchors: slices of the rows by label."""
         members, codes = self.members, self.labels[anchors]

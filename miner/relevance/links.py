@@ -103,6 +103,10 @@ class LinkRelevance:
         """Return all rows that are neither positive nor negative."""
         return np.concatenate(self.exclusions(anchor))
 
+    def alike(self, anchors: Rows) -> Rows:
+        """Return the anchors: each has links of its own."""
+        return anchors
+
     def positive_lists(self, anchors: Rows) -> Lists:
         """Return the links of some queries."""
         none = np.full(len(anchors), NONE, dtype=np.int64)

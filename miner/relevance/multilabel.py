@@ -199,6 +199,10 @@ class MultiLabelRelevance:
         """Return all rows that are neither positive nor negative."""
         return np.concatenate(self.exclusions(anchor))
 
+    def alike(self, anchors: Rows) -> Rows:
+        """Return a number a set of labels."""
+        return self._sets[anchors]
+
     def positive_lists(self, anchors: Rows) -> Lists:
         """Return the positives of some anchors, listed for each."""
         return positives_one_by_one(self, anchors)

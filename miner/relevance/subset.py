@@ -64,6 +64,10 @@ class AnchorSubset:
         """Return all rows that are neither positive nor negative."""
         return self.inner.hidden(int(self.chosen[anchor]))
 
+    def alike(self, anchors: Rows) -> Rows:
+        """Return what the inner relevance says of the chosen rows."""
+        return self.inner.alike(self.chosen[anchors])
+
     def positive_lists(self, anchors: Rows) -> Lists:
         """Return the positives of some of the chosen rows."""
         return self.inner.positive_lists(self.chosen[anchors])

@@ -43,17 +43,17 @@ _MOST_POSITIVES = 0x7FFF
 _PARTS = ((8, 512), (64, 128), (_MOST_POSITIVES, 64))
 """Up to how many positives how many dimensions are summed in one go: the more thresholds, the more
 an error costs beside the additions."""
-_TILE = 4096
+_TILE, _STEP = 4096, 1024
 _BLOCK = 256
 _LEAST_CELLS, _MOST_CELLS = 1024, 65536
 _MOST_TILED = 256
-_MIXED_COST = 100.0
+_MIXED_COST = 50.0
 """What a mixed key costs over filling a cell, times how much denser thresholds lie at their peak,
 times two for both borders."""
 _ENOUGH = 64
 """Whole rows of so many anchors are multiplied at once, if the memory allows it, before tables are
 made: then those of one anchor stay in a CPU's cache."""
-_OPEN, _SAMPLE = 0.05, 2048
+_OPEN, _SAMPLE = 0.03, 2048
 """Float64 keys are made where float32 leaves a larger share of them open than this."""
 _RANGE = (1e-15, 1e15)
 """Squared lengths that float32 can hold without overflow or underflow."""
@@ -141,9 +141,10 @@ class Screen:
         neighbours : int
             How many of the nearest rows are wanted.
         """
-        lists = self._relevance.positive_lists(anchors)
+        positives = self._relevance.positive_counts[anchors]
         # Anchors with the same positives stand together, those with about as many side by side.
-        order = np.lexsort((anchors, lists.starts, lists.counts))
+        order = np.lexsort((anchors, self._relevance.alike(anchors), positives))
+        order = order[positives[order] <= _MOST_POSITIVES]
         count = len(anchors)
         result = Screened(
             hard=np.zeros(count, dtype=np.int64),
@@ -153,7 +154,7 @@ class Screen:
             nearest=np.full((count, neighbours), -1, dtype=np.int64),
         )
         watch = Watch(len(self._vectors.rows), sums)
-        for places, whole in self._blocks(order, lists.counts, memory):
+        for places, whole in self._blocks(order, positives, memory):
             self._count_block(anchors[places], places, whole, memory, result, watch)
         return result
 
@@ -253,8 +254,8 @@ class Screen:
         return np.float32 if reached.mean() <= _OPEN else np.float64
 
     def _able(self, error: Float64, pairs: Pairs) -> NDArray[np.bool_]:
-        """Say which anchors float32 can do: positives that fit, and a margin that shows."""
-        able = np.diff(pairs.starts) <= _MOST_POSITIVES
+        """Say which anchors can be done: all, or those whose margin shows in float32 sums."""
+        able = np.ones(len(error), dtype=np.bool_)
         if self._loss:
             gap = np.add.reduceat(pairs.within - pairs.hard, pairs.starts[:-1])
             able &= gap >= _FINE * error * np.diff(pairs.starts)
@@ -266,8 +267,8 @@ class Screen:
         """Yield where a tile starts, and its products: minus infinity where rows do not count."""
         marks = [(starts, columns, starts[:-1].copy()) for starts, columns in struck]
         rows, lines = len(self._vectors.rows), len(queries)
-        step = min(_TILE, width, rows)
-        with self._rooms.room(lines * (width + step)) as room:
+        step = min(_STEP, width, rows)
+        with self._rooms.room(lines * (width + 2 * step)) as room:
             flat = room.view(queries.dtype)
             more = flat[lines * width :]
             for start in range(0, rows, width):
@@ -289,16 +290,21 @@ class Screen:
         more: NDArray[Any],
         part: int,
     ) -> None:
-        """Multiply in parts of the dimensions, which keeps the float32 error small."""
+        """Multiply in parts of the dimensions, which keeps the float32 error small.
+
+        The parts are added up in `more`, which a CPU's cache holds, before they go out.
+        """
         dim = self._vectors.dim
-        if queries.dtype == np.float64:
-            part = dim
-        np.matmul(queries[:, :part], tile[:, :part].T, out=out)
+        if queries.dtype == np.float64 or part >= dim:
+            np.matmul(queries, tile.T, out=out)
+            return
+        size = out.size
+        total, next_one = (more[at : at + size].reshape(out.shape) for at in (0, size))
+        np.matmul(queries[:, :part], tile[:, :part].T, out=total)
         for axis in range(part, dim, part):
             axes = slice(axis, axis + part)
-            room = more[: out.size].reshape(out.shape)
-            np.matmul(queries[:, axes], tile[:, axes].T, out=room)
-            out += room
+            np.matmul(queries[:, axes], tile[:, axes].T, out=next_one)
+            np.add(total, next_one, out=total if axis + part < dim else out)
 
     def _tile(self, start: int, stop: int, kind: Any) -> NDArray[Any]:
         """Return rows in key space."""

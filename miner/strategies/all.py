@@ -16,6 +16,7 @@ class All(Strategy):
 
     from_totals = True
     by_pair = True
+    seeded = False
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take the whole interval of each pair."""

@@ -200,8 +200,27 @@ class Strategy:
     by_pair = False
     """Whether how many it takes of a pair hangs on that pair's interval alone."""
 
+    seeded = True
+    """Whether how many it takes of a class may hang on the seed, and not only which."""
+
+    shared = False
+    """Whether its bounds for the classes (`at_most`) hold for their sum: it takes either."""
+
+    measures = False
+    """Whether it asks for the distances of an anchor's positives: what `mine plan` reckons with."""
+
+    weighted = False
+    """Whether it draws pair by pair, by weights: the same."""
+
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
         """Raise `UsageError` when it has no meaning for such distances or classes."""
+
+    def at_most(self, name: Mined, pairs: int, anchors: int) -> int | None:
+        """Bound what it takes of a class from so many pairs of anchors; None: it takes any number.
+
+        For `mine plan`, which counts pairs and anchors, and nothing else.
+        """
+        return None
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Say how many it takes of each pair, of one class."""

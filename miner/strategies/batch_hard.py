@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.hardness import Kept
+from miner.hardness import Kept, Mined
 from miner.strategies.base import Admitted, Strategy, Take, single
 
 __all__ = ["BatchHard"]
@@ -21,6 +21,14 @@ __all__ = ["BatchHard"]
 @dataclass(frozen=True)
 class BatchHard(Strategy):
     """Takes the hardest triplet of each anchor."""
+
+    seeded = False
+    shared = True
+    measures = True
+
+    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+        """Bound it by one an anchor."""
+        return anchors
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take one triplet of the anchor, if it is of this class."""

@@ -25,6 +25,9 @@ __all__ = ["EasyPositive"]
 class EasyPositive(Strategy):
     """Takes one triplet of each anchor, with its nearest positive."""
 
+    seeded = False
+    shared = True
+    measures = True
     variant: Literal["ephn", "epshn"] = "ephn"
 
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
@@ -34,6 +37,10 @@ class EasyPositive(Strategy):
                 "variant 'epshn' finds semi-hard triplets only, and select.classes leaves them "
                 "out; add 'semi_hard', or use the variant 'ephn'"
             )
+
+    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+        """Bound it by one an anchor."""
+        return anchors
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take one triplet of the anchor, if it is of this class."""

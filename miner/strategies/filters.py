@@ -106,9 +106,14 @@ class Filters:
         return any(guard is not None for guard in guards)
 
     @property
+    def scored(self) -> bool:
+        """Whether there are filters that look at scores."""
+        return self.aware or self.min_score is not None
+
+    @property
     def whole_classes(self) -> bool:
         """Whether each class is kept whole, or dropped whole."""
-        return not (self.aware or self.min_score is not None or self.skip_nearest or self.ranks)
+        return not (self.scored or self.skip_nearest or self.ranks)
 
     @property
     def by_rank(self) -> bool:
@@ -135,14 +140,15 @@ class Filters:
     def _guarded(self, anchor: Anchor) -> Counts:
         """Count, per pair, the nearest negatives that a guard against false ones drops."""
         dropped = np.zeros_like(anchor.hard)
-        for bounds in self.bounds(anchor.score(anchor.d_ap)) if self._relative else ():
+        for bounds in self.bounds(anchor.score(anchor.d_ap)) if self.relative else ():
             dropped = np.maximum(dropped, anchor.scoring(bounds, above=False))
         if self.max_score is not None:
             dropped = np.maximum(dropped, anchor.scoring(np.array([self.max_score]), above=True))
         return dropped
 
     @property
-    def _relative(self) -> bool:
+    def relative(self) -> bool:
+        """Whether there are filters that compare a negative with the pair's positive."""
         return self.absolute_margin is not None or self.relative_margin is not None
 
     def bounds(self, positive: Float64) -> list[Float64]:

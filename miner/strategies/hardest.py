@@ -21,11 +21,15 @@ class Hardest(Strategy):
     """Takes the `k` nearest of each class."""
 
     by_pair = True
-
+    seeded = False
     k: int = 1
 
     def __post_init__(self) -> None:
         check_count("k", self.k)
+
+    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+        """Bound it by k a pair."""
+        return self.k * pairs
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take the first k of the interval."""

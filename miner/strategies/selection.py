@@ -16,7 +16,7 @@ from miner.strategies.caps import Caps
 from miner.strategies.filters import Filters
 from miner.strategies.suspects import Suspects
 
-__all__ = ["Selection", "check_selection", "load_selection"]
+__all__ = ["Selection", "check_selection", "counts_identity", "load_selection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,26 @@ class Selection:
         available = totals if name in self.filters.classes else totals * 0
         return self.caps.slots_of_totals(available), available
 
+    def at_most(self, pairs: int, anchors: int, most: int) -> int:
+        """Bound the triplets of all classes together, before any is dropped again.
+
+        Parameters
+        ----------
+        pairs, anchors : int
+            Pairs (anchor, positive) whose anchor has a negative, and such anchors.
+        most : int
+            What a class has at most: the triplets that there are, or the job's cap.
+        """
+        ranks, caps = self.filters.ranks, self.caps
+        limits = [most, pairs * (ranks[1] - ranks[0]) if ranks else most]
+        limits += [pairs * caps.per_pair or most, anchors * caps.per_anchor or most]
+        limit, taken = min(limits), []
+        for name in set(self.filters.classes):
+            bound = self.strategy.at_most(name, pairs, anchors)
+            taken.append(limit if bound is None else bound)
+        total = sum(min(limit, bound) for bound in taken)
+        return min(total, max(taken)) if self.strategy.shared else total
+
     def admit(self, anchor: Anchor) -> Admitted:
         """Return what the filters leave of an anchor."""
         return self.filters.admit(anchor)
@@ -117,6 +137,17 @@ def load_selection(job: SelectJob) -> Selection:
         )
     caps = Caps(per_pair=job.per_pair, per_anchor=job.per_anchor)
     return Selection(strategy, filters, caps, job.suspects)
+
+
+def counts_identity(job: SelectJob) -> dict[str, Any]:
+    """Return what decides how many triplets of each anchor a selection has to write.
+
+    Left out is what only decides which of them are drawn, or what is dropped afterwards.
+    """
+    later = {"max_triplets", "per_negative", "rescore", "rescore_max"}
+    if not load_selection(job).strategy.seeded:
+        later.add("seed")
+    return {key: value for key, value in job.identity().items() if key not in later}
 
 
 def check_selection(job: Job) -> None:

@@ -24,6 +24,7 @@ class SemiHard(Strategy):
     """Takes the nearest semi-hard negative of each pair."""
 
     by_pair = True
+    seeded = False
 
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
         """Refuse a job that writes no semi-hard triplets."""
@@ -32,6 +33,10 @@ class SemiHard(Strategy):
                 "strategy 'semi-hard' finds semi-hard triplets only, and select.classes leaves "
                 "them out; add 'semi_hard', or use the strategy 'hardest'"
             )
+
+    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+        """Bound it by one semi-hard triplet a pair."""
+        return pairs if name == "semi_hard" else 0
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take the first of the semi-hard interval."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.hardness import MINED, Kept
+from miner.hardness import MINED, Kept, Mined
 from miner.strategies.base import (
     Admitted,
     Counts,
@@ -31,10 +31,15 @@ _PLACE = len(MINED) + 1
 class Uniform(Strategy):
     """Draws `k` triplets of each anchor."""
 
+    shared = True
     k: int = 1
 
     def __post_init__(self) -> None:
         check_count("k", self.k)
+
+    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+        """Bound it by k an anchor."""
+        return self.k * anchors
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take what of the anchor's draw is of this class."""

@@ -25,7 +25,8 @@ class Weighted(Strategy):
     """Draws `k` negatives of each pair and class, by weights."""
 
     by_pair = True
-
+    seeded = False
+    weighted = True
     k: int = 1
 
     def __post_init__(self) -> None:
@@ -34,6 +35,10 @@ class Weighted(Strategy):
     def log_weights(self, admitted: Admitted, pair: int, begin: int, end: int) -> Float64:
         """Return the logarithms of the weights of ranks `begin` to below `end`, all finite."""
         raise NotImplementedError
+
+    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+        """Bound it by k a pair."""
+        return self.k * pairs
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Take k of each pair, or all that there are."""

@@ -1,0 +1,122 @@
+"""How long counting and writing take, from the size of a job: a model fitted to measurements.
+
+Fitted on two shared cores (AMD EPYC, NumPy 2.4, numba) to the CPU seconds of one worker on 1,797 x
+64 (10 classes), 20,000 x 64 (200 classes) and 10,000 x 784 (10 classes), for the strategies `all`,
+`hardest`, `batch-hard` and `warp` and a job with `relative_margin`. A product of the job's shape is
+timed where the plan is made; the other costs are those of that machine.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import dataclass
+
+from miner.strategies.selection import Selection
+
+__all__ = ["Size", "count_seconds", "write_seconds"]
+
+_BEGIN = 0.3
+"""Loading compiled loops, making the rows ready."""
+_SCREEN_PRODUCT, _SCREEN_KEY, _SCREEN_VALUE = 0.6, 2.3e-9, 3.2e-10
+"""Of the fast pass: its float32 product over a float64 one, a key, a value of a pair's positive."""
+_BLOCK_KEY, _BLOCK_VALUE = 4e-9, 1.5e-10
+"""Of whole blocks in float64, which writing and strategies by pair need."""
+_WITHOUT_NUMBA = 1.7
+_MEASURED_VALUE = 1.25e-9
+"""Measuring rows by the definition, a value."""
+_SORTED_KEY = 1.8e-8
+"""Putting all negatives of an anchor in order, to find a score among them."""
+_ANCHOR, _ANCHOR_KEY = 1e-4, 3e-9
+_TRIPLET, _TRIPLET_VALUE, _DRAW = 1.8e-6, 1e-9, 1.2e-5
+"""Writing: an anchor and each of its keys; a triplet and each dimension; a draw by weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a job's time hangs on.
+
+    Attributes
+    ----------
+    anchors, rows, dim : int
+    pairs : int
+        Pairs (anchor, positive).
+    flops : float
+        Operations a second of a float64 product on one core.
+    workers : int
+    processes : bool
+        Whether they are processes: threads share one interpreter, and gain little as they write.
+    """
+
+    anchors: int
+    rows: int
+    dim: int
+    pairs: int
+    flops: float
+    workers: int
+    processes: bool
+
+    @property
+    def keys(self) -> float:
+        """The distances of the whole matrix."""
+        return float(self.anchors) * self.rows
+
+    @property
+    def product(self) -> float:
+        """Seconds of the float64 product on one core."""
+        return 2 * self.keys * self.dim / self.flops
+
+    @property
+    def values(self) -> float:
+        """The numbers in all pairs' positives."""
+        return float(self.pairs) * self.dim
+
+    def share(self, anchors: int) -> Size:
+        """Return the size of a job of some of the anchors."""
+        part = min(1.0, anchors / max(1, self.anchors))
+        return Size(
+            min(anchors, self.anchors),
+            self.rows,
+            self.dim,
+            round(self.pairs * part),
+            self.flops,
+            self.workers,
+            self.processes,
+        )
+
+
+def count_seconds(size: Size, selection: Selection) -> float:
+    """Estimate the counting pass."""
+    if selection.needs_pairs:
+        return _BEGIN + (_blocks(size) + _choosing(size, selection)) / size.workers
+    if importlib.util.find_spec("numba") is None:
+        return _BEGIN + _blocks(size) / size.workers
+    work = _SCREEN_PRODUCT * size.product + _SCREEN_KEY * size.keys + _SCREEN_VALUE * size.values
+    return _BEGIN + work / size.workers
+
+
+def write_seconds(size: Size, selection: Selection, triplets: int) -> float:
+    """Estimate the writing of so many triplets: their anchors are counted again."""
+    if not triplets:
+        return 0.0
+    busy = size.share(triplets)
+    each = _TRIPLET + _TRIPLET_VALUE * size.dim + (_DRAW if selection.strategy.weighted else 0.0)
+    plain = _ANCHOR * busy.anchors + _ANCHOR_KEY * busy.keys + each * triplets
+    again = (_blocks(busy) + _choosing(busy, selection)) / size.workers
+    return again + plain / (size.workers if size.processes else 1)
+
+
+def _blocks(size: Size) -> float:
+    """Estimate the counting of all pairs in float64, on one core."""
+    slow = _WITHOUT_NUMBA if importlib.util.find_spec("numba") is None else 1.0
+    return slow * (size.product + _BLOCK_KEY * size.keys + _BLOCK_VALUE * size.values)
+
+
+def _choosing(size: Size, selection: Selection) -> float:
+    """Estimate what filters and strategy measure, on one core."""
+    filters = selection.filters
+    if not filters.scored:
+        return _MEASURED_VALUE * size.values if selection.strategy.measures else 0.0
+    bounds = size.pairs if filters.relative else size.anchors  # each is found by bisection
+    looked = min(size.keys, bounds * math.log2(max(2, size.rows)))
+    return _MEASURED_VALUE * (size.values + looked * size.dim) + _SORTED_KEY * size.keys

@@ -1,0 +1,1 @@
+"""Keys counted and found by rank without sorting them, for writing triplets. `sieve.Sieve`."""

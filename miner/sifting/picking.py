@@ -1,0 +1,174 @@
+"""Compiled loops that find rows by rank: only the cells that hold a wanted rank are sorted.
+
+Neighbours in the order of the keys that are no further apart than the slack form a run: the
+measured distance puts it in order. A cell is wider than the slack, so a run that leaves the cells
+that were gathered shows in the last of them; its line is left to the reference.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from miner.screening.compiling import compiled
+from miner.sifting.grids import CHUNK, cells_of
+
+__all__ = ["find_rows"]
+
+_INSERTED = 24
+_LONGEST = 4096
+"""A longer run of ties is left to the reference."""
+
+
+@compiled
+def _want(ranks: Any, held: Any, cells: Any, begin: Any) -> None:  # pragma: no cover  (compiled)
+    """Fill where each cell's keys will begin: those of wanted cells and of their neighbours.
+
+    -1 for cells that are not gathered; at the end stands how many keys are.
+    """
+    begin[: cells + 1] = -1
+    for rank in ranks:
+        cell = np.searchsorted(held[: cells + 1], rank, side="right") - 1
+        for near in range(max(cell - 1, 0), min(cell + 2, cells)):
+            begin[near] = 0
+    total = 0
+    for cell in range(cells):
+        if begin[cell] == 0:
+            begin[cell] = total
+            total += held[cell + 1] - held[cell]
+    begin[cells] = total
+
+
+@compiled
+def _gather(
+    keys: Any, grid: Any, cells: Any, begin: Any, found: Any, rows: Any
+) -> None:  # pragma: no cover  (compiled)
+    """Fill keys and rows of the cells that are gathered, cell by cell."""
+    place, look = np.empty(CHUNK, np.int32), np.empty(CHUNK + 1, np.int32)
+    free = begin[:cells].copy()
+    for start in range(0, keys.size, CHUNK):
+        part = keys[start : start + CHUNK]
+        cells_of(part, grid[0], grid[1], cells - 1.0, place)
+        looked = 0
+        for column in range(part.size):
+            look[looked] = column
+            looked += (begin[place[column]] >= 0) & (part[column] <= grid[3])
+        for column in look[:looked]:
+            at = free[place[column]]
+            found[at], rows[at] = part[column], start + column
+            free[place[column]] = at + 1
+
+
+@compiled
+def _sort(keys: Any, rows: Any) -> None:  # pragma: no cover  (compiled)
+    """Sort one cell's keys, and their rows with them."""
+    if keys.size > _INSERTED:
+        order = np.argsort(keys)
+        keys[:], rows[:] = keys[order], rows[order]
+        return
+    for place in range(1, keys.size):
+        key, row = keys[place], rows[place]
+        hole = place
+        while hole > 0 and keys[hole - 1] > key:
+            keys[hole], rows[hole] = keys[hole - 1], rows[hole - 1]
+            hole -= 1
+        keys[hole], rows[hole] = key, row
+
+
+@compiled
+def _run(at: Any, found: Any, slack: Any) -> Any:  # pragma: no cover  (compiled)
+    """Return where the run of a gathered key begins and ends."""
+    first, last = at, at + 1
+    while first > 0 and found[first] - found[first - 1] <= slack:
+        first -= 1
+    while last < found.size and found[last] - found[last - 1] <= slack:
+        last += 1
+    return first, last
+
+
+@compiled
+def _leaves(
+    first: Any, last: Any, found: Any, grid: Any, cells: Any, begin: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """Whether a run may go on in a cell that was not gathered."""
+    ends = np.empty(2, np.int32)
+    cells_of(found[first : first + 1], grid[0], grid[1], cells - 1.0, ends[:1])
+    cells_of(found[last - 1 : last], grid[0], grid[1], cells - 1.0, ends[1:])
+    under = ends[0] > 0 and begin[ends[0] - 1] < 0
+    over = ends[1] + 1 < cells and begin[ends[1] + 1] < 0
+    return under or over or last - first > _LONGEST
+
+
+@compiled
+def _room(array: Any, size: Any) -> Any:  # pragma: no cover  (compiled)
+    """Return an array with room for `size` values, the old ones at its beginning."""
+    if size <= array.size:
+        return array
+    larger = np.empty(2 * size, array.dtype)
+    larger[: array.size] = array
+    return larger
+
+
+@compiled
+def find_rows(
+    keys: Any, slack: Any, grids: Any, sizes: Any, held: Any, lines: Any, starts: Any, ranks: Any,
+    place: Any, sure: Any,
+) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
+    """Find the rows at some ranks of some lines, each once.
+
+    Parameters
+    ----------
+    keys, slack, grids, sizes, held
+        See `miner.sifting.grids.count_lines`.
+    lines : ndarray of shape (k,), int64
+    starts : ndarray of shape (k + 1,), int64
+        The ranks of ``lines[i]`` are ``ranks[starts[i]:starts[i + 1]]``, in any order.
+    ranks : ndarray of int64
+    place : ndarray of int64
+        Is filled: where in the result each rank's row is, once its run is in order.
+    sure : ndarray of shape (k,), bool
+        Is filled: False for lines that are left to the reference.
+
+    Returns
+    -------
+    rows, number, run : ndarray of int32
+        Rows, which of `lines` each belongs to, and the number of its run; 0 where it is alone. The
+        rows of a run stand together and are not in order.
+    """
+    flat = np.empty(ranks.size + 64, np.int32)
+    number, runs = np.empty(flat.size, np.int32), np.empty(flat.size, np.int32)
+    begin = np.empty(held.shape[1], np.int32)
+    size, run = 0, 0
+    for mine in range(lines.size):
+        line = lines[mine]
+        cells, grid, wanted = sizes[line], grids[line], ranks[starts[mine] : starts[mine + 1]]
+        sure[mine] = grid[2] > 0
+        if not sure[mine]:
+            continue
+        _want(wanted, held[line], cells, begin)
+        found, rows = np.empty(begin[cells]), np.empty(begin[cells], np.int32)
+        _gather(keys[line], grid, cells, begin, found, rows)
+        for cell in range(cells):
+            if begin[cell] >= 0 and held[line, cell + 1] - held[line, cell] > 1:
+                part = slice(begin[cell], begin[cell] + held[line, cell + 1] - held[line, cell])
+                _sort(found[part], rows[part])
+        given = np.full(found.size, -1, np.int64)
+        for pick in range(wanted.size):
+            cell = np.searchsorted(held[line, : cells + 1], wanted[pick], side="right") - 1
+            at = begin[cell] + wanted[pick] - held[line, cell]
+            if given[at] < 0:
+                first, last = _run(at, found, slack[line])
+                if last - first > 1 and _leaves(first, last, found, grid, cells, begin):
+                    sure[mine] = False
+                    break
+                flat, number = _room(flat, size + last - first), _room(number, size + last - first)
+                runs = _room(runs, size + last - first)
+                run += last - first > 1
+                for member in range(first, last):
+                    flat[size], number[size] = rows[member], mine
+                    runs[size] = run if last - first > 1 else 0
+                    given[member] = size
+                    size += 1
+            place[starts[mine] + pick] = given[at]
+    return flat[:size], number[:size], runs[:size]
