@@ -20,6 +20,8 @@ CHUNK = 1024
 _NARROW = 10.0
 """Cells are at least so many times wider than the slack of a key."""
 _SMALL = 1e-300
+_INSERTED = 24
+_SAMPLED = 16
 _HUGE = np.finfo(np.float64).max
 """Rows that do not count have an infinite key."""
 
@@ -35,21 +37,14 @@ def cells_of(keys: Any, low: Any, scale: Any, last: Any, out: Any) -> None:  # p
 
 
 @compiled
-def _range(keys: Any, top: Any) -> Any:  # pragma: no cover  (compiled)
-    """Return the least key, and the greatest up to the top, of those that are finite."""
-    lows, highs = np.full(8, np.inf), np.full(8, -np.inf)
-    whole = keys.size - keys.size % 8
-    for start in range(0, whole, 8):
-        for lane in range(8):
-            key = keys[start + lane]
-            lows[lane] = key if key < lows[lane] else lows[lane]
-            key = key if key <= top else -np.inf
-            highs[lane] = key if key > highs[lane] else highs[lane]
-    for column in range(whole, keys.size):
+def _range(keys: Any, top: Any, step: Any) -> Any:  # pragma: no cover  (compiled)
+    """Return the least and the greatest of some keys up to the top."""
+    low, high = np.inf, -np.inf
+    for column in range(0, keys.size, step):
         key = keys[column]
-        lows[0] = min(lows[0], key)
-        highs[0] = max(highs[0], key if key <= top else -np.inf)
-    return lows.min(), highs.max()
+        if key <= top:
+            low, high = min(low, key), max(high, key)
+    return low, high
 
 
 @compiled
@@ -100,31 +95,58 @@ def _tally(
 
 
 @compiled
-def _compare(
-    keys: Any, look: Any, edges: Any, slack: Any, grid: Any, cells: Any, below: Any
-) -> Any:  # pragma: no cover  (compiled)
-    """Count, per (sorted) threshold, the keys of its own cell that are below it.
+def _sorted_by_cell(mine: Any, grid: Any, cells: Any, first: Any) -> Any:  # pragma: no cover
+    """Return the thresholds' ascending order and their cells; fill where each cell's begin."""
+    places, order = np.empty(mine.size, np.int32), np.empty(mine.size, np.int64)
+    cells_of(mine, grid[0], grid[1], cells - 1.0, places)
+    first[: cells + 2] = 0
+    most = 0
+    for cell in places:
+        first[cell + 2] += 1
+        most = max(most, first[cell + 2])
+    for cell in range(cells):
+        first[cell + 2] += first[cell + 1]
+    for place in range(mine.size):
+        at = first[places[place] + 1]
+        order[at] = place
+        first[places[place] + 1] = at + 1
+    if most > _INSERTED:
+        return np.argsort(mine), places
+    for place in range(1, order.size):  # only those of one cell can be out of order
+        moved = order[place]
+        hole = place
+        while hole > 0 and mine[order[hole - 1]] > mine[moved]:
+            order[hole] = order[hole - 1]
+            hole -= 1
+        order[hole] = moved
+    return order, places
 
-    Returns whether some key is within the slack of a threshold.
+
+@compiled
+def _compare(
+    keys: Any, look: Any, padded: Any, slack: Any, grid: Any, cells: Any, first: Any, below: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """Count, per (sorted) threshold, the keys of its own cell that lie just below it.
+
+    `padded` holds the thresholds between two infinities. Returns whether some key is within the
+    slack of a threshold. Without branches that depend on a key: they would be taken at random.
     """
-    places, one = np.empty(edges.size, np.int32), np.empty(1, np.int32)
-    cells_of(edges, grid[0], grid[1], cells - 1.0, places)
-    first = np.searchsorted(places, np.arange(cells + 1))
+    low, scale, last = grid[0], grid[1], cells - 1.0
     below[:] = 0
     near = False
     for column in look:
         key = keys[column]
-        cells_of(keys[column : column + 1], grid[0], grid[1], cells - 1.0, one)
-        place, end = first[one[0]], first[one[0] + 1]
-        place += np.searchsorted(edges[place:end], key, side="right")
-        near |= place < edges.size and edges[place] - key <= slack
-        near |= place > 0 and key - edges[place - 1] <= slack
-        if place < end:
-            below[place] += 1
-    for place in range(1, edges.size):
-        if places[place] == places[place - 1]:
-            below[place] += below[place - 1]
-    return near, places
+        x = (key - low) * scale
+        x = x if x > 0.0 else 0.0
+        x = x if x < last else last
+        cell = np.int32(x)
+        begin, end = first[cell], first[cell + 1]
+        place = begin
+        for edge in range(begin, end):
+            place += padded[edge + 1] <= key
+        near |= (padded[place + 1] - key <= slack) | (key - padded[place] <= slack)
+        below[place] += place < end
+    return near
 
 
 @compiled
@@ -153,20 +175,27 @@ def count_lines(
     """
     most, rows = held.shape[1] - 1, keys.shape[1]
     mixed, look = np.empty(most, np.uint8), np.empty(rows + 1, np.int32)
+    first = np.empty(most + 2, np.int32)
     for line in range(keys.shape[0]):
         begin, end = starts[line], starts[line + 1]
-        order = np.argsort(thresholds[begin:end])
-        edges = thresholds[begin:end][order]
-        top = min(edges[-1] + tolerance[line], _HUGE)
-        low, high = _range(keys[line], top)
-        grid = grids[line]
+        mine, grid = thresholds[begin:end], grids[line]
+        grid[3] = min(mine.max() + tolerance[line], _HUGE)
+        low, high = _range(keys[line], grid[3], _SAMPLED)  # keys beyond are in the outer cells
+        if not low < high:
+            low, high = _range(keys[line], grid[3], 1)
         cells = sizes[line] = _lay(low, high, slack[line], most, grid)
-        grid[3] = top
-        _mark(edges, tolerance[line], grid, cells, mixed)
-        looked = _tally(keys[line], top, grid, cells, mixed, held[line], look)
-        below = np.empty(edges.size, np.int64)
-        near[line], places = _compare(
-            keys[line], look[:looked], edges, tolerance[line], grid, cells, below
+        _mark(mine, tolerance[line], grid, cells, mixed)
+        looked = _tally(keys[line], grid[3], grid, cells, mixed, held[line], look)
+        order, places = _sorted_by_cell(mine, grid, cells, first)
+        below, padded = np.empty(order.size + 1, np.int64), np.empty(order.size + 2)
+        padded[0], padded[order.size + 1] = -np.inf, np.inf
+        padded[1:-1] = mine[order]
+        near[line] = _compare(
+            keys[line], look[:looked], padded, tolerance[line], grid, cells, first, below
         )
-        for place in range(edges.size):
-            counts[begin + order[place]] = below[place] + held[line, places[place]]
+        total, cell = 0, -1
+        for place in range(order.size):
+            own = places[order[place]]
+            total = below[place] + (total if own == cell else held[line, own])
+            cell = own
+            counts[begin + order[place]] = total

@@ -46,14 +46,16 @@ def _gather(
 ) -> None:  # pragma: no cover  (compiled)
     """Fill keys and rows of the cells that are gathered, cell by cell."""
     place, look = np.empty(CHUNK, np.int32), np.empty(CHUNK + 1, np.int32)
-    free = begin[:cells].copy()
+    free, wanted = begin[:cells].copy(), np.empty(cells, np.uint8)  # the latter stays in a cache
+    for cell in range(cells):
+        wanted[cell] = begin[cell] >= 0
     for start in range(0, keys.size, CHUNK):
         part = keys[start : start + CHUNK]
         cells_of(part, grid[0], grid[1], cells - 1.0, place)
         looked = 0
         for column in range(part.size):
             look[looked] = column
-            looked += (begin[place[column]] >= 0) & (part[column] <= grid[3])
+            looked += wanted[place[column]] & (part[column] <= grid[3])
         for column in look[:looked]:
             at = free[place[column]]
             found[at], rows[at] = part[column], start + column

@@ -283,8 +283,9 @@ def draw_distinct(rng: np.random.Generator, total: int, take: int) -> Counts:
         kept = np.ones(total, dtype=np.bool_)
         kept[draw_distinct(rng, total, total - take)] = False
         return np.flatnonzero(kept)
-    drawn = np.empty(0, dtype=np.int64)
-    while len(drawn) < take:
+    drawn = np.sort(rng.integers(0, total, size=take, dtype=np.int64))
+    while (drawn[1:] == drawn[:-1]).any():
+        drawn = np.unique(drawn)
         fresh = rng.integers(0, total, size=take - len(drawn), dtype=np.int64)
-        drawn = np.unique(np.concatenate([drawn, fresh]))
+        drawn = np.sort(np.concatenate([drawn, fresh]))
     return drawn

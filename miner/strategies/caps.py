@@ -52,11 +52,13 @@ class Caps:
         slots = draw_distinct(rng, total, take)
         pair = np.searchsorted(ends, slots, side="right")
         rank = slots - (ends - capped)[pair]
+        share = total / max(1, min(total, self.per_anchor or total))
+        if not self.per_pair:
+            return Picks(pair, rank, np.full(take, share))
         chosen = np.bincount(pair, minlength=len(counts))
         stops = np.cumsum(chosen)
         for cut in np.flatnonzero((capped < counts) & (chosen > 0)):
             mine = slice(stops[cut] - chosen[cut], stops[cut])
             rank[mine] = draw_distinct(rng, int(counts[cut]), int(chosen[cut]))
         kept = np.maximum(capped, 1)
-        weight = (counts / kept)[pair] * (total / max(1, self.slots(counts)))
-        return Picks(pair, rank, weight)
+        return Picks(pair, rank, (counts / kept)[pair] * share)
