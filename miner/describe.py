@@ -100,6 +100,12 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
         yield line
     for name in written:
         yield from _short(name, written[name])
+    if select["max_triplets"] and not any(written[name].get("available", 1) for name in MINED):
+        yield "    nothing was written: " + (
+            "no triplet passes the filters of [select]"
+            if any(census[name] for name in MINED)
+            else "every triplet is easy at this margin"
+        )
 
 
 def _why_fewer(select: dict[str, Any]) -> str:
@@ -134,14 +140,16 @@ def _load(run: Run) -> Iterator[str]:
     if not any(written[name]["rows"] for name in MINED):
         return
     folder = _relative(run, where)
-    if "anchor" in run.triplets("hard").schema.names:
+    full = [name for name in reversed(MINED) if written[name]["rows"]]
+    if "anchor" in run.triplets(full[0]).schema.names:
         yield "  load      from datasets import load_dataset"
-        yield f'            load_dataset("parquet", data_files="{folder}/hard/*.parquet",'
-        yield '                split="train", columns=["anchor", "positive", "negative"])'
+        yield '            load_dataset("parquet", split="train",'
+        yield f'                data_files="{folder}/{full[0]}/*.parquet",'
+        yield '                columns=["anchor", "positive", "negative"])'
     else:
         yield "  load      import pyarrow.parquet as pq"
-        yield f'            hard = pq.read_table("{folder}/hard")'
-        yield f'            semi_hard = pq.read_table("{folder}/semi_hard")'
+        for name in full:
+            yield f'            {name} = pq.read_table("{folder}/{name}")'
 
 
 def _relative(run: Run, where: Any) -> str:
@@ -240,6 +248,8 @@ def describe_plan(facts: dict[str, Any]) -> str:
         lines.append(("count", "kept from an earlier run: nothing is counted again"))
     if facts["disk_bytes"] > facts["disk_free_bytes"]:
         lines.append(("warning", "the disk may be too small: free some space, or use --out"))
+    if not facts["out_writable"]:
+        lines.append(("warning", "the output folder cannot be written to: use --out"))
     if facts["already_mined"]:
         lines.append(("done", f"already mined, as {facts['already_mined']} (--force mines again)"))
     return "\n".join(f"  {name:<9} {text}" for name, text in lines)

@@ -41,7 +41,9 @@ def built(kind: Any, section: str, keys: Mapping[str, Any], where: str) -> Any:
     hints = typing.get_type_hints(kind)
     values = {}
     for key, value in keys.items():
-        known(key, hints, f"{where}: unknown key {section}.{key}:")
+        if key not in hints:
+            hint = did_you_mean(key, hints) if hints else "there are none; drop it"
+            raise UsageError(f"{where}: unknown key {section}.{key}: {hint}")
         values[key] = _typed(f"{where}: {section}.{key}", value, hints[key])
     return kind(**values)
 
@@ -58,7 +60,7 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
         return value
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise UsageError(f"{where} = {value!r} must be a list")
+            raise UsageError(f"{where} = {value!r} must be a list, such as {[value]!r}")
         return tuple(_typed(where, one, typing.get_args(hint)[0]) for one in value)
     plain = Mapping if origin is not None else hint
     if plain is float and isinstance(value, int) and not isinstance(value, bool):
@@ -66,5 +68,7 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
     if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
         wanted = _WORDS.get(plain.__name__, "a table")
         example = ", such as '512MiB'" if where.endswith(("mining.memory", "max_size")) else ""
+        if plain is int and isinstance(value, float) and value.is_integer():
+            example = f", such as {value:.0f}"
         raise UsageError(f"{where} = {value!r} must be {wanted}{example}")
     return value

@@ -6,6 +6,7 @@ product is timed on this machine.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -41,9 +42,9 @@ def plan_job(job: Job) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``dataset`` (counts as in the manifest), ``valid`` triplets (exact), ``seconds`` per stage
-        and in ``total_seconds``, ``memory_bytes``, ``disk_bytes`` (upper bounds),
-        ``disk_free_bytes``, ``triplets_at_most`` (what the strategy and the caps can write),
+        ``dataset`` (counts as in the manifest), ``valid`` triplets (exact), ``triplets_at_most``
+        (what the strategy and the caps can write), ``seconds`` per stage and in ``total_seconds``,
+        ``memory_bytes``, ``disk_bytes`` (upper bounds), ``disk_free_bytes``, ``out_writable``,
         ``already_mined``, the run that has done this job (or None), and ``count_reused``, whether
         an earlier run's count would serve.
 
@@ -67,6 +68,7 @@ def plan_job(job: Job) -> dict[str, Any]:
     copies = 2 if opened.model.model.cached else 1  # the store, and the cache
     disk = copies * vectors_bytes(rows, dim) + drawn * _RECORD_BYTES + most * _SHARD_BYTES
     finished, reused = _earlier(opened)
+    there = _there(Path(job.output.path))
     seconds = {
         "read": reading,
         "embed": rows * per_row,
@@ -85,7 +87,8 @@ def plan_job(job: Job) -> dict[str, Any]:
         "total_seconds": round(sum(seconds.values()), 1),
         "memory_bytes": vectors_bytes(rows, dim) + parse_bytes(job.mining.memory) + _PROCESS_BYTES,
         "disk_bytes": disk,
-        "disk_free_bytes": _free(Path(job.output.path)),
+        "disk_free_bytes": shutil.disk_usage(there).free,
+        "out_writable": there.is_dir() and os.access(there, os.W_OK),
         "triplets_at_most": most,
     }
 
@@ -134,12 +137,12 @@ def _earlier(opened: Opened) -> tuple[str | None, bool]:
     return found.run_id if found else None, False
 
 
-def _free(folder: Path) -> int:
-    """Return the free space where a folder is, or will be."""
+def _there(folder: Path) -> Path:
+    """Return the folder, or what is there above it."""
     there = folder.absolute()
     while not there.exists():
         there = there.parent
-    return shutil.disk_usage(there).free
+    return there
 
 
 def _trial_embedding(opened: Opened) -> tuple[int, float]:

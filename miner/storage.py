@@ -38,6 +38,13 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20
+_FORBIDDEN = "; allow it, or name a folder that you may write to"
+_REMEDIES = {
+    errno.ENOSPC: "; free some space, or name another --out",
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EROFS: _FORBIDDEN,
+}
 
 
 def canonical_json(value: Any) -> bytes:
@@ -70,8 +77,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         where = error.filename or path
         reason = error.strerror or str(error)
-        full = "; free some space, or name another --out" if error.errno == errno.ENOSPC else ""
-        raise StorageError(f"{where}: {reason}; nothing was published{full}") from error
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        raise StorageError(f"{where}: {reason}; nothing was published{remedy}") from error
 
 
 def sync_folder(folder: Path) -> None:

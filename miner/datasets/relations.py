@@ -232,7 +232,10 @@ def _refuse_degenerate(where: str, sizes: Codes) -> None:
             f"{where}: all labelled rows have one label; there are no negatives; add a second label"
         )
     if sizes.max() == 1:
-        raise DataError(f"{where}: every label stands once only; there are no positives; add items")
+        raise DataError(
+            f"{where}: every label stands once only, so there are no positives; name the column "
+            "of the labels with --set dataset.label=NAME, or add items"
+        )
 
 
 def _link_relevance(

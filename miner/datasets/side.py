@@ -81,13 +81,14 @@ class Side:
             When there is none, or, unless such rows are left out, the first cannot be.
         """
         content = Content(self.kind, self.folder)
-        start = labelled = 0
+        start = passing = labelled = 0
         for batch in self.table.batches(list(dict.fromkeys(self.columns))):
             rows, batch = np.arange(start, start + len(batch)), plain_batch(batch)
             start += len(batch)
             keep = np.ones(len(batch), dtype=np.bool_)
             if self.where is not None:
                 keep = self.where.mask(batch, untyped=self.table.untyped)
+            passing += int(keep.sum())
             if self.label is not None:
                 keep &= _present(batch.column(self.label))
             labelled += int(keep.sum())
@@ -98,7 +99,7 @@ class Side:
                 refuse_faults(examined.faults, self.namer(batch, rows))
             if len(examined.values):
                 return np.delete(rows, list(examined.faults))[:count], examined.values[:count]
-        raise DataError(nothing_left(self, start, labelled))
+        raise DataError(nothing_left(self, start, passing, labelled))
 
     def _batches(
         self, columns: list[str], rows: Rows | None
@@ -128,16 +129,18 @@ class Side:
         return name
 
 
-def nothing_left(side: Side, rows: int, labelled: int = 1) -> str:
+def nothing_left(side: Side, rows: int, passing: int = 1, labelled: int = 1) -> str:
     """Say why no row of a table takes part."""
     where = side.table.where
     if not rows:
         return f"{where} is empty: it has no rows; check how it was written"
+    if not passing and side.where:
+        return f"{where}: no row passes {side.where.key} = {side.where.text!r}; loosen it"
+    filtered = f" and passes the filter {side.where.text!r}" if side.where else ""
     if not labelled:
         where = f"{where}, column {side.label!r}"
-        return f"{where}: no row has a label; fill it in, or name another column"
-    passing = f" and passes the filter {side.where.text!r}" if side.where else ""
-    return f"{where}: no row has content in {side.content!r}{passing}; check the file and the job"
+        return f"{where}: no row has a label{filtered}; fill it in, or name another column"
+    return f"{where}: no row has content in {side.content!r}{filtered}; check the file and the job"
 
 
 def plain(column: Any) -> Any:
