@@ -2,9 +2,9 @@
 
 Fitted to the CPU seconds of one worker on two shared cores (AMD EPYC, NumPy 2.4, numba), on 1,797 x
 64 (10 classes), 20,000 x 64 (200 classes) and 10,000 x 784 (10 classes), for the strategies `all`,
-`hardest`, `batch-hard` and `warp`, and `relative_margin` on 20,000 x 64 (on 10,000 x 784, 64 anchors
-of it): within a factor of two everywhere. A product of the job's shape is timed where the plan is
-made; the other costs are those of that machine.
+`hardest`, `batch-hard` and `warp`; and for `relative_margin` on 20,000 x 64, and 64 anchors of
+10,000 x 784. Within a factor of two, but for tenths of a second. A product of the job's shape is
+timed where the plan is made; the other costs are those of that machine.
 """
 
 from __future__ import annotations
