@@ -104,17 +104,17 @@ class Besides:
         counted["neighbour"], counted["votes"], counted["looked"] = majority(nearest, self.labels)
 
 
-def plan_besides(census: Census, tally: Tally, wanted: Wanted, seed: int) -> Besides:
+def plan_besides(census: Census, tally: Tally, wanted: Wanted) -> Besides:
     """Settle what can be counted: without one label a row neither confusions nor neighbours."""
     relevance = census.relevance
     labels = labels_of(relevance)
-    order = np.arange(relevance.anchors)
-    if labels is not None:
+    order = np.empty(0, dtype=np.int64)
+    if labels is not None and (wanted.hubs or wanted.confusions or wanted.neighbours):
         order = np.argsort(labels.anchors, kind="stable")
     gaps = None
     if wanted.gaps:
         arguments = (census.vectors, relevance, census.metric, census.margin, tally)
-        gaps = sample_gaps(*arguments, wanted.gaps, seed)
+        gaps = sample_gaps(*arguments, wanted.gaps)
     confusions = wanted.confusions and labels is not None
     return Besides(
         order=order,

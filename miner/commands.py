@@ -51,10 +51,11 @@ def runs(out: str, as_json: bool) -> None:
 )
 @json_option
 def show(run: str, triplets: int, as_json: bool) -> None:
-    """Show a RUN: its census and a few triplets in words."""
+    """Show a RUN: its census, what stands out in it, and a few triplets in words."""
     opened = miner.open_run(run)
     rows = {name: miner.some_triplets(opened, name, triplets) for name in ("hard", "semi_hard")}
-    text = "\n".join([miner.describe_run(opened), "", *miner.describe_triplets(opened, triplets)])
+    tables, some = miner.describe_tables(opened), miner.describe_triplets(opened, triplets)
+    text = "\n".join([miner.describe_run(opened), "", *tables, "", *some])
     print_facts({"manifest": opened.manifest, "triplets": rows}, text, as_json=as_json)
 
 

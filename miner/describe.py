@@ -7,11 +7,13 @@ from typing import Any
 
 from miner.hardness import CLASSES, MINED
 from miner.shards import Run
+from miner.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
 
 __all__ = [
     "describe_facts",
     "describe_plan",
     "describe_run",
+    "describe_tables",
     "describe_triplets",
     "run_facts",
     "some_triplets",
@@ -156,6 +158,40 @@ def _relative(run: Run, where: Any) -> str:
     """Name the folder as the job named its output, when it still lies there."""
     root = run.manifest["job"]["output"]["path"]
     return f"{root}/latest" if where.name == "latest" else str(where)
+
+
+def describe_tables(run: Run, count: int = 3) -> list[str]:
+    """Say which labels are confused most, which rows are hubs, and whose label may be wrong.
+
+    Parameters
+    ----------
+    run : Run
+    count : int
+        How many of each.
+    """
+    kinds = {CONFUSION: _confused, HUBS: _hub, LABEL_NOISE: _suspect}
+    titles = {CONFUSION: "confusions", HUBS: "hubs", LABEL_NOISE: "labels"}
+    lines = []
+    for name, words in kinds.items():
+        rows = read_table(run, name, count).to_pylist() if has_table(run, name) else []
+        for number, row in enumerate(rows):
+            title = "" if number else titles[name]
+            lines.append(_cut(f"  {title:<10} {words(row)}"))
+    return lines
+
+
+def _confused(row: dict[str, Any]) -> str:
+    return f"{row['anchor_label']} -> {row['negative_label']}: {row['hard']:,} hard triplets"
+
+
+def _hub(row: dict[str, Any]) -> str:
+    label = f" ({row['label']})" if "label" in row else ""
+    return f"{row['row_id']}{label}: negative of {row['hard']:,} hard, {row['anchors']:,} anchors"
+
+
+def _suspect(row: dict[str, Any]) -> str:
+    around = f"{row['share']:.0%} of the nearest are {row['neighbour_label']}"
+    return f"{row['anchor_id']} ({row['label']}): {around}"
 
 
 def describe_triplets(run: Run, count: int) -> list[str]:

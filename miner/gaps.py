@@ -30,7 +30,7 @@ _STEPS = 8
 _LEAST, _VALUES, _BORDERS = 64, 1 << 28, 1 << 22
 """However large the data, so many anchors; else so many that their rows have so many values and
 their positives so many borders: some tenths of a second for either."""
-_PILOT = 64
+_PILOT, _SEED = 64, 0
 _MOST_STEPS = 60
 
 
@@ -92,15 +92,17 @@ def sample_gaps(
     margin: float,
     tally: Tally,
     most: int,
-    seed: int,
 ) -> Gaps:
-    """Draw the sample, at most `most` anchors, and lay the edges."""
+    """Draw the sample, at most `most` anchors, and lay the edges.
+
+    The seed is always the same: the count is kept for jobs with other seeds.
+    """
     able = np.flatnonzero((tally.positives > 0) & (tally.negatives > 0))
     borders = (2 * _HALF + 1) * max(1.0, float(tally.positives[able].mean()) if len(able) else 1.0)
     affordable = min(_VALUES // max(1, vectors.rows.size), int(_BORDERS / borders))
     count = min(most, max(_LEAST, affordable))
     if len(able) > count:
-        able = np.sort(np.random.default_rng(seed).choice(able, count, replace=False))
+        able = np.sort(np.random.default_rng(_SEED).choice(able, count, replace=False))
     width = margin * 2.0 ** (_scale(vectors, relevance, metric, margin, able)) / _STEPS
     steps = np.arange(-_HALF, _HALF + 1, dtype=np.float64)
     return Gaps(vectors, relevance, metric, able, np.asarray(width * steps, dtype=np.float64))

@@ -21,7 +21,7 @@ Rows = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 
 
-def array_names(mining: MiningJob, seed: int, *, labelled: bool) -> dict[str, str]:
+def array_names(mining: MiningJob, *, labelled: bool) -> dict[str, str]:
     """Return what arrays a job has beside the census, by what decides them: name -> kind."""
     names = {}
     if mining.hubs:
@@ -29,7 +29,7 @@ def array_names(mining: MiningJob, seed: int, *, labelled: bool) -> dict[str, st
     if mining.confusions and labelled:
         names[f"confusions-{mining.confusions}"] = "confusions"
     if mining.gaps:
-        names[f"gaps-{mining.gaps}-{seed}"] = "gaps"
+        names[f"gaps-{mining.gaps}"] = "gaps"
     return names
 
 
@@ -59,14 +59,14 @@ class Merging:
         result[self.besides.anchors((0, anchors))] = np.concatenate(self._read(""))
         return result
 
-    def arrays(self, rows: int, mining: MiningJob, seed: int) -> Arrays:
+    def arrays(self, rows: int, mining: MiningJob) -> Arrays:
         """Return the arrays of `array_names`.
 
         Hubs are the rows with most hard triplets, confusions the pairs of labels: shape (4, n + 1),
         as `HUBS` and `CONFUSED` of `miner.columns` have them; first stands how many there are.
         """
         make = {"hubs": self._hubs, "confusions": self._confusions, "gaps": self._gaps}
-        names = array_names(mining, seed, labelled=self.besides.labels is not None)
+        names = array_names(mining, labelled=self.besides.labels is not None)
         return {name: make[kind](rows, mining) for name, kind in names.items()}
 
     def _read(self, kind: str) -> list[NDArray[Any]]:

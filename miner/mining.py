@@ -288,7 +288,7 @@ def open_miner(task: Task) -> Miner:
     screen = open_screen(census, loss=task.loss, keep_bytes=narrow)
     selection = load_selection(task.select)
     seed, memory, counts = task.select.seed, task.memory, tally(relevance)
-    besides = plan_besides(census, counts, task.wanted, seed)
+    besides = plan_besides(census, counts, task.wanted)
     return Miner(census, counts, selection, seed, memory, task.normalized, screen, besides)
 
 

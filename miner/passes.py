@@ -91,9 +91,7 @@ class Passes:
             return join(found, named, open_miner(task)), found, True
         merging = Merging(self.staging.work, self.count(), besides, store.label_names())
         counted = merging.counted(store.facts["rows"][0])
-        arrays = split(counted, named) | merging.arrays(
-            store.facts["rows"][-1], mining, task.select.seed
-        )
+        arrays = split(counted, named) | merging.arrays(store.facts["rows"][-1], mining)
         kept.keep({name: arrays[name] for name in named})
         return counted, arrays, False
 

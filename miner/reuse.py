@@ -44,7 +44,7 @@ def parts(select: SelectJob, mining: MiningJob, *, labelled: bool) -> Parts:
         named["loss"] = ("loss",)
     if labelled and mining.neighbours:
         named[f"neighbours-{mining.neighbours}"] = ("neighbour", "votes", "looked")
-    named |= dict.fromkeys(array_names(mining, select.seed, labelled=labelled), ())
+    named |= dict.fromkeys(array_names(mining, labelled=labelled), ())
     if load_selection(select).needs_pairs:
         named[f"select-{digest(counts_identity(select))[:16]}"] = SELECTED
     return named

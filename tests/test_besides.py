@@ -96,7 +96,7 @@ def check(
     if way != "reference":
         screen = screening.open_screen(census, loss=True, keep_bytes=1 << 16)
     counts = tally(relevance)
-    besides = plan_besides(census, counts, Wanted(True, True, NEIGHBOURS, 1000), 0)
+    besides = plan_besides(census, counts, Wanted(True, True, NEIGHBOURS, 1000))
     selection = selection or Selection(All())
     miner = Miner(census, counts, selection, 0, 1 << 15, True, screen, besides)
     half = relevance.anchors // workers + 1
@@ -213,7 +213,7 @@ def test_larger_data_against_the_reference(classes: int, way: str) -> None:
     relevance = LabelRelevance(labels, none, none)
     census = Census(Vectors(rows, rows), relevance, "euclidean", 0.2, keep_bytes=1 << 20)
     counts = tally(relevance)
-    besides = plan_besides(census, counts, Wanted(True, True, 10), 0)
+    besides = plan_besides(census, counts, Wanted(True, True, 10))
     found = []
     for screen in (None, screening.open_screen(census, loss=True, keep_bytes=1 << 20)):
         miner = Miner(census, counts, Selection(All()), 0, 1 << 22, True, screen, besides)

@@ -50,7 +50,7 @@ HOMES: dict[str, tuple[str, str]] = {
     "count": ("miner.passes", "count_unit"),
     "write": ("miner.passes", "write_unit"),
     "seal": ("miner.sealing", "write_part"),
-    "census": ("miner.run", "write_census"),
+    "census": ("miner.findings", "write_census"),
     "json": ("miner.manifest", "write_json"),
     "publish": ("miner.manifest", "publish_folder"),
     "pointers": ("miner.manifest", "write_pointers"),

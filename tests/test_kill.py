@@ -34,7 +34,8 @@ def test_torn_files_are_not_published(small: Path, tmp_path: Path) -> None:
     run = miner.open_run(tmp_path / "out")
     names = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*")}
     shards = {f"{name}/part-00000.parquet" for name in ("hard", "semi_hard")}
-    assert names == {"manifest.json", "census.parquet", "hard", "semi_hard", *shards}
+    tables = {"hubs.parquet", "confusion.parquet", "label_noise.parquet"}
+    assert names == {"manifest.json", "census.parquet", "hard", "semi_hard", *shards, *tables}
     assert not list((tmp_path / "out" / ".staging").rglob("*"))
     assert not miner.verify_run(run).problems
 

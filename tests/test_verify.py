@@ -79,7 +79,7 @@ def fails(cli: Cli, run: miner.Run, *words: str, full: bool = False) -> str:
 
 
 def test_a_good_run_is_good(cli: Cli, run: miner.Run) -> None:
-    names = ["manifest", "files", "shards", "census", "triplets", "anchors"]
+    names = ["manifest", "files", "shards", "census", "tables", "triplets", "anchors", "hubs"]
     for path in (run.path, run.path.parent.parent, run.path.parent.parent / "latest"):
         result = cli("verify", path)
         assert (result.code, result.err) == (0, "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,8 +90,11 @@ class Counting:
         screen = open_screen(census, loss=self._loss, keep_bytes=keep) if self._fast else None
         selection = Selection(All())
         memory = MEMORY // 2 // WORKERS
-        besides = plan_besides(census, tally(relevance), self._wanted, 0)
-        self.order = besides.order  # anchors are counted label by label
+        besides = plan_besides(census, tally(relevance), self._wanted)
+        labels = besides.labels
+        if labels is not None:  # anchors are counted label by label
+            besides = replace(besides, order=np.argsort(labels.anchors, kind="stable"))
+        self.order = besides.anchors((0, relevance.anchors))
         return Miner(census, tally(relevance), selection, 0, memory, screen=screen, besides=besides)
 
     def _count(self, miner: Miner) -> None:
