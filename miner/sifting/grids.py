@@ -14,7 +14,7 @@ import numpy as np
 
 from miner.screening.compiling import compiled
 
-__all__ = ["CHUNK", "cells_of", "count_lines"]
+__all__ = ["CHUNK", "cells_of", "count_lines", "sort_both"]
 
 CHUNK = 1024
 _NARROW = 10.0
@@ -34,6 +34,21 @@ def cells_of(keys: Any, low: Any, scale: Any, last: Any, out: Any) -> None:  # p
         x = x if x > 0.0 else 0.0
         x = x if x < last else last
         out[column] = np.int32(x)
+
+
+@compiled
+def sort_both(keys: Any, others: Any) -> None:  # pragma: no cover  (compiled)
+    """Sort keys, and others with them: by Shell's method, by insertion when they are few."""
+    gap = 1 if keys.size < _INSERTED else keys.size * 4 // 9
+    while gap > 0:
+        for place in range(gap, keys.size):
+            key, other = keys[place], others[place]
+            hole = place
+            while hole >= gap and keys[hole - gap] > key:
+                keys[hole], others[hole] = keys[hole - gap], others[hole - gap]
+                hole -= gap
+            keys[hole], others[hole] = key, other
+        gap = gap * 4 // 9 if gap > 2 else gap - 1
 
 
 @compiled
@@ -100,25 +115,19 @@ def _sorted_by_cell(mine: Any, grid: Any, cells: Any, first: Any) -> Any:  # pra
     places, order = np.empty(mine.size, np.int32), np.empty(mine.size, np.int64)
     cells_of(mine, grid[0], grid[1], cells - 1.0, places)
     first[: cells + 2] = 0
-    most = 0
     for cell in places:
         first[cell + 2] += 1
-        most = max(most, first[cell + 2])
     for cell in range(cells):
         first[cell + 2] += first[cell + 1]
     for place in range(mine.size):
         at = first[places[place] + 1]
         order[at] = place
         first[places[place] + 1] = at + 1
-    if most > _INSERTED:
-        return np.argsort(mine), places
-    for place in range(1, order.size):  # only those of one cell can be out of order
-        moved = order[place]
-        hole = place
-        while hole > 0 and mine[order[hole - 1]] > mine[moved]:
-            order[hole] = order[hole - 1]
-            hole -= 1
-        order[hole] = moved
+    ranked = mine[order]
+    for cell in range(cells):
+        if first[cell + 1] - first[cell] > 1:
+            part = slice(first[cell], first[cell + 1])
+            sort_both(ranked[part], order[part])
     return order, places
 
 

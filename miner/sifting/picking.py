@@ -12,24 +12,37 @@ from typing import Any
 import numpy as np
 
 from miner.screening.compiling import compiled
-from miner.sifting.grids import CHUNK, cells_of
+from miner.sifting.grids import CHUNK, cells_of, sort_both
 
 __all__ = ["find_rows"]
 
-_INSERTED = 24
 _LONGEST = 4096
 """A longer run of ties is left to the reference."""
+
+
+@compiled
+def _cell_at(held: Any, cells: Any, rank: Any) -> Any:  # pragma: no cover  (compiled)
+    """Return the cell that holds a rank: the last before which there are no more keys."""
+    low, high = 0, cells
+    while high - low > 1:
+        middle = (low + high) // 2
+        if held[middle] <= rank:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 @compiled
 def _want(ranks: Any, held: Any, cells: Any, begin: Any) -> None:  # pragma: no cover  (compiled)
     """Fill where each cell's keys will begin: those of wanted cells and of their neighbours.
 
-    -1 for cells that are not gathered; at the end stands how many keys are.
+    -1 for cells that are not gathered; at the end stands how many keys are. Many ranks want all.
     """
-    begin[: cells + 1] = -1
-    for rank in ranks:
-        cell = np.searchsorted(held[: cells + 1], rank, side="right") - 1
+    few = ranks.size < held[cells]
+    begin[: cells + 1] = -1 if few else 0
+    for rank in ranks[: ranks.size if few else 0]:
+        cell = _cell_at(held, cells, rank)
         for near in range(max(cell - 1, 0), min(cell + 2, cells)):
             begin[near] = 0
     total = 0
@@ -63,22 +76,6 @@ def _gather(
 
 
 @compiled
-def _sort(keys: Any, rows: Any) -> None:  # pragma: no cover  (compiled)
-    """Sort one cell's keys, and their rows with them."""
-    if keys.size > _INSERTED:
-        order = np.argsort(keys)
-        keys[:], rows[:] = keys[order], rows[order]
-        return
-    for place in range(1, keys.size):
-        key, row = keys[place], rows[place]
-        hole = place
-        while hole > 0 and keys[hole - 1] > key:
-            keys[hole], rows[hole] = keys[hole - 1], rows[hole - 1]
-            hole -= 1
-        keys[hole], rows[hole] = key, row
-
-
-@compiled
 def _run(at: Any, found: Any, slack: Any) -> Any:  # pragma: no cover  (compiled)
     """Return where the run of a gathered key begins and ends."""
     first, last = at, at + 1
@@ -103,13 +100,41 @@ def _leaves(
 
 
 @compiled
-def _room(array: Any, size: Any) -> Any:  # pragma: no cover  (compiled)
-    """Return an array with room for `size` values, the old ones at its beginning."""
-    if size <= array.size:
-        return array
-    larger = np.empty(2 * size, array.dtype)
+def _larger(array: Any, more: Any) -> Any:  # pragma: no cover  (compiled)
+    """Return an array with room for more values, the old ones at its beginning."""
+    larger = np.empty(2 * array.size + more, array.dtype)
     larger[: array.size] = array
     return larger
+
+
+@compiled
+def _emit(
+    wanted: Any, found: Any, rows: Any, slack: Any, grid: Any, held: Any, cells: Any, begin: Any,
+    mine: Any, flat: Any, number: Any, runs: Any, size: Any, run: Any, place: Any,
+) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
+    """Enter a line's wanted rows, each once and with its whole run, and each rank's place.
+
+    Returns where the next row is entered, the last number of a run, and whether all was found.
+    """
+    given = np.full(found.size, -1, np.int64)
+    whole = found.size == held[cells]
+    for pick in range(wanted.size):
+        at = wanted[pick]
+        if not whole:
+            cell = _cell_at(held, cells, at)
+            at += begin[cell] - held[cell]
+        if given[at] < 0:
+            first, last = _run(at, found, slack)
+            run += last - first > 1
+            if last - first > 1 and _leaves(first, last, found, grid, cells, begin):
+                return size, run, False
+            for member in range(first, last):
+                flat[size], number[size] = rows[member], mine
+                runs[size] = run if last - first > 1 else 0
+                given[member] = size
+                size += 1
+        place[pick] = given[at]
+    return size, run, True
 
 
 @compiled
@@ -154,23 +179,12 @@ def find_rows(
         for cell in range(cells):
             if begin[cell] >= 0 and held[line, cell + 1] - held[line, cell] > 1:
                 part = slice(begin[cell], begin[cell] + held[line, cell + 1] - held[line, cell])
-                _sort(found[part], rows[part])
-        given = np.full(found.size, -1, np.int64)
-        for pick in range(wanted.size):
-            cell = np.searchsorted(held[line, : cells + 1], wanted[pick], side="right") - 1
-            at = begin[cell] + wanted[pick] - held[line, cell]
-            if given[at] < 0:
-                first, last = _run(at, found, slack[line])
-                if last - first > 1 and _leaves(first, last, found, grid, cells, begin):
-                    sure[mine] = False
-                    break
-                flat, number = _room(flat, size + last - first), _room(number, size + last - first)
-                runs = _room(runs, size + last - first)
-                run += last - first > 1
-                for member in range(first, last):
-                    flat[size], number[size] = rows[member], mine
-                    runs[size] = run if last - first > 1 else 0
-                    given[member] = size
-                    size += 1
-            place[starts[mine] + pick] = given[at]
+                sort_both(found[part], rows[part])
+        if size + found.size > flat.size:
+            flat, number = _larger(flat, found.size), _larger(number, found.size)
+            runs = _larger(runs, found.size)
+        size, run, sure[mine] = _emit(
+            wanted, found, rows, slack[line], grid, held[line], cells, begin, mine, flat, number,
+            runs, size, run, place[starts[mine] : starts[mine + 1]],
+        )  # fmt: skip
     return flat[:size], number[:size], runs[:size]
