@@ -240,7 +240,7 @@ class _Conductor:
             pieces = cap_negatives(left, select.per_negative, select.seed, store.facts["rows"][-1])
             dropped = fewer(drawn, left) if self.opened.rescorer else None
         with self.clock.stage("seal"):
-            shards, files = self._seal(store, findings.write(self.staging.run, counted), pieces)
+            shards, files = self._seal(store, findings, counted, pieces)
         self._make_room(store)
         return self.staging.publish(
             {
@@ -321,9 +321,9 @@ class _Conductor:
         )
 
     def _seal(
-        self, store: Store, files: list[dict[str, Any]], pieces: Mapping[Kept, list[Piece]]
+        self, store: Store, findings: Findings, counted: Any, pieces: Mapping[Kept, list[Piece]]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Turn pieces into shards; return the facts of them, and of all other files."""
+        """Turn pieces into shards, write the census and its tables; return all files' facts."""
         metadata = {
             "format_version": str(FORMAT_VERSION),
             "metric": self.job.mining.metric,
@@ -336,6 +336,7 @@ class _Conductor:
             str(store.folder.resolve()), str(self.staging.run), self.opened.texts, metadata
         )
         shards = seal_shards(sealer, self.staging, self.opened.engine, pieces, self.progress)
+        files = findings.write(self.staging.run, counted)
         index = self.staging.run / "index.faiss"
         if index.exists():
             files.append(file_facts(index, self.staging.run, store.facts["rows"][-1]))

@@ -55,7 +55,7 @@ def make_run(kind: str, folder: Path) -> miner.Run:
     job: dict[str, dict[str, Any]] = {
         "dataset": {},
         "model": {"name": "tests.exports.conftest:embed"},
-        "mining": {"margin": 0.3},
+        "mining": {"margin": 0.3, "confusions": 0},
         "select": {},
         "output": {"path": str(folder / "out")},
     }
