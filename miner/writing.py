@@ -28,6 +28,8 @@ __all__ = ["BlockWriter", "Records", "write_anchor"]
 Rows = NDArray[np.int64]
 
 _CHUNK = 1 << 18
+_MANY = 128
+"""From so many rows an anchor on, its vector is not worth copying for each."""
 
 
 class Records:
@@ -158,9 +160,17 @@ class BlockWriter:
         return Found(none, none, none, np.empty_like(ranks), np.zeros(len(views), dtype=np.bool_))
 
     def _measure(self, anchors: Rows, rows: Rows) -> Float64:
-        if len(anchors) and (anchors == anchors[0]).all():
-            anchors = anchors[:1]  # one is gathered once
-        return self._census.vectors.measure(self._census.metric, anchors, rows)
+        """Measure rows from one anchor each; from one at a time where each has many."""
+        measure, metric = self._census.vectors.measure, self._census.metric
+        cuts = np.flatnonzero(np.diff(anchors, prepend=-1))
+        if len(rows) < _MANY * len(cuts):
+            return measure(metric, anchors, rows)
+        ends = [*cuts[1:].tolist(), len(rows)]
+        parts = [
+            measure(metric, anchors[start : start + 1], rows[start:end])
+            for start, end in zip(cuts.tolist(), ends, strict=True)
+        ]
+        return np.concatenate([np.empty(0), *parts])
 
 
 def write_anchor(
