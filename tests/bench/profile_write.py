@@ -68,7 +68,7 @@ def main() -> None:
     )
     stats = pstats.Stats(profile, stream=sys.stdout).strip_dirs()
     stats.sort_stats("tottime").print_stats(given.lines)
-    names = r"^(census|counting|mining|ranking|all|base|distance|counting_numba|allocation)\.py"
+    names = r"^(census|mining|writing|sieve|grids|picking|ranking|caps|all|base|distance)\.py"
     stats.sort_stats("cumtime").print_stats(names, given.lines)
 
 
