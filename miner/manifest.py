@@ -112,7 +112,7 @@ class Staging:
             shutil.rmtree(folder)
         if found and not fresh:
             for torn in found[-1].rglob(".*.tmp"):  # of a process that was killed as it wrote
-                torn.unlink()
+                torn.unlink(missing_ok=True)  # a thread of it may still be at work
             return cls(root, found[-1].name, fingerprint)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         staging = cls(root, f"{stamp}-{fingerprint[:8]}-{uuid.uuid4().hex[:4]}", fingerprint)
