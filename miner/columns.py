@@ -7,7 +7,7 @@ later over the units, so that neither their cut nor their order matters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +30,9 @@ Rows = NDArray[np.int64]
 
 HUBS = ("row", "hard", "semi_hard", "anchors")
 CONFUSED = ("anchor_label", "negative_label", "hard", "semi_hard")
-_TOGETHER = 1 << 22
+_TOGETHER = 1 << 17
 """Pairs of labels that are added up at once."""
-_HELD = 1 << 20
+_HELD = 1 << 18
 """Pairs that a unit holds before it adds up those that stand twice."""
 
 
@@ -171,8 +171,17 @@ def add_up_hubs(units: Iterable[NDArray[np.void]], rows: int) -> Rows:
     return totals
 
 
-def add_up_confusions(units: Sequence[NDArray[np.void]], labels: int) -> Iterator[Rows]:
+def add_up_confusions(
+    read: Callable[[], Sequence[NDArray[np.void]]], labels: int
+) -> Iterator[Rows]:
     """Add up the confusions of units, some labels of anchors at a time.
+
+    Parameters
+    ----------
+    read : callable
+        Maps the units' files; called anew for each step, so that pages do not pile up.
+    labels : int
+        How many there are.
 
     Yields
     ------
@@ -183,7 +192,7 @@ def add_up_confusions(units: Sequence[NDArray[np.void]], labels: int) -> Iterato
     for start in range(0, labels, step):
         stop = min(start + step, labels)
         dense = np.zeros((2, (stop - start) * labels), dtype=np.int64)
-        for unit in units:
+        for unit in read():
             here = slice(*np.searchsorted(unit["anchor_label"], [start, stop]))
             part = unit[here]
             place = (part["anchor_label"].astype(np.int64) - start) * labels

@@ -84,7 +84,7 @@ class Merging:
         labels = self.besides.labels
         assert labels is not None
         top = _Top(mining.confusions, label_ranks(self.label_names))
-        for pairs in add_up_confusions(self._read(".confusion"), labels.count):
+        for pairs in add_up_confusions(lambda: self._read(".confusion"), labels.count):
             top.add(pairs)
         return _headed(top.of, top.pairs)
 

@@ -119,7 +119,11 @@ def check(
     assert all(part.dtype.names == HUBS for part in hubs)
     if besides.labels is not None:
         assert all(part.dtype.names == CONFUSED for part in confusions)
-        pairs = [p for more in add_up_confusions(confusions, besides.labels.count) for p in more.T]
+        pairs = [
+            p
+            for more in add_up_confusions(lambda: confusions, besides.labels.count)
+            for p in more.T
+        ]
         found = {(a, n): (hard, semi) for a, n, hard, semi in (p.tolist() for p in pairs)}
         assert found == true_confusions(truth, relevance) and len(found) == len(pairs)
         for a in np.flatnonzero((counts.positives > 0) & (counts.negatives > 0)).tolist():

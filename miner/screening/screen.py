@@ -268,7 +268,8 @@ class Screen:
         marks = [(starts, columns, starts[:-1].copy()) for starts, columns in struck]
         rows, lines = len(self._vectors.rows), len(queries)
         step = min(_STEP, width, rows)
-        with self._rooms.room(lines * (width + 2 * step)) as room:
+        numbers = lines * (width + 2 * step)
+        with self._rooms.room(-(-numbers * queries.itemsize // 8)) as room:
             flat = room.view(queries.dtype)
             more = flat[lines * width :]
             for start in range(0, rows, width):
