@@ -70,7 +70,7 @@ def test_every_command_of_the_figures_runs(checkout: Path) -> None:
         else:
             whole = [sys.executable, "-m", "miner", *words, "--out", "mined_figures", "--quiet"]
             subprocess.run(whole, cwd=checkout, check=True)
-    assert len(commands) == 12
+    assert len(commands) == 13
 
 
 def test_every_python_example_runs(checkout: Path) -> None:
