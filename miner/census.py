@@ -23,12 +23,12 @@ from miner.hardness import count_hard, count_within, semi_hard_border
 from miner.prepared import PreparedRows
 from miner.relevance import Relevance
 
-__all__ = ["BlockCounts", "Census", "Thresholds", "Vectors", "blocks", "near"]
+__all__ = ["STEEP", "BlockCounts", "Census", "Thresholds", "Vectors", "blocks", "near"]
 
 Rows = NDArray[np.int64]
 
 _UNIT = 2.0**-53
-_STEEP = 64.0
+STEEP = 64.0
 """From this growth of a key's error on, a positive's distance is measured instead."""
 _BLOCK = 256
 _GATHER_BYTES = 4 << 20
@@ -232,7 +232,7 @@ class Census:
         growth = np.ones(len(lines))
         if space.root:
             border = semi_hard_border(d_ap, self.margin)
-            tiny = (border > _STEEP * d_ap) | (d_ap * d_ap < 128 * error)
+            tiny = (border > STEEP * d_ap) | (d_ap * d_ap < 128 * error)
             exact = np.flatnonzero(tiny)
             d_ap[exact] = self._measure(anchors[lines[exact]], columns[exact])
             growth = np.where(tiny, 1.0, border / np.where(tiny, 1.0, d_ap))

@@ -13,9 +13,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 BUDGET = 48 << 20
-SPARE = 128 << 20
-"""For ids, codes, counts, row groups on their way out, 6 million confusions of labels on their way
-together, and what allocators keep for themselves."""
+SPARE = 96 << 20
+"""For ids, codes, counts, row groups on their way out, and what allocators keep for themselves."""
 
 
 def peak(folder: Path, rows: int, dim: int) -> int:

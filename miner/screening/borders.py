@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census import Vectors
+from miner.census import STEEP, Vectors
 from miner.distance import Float32, Float64, KeySpace
 from miner.relevance import Relevance
 
@@ -18,8 +18,6 @@ __all__ = ["PairBorders", "Pairs"]
 Rows = NDArray[np.int64]
 
 _UNIT = 2.0**-53
-_STEEP = 64.0
-"""As in `miner.census`: from this growth of a key's error on, distances are measured."""
 _LIKE, _MANY = 4, 32
 """From so many anchors that share so many positives on, their keys are one product."""
 _CHUNK = 4096
@@ -81,7 +79,7 @@ class PairBorders:
         )
         borders = (starts, keys, pairs.within, pairs.d_ap)
         given = np.full(len(keys), np.nan)
-        place = (borders, data, slack, _STEEP, _UNIT, given, pairs.tolerance)
+        place = (borders, data, slack, STEEP, _UNIT, given, pairs.tolerance)
         if self._loops.place_borders(*place):
             missing = np.flatnonzero(np.isinf(pairs.d_ap))
             lines = np.searchsorted(starts, missing, side="right") - 1

@@ -35,4 +35,4 @@ def test_census(name: str) -> None:
     if name == "mnist":
         assert facts["share"] == 1
         assert facts["valid"] == 89_982_091_278
-        assert facts["ratio"]["census"] < 7  # 4.4 to 5.1 were measured beside other work
+        assert facts["ratio"]["census"] < 5  # 4.1 was measured, 4.7 beside other work
