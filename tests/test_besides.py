@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
+import miner.screening.products as products
 import miner.screening.screen as screening
 import miner.screening.watch as watching
 from miner.besides import Wanted, plan_besides
@@ -36,8 +37,9 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     name = str(request.param)
     if name != "reference":
         pytest.importorskip("numba")
-        monkeypatch.setattr(screening, "_TILE", 16)
-        monkeypatch.setattr(screening, "_PARTS", ((2**15, 4),))
+        monkeypatch.setattr(screening, "TILE", 16)
+        monkeypatch.setattr(products, "TILE", 16)
+        monkeypatch.setattr(products, "_PARTS", ((2**15, 4),))
         monkeypatch.setattr(watching, "_HELD", 4)
     if name == "tiles":
         monkeypatch.setattr(screening, "_ENOUGH", 10**9)

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
+import miner.screening.blocks as blocks
+import miner.screening.products as products
 import miner.screening.screen as screening
 from miner.census import Census, Vectors
 from miner.distance import METRICS, normalize_rows
@@ -22,16 +24,20 @@ from tests.oracle import enumerate_triplets
 
 pytest.importorskip("numba")
 
-MODES = ("tiles", "rows", "rows in float64")
+MODES = ("tiles", "tiles in float64", "rows", "rows in float64", "crowded rows in float64")
 
 
 @pytest.fixture(params=MODES)
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Go each way through the pass: which one is a matter of speed only."""
-    monkeypatch.setattr(screening, "_TILE", 16)
-    monkeypatch.setattr(screening, "_STEP", 16)
-    monkeypatch.setattr(screening, "_PARTS", ((2, 7), (99, 4)))
-    if request.param == "tiles":
+    for module in (screening, products):
+        monkeypatch.setattr(module, "TILE", 16)
+    monkeypatch.setattr(products, "_STEP", 16)
+    monkeypatch.setattr(products, "_PARTS", ((2, 7), (99, 4)))
+    if request.param.startswith("crowded"):
+        monkeypatch.setattr(blocks, "_LEAST_DENSE", 8)
+        monkeypatch.setattr(blocks, "_MOST_DENSE", 8)
+    if request.param.startswith("tiles"):
         monkeypatch.setattr(screening, "_ENOUGH", 10**9)
         monkeypatch.setattr(screening, "_BLOCK", 10**8)
     monkeypatch.setattr(screening, "_OPEN", -1.0 if request.param.endswith("float64") else 2.0)
@@ -134,8 +140,9 @@ def test_larger_data_against_the_reference(classes: int, mode: str) -> None:
     assert found.sure.all()
     assert (found.hard == np.add.reduceat(want.hard, want.starts[:-1])).all()
     assert (found.within == np.add.reduceat(want.within, want.starts[:-1])).all()
-    np.testing.assert_allclose(found.loss, want.loss, rtol=1e-5)
-    assert found.loss.sum() == pytest.approx(want.loss.sum(), rel=1e-7)
+    few_cells = mode.startswith("crowded")  # whose places are wide, and sums of them less exact
+    np.testing.assert_allclose(found.loss, want.loss, rtol=1e-4 if few_cells else 1e-5)
+    assert found.loss.sum() == pytest.approx(want.loss.sum(), rel=1e-6 if few_cells else 1e-7)
 
 
 def test_few_rows_within_reach_have_their_loss_in_float64() -> None:
@@ -207,17 +214,14 @@ def test_the_error_of_float32_keys_is_bounded() -> None:
         relevance = labelled("even", 500, 1)
         stored = Vectors(rows, rows)
         census = Census(stored, relevance, "euclidean", 0.2)
-        screen = screening.Screen(census, loss=False, keep_bytes=1 << 30)
+        multiplying = products.Products(census, keep_bytes=1 << 30)
         queries = census.space.prepare(rows[:50])
-        out = np.empty((50, 500), dtype=np.float32)
-        tile = screen._tile(0, 500, np.float32)
-        screen._multiply(
-            queries.astype(np.float32), tile, out, np.empty(2 * out.size, np.float32), 128
-        )
-        keys = screen._bias32 - out
         wide = census.space.prepare(rows)
-        true = (wide * wide).sum(-1) / 2 - queries @ wide.T
-        error = screen._error(np.sqrt((queries * queries).sum(-1)), 128)
+        bias = (wide * wide).sum(-1) / 2
+        ((_, out),) = multiplying.tiles(queries.astype(np.float32), 128, 500)
+        keys = bias.astype(np.float32) - out
+        true = bias - queries @ wide.T
+        error = multiplying.error(np.sqrt((queries * queries).sum(-1)), 128)
         share = (np.abs(keys - true) / error[:, None]).max()
         assert share <= 1.0
         worst = max(worst, share)

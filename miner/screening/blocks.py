@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,16 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census import Vectors
-from miner.distance import Metric
+from miner.distance import Float64, Metric
+from miner.screening.borders import Pairs
 from miner.screening.watch import NearestPass, Watch
 
-__all__ = ["BlockPass", "some_lists"]
+__all__ = ["BlockPass", "DensePass", "Strikes", "TabledPass", "dense_tables", "some_lists"]
 
 Rows = NDArray[np.int64]
+Lines = tuple[int, int, int]
+"""The first line, the one after the last, and which line of products the first has."""
+
+_DENSE_CELLS = 3.2
+"""Cells a threshold that dense tables have, at least, up to their most."""
+_LEAST_DENSE, _MOST_DENSE = 1024, 65536
 
 
 @dataclass(slots=True)
-class BlockPass:
+class BlockPass(ABC):
     """The arguments of the compiled loops, for all tiles of a block; see `miner.screening.loops`.
 
     Attributes
@@ -27,42 +36,27 @@ class BlockPass:
     watch : Watch
     nearest : NearestPass
     anchors : ndarray of int64
-    positives : int
-        The most that one of them has.
-    whole : bool
-        Whether all rows come at once; else the tables are built.
+    pairs : Pairs
+    data : tuple
+        What makes a float64 key and a distance.
+    results : tuple
+        The arrays that are filled: totals, losses, few.
+    loss : bool
     """
 
     loops: Any
     watch: Watch
     nearest: NearestPass
     anchors: Rows
-    positives: int
-    whole: bool
-    bias: NDArray[Any]
-    shift: NDArray[Any]
-    borders: tuple[Any, ...]
-    able: NDArray[np.bool_]
-    unit: float
+    pairs: Pairs
     data: tuple[Any, ...]
-    errors: tuple[Any, Any]
-    tables: tuple[Any, ...]
     results: tuple[Any, ...]
     loss: bool
-    _wide: Any = None
-
-    def begin(self) -> None:
-        """Build the tables, where those of all lines are held."""
-        self._wide = self.errors[0].copy()  # what building them changes
-        if not self.whole:
-            self.loops.build(
-                self.borders, self.able, self.errors[0], self.data[7], self.unit, self.tables, 0
-            )
 
     def go(self, products: NDArray[Any], start: int) -> None:
         """Count a tile, and note what is watched."""
         part = slice(start, start + products.shape[1])
-        for first, last in self.watch.runs(self.anchors, self.positives):
+        for first, last in self.watch.runs(self.anchors, self.pairs.most):
             self._count(products, (first, last, first), part, 1)
 
     def find_nearest(self, vectors: Vectors, metric: Metric) -> Rows:
@@ -75,34 +69,137 @@ class BlockPass:
         """Return the lines that are not sure, but noted."""
         if self.watch.sums is None:
             return np.empty(0, dtype=np.int64)
-        noted = self.tables[0][:, 2] > 0
-        return np.flatnonzero((self.results[0][:, 2] != 0) & noted)
+        return np.flatnonzero((self.results[0][:, 2] != 0) & self.looked_up())
 
     def take_off(self, products: NDArray[Any], start: int, lines: Rows) -> None:
         """Count some lines a second time, and take off what was noted of them."""
         part = slice(start, start + products.shape[1])
         for place, line in enumerate(lines.tolist()):
-            if self.whole:
-                self.errors[0][line] = self._wide[line]
             self._count(products, (line, line + 1, place), part, -1)
 
-    def _count(
-        self, products: NDArray[Any], lines: tuple[int, int, int], part: slice, sign: int
-    ) -> None:
-        """Count the lines from ``lines[0]`` to ``lines[1]``, the first at product ``lines[2]``."""
+    @abstractmethod
+    def looked_up(self) -> NDArray[np.bool_]:
+        """Say of which lines keys are looked up at all."""
+
+    @abstractmethod
+    def loop(self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any) -> None:
+        """Send some lines through the compiled loop."""
+
+    def _count(self, products: NDArray[Any], lines: Lines, part: slice, sign: int) -> None:
         into, near = self.watch.into(part, sign), self.nearest.into(sign)
+        self.loop(products, lines, part, into, near)
+        self.watch.book(int(self.anchors[lines[0]]), part, sign)
+
+
+@dataclass(slots=True)
+class TabledPass(BlockPass):
+    """Keys of any type, looked up in the tables of `miner.screening.tables`.
+
+    Attributes
+    ----------
+    whole : bool
+        Whether all rows come at once; then a line's tables are made as it is counted.
+    bias, shift, able, unit, errors, tables
+        As the loops have them.
+    """
+
+    whole: bool
+    bias: NDArray[Any]
+    shift: NDArray[Any]
+    able: NDArray[np.bool_]
+    unit: float
+    errors: tuple[Float64, Float64]
+    tables: tuple[Any, ...]
+    _wide: Any = None
+
+    def __post_init__(self) -> None:
+        self._wide = self.errors[0].copy()  # what building them changes
+        if not self.whole:
+            self.loops.build(
+                self.pairs.borders, self.able, self.errors[0], self.data[7], self.unit,
+                self.tables, 0,
+            )  # fmt: skip
+
+    def looked_up(self) -> NDArray[np.bool_]:
+        """Say of which lines there are tables."""
+        return np.asarray(self.tables[0][:, 2] > 0)
+
+    def loop(self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any) -> None:
+        """Send some lines through the loop for whole rows, or through the one for tiles."""
         rest = (self.results, self.loss, lines, into, near)
         if self.whole:
+            some = slice(lines[0], lines[1])
+            self.errors[0][some] = self._wide[some]
             self.loops.count_rows(
-                products, self.bias, self.shift, self.borders, self.able, self.unit, self.data,
-                self.errors, self.tables, *rest,
+                products, self.bias, self.shift, self.pairs.borders, self.able, self.unit,
+                self.data, self.errors, self.tables, *rest,
             )  # fmt: skip
         else:
             self.loops.count_tile(
-                products, part.start, self.bias[part], self.shift, self.borders, self.data,
+                products, part.start, self.bias[part], self.shift, self.pairs.borders, self.data,
                 self.errors, self.tables, *rest,
             )  # fmt: skip
-        self.watch.book(int(self.anchors[lines[0]]), part, sign)
+
+
+@dataclass(slots=True)
+class DensePass(BlockPass):
+    """Whole rows of float64 keys among many thresholds; see `miner.screening.dense`.
+
+    Attributes
+    ----------
+    bias : ndarray of shape (rows,), float64
+    tables : tuple
+        The grid of every line and its sorted marks; room for the records and sums of one line.
+    """
+
+    bias: Float64
+    tables: tuple[Any, ...]
+
+    def looked_up(self) -> NDArray[np.bool_]:
+        """Say which lines have a grid."""
+        return np.asarray(self.tables[0][:, 2] > 0)
+
+    def loop(self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any) -> None:
+        """Send some lines through the loop."""
+        self.loops.count_dense(
+            products, self.bias, self.pairs.borders, self.data, self.pairs.tolerance, self.tables,
+            self.results, self.loss, lines, into, near,
+        )  # fmt: skip
+
+
+def dense_tables(
+    loops: Any, pairs: Pairs, able: NDArray[np.bool_], *, loss: bool
+) -> tuple[Any, ...]:
+    """Return the tables of `DensePass`."""
+    wanted = _DENSE_CELLS * 2 * pairs.most
+    cells = min(1 << max(int(wanted) - 1, 0).bit_length(), _MOST_DENSE)
+    cells = max(cells, _LEAST_DENSE)
+    grid, marks = np.empty((len(able), 4)), np.empty(2 * len(pairs.columns), dtype=np.uint32)
+    loops.lay_marks(pairs.borders, pairs.tolerance, able, cells, grid, marks)
+    for start, stop in itertools.pairwise((2 * pairs.starts).tolist()):
+        marks[start:stop].sort()
+    sums = np.empty(pairs.most + 1 if loss else 1, dtype=np.float32)
+    return grid, marks, np.empty(cells, dtype=np.uint64), sums
+
+
+class Strikes:
+    """Strikes rows that do not count out of products: they are minus infinity from then on.
+
+    Parameters
+    ----------
+    loops : module
+    lists : list of tuple
+        Starts and columns; the columns of line i ascend from ``starts[i]`` to ``starts[i + 1]``.
+    """
+
+    def __init__(self, loops: Any, lists: list[tuple[Rows, Rows]]) -> None:
+        self._loops = loops
+        self._lists = [(starts, columns, starts[:-1].copy()) for starts, columns in lists]
+
+    def on(self, products: NDArray[Any], start: int) -> None:
+        """Strike in the products with the rows from `start` on; tiles come in order."""
+        for starts, columns, reached in self._lists:
+            self._loops.strike(products, start, starts, columns, reached)
 
 
 def some_lists(starts: Rows, values: Rows, chosen: Rows) -> tuple[Rows, Rows]:

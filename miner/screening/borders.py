@@ -45,6 +45,16 @@ class Pairs:
     d_ap: Float64
     tolerance: Float64
 
+    @property
+    def most(self) -> int:
+        """Positives that one of the anchors has, at most."""
+        return int(np.diff(self.starts).max())
+
+    @property
+    def borders(self) -> tuple[Any, ...]:
+        """What the compiled loops call `pairs`."""
+        return self.starts, self.hard, self.within, self.d_ap
+
 
 class PairBorders:
     """Places the borders of all pairs of some anchors.
@@ -71,15 +81,30 @@ class PairBorders:
         rows = (self._vectors.rows, space.center, self._scale, self.bias)
         return (queries, *rows, offset, float(space.slope), float(self._margin), space.root)
 
-    def of(self, anchors: Rows, data: tuple[Any, ...], slack: Float64) -> Pairs:
-        """Place both borders of every pair, in float64."""
-        starts, columns, keys = self._pair_keys(anchors, data)
+    def of(
+        self,
+        anchors: Rows,
+        data: tuple[Any, ...],
+        slack: Float64,
+        products: Float64 | None = None,
+    ) -> Pairs:
+        """Place both borders of every pair, in float64.
+
+        Parameters
+        ----------
+        anchors : ndarray of shape (b,), int64
+        data : tuple
+            Their `space`.
+        slack : ndarray of shape (b,), float64
+        products : ndarray of shape (b, rows), float64, optional
+            Of the anchors with all rows, where they were made already.
+        """
+        starts, columns, keys = self._pair_keys(anchors, data, products)
         pairs = Pairs(
             starts, columns, keys, np.empty(len(keys)), np.empty(len(keys)), np.empty(len(anchors))
         )
-        borders = (starts, keys, pairs.within, pairs.d_ap)
         given = np.full(len(keys), np.nan)
-        place = (borders, data, slack, STEEP, _UNIT, given, pairs.tolerance)
+        place = (pairs.borders, data, slack, STEEP, _UNIT, given, pairs.tolerance)
         if self._loops.place_borders(*place):
             missing = np.flatnonzero(np.isinf(pairs.d_ap))
             lines = np.searchsorted(starts, missing, side="right") - 1
@@ -89,7 +114,9 @@ class PairBorders:
             self._loops.place_borders(*place)
         return pairs
 
-    def _pair_keys(self, anchors: Rows, data: tuple[Any, ...]) -> tuple[Rows, Rows, Float64]:
+    def _pair_keys(
+        self, anchors: Rows, data: tuple[Any, ...], products: Float64 | None
+    ) -> tuple[Rows, Rows, Float64]:
         """Return starts, columns and float64 keys of the pairs, in the order of the anchors."""
         lists = self._relevance.positive_lists(anchors)
         starts = np.concatenate([[0], np.cumsum(lists.counts)])
@@ -101,6 +128,8 @@ class PairBorders:
             there = members[None, :] != lists.skipped[begin:end, None]
             pairs = slice(starts[begin], starts[end])
             columns[pairs] = np.broadcast_to(members, there.shape)[there]
+            if products is not None:
+                continue
             if end - begin >= _LIKE and len(members) >= _MANY:
                 prepared = self._space.prepare(self._vectors.rows[members])
                 block = self.bias[members] - data[0][begin:end] @ prepared.T
@@ -110,6 +139,8 @@ class PairBorders:
                 self._loops.key_pairs(
                     mine, starts[begin : end + 1] - starts[begin], columns[pairs], keys[pairs]
                 )
+        if products is not None:
+            self._loops.gather_keys(products, self.bias, starts, columns, keys)
         return starts, columns, keys
 
 

@@ -11,7 +11,16 @@ import numpy as np
 
 from miner.screening.compiling import compiled
 
-__all__ = ["FEW", "distance", "dot", "exact_key", "key_pairs", "place_borders", "settle_loss"]
+__all__ = [
+    "FEW",
+    "distance",
+    "dot",
+    "exact_key",
+    "gather_keys",
+    "key_pairs",
+    "place_borders",
+    "settle_loss",
+]
 
 FEW = 64
 """An anchor with fewer rows within reach has its loss summed in float64."""
@@ -52,6 +61,17 @@ def key_pairs(
 
 
 @compiled
+def gather_keys(
+    products: Any, bias: Any, starts: Any, columns: Any, keys: Any
+) -> None:  # pragma: no cover  (compiled)
+    """Take the keys of pairs from the products of whole rows."""
+    for line in range(products.shape[0]):
+        for pair in range(starts[line], starts[line + 1]):
+            column = columns[pair]
+            keys[pair] = bias[column] - products[line, column]
+
+
+@compiled
 def _border(
     space: Any, line: Any, hard: Any, slack: Any, steep: Any, unit: Any, given: Any
 ) -> Any:  # pragma: no cover  (compiled)
@@ -78,6 +98,39 @@ def _border(
 
 
 @compiled
+def _place_plain(
+    hard: Any, within: Any, d_ap: Any, slope: Any, offset: Any, margin: Any, root: Any
+) -> None:  # pragma: no cover  (compiled)
+    """Fill the distances and upper borders of pairs of which none has to be measured."""
+    for pair in range(hard.size):
+        value = offset + slope * hard[pair]
+        distance = np.sqrt(max(value, 0.0)) if root else value
+        border = distance + margin
+        d_ap[pair] = distance
+        within[pair] = ((border * border if root else border) - offset) / slope
+
+
+@compiled
+def _worst_error(
+    space: Any, line: Any, low: Any, high: Any, slack: Any, steep: Any, unit: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """Bound how unsure the borders of an anchor are whose keys lie between `low` and `high`.
+
+    They grow most at the nearest positive and are rounded most at the farthest. Infinite where a
+    pair has to be measured.
+    """
+    offset, slope, margin, root = space[5][line], space[6], space[7], space[8]
+    least, most = offset + slope * low, offset + slope * high
+    growth, size = 1.0, max(abs(least), abs(most)) + margin
+    if root:
+        distance = np.sqrt(max(least, 0.0))
+        if distance + margin > steep * distance or least < 128 * slack:
+            return np.inf
+        growth, size = (distance + margin) / distance, (np.sqrt(most) + margin) ** 2
+    return 2.5 * growth * slack + 16 * unit * (size + abs(offset))
+
+
+@compiled
 def place_borders(
     pairs: Any, space: Any, slack: Any, steep: Any, unit: Any, given: Any, tolerance: Any
 ) -> Any:  # pragma: no cover  (compiled)
@@ -88,13 +141,24 @@ def place_borders(
     starts, hard, within, d_ap = pairs
     missing = 0
     for line in range(starts.size - 1):
-        worst = 0.0
-        for place in range(starts[line], starts[line + 1]):
-            d_ap[place], within[place], error = _border(
-                space, line, hard[place], slack[line], steep, unit, given[place]
-            )
-            missing += np.isinf(d_ap[place])
-            worst = max(worst, error)
+        first, end = starts[line], starts[line + 1]
+        low, high, worst = np.inf, -np.inf, 0.0
+        for pair in range(first, end):
+            low, high = min(low, hard[pair]), max(high, hard[pair])
+        if low <= high:
+            worst = _worst_error(space, line, low, high, slack[line], steep, unit)
+            _place_plain(
+                hard[first:end], within[first:end], d_ap[first:end], space[6], space[5][line],
+                space[7], space[8],
+            )  # fmt: skip
+        if np.isinf(worst):
+            worst = 0.0
+            for pair in range(first, end):
+                d_ap[pair], within[pair], error = _border(
+                    space, line, hard[pair], slack[line], steep, unit, given[pair]
+                )
+                missing += np.isinf(d_ap[pair])
+                worst = max(worst, error)
         tolerance[line] = worst
     return missing
 

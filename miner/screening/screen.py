@@ -8,7 +8,7 @@ or nearly) is *unsure*: it is left to the reference, `miner.census.Census`. What
 what the reference counts.
 
 **Error bound.** Rows and queries are rounded once to float32 (unit roundoff u = 2^-24), inner
-products are summed in parts of some dimensions (`_PARTS`), in whatever order, and the parts added:
+products are summed in parts of some dimensions, in whatever order, and the parts added:
 ``|fl(u.w) - u.w| <= u (part + parts + 2) |u||w|`` (Higham, Accuracy and Stability of Numerical
 Algorithms, 2nd ed., section 3.1, to first order); what the row adds and the difference are rounded
 once each.
@@ -19,8 +19,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,10 +28,17 @@ from numpy.typing import NDArray
 
 from miner.census import Census
 from miner.columns import ColumnSums
-from miner.distance import Float32, Float64
-from miner.rooms import Rooms
-from miner.screening.blocks import BlockPass, some_lists
+from miner.distance import Float64
+from miner.screening.blocks import (
+    BlockPass,
+    DensePass,
+    Strikes,
+    TabledPass,
+    dense_tables,
+    some_lists,
+)
 from miner.screening.borders import PairBorders, Pairs
+from miner.screening.products import TILE, Products
 from miner.screening.watch import NearestPass, Watch
 
 __all__ = ["Screen", "Screened", "open_screen"]
@@ -40,13 +47,9 @@ Rows = NDArray[np.int64]
 
 _UNIT, _UNIT32 = 2.0**-53, 2.0**-24
 _MOST_POSITIVES = 0x7FFF
-_PARTS = ((8, 512), (64, 128), (_MOST_POSITIVES, 64))
-"""Up to how many positives how many dimensions are summed in one go: the more thresholds, the more
-an error costs beside the additions."""
-_TILE, _STEP = 4096, 1024
 _BLOCK = 256
 _LEAST_CELLS, _MOST_CELLS = 1024, 65536
-_MOST_TILED = 256
+_MOSTTILED = 256
 _MIXED_COST = 50.0
 """What a mixed key costs over filling a cell, times how much denser thresholds lie at their peak,
 times two for both borders."""
@@ -84,6 +87,31 @@ class Screened:
     nearest: Rows
 
 
+@dataclass(slots=True)
+class _Block:
+    """Some anchors, prepared for the pass.
+
+    Attributes
+    ----------
+    anchors, queries, offset, slack
+        Their rows, vectors in key space, and what `KeySpace` says of those.
+    whole : bool
+        Whether all rows are multiplied before they are counted.
+    part : int
+        Dimensions that are summed in one go.
+    error : ndarray of shape (b,), float64
+        How far a float32 key can be from the float64 one.
+    """
+
+    anchors: Rows
+    queries: Float64
+    offset: Float64
+    slack: Float64
+    whole: bool
+    part: int = 0
+    error: Float64 = field(default_factory=lambda: np.empty(0))
+
+
 def open_screen(census: Census, *, loss: bool, keep_bytes: int) -> Screen | None:
     """Return the fast pass of a census; None where numba is not installed."""
     if importlib.util.find_spec("numba") is None:
@@ -107,24 +135,19 @@ class Screen:
     def __init__(self, census: Census, *, loss: bool, keep_bytes: int) -> None:
         self._loops: Any = importlib.import_module("miner.screening.loops")
         self._exact: Any = importlib.import_module("miner.screening.exact")
-        self._census, self._loss, self._rooms = census, loss, Rooms()
+        self._dense: Any = importlib.import_module("miner.screening.dense")
+        self._census, self._loss = census, loss
         self._vectors, self._relevance = census.vectors, census.relevance
         self._space, self._margin = census.space, census.margin
         self._pairs = PairBorders(self._vectors, self._relevance, self._space, self._margin)
-        self._kept: Float32 | None = None
         self._usable = _RANGE[0] < self._space.reach**2 < _RANGE[1]
         if not self._usable:
             return  # nothing is sure
+        self._products = Products(census, keep_bytes)
         rows = self._vectors.rows
         self._bias32 = self._pairs.bias.astype(np.float32)
         some = np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64))
-        self._sample = self._space.prepare(rows[some]).astype(np.float32), self._bias32[some]
-        if rows.nbytes <= keep_bytes:
-            kept = np.empty(rows.shape, dtype=np.float32)
-            for start in range(0, len(rows), _TILE):
-                stop = min(start + _TILE, len(rows))
-                kept[start:stop] = census.prepared(start, stop)
-            self._kept = kept
+        self._sample = some, self._space.prepare(rows[some]).astype(np.float32)
 
     def count(
         self, anchors: Rows, memory: int, sums: ColumnSums | None = None, neighbours: int = 0
@@ -165,9 +188,9 @@ class Screen:
             stop = min(start + _BLOCK, len(order))
             most = int(positives[order[start:stop]].max())
             fits = memory // (4 * rows + 64 * most)
-            whole = fits >= _ENOUGH or most > _MOST_TILED
+            whole = fits >= _ENOUGH or most > _MOSTTILED
             if not whole:
-                fits = memory // (4 * _cells(most, rows) + 192 * most + 8 * _TILE)
+                fits = memory // (4 * _cells(most, rows) + 192 * most + 8 * TILE)
             stop = min(stop, start + max(8, fits))
             yield order[start:stop], whole
             start = stop
@@ -175,7 +198,7 @@ class Screen:
     def _count_block(
         self, anchors: Rows, places: Rows, whole: bool, memory: int, result: Screened, watch: Watch
     ) -> None:
-        space = self._space
+        space, rows = self._space, len(self._vectors.rows)
         queries = space.prepare(self._vectors.anchors[anchors])
         lengths = np.sqrt((queries * queries).sum(-1))
         able = self._usable & (lengths**2 < _RANGE[1])
@@ -183,75 +206,108 @@ class Screen:
             if able.any():
                 self._count_block(anchors[able], places[able], whole, memory, result, watch)
             return
-        offset, slack = space.offset(queries), space.slack(queries)
-        data = self._pairs.space(queries, offset)
-        pairs = self._pairs.of(anchors, data, slack)
-        most = int(np.diff(pairs.starts).max())
-        part = next((part for up_to, part in _PARTS if most <= up_to), _PARTS[-1][1])
-        error = self._error(lengths, part)
-        kind = self._precision(queries, pairs, pairs.tolerance + error)
-        narrow, lines = kind == np.float32, len(anchors)
-        if whole and not narrow and lines > 1 and 8 * lines * len(self._vectors.rows) > memory:
+        block = _Block(anchors, queries, space.offset(queries), space.slack(queries), whole)
+        most = int(self._relevance.positive_counts[anchors].max())
+        block.part = self._products.part(most)
+        block.error = self._products.error(lengths, block.part)
+        narrow, lines = self._narrow(block), len(anchors)
+        if whole and not narrow and lines > 1 and 8 * lines * rows > memory:
             for half in (slice(lines // 2), slice(lines // 2, None)):
                 self._count_block(anchors[half], places[half], whole, memory, result, watch)
             return
-        able = self._able(error, pairs)
-        errors = (pairs.tolerance + error if narrow else pairs.tolerance.copy(), pairs.tolerance)
-        shift = np.column_stack([offset, np.full(lines, space.slope)]).astype(kind)
-        tables = _tables(
-            lines, 1 if whole else lines, _cells(most, len(self._vectors.rows)), most, kind
+        neighbours = result.nearest.shape[1]
+        opening = self._open_dense if whole and not narrow else self._open_tabled
+        done, nearest = self._run(
+            block, narrow, lambda products: opening(block, narrow, products, watch, neighbours)
         )
-        unit = _UNIT32 if narrow else _UNIT
-        bias = self._bias32 if narrow else self._pairs.bias
-        totals, losses = np.zeros((lines, 4), dtype=np.int64), np.zeros(lines)
-        results = (totals, losses, np.empty((lines, self._exact.FEW), dtype=np.int32))
-        borders = (pairs.starts, pairs.hard, pairs.within, pairs.d_ap)
-        nearest = NearestPass(pairs, errors[0].copy(), result.nearest.shape[1], kind)
-        block = BlockPass(
-            self._loops, watch, nearest, anchors, most, whole, bias, shift, borders, able, unit,
-            data, errors, tables, results, self._loss,
-        )  # fmt: skip
-        result.nearest[places] = self._run(block, queries.astype(kind), pairs, part)
+        totals, losses, _ = done.results
         if self._loss:
-            self._exact.settle_loss(borders, data, results)
+            self._exact.settle_loss(done.pairs.borders, done.data, done.results)
+        result.nearest[places] = nearest
         result.hard[places], result.within[places] = totals[:, 0], totals[:, 1]
         result.loss[places] = losses
         result.sure[places] = totals[:, 2] == 0
 
-    def _run(self, block: BlockPass, queries: NDArray[Any], pairs: Pairs, part: int) -> Rows:
-        """Send the products of a block through the loops; return the nearest rows."""
-        struck = [(pairs.starts, pairs.columns), self._relevance.hidden_lists(block.anchors)]
-        width = len(block.bias) if block.whole else _TILE
-        block.begin()
-        for start, products in self._products(queries, struck, part, width):
-            block.go(products, start)
-        nearest = block.find_nearest(self._vectors, self._space.metric)
-        lines = block.counted_in_vain()
+    def _open_dense(
+        self, block: _Block, narrow: bool, products: Float64, watch: Watch, neighbours: int
+    ) -> BlockPass:
+        """Prepare a block of many thresholds, whose pairs are among its products."""
+        data = self._pairs.space(block.queries, block.offset)
+        pairs = self._pairs.of(block.anchors, data, block.slack, products)
+        nearest = NearestPass(pairs, pairs.tolerance.copy(), neighbours, np.float64)
+        tables = dense_tables(self._dense, pairs, self._able(block.error, pairs), loss=self._loss)
+        return DensePass(
+            self._dense, watch, nearest, block.anchors, pairs, data, self._results(block),
+            self._loss, self._pairs.bias, tables,
+        )  # fmt: skip
+
+    def _open_tabled(
+        self, block: _Block, narrow: bool, products: NDArray[Any], watch: Watch, neighbours: int
+    ) -> BlockPass:
+        """Prepare any other block."""
+        data = self._pairs.space(block.queries, block.offset)
+        pairs, lines = self._pairs.of(block.anchors, data, block.slack), len(block.anchors)
+        kind = np.float32 if narrow else np.float64
+        errors = pairs.tolerance + block.error if narrow else pairs.tolerance.copy()
+        shift = np.column_stack([block.offset, np.full(lines, self._space.slope)]).astype(kind)
+        cells = _cells(pairs.most, len(self._vectors.rows))
+        tables = _tables(lines, 1 if block.whole else lines, cells, pairs.most, kind)
+        nearest = NearestPass(pairs, errors.copy(), neighbours, kind)
+        return TabledPass(
+            self._loops, watch, nearest, block.anchors, pairs, data, self._results(block),
+            self._loss, block.whole, self._bias32 if narrow else self._pairs.bias, shift,
+            self._able(block.error, pairs), _UNIT32 if narrow else _UNIT,
+            (errors, pairs.tolerance), tables,
+        )  # fmt: skip
+
+    def _results(self, block: _Block) -> tuple[Any, ...]:
+        """Return what the loops fill."""
+        lines = len(block.anchors)
+        few = np.empty((lines, self._exact.FEW), dtype=np.int32)
+        return np.zeros((lines, 4), dtype=np.int64), np.zeros(lines), few
+
+    def _run(
+        self, block: _Block, narrow: bool, opening: Callable[[NDArray[Any]], BlockPass]
+    ) -> tuple[BlockPass, Rows]:
+        """Send the products of a block through the loops; return the pass and the nearest rows."""
+        hidden = self._relevance.hidden_lists(block.anchors)
+        width = len(self._vectors.rows) if block.whole else TILE
+        queries = block.queries.astype(np.float32) if narrow else block.queries
+        going = None
+        for start, products in self._products.tiles(queries, block.part, width):
+            if going is None:
+                going = opening(products)
+                struck = [(going.pairs.starts, going.pairs.columns), hidden]
+                strikes = Strikes(self._loops, struck)
+            strikes.on(products, start)
+            going.go(products, start)
+        assert going is not None  # there are rows
+        nearest = going.find_nearest(self._vectors, self._space.metric)
+        lines = going.counted_in_vain()
         if len(lines):
-            struck = [some_lists(*lists, lines) for lists in struck]
-            for start, products in self._products(queries[lines], struck, part, width):
-                block.take_off(products, start, lines)
-        return nearest
+            strikes = Strikes(self._loops, [some_lists(*lists, lines) for lists in struck])
+            for start, products in self._products.tiles(queries[lines], block.part, width):
+                strikes.on(products, start)
+                going.take_off(products, start, lines)
+        return going, nearest
 
-    def _error(self, lengths: Float64, part: int) -> Float64:
-        """Bound how far a float32 key can be from the float64 one, per anchor."""
-        dim, reach = self._vectors.dim, self._space.reach
-        part = min(dim, part)
-        products = (part + -(-dim // part) + 4) * lengths * reach
-        own = 2 * reach * reach if self._space.euclidean else 0.0
-        bound: Float64 = 1.01 * _UNIT32 * (products + own)
-        return bound
-
-    def _precision(self, queries: Float64, pairs: Pairs, wide: Float64) -> Any:
+    def _narrow(self, block: _Block) -> bool:
         """Choose the type of a block's keys: float64 where float32 would leave much open.
 
         Counted on one anchor and some rows: the share of keys with a threshold within the error.
         """
-        mine = slice(pairs.starts[0], pairs.starts[1])
-        edges = np.sort(np.concatenate([pairs.hard[mine], pairs.within[mine]]))
-        keys = self._sample[1] - self._sample[0] @ queries[0].astype(np.float32)
-        reached = np.searchsorted(edges, keys + wide[0]) > np.searchsorted(edges, keys - wide[0])
-        return np.float32 if reached.mean() <= _OPEN else np.float64
+        queries = block.queries[:1]
+        pairs = self._pairs.of(
+            block.anchors[:1], self._pairs.space(queries, block.offset[:1]), block.slack[:1]
+        )
+        wide = pairs.tolerance[0] + block.error[0]
+        edges = np.sort(np.concatenate([pairs.hard, pairs.within]))
+        some, rows = self._sample
+        keys = (self._bias32[some] - rows @ queries[0].astype(np.float32))[
+            ~np.isin(some, pairs.columns, assume_unique=True)  # those lie on a threshold
+        ]
+        reached = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
+        return bool(reached.sum() <= _OPEN * len(some))
 
     def _able(self, error: Float64, pairs: Pairs) -> NDArray[np.bool_]:
         """Say which anchors can be done: all, or those whose margin shows in float32 sums."""
@@ -260,60 +316,6 @@ class Screen:
             gap = np.add.reduceat(pairs.within - pairs.hard, pairs.starts[:-1])
             able &= gap >= _FINE * error * np.diff(pairs.starts)
         return np.asarray(able)
-
-    def _products(
-        self, queries: NDArray[Any], struck: list[tuple[Rows, Rows]], part: int, width: int
-    ) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield where a tile starts, and its products: minus infinity where rows do not count."""
-        marks = [(starts, columns, starts[:-1].copy()) for starts, columns in struck]
-        rows, lines = len(self._vectors.rows), len(queries)
-        step = min(_STEP, width, rows)
-        numbers = lines * (width + 2 * step)
-        with self._rooms.room(-(-numbers * queries.itemsize // 8)) as room:
-            flat = room.view(queries.dtype)
-            more = flat[lines * width :]
-            for start in range(0, rows, width):
-                stop = min(start + width, rows)
-                products = flat[: lines * (stop - start)].reshape(lines, -1)
-                for column in range(start, stop, step):
-                    tile = self._tile(column, min(column + step, stop), queries.dtype)
-                    out = products[:, column - start : column - start + len(tile)]
-                    self._multiply(queries, tile, out, more, part)
-                for starts, columns, reached in marks:
-                    self._loops.strike(products, start, starts, columns, reached)
-                yield start, products
-
-    def _multiply(
-        self,
-        queries: NDArray[Any],
-        tile: NDArray[Any],
-        out: NDArray[Any],
-        more: NDArray[Any],
-        part: int,
-    ) -> None:
-        """Multiply in parts of the dimensions, which keeps the float32 error small.
-
-        The parts are added up in `more`, which a CPU's cache holds, before they go out.
-        """
-        dim = self._vectors.dim
-        if queries.dtype == np.float64 or part >= dim:
-            np.matmul(queries, tile.T, out=out)
-            return
-        size = out.size
-        total, next_one = (more[at : at + size].reshape(out.shape) for at in (0, size))
-        np.matmul(queries[:, :part], tile[:, :part].T, out=total)
-        for axis in range(part, dim, part):
-            axes = slice(axis, axis + part)
-            np.matmul(queries[:, axes], tile[:, axes].T, out=next_one)
-            np.add(total, next_one, out=total if axis + part < dim else out)
-
-    def _tile(self, start: int, stop: int, kind: Any) -> NDArray[Any]:
-        """Return rows in key space."""
-        if kind == np.float64:
-            return self._census.prepared(start, stop)
-        if self._kept is not None:
-            return self._kept[start:stop]
-        return self._census.prepared(start, stop).astype(np.float32)
 
 
 def _cells(positives: int, rows: int) -> int:

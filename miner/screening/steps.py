@@ -10,7 +10,17 @@ from miner.screening.compiling import compiled
 from miner.screening.exact import FEW
 from miner.screening.tables import MIXED, cell_of
 
-__all__ = ["list_mixed", "list_within_reach", "note", "strike", "sum_few", "sum_many", "survivors"]
+__all__ = [
+    "add_counts",
+    "add_loss",
+    "list_mixed",
+    "list_within_reach",
+    "note",
+    "strike",
+    "sum_few",
+    "sum_many",
+    "survivors",
+]
 
 _F0, _F1 = np.float32(0.0), np.float32(1.0)  # they widen to float64 without loss
 _LOW16, _BY16, _BY31 = np.uint32(0xFFFF), np.uint32(16), np.uint32(31)
@@ -72,8 +82,8 @@ def _add_loss_loop(
     return total
 
 
-_add_counts = compiled(_add_counts_loop, reorder=True)
-_add_loss = compiled(_add_loss_loop, reorder=True)
+add_counts = compiled(_add_counts_loop, reorder=True)
+add_loss = compiled(_add_loss_loop, reorder=True)
 
 
 @compiled
@@ -148,7 +158,7 @@ def sum_many(
     keys, cells, found, values = room
     _look_up(products, bias, grid[0], grid[1], grid[2], keys, cells)
     _gather(counts, cells, found)
-    hard, within, mixed = _add_counts(found)
+    hard, within, mixed = add_counts(found)
     total[0] += hard
     total[1] += within
     lost = 0.0
@@ -156,7 +166,7 @@ def sum_many(
         for column in range(found.size):
             value = found[column]
             values[column] = sums[(value if value < MIXED else _NONE) >> _BY16]
-        lost = np.float64(_add_loss(keys, found, values, shift, root))
+        lost = np.float64(add_loss(keys, found, values, shift, root))
     return lost, mixed
 
 

@@ -1,0 +1,115 @@
+"""Products of a block's queries with all rows, a tile at a time, in float32 or in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census import Census
+from miner.distance import Float32, Float64
+from miner.rooms import Rooms
+
+__all__ = ["TILE", "Products"]
+
+TILE, _STEP = 4096, 1024
+_PARTS = ((8, 512), (64, 128), (0x7FFF, 64))
+"""Up to how many positives how many dimensions are summed in one go: the more thresholds, the more
+an error costs beside the additions."""
+_UNIT32 = 2.0**-24
+
+
+class Products:
+    """Multiplies queries with the rows of a census.
+
+    Parameters
+    ----------
+    census : Census
+    keep_bytes : int
+        Rows are kept in float32 key space when they take no more than this.
+    """
+
+    def __init__(self, census: Census, keep_bytes: int) -> None:
+        self._census, self._rooms = census, Rooms()
+        rows = census.vectors.rows
+        self._kept: Float32 | None = None
+        if rows.nbytes <= keep_bytes:
+            kept = np.empty(rows.shape, dtype=np.float32)
+            for start in range(0, len(rows), TILE):
+                stop = min(start + TILE, len(rows))
+                kept[start:stop] = census.prepared(start, stop)
+            self._kept = kept
+
+    def part(self, positives: int) -> int:
+        """Return how many dimensions are summed in one go for anchors with so many positives."""
+        return next((part for up_to, part in _PARTS if positives <= up_to), _PARTS[-1][1])
+
+    def error(self, lengths: Float64, part: int) -> Float64:
+        """Bound how far a float32 key can be from the float64 one.
+
+        Parameters
+        ----------
+        lengths : ndarray of shape (b,), float64
+            Of the queries.
+        part : int
+            Dimensions that are summed in one go.
+        """
+        dim, reach = self._census.vectors.dim, self._census.space.reach
+        part = min(dim, part)
+        products = (part + -(-dim // part) + 4) * lengths * reach
+        own = 2 * reach * reach if self._census.space.euclidean else 0.0
+        bound: Float64 = 1.01 * _UNIT32 * (products + own)
+        return bound
+
+    def tiles(
+        self, queries: NDArray[Any], part: int, width: int
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield where each tile of `width` rows starts, and its products, in one buffer."""
+        rows, lines = len(self._census.vectors.rows), len(queries)
+        step = min(_STEP, width, rows)
+        numbers = lines * (width + 2 * step)
+        with self._rooms.room(-(-numbers * queries.itemsize // 8)) as room:
+            flat = room.view(queries.dtype)
+            more = flat[lines * width :]
+            for start in range(0, rows, width):
+                stop = min(start + width, rows)
+                products = flat[: lines * (stop - start)].reshape(lines, -1)
+                for column in range(start, stop, step):
+                    tile = self.tile(column, min(column + step, stop), queries.dtype)
+                    out = products[:, column - start : column - start + len(tile)]
+                    self.multiply(queries, tile, out, more, part)
+                yield start, products
+
+    def multiply(
+        self,
+        queries: NDArray[Any],
+        tile: NDArray[Any],
+        out: NDArray[Any],
+        more: NDArray[Any],
+        part: int,
+    ) -> None:
+        """Multiply in parts of the dimensions, which keeps the float32 error small.
+
+        The parts are added up in `more`, which a CPU's cache holds, before they go out.
+        """
+        dim = queries.shape[1]
+        if queries.dtype == np.float64 or part >= dim:
+            np.matmul(queries, tile.T, out=out)
+            return
+        size = out.size
+        total, next_one = (more[at : at + size].reshape(out.shape) for at in (0, size))
+        np.matmul(queries[:, :part], tile[:, :part].T, out=total)
+        for axis in range(part, dim, part):
+            axes = slice(axis, axis + part)
+            np.matmul(queries[:, axes], tile[:, axes].T, out=next_one)
+            np.add(total, next_one, out=total if axis + part < dim else out)
+
+    def tile(self, start: int, stop: int, kind: Any) -> NDArray[Any]:
+        """Return rows in key space."""
+        if kind == np.float64:
+            return self._census.prepared(start, stop)
+        if self._kept is not None:
+            return self._kept[start:stop]
+        return self._census.prepared(start, stop).astype(np.float32)
