@@ -142,7 +142,7 @@ def test_larger_data_against_the_reference(classes: int, mode: str) -> None:
     assert (found.within == np.add.reduceat(want.within, want.starts[:-1])).all()
     few_cells = mode.startswith("crowded")  # whose places are wide, and sums of them less exact
     np.testing.assert_allclose(found.loss, want.loss, rtol=1e-4 if few_cells else 1e-5)
-    assert found.loss.sum() == pytest.approx(want.loss.sum(), rel=1e-6 if few_cells else 1e-7)
+    assert found.loss.sum() == pytest.approx(want.loss.sum(), rel=1e-5 if few_cells else 1e-7)
 
 
 def test_few_rows_within_reach_have_their_loss_in_float64() -> None:

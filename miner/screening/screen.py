@@ -56,7 +56,7 @@ times two for both borders."""
 _ENOUGH = 64
 """Whole rows of so many anchors are multiplied at once, if the memory allows it, before tables are
 made: then those of one anchor stay in a CPU's cache."""
-_OPEN, _SAMPLE = 0.03, 2048
+_OPEN, _SAMPLE = 0.01, 2048
 """Float64 keys are made where float32 leaves a larger share of them open than this."""
 _RANGE = (1e-15, 1e15)
 """Squared lengths that float32 can hold without overflow or underflow."""
@@ -185,7 +185,8 @@ class Screen:
         """Cut anchors, in this order, into blocks that fit the memory; say which go row by row."""
         start, rows = 0, len(self._vectors.rows)
         while start < len(order):
-            stop = min(start + _BLOCK, len(order))
+            left = len(order) - start
+            stop = start + -(-left // -(-left // _BLOCK))  # blocks of about the same size
             most = int(positives[order[start:stop]].max())
             fits = memory // (4 * rows + 64 * most)
             whole = fits >= _ENOUGH or most > _MOSTTILED
