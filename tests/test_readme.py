@@ -32,14 +32,22 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what a fresh clone has, in which the commands run in the README's order."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / "jobs", folder / "jobs")
-    shutil.copytree(ROOT / "sample_data", folder / "sample_data")
+    shutil.copytree(
+        ROOT / "sample_data", folder / "sample_data", ignore=shutil.ignore_patterns("prepared")
+    )
     mine = [sys.executable, "-m", "miner", "run", "--margin", "0.2", "--quiet"]
     subprocess.run(mine, cwd=folder, check=True)
     return folder
+
+
+@pytest.fixture
+def checkout(mined: Path, tmp_path: Path) -> Path:
+    """A copy of its own for each test: what one leaves would be in another's way."""
+    return Path(shutil.copytree(mined, tmp_path / "checkout", symlinks=True))
 
 
 def test_every_command_runs(checkout: Path) -> None:

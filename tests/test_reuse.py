@@ -228,7 +228,8 @@ def test_it_is_said(data: Path, tmp_path: Path, cli: Callable[..., Result]) -> N
     again = cli("run", "--data", data, "--out", out, "--seed", 3)
     assert "mine: counting: kept from an earlier run\n" in again.err
     assert "counts kept from an earlier run (--force counts again)" in again.out
-    assert max(map(len, again.out.splitlines()[:12])) <= 80
+    lines = [line for line in again.out.splitlines()[:12] if "/" not in line]  # but for paths
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_record_is_listed_and_goes_with_its_store(
