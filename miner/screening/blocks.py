@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,17 @@ from numpy.typing import NDArray
 
 from miner.census import Vectors
 from miner.distance import Metric
+from miner.screening.reaching import ReachPass
 from miner.screening.watch import NearestPass, Watch
 
-__all__ = ["BlockPass", "some_lists"]
+__all__ = ["BlockPass", "cells_for", "make_tables", "some_lists"]
 
 Rows = NDArray[np.int64]
+
+_LEAST_CELLS, _MOST_CELLS = 1024, 65536
+_MIXED_COST = 50.0
+"""What a mixed key costs over filling a cell, times how much denser thresholds lie at their peak,
+times two for both borders."""
 
 
 @dataclass(slots=True)
@@ -26,6 +33,7 @@ class BlockPass:
     loops : module
     watch : Watch
     nearest : NearestPass
+    reach : ReachPass
     anchors : ndarray of int64
     positives : int
         The most that one of them has.
@@ -36,6 +44,7 @@ class BlockPass:
     loops: Any
     watch: Watch
     nearest: NearestPass
+    reach: ReachPass
     anchors: Rows
     positives: int
     whole: bool
@@ -91,7 +100,7 @@ class BlockPass:
     ) -> None:
         """Count the lines from ``lines[0]`` to ``lines[1]``, the first at product ``lines[2]``."""
         into, near = self.watch.into(part, sign), self.nearest.into(sign)
-        rest = (self.results, self.loss, lines, into, near)
+        rest = (self.results, self.loss, lines, into, near, self.reach.into(sign))
         if self.whole:
             self.loops.count_rows(
                 products, self.bias, self.shift, self.borders, self.able, self.unit, self.data,
@@ -109,3 +118,26 @@ def some_lists(starts: Rows, values: Rows, chosen: Rows) -> tuple[Rows, Rows]:
     """Return some of the lists ``values[starts[i]:starts[i + 1]]``, in the same form."""
     lists = [values[starts[line] : starts[line + 1]] for line in chosen.tolist()]
     return np.cumsum([0, *map(len, lists)]), np.concatenate([values[:0], *lists])
+
+
+def cells_for(positives: int, rows: int) -> int:
+    """Return how many cells the grid of an anchor with so many positives has.
+
+    More cells cost more to fill and leave fewer keys mixed, in proportion to thresholds / cells.
+    """
+    best = math.sqrt(_MIXED_COST * rows * positives)
+    return min(max(1 << int(math.log2(max(best, 1.0))), _LEAST_CELLS), _MOST_CELLS)
+
+
+def make_tables(lines: int, held: int, cells: int, positives: int, kind: Any) -> tuple[Any, ...]:
+    """Return room for the tables of the compiled loops."""
+    entries = 6 * positives + 4  # a threshold reaches into at most three cells
+    return (
+        np.zeros((lines, 4), dtype=kind),
+        np.empty((held, cells), dtype=np.uint32),
+        np.empty((held, positives + 1), dtype=np.float32),
+        np.empty((held, entries), dtype=np.uint32),
+        np.empty((held, entries + 1), dtype=np.int32),
+        np.empty((held, entries)),
+        np.empty((held, entries), dtype=np.int32),
+    )

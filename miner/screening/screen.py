@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,9 +28,11 @@ from numpy.typing import NDArray
 from miner.census import Census
 from miner.columns import ColumnSums
 from miner.distance import Float32, Float64
+from miner.reach import Reach, ReachRoom
 from miner.rooms import Rooms
-from miner.screening.blocks import BlockPass, some_lists
+from miner.screening.blocks import BlockPass, cells_for, make_tables, some_lists
 from miner.screening.borders import PairBorders, Pairs
+from miner.screening.reaching import ReachPass
 from miner.screening.watch import NearestPass, Watch
 
 __all__ = ["Screen", "Screened", "open_screen"]
@@ -45,11 +46,7 @@ _PARTS = ((8, 512), (64, 128), (_MOST_POSITIVES, 64))
 an error costs beside the additions."""
 _TILE, _STEP = 4096, 1024
 _BLOCK = 256
-_LEAST_CELLS, _MOST_CELLS = 1024, 65536
 _MOST_TILED = 256
-_MIXED_COST = 50.0
-"""What a mixed key costs over filling a cell, times how much denser thresholds lie at their peak,
-times two for both borders."""
 _ENOUGH = 64
 """Whole rows of so many anchors are multiplied at once, if the memory allows it, before tables are
 made: then those of one anchor stay in a CPU's cache."""
@@ -75,6 +72,8 @@ class Screened:
         Where it is False the anchor must be counted by the reference.
     nearest : ndarray of shape (b, k), int64
         The nearest rows, if they were asked for; see `miner.neighbours.NearestRows`.
+    room : ReachRoom
+        How much of the rows within reach is kept.
     """
 
     hard: Rows
@@ -82,6 +81,19 @@ class Screened:
     loss: Float64
     sure: NDArray[np.bool_]
     nearest: Rows
+    room: ReachRoom
+    _reach: list[tuple[Rows, Reach]] = field(default_factory=list)
+
+    def add(self, places: Rows, kept: ReachPass, seen: NDArray[np.bool_], error: Float64) -> None:
+        """Take what was kept of the anchors of a block."""
+        if self.room.rows:
+            room = self.room.entries - sum(len(reach.entries) for _, reach in self._reach)
+            self._reach.append((places, kept.found(seen, error, room)))
+
+    @property
+    def reach(self) -> Reach:
+        """The rows within reach of each anchor."""
+        return Reach.gathered(len(self.hard), self._reach)
 
 
 def open_screen(census: Census, *, loss: bool, keep_bytes: int) -> Screen | None:
@@ -110,13 +122,13 @@ class Screen:
         self._census, self._loss, self._rooms = census, loss, Rooms()
         self._vectors, self._relevance = census.vectors, census.relevance
         self._space, self._margin = census.space, census.margin
-        self._pairs = PairBorders(self._vectors, self._relevance, self._space, self._margin)
+        self.pairs = PairBorders(self._vectors, self._relevance, self._space, self._margin)
         self._kept: Float32 | None = None
         self._usable = _RANGE[0] < self._space.reach**2 < _RANGE[1]
         if not self._usable:
             return  # nothing is sure
         rows = self._vectors.rows
-        self._bias32 = self._pairs.bias.astype(np.float32)
+        self._bias32 = self.pairs.bias.astype(np.float32)
         some = np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64))
         self._sample = self._space.prepare(rows[some]).astype(np.float32), self._bias32[some]
         if rows.nbytes <= keep_bytes:
@@ -127,7 +139,12 @@ class Screen:
             self._kept = kept
 
     def count(
-        self, anchors: Rows, memory: int, sums: ColumnSums | None = None, neighbours: int = 0
+        self,
+        anchors: Rows,
+        memory: int,
+        sums: ColumnSums | None = None,
+        neighbours: int = 0,
+        reach: ReachRoom = ReachRoom(),  # noqa: B008  (frozen)
     ) -> Screened:
         """Count the triplets of anchors that have positives.
 
@@ -140,6 +157,8 @@ class Screen:
             Takes the triplets of the anchors that are sure by row and label.
         neighbours : int
             How many of the nearest rows are wanted.
+        reach : ReachRoom
+            How much of the rows within reach is wanted.
         """
         positives = self._relevance.positive_counts[anchors]
         # Anchors with the same positives stand together, those with about as many side by side.
@@ -152,6 +171,7 @@ class Screen:
             loss=np.zeros(count),
             sure=np.zeros(count, dtype=np.bool_),
             nearest=np.full((count, neighbours), -1, dtype=np.int64),
+            room=reach,
         )
         watch = Watch(len(self._vectors.rows), sums)
         for places, whole in self._blocks(order, positives, memory):
@@ -167,7 +187,7 @@ class Screen:
             fits = memory // (4 * rows + 64 * most)
             whole = fits >= _ENOUGH or most > _MOST_TILED
             if not whole:
-                fits = memory // (4 * _cells(most, rows) + 192 * most + 8 * _TILE)
+                fits = memory // (4 * cells_for(most, rows) + 192 * most + 8 * _TILE)
             stop = min(stop, start + max(8, fits))
             yield order[start:stop], whole
             start = stop
@@ -184,8 +204,8 @@ class Screen:
                 self._count_block(anchors[able], places[able], whole, memory, result, watch)
             return
         offset, slack = space.offset(queries), space.slack(queries)
-        data = self._pairs.space(queries, offset)
-        pairs = self._pairs.of(anchors, data, slack)
+        data = self.pairs.space(queries, offset)
+        pairs = self.pairs.of(anchors, data, slack)
         most = int(np.diff(pairs.starts).max())
         part = next((part for up_to, part in _PARTS if most <= up_to), _PARTS[-1][1])
         error = self._error(lengths, part)
@@ -198,18 +218,19 @@ class Screen:
         able = self._able(error, pairs)
         errors = (pairs.tolerance + error if narrow else pairs.tolerance.copy(), pairs.tolerance)
         shift = np.column_stack([offset, np.full(lines, space.slope)]).astype(kind)
-        tables = _tables(
-            lines, 1 if whole else lines, _cells(most, len(self._vectors.rows)), most, kind
+        tables = make_tables(
+            lines, 1 if whole else lines, cells_for(most, len(self._vectors.rows)), most, kind
         )
         unit = _UNIT32 if narrow else _UNIT
-        bias = self._bias32 if narrow else self._pairs.bias
+        bias = self._bias32 if narrow else self.pairs.bias
         totals, losses = np.zeros((lines, 4), dtype=np.int64), np.zeros(lines)
         results = (totals, losses, np.empty((lines, self._exact.FEW), dtype=np.int32))
         borders = (pairs.starts, pairs.hard, pairs.within, pairs.d_ap)
         nearest = NearestPass(pairs, errors[0].copy(), result.nearest.shape[1], kind)
+        reach = ReachPass(lines, result.room.rows)
         block = BlockPass(
-            self._loops, watch, nearest, anchors, most, whole, bias, shift, borders, able, unit,
-            data, errors, tables, results, self._loss,
+            self._loops, watch, nearest, reach, anchors, most, whole, bias, shift, borders, able,
+            unit, data, errors, tables, results, self._loss,
         )  # fmt: skip
         result.nearest[places] = self._run(block, queries.astype(kind), pairs, part)
         if self._loss:
@@ -217,6 +238,7 @@ class Screen:
         result.hard[places], result.within[places] = totals[:, 0], totals[:, 1]
         result.loss[places] = losses
         result.sure[places] = totals[:, 2] == 0
+        result.add(places, reach, tables[0][:, 2] > 0, 1.05 * error + 2.5 * slack)
 
     def _run(self, block: BlockPass, queries: NDArray[Any], pairs: Pairs, part: int) -> Rows:
         """Send the products of a block through the loops; return the nearest rows."""
@@ -314,26 +336,3 @@ class Screen:
         if self._kept is not None:
             return self._kept[start:stop]
         return self._census.prepared(start, stop).astype(np.float32)
-
-
-def _cells(positives: int, rows: int) -> int:
-    """Return how many cells the grid of an anchor with so many positives has.
-
-    More cells cost more to fill and leave fewer keys mixed, in proportion to thresholds / cells.
-    """
-    best = math.sqrt(_MIXED_COST * rows * positives)
-    return min(max(1 << int(math.log2(max(best, 1.0))), _LEAST_CELLS), _MOST_CELLS)
-
-
-def _tables(lines: int, held: int, cells: int, positives: int, kind: Any) -> tuple[Any, ...]:
-    """Return room for the tables of the compiled loops."""
-    entries = 6 * positives + 4  # a threshold reaches into at most three cells
-    return (
-        np.zeros((lines, 4), dtype=kind),
-        np.empty((held, cells), dtype=np.uint32),
-        np.empty((held, positives + 1), dtype=np.float32),
-        np.empty((held, entries), dtype=np.uint32),
-        np.empty((held, entries + 1), dtype=np.int32),
-        np.empty((held, entries)),
-        np.empty((held, entries), dtype=np.int32),
-    )
