@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from miner.besides import Besides
 from miner.census import Census, Vectors
 from miner.distance import METRICS
 from miner.hardness import MINED, Kept
@@ -72,7 +73,8 @@ def listing_miner(census: Census, select: SelectJob, most: int) -> Miner:
     screen = Screen(census, loss=False, keep_bytes=1 << 20)
     plain = plain_miner(census, select)
     listing = Listing(screen, plain.selection, plain.tally.positives, most, MEMORY)
-    return dataclasses.replace(plain, screen=screen, listing=listing)
+    besides = Besides(columns=True)  # so that all anchors go through the fast pass
+    return dataclasses.replace(plain, screen=screen, listing=listing, besides=besides)
 
 
 def written(
@@ -95,7 +97,7 @@ def counted_with_lists(folder: Path, miner: Miner) -> tuple[np.ndarray, ReachFil
     parts, names = [], []
     for number, unit in enumerate(UNITS):
         reaches: list[Reach] = []
-        parts.append(miner.count(unit, None, reaches))
+        parts.append(miner.count(unit, miner.besides.sums(ROWS), reaches))
         reach = reaches[0] if reaches else Reach.unknown(unit[1] - unit[0])
         names.append(f"count-{number}")
         np.save(folder / f"{names[-1]}{HEADS}", reach.head)
@@ -182,20 +184,21 @@ def test_lists_hold_what_is_within_reach_and_keys_are_as_near_as_they_say() -> N
 
 def test_room_is_kept_to() -> None:
     census = census_of("random", "links", margin=0.3)
+    anchors = np.flatnonzero(tally(census.relevance).positives)
     screen = Screen(census, loss=False, keep_bytes=0)
-    reach = screen.count(np.arange(ROWS), MEMORY, reach=ReachRoom(ROWS, 300)).reach
+    reach = screen.count(anchors, MEMORY, reach=ReachRoom(ROWS, 300)).reach
     assert len(reach.entries) <= 300
     assert (reach.head["held"] == LATER).any()
     dense = census_of("random", "links", margin=1e3)
     screen = Screen(dense, loss=False, keep_bytes=0)
-    reach = screen.count(np.arange(ROWS), MEMORY, reach=ReachRoom(4, 10**6)).reach
+    reach = screen.count(anchors, MEMORY, reach=ReachRoom(4, 10**6)).reach
     assert set(reach.head["held"].tolist()) <= {VAIN, LATER}
 
 
 def test_what_is_listed_saves_the_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     census = census_of("random", "links", margin=0.05)
     select = SELECTS["hardest"]
-    miner = listing_miner(census, select, 60)
+    miner = listing_miner(census, select, ROWS)
     counted, files = counted_with_lists(tmp_path, miner)
     held = files.of(np.arange(ROWS)).head["held"]
     served = (counted["hard"] + counted["semi_hard"] > 0) & (held >= 0)
