@@ -56,10 +56,12 @@ class Miner:
         Bytes for a block of keys.
     screen : Screen or None
         The fast pass, where there is one.
-    listing : Listing or None
-        What lists the rows within reach for the writing of them, where something does.
     normalized : bool
         Whether the vectors have unit length: what a score is depends on it.
+    besides : Besides
+        What is counted beside the classes.
+    listing : Listing or None
+        What lists the rows within reach, for the writing of them, where something does.
     """
 
     census: Census
@@ -69,8 +71,8 @@ class Miner:
     memory: int
     normalized: bool = True
     screen: Screen | None = None
-    listing: Listing | None = None
     besides: Besides = field(default_factory=Besides)
+    listing: Listing | None = None
     _rooms: Rooms = field(default_factory=Rooms)
 
     def _blocks(self, anchors: Rows, sieve: Sieve | None = None) -> Iterator[BlockCounts]:
@@ -144,8 +146,7 @@ class Miner:
         room = listing.room(len(lines)) if listing else ReachRoom()
         found = self.screen.count(anchors[lines], self.memory, sums, self.besides.neighbours, room)
         if reaches is not None and listing:
-            part = (lines, listing.counted(anchors[lines], found))
-            reaches.append(Reach.gathered(len(anchors), [part]))
+            reaches.append(Reach.gathered(len(anchors), [(lines, found.reach)]))
         for name, counts in (("semi_hard", found.within - found.hard), ("hard", found.hard)):
             result[name][lines] = counts
         result["loss"][lines] = found.loss

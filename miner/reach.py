@@ -7,7 +7,7 @@ are all there. What is listed decides how fast triplets are written, and nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,10 +54,14 @@ class ReachRoom:
         Per anchor at most twice so many rows; of more than that the nearest so many. 0 keeps none.
     entries : int
         So many rows in all.
+    serving : callable, optional
+        Of what was kept of some anchors returns what serves: from the anchors, that, their hard,
+        and their hard or semi-hard triplets, and whether these counts are sure.
     """
 
     rows: int = 0
     entries: int = 0
+    serving: Callable[[Rows, Reach, Rows, Rows, NDArray[np.bool_]], Reach] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,15 @@ class Reach:
         """Return that of some of the anchors, in this order."""
         places = spans(self.starts[:-1][lines], self.sizes[lines])
         return Reach(self.head[lines], self.entries[places])
+
+    def within(self, entries: int) -> Reach:
+        """Return what fits so many rows in all."""
+        fits = np.cumsum(self.sizes) <= entries
+        if fits.all():
+            return self
+        head = self.head.copy()
+        head["held"][~fits & (self.sizes > 0)] = LATER
+        return Reach(head, self.entries[np.repeat(fits, self.sizes)])
 
 
 class ReachFiles:

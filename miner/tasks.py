@@ -83,7 +83,7 @@ def open_miner(task: Task) -> Miner:
     )
     besides = plan_besides(census, counts, task.wanted)
     facing = (census, counts, selection, seed, memory, task.normalized)
-    return Miner(*facing, screen, listing, besides)
+    return Miner(*facing, screen, besides, listing)
 
 
 def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:

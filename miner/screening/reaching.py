@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.distance import Float64
-from miner.reach import ENTRY, HEAD, LATER, VAIN, Reach
+from miner.reach import ENTRY, HEAD, VAIN, Reach
 
 __all__ = ["ReachPass", "shorten"]
 
@@ -38,7 +38,7 @@ class ReachPass:
         whether = self._most > 0 and sign > 0
         return whether, self._rows, self._keys, self._held, self._tops
 
-    def found(self, seen: NDArray[np.bool_], error: Float64, room: int) -> Reach:
+    def found(self, seen: NDArray[np.bool_], error: Float64) -> Reach:
         """Return what was kept.
 
         Parameters
@@ -47,12 +47,8 @@ class ReachPass:
             False for anchors whose keys were not looked at.
         error : ndarray of shape (b,), float64
             How far a key can be from the true one.
-        room : int
-            How many rows may be kept.
         """
         held = np.where(seen, self._held, VAIN)
-        sizes = np.maximum(held, 0)
-        held[(np.cumsum(sizes) > room) & (held > 0)] = LATER
         head = np.zeros(len(held), dtype=HEAD)
         head["held"], head["top"] = held, self._tops
         head["error"] = np.nextafter(error.astype(np.float32), np.float32(np.inf))

@@ -84,11 +84,13 @@ class Screened:
     room: ReachRoom
     _reach: list[tuple[Rows, Reach]] = field(default_factory=list)
 
-    def add(self, places: Rows, kept: ReachPass, seen: NDArray[np.bool_], error: Float64) -> None:
-        """Take what was kept of the anchors of a block."""
-        if self.room.rows:
-            room = self.room.entries - sum(len(reach.entries) for _, reach in self._reach)
-            self._reach.append((places, kept.found(seen, error, room)))
+    def add(self, places: Rows, anchors: Rows, reach: Reach) -> None:
+        """Take what was kept of the anchors of a block, as far as it serves."""
+        if self.room.serving is not None:
+            counts = self.hard[places], self.within[places], self.sure[places]
+            reach = self.room.serving(anchors, reach, *counts)
+        left = self.room.entries - sum(len(part.entries) for _, part in self._reach)
+        self._reach.append((places, reach.within(left)))
 
     @property
     def reach(self) -> Reach:
@@ -238,7 +240,9 @@ class Screen:
         result.hard[places], result.within[places] = totals[:, 0], totals[:, 1]
         result.loss[places] = losses
         result.sure[places] = totals[:, 2] == 0
-        result.add(places, reach, tables[0][:, 2] > 0, 1.05 * error + 2.5 * slack)
+        if result.room.rows:
+            kept = reach.found(tables[0][:, 2] > 0, 1.05 * error + 2.5 * slack)
+            result.add(places, anchors, kept)
 
     def _run(self, block: BlockPass, queries: NDArray[Any], pairs: Pairs, part: int) -> Rows:
         """Send the products of a block through the loops; return the nearest rows."""
