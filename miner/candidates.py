@@ -7,9 +7,9 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census import BlockCounts, Census
+from miner.census import Census
 from miner.distance import Float64, score
-from miner.ranking import Ranking
+from miner.ranking import Block, Ranking
 from miner.strategies.base import seeds
 
 __all__ = ["AnchorView"]
@@ -23,7 +23,7 @@ class AnchorView:
     Parameters
     ----------
     census : Census
-    block : BlockCounts
+    block : Block
     line : int
         Which of the block's anchors.
     normalized : bool
@@ -33,7 +33,7 @@ class AnchorView:
     """
 
     def __init__(
-        self, census: Census, block: BlockCounts, line: int, normalized: bool, seed: int
+        self, census: Census, block: Block, line: int, normalized: bool, seed: int
     ) -> None:
         pairs = slice(block.starts[line], block.starts[line + 1])
         self.number = int(block.anchors[line])

@@ -113,6 +113,11 @@ class BlockCounts:
     reach: Float64
     edges: Thresholds
 
+    def within_reach(self, line: int) -> tuple[Rows, Float64, float]:
+        """Return an anchor's rows, their keys, and how near those may be in a wrong order."""
+        rows = np.flatnonzero(self.keys[line] <= self.reach[line])
+        return rows, self.keys[line][rows], 2.5 * float(self.slack[line])
+
 
 class Census:
     """The exact pass of one job over its vectors.

@@ -32,6 +32,8 @@ __all__ = [
     "count_positives",
     "count_within",
     "difficulty",
+    "is_hard",
+    "is_within",
     "semi_hard_border",
 ]
 
@@ -99,6 +101,16 @@ def count_within(d_ap: Float64, sorted_d_an: Float64, margin: float | Float64) -
     within = np.searchsorted(sorted_d_an, border, side="left").astype(np.int64)
     # For a margin below the spacing of floats, d + m == d: ties are hard all the same.
     return np.maximum(within, count_hard(d_ap, sorted_d_an))
+
+
+def is_hard(d_ap: Float64, d_an: Float64) -> NDArray[np.bool_]:
+    """Whether triplets are hard, elementwise."""
+    return np.asarray(d_an <= d_ap)
+
+
+def is_within(d_ap: Float64, d_an: Float64, margin: float) -> NDArray[np.bool_]:
+    """Whether triplets are hard or semi-hard, elementwise."""
+    return np.asarray(d_an < semi_hard_border(d_ap, margin)) | is_hard(d_ap, d_an)
 
 
 def count_positives(

@@ -17,38 +17,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.besides import Besides, Wanted, plan_besides
+from miner.besides import Besides
 from miner.candidates import AnchorView
-from miner.census import BlockCounts, Census, Vectors, blocks
+from miner.census import BlockCounts, Census, blocks
 from miner.columns import ColumnSums
-from miner.distance import Metric
-from miner.embedding import open_store
-from miner.errors import StorageError
 from miner.hardness import MINED, Kept, Mined
-from miner.job import SelectJob
+from miner.listing import Listing
 from miner.neighbours import NearestRows
-from miner.relevance import Tally, tally
+from miner.reach import Reach, ReachFiles, ReachRoom
+from miner.records import Records
+from miner.relevance import Tally
 from miner.rooms import Rooms
-from miner.screening.screen import Screen, open_screen
+from miner.screening.screen import Screen
+from miner.sifting.listed import Lister
 from miner.sifting.sieve import Sieve, open_sieve
-from miner.storage import atomic_open, sha256_file
+from miner.storage import atomic_open
 from miner.strategies.base import Flat
-from miner.strategies.selection import Selection, load_selection
-from miner.units import CENSUS, COUNTED, SELECTED, Share, cut_units
-from miner.writing import BlockWriter, Records, write_anchor
+from miner.strategies.selection import Selection
+from miner.unit_writer import UnitWriter
+from miner.units import COUNTED, Share
 
-__all__ = [
-    "CENSUS",
-    "COUNTED",
-    "SELECTED",
-    "Miner",
-    "Share",
-    "Task",
-    "count_unit",
-    "cut_units",
-    "open_miner",
-    "write_unit",
-]
+__all__ = ["Miner"]
 
 Rows = NDArray[np.int64]
 
@@ -69,6 +58,10 @@ class Miner:
         The fast pass, where there is one.
     normalized : bool
         Whether the vectors have unit length: what a score is depends on it.
+    besides : Besides
+        What is counted beside the classes.
+    listing : Listing or None
+        What lists the rows within reach, for the writing of them, where something does.
     """
 
     census: Census
@@ -79,6 +72,7 @@ class Miner:
     normalized: bool = True
     screen: Screen | None = None
     besides: Besides = field(default_factory=Besides)
+    listing: Listing | None = None
     _rooms: Rooms = field(default_factory=Rooms)
 
     def _blocks(self, anchors: Rows, sieve: Sieve | None = None) -> Iterator[BlockCounts]:
@@ -90,7 +84,12 @@ class Miner:
             for block in cut:
                 yield self.census.block(block, buffer, sieve.count if sieve else None)
 
-    def count(self, unit: tuple[int, int], sums: ColumnSums | None = None) -> NDArray[np.void]:
+    def count(
+        self,
+        unit: tuple[int, int],
+        sums: ColumnSums | None = None,
+        reaches: list[Reach] | None = None,
+    ) -> NDArray[np.void]:
         """Return the census of a unit's anchors, an array of `COUNTED`.
 
         Parameters
@@ -99,6 +98,8 @@ class Miner:
             Places in the order in which anchors are counted.
         sums : ColumnSums, optional
             Takes the triplets by row and label.
+        reaches : list of Reach, optional
+            Takes what is listed of the rows within reach, if anything is.
         """
         anchors = self.besides.anchors(unit)
         result = np.zeros(len(anchors), dtype=COUNTED)
@@ -106,7 +107,7 @@ class Miner:
         result["positives"] = self.tally.positives[anchors]
         result["negatives"] = self.tally.negatives[anchors]
         wanted = (result["positives"] > 0) & (result["negatives"] > 0)
-        unsure = self._screen(anchors, wanted, result, sums)
+        unsure = self._screen(anchors, wanted, result, sums, reaches)
         places = np.flatnonzero(wanted | unsure if self.besides.row_by_row else wanted)
         for block in self._blocks(anchors[places]):
             at, places = places[: len(block.anchors)], places[len(block.anchors) :]
@@ -128,6 +129,7 @@ class Miner:
         wanted: NDArray[np.bool_],
         result: NDArray[np.void],
         sums: ColumnSums | None,
+        reaches: list[Reach] | None,
     ) -> NDArray[np.bool_]:
         """Count what the fast pass is sure of; leave the others wanted.
 
@@ -140,7 +142,11 @@ class Miner:
         if self.screen is None or not chosen.any():
             return unsure
         lines = np.flatnonzero(chosen)
-        found = self.screen.count(anchors[lines], self.memory, sums, self.besides.neighbours)
+        listing = self.listing if reaches is not None else None
+        room = listing.room(len(lines)) if listing else ReachRoom()
+        found = self.screen.count(anchors[lines], self.memory, sums, self.besides.neighbours, room)
+        if reaches is not None and listing:
+            reaches.append(Reach.gathered(len(anchors), [(lines, found.reach)]))
         for name, counts in (("semi_hard", found.within - found.hard), ("hard", found.hard)):
             result[name][lines] = counts
         result["loss"][lines] = found.loss
@@ -200,6 +206,8 @@ class Miner:
         unit: tuple[int, int],
         shares: Mapping[Kept, Share],
         paths: Mapping[Kept, Path],
+        counted: NDArray[np.void] | None = None,
+        files: ReachFiles | None = None,
     ) -> dict[str, dict[str, Any]]:
         """Write a unit's triplets, one file of `TRIPLET` records a folder.
 
@@ -210,6 +218,10 @@ class Miner:
             Per folder, that of the unit's anchors.
         paths : mapping
             Per folder, the file to write.
+        counted : ndarray of shape (anchors,), `COUNTED`, optional
+            What was counted of the unit's anchors; without it all is counted anew.
+        files : ReachFiles, optional
+            What was listed then.
 
         Returns
         -------
@@ -219,108 +231,25 @@ class Miner:
         wanted = np.zeros(unit[1] - unit[0], dtype=np.bool_)
         for share in shares.values():
             wanted |= share.counts > 0
+        lines = np.flatnonzero(wanted)
+        anchors, sieve = lines + unit[0], open_sieve(len(self.census.vectors.rows))
+        known = None
+        if self.listing is not None and counted is not None:
+            hard, semi_hard = counted["hard"][lines], counted["semi_hard"][lines]
+            known = self.listing.known(anchors, hard, hard + semi_hard, files)
+        lister = Lister(self.census, self.listing.screen.pairs) if self.listing else None
+        blocks = functools.partial(self._blocks, sieve=sieve)
+        facing = (self.census, self.selection, self.seed, self.normalized)
+        writer = UnitWriter(*facing, blocks, sieve, lister)
         with contextlib.ExitStack() as stack:
-            files = {
+            records = {
                 name: Records(stack.enter_context(atomic_open(path)))
                 for name, path in paths.items()
             }
-            sieve = open_sieve(len(self.census.vectors.rows))
-            for block in self._blocks(np.flatnonzero(wanted) + unit[0], sieve):
-                writer = BlockWriter(files, self.census, block, sieve)
-                for line in range(len(block.anchors)):
-                    view = self._view(block, line)
-                    admitted = self.selection.admit(view)
-                    for name, share in shares.items():
-                        count, factor = int(share.counts[view.number - unit[0]]), share.factor
-                        if count:
-                            rule = (name, self.selection, count, factor)
-                            write_anchor(writer, view, admitted, *rule)
-                writer.flush()
-            facts = {name: file.facts() for name, file in files.items()}
+            own = {name: share.of(lines) for name, share in shares.items()}
+            writer.write(anchors, own, records, known)
+            facts = {name: file.facts() for name, file in records.items()}
         return {str(name): fact for name, fact in facts.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """All that a worker needs to know to do units of a job: a few hundred bytes.
-
-    Attributes
-    ----------
-    store : str
-        Folder of the embedding store.
-    metric, margin, select
-        As in the job.
-    memory : int
-        Bytes for a block of keys.
-    keep : int
-        Bytes up to which prepared rows are kept.
-    loss : bool
-        Whether the mean loss is wanted.
-    normalized : bool
-        Whether the stored vectors have unit length.
-    wanted : Wanted
-        What is counted beside the classes.
-    """
-
-    store: str
-    metric: Metric
-    margin: float
-    select: SelectJob
-    memory: int
-    keep: int
-    loss: bool = True
-    normalized: bool = True
-    wanted: Wanted = Wanted()  # noqa: RUF009  (frozen)
-
-
-@functools.lru_cache(maxsize=1)
-def open_miner(task: Task) -> Miner:
-    """Open a task's store and prepare its pass; done once a process."""
-    store = open_store(Path(task.store))
-    if store is None:
-        raise StorageError(f"{task.store} is gone; run the same command again")
-    rows = store.vectors(store.row_side)
-    vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows)
-    relevance = store.relevance()
-    # Rows in float32 are worth more than those in float64, which few blocks of keys need.
-    narrow = rows.nbytes if rows.nbytes <= task.keep else 0
-    census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep - narrow)
-    screen = open_screen(census, loss=task.loss, keep_bytes=narrow)
-    selection = load_selection(task.select)
-    seed, memory, counts = task.select.seed, task.memory, tally(relevance)
-    besides = plan_besides(census, counts, task.wanted)
-    return Miner(census, counts, selection, seed, memory, task.normalized, screen, besides)
-
-
-def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
-    """Count a unit, leave its census in a file, and what is counted beside it in more.
-
-    Returns
-    -------
-    dict
-        Of each file that was written: its name and its checksum.
-    """
-    miner = open_miner(task)
-    sums = miner.besides.sums(len(miner.census.vectors.rows))
-    files: dict[Path, NDArray[Any]] = {path: miner.count(unit, sums)}
-    if sums is not None:
-        files[path.with_suffix(".hubs.npy")] = sums.hubs()
-        if sums.labels is not None:
-            files[path.with_suffix(".confusion.npy")] = sums.confusions()
-    if miner.besides.gaps is not None:
-        anchors = miner.besides.anchors(unit)
-        files[path.with_suffix(".gaps.npy")] = miner.besides.gaps.count(anchors)
-    for target, array in files.items():
-        with atomic_open(target) as file:
-            np.save(file, array)
-    return {target.name: sha256_file(target) for target in files}
-
-
-def write_unit(
-    task: Task, unit: tuple[int, int], shares: Mapping[Kept, Share], paths: Mapping[Kept, Path]
-) -> dict[str, dict[str, Any]]:
-    """Write a unit's triplets; see `Miner.write`."""
-    return open_miner(task).write(unit, shares, paths)
 
 
 def _by_class(block: BlockCounts) -> dict[Mined, Rows]:

@@ -23,10 +23,11 @@ from miner.hardness import KEPT, Kept
 from miner.job import MiningJob, SelectJob
 from miner.manifest import Staging
 from miner.merging import Arrays, Merging
-from miner.mining import Share, Task, count_unit, open_miner, write_unit
 from miner.reuse import join, parts, split
 from miner.sealing import Piece
 from miner.strategies.base import seeds
+from miner.tasks import Task, count_unit, open_miner, open_reach, write_unit
+from miner.units import Share
 
 __all__ = ["Passes", "share_out"]
 
@@ -36,7 +37,7 @@ def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]
 
     Parameters
     ----------
-    counted : ndarray of shape (anchors,), `miner.mining.COUNTED`
+    counted : ndarray of shape (anchors,), `miner.units.COUNTED`
     select : SelectJob
 
     Returns
@@ -97,7 +98,7 @@ class Passes:
 
     def count(self) -> list[str]:
         """Count all units; return the names of their records, which name their files."""
-        names = [f"count-{number:05d}" for number in range(len(self.units))]
+        names = self._names()
         pending = [n for n, name in enumerate(names) if self.staging.recorded(name) is None]
         done = len(names) - len(pending)
         self.progress("counting", done, len(names))
@@ -109,7 +110,9 @@ class Passes:
             self.progress("counting", done, len(names))
         return names
 
-    def write(self, shares: Mapping[Kept, Share]) -> dict[Kept, list[Piece]]:
+    def write(
+        self, shares: Mapping[Kept, Share], counted: NDArray[np.void]
+    ) -> dict[Kept, list[Piece]]:
         """Write the triplets of all units; return the pieces of each folder, in order."""
         cut = [
             {name: share.part(slice(*unit)) for name, share in shares.items()}
@@ -117,10 +120,18 @@ class Passes:
         ]
         busy = [n for n, parts in enumerate(cut) if any(part.total for part in parts.values())]
         facts = {n: self.staging.recorded(f"write-{n:05d}") for n in busy}
-        pending = [(n, self.units[n], cut[n]) for n in busy if facts[n] is None]
+        pending = [
+            (n, self.units[n], cut[n], counted[slice(*self.units[n])])
+            for n in busy
+            if facts[n] is None
+        ]
         done = len(busy) - len(pending)
         self.progress("writing", done, len(busy))
-        call = functools.partial(_write, self.task, str(self.staging.work))
+        names = self._names() if pending else []
+        # None is, where the count is that of an earlier run.
+        whole = all(self.staging.recorded(name) is not None for name in names)
+        listed = tuple(names) if whole else ()
+        call = functools.partial(_write, self.task, str(self.staging.work), listed)
         for number, rows, files in self.engine.map(call, pending):
             record = {"rows": rows, "files": files}
             self.staging.record(f"write-{number:05d}", record)
@@ -128,6 +139,9 @@ class Passes:
             done += 1
             self.progress("writing", done, len(busy))
         return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in shares}
+
+    def _names(self) -> list[str]:
+        return [f"count-{number:05d}" for number in range(len(self.units))]
 
 
 def _piece(staging: Staging, number: int, name: Kept, facts: Any) -> Piece:
@@ -143,11 +157,16 @@ def _count(
 
 
 def _write(
-    task: Task, work: str, numbered: tuple[int, tuple[int, int], Mapping[Kept, Share]]
+    task: Task,
+    work: str,
+    listed: tuple[str, ...],
+    numbered: tuple[int, tuple[int, int], Mapping[Kept, Share], NDArray[np.void]],
 ) -> tuple[int, dict[str, int], dict[str, str]]:
     """Write one unit, in a worker."""
-    number, unit, shares = numbered
+    number, unit, shares, counted = numbered
     names = {name: f"write-{number:05d}-{name}.bin" for name in shares}
-    facts = write_unit(task, unit, shares, {name: Path(work) / names[name] for name in shares})
+    paths = {name: Path(work) / names[name] for name in shares}
+    files = open_reach(task, Path(work), listed)
+    facts = write_unit(task, unit, shares, paths, counted, files)
     rows = {str(name): int(facts[name]["rows"]) for name in shares}
     return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in shares}

@@ -21,6 +21,7 @@ from miner.datasets.content import as_batch
 from miner.embedding import open_store
 from miner.estimate import Size, count_seconds, write_seconds
 from miner.job import Job, parse_bytes
+from miner.listing import listed_bytes
 from miner.manifest import finished_run
 from miner.relevance import Tally, tally
 from miner.reuse import would_reuse
@@ -67,6 +68,8 @@ def plan_job(job: Job) -> dict[str, Any]:
     drawn, most = _written(job, selection, size, counts.valid)
     copies = 2 if opened.model.model.cached else 1  # the store, and the cache
     disk = copies * vectors_bytes(rows, dim) + drawn * _RECORD_BYTES + most * _SHARD_BYTES
+    if job.select.max_triplets:
+        disk += listed_bytes(size.anchors, size.rows)
     finished, reused = _earlier(opened)
     there = _there(Path(job.output.path))
     seconds = {

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census import BlockCounts, Census
+from miner.census import Census
 from miner.distance import Float64
 
-__all__ = ["TRIPLET", "Ranking"]
+__all__ = ["TRIPLET", "Block", "Ranking"]
 
 Rows = NDArray[np.int64]
 
@@ -32,6 +33,33 @@ TRIPLET = np.dtype(
 """A triplet on its way to a shard: row numbers, distances and weight."""
 
 
+class Block(Protocol):
+    """Some anchors whose pairs are counted: `miner.census.BlockCounts` says what is what."""
+
+    @property
+    def anchors(self) -> Rows:
+        """The anchors, shape (b,)."""
+
+    @property
+    def starts(self) -> Rows:
+        """Where the pairs of each begin, and the end, shape (b + 1,)."""
+
+    @property
+    def positives(self) -> Rows:
+        """The positive of each pair."""
+
+    @property
+    def hard(self) -> Rows:
+        """How many negatives of each pair are hard."""
+
+    @property
+    def within(self) -> Rows:
+        """How many are hard or semi-hard."""
+
+    def within_reach(self, line: int) -> tuple[Rows, Float64, float]:
+        """Return an anchor's rows, their keys, and how near those may be in a wrong order."""
+
+
 class Ranking:
     """The negatives of one anchor in order of true distance, ties by row number.
 
@@ -40,13 +68,10 @@ class Ranking:
     short unless there are ties. When few ranks are asked for, only the keys around them are sorted.
     """
 
-    def __init__(self, census: Census, block: BlockCounts, line: int) -> None:
+    def __init__(self, census: Census, block: Block, line: int) -> None:
         self._census = census
         self._anchor = int(block.anchors[line])
-        keys = block.keys[line]
-        self._rows = np.flatnonzero(keys <= block.reach[line])
-        self._keys = keys[self._rows]
-        self._slack = 2.5 * float(block.slack[line])
+        self._rows, self._keys, self._slack = block.within_reach(line)
 
     def rows_at(self, ranks: Rows) -> Rows:
         """Return the rows at some ranks, ascending and each once."""

@@ -25,9 +25,10 @@ from miner.embedding import Store
 from miner.errors import StorageError
 from miner.job import MiningJob, SelectJob
 from miner.merging import array_names
-from miner.mining import CENSUS, COUNTED, SELECTED, Miner
+from miner.mining import Miner
 from miner.storage import digest
 from miner.strategies.selection import counts_identity, load_selection
+from miner.units import CENSUS, COUNTED, SELECTED
 
 __all__ = ["join", "parts", "split", "would_reuse"]
 

@@ -25,7 +25,6 @@ from miner.hubs import cap_negatives
 from miner.indexes.base import build_index, resolve_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
 from miner.manifest import Staging, clear_published, finished_run, package_versions, peak_rss
-from miner.mining import Task, cut_units, open_miner
 from miner.models.base import LoadedModel, load_model
 from miner.models.rescorers import Rescorer, load_rescorer
 from miner.nearest import nearest_share
@@ -38,7 +37,9 @@ from miner.sealing import Piece, Sealer, fewer, seal_shards
 from miner.shards import FORMAT_VERSION, Run, file_facts, open_run
 from miner.storage import digest, lock_output, sha256_file, write_pointers
 from miner.strategies.selection import check_selection
+from miner.tasks import Task, open_miner, open_reach
 from miner.totals import census_facts, written_facts
+from miner.units import cut_units
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
 
@@ -201,6 +202,7 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
         try:
             return Outcome(conductor.conduct(), mined=True)
         finally:
+            open_reach.cache_clear()
             open_miner.cache_clear()  # the prepared rows of a finished job are of no more use
 
 
@@ -235,7 +237,7 @@ class _Conductor:
             findings = Findings(store, opened.besides, arrays)
         with self.clock.stage("write"):
             select = self.job.select
-            drawn = passes.write(share_out(counted, select))
+            drawn = passes.write(share_out(counted, select), counted)
             left = self._rescored(store, drawn)
             pieces = cap_negatives(left, select.per_negative, select.seed, store.facts["rows"][-1])
             dropped = fewer(drawn, left) if self.opened.rescorer else None

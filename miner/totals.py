@@ -20,7 +20,7 @@ def census_facts(counted: Counted, *, loss: bool, reused: bool = False) -> dict[
 
     Parameters
     ----------
-    counted : ndarray of shape (anchors,), `miner.mining.COUNTED`
+    counted : ndarray of shape (anchors,), `miner.units.COUNTED`
     loss : bool
     reused : bool
         Whether an earlier run counted them.
@@ -47,7 +47,7 @@ def written_facts(
 
     Parameters
     ----------
-    counted : ndarray of shape (anchors,), `miner.mining.COUNTED`
+    counted : ndarray of shape (anchors,), `miner.units.COUNTED`
     shards : list of dict
         As in the manifest.
     suspects : bool

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CENSUS", "COUNTED", "SELECTED", "Share", "cut_units"]
+__all__ = ["CENSUS", "COUNTED", "SELECTED", "Share", "cut_sizes", "cut_units"]
 
 Rows = NDArray[np.int64]
 
@@ -57,6 +58,16 @@ def cut_units(anchors: int, rows: int, dim: int) -> list[tuple[int, int]]:
     return [(start, min(start + size, anchors)) for start in range(0, anchors, size)]
 
 
+def cut_sizes(sizes: Rows, most: int) -> Iterator[tuple[int, int]]:
+    """Cut a sequence into parts of no more than `most` in all, or of one element."""
+    ends, first = np.cumsum(sizes), 0
+    while first < len(sizes):
+        last = int(np.searchsorted(ends, ends[first] - sizes[first] + most, side="right"))
+        last = max(last, first + 1)
+        yield first, last
+        first = last
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """What anchors write to one folder.
@@ -75,6 +86,10 @@ class Share:
     def total(self) -> int:
         """Triplets over all anchors."""
         return int(self.counts.sum())
+
+    def of(self, anchors: Rows) -> Share:
+        """Return the share of some anchors."""
+        return Share(self.counts[anchors], self.factor)
 
     def part(self, anchors: slice) -> Share:
         """Return the share of a range of anchors."""

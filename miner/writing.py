@@ -6,24 +6,22 @@ distances measured, for many anchors at once.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miner.candidates import AnchorView
-from miner.census import BlockCounts, Census
+from miner.census import Census
 from miner.distance import Float64
-from miner.hardness import KEPT, Kept
-from miner.ranking import TRIPLET
-from miner.sifting.sieve import Found, Sieve
-from miner.strategies.base import Admitted, Picks
-from miner.strategies.selection import Selection
+from miner.hardness import Kept
+from miner.ranking import TRIPLET, Block, Ranking
+from miner.records import Sink
+from miner.sifting.sieve import Found
+from miner.strategies.base import Picks
 
-__all__ = ["BlockWriter", "Records", "write_anchor"]
+__all__ = ["BlockWriter"]
 
 Rows = NDArray[np.int64]
 
@@ -32,32 +30,11 @@ _MANY = 128
 """From so many rows an anchor on, its vector is not worth copying for each."""
 
 
-class Records:
-    """A file of records, with its checksum taken on the way."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._sum = hashlib.sha256()
-        self._rows = 0
-
-    def append(self, records: NDArray[np.void]) -> None:
-        """Write records at the end."""
-        data = records.tobytes()
-        self._file.write(data)
-        self._sum.update(data)
-        self._rows += len(records)
-
-    def facts(self) -> dict[str, Any]:
-        """Return how many rows were written, and their checksum."""
-        return {"rows": self._rows, "sha256": self._sum.hexdigest()}
-
-
 @dataclass(frozen=True, slots=True)
 class _Picked:
-    """Triplets of one anchor on their way to a folder: pairs by number in the block, and ranks."""
+    """Triplets on their way to a folder: lines of the block, pairs by number in it, and ranks."""
 
-    folder: Kept
-    view: AnchorView
+    line: Rows
     pair: Rows
     rank: Rows
     weight: Float64
@@ -69,52 +46,62 @@ class BlockWriter:
     Parameters
     ----------
     files : mapping
-        Per folder, its file; the order of calls is that of the records.
+        Per folder, its file.
     census : Census
-    block : BlockCounts
-    sieve : Sieve, optional
-        What counted the block, where it did: it finds rows by rank.
+    block : Block
+    find : callable, optional
+        Finds rows by rank, from lines, where the ranks of each begin and end, and ranks.
     """
 
     def __init__(
         self,
-        files: Mapping[Kept, Records],
+        files: Mapping[Kept, Sink],
         census: Census,
-        block: BlockCounts,
-        sieve: Sieve | None = None,
+        block: Block,
+        find: Callable[[Rows, Rows, Rows], Found] | None = None,
     ) -> None:
-        self._files, self._census, self._block, self._sieve = files, census, block, sieve
-        self._picked: list[_Picked] = []
+        self._files, self._census, self._block, self._find_rows = files, census, block, find
+        self._picked: dict[Kept, list[_Picked]] = {name: [] for name in files}
+        self._views: dict[int, AnchorView] = {}
         self._held = 0
+        self.most = _CHUNK
+        """How many triplets are held at most."""
 
     def add(self, folder: Kept, view: AnchorView, picks: Picks) -> None:
-        """Write triplets of an anchor; the anchors of a block must come in its order."""
-        for start in range(0, len(picks.pair), _CHUNK):
-            part = slice(start, start + _CHUNK)
+        """Write triplets of an anchor; those of a folder must come in the order of the block."""
+        self._views[view.line] = view
+        for start in range(0, len(picks.pair), self.most):
+            part = slice(start, start + self.most)
             pair = picks.pair[part] + self._block.starts[view.line]
-            self._picked.append(_Picked(folder, view, pair, picks.rank[part], picks.weight[part]))
-            self._held += len(pair)
-            if self._held >= _CHUNK:
+            line = np.full(len(pair), view.line)
+            self.add_lines(folder, line, Picks(pair, picks.rank[part], picks.weight[part]))
+            if self._held >= self.most:
                 self.flush()
+
+    def add_lines(self, folder: Kept, lines: Rows, picks: Picks) -> None:
+        """Hold triplets of many lines, whose pairs are numbered in the block.
+
+        Until the next `flush`, the lines of a folder may come in any order.
+        """
+        self._picked[folder].append(_Picked(lines, picks.pair, picks.rank, picks.weight))
+        self._held += len(lines)
 
     def flush(self) -> None:
         """Hand what was added to the files."""
-        picked, self._picked, self._held = self._picked, [], 0
-        if not picked:
-            return
-        records = self._records(picked)
-        start = 0
-        for one in picked:
-            self._files[one.folder].append(records[start : start + len(one.pair)])
-            start += len(one.pair)
+        picked = {name: _joined(parts) for name, parts in self._picked.items() if parts}
+        if picked:
+            records = self._records(_joined(list(picked.values()), ordered=True))
+            start = 0
+            for name, part in picked.items():
+                self._files[name].append(records[start : start + len(part.line)])
+                self._picked[name] = []
+                start += len(part.line)
+        self._views, self._held = {}, 0
 
-    def _records(self, picked: list[_Picked]) -> NDArray[np.void]:
-        sizes = [len(one.pair) for one in picked]
-        anchors = np.repeat(np.array([one.view.number for one in picked]), sizes)
+    def _records(self, picked: _Picked) -> NDArray[np.void]:
+        anchors, pair = self._block.anchors[picked.line], picked.pair
         result = np.empty(len(anchors), dtype=TRIPLET)
-        result["anchor"] = anchors
-        result["weight"] = np.concatenate([one.weight for one in picked])
-        pair = np.concatenate([one.pair for one in picked])
+        result["anchor"], result["weight"] = anchors, picked.weight
         # A pair's triplets come together, so each is measured once a folder.
         first = np.flatnonzero(np.diff(pair, prepend=-1))
         same = np.diff(first, append=len(pair))
@@ -126,38 +113,41 @@ class BlockWriter:
             result["d_ap"], result["d_an"] = np.repeat(d_ap, same), d_an
         return result
 
-    def _negatives(self, picked: list[_Picked]) -> tuple[Rows, Float64]:
+    def _negatives(self, picked: _Picked) -> tuple[Rows, Float64]:
         """Return the rows at the picked ranks, and their distances."""
-        first = np.flatnonzero(np.diff([one.view.line for one in picked], prepend=-1))
-        views = [picked[at].view for at in first]
-        starts = np.append(0, np.cumsum([len(one.pair) for one in picked]))[
-            np.append(first, len(picked))
-        ]
-        ranks = np.concatenate([one.rank for one in picked])
-        found = self._find(views, starts, ranks)
+        order = np.argsort(picked.line, kind="stable")
+        line, ranks = picked.line[order], picked.rank[order]
+        first = np.flatnonzero(np.diff(line, prepend=-1))
+        lines, starts = line[first], np.append(first, len(line))
+        found = self._find(lines, starts, ranks)
         parts, numbers, place = [found.rows], [found.number], found.place
         held = len(found.rows)
         for at in np.flatnonzero(~found.sure).tolist():
             mine = slice(starts[at], starts[at + 1])
             unique, inverse = np.unique(ranks[mine], return_inverse=True)
-            parts.append(views[at].ranking.rows_at(unique))
+            parts.append(self._ranking(int(lines[at])).rows_at(unique))
             numbers.append(np.full(len(unique), at))
             place[mine] = held + inverse
             held += len(unique)
         rows, number = np.concatenate(parts), np.concatenate(numbers)
-        distances = self._measure(np.array([view.number for view in views])[number], rows)
+        distances = self._measure(self._block.anchors[lines][number], rows)
         shared = np.flatnonzero(found.run)
-        order = shared[np.lexsort((rows[shared], distances[shared], found.run[shared]))]
-        rows[shared], distances[shared] = rows[order], distances[order]
-        return rows[place], distances[place]
+        by_run = shared[np.lexsort((rows[shared], distances[shared], found.run[shared]))]
+        rows[shared], distances[shared] = rows[by_run], distances[by_run]
+        places = np.empty_like(place)
+        places[order] = place
+        return rows[places], distances[places]
 
-    def _find(self, views: list[AnchorView], starts: Rows, ranks: Rows) -> Found:
-        """Find what the sieve finds; without one no line is sure."""
-        if self._sieve is not None:
-            lines = np.array([view.line for view in views])
-            return self._sieve.find(self._block, lines, starts, ranks)
+    def _ranking(self, line: int) -> Ranking:
+        view = self._views.get(line)
+        return view.ranking if view else Ranking(self._census, self._block, line)
+
+    def _find(self, lines: Rows, starts: Rows, ranks: Rows) -> Found:
+        """Find the rows, where something does; else no line is sure."""
+        if self._find_rows is not None:
+            return self._find_rows(lines, starts, ranks)
         none = np.empty(0, dtype=np.int64)
-        return Found(none, none, none, np.empty_like(ranks), np.zeros(len(views), dtype=np.bool_))
+        return Found(none, none, none, np.empty_like(ranks), np.zeros(len(lines), dtype=np.bool_))
 
     def _measure(self, anchors: Rows, rows: Rows) -> Float64:
         """Measure rows from one anchor each; from one at a time where each has many."""
@@ -173,48 +163,13 @@ class BlockWriter:
         return np.concatenate([np.empty(0), *parts])
 
 
-def write_anchor(
-    writer: BlockWriter,
-    view: AnchorView,
-    admitted: Admitted,
-    folder: Kept,
-    selection: Selection,
-    count: int,
-    factor: float,
-) -> None:
-    """Write an anchor's triplets of one folder, in the order of pair and rank.
-
-    Parameters
-    ----------
-    writer : BlockWriter
-    view, admitted : AnchorView, Admitted
-        The anchor, and what the filters leave of it.
-    folder : str
-    selection : Selection
-    count : int
-        How many of its slots it writes: all, or so many drawn uniformly.
-    factor : float
-        What the cap on the whole folder puts on a weight.
-    """
-    strategy, caps = selection.rule(folder)
-    take = strategy.take(admitted, folder)
-    rng = view.rng(KEPT.index(folder))
-    whole = count == take.counts.sum()
-    for picks in _whole(take.counts) if whole else [caps.choose(take.counts, count, rng)]:
-        ranks = strategy.ranks(admitted, take, picks, rng)
-        weights = picks.weight * (take.weight * factor)
-        writer.add(folder, view, Picks(picks.pair, ranks, weights))
-
-
-def _whole(counts: Rows) -> Iterator[Picks]:
-    """Pick every triplet of an anchor, some pairs at a time: they may be too many to hold."""
-    ends = np.cumsum(counts)
-    first = 0
-    while first < len(counts):
-        last = int(np.searchsorted(ends, ends[first] - counts[first] + _CHUNK, side="right"))
-        last = max(last, first + 1)
-        mine = counts[first:last]
-        pair = np.repeat(np.arange(first, last), mine)
-        rank = np.arange(len(pair)) - np.repeat(np.cumsum(mine) - mine, mine)
-        yield Picks(pair, rank, np.ones(len(pair)))
-        first = last
+def _joined(parts: list[_Picked], *, ordered: bool = False) -> _Picked:
+    """Join picks; put them in the order of their lines unless they are to stay as they are."""
+    line = np.concatenate([one.line for one in parts])
+    pair = np.concatenate([one.pair for one in parts])
+    rank = np.concatenate([one.rank for one in parts])
+    weight = np.concatenate([one.weight for one in parts])
+    if ordered or (np.diff(line) >= 0).all():
+        return _Picked(line, pair, rank, weight)
+    order = np.argsort(line, kind="stable")
+    return _Picked(line[order], pair[order], rank[order], weight[order])

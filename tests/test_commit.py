@@ -20,7 +20,7 @@ import pytest
 
 import miner
 from miner.counting import KERNELS
-from miner.mining import open_miner
+from miner.tasks import open_miner
 from tests.conftest import ROOT
 
 ROWS, UNITS, CAP = 96, 6, 1500

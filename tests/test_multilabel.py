@@ -15,7 +15,6 @@ from miner.distance import METRICS
 from miner.hardness import MINED
 from miner.indexes.flat import FlatIndex
 from miner.job import SelectJob
-from miner.mining import COUNTED, Task, count_unit, cut_units, open_miner, write_unit
 from miner.nearest import nearest_share
 from miner.passes import share_out
 from miner.ranking import TRIPLET
@@ -28,6 +27,8 @@ from miner.relevance import (
     tally,
 )
 from miner.storage import write_json
+from miner.tasks import Task, count_unit, open_miner, write_unit
+from miner.units import COUNTED, cut_units
 from tests.hard_data import CLASSES, KINDS, labelled, vectors
 from tests.hard_relevance import SETS, multilabel, one_label_each, subset
 from tests.oracle import enumerate_triplets

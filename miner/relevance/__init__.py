@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from miner.relevance.base import NONE, Buckets, Relevance, Rows, Tally, tally
+from miner.relevance.base import NONE, Buckets, Relevance, Rows, Tally, spans, tally
 from miner.relevance.labels import LabelRelevance
 from miner.relevance.links import LinkRelevance
 from miner.relevance.multilabel import MultiLabelRelevance
@@ -26,6 +26,7 @@ __all__ = [
     "Relevance",
     "Tally",
     "load",
+    "spans",
     "tally",
 ]
 

@@ -89,6 +89,13 @@ class Lists:
         """How many positives each anchor has."""
         return np.asarray(self.stops - self.starts - (self.skipped >= 0))
 
+    @property
+    def columns(self) -> Rows:
+        """The positives, anchor after anchor."""
+        wide = self.stops - self.starts
+        rows = self.rows[spans(self.starts, wide)]
+        return np.asarray(rows[rows != np.repeat(self.skipped, wide)])
+
 
 class Relevance(Protocol):
     """What the miner asks about an anchor."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +14,28 @@ from numpy.typing import NDArray
 from miner.census import Vectors
 from miner.distance import Float64, Metric
 from miner.screening.borders import Pairs
+from miner.screening.reaching import ReachPass
 from miner.screening.watch import NearestPass, Watch
 
-__all__ = ["BlockPass", "DensePass", "Strikes", "TabledPass", "dense_tables", "some_lists"]
+__all__ = [
+    "BlockPass",
+    "DensePass",
+    "Strikes",
+    "TabledPass",
+    "cells_for",
+    "dense_tables",
+    "make_tables",
+    "some_lists",
+]
 
 Rows = NDArray[np.int64]
 Lines = tuple[int, int, int]
 """The first line, the one after the last, and which line of products the first has."""
 
+_LEAST_CELLS, _MOST_CELLS = 1024, 65536
+_MIXED_COST = 50.0
+"""What a mixed key costs over filling a cell, times how much denser thresholds lie at their peak,
+times two for both borders."""
 _DENSE_CELLS = 3.2
 """Cells a threshold that dense tables have, at least, up to their most."""
 _LEAST_DENSE, _MOST_DENSE = 1024, 65536
@@ -35,6 +50,7 @@ class BlockPass(ABC):
     loops : module
     watch : Watch
     nearest : NearestPass
+    reach : ReachPass
     anchors : ndarray of int64
     pairs : Pairs
     data : tuple
@@ -47,6 +63,7 @@ class BlockPass(ABC):
     loops: Any
     watch: Watch
     nearest: NearestPass
+    reach: ReachPass
     anchors: Rows
     pairs: Pairs
     data: tuple[Any, ...]
@@ -82,12 +99,14 @@ class BlockPass(ABC):
         """Say of which lines keys are looked up at all."""
 
     @abstractmethod
-    def loop(self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any) -> None:
+    def loop(
+        self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any, kept: Any
+    ) -> None:
         """Send some lines through the compiled loop."""
 
     def _count(self, products: NDArray[Any], lines: Lines, part: slice, sign: int) -> None:
         into, near = self.watch.into(part, sign), self.nearest.into(sign)
-        self.loop(products, lines, part, into, near)
+        self.loop(products, lines, part, into, near, self.reach.into(sign))
         self.watch.book(int(self.anchors[lines[0]]), part, sign)
 
 
@@ -124,9 +143,11 @@ class TabledPass(BlockPass):
         """Say of which lines there are tables."""
         return np.asarray(self.tables[0][:, 2] > 0)
 
-    def loop(self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any) -> None:
+    def loop(
+        self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any, kept: Any
+    ) -> None:
         """Send some lines through the loop for whole rows, or through the one for tiles."""
-        rest = (self.results, self.loss, lines, into, near)
+        rest = (self.results, self.loss, lines, into, near, kept)
         if self.whole:
             some = slice(lines[0], lines[1])
             self.errors[0][some] = self._wide[some]
@@ -159,12 +180,37 @@ class DensePass(BlockPass):
         """Say which lines have a grid."""
         return np.asarray(self.tables[0][:, 2] > 0)
 
-    def loop(self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any) -> None:
+    def loop(
+        self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any, kept: Any
+    ) -> None:
         """Send some lines through the loop."""
         self.loops.count_dense(
             products, self.bias, self.pairs.borders, self.data, self.pairs.tolerance, self.tables,
-            self.results, self.loss, lines, into, near,
+            self.results, self.loss, lines, into, near, kept,
         )  # fmt: skip
+
+
+def cells_for(positives: int, rows: int) -> int:
+    """Return how many cells the grid of an anchor with so many positives has.
+
+    More cells cost more to fill and leave fewer keys mixed, in proportion to thresholds / cells.
+    """
+    best = math.sqrt(_MIXED_COST * rows * positives)
+    return min(max(1 << int(math.log2(max(best, 1.0))), _LEAST_CELLS), _MOST_CELLS)
+
+
+def make_tables(lines: int, held: int, cells: int, positives: int, kind: Any) -> tuple[Any, ...]:
+    """Return room for the tables of `TabledPass`."""
+    entries = 6 * positives + 4  # a threshold reaches into at most three cells
+    return (
+        np.zeros((lines, 4), dtype=kind),
+        np.empty((held, cells), dtype=np.uint32),
+        np.empty((held, positives + 1), dtype=np.float32),
+        np.empty((held, entries), dtype=np.uint32),
+        np.empty((held, entries + 1), dtype=np.int32),
+        np.empty((held, entries)),
+        np.empty((held, entries), dtype=np.int32),
+    )
 
 
 def dense_tables(

@@ -30,8 +30,16 @@ import numpy as np
 from miner.screening.columns import add_found, add_one
 from miner.screening.compiling import compiled
 from miner.screening.exact import FEW, dot
+from miner.screening.keeping import keep, keeps
 from miner.screening.nearest import nearest_room, scan
-from miner.screening.steps import add_counts, add_loss, list_mixed, note
+from miner.screening.steps import (
+    add_counts,
+    add_loss,
+    list_mixed,
+    list_within_reach,
+    note,
+    survivors,
+)
 from miner.screening.tables import MIXED
 
 __all__ = ["count_dense", "lay_marks"]
@@ -218,9 +226,21 @@ def _settle(
 
 
 @compiled
+def _lost(
+    keys: Any, found: Any, values: Any, narrow: Any, sums: Any, shift: Any, root: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """Return the loss of the keys that the records tell, in float32."""
+    for column in range(keys.size):
+        value = found[column]
+        values[column] = sums[(value if value < MIXED else _NONE) >> _BY16]
+        narrow[column] = keys[column]
+    return np.float64(add_loss(narrow, found, values, shift, root))
+
+
+@compiled
 def _count_line(
     line: Any, products: Any, bias: Any, pairs: Any, space: Any, tolerance: Any, tables: Any,
-    results: Any, loss: Any, room: Any, into: Any,
+    results: Any, loss: Any, room: Any, into: Any, kept: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     """Count one anchor's keys, some thousand at a time."""
     grid, marks, records, sums = tables
@@ -242,6 +262,12 @@ def _count_line(
         size = stop - begin
         if noting:
             packed, seen = into[0][begin:stop], into[1][begin:stop]
+        if kept[0] and kept[3][line] >= 0:
+            part, own, top = products[begin:stop], bias[begin:stop], grid[line, 3]
+            if keeps(line, survivors(part, own, top), False, kept):
+                keep(
+                    line, again[: list_within_reach(part, own, top, again)], begin, part, own, kept
+                )
         _place(
             products[begin:stop], bias[begin:stop], grid[line, 0], grid[line, 1], cells,
             keys[:size], places[:size],
@@ -252,13 +278,8 @@ def _count_line(
         totals[line, 0] += hards
         totals[line, 1] += withins
         if loss and withins:
-            for column in range(size):
-                value = found[column]
-                values[column] = sums[(value if value < MIXED else _NONE) >> _BY16]
-                narrow[column] = keys[column]
-            losses[line] += np.float64(
-                add_loss(narrow[:size], found[:size], values[:size], shift, root)
-            )
+            some = (keys[:size], found[:size], values[:size], narrow[:size])
+            losses[line] += _lost(*some, sums, shift, root)
         if noting:
             add_found(found[:size], packed, seen, one)
         if totals[line, 3] < FEW:
@@ -275,7 +296,7 @@ def _count_line(
 @compiled
 def count_dense(
     products: Any, bias: Any, pairs: Any, space: Any, tolerance: Any, tables: Any, results: Any,
-    loss: Any, lines: Any, into: Any, near: Any,
+    loss: Any, lines: Any, into: Any, near: Any, kept: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     """Count whole rows of float64 products, as `miner.screening.loops.count_rows` does.
 
@@ -297,4 +318,6 @@ def count_dense(
         if tables[0][line, 2] == 0:
             results[0][line, 2] = 1
             continue
-        _count_line(line, row, bias, pairs, space, tolerance, tables, results, loss, room, into)
+        _count_line(
+            line, row, bias, pairs, space, tolerance, tables, results, loss, room, into, kept
+        )

@@ -36,6 +36,7 @@ import numpy as np
 from miner.screening.columns import add_found, add_one
 from miner.screening.compiling import compiled
 from miner.screening.exact import FEW, dot
+from miner.screening.keeping import keep, keeps
 from miner.screening.nearest import nearest_room, scan
 from miner.screening.steps import (
     list_mixed,
@@ -115,7 +116,7 @@ _STEP = 8192
 @compiled
 def _count_line(
     line: Any, at: Any, start: Any, products: Any, bias: Any, shift: Any, pairs: Any, space: Any,
-    errors: Any, tables: Any, results: Any, loss: Any, looks: Any, room: Any, into: Any,
+    errors: Any, tables: Any, results: Any, loss: Any, looks: Any, room: Any, into: Any, kept: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     """Count one anchor's keys, some thousand at a time."""
     if tables[0][line, 2] == 0:
@@ -134,8 +135,12 @@ def _count_line(
         alive = survivors(part, own, grid[3])
         if alive == 0:
             continue
-        if alive * _SPARSE < part.size:
-            looked = list_within_reach(part, own, grid[3], look)
+        sparse = alive * _SPARSE < part.size
+        keeping = keeps(line, alive, sparse, kept)
+        looked = list_within_reach(part, own, grid[3], look) if sparse or keeping else 0
+        if keeping:
+            keep(line, look[:looked], start + begin, part, own, kept)
+        if sparse:
             lost, mixed = sum_few(
                 look[:looked], start + begin, part, own, grid, counts, sums, shift[line], space[8],
                 totals[line], few[line], again, packed, seen, one, noting,
@@ -176,7 +181,7 @@ def _room(kind: Any) -> Any:  # pragma: no cover  (compiled)
 def count_tile(
     products: Any, start: Any, bias: Any, shift: Any, pairs: Any, space: Any, errors: Any,
     tables: Any, results: Any, loss: Any, lines: Any, into: Any,
-    near: Any,
+    near: Any, kept: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     """Count a tile of products of some anchors with the rows from `start` on.
 
@@ -194,6 +199,8 @@ def count_tile(
         Where it is noted what the rows of the tile are (`miner.screening.columns`), if it is.
     near : tuple
         As `miner.screening.nearest.scan` has it.
+    kept : tuple
+        As `miner.screening.keeping.keep` has it.
     """
     looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
     room, best = _room(products), nearest_room(near[0], bias)
@@ -203,7 +210,7 @@ def count_tile(
             scan(line, row, start, bias, near, best)
         _count_line(
             line, line, start, row, bias, shift, pairs, space, errors, tables, results, loss,
-            looks, room, into,
+            looks, room, into, kept,
         )  # fmt: skip
 
 
@@ -211,7 +218,7 @@ def count_tile(
 def count_rows(
     products: Any, bias: Any, shift: Any, pairs: Any, able: Any, unit: Any, space: Any,
     errors: Any, tables: Any, results: Any, loss: Any, lines: Any, into: Any,
-    near: Any,
+    near: Any, kept: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     """Count all rows at once, anchor by anchor, with room for the tables of one."""
     looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
@@ -223,5 +230,5 @@ def count_rows(
             scan(line, row, 0, bias, near, best)
         _count_line(
             line, 0, 0, row, bias, shift, pairs, space, errors, tables, results, loss, looks, room,
-            into,
+            into, kept,
         )  # fmt: skip

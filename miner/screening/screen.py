@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,16 +28,20 @@ from numpy.typing import NDArray
 from miner.census import Census
 from miner.columns import ColumnSums
 from miner.distance import Float64
+from miner.reach import Reach, ReachRoom
 from miner.screening.blocks import (
     BlockPass,
     DensePass,
     Strikes,
     TabledPass,
+    cells_for,
     dense_tables,
+    make_tables,
     some_lists,
 )
 from miner.screening.borders import PairBorders, Pairs
 from miner.screening.products import TILE, Products
+from miner.screening.reaching import ReachPass
 from miner.screening.watch import NearestPass, Watch
 
 __all__ = ["Screen", "Screened", "open_screen"]
@@ -48,11 +51,7 @@ Rows = NDArray[np.int64]
 _UNIT, _UNIT32 = 2.0**-53, 2.0**-24
 _MOST_POSITIVES = 0x7FFF
 _BLOCK = 256
-_LEAST_CELLS, _MOST_CELLS = 1024, 65536
-_MOSTTILED = 256
-_MIXED_COST = 50.0
-"""What a mixed key costs over filling a cell, times how much denser thresholds lie at their peak,
-times two for both borders."""
+_MOST_TILED = 256
 _ENOUGH = 64
 """Whole rows of so many anchors are multiplied at once, if the memory allows it, before tables are
 made: then those of one anchor stay in a CPU's cache."""
@@ -78,6 +77,8 @@ class Screened:
         Where it is False the anchor must be counted by the reference.
     nearest : ndarray of shape (b, k), int64
         The nearest rows, if they were asked for; see `miner.neighbours.NearestRows`.
+    room : ReachRoom
+        How much of the rows within reach is kept.
     """
 
     hard: Rows
@@ -85,6 +86,21 @@ class Screened:
     loss: Float64
     sure: NDArray[np.bool_]
     nearest: Rows
+    room: ReachRoom
+    _reach: list[tuple[Rows, Reach]] = field(default_factory=list)
+
+    def add(self, places: Rows, anchors: Rows, reach: Reach) -> None:
+        """Take what was kept of the anchors of a block, as far as it serves."""
+        if self.room.serving is not None:
+            counts = self.hard[places], self.within[places], self.sure[places]
+            reach = self.room.serving(anchors, reach, *counts)
+        left = self.room.entries - sum(len(part.entries) for _, part in self._reach)
+        self._reach.append((places, reach.within(left)))
+
+    @property
+    def reach(self) -> Reach:
+        """The rows within reach of each anchor."""
+        return Reach.gathered(len(self.hard), self._reach)
 
 
 @dataclass(slots=True)
@@ -139,18 +155,23 @@ class Screen:
         self._census, self._loss = census, loss
         self._vectors, self._relevance = census.vectors, census.relevance
         self._space, self._margin = census.space, census.margin
-        self._pairs = PairBorders(self._vectors, self._relevance, self._space, self._margin)
+        self.pairs = PairBorders(self._vectors, self._relevance, self._space, self._margin)
         self._usable = _RANGE[0] < self._space.reach**2 < _RANGE[1]
         if not self._usable:
             return  # nothing is sure
         self._products = Products(census, keep_bytes)
         rows = self._vectors.rows
-        self._bias32 = self._pairs.bias.astype(np.float32)
+        self._bias32 = self.pairs.bias.astype(np.float32)
         some = np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64))
         self._sample = some, self._space.prepare(rows[some]).astype(np.float32)
 
     def count(
-        self, anchors: Rows, memory: int, sums: ColumnSums | None = None, neighbours: int = 0
+        self,
+        anchors: Rows,
+        memory: int,
+        sums: ColumnSums | None = None,
+        neighbours: int = 0,
+        reach: ReachRoom = ReachRoom(),  # noqa: B008  (frozen)
     ) -> Screened:
         """Count the triplets of anchors that have positives.
 
@@ -163,6 +184,8 @@ class Screen:
             Takes the triplets of the anchors that are sure by row and label.
         neighbours : int
             How many of the nearest rows are wanted.
+        reach : ReachRoom
+            How much of the rows within reach is wanted.
         """
         positives = self._relevance.positive_counts[anchors]
         # Anchors with the same positives stand together, those with about as many side by side.
@@ -175,6 +198,7 @@ class Screen:
             loss=np.zeros(count),
             sure=np.zeros(count, dtype=np.bool_),
             nearest=np.full((count, neighbours), -1, dtype=np.int64),
+            room=reach,
         )
         watch = Watch(len(self._vectors.rows), sums)
         for places, whole in self._blocks(order, positives, memory):
@@ -189,9 +213,9 @@ class Screen:
             stop = start + -(-left // -(-left // _BLOCK))  # blocks of about the same size
             most = int(positives[order[start:stop]].max())
             fits = memory // (4 * rows + 64 * most)
-            whole = fits >= _ENOUGH or most > _MOSTTILED
+            whole = fits >= _ENOUGH or most > _MOST_TILED
             if not whole:
-                fits = memory // (4 * _cells(most, rows) + 192 * most + 8 * TILE)
+                fits = memory // (4 * cells_for(most, rows) + 192 * most + 8 * TILE)
             stop = min(stop, start + max(8, fits))
             yield order[start:stop], whole
             start = stop
@@ -216,10 +240,9 @@ class Screen:
             for half in (slice(lines // 2), slice(lines // 2, None)):
                 self._count_block(anchors[half], places[half], whole, memory, result, watch)
             return
-        neighbours = result.nearest.shape[1]
         opening = self._open_dense if whole and not narrow else self._open_tabled
         done, nearest = self._run(
-            block, narrow, lambda products: opening(block, narrow, products, watch, neighbours)
+            block, narrow, lambda products: opening(block, narrow, products, watch, result)
         )
         totals, losses, _ = done.results
         if self._loss:
@@ -228,35 +251,40 @@ class Screen:
         result.hard[places], result.within[places] = totals[:, 0], totals[:, 1]
         result.loss[places] = losses
         result.sure[places] = totals[:, 2] == 0
+        if result.room.rows:
+            kept = done.reach.found(done.looked_up(), 1.05 * block.error + 2.5 * block.slack)
+            result.add(places, anchors, kept)
 
     def _open_dense(
-        self, block: _Block, narrow: bool, products: Float64, watch: Watch, neighbours: int
+        self, block: _Block, narrow: bool, products: Float64, watch: Watch, result: Screened
     ) -> BlockPass:
         """Prepare a block of many thresholds, whose pairs are among its products."""
-        data = self._pairs.space(block.queries, block.offset)
-        pairs = self._pairs.of(block.anchors, data, block.slack, products)
-        nearest = NearestPass(pairs, pairs.tolerance.copy(), neighbours, np.float64)
+        data = self.pairs.space(block.queries, block.offset)
+        pairs = self.pairs.of(block.anchors, data, block.slack, products)
+        nearest = NearestPass(pairs, pairs.tolerance.copy(), result.nearest.shape[1], np.float64)
         tables = dense_tables(self._dense, pairs, self._able(block.error, pairs), loss=self._loss)
+        reach = ReachPass(len(block.anchors), result.room.rows)
         return DensePass(
-            self._dense, watch, nearest, block.anchors, pairs, data, self._results(block),
-            self._loss, self._pairs.bias, tables,
+            self._dense, watch, nearest, reach, block.anchors, pairs, data, self._results(block),
+            self._loss, self.pairs.bias, tables,
         )  # fmt: skip
 
     def _open_tabled(
-        self, block: _Block, narrow: bool, products: NDArray[Any], watch: Watch, neighbours: int
+        self, block: _Block, narrow: bool, products: NDArray[Any], watch: Watch, result: Screened
     ) -> BlockPass:
         """Prepare any other block."""
-        data = self._pairs.space(block.queries, block.offset)
-        pairs, lines = self._pairs.of(block.anchors, data, block.slack), len(block.anchors)
+        data = self.pairs.space(block.queries, block.offset)
+        pairs, lines = self.pairs.of(block.anchors, data, block.slack), len(block.anchors)
         kind = np.float32 if narrow else np.float64
         errors = pairs.tolerance + block.error if narrow else pairs.tolerance.copy()
         shift = np.column_stack([block.offset, np.full(lines, self._space.slope)]).astype(kind)
-        cells = _cells(pairs.most, len(self._vectors.rows))
-        tables = _tables(lines, 1 if block.whole else lines, cells, pairs.most, kind)
-        nearest = NearestPass(pairs, errors.copy(), neighbours, kind)
+        cells = cells_for(pairs.most, len(self._vectors.rows))
+        tables = make_tables(lines, 1 if block.whole else lines, cells, pairs.most, kind)
+        nearest = NearestPass(pairs, errors.copy(), result.nearest.shape[1], kind)
+        reach = ReachPass(lines, result.room.rows)
         return TabledPass(
-            self._loops, watch, nearest, block.anchors, pairs, data, self._results(block),
-            self._loss, block.whole, self._bias32 if narrow else self._pairs.bias, shift,
+            self._loops, watch, nearest, reach, block.anchors, pairs, data, self._results(block),
+            self._loss, block.whole, self._bias32 if narrow else self.pairs.bias, shift,
             self._able(block.error, pairs), _UNIT32 if narrow else _UNIT,
             (errors, pairs.tolerance), tables,
         )  # fmt: skip
@@ -298,8 +326,8 @@ class Screen:
         Counted on one anchor and some rows: the share of keys with a threshold within the error.
         """
         queries = block.queries[:1]
-        pairs = self._pairs.of(
-            block.anchors[:1], self._pairs.space(queries, block.offset[:1]), block.slack[:1]
+        pairs = self.pairs.of(
+            block.anchors[:1], self.pairs.space(queries, block.offset[:1]), block.slack[:1]
         )
         wide = pairs.tolerance[0] + block.error[0]
         edges = np.sort(np.concatenate([pairs.hard, pairs.within]))
@@ -317,26 +345,3 @@ class Screen:
             gap = np.add.reduceat(pairs.within - pairs.hard, pairs.starts[:-1])
             able &= gap >= _FINE * error * np.diff(pairs.starts)
         return np.asarray(able)
-
-
-def _cells(positives: int, rows: int) -> int:
-    """Return how many cells the grid of an anchor with so many positives has.
-
-    More cells cost more to fill and leave fewer keys mixed, in proportion to thresholds / cells.
-    """
-    best = math.sqrt(_MIXED_COST * rows * positives)
-    return min(max(1 << int(math.log2(max(best, 1.0))), _LEAST_CELLS), _MOST_CELLS)
-
-
-def _tables(lines: int, held: int, cells: int, positives: int, kind: Any) -> tuple[Any, ...]:
-    """Return room for the tables of the compiled loops."""
-    entries = 6 * positives + 4  # a threshold reaches into at most three cells
-    return (
-        np.zeros((lines, 4), dtype=kind),
-        np.empty((held, cells), dtype=np.uint32),
-        np.empty((held, positives + 1), dtype=np.float32),
-        np.empty((held, entries), dtype=np.uint32),
-        np.empty((held, entries + 1), dtype=np.int32),
-        np.empty((held, entries)),
-        np.empty((held, entries), dtype=np.int32),
-    )

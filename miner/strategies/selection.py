@@ -9,7 +9,7 @@ import numpy as np
 
 from miner.errors import UsageError
 from miner.fields import built
-from miner.hardness import Kept, Mined
+from miner.hardness import MINED, Kept, Mined
 from miner.job import Job, SelectJob
 from miner.strategies.base import STRATEGIES, Admitted, Anchor, Counts, Flat, Strategy
 from miner.strategies.caps import Caps
@@ -47,6 +47,20 @@ class Selection:
     def by_pair(self) -> bool:
         """Whether the slots of an anchor follow from the counts of its pairs, without distances."""
         return self.strategy.by_pair and self.filters.by_rank and not self.suspects
+
+    @property
+    def plain(self) -> bool:
+        """Whether the counts of its pairs tell of an anchor which ranks are taken, too."""
+        return self.by_pair and type(self.strategy).ranks is Strategy.ranks
+
+    def depths(self, pairs: Flat) -> Counts:
+        """Return below which rank all lie that may be written, pair by pair; only where `plain`."""
+        admitted = self.filters.admit(cast(Anchor, pairs))
+        depths = np.zeros_like(pairs.hard)
+        for name in MINED:
+            take = self.strategy.take(admitted, name)
+            depths = np.maximum(depths, np.where(take.counts > 0, take.begin + take.counts, 0))
+        return depths
 
     def of_pairs(self, name: Mined, pairs: Flat, starts: Counts) -> tuple[Counts, Counts, Counts]:
         """Return slots, wanted and available triplets of anchors; only where `by_pair`.

@@ -18,11 +18,12 @@ from threadpoolctl import threadpool_limits
 from miner.besides import Wanted, plan_besides
 from miner.census import Census, Vectors
 from miner.engines import open_engine
-from miner.mining import Miner, cut_units
+from miner.mining import Miner
 from miner.relevance import tally
 from miner.screening.screen import open_screen
 from miner.strategies.all import All
 from miner.strategies.selection import Selection
+from miner.units import cut_units
 from tests.bench.common import blas, median, peak_bytes, report, rounded, timed
 from tests.bench.shapes import SHAPES, Shape
 

@@ -19,11 +19,12 @@ from threadpoolctl import threadpool_limits
 from miner.census import Census, Vectors
 from miner.hardness import MINED
 from miner.job import SelectJob
-from miner.mining import Miner, cut_units
+from miner.mining import Miner
 from miner.passes import share_out
 from miner.relevance import tally
 from miner.strategies.all import All
 from miner.strategies.selection import Selection
+from miner.units import cut_units
 from tests.bench.census_speed import MARGIN, MEMORY, WORKERS
 from tests.bench.common import timed
 from tests.bench.shapes import skewed

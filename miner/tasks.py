@@ -1,0 +1,137 @@
+"""Units of work as workers get them: what a task is, and the units of both passes by file."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.besides import Wanted, plan_besides
+from miner.census import Census, Vectors
+from miner.distance import Metric
+from miner.embedding import open_store
+from miner.errors import StorageError
+from miner.hardness import Kept
+from miner.job import SelectJob
+from miner.listing import plan_listing
+from miner.mining import Miner
+from miner.reach import ENTRIES, HEADS, Reach, ReachFiles
+from miner.relevance import tally
+from miner.screening.screen import open_screen
+from miner.storage import atomic_open, sha256_file
+from miner.strategies.selection import load_selection
+from miner.units import Share
+
+__all__ = ["Task", "count_unit", "open_miner", "open_reach", "write_unit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that a worker needs to know to do units of a job: a few hundred bytes.
+
+    Attributes
+    ----------
+    store : str
+        Folder of the embedding store.
+    metric, margin, select
+        As in the job.
+    memory : int
+        Bytes for a block of keys.
+    keep : int
+        Bytes up to which prepared rows are kept.
+    loss : bool
+        Whether the mean loss is wanted.
+    normalized : bool
+        Whether the stored vectors have unit length.
+    wanted : Wanted
+        What is counted beside the classes.
+    """
+
+    store: str
+    metric: Metric
+    margin: float
+    select: SelectJob
+    memory: int
+    keep: int
+    loss: bool = True
+    normalized: bool = True
+    wanted: Wanted = Wanted()  # noqa: RUF009  (frozen)
+
+
+@functools.lru_cache(maxsize=1)
+def open_miner(task: Task) -> Miner:
+    """Open a task's store and prepare its pass; done once a process."""
+    store = open_store(Path(task.store))
+    if store is None:
+        raise StorageError(f"{task.store} is gone; run the same command again")
+    rows = store.vectors(store.row_side)
+    vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows)
+    relevance = store.relevance()
+    # Rows in float32 are worth more than those in float64, which few blocks of keys need.
+    narrow = rows.nbytes if rows.nbytes <= task.keep else 0
+    census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep - narrow)
+    screen = open_screen(census, loss=task.loss, keep_bytes=narrow)
+    selection = load_selection(task.select)
+    seed, memory, counts = task.select.seed, task.memory, tally(relevance)
+    listing = plan_listing(
+        screen, selection, counts.positives, len(rows), memory, writes=task.select.max_triplets > 0
+    )
+    besides = plan_besides(census, counts, task.wanted)
+    facing = (census, counts, selection, seed, memory, task.normalized)
+    return Miner(*facing, screen, besides, listing)
+
+
+def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
+    """Count a unit, leave its census in a file, and what is counted beside it in more.
+
+    Returns
+    -------
+    dict
+        Of each file that was written: its name and its checksum.
+    """
+    miner = open_miner(task)
+    sums = miner.besides.sums(len(miner.census.vectors.rows))
+    reaches: list[Reach] = []
+    files: dict[Path, NDArray[Any]] = {path: miner.count(unit, sums, reaches)}
+    if miner.listing is not None:
+        reach = reaches[0] if reaches else Reach.unknown(unit[1] - unit[0])
+        files[path.with_suffix(HEADS)] = reach.head
+        files[path.with_suffix(ENTRIES)] = reach.entries
+    if sums is not None:
+        files[path.with_suffix(".hubs.npy")] = sums.hubs()
+        if sums.labels is not None:
+            files[path.with_suffix(".confusion.npy")] = sums.confusions()
+    if miner.besides.gaps is not None:
+        anchors = miner.besides.anchors(unit)
+        files[path.with_suffix(".gaps.npy")] = miner.besides.gaps.count(anchors)
+    for target, array in files.items():
+        with atomic_open(target) as file:
+            np.save(file, array)
+    return {target.name: sha256_file(target) for target in files}
+
+
+@functools.lru_cache(maxsize=1)
+def open_reach(task: Task, work: Path, counted: tuple[str, ...]) -> ReachFiles | None:
+    """Open what was listed as units were counted, if all of it is there; done once a process."""
+    miner = open_miner(task)
+    there = all((work / f"{unit}{end}").exists() for unit in counted for end in (HEADS, ENTRIES))
+    if miner.listing is None or not counted or not there:
+        return None
+    return ReachFiles(work, counted, miner.besides.anchors((0, len(miner.tally.positives))))
+
+
+def write_unit(
+    task: Task,
+    unit: tuple[int, int],
+    shares: Mapping[Kept, Share],
+    paths: Mapping[Kept, Path],
+    counted: NDArray[np.void] | None = None,
+    files: ReachFiles | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Write a unit's triplets; see `Miner.write`."""
+    return open_miner(task).write(unit, shares, paths, counted, files)
