@@ -67,7 +67,10 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     )
     if embedding["zero_vectors"]:
         yield "", f"{embedding['zero_vectors']:,} are zero vectors: they have no direction"
-    nearest = manifest["index"]["nearest"]
+    index = manifest["index"]
+    if not index["exact"]:
+        yield "index", f"{index['factory']}, {index['candidates']:,} negatives an anchor looked at"
+    nearest = index["nearest"]
     if nearest["positive"] is not None:
         yield (
             "nearest",
@@ -89,7 +92,10 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _census(manifest: dict[str, Any]) -> Iterator[str]:
     census, written = manifest["census"], manifest["written"]
     valid = census["valid"]
-    yield f"  {valid:,} valid triplets, every one classified:"
+    if "found" in census:
+        yield f"  {valid:,} valid triplets; estimates, from those that the index found:"
+    else:
+        yield f"  {valid:,} valid triplets, every one classified:"
     select = manifest["job"]["select"]
     sample = _why_fewer(select)
     for name in CLASSES:
@@ -100,6 +106,12 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
             line += f"   {rows:,} written"
             line += f", {sample}" if written[name]["truncated"] and rows else ""
         yield line
+    for name, recall in manifest["index"].get("recall", {}).items():
+        low, high = recall["interval"]
+        yield (
+            f"    {name.replace('_', '-'):<10} {recall['recall']:.1%} found (95 % interval "
+            f"{low:.1%} to {high:.1%})"
+        )
     for name in written:
         yield from _short(name, written[name])
     if select["max_triplets"] and not any(written[name].get("available", 1) for name in MINED):

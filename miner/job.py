@@ -1,4 +1,4 @@
-"""The job file as frozen dataclasses: parsing, overrides, checks."""
+"""The job file: parsing, overrides, checks. Its sections are those of `miner.sections`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from miner.distance import Metric
 from miner.errors import UsageError
 from miner.fields import built, known
-from miner.hardness import Mined
+from miner.sections import (
+    CacheJob,
+    DatasetJob,
+    EngineJob,
+    IndexJob,
+    MiningJob,
+    ModelJob,
+    OutputJob,
+    SelectJob,
+)
 
 __all__ = [
     "CacheJob",
@@ -31,140 +39,6 @@ __all__ = [
     "parse_bytes",
     "parse_job",
 ]
-
-
-OnError = Literal["stop", "skip"]
-
-
-@dataclass(frozen=True, slots=True)
-class DatasetJob:
-    """What is mined: labelled items (`path`), a table of pairs, or `queries`, `corpus`, `links`."""
-
-    path: str | None = None
-    queries: str | None = None
-    corpus: str | None = None
-    links: str | None = None
-    id: str | None = None
-    content: str | None = None
-    label: str | None = None
-    group: str | None = None
-    link_query: str | None = None
-    link_corpus: str | None = None
-    link_score: str | None = None
-    pair_anchor: str | None = None
-    pair_positive: str | None = None
-    where: str | None = None
-    anchors: str | None = None
-    on_error: OnError = "stop"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelJob:
-    """What turns content into vectors; `options` are the model's own."""
-
-    name: str | None = None
-    batch_size: int = 256
-    prompt: str = ""
-    query_prompt: str | None = None
-    document_prompt: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def prompts(self, sides: int) -> tuple[str, ...]:
-        """Return what is put before each text: of items (one side), of queries and documents."""
-        if sides == 1:
-            return (self.prompt,)
-        given = (self.query_prompt, self.document_prompt)
-        return tuple(self.prompt if prompt is None else prompt for prompt in given)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexJob:
-    """The FAISS index over the stored embeddings."""
-
-    factory: str = "Flat"
-    save: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MiningJob:
-    """The definition of the classes, and the memory of the exact pass."""
-
-    margin: float = 0.2
-    metric: Metric = "euclidean"
-    normalize: bool | None = None
-    memory: str = "512MiB"
-    loss: bool = True
-    hubs: int = 1000
-    confusions: int = 100_000
-    neighbours: int = 10
-    gaps: int = 1000
-
-    @property
-    def normalized(self) -> bool:
-        """Whether embeddings are scaled to unit length: by default, unless the metric is dot."""
-        return self.metric != "dot" if self.normalize is None else self.normalize
-
-
-@dataclass(frozen=True, slots=True)
-class SelectJob:
-    """Which of the semi-hard and hard triplets are written. 0 means no cap but in max_triplets.
-
-    First come the filters (`classes` to `ranks`; `miner.strategies.filters`), then the strategy
-    with its `options`, then the caps. With `suspects`, what a positive-aware filter drops is kept.
-    """
-
-    strategy: str = "all"
-    max_triplets: int = 1_000_000
-    per_pair: int = 0
-    per_anchor: int = 0
-    per_negative: int = 0
-    seed: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    classes: tuple[Mined, ...] = ("hard", "semi_hard")
-    absolute_margin: float | None = None
-    relative_margin: float | None = None
-    min_score: float | None = None
-    max_score: float | None = None
-    skip_nearest: int = 0
-    ranks: tuple[int, ...] | None = None
-    suspects: bool = False
-    rescore: str | None = None
-    rescore_max: float | None = None
-
-    def identity(self) -> dict[str, Any]:
-        """Return what decides bytes: the first keys, and of the later ones what is set.
-
-        So a key that a newer version brings changes no fingerprint of a job that does not use it.
-        """
-        plain = {one.name: one.default for one in dataclasses.fields(self)} | {"options": {}}
-        always = {"strategy", "max_triplets", "per_pair", "per_anchor", "seed"}
-        facts = dataclasses.asdict(self) | {"classes": sorted(set(self.classes))}
-        plain["classes"] = ["hard", "semi_hard"]
-        return {k: v for k, v in facts.items() if k in always or v != plain[k]}
-
-
-@dataclass(frozen=True, slots=True)
-class OutputJob:
-    """Where the run goes."""
-
-    path: str = "mined"
-    content: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class EngineJob:
-    """How the units are spread; changes no byte of the output."""
-
-    name: str = "threads"
-    workers: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CacheJob:
-    """Where vectors are kept by content, and how much room they and the stores may take."""
-
-    path: str | None = None
-    max_size: str = "20GiB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +75,7 @@ class Job:
         folder, cache.
         """
         return {
-            "index": {"save": self.index.save},
+            "index": self.index.identity(),
             "mining": {
                 "margin": self.mining.margin,
                 "metric": self.mining.metric,
@@ -298,6 +172,10 @@ def _check(job: Job) -> None:
         )
     parse_bytes(job.mining.memory)
     parse_bytes(job.cache.max_size, "cache.max_size")
+    if not 0 < job.index.min_recall <= 1:
+        raise UsageError(f"index.min_recall = {job.index.min_recall} must be above 0, at most 1")
+    if job.index.candidates < 1 or job.index.audit < 1:
+        raise UsageError("index.candidates and index.audit must be 1 or more")
     counts = {
         "mining.hubs": job.mining.hubs,
         "mining.confusions": job.mining.confusions,

@@ -24,6 +24,7 @@ from miner.columns import ColumnSums
 from miner.hardness import MINED, Kept, Mined
 from miner.listing import Listing
 from miner.neighbours import NearestRows
+from miner.ranking import Block
 from miner.reach import Reach, ReachFiles, ReachRoom
 from miner.records import Records
 from miner.relevance import Tally
@@ -162,7 +163,7 @@ class Miner:
         wanted &= unsure | ~enough
         return unsure
 
-    def _select_block(self, block: BlockCounts, at: Rows, result: NDArray[np.void]) -> None:
+    def _select_block(self, block: Block, at: Rows, result: NDArray[np.void]) -> None:
         """Say what the selection makes of a block's anchors, if it needs their pairs."""
         if self.selection.needs_pairs and self.selection.by_pair:
             self._select_by_pair(Flat(block.hard, block.within), block.starts[:-1], at, result)
@@ -170,7 +171,7 @@ class Miner:
             for line, place in enumerate(at.tolist()):
                 self._select(self._view(block, line), result[place : place + 1])
 
-    def _view(self, block: BlockCounts, line: int) -> AnchorView:
+    def _view(self, block: Block, line: int) -> AnchorView:
         return AnchorView(self.census, block, line, self.normalized, self.seed)
 
     def _select(self, view: AnchorView, counted: NDArray[np.void]) -> None:

@@ -84,16 +84,18 @@ class Passes:
         task, besides = self.task, open_miner(self.task).besides
         kept = KeptCounts.of(store, task.metric, task.margin, normalized=task.normalized)
         named = parts(task.select, mining, labelled=besides.labels is not None)
+        exact = task.approximate is None  # what an index happened to find is no count
         if fresh:
             kept.drop()
-        found = kept.find(named)
+        found = kept.find(named) if exact else None
         if found is not None:
             self.progress("counting: kept from an earlier run", 0, 0)
             return join(found, named, open_miner(task)), found, True
         merging = Merging(self.staging.work, self.count(), besides, store.label_names())
         counted = merging.counted(store.facts["rows"][0])
         arrays = split(counted, named) | merging.arrays(store.facts["rows"][-1], mining)
-        kept.keep({name: arrays[name] for name in named})
+        if exact:
+            kept.keep({name: arrays[name] for name in named})
         return counted, arrays, False
 
     def count(self) -> list[str]:

@@ -9,25 +9,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import miner
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.approximate.audit import Recall
+from miner.auditing import Auditing, estimated_census
 from miner.besides import Wanted
-from miner.datasets.source import Source, open_source
-from miner.embedding import Progress, Recipe, Store, StoreKey
-from miner.engines import Engine, open_engine
-from miner.errors import UsageError
+from miner.embedding import Progress, Store, StoreKey
 from miner.findings import Findings
-from miner.hardness import Kept
+from miner.hardness import Kept, Mined
 from miner.hubs import cap_negatives
-from miner.indexes.base import build_index, resolve_factory
-from miner.job import Job, load_job, parse_bytes, parse_job
+from miner.indexing import Indexing
+from miner.job import Job, MiningJob, load_job, parse_bytes, parse_job
 from miner.manifest import Staging, clear_published, finished_run, package_versions, peak_rss
-from miner.models.base import LoadedModel, load_model
-from miner.models.rescorers import Rescorer, load_rescorer
-from miner.nearest import nearest_share
+from miner.opened import Opened
 from miner.passes import Passes, share_out
 from miner.preparing import prepare_store
 from miner.pruning import keep_within
@@ -35,9 +34,8 @@ from miner.relevance import Tally
 from miner.rescoring import Rescoring
 from miner.sealing import Piece, Sealer, fewer, seal_shards
 from miner.shards import FORMAT_VERSION, Run, file_facts, open_run
-from miner.storage import digest, lock_output, sha256_file, write_pointers
-from miner.strategies.selection import check_selection
-from miner.tasks import Task, open_miner, open_reach
+from miner.storage import lock_output, write_pointers
+from miner.tasks import Approximate, Task, open_miner, open_reach
 from miner.totals import census_facts, written_facts
 from miner.units import cut_units
 
@@ -54,70 +52,6 @@ class Outcome:
 
     run: Run
     mined: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A job whose names are all resolved: source, model and engine are there."""
-
-    job: Job
-    source: Source
-    model: LoadedModel
-    engine: Engine
-    rescorer: Rescorer | None = None
-
-    @classmethod
-    def of(cls, job: Job) -> Opened:
-        """Resolve every name of a job, before any work."""
-        check_selection(job)
-        resolve_factory(job.index.factory)
-        engine = open_engine(job.engine.name, job.engine.workers)
-        source = open_source(job.dataset, job.model.name)
-        model = load_model(job.model.name, source.kind, job.model.options)
-        if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
-            raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
-        opened = cls(job, source, model, engine)
-        if job.select.rescore is None:
-            return opened
-        if not opened.texts:
-            raise UsageError("select.rescore reads texts; it needs text and output.content = true")
-        return replace(opened, rescorer=load_rescorer(job.select.rescore))
-
-    @property
-    def recipe(self) -> Recipe:
-        """How the source becomes vectors."""
-        return Recipe(
-            self.source,
-            self.model,
-            self.job.model.prompts(len(self.source.sides)),
-            self.job.cache_folder,
-            self.job.model.batch_size,
-            self.job.mining.normalized,
-            self.texts,
-        )
-
-    def key(self, *, keep: bool = True) -> StoreKey:
-        """Identify the embedding store; `keep` as for `identify`."""
-        return StoreKey.of(self.recipe, keep=keep)
-
-    @property
-    def texts(self) -> bool:
-        """Whether shards show content: where it is text, unless the job says no."""
-        return self.job.output.content and self.source.kind == "text"
-
-    def fingerprint(self, key: StoreKey) -> str:
-        """Identify the run: everything that changes bytes."""
-        facts = {
-            "mine": miner.__version__,
-            "format": FORMAT_VERSION,
-            "job": self.job.identity(),
-            "index": resolve_factory(self.job.index.factory),
-            "texts": self.texts,
-            "store": key.facts,
-        }
-        if self.rescorer is not None:
-            facts["rescorer"] = self.rescorer.weights
-        return digest(facts)
 
 
 @dataclass(slots=True)
@@ -227,14 +161,23 @@ class _Conductor:
                 Path(self.job.output.path) / ".store", self.key, self.opened.recipe, self.progress
             )
         with self.clock.stage("index"):
-            index = self._index(store)
-        task = self._task(store)
+            self.progress("indexing", 0, 0)
+            indexing = Indexing(self.job, self.staging, store)
+            index = indexing.facts()
+        task = self._task(store, indexing.approximate(index))
+        mining = self._mining(task.approximate)
         opened = open_miner(task)
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
         passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
         with self.clock.stage("count"):
-            counted, arrays, reused = passes.counted(store, self.job.mining, fresh=self.fresh)
+            counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)
             findings = Findings(store, opened.besides, arrays)
+        census = census_facts(counted, loss=self.job.mining.loss, reused=reused)
+        if task.approximate is not None:
+            with self.clock.stage("audit"):
+                recalls = self._audited(task, counted)
+            index |= {"recall": {name: recall.facts for name, recall in recalls.items()}}
+            census = estimated_census(census, recalls)
         with self.clock.stage("write"):
             select = self.job.select
             drawn = passes.write(share_out(counted, select), counted)
@@ -255,8 +198,7 @@ class _Conductor:
                 "embedding": embedding,
                 "store": store.folder.name,
                 "index": index,
-                "census": census_facts(counted, loss=self.job.mining.loss, reused=reused)
-                | findings.facts,
+                "census": census | findings.facts,
                 "written": written_facts(
                     counted, shards, suspects=select.suspects, rescored=dropped
                 ),
@@ -279,34 +221,18 @@ class _Conductor:
         most = parse_bytes(self.job.cache.max_size, "cache.max_size")
         keep_within(most, self.job.cache_folder, store.folder)
 
-    def _index(self, store: Store) -> dict[str, Any]:
-        """Build the index, ask it for nearest neighbours, and save it on request."""
-        recorded = self.staging.recorded("index")
-        if recorded is not None:
-            facts: dict[str, Any] = recorded["facts"]
-            return facts
-        self.progress("indexing", 0, 0)
-        factory = resolve_factory(self.job.index.factory)
-        index = build_index(
-            factory, self.job.mining.metric, store.dim, store.chunks(store.row_side)
-        )
-        facts = {
-            "factory": factory,
-            "exact": index.exact,
-            "nearest": nearest_share(
-                index, store.vectors(0), store.relevance(), self.job.select.seed
-            ),
-        }
-        files = {}
-        if self.job.index.save:
-            path = self.staging.run / "index.faiss"
-            index.save(path)
-            facts["file"] = path.name
-            files["run/index.faiss"] = sha256_file(path)
-        self.staging.record("index", {"facts": facts, "files": files})
-        return facts
+    def _mining(self, approximate: Approximate | None) -> MiningJob:
+        """Return what is counted: tables beside it would be of what happened to be found."""
+        return self.job.mining if approximate is None else self.job.mining.classes_alone
 
-    def _task(self, store: Store) -> Task:
+    def _audited(self, task: Task, counted: NDArray[np.void]) -> dict[Mined, Recall]:
+        """Return what share of each class an approximate index found; hold the job to its floor."""
+        auditing = Auditing(self.staging, self.opened.engine, task, self.job.index, self.progress)
+        recalls = auditing.recalls(counted)
+        auditing.check(recalls)
+        return recalls
+
+    def _task(self, store: Store, approximate: Approximate | None) -> Task:
         memory = parse_bytes(self.job.mining.memory)
         workers = self.opened.engine.workers
         copies = 1 if self.opened.engine.backend == "threading" else workers
@@ -319,7 +245,8 @@ class _Conductor:
             keep=memory // 2 // copies,
             loss=self.job.mining.loss,
             normalized=self.job.mining.normalized,
-            wanted=Wanted.of(self.job.mining),
+            wanted=Wanted.of(self._mining(approximate)),
+            approximate=approximate,
         )
 
     def _seal(

@@ -4,30 +4,61 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.besides import Wanted, plan_besides
+from miner.approximate.mining import ApproximateMiner
+from miner.approximate.nominees import Nominees
+from miner.besides import Besides, Wanted, plan_besides
 from miner.census import Census, Vectors
 from miner.distance import Metric
 from miner.embedding import open_store
 from miner.errors import StorageError
 from miner.hardness import Kept
+from miner.indexes.base import open_index
 from miner.job import SelectJob
 from miner.listing import plan_listing
 from miner.mining import Miner
 from miner.reach import ENTRIES, HEADS, Reach, ReachFiles
-from miner.relevance import tally
+from miner.relevance import Relevance, tally
 from miner.screening.screen import open_screen
 from miner.storage import atomic_open, sha256_file
 from miner.strategies.selection import load_selection
 from miner.units import Share
 
-__all__ = ["Task", "count_unit", "open_miner", "open_reach", "write_unit"]
+__all__ = [
+    "Approximate",
+    "Task",
+    "count_anchors",
+    "count_unit",
+    "open_miner",
+    "open_reach",
+    "write_unit",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Approximate:
+    """An approximate index, by file.
+
+    Attributes
+    ----------
+    path : str
+    factory : str
+    settings : tuple of (str, float)
+        Its search parameters.
+    candidates : int
+        Nominees an anchor.
+    """
+
+    path: str
+    factory: str
+    settings: tuple[tuple[str, float], ...]
+    candidates: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +81,8 @@ class Task:
         Whether the stored vectors have unit length.
     wanted : Wanted
         What is counted beside the classes.
+    approximate : Approximate or None
+        The index that nominates negatives, where not all are looked at.
     """
 
     store: str
@@ -61,6 +94,7 @@ class Task:
     loss: bool = True
     normalized: bool = True
     wanted: Wanted = Wanted()  # noqa: RUF009  (frozen)
+    approximate: Approximate | None = None
 
 
 @functools.lru_cache(maxsize=1)
@@ -72,6 +106,8 @@ def open_miner(task: Task) -> Miner:
     rows = store.vectors(store.row_side)
     vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows)
     relevance = store.relevance()
+    if task.approximate is not None:
+        return _open_approximate(task, vectors, relevance)
     # Rows in float32 are worth more than those in float64, which few blocks of keys need.
     narrow = rows.nbytes if rows.nbytes <= task.keep else 0
     census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep - narrow)
@@ -86,6 +122,26 @@ def open_miner(task: Task) -> Miner:
     return Miner(*facing, screen, besides, listing)
 
 
+def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Miner:
+    """Open the index of a task, memory-mapped."""
+    given = task.approximate
+    assert given is not None
+    census = Census(vectors, relevance, task.metric, task.margin)
+    index = open_index(given.factory, task.metric, Path(given.path))
+    index.turn(dict(given.settings))
+    facing = (census, tally(relevance), load_selection(task.select), task.select.seed, task.memory)
+    nominees = Nominees(census, index, given.candidates)
+    return ApproximateMiner(*facing, task.normalized, nominees=nominees)
+
+
+def count_anchors(task: Task, anchors: tuple[int, ...]) -> NDArray[np.void]:
+    """Count some anchors of an exact task, an array of `COUNTED`."""
+    order = np.array(anchors, dtype=np.int64)
+    opened = open_miner(task)
+    some = replace(opened, besides=Besides(order=order), listing=None)
+    return some.count((0, len(order)))
+
+
 def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
     """Count a unit, leave its census in a file, and what is counted beside it in more.
 
@@ -98,7 +154,7 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
     sums = miner.besides.sums(len(miner.census.vectors.rows))
     reaches: list[Reach] = []
     files: dict[Path, NDArray[Any]] = {path: miner.count(unit, sums, reaches)}
-    if miner.listing is not None:
+    if miner.listing is not None or reaches:
         reach = reaches[0] if reaches else Reach.unknown(unit[1] - unit[0])
         files[path.with_suffix(HEADS)] = reach.head
         files[path.with_suffix(ENTRIES)] = reach.entries
@@ -120,7 +176,7 @@ def open_reach(task: Task, work: Path, counted: tuple[str, ...]) -> ReachFiles |
     """Open what was listed as units were counted, if all of it is there; done once a process."""
     miner = open_miner(task)
     there = all((work / f"{unit}{end}").exists() for unit in counted for end in (HEADS, ENTRIES))
-    if miner.listing is None or not counted or not there:
+    if not counted or not there:
         return None
     return ReachFiles(work, counted, miner.besides.anchors((0, len(miner.tally.positives))))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from miner.hardness import KEPT, MINED, Kept
 
-__all__ = ["census_facts", "written_facts"]
+__all__ = ["census_facts", "found_counts", "written_facts"]
 
 Counted = NDArray[np.void]
 
@@ -31,6 +31,16 @@ def census_facts(counted: Counted, *, loss: bool, reused: bool = False) -> dict[
         non_easy = counts["semi_hard"] + counts["hard"]
         facts["mean_loss"] = float(counted["loss"].sum()) / non_easy if non_easy else 0.0
     return facts
+
+
+def found_counts(census: Mapping[str, Any]) -> dict[str, int]:
+    """Return what the anchors' counts add up to, from the facts of a census.
+
+    An approximate run states estimates, and beside them what it found; what it did not find to be
+    anything else counts as easy.
+    """
+    found: dict[str, int] = {name: census.get("found", census)[name] for name in MINED}
+    return {"easy": int(census["valid"]) - sum(found.values()), **found}
 
 
 def written_facts(

@@ -10,24 +10,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miner.candidates import AnchorView
-from miner.census import BlockCounts, Census
+from miner.census import Census
 from miner.choosing import write_block
 from miner.hardness import Kept
 from miner.ranking import Block
 from miner.reach import Reach
 from miner.records import Gathered, Interleaved, Records, Sink
-from miner.sifting.listed import Lister
-from miner.sifting.sieve import Sieve
+from miner.sifting.sieve import Found, Sieve
 from miner.strategies.selection import Selection
 from miner.units import Share, cut_sizes
 from miner.writing import BlockWriter
 
-__all__ = ["ListedAnchors", "UnitWriter"]
+__all__ = ["Blocks", "ListedAnchors", "UnitWriter"]
 
 Rows = NDArray[np.int64]
 
@@ -55,6 +55,16 @@ class ListedAnchors:
     positives: Rows
 
 
+class Blocks(Protocol):
+    """Makes blocks of anchors whose rows are listed, and finds rows by rank in them."""
+
+    def block(self, anchors: Rows, reach: Reach, hard: Rows, within: Rows) -> Any:
+        """Return a block of some anchors; see `miner.sifting.listed.Lister.block`."""
+
+    def find(self, block: Any, lines: Rows, starts: Rows, ranks: Rows) -> Found:
+        """Find rows by rank; see `miner.sifting.sieve.Sieve.find`."""
+
+
 @dataclass(frozen=True)
 class UnitWriter:
     """Writes anchors.
@@ -70,7 +80,7 @@ class UnitWriter:
         Counts anchors, a block at a time.
     sieve : Sieve or None
         What counts these blocks, where it does: it finds rows by rank.
-    lister : Lister or None
+    lister : Blocks or None
         What makes blocks of listed rows.
     """
 
@@ -78,9 +88,9 @@ class UnitWriter:
     selection: Selection
     seed: int
     normalized: bool
-    blocks: Callable[[Rows], Iterator[BlockCounts]]
+    blocks: Callable[[Rows], Iterator[Any]]
     sieve: Sieve | None
-    lister: Lister | None
+    lister: Blocks | None
 
     def write(
         self,
@@ -134,7 +144,7 @@ class UnitWriter:
 
     def _write_listed(
         self,
-        lister: Lister,
+        lister: Blocks,
         anchors: Rows,
         lines: Rows,
         shares: Mapping[Kept, Share],

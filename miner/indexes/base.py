@@ -1,8 +1,8 @@
-"""The seam of the indexes: built from chunks of stored rows, searched for nearest rows, saved."""
+"""The seam of the indexes: built from stored rows, searched for nearest rows, saved and opened."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,12 +12,18 @@ from numpy.typing import NDArray
 from miner.distance import Metric
 from miner.registry import Registry
 
-__all__ = ["INDEXES", "Index", "build_index", "resolve_factory"]
+__all__ = ["AUTO", "FACTORY", "INDEXES", "Index", "build_index", "check_factory", "open_index"]
 
 Float32 = NDArray[np.float32]
 
-INDEXES = Registry("index")
+INDEXES = Registry("index", plural="indexes")
 INDEXES.register("Flat", "miner.indexes.flat:FlatIndex", "exact: every row is compared")
+AUTO, FACTORY = "auto", "factory"
+INDEXES.register(
+    FACTORY,
+    "miner.indexes.factory:FactoryIndex",
+    "approximate: any FAISS factory string, such as IVF4096,Flat or HNSW32",
+)
 
 
 class Index(Protocol):
@@ -27,33 +33,81 @@ class Index(Protocol):
     def exact(self) -> bool:
         """Whether a search finds the true nearest rows (up to float32)."""
 
+    def train(self, rows: Float32) -> None:
+        """Learn from some stored rows, shape (n, d), where the index has to."""
+
     def add(self, rows: Float32) -> None:
         """Append stored rows, shape (n, d)."""
 
     def search(self, queries: Float32, k: int) -> NDArray[np.int64]:
-        """Return the row numbers of the k nearest rows, nearest first, shape (q, k)."""
+        """Return the row numbers of the k nearest rows, nearest first, shape (q, k).
+
+        A place for which no row was found holds -1.
+        """
+
+    def knobs(self) -> dict[str, list[float]]:
+        """Return the search parameters by name, each with its values, the cheapest first."""
+
+    def turn(self, settings: dict[str, float]) -> None:
+        """Set search parameters."""
 
     def save(self, path: Path) -> None:
         """Write the index in FAISS' own format."""
 
 
-def resolve_factory(factory: str) -> str:
-    """Turn ``auto`` into a factory string, and refuse one that is not known.
+def _kind(factory: str) -> Any:
+    return INDEXES.load(factory if factory in INDEXES.names() else FACTORY)
+
+
+def check_factory(factory: str) -> None:
+    """Refuse a factory string that FAISS cannot follow.
 
     Raises
     ------
     UsageError
-        With the nearest name.
+        With what is wrong and an example.
     """
-    factory = "Flat" if factory == "auto" else factory
-    INDEXES.check(factory)
-    return factory
+    if factory == AUTO:
+        return
+    kind = _kind(factory)
+    if hasattr(kind, "check"):
+        kind.check(factory)
 
 
-def build_index(factory: str, metric: Metric, dim: int, chunks: Iterable[Float32]) -> Index:
-    """Build an index over chunks of rows; the vectors are held once, by the index."""
-    kind: Any = INDEXES.load(resolve_factory(factory))
-    index: Index = kind(metric, dim)
-    for chunk in chunks:
+def build_index(
+    factory: str,
+    metric: Metric,
+    dim: int,
+    chunks: Iterable[Float32] | Callable[[], Iterator[Float32]],
+    sample: Callable[[int], Float32] | None = None,
+) -> Index:
+    """Build an index over chunks of rows.
+
+    Parameters
+    ----------
+    factory : str
+        A registered name (``Flat``), or a FAISS factory string.
+    metric : str
+    dim : int
+    chunks : iterable of ndarray of shape (n, dim), float32
+    sample : callable, optional
+        Returns at most so many rows, for an index that has to be trained.
+
+    Raises
+    ------
+    UsageError
+        When FAISS cannot build it for these vectors.
+    """
+    kind: Any = _kind(factory)
+    index: Index = kind(metric, dim, factory)
+    if sample is not None and not index.exact:
+        index.train(sample(kind.training_rows(factory)))
+    for chunk in chunks() if callable(chunks) else chunks:
         index.add(chunk)
+    return index
+
+
+def open_index(factory: str, metric: Metric, path: Path) -> Index:
+    """Open a saved index, memory-mapped where FAISS can."""
+    index: Index = _kind(factory).open(metric, factory, path)
     return index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import faiss
@@ -12,7 +13,7 @@ from miner.distance import Metric, normalize_rows
 from miner.indexes.base import Float32
 from miner.storage import atomic_file
 
-__all__ = ["FlatIndex"]
+__all__ = ["FlatIndex", "nearest_rows"]
 
 
 class FlatIndex:
@@ -20,10 +21,13 @@ class FlatIndex:
 
     exact = True
 
-    def __init__(self, metric: Metric, dim: int) -> None:
+    def __init__(self, metric: Metric, dim: int, factory: str = "Flat") -> None:
         self._cosine = metric == "cosine"
         inner = metric in ("cosine", "dot")
         self._index = faiss.IndexFlatIP(dim) if inner else faiss.IndexFlatL2(dim)
+
+    def train(self, rows: Float32) -> None:
+        """Learn nothing."""
 
     def add(self, rows: Float32) -> None:
         """Append stored rows; cosine holds them at unit length."""
@@ -31,10 +35,42 @@ class FlatIndex:
 
     def search(self, queries: Float32, k: int) -> NDArray[np.int64]:
         """Return the row numbers of the k nearest rows, nearest first."""
-        _, rows = self._index.search(np.ascontiguousarray(queries), k)
-        return np.asarray(rows, dtype=np.int64)
+        return self.scored(queries, k)[1]
+
+    def scored(self, queries: Float32, k: int) -> tuple[Float32, NDArray[np.int64]]:
+        """Return the distances too, smaller for nearer rows."""
+        found, rows = self._index.search(np.ascontiguousarray(queries), k)
+        inner = self._index.metric_type == faiss.METRIC_INNER_PRODUCT
+        return (-found if inner else found), np.asarray(rows, dtype=np.int64)
+
+    def knobs(self) -> dict[str, list[float]]:
+        """Return no parameter: there is nothing to save."""
+        return {}
+
+    def turn(self, settings: dict[str, float]) -> None:
+        """Set nothing."""
 
     def save(self, path: Path) -> None:
         """Write the index where ``faiss.read_index`` can open it."""
         with atomic_file(path) as temporary:
             faiss.write_index(self._index, str(temporary))
+
+
+def nearest_rows(
+    metric: Metric, queries: Float32, chunks: Iterable[Float32], k: int
+) -> NDArray[np.int64]:
+    """Return the k nearest of all rows, a chunk of them in memory at a time, shape (q, k)."""
+    best: Float32 = np.empty((len(queries), 0), np.float32)
+    rows: NDArray[np.int64] = np.empty((len(queries), 0), np.int64)
+    start = 0
+    for chunk in chunks:
+        index = FlatIndex(metric, chunk.shape[1])
+        index.add(chunk)
+        found, places = index.scored(queries, min(k, len(chunk)))
+        best = np.concatenate([best, found], axis=1)
+        rows = np.concatenate([rows, places + start], axis=1)
+        order = np.argsort(best, axis=1, kind="stable")[:, :k]
+        best = np.take_along_axis(best, order, axis=1)
+        rows = np.take_along_axis(rows, order, axis=1)
+        start += len(chunk)
+    return rows

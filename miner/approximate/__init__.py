@@ -1,0 +1,1 @@
+"""Mining among nominees: the nearest rows that an approximate index finds. `open_approximate`."""

@@ -1,0 +1,175 @@
+"""The negatives that an index nominates for each anchor, and what the definition makes of them.
+
+An approximate index decides which negatives are looked at, and nothing else: their distances are
+measured by the float64 definition, and so are classes, order and loss. What it does not find is
+missing; how much that is says `miner.approximate.audit`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census import Census
+from miner.distance import Float64
+from miner.hardness import is_hard, is_within
+from miner.indexes.base import Index
+from miner.reach import ENTRY, HEAD, Reach
+from miner.sifting.sieve import Found
+from miner.units import cut_sizes
+
+__all__ = ["NominatedBlock", "Nominees"]
+
+Rows = NDArray[np.int64]
+
+_AT_ONCE = 1 << 22
+"""Comparisons of a pair with nominees that are held at once."""
+_DEEPER = 1024
+"""So many positives and hidden rows of an anchor are searched past, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class NominatedBlock:
+    """Some anchors, their pairs, and the nominees of each in the order of distance, then row.
+
+    Attributes
+    ----------
+    anchors, starts, positives, hard, within
+        As those of `miner.census.BlockCounts`; counted among the nominees.
+    loss : ndarray of shape (b,), float64
+        Sum of the hinge loss over the anchor's hard and semi-hard triplets.
+    rows : ndarray of shape (b, k), int64
+        The nominees; -1 at the end where there are fewer.
+    distances : ndarray of shape (b, k), float64
+        Infinite there.
+    """
+
+    anchors: Rows
+    starts: Rows
+    positives: Rows
+    hard: Rows
+    within: Rows
+    loss: Float64
+    rows: Rows
+    distances: Float64
+
+    @property
+    def deep(self) -> Rows:
+        """How many nominees of each anchor are hard or semi-hard for one of its pairs."""
+        deep: Rows = np.maximum.reduceat(self.within, self.starts[:-1])
+        return deep
+
+    def within_reach(self, line: int) -> tuple[Rows, Float64, float]:
+        """Return an anchor's rows, and their distances for keys: those are in the right order."""
+        count = int(self.within[self.starts[line] : self.starts[line + 1]].max())
+        return self.rows[line, :count], self.distances[line, :count], 0.0
+
+    def reach(self) -> Reach:
+        """Return the rows that writing needs; their distances are measured again."""
+        deep = self.deep
+        head = np.zeros(len(deep), dtype=HEAD)
+        head["held"], head["top"] = deep, np.inf
+        there = np.arange(self.rows.shape[1]) < deep[:, None]
+        entries = np.zeros(int(deep.sum()), dtype=ENTRY)
+        entries["row"] = self.rows[there]
+        return Reach(head, entries)
+
+
+class Nominees:
+    """Asks an index for nominees.
+
+    Parameters
+    ----------
+    census : Census
+        Whose vectors, relevance, metric and margin decide.
+    index : Index
+        Over the same rows.
+    most : int
+        Nominees an anchor, at most.
+    """
+
+    def __init__(self, census: Census, index: Index, most: int) -> None:
+        self._census, self._index, self.most = census, index, most
+
+    def nominate(self, anchors: Rows) -> NominatedBlock:
+        """Return a block of anchors that have positives, with the nearest negatives found.
+
+        Parameters
+        ----------
+        anchors : ndarray of shape (b,), int64
+        """
+        relevance = self._census.relevance
+        lists = relevance.positive_lists(anchors)
+        starts, columns = relevance.hidden_lists(anchors)
+        hidden = np.diff(starts)
+        deeper = min(int((lists.counts + hidden).max()), _DEEPER)
+        depth = min(self.most + deeper, relevance.rows)
+        found = self._index.search(self._census.vectors.anchors[anchors], depth)
+        lines = np.arange(len(anchors))
+        struck = np.concatenate(
+            [
+                np.repeat(lines, lists.counts) * relevance.rows + lists.columns,
+                np.repeat(lines, hidden) * relevance.rows + columns,
+            ]
+        )
+        struck.sort()
+        wanted = lines[:, None] * relevance.rows + found
+        place = np.searchsorted(struck, wanted)
+        free = found >= 0
+        if len(struck):
+            free &= struck[np.minimum(place, len(struck) - 1)] != wanted
+        free &= np.cumsum(free, axis=1) <= self.most
+        width = max(int(free.sum(axis=1).max()), 1)
+        rows = np.full((len(anchors), width), -1, dtype=np.int64)
+        rows[np.arange(width) < free.sum(axis=1)[:, None]] = found[free]
+        return self._measured(anchors, rows)
+
+    def block(self, anchors: Rows, reach: Reach, hard: Rows, within: Rows) -> NominatedBlock:
+        """Return a block whose nominees were kept; see `miner.sifting.listed.Lister.block`."""
+        sizes = reach.sizes
+        rows = np.full((len(anchors), max(int(sizes.max(initial=0)), 1)), -1, dtype=np.int64)
+        rows[np.arange(rows.shape[1]) < sizes[:, None]] = reach.entries["row"]
+        return self._measured(anchors, rows)
+
+    def find(self, block: NominatedBlock, lines: Rows, starts: Rows, ranks: Rows) -> Found:
+        """Find rows by rank; see `miner.sifting.sieve.Sieve.find`."""
+        number = np.repeat(np.arange(len(lines)), np.diff(starts))
+        rows = block.rows[lines[number], ranks]
+        none = np.zeros(len(rows), dtype=np.int64)
+        sure = np.ones(len(lines), dtype=np.bool_)
+        return Found(rows, number, none, np.arange(len(rows)), sure)
+
+    def _measured(self, anchors: Rows, rows: Rows) -> NominatedBlock:
+        """Put nominees in order, and count the pairs."""
+        census = self._census
+        rows.sort(axis=1)  # ties in distance go by row
+        there = rows >= 0
+        lines = np.repeat(np.arange(len(anchors)), there.sum(axis=1))
+        distances = np.full(rows.shape, np.inf)
+        distances[there] = census.vectors.measure(census.metric, anchors[lines], rows[there])
+        order = np.argsort(distances, axis=1, kind="stable")
+        rows, distances = (np.take_along_axis(x, order, axis=1) for x in (rows, distances))
+        lists = census.relevance.positive_lists(anchors)
+        owners = np.repeat(np.arange(len(anchors)), lists.counts)
+        d_ap = census.vectors.measure(census.metric, anchors[owners], lists.columns)
+        hard, within = self._count(distances, owners, d_ap)
+        finite = np.where(np.isinf(distances), 0.0, distances)
+        sums = np.concatenate([np.zeros((len(anchors), 1)), np.cumsum(finite, axis=1)], axis=1)
+        lost = within * (d_ap + census.margin) - sums[owners, within]
+        starts = np.concatenate([[0], np.cumsum(lists.counts)])
+        loss = np.add.reduceat(lost, starts[:-1])
+        return NominatedBlock(anchors, starts, lists.columns, hard, within, loss, rows, distances)
+
+    def _count(self, distances: Float64, owners: Rows, d_ap: Float64) -> tuple[Rows, Rows]:
+        """Count, per pair, the nominees that are hard, and those hard or semi-hard."""
+        hard, within = np.empty((2, len(owners)), dtype=np.int64)
+        width = distances.shape[1]
+        for first, last in cut_sizes(np.full(len(owners), width), _AT_ONCE):
+            pairs = slice(first, last)
+            d_an, own = distances[owners[pairs]], d_ap[pairs, None]
+            there = np.isfinite(d_an)
+            hard[pairs] = (is_hard(own, d_an) & there).sum(axis=1)
+            within[pairs] = (is_within(own, d_an, self._census.margin) & there).sum(axis=1)
+        return hard, within

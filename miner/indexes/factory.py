@@ -1,0 +1,142 @@
+"""Approximate indexes: whatever FAISS' index factory builds (Douze et al. 2024, The Faiss library).
+
+Inverted files, graphs, quantisers and their compositions, by the string that names them in FAISS.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.distance import Metric, normalize_rows
+from miner.errors import UsageError, did_you_mean
+from miner.indexes.base import Float32
+from miner.storage import atomic_file
+
+__all__ = ["FactoryIndex"]
+
+_ANY_DIM = 3840
+"""Divisible by whatever a factory string may divide dimensions by: for a look at its grammar."""
+_PER_CENTROID, _LEAST, _MOST = 64, 65_536, 1_048_576
+"""Rows that training sees: so many a centroid of the inverted file, between these bounds."""
+_EXAMPLES = "such as IVF1024,Flat, HNSW32 or IVF1024,PQ16x4fs,RFlat"
+_KNOBS = ("nprobe", "efSearch", "quantizer_efSearch", "k_factor_rf", "k_factor")
+
+
+class FactoryIndex:
+    """Searches part of the rows: by L2, or by inner product for cosine and dot."""
+
+    exact = False
+
+    def __init__(
+        self, metric: Metric, dim: int, factory: str, *, opened: Any | None = None
+    ) -> None:
+        self._cosine = metric == "cosine"
+        self._factory, self._shared = factory, opened is not None
+        self._index = _made(factory, dim, metric) if opened is None else opened
+
+    @staticmethod
+    def check(factory: str) -> None:
+        """Refuse a string that FAISS cannot read."""
+        _made(factory, _ANY_DIM, "euclidean")
+
+    @staticmethod
+    def training_rows(factory: str) -> int:
+        """Return how many rows training needs at most."""
+        lists = re.search(r"(?:IVF|IMI)(\d+)(k?)", factory)
+        centroids = int(lists[1]) * (1024 if lists[2] else 1) if lists else 0
+        return min(max(_PER_CENTROID * centroids, _LEAST), _MOST)
+
+    @classmethod
+    def open(cls, metric: Metric, factory: str, path: Path) -> FactoryIndex:
+        """Open a saved index; what FAISS can leave on disk stays there."""
+        lists = "IVF" in factory
+        plain = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
+        opened = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if lists else plain)
+        if lists:
+            inverted: Any = faiss.extract_index_ivf(opened).invlists
+            inverted = faiss.downcast_InvertedLists(inverted)
+            if hasattr(inverted, "prefetch_nthread"):
+                inverted.prefetch_nthread = 0  # the page cache does; threads cost each search
+        return cls(metric, opened.d, factory, opened=opened)
+
+    def train(self, rows: Float32) -> None:
+        """Learn centroids and codes from some rows."""
+        if self._index.is_trained:
+            return
+        try:
+            self._index.train(self._ready(rows))
+        except RuntimeError as error:
+            raise UsageError(
+                f"index.factory = {self._factory!r} cannot be trained on {len(rows):,} rows: "
+                f"{_reason(error)}; name a smaller one, or Flat"
+            ) from error
+
+    def add(self, rows: Float32) -> None:
+        """Append stored rows, on one core where their order would hang on threads."""
+        threads = faiss.omp_get_max_threads()
+        if "HNSW" in self._factory or "NSG" in self._factory:
+            faiss.omp_set_num_threads(1)
+        try:
+            self._index.add(self._ready(rows))
+        finally:
+            faiss.omp_set_num_threads(threads)
+
+    def search(self, queries: Float32, k: int) -> NDArray[np.int64]:
+        """Return the row numbers of the k nearest rows that are found, nearest first.
+
+        One that was opened searches on the caller's core only: workers share the others.
+        """
+        if self._shared:
+            faiss.omp_set_num_threads(1)
+        _, rows = self._index.search(self._ready(queries), k)
+        return np.asarray(rows, dtype=np.int64)
+
+    def knobs(self) -> dict[str, list[float]]:
+        """Return FAISS' own search parameters of this index and the values worth trying."""
+        space = faiss.ParameterSpace()
+        space.initialize(self._index)
+        found = {}
+        for number in range(space.parameter_ranges.size()):
+            range_ = space.parameter_ranges.at(number)
+            if range_.name in _KNOBS:
+                found[str(range_.name)] = faiss.vector_to_array(range_.values).tolist()
+        return found
+
+    def turn(self, settings: dict[str, float]) -> None:
+        """Set search parameters."""
+        space = faiss.ParameterSpace()
+        for name, value in settings.items():
+            space.set_index_parameter(self._index, name, value)
+
+    def save(self, path: Path) -> None:
+        """Write the index where ``faiss.read_index`` can open it."""
+        with atomic_file(path) as temporary:
+            faiss.write_index(self._index, str(temporary))
+
+    def _ready(self, rows: Float32) -> Float32:
+        return normalize_rows(rows) if self._cosine else np.ascontiguousarray(rows)
+
+
+def _made(factory: str, dim: int, metric: Metric) -> Any:
+    inner = metric in ("cosine", "dot")
+    kind = faiss.METRIC_INNER_PRODUCT if inner else faiss.METRIC_L2
+    try:
+        return faiss.index_factory(dim, factory, kind)
+    except RuntimeError as error:
+        where = "" if dim == _ANY_DIM else f" for vectors of {dim} values"
+        raise UsageError(
+            f"index {factory!r}: {did_you_mean(factory, ['Flat', 'auto'])}; FAISS cannot build "
+            f"it{where}: {_reason(error)}; a factory string is {_EXAMPLES}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What FAISS says, without where in its source it says it."""
+    text = re.sub(r"^Error in .*? at \S+:\d+: ", "", " ".join(str(error).split()))
+    return text[:200].removeprefix("Error: ")

@@ -1,0 +1,121 @@
+"""The stage of a run that builds its index, tunes an approximate one, and asks for neighbours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from miner.approximate.tuning import choose_factory, tune
+from miner.distance import Float32
+from miner.embedding import Store
+from miner.indexes.base import AUTO, Index, build_index
+from miner.indexes.flat import nearest_rows
+from miner.job import Job, parse_bytes
+from miner.manifest import Staging
+from miner.nearest import nearest_share
+from miner.storage import sha256_file, storage_errors
+from miner.tasks import Approximate
+
+__all__ = ["Indexing"]
+
+_QUERIES = 256
+"""Anchors on which search parameters are tuned."""
+_ROOM = 2
+"""Times `mining.memory` that an index may take which a job leaves to us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Indexing:
+    """Builds the index of a job over its store.
+
+    Parameters
+    ----------
+    job : Job
+    staging : Staging
+    store : Store
+    """
+
+    job: Job
+    staging: Staging
+    store: Store
+
+    @property
+    def _path(self) -> Path:
+        return self.staging.work / "index.faiss"
+
+    @property
+    def factory(self) -> str:
+        """The factory string; chosen by the size of the data where the job says ``auto``."""
+        if self.job.index.factory != AUTO:
+            return self.job.index.factory
+        rows = self.store.facts["rows"]
+        memory = _ROOM * parse_bytes(self.job.mining.memory)
+        minutes = self.job.index.budget_minutes
+        return choose_factory(rows[0], rows[-1], self.store.dim, minutes=minutes, memory=memory)
+
+    def facts(self) -> dict[str, Any]:
+        """Build the index, or find it built; return what the manifest says of it."""
+        recorded = self.staging.recorded("index")
+        if recorded is not None:
+            facts: dict[str, Any] = recorded["facts"]
+            return facts
+        index = self._build()
+        facts = {"factory": self.factory, "exact": index.exact}
+        files = {}
+        if not index.exact:
+            facts |= {"candidates": self.job.index.candidates, **self._tuned(index)}
+        facts["nearest"] = nearest_share(
+            index, self.store.vectors(0), self.store.relevance(), self.job.select.seed
+        )
+        saved = self.staging.run / self._path.name
+        if not index.exact:
+            index.save(self._path)
+            files["work/index.faiss"] = sha256_file(self._path)
+        if self.job.index.save:
+            if index.exact:
+                index.save(saved)
+            else:
+                with storage_errors(saved):
+                    saved.unlink(missing_ok=True)
+                    os.link(self._path, saved)
+            facts["file"] = saved.name
+            files["run/index.faiss"] = sha256_file(saved)
+        self.staging.record("index", {"facts": facts, "files": files})
+        return facts
+
+    def approximate(self, facts: dict[str, Any]) -> Approximate | None:
+        """Return what workers need of an approximate index; None for an exact one."""
+        if facts["exact"]:
+            return None
+        settings = tuple(sorted(facts["settings"].items()))
+        path = str(self._path.resolve())
+        return Approximate(path, facts["factory"], settings, facts["candidates"])
+
+    def _build(self) -> Index:
+        store, side = self.store, self.store.row_side
+
+        def sample(most: int) -> Float32:
+            return np.ascontiguousarray(store.vectors(side)[_spread(store.facts["rows"][-1], most)])
+
+        def chunks() -> Iterator[Float32]:
+            return store.chunks(side)
+
+        return build_index(self.factory, self.job.mining.metric, store.dim, chunks, sample)
+
+    def _tuned(self, index: Index) -> dict[str, Any]:
+        """Turn the search up until it finds enough of a sample's nearest rows."""
+        store = self.store
+        queries = np.asarray(store.vectors(0)[_spread(store.facts["rows"][0], _QUERIES)])
+        k = min(self.job.index.candidates, store.facts["rows"][-1])
+        truth = nearest_rows(self.job.mining.metric, queries, store.chunks(store.row_side), k)
+        return tune(index, queries, truth, self.job.index.aim).facts
+
+
+def _spread(rows: int, most: int) -> Any:
+    """Return at most so many row numbers, evenly spread."""
+    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))
