@@ -62,7 +62,7 @@ def test_the_same_job_in_other_words_is_the_same_run(small: Path, tmp_path: Path
     }
     first = miner.mine(sections)
     sections["dataset"] |= {"id": "id", "label": "label", "content": "embedding"}
-    spelt = {**sections, "model": {"name": "precomputed"}, "index": {"factory": "auto"}}
+    spelt = {**sections, "model": {"name": "precomputed"}, "index": {"factory": "Flat"}}
     spelt["mining"] = {"normalize": True, "metric": "euclidean"}
     spelt["output"] = {**sections["output"], "content": False}
     again = miner.run_job(miner.parse_job(spelt))
