@@ -35,7 +35,7 @@ FLOORS = [
     ["identity", "embedder", "pruning", "manifest", "describe"],
     ["embedding", "census"],
     ["preparing", "nearest", "counts", "neighbours", "gaps"],
-    ["ranking", "screening", "negatives"],
+    ["ranking", "scores", "screening", "negatives"],
     ["candidates", "sifting", "besides"],
     ["writing", "merging"],
     ["mining"],
