@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from miner.census import BlockCounts, Census
 from miner.columns import ColumnSums, Labels, labels_of
-from miner.gaps import Gaps, sample_gaps
+from miner.gaps import Gaps, plan_gaps
 from miner.job import MiningJob
 from miner.negatives import add_columns, find_nearest
 from miner.neighbours import NearestRows, majority
@@ -30,7 +30,7 @@ class Wanted:
     neighbours : int
         How many of the nearest rows are looked at; 0 for none.
     gaps : int
-        At most so many anchors are sampled; 0 for none.
+        At most so many anchors are sampled, where all are too many; 0 for none.
     """
 
     hubs: bool = False
@@ -111,10 +111,7 @@ def plan_besides(census: Census, tally: Tally, wanted: Wanted) -> Besides:
     order = np.empty(0, dtype=np.int64)
     if labels is not None and (wanted.hubs or wanted.confusions or wanted.neighbours):
         order = np.argsort(labels.anchors, kind="stable")
-    gaps = None
-    if wanted.gaps:
-        arguments = (census.vectors, relevance, census.metric, census.margin, tally)
-        gaps = sample_gaps(*arguments, wanted.gaps)
+    gaps = plan_gaps(census, tally, wanted.gaps) if wanted.gaps else None
     confusions = wanted.confusions and labels is not None
     return Besides(
         order=order,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from miner.strategies.selection import Selection
 
-__all__ = ["Size", "count_seconds", "write_seconds"]
+__all__ = ["Size", "count_seconds", "gap_seconds", "write_seconds"]
 
 _BEGIN = 0.3
 """Loading compiled loops, making the rows ready."""
@@ -27,6 +27,8 @@ _MEASURED_VALUE = 1.25e-9
 """Measuring rows by the definition, a value."""
 _SCORED_KEY, _SCORED_PAIR = 3e-9, 1e-7
 """Holding a bound on scores against a key; a bound that hangs on the pair's positive."""
+_GAP_KEY = 3.3e-8
+"""Of the histogram of gaps, a key."""
 _ANCHOR, _ANCHOR_KEY = 1e-4, 3e-9
 _TRIPLET, _TRIPLET_VALUE, _DRAW = 1.4e-6, 1e-9, 1.2e-5
 """Writing: an anchor and each of its keys; a triplet and each dimension; a draw by weights."""
@@ -93,6 +95,12 @@ def count_seconds(size: Size, selection: Selection) -> float:
         return _BEGIN + _blocks(size) / size.workers
     work = _SCREEN_PRODUCT * size.product + _SCREEN_KEY * size.keys + _SCREEN_VALUE * size.values
     return _BEGIN + work / size.workers
+
+
+def gap_seconds(size: Size) -> float:
+    """Estimate the histogram of gaps over all anchors."""
+    each = _GAP_KEY if importlib.util.find_spec("numba") else _MEASURED_VALUE * size.dim
+    return (size.product + each * size.keys) / size.workers
 
 
 def write_seconds(size: Size, selection: Selection, triplets: int) -> float:

@@ -134,7 +134,7 @@ def check(
 
 
 def check_gaps(truth: Truth, edges: np.ndarray, gaps: np.ndarray, margin: float) -> None:
-    """Every anchor is in the sample of so small a set: 0 and the margin part the classes."""
+    """Every anchor of so small a set is counted: 0 and the margin part the classes."""
     counts = {name: sum(getattr(truth, name).values()) for name in ("hard", "semi_hard", "easy")}
     assert gaps.sum() == sum(counts.values())
     assert gaps[: np.flatnonzero(edges == 0)[0] + 1].sum() == counts["hard"]
