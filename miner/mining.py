@@ -34,6 +34,7 @@ from miner.sifting.sieve import Sieve, open_sieve
 from miner.storage import atomic_open, sha256_file
 from miner.strategies.base import Flat, Pairs
 from miner.strategies.selection import Selection, load_selection
+from miner.tables import label_ranks
 from miner.units import CENSUS, COUNTED, SELECTED, Share, cut_units
 from miner.writing import BlockWriter, Records, write_anchor
 
@@ -294,7 +295,9 @@ def open_miner(task: Task) -> Miner:
     screen = open_screen(census, loss=task.loss, keep_bytes=narrow)
     selection = load_selection(task.select)
     seed, memory, counts = task.select.seed, task.memory, tally(relevance)
-    besides = plan_besides(census, counts, task.wanted)
+    names = store.label_names() if task.wanted.confusions else None
+    ranks = None if names is None else label_ranks(names)
+    besides = plan_besides(census, counts, task.wanted, ranks)
     return Miner(census, counts, selection, seed, memory, task.normalized, screen, besides)
 
 
@@ -307,12 +310,13 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
         Of each file that was written: its name and its checksum.
     """
     miner = open_miner(task)
-    sums = miner.besides.sums(len(miner.census.vectors.rows))
-    files: dict[Path, NDArray[Any]] = {path: miner.count(unit, sums)}
+    sums = miner.besides.sums(len(miner.census.vectors.rows), unit)
+    parts = [miner.count(part, sums) for part in miner.besides.parts(unit, sums)]
+    files: dict[Path, NDArray[Any]] = {path: np.concatenate(parts)}
     if sums is not None:
         files[path.with_suffix(".hubs.npy")] = sums.hubs()
-        if sums.labels is not None:
-            files[path.with_suffix(".confusion.npy")] = sums.confusions()
+        for name, array in sums.confusions.arrays().items() if sums.confusions else ():
+            files[path.with_suffix(f".{name}.npy")] = array
     if miner.besides.gaps is not None:
         anchors = miner.besides.anchors(unit)
         files[path.with_suffix(".gaps.npy")] = miner.besides.gaps.count(anchors)

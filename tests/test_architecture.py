@@ -17,7 +17,7 @@ PACKAGE = ROOT / "miner"
 FLOORS = [
     ["errors"],
     ["registry", "storage", "fields"],
-    ["distance", "hardness", "relevance", "allocation", "units"],
+    ["distance", "hardness", "relevance", "allocation", "units", "confusions"],
     ["columns"],
     ["job"],
     [
