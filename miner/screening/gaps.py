@@ -20,6 +20,8 @@ __all__ = ["UNSURE", "count_gaps"]
 
 _FINE = 128
 _MOST_CELLS = 1 << 16
+_FEW = 8
+"""So many positives are compared with all negatives."""
 _LEFT = -1
 UNSURE = 256
 """An anchor with more triplets that have to be measured is left to the reference."""
@@ -99,21 +101,38 @@ def _go_through(
     d_ap: Any, error: Any, width: Any, half: Any, sorted_: Any, below: Any, first: Any, pair: Any,
     unsure: Any, found: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
-    """Look at all negatives of a positive; `first` takes the first edge that each is below."""
+    """Look at all negatives of a positive.
+
+    `first` takes the first edge that each is below, from 1 on; at 0 what lies far below all.
+    """
     _, by_distance, by_error, by_row = sorted_
+    share = 1.0 / width
     for place in range(by_distance.size):
-        gap = (by_distance[place] - d_ap) / width
-        edge = min(max(np.rint(gap), -half - 1.0), half + 1.0)
-        beyond = by_distance[place] - d_ap - edge * width
-        at = np.int64(edge) + half
-        if 0 <= at <= 2 * half and abs(beyond) <= error + by_error[place]:
-            found = _note(unsure, found, pair, by_row[place], at - half)
-            at += 1
-        elif beyond >= 0:
-            at += 1
-        if at <= 2 * half:
-            first[max(at, 0)] += 1
+        gap = by_distance[place] - d_ap
+        nearest = np.int64(min(max(gap * share + half, -1.0), 2.0 * half + 1.0) + 1.5)
+        beyond = gap - (nearest - 1 - half) * width
+        if abs(beyond) <= error + by_error[place] and 1 <= nearest <= 2 * half + 1:
+            found = _note(unsure, found, pair, by_row[place], nearest - 1 - half)
+            first[nearest + 1] += 1
+        else:
+            first[nearest + (beyond >= 0)] += 1
     return found
+
+
+@compiled
+def _count_few(
+    rows: Any, negatives: Any, positives: Any, width: Any, half: Any, below: Any, unsure: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """Do the same for few positives, without cells."""
+    first, found = np.zeros(2 * half + 4, np.int64), 0
+    sorted_ = (rows, negatives[0], negatives[1], rows)
+    for pair in range(positives[0].size):
+        found = _go_through(
+            positives[0][pair], positives[1][pair], width, half, sorted_, below, first, pair,
+            unsure, found,
+        )  # fmt: skip
+    below[:] = np.cumsum(first)[1 : 2 * half + 2]
+    return found if found <= UNSURE else _LEFT
 
 
 @compiled
@@ -131,6 +150,8 @@ def _count_line(
     rounding = 16 * _UNIT * (most_n + most_p + (half + 1) * width)
     e_ap += rounding
     fine, worst = width / _FINE, worst_n + worst_p + rounding
+    if near.size <= _FEW and 8 * worst < width:
+        return _count_few(rows, (d_an, e_an), (d_ap, e_ap), width, half, below, unsure)
     low = d_ap.min() - half * width - fine
     cells = (d_ap.max() + half * width - low) / fine + 3
     if not (cells < _MOST_CELLS and 8 * worst < fine):
@@ -149,7 +170,7 @@ def _count_line(
         np.empty(keys.size, np.int64),
     )  # fmt: skip
     _sort_by_remainder(cell_of, d_an, e_an, rows, begin, sorted_)
-    first = np.zeros(2 * half + 1, np.int64)
+    first = np.zeros(2 * half + 4, np.int64)
     edge_of, found = worst / fine + 1e-6, 0
     for pair in range(near.size):
         height = (d_ap[pair] - low) / fine
@@ -166,10 +187,7 @@ def _count_line(
             found = _go_through(
                 d_ap[pair], e_ap[pair], width, half, sorted_, below, first, pair, unsure, found
             )
-    reached = 0
-    for edge in range(2 * half + 1):
-        reached += first[edge]
-        below[edge] += reached
+    below += np.cumsum(first)[1 : 2 * half + 2]
     return found if found <= UNSURE else _LEFT
 
 
