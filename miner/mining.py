@@ -67,7 +67,8 @@ class Miner:
     memory : int
         Bytes for a block of keys.
     screen : Screen or None
-        The fast pass, where there is one.
+        The fast pass, where there is one. It takes its memory for keys from `rooms` too: a unit
+        is at one of both.
     normalized : bool
         Whether the vectors have unit length: what a score is depends on it.
     """
@@ -80,14 +81,14 @@ class Miner:
     normalized: bool = True
     screen: Screen | None = None
     besides: Besides = field(default_factory=Besides)
-    _rooms: Rooms = field(default_factory=Rooms)
+    rooms: Rooms = field(default_factory=Rooms)
 
     def _blocks(self, anchors: Rows, sieve: Sieve | None = None) -> Iterator[BlockCounts]:
         """Count anchors, a block at a time, in one buffer."""
         rows = len(self.census.vectors.rows)
         wide = rows + (sieve.cells // 2 if sieve else 0)  # cells are half as wide as keys
         cut = list(blocks(anchors, self.tally.positives[anchors], wide, self.memory))
-        with self._rooms.room(max(map(len, cut), default=0) * rows) as buffer:
+        with self.rooms.room(max(map(len, cut), default=0) * rows) as buffer:
             for block in cut:
                 yield self.census.block(block, buffer, sieve.count if sieve else None)
 
@@ -292,13 +293,14 @@ def open_miner(task: Task) -> Miner:
     # Rows in float32 are worth more than those in float64, which few blocks of keys need.
     narrow = rows.nbytes if rows.nbytes <= task.keep else 0
     census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep - narrow)
-    screen = open_screen(census, loss=task.loss, keep_bytes=narrow)
+    rooms = Rooms()
+    screen = open_screen(census, loss=task.loss, keep_bytes=narrow, rooms=rooms)
     selection = load_selection(task.select)
     seed, memory, counts = task.select.seed, task.memory, tally(relevance)
     names = store.label_names() if task.wanted.confusions else None
     ranks = None if names is None else label_ranks(names)
     besides = plan_besides(census, counts, task.wanted, ranks)
-    return Miner(census, counts, selection, seed, memory, task.normalized, screen, besides)
+    return Miner(census, counts, selection, seed, memory, task.normalized, screen, besides, rooms)
 
 
 def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:

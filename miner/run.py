@@ -227,18 +227,19 @@ class _Conductor:
         with self.clock.stage("index"):
             index = self._index(store)
         task = self._task(store)
-        opened = open_miner(task)
+        tally, besides = open_miner(task).tally, open_miner(task).besides
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
         passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
         with self.clock.stage("count"):
             counted, arrays, reused = passes.counted(store, self.job.mining, fresh=self.fresh)
-            findings = Findings(store, opened.besides, arrays)
+            findings = Findings(store, besides, arrays)
         with self.clock.stage("write"):
             select = self.job.select
             drawn = passes.write(share_out(counted, select))
             left = self._rescored(store, drawn)
             pieces = cap_negatives(left, select.per_negative, select.seed, store.facts["rows"][-1])
             dropped = fewer(drawn, left) if self.opened.rescorer else None
+        open_miner.cache_clear()  # what the passes held is of no more use: sealing needs room too
         with self.clock.stage("seal"):
             shards, files = self._seal(store, findings, counted, pieces)
         self._make_room(store)
@@ -248,7 +249,7 @@ class _Conductor:
                 "fingerprint": self.staging.fingerprint,
                 "job": self.job.facts(),
                 "versions": package_versions(),
-                "dataset": self._dataset_facts(store, opened.tally),
+                "dataset": self._dataset_facts(store, tally),
                 "model": {**self.key.identity.facts, "dim": store.dim},
                 "embedding": embedding,
                 "store": store.folder.name,

@@ -84,11 +84,13 @@ class Screened:
     nearest: Rows
 
 
-def open_screen(census: Census, *, loss: bool, keep_bytes: int) -> Screen | None:
+def open_screen(
+    census: Census, *, loss: bool, keep_bytes: int, rooms: Rooms | None = None
+) -> Screen | None:
     """Return the fast pass of a census; None where numba is not installed."""
     if importlib.util.find_spec("numba") is None:
         return None
-    return Screen(census, loss=loss, keep_bytes=keep_bytes)
+    return Screen(census, loss=loss, keep_bytes=keep_bytes, rooms=rooms)
 
 
 class Screen:
@@ -102,12 +104,16 @@ class Screen:
         Whether the loss is summed; else it is zero.
     keep_bytes : int
         Rows are kept in float32 key space when they take no more than this.
+    rooms : Rooms, optional
+        Where the memory for keys comes from; by default its own.
     """
 
-    def __init__(self, census: Census, *, loss: bool, keep_bytes: int) -> None:
+    def __init__(
+        self, census: Census, *, loss: bool, keep_bytes: int, rooms: Rooms | None = None
+    ) -> None:
         self._loops: Any = importlib.import_module("miner.screening.loops")
         self._exact: Any = importlib.import_module("miner.screening.exact")
-        self._census, self._loss, self._rooms = census, loss, Rooms()
+        self._census, self._loss, self._rooms = census, loss, rooms or Rooms()
         self._vectors, self._relevance = census.vectors, census.relevance
         self._space, self._margin = census.space, census.margin
         self._pairs = PairBorders(self._vectors, self._relevance, self._space, self._margin)
