@@ -83,6 +83,11 @@ class Miner:
     besides: Besides = field(default_factory=Besides)
     rooms: Rooms = field(default_factory=Rooms)
 
+    def counted(self) -> None:
+        """Let go of what writing does not need."""
+        if self.screen is not None:
+            self.screen.rest()
+
     def _blocks(self, anchors: Rows, sieve: Sieve | None = None) -> Iterator[BlockCounts]:
         """Count anchors, a block at a time, in one buffer."""
         rows = len(self.census.vectors.rows)

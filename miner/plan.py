@@ -23,9 +23,9 @@ from miner.estimate import Size, count_seconds, gap_seconds, write_seconds
 from miner.gaps import counts_all
 from miner.job import Job, parse_bytes
 from miner.manifest import finished_run
+from miner.opened import Opened
 from miner.relevance import Tally, tally
 from miner.reuse import would_reuse
-from miner.run import Opened
 from miner.strategies.selection import Selection, load_selection
 
 __all__ = ["plan_job"]

@@ -9,16 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import miner
 from miner.besides import Wanted
-from miner.datasets.source import Source, open_source
-from miner.embedding import Progress, Recipe, Store, StoreKey
-from miner.engines import Engine, open_engine
-from miner.errors import UsageError
+from miner.embedding import Progress, Store, StoreKey
 from miner.findings import Findings
 from miner.hardness import Kept
 from miner.hubs import cap_negatives
@@ -26,9 +22,8 @@ from miner.indexes.base import build_index, resolve_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
 from miner.manifest import Staging, clear_published, finished_run, package_versions, peak_rss
 from miner.mining import Task, cut_units, open_miner
-from miner.models.base import LoadedModel, load_model
-from miner.models.rescorers import Rescorer, load_rescorer
 from miner.nearest import nearest_share
+from miner.opened import Opened
 from miner.passes import Passes, share_out
 from miner.preparing import prepare_store
 from miner.pruning import keep_within
@@ -36,8 +31,7 @@ from miner.relevance import Tally
 from miner.rescoring import Rescoring
 from miner.sealing import Piece, Sealer, fewer, seal_shards
 from miner.shards import FORMAT_VERSION, Run, file_facts, open_run
-from miner.storage import digest, lock_output, sha256_file, write_pointers
-from miner.strategies.selection import check_selection
+from miner.storage import lock_output, sha256_file, write_pointers
 from miner.totals import census_facts, written_facts
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
@@ -53,70 +47,6 @@ class Outcome:
 
     run: Run
     mined: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A job whose names are all resolved: source, model and engine are there."""
-
-    job: Job
-    source: Source
-    model: LoadedModel
-    engine: Engine
-    rescorer: Rescorer | None = None
-
-    @classmethod
-    def of(cls, job: Job) -> Opened:
-        """Resolve every name of a job, before any work."""
-        check_selection(job)
-        resolve_factory(job.index.factory)
-        engine = open_engine(job.engine.name, job.engine.workers)
-        source = open_source(job.dataset, job.model.name)
-        model = load_model(job.model.name, source.kind, job.model.options)
-        if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
-            raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
-        opened = cls(job, source, model, engine)
-        if job.select.rescore is None:
-            return opened
-        if not opened.texts:
-            raise UsageError("select.rescore reads texts; it needs text and output.content = true")
-        return replace(opened, rescorer=load_rescorer(job.select.rescore))
-
-    @property
-    def recipe(self) -> Recipe:
-        """How the source becomes vectors."""
-        return Recipe(
-            self.source,
-            self.model,
-            self.job.model.prompts(len(self.source.sides)),
-            self.job.cache_folder,
-            self.job.model.batch_size,
-            self.job.mining.normalized,
-            self.texts,
-        )
-
-    def key(self, *, keep: bool = True) -> StoreKey:
-        """Identify the embedding store; `keep` as for `identify`."""
-        return StoreKey.of(self.recipe, keep=keep)
-
-    @property
-    def texts(self) -> bool:
-        """Whether shards show content: where it is text, unless the job says no."""
-        return self.job.output.content and self.source.kind == "text"
-
-    def fingerprint(self, key: StoreKey) -> str:
-        """Identify the run: everything that changes bytes."""
-        facts = {
-            "mine": miner.__version__,
-            "format": FORMAT_VERSION,
-            "job": self.job.identity(),
-            "index": resolve_factory(self.job.index.factory),
-            "texts": self.texts,
-            "store": key.facts,
-        }
-        if self.rescorer is not None:
-            facts["rescorer"] = self.rescorer.weights
-        return digest(facts)
 
 
 @dataclass(slots=True)
@@ -198,6 +128,7 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
             staging.clear()
             return Outcome(open_run(published), mined=True)
         conductor = _Conductor(opened, key, staging, progress, fresh=force)
+        del opened  # the conductor lets go of the model
         try:
             return Outcome(conductor.conduct(), mined=True)
         finally:
@@ -224,6 +155,7 @@ class _Conductor:
             store, embedding = prepare_store(
                 Path(self.job.output.path) / ".store", self.key, self.opened.recipe, self.progress
             )
+        self.opened = self.opened.embedded()
         with self.clock.stage("index"):
             index = self._index(store)
         task = self._task(store)

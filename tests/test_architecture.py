@@ -40,7 +40,7 @@ FLOORS = [
     ["writing", "merging"],
     ["mining"],
     ["sealing", "reuse"],
-    ["passes", "hubs", "rescoring", "findings", "verifying"],
+    ["passes", "hubs", "rescoring", "findings", "verifying", "opened"],
     ["run", "verify", "starter", "exports"],
     ["plan"],
     ["progress"],

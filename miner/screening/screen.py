@@ -164,6 +164,10 @@ class Screen:
             self._count_block(anchors[places], places, whole, memory, result, watch)
         return result
 
+    def rest(self) -> None:
+        """Let go of the rows in float32; it can count all the same, more slowly."""
+        self._kept = None
+
     def _blocks(self, order: Rows, positives: Rows, memory: int) -> Iterator[tuple[Rows, bool]]:
         """Cut anchors, in this order, into blocks that fit the memory; say which go row by row."""
         start, rows = 0, len(self._vectors.rows)

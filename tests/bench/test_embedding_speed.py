@@ -22,7 +22,7 @@ import pytest
 import miner
 from miner.models.base import load_model
 from miner.preparing import prepare_store
-from miner.run import Opened
+from miner.opened import Opened
 
 pytestmark = pytest.mark.bench
 
@@ -113,7 +113,7 @@ import resource, sys
 from pathlib import Path
 import miner
 from miner.preparing import prepare_store
-from miner.run import Opened
+from miner.opened import Opened
 job = miner.parse_job({
     "dataset": {"path": sys.argv[1]},
     "model": {"name": "stub:embed"},

@@ -1,0 +1,88 @@
+"""A job whose names are all resolved, before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import miner
+from miner.datasets.source import Source, open_source
+from miner.embedding import Recipe, StoreKey
+from miner.engines import Engine, open_engine
+from miner.errors import UsageError
+from miner.indexes.base import resolve_factory
+from miner.job import Job
+from miner.models.base import LoadedModel, load_model
+from miner.models.rescorers import Rescorer, load_rescorer
+from miner.shards import FORMAT_VERSION
+from miner.storage import digest
+from miner.strategies.selection import check_selection
+
+__all__ = ["Opened"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A job whose names are all resolved: source, model and engine are there."""
+
+    job: Job
+    source: Source
+    model: LoadedModel
+    engine: Engine
+    rescorer: Rescorer | None = None
+
+    @classmethod
+    def of(cls, job: Job) -> Opened:
+        """Resolve every name of a job, before any work."""
+        check_selection(job)
+        resolve_factory(job.index.factory)
+        engine = open_engine(job.engine.name, job.engine.workers)
+        source = open_source(job.dataset, job.model.name)
+        model = load_model(job.model.name, source.kind, job.model.options)
+        if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
+            raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
+        opened = cls(job, source, model, engine)
+        if job.select.rescore is None:
+            return opened
+        if not opened.texts:
+            raise UsageError("select.rescore reads texts; it needs text and output.content = true")
+        return replace(opened, rescorer=load_rescorer(job.select.rescore))
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the source becomes vectors."""
+        return Recipe(
+            self.source,
+            self.model,
+            self.job.model.prompts(len(self.source.sides)),
+            self.job.cache_folder,
+            self.job.model.batch_size,
+            self.job.mining.normalized,
+            self.texts,
+        )
+
+    def key(self, *, keep: bool = True) -> StoreKey:
+        """Identify the embedding store; `keep` as for `identify`."""
+        return StoreKey.of(self.recipe, keep=keep)
+
+    def embedded(self) -> Opened:
+        """Return the job without the weights of its model, which take memory for nothing."""
+        return replace(self, model=self.model.done())
+
+    @property
+    def texts(self) -> bool:
+        """Whether shards show content: where it is text, unless the job says no."""
+        return self.job.output.content and self.source.kind == "text"
+
+    def fingerprint(self, key: StoreKey) -> str:
+        """Identify the run: everything that changes bytes."""
+        facts = {
+            "mine": miner.__version__,
+            "format": FORMAT_VERSION,
+            "job": self.job.identity(),
+            "index": resolve_factory(self.job.index.factory),
+            "texts": self.texts,
+            "store": key.facts,
+        }
+        if self.rescorer is not None:
+            facts["rescorer"] = self.rescorer.weights
+        return digest(facts)
