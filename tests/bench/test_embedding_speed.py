@@ -21,8 +21,8 @@ import pytest
 
 import miner
 from miner.models.base import load_model
-from miner.preparing import prepare_store
 from miner.opened import Opened
+from miner.preparing import prepare_store
 
 pytestmark = pytest.mark.bench
 
