@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from miner.census import BlockCounts, Census
 from miner.columns import ColumnSums, Labels, labels_of
-from miner.gaps import Gaps, sample_gaps
+from miner.confusions import MostConfused, UnitConfusions
+from miner.gaps import Gaps, plan_gaps
 from miner.job import MiningJob
 from miner.negatives import add_columns, find_nearest
 from miner.neighbours import NearestRows, majority
@@ -19,6 +21,11 @@ __all__ = ["Besides", "Wanted", "plan_besides"]
 
 Rows = NDArray[np.int64]
 
+_LEAST_PART = 64
+"""Anchors that are counted together, however many pairs of labels they make."""
+_PAIRS = 1 << 20
+"""Pairs that a part of a unit holds, or so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -26,22 +33,24 @@ class Wanted:
 
     Attributes
     ----------
-    hubs, confusions : bool
+    hubs : bool
+    confusions : int
+        How many pairs of labels are kept; 0 for none.
     neighbours : int
         How many of the nearest rows are looked at; 0 for none.
     gaps : int
-        At most so many anchors are sampled; 0 for none.
+        At most so many anchors are sampled, where all are too many; 0 for none.
     """
 
     hubs: bool = False
-    confusions: bool = False
+    confusions: int = 0
     neighbours: int = 0
     gaps: int = 0
 
     @classmethod
     def of(cls, mining: MiningJob) -> Wanted:
         """Return what a job wants."""
-        return cls(mining.hubs > 0, mining.confusions > 0, mining.neighbours, mining.gaps)
+        return cls(mining.hubs > 0, mining.confusions, mining.neighbours, mining.gaps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +65,10 @@ class Besides:
         stands for that of their numbers.
     columns : bool
         Whether triplets are counted by their negative.
-    confusions : bool
-        Whether they are counted by the labels of anchor and negative.
+    confusions : int
+        How many pairs of labels, of anchor and negative, are kept; 0 counts none.
+    ranks : ndarray of shape (labels,), int64
+        The place of each label among all.
     neighbours : int
     gaps : Gaps or None
     """
@@ -65,7 +76,8 @@ class Besides:
     order: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64), compare=False)
     labels: Labels | None = field(default=None, compare=False)
     columns: bool = False
-    confusions: bool = False
+    confusions: int = 0
+    ranks: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64), compare=False)
     neighbours: int = 0
     gaps: Gaps | None = field(default=None, compare=False)
 
@@ -78,11 +90,33 @@ class Besides:
         """Whether the pass has to say what each row is to each anchor."""
         return self.columns or self.neighbours > 0
 
-    def sums(self, rows: int) -> ColumnSums | None:
+    def sums(self, rows: int, unit: tuple[int, int]) -> ColumnSums | None:
         """Return what a unit adds up in, if anything."""
         if not self.columns:
             return None
-        return ColumnSums(rows, self.labels if self.confusions else None)
+        if not self.confusions or self.labels is None:
+            return ColumnSums(rows)
+        ends = self.labels.anchors[self.anchors(unit)[[0, -1]]]
+        kept, labels = MostConfused(self.confusions, self.ranks), self.labels.count
+        return ColumnSums(rows, self.labels, UnitConfusions(set(ends.tolist()), kept, labels))
+
+    def parts(self, unit: tuple[int, int], sums: ColumnSums | None) -> Iterator[tuple[int, int]]:
+        """Cut a unit into parts; after each, be done with labels, whose pairs would pile up.
+
+        Where there are few pairs an anchor, a part is longer than the one before.
+        """
+        start, end = unit
+        pairs = sums.confusions if sums is not None else None
+        if pairs is None or self.labels is None:
+            yield unit
+            return
+        step = max(_LEAST_PART, _PAIRS // max(1, self.labels.count))
+        while start < end:
+            stop = min(start + step, end)
+            yield start, stop
+            step = min(max(_LEAST_PART, step * _PAIRS // max(1, pairs.held)), 4 * step)
+            pairs.close(int(self.labels.anchors[self.order[stop]]) if stop < end else None)
+            start = stop
 
     def look(
         self,
@@ -104,23 +138,28 @@ class Besides:
         counted["neighbour"], counted["votes"], counted["looked"] = majority(nearest, self.labels)
 
 
-def plan_besides(census: Census, tally: Tally, wanted: Wanted) -> Besides:
-    """Settle what can be counted: without one label a row neither confusions nor neighbours."""
+def plan_besides(
+    census: Census, tally: Tally, wanted: Wanted, ranks: Rows | None = None
+) -> Besides:
+    """Settle what can be counted: without one label a row neither confusions nor neighbours.
+
+    `ranks` are the places of the labels among all; by default their numbers.
+    """
     relevance = census.relevance
     labels = labels_of(relevance)
     order = np.empty(0, dtype=np.int64)
     if labels is not None and (wanted.hubs or wanted.confusions or wanted.neighbours):
         order = np.argsort(labels.anchors, kind="stable")
-    gaps = None
-    if wanted.gaps:
-        arguments = (census.vectors, relevance, census.metric, census.margin, tally)
-        gaps = sample_gaps(*arguments, wanted.gaps)
-    confusions = wanted.confusions and labels is not None
+    gaps = plan_gaps(census, tally, wanted.gaps) if wanted.gaps else None
+    confusions = wanted.confusions if labels is not None else 0
+    if ranks is None:
+        ranks = np.arange(labels.count if labels is not None else 0)
     return Besides(
         order=order,
         labels=labels,
-        columns=wanted.hubs or confusions,
+        columns=wanted.hubs or confusions > 0,
         confusions=confusions,
+        ranks=ranks,
         neighbours=min(wanted.neighbours, relevance.rows) if labels is not None else 0,
         gaps=gaps,
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census import Census
+from miner.census import BlockCounts, Census
 from miner.distance import Float64, score
 from miner.ranking import Block, Ranking
-from miner.strategies.base import seeds
+from miner.scores import count_listed, count_scoring
+from miner.strategies.base import Bound, seeds
 
-__all__ = ["AnchorView"]
+__all__ = ["AnchorView", "BlockView"]
 
 Rows = NDArray[np.int64]
 
@@ -75,15 +77,51 @@ class AnchorView:
         """Count the negatives nearer than a distance."""
         return int(self.ranking.prefix(lambda d, _: d < distance, 1)[0])
 
-    def scoring(self, bounds: Float64, *, above: bool) -> Rows:
-        """Count those whose score is `above` each bound, or else above it or equal to it."""
-
-        def holds(distances: Float64, which: Rows) -> NDArray[np.bool_]:
-            scores = self.score(distances)
-            return scores > bounds[which] if above else scores >= bounds[which]
-
-        return self.ranking.prefix(holds, len(bounds))
+    def scoring(self, bound: Bound) -> Rows:
+        """Count, per pair, the negatives within reach whose score is not below a bound."""
+        return _scoring(
+            self._census, self._block, slice(self.line, self.line + 1), bound, self._normalized
+        )
 
     def rng(self, *place: int) -> np.random.Generator:
         """Return the generator of a place at this anchor."""
         return np.random.default_rng(seeds(self._seed, *place, self.number))
+
+
+@dataclass(frozen=True, slots=True)
+class BlockView:
+    """The pairs of all anchors of a block side by side: what filters ask of an `Anchor`.
+
+    Attributes
+    ----------
+    census : Census
+    block : Block
+    normalized : bool
+        As of `AnchorView`.
+    """
+
+    census: Census
+    block: Block
+    normalized: bool
+
+    @property
+    def hard(self) -> Rows:
+        """Negatives of each pair that are hard."""
+        return self.block.hard
+
+    @property
+    def within(self) -> Rows:
+        """Negatives of each pair that are hard or semi-hard."""
+        return self.block.within
+
+    def scoring(self, bound: Bound) -> Rows:
+        """As of `AnchorView`."""
+        lines = slice(0, len(self.block.anchors))
+        return _scoring(self.census, self.block, lines, bound, self.normalized)
+
+
+def _scoring(census: Census, block: Block, lines: slice, bound: Bound, normalized: bool) -> Rows:
+    """Count from the keys of all rows, or from what is listed."""
+    if isinstance(block, BlockCounts):
+        return count_scoring(census, block, lines, bound, normalized=normalized)
+    return count_listed(census, block, lines, bound, normalized=normalized)

@@ -95,6 +95,8 @@ class BlockCounts:
         Sum of the hinge loss over the anchor's hard and semi-hard triplets.
     keys : ndarray of shape (b, rows), float64
         Infinite for rows that are not negatives.
+    offset : ndarray of shape (b,), float64
+        What turns a key into a distance; see `miner.distance.KeySpace`.
     slack : ndarray of shape (b,), float64
         How far a key can be from the true one.
     reach : ndarray of shape (b,), float64
@@ -109,6 +111,7 @@ class BlockCounts:
     within: Rows
     loss: Float64
     keys: Float64
+    offset: Float64
     slack: Float64
     reach: Float64
     edges: Thresholds
@@ -148,7 +151,7 @@ class Census:
         self.relevance = relevance
         self.metric = metric
         self.margin = margin
-        self._kernel: Kernel = load_kernel(kernel)
+        self.kernel: Kernel = load_kernel(kernel)
         self.space = KeySpace.fit(metric, vectors.rows)
         keep = 8 * vectors.rows.size <= keep_bytes
         self._prepared = PreparedRows(self.space, vectors.rows, keep=keep)
@@ -185,7 +188,7 @@ class Census:
             keys[line, positives[line]] = np.inf
             keys[line, self.relevance.hidden(int(anchor))] = np.inf
         edges = self._thresholds(anchors, starts, lines, columns, nearest, offset, slack)
-        hard, within = self._count(kernel or self._kernel, keys, starts, edges, offset)
+        hard, within = self._count(kernel or self.kernel, keys, starts, edges, offset)
         hinge = within.counts * (edges.d_ap + self.margin) - within.sums
         reach = np.maximum.reduceat(edges.within, starts[:-1]) + edges.tolerance
         counts = BlockCounts(
@@ -196,6 +199,7 @@ class Census:
             within=within.counts.copy(),
             loss=np.empty(len(anchors)),
             keys=keys,
+            offset=offset,
             slack=slack,
             reach=reach,
             edges=edges,

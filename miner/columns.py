@@ -7,33 +7,20 @@ later over the units, so that neither their cut nor their order matters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.confusions import UnitConfusions, packed
 from miner.relevance import AnchorSubset, LabelRelevance, Relevance
 
-__all__ = [
-    "CONFUSED",
-    "HUBS",
-    "ColumnSums",
-    "Labels",
-    "add_up_confusions",
-    "add_up_hubs",
-    "labels_of",
-    "packed",
-]
+__all__ = ["HUBS", "ColumnSums", "Labels", "add_up_hubs", "labels_of"]
 
 Rows = NDArray[np.int64]
 
 HUBS = ("row", "hard", "semi_hard", "anchors")
-CONFUSED = ("anchor_label", "negative_label", "hard", "semi_hard")
-_TOGETHER = 1 << 17
-"""Pairs of labels that are added up at once."""
-_HELD = 1 << 18
-"""Pairs that a unit holds before it adds up those that stand twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +58,8 @@ class ColumnSums:
     rows : int
     labels : Labels or None
         None counts no confusions.
+    confusions : UnitConfusions or None
+        Takes the pairs of labels, where there are labels.
 
     Attributes
     ----------
@@ -82,13 +71,13 @@ class ColumnSums:
         The same as `totals` by the negatives' label, of the anchors since the last `flush`.
     """
 
-    def __init__(self, rows: int, labels: Labels | None) -> None:
-        self.labels = labels
+    def __init__(
+        self, rows: int, labels: Labels | None = None, confusions: UnitConfusions | None = None
+    ) -> None:
+        self.labels, self.confusions = labels, confusions
         self.totals = np.zeros((2, rows), dtype=np.int64)
         self.seen = np.zeros(rows, dtype=np.uint32)
         self.by_label = np.zeros((2, labels.count if labels else 0), dtype=np.int64)
-        self._parts: list[tuple[int, Rows, Rows]] = []
-        self._held, self._most = 0, _HELD
 
     def add(self, anchor: int, columns: Rows, hard: Rows, within: Rows) -> None:
         """Add one anchor's triplets: per negative that are hard, and hard or semi-hard."""
@@ -104,39 +93,9 @@ class ColumnSums:
     def flush(self, label: int) -> None:
         """Book `by_label` to a label of anchors, and empty it; what it takes off is below 0."""
         others = np.flatnonzero(self.by_label[1])
-        if not len(others):
-            return
-        self._parts.append((label, others, self.by_label.take(others, axis=1)))
+        if len(others) and self.confusions is not None:
+            self.confusions.add(label, others, self.by_label.take(others, axis=1))
         self.by_label[:] = 0
-        self._held += len(others)
-        if self._held > self._most:
-            merged = self._merged()
-            cuts = np.flatnonzero(np.diff(merged[0])) + 1
-            self._parts = [
-                (int(part[0, 0]), part[1], part[2:]) for part in np.split(merged, cuts, axis=1)
-            ]
-            self._held = merged.shape[1]
-            self._most = max(_HELD, 2 * self._held)
-
-    def _merged(self) -> NDArray[np.int64]:
-        """Return labels of anchors, of negatives, and counts, in their order, each pair once."""
-        parts = sorted(self._parts, key=lambda part: part[0])
-        labels = [label for label, _, _ in parts]
-        merged = np.empty((4, sum(len(others) for _, others, _ in parts)), dtype=np.int64)
-        merged[0] = np.repeat(labels, [len(others) for _, others, _ in parts]) if parts else 0
-        start = 0
-        for _, others, counts in parts:
-            part = slice(start, start + len(others))
-            merged[1, part], merged[2:, part] = others, counts
-            start = part.stop
-        if len(set(labels)) == len(labels):
-            return merged
-        keys = merged[0] * self.by_label.shape[1] + merged[1]
-        order = np.argsort(keys, kind="stable")
-        first = np.flatnonzero(np.diff(keys[order], prepend=-1))
-        sums = np.add.reduceat(merged[2:, order], first, axis=1)
-        joined = np.vstack([merged[:2, order[first]], sums])
-        return np.asarray(joined[:, joined[3] > 0])
 
     def hubs(self) -> NDArray[np.void]:
         """Return the rows that are a negative of some triplet, with `HUBS`."""
@@ -144,21 +103,6 @@ class ColumnSums:
         hard, within = self.totals[:, rows]
         values = (rows, hard, within - hard, self.seen[rows].astype(np.int64))
         return packed(dict(zip(HUBS, values, strict=True)))
-
-    def confusions(self) -> NDArray[np.void]:
-        """Return the pairs of labels that are confused, with `CONFUSED`, in their order."""
-        anchors, negatives, hard, within = self._merged()
-        values = (anchors, negatives, hard, within - hard)
-        return packed(dict(zip(CONFUSED, values, strict=True)))
-
-
-def packed(columns: Mapping[str, Rows]) -> NDArray[np.void]:
-    """Put columns of integers that are not negative side by side, each as narrow as it can be."""
-    kinds = [(name, np.min_scalar_type(int(v.max(initial=0)))) for name, v in columns.items()]
-    table = np.empty(len(next(iter(columns.values()))), dtype=kinds)
-    for name, values in columns.items():
-        table[name] = values
-    return table
 
 
 def add_up_hubs(units: Iterable[NDArray[np.void]], rows: int) -> Rows:
@@ -169,36 +113,3 @@ def add_up_hubs(units: Iterable[NDArray[np.void]], rows: int) -> Rows:
         for total, name in zip(totals, HUBS[1:], strict=True):
             total[at] += unit[name].astype(np.int64)
     return totals
-
-
-def add_up_confusions(
-    read: Callable[[], Sequence[NDArray[np.void]]], labels: int
-) -> Iterator[Rows]:
-    """Add up the confusions of units, some labels of anchors at a time.
-
-    Parameters
-    ----------
-    read : callable
-        Maps the units' files; called anew for each step, so that pages do not pile up.
-    labels : int
-        How many there are.
-
-    Yields
-    ------
-    ndarray of shape (4, pairs), int64
-        As `CONFUSED`: pairs with a count above 0.
-    """
-    step = max(1, _TOGETHER // max(1, labels))
-    for start in range(0, labels, step):
-        stop = min(start + step, labels)
-        dense = np.zeros((2, (stop - start) * labels), dtype=np.int64)
-        for unit in read():
-            here = slice(*np.searchsorted(unit["anchor_label"], [start, stop]))
-            part = unit[here]
-            place = (part["anchor_label"].astype(np.int64) - start) * labels
-            place += part["negative_label"].astype(np.int64)
-            for sums, name in zip(dense, CONFUSED[2:], strict=True):
-                sums[place] += part[name].astype(np.int64)  # a pair stands once in a unit
-        pairs = np.flatnonzero(dense.any(axis=0))
-        if len(pairs):
-            yield np.vstack([start + pairs // labels, pairs % labels, dense[:, pairs]])

@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 import miner
-from miner.errors import StorageError
+from miner.errors import StorageError, UsageError
 
 __all__ = ["COMMANDS", "json_option", "print_facts"]
+
+_OUT = "mined"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 
@@ -25,12 +27,19 @@ def print_facts(facts: Any, text: str, *, as_json: bool, quiet: bool = False) ->
         click.echo(text)
 
 
+def _listed(out: str) -> Path:
+    """Return an output folder to list; the default one may not be there yet."""
+    if out != _OUT and not Path(out).is_dir():
+        raise UsageError(f"{out}: no such folder; name the output folder of a job")
+    return Path(out)
+
+
 @click.command()
-@click.argument("out", default="mined")
+@click.argument("out", default=_OUT)
 @json_option
 def runs(out: str, as_json: bool) -> None:
     """List the finished runs in OUT (default: mined)."""
-    found, problems = miner.list_runs(Path(out))
+    found, problems = miner.list_runs(_listed(out))
     latest = (Path(out) / "latest").resolve()
     facts = [miner.run_facts(run, latest=run.path == latest) for run in found]
     text = "\n".join(miner.describe_facts(fact) for fact in facts) or f"no runs in {out}"
@@ -96,7 +105,7 @@ def models(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("out", default="mined")
+@click.argument("out", default=_OUT)
 @click.option(
     "--cache",
     "folder",
@@ -108,7 +117,7 @@ def models(as_json: bool) -> None:
 def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> None:
     """List the vectors that are kept for OUT (default: mined), and give room back."""
     most = None if prune is None else miner.parse_bytes(prune, "--prune", zero=True)
-    facts = miner.kept_facts(Path(out), folder, most)
+    facts = miner.kept_facts(_listed(out), folder, most)
     print_facts(facts, miner.describe_kept(facts), as_json=as_json)
 
 

@@ -35,7 +35,7 @@ from miner.storage import (
 
 __all__ = ["KeptCounts"]
 
-_FORMAT = 1
+_FORMAT = 2
 
 Array = NDArray[Any]
 

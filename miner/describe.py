@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -175,6 +176,8 @@ def _relative(run: Run, where: Any) -> str:
 def describe_tables(run: Run, count: int = 3) -> list[str]:
     """Say which labels are confused most, which rows are hubs, and whose label may be wrong.
 
+    And how far negatives lie beyond positives (``census.gaps``).
+
     Parameters
     ----------
     run : Run
@@ -189,7 +192,20 @@ def describe_tables(run: Run, count: int = 3) -> list[str]:
         for number, row in enumerate(rows):
             title = "" if number else titles[name]
             lines.append(_cut(f"  {title:<10} {words(row)}"))
+    gaps = run.manifest["census"].get("gaps", {})
+    if gaps.get("anchors"):
+        lines.append(f"  {'gaps':<10} {_gaps(gaps)}")
     return lines
+
+
+def _gaps(gaps: dict[str, Any]) -> str:
+    """Say which share of triplets lies below some margins."""
+    below = list(itertools.accumulate([gaps["below"], *gaps["counts"]]))
+    total, zero = below[-1] + gaps["above"], gaps["edges"].index(0.0)
+    some = (zero, (3 * zero) // 2, 2 * zero)
+    parts = [f"{below[at] / total:.1%} below {gaps['edges'][at]:.3g}" for at in some]
+    of = f"a sample of {gaps['anchors']:,} of {gaps['of']:,}"
+    return f"{', '.join(parts)} ({'all' if gaps['exact'] else of} anchors)"
 
 
 def _confused(row: dict[str, Any]) -> str:

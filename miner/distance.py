@@ -223,6 +223,20 @@ class KeySpace:
         value = distances * distances if self.root else distances
         return (value - offset) / self.slope
 
+    def key_at(self, scores: Float64, normalized: bool, offset: Float64) -> Float64:
+        """Turn scores into keys, elementwise: the inverse of `score` of `distance`.
+
+        A score that no distance has, because it is too high, has a key below that of distance 0.
+        """
+        if self.metric == "cosine":
+            value = 1.0 - scores
+        elif self.metric == "dot" or not normalized:
+            with np.errstate(over="ignore"):  # a score beyond all has an infinite key
+                value = -scores * np.abs(scores) if self.root else -scores
+        else:
+            value = 2.0 * (1.0 - scores)
+        return (value - offset) / self.slope
+
     def slack(self, prepared: Float64) -> Float64:
         """Bound per anchor how far a key can be from the true one, shape (b,), float64."""
         lengths = _norms(prepared)

@@ -2,7 +2,7 @@
 
 Fitted to the CPU seconds of one worker on two shared cores (AMD EPYC, NumPy 2.4, numba), on 1,797 x
 64 (10 classes), 20,000 x 64 (200 classes) and 10,000 x 784 (10 classes), for the strategies `all`,
-`hardest`, `batch-hard` and `warp`; and for `relative_margin` on 20,000 x 64, and 64 anchors of
+`hardest`, `batch-hard` and `warp`; and for `relative_margin` and `max_score` on 250 anchors of
 10,000 x 784. Within a factor of two, but for tenths of a second. A product of the job's shape is
 timed where the plan is made; the other costs are those of that machine.
 """
@@ -10,12 +10,11 @@ timed where the plan is made; the other costs are those of that machine.
 from __future__ import annotations
 
 import importlib.util
-import math
 from dataclasses import dataclass
 
 from miner.strategies.selection import Selection
 
-__all__ = ["Size", "count_seconds", "write_seconds"]
+__all__ = ["Size", "count_seconds", "gap_seconds", "write_seconds"]
 
 _BEGIN = 0.3
 """Loading compiled loops, making the rows ready."""
@@ -26,8 +25,10 @@ _BLOCK_KEY, _BLOCK_VALUE = 4e-9, 1.5e-10
 _WITHOUT_NUMBA = 1.7
 _MEASURED_VALUE = 1.25e-9
 """Measuring rows by the definition, a value."""
-_SORTED_KEY = 1.8e-8
-"""Putting all negatives of an anchor in order, to find a score among them."""
+_SCORED_KEY, _SCORED_PAIR = 3e-9, 1e-7
+"""Holding a bound on scores against a key; a bound that hangs on the pair's positive."""
+_GAP_KEY = 3.3e-8
+"""Of the histogram of gaps, a key."""
 _ANCHOR, _ANCHOR_KEY = 1e-4, 3e-9
 _TRIPLET, _TRIPLET_VALUE, _DRAW = 1.4e-6, 1e-9, 1.2e-5
 """Writing: an anchor and each of its keys; a triplet and each dimension; a draw by weights."""
@@ -96,6 +97,12 @@ def count_seconds(size: Size, selection: Selection) -> float:
     return _BEGIN + work / size.workers
 
 
+def gap_seconds(size: Size) -> float:
+    """Estimate the histogram of gaps over all anchors."""
+    each = _GAP_KEY if importlib.util.find_spec("numba") else _MEASURED_VALUE * size.dim
+    return (size.product + each * size.keys) / size.workers
+
+
 def write_seconds(size: Size, selection: Selection, triplets: int) -> float:
     """Estimate the writing of so many triplets: their anchors are counted again."""
     if not triplets:
@@ -116,8 +123,7 @@ def _blocks(size: Size) -> float:
 def _choosing(size: Size, selection: Selection) -> float:
     """Estimate what filters and strategy measure, on one core."""
     filters = selection.filters
-    if not filters.scored:
-        return _MEASURED_VALUE * size.values if selection.strategy.measures else 0.0
-    bounds = size.pairs if filters.relative else size.anchors  # each is found by bisection
-    looked = min(size.keys, bounds * math.log2(max(2, size.rows)))
-    return _MEASURED_VALUE * (size.values + looked * size.dim) + _SORTED_KEY * size.keys
+    measured = _MEASURED_VALUE * size.values if selection.strategy.measures else 0.0
+    pairs = size.pairs if filters.relative else 0  # other bounds are one an anchor
+    bounds = filters.aware + (filters.min_score is not None)
+    return measured + bounds * _SCORED_KEY * size.keys + _SCORED_PAIR * pairs

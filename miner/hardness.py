@@ -58,14 +58,14 @@ def semi_hard_border(d_ap: Float64, margin: float | Float64) -> Float64:
     return d_ap + margin
 
 
-def classify(d_ap: Float64, d_an: Float64, margin: float) -> NDArray[np.str_]:
+def classify(d_ap: Float64, d_an: Float64, margin: float | Float64) -> NDArray[np.str_]:
     """Name the class of each triplet, elementwise.
 
     Parameters
     ----------
     d_ap, d_an : ndarray of float64
         True distances (`miner.distance.measure`), of broadcastable shapes.
-    margin : float
+    margin : float, or ndarray of such a shape
 
     Returns
     -------

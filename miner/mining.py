@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.besides import Besides
-from miner.candidates import AnchorView
+from miner.candidates import AnchorView, BlockView
 from miner.census import BlockCounts, Census, blocks
 from miner.columns import ColumnSums
 from miner.hardness import MINED, Kept, Mined
@@ -33,7 +33,7 @@ from miner.screening.screen import Screen
 from miner.sifting.listed import Lister
 from miner.sifting.sieve import Sieve, open_sieve
 from miner.storage import atomic_open
-from miner.strategies.base import Flat
+from miner.strategies.base import Flat, Pairs
 from miner.strategies.selection import Selection
 from miner.unit_writer import UnitWriter
 from miner.units import COUNTED, Share
@@ -56,7 +56,8 @@ class Miner:
     memory : int
         Bytes for a block of keys.
     screen : Screen or None
-        The fast pass, where there is one.
+        The fast pass, where there is one. It takes its memory for keys from `rooms` too: a unit
+        is at one of both.
     normalized : bool
         Whether the vectors have unit length: what a score is depends on it.
     besides : Besides
@@ -74,14 +75,19 @@ class Miner:
     screen: Screen | None = None
     besides: Besides = field(default_factory=Besides)
     listing: Listing | None = None
-    _rooms: Rooms = field(default_factory=Rooms)
+    rooms: Rooms = field(default_factory=Rooms)
+
+    def counted(self) -> None:
+        """Let go of what writing does not need."""
+        if self.screen is not None:
+            self.screen.rest()
 
     def _blocks(self, anchors: Rows, sieve: Sieve | None = None) -> Iterator[BlockCounts]:
         """Count anchors, a block at a time, in one buffer."""
         rows = len(self.census.vectors.rows)
         wide = rows + (sieve.cells // 2 if sieve else 0)  # cells are half as wide as keys
         cut = list(blocks(anchors, self.tally.positives[anchors], wide, self.memory))
-        with self._rooms.room(max(map(len, cut), default=0) * rows) as buffer:
+        with self.rooms.room(max(map(len, cut), default=0) * rows) as buffer:
             for block in cut:
                 yield self.census.block(block, buffer, sieve.count if sieve else None)
 
@@ -137,8 +143,8 @@ class Miner:
         It finds totals: they do where the selection needs no more, or an anchor has one pair only.
         Row by row it looks at all; returned is where it is not sure of that.
         """
-        unsure, pairs, by_pair = wanted.copy(), self.selection.needs_pairs, self.selection.by_pair
-        enough = wanted & ((result["positives"] == 1) & by_pair if pairs else wanted)
+        unsure, pairs, by_rank = wanted.copy(), self.selection.needs_pairs, self.selection.by_rank
+        enough = wanted & ((result["positives"] == 1) & by_rank if pairs else wanted)
         chosen = wanted if self.besides.row_by_row else enough
         if self.screen is None or not chosen.any():
             return unsure
@@ -166,7 +172,8 @@ class Miner:
     def _select_block(self, block: Block, at: Rows, result: NDArray[np.void]) -> None:
         """Say what the selection makes of a block's anchors, if it needs their pairs."""
         if self.selection.needs_pairs and self.selection.by_pair:
-            self._select_by_pair(Flat(block.hard, block.within), block.starts[:-1], at, result)
+            pairs = BlockView(self.census, block, self.normalized)
+            self._select_by_pair(pairs, block.starts[:-1], at, result)
         elif self.selection.needs_pairs:
             for line, place in enumerate(at.tolist()):
                 self._select(self._view(block, line), result[place : place + 1])
@@ -187,13 +194,18 @@ class Miner:
             counted["slots_suspects"] = admitted.suspects.sum()
 
     def _select_by_pair(
-        self, pairs: Flat, starts: Rows, at: Rows, result: NDArray[np.void]
+        self, pairs: Pairs, starts: Rows, at: Rows, result: NDArray[np.void]
     ) -> None:
-        """Say the same of many anchors, where the counts of their pairs tell it."""
-        for name in MINED if len(at) else ():
-            found = self.selection.of_pairs(name, pairs, starts)
+        """Say the same of many anchors, where their pairs tell it one by one."""
+        if not len(at):
+            return
+        admitted = self.selection.admit_pairs(pairs)
+        for name in MINED:
+            found = self.selection.of_pairs(name, admitted, starts)
             for column, values in zip(("slots", "wanted", "available"), found, strict=True):
                 result[f"{column}_{name}"][at] = values
+        if self.selection.suspects:
+            result["slots_suspects"][at] = np.add.reduceat(admitted.suspects, starts)
 
     def select_from_totals(self, counted: NDArray[np.void]) -> None:
         """Say what the selection makes of anchors whose totals of each class tell it."""

@@ -64,6 +64,10 @@ class Opened:
         """Identify the embedding store; `keep` as for `identify`."""
         return StoreKey.of(self.recipe, keep=keep)
 
+    def embedded(self) -> Opened:
+        """Return the job without the weights of its model, which take memory for nothing."""
+        return replace(self, model=self.model.done())
+
     @property
     def texts(self) -> bool:
         """Whether shards show content: where it is text, unless the job says no."""

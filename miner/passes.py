@@ -91,7 +91,9 @@ class Passes:
         if found is not None:
             self.progress("counting: kept from an earlier run", 0, 0)
             return join(found, named, open_miner(task)), found, True
-        merging = Merging(self.staging.work, self.count(), besides, store.label_names())
+        records = self.count()
+        open_miner(self.task).counted()
+        merging = Merging(self.staging.work, records, besides)
         counted = merging.counted(store.facts["rows"][0])
         arrays = split(counted, named) | merging.arrays(store.facts["rows"][-1], mining)
         if exact:

@@ -19,7 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from miner.datasets.content import as_batch
 from miner.embedding import open_store
-from miner.estimate import Size, count_seconds, write_seconds
+from miner.estimate import Size, count_seconds, gap_seconds, write_seconds
+from miner.gaps import counts_all
 from miner.job import Job, parse_bytes
 from miner.listing import listed_bytes
 from miner.manifest import finished_run
@@ -72,10 +73,12 @@ def plan_job(job: Job) -> dict[str, Any]:
         disk += listed_bytes(size.anchors, size.rows)
     finished, reused = _earlier(opened)
     there = _there(Path(job.output.path))
+    gaps = job.mining.gaps and counts_all(size.anchors * size.rows * size.dim, counts)
+    counting = count_seconds(size, selection) + (gap_seconds(size) if gaps else 0.0)
     seconds = {
         "read": reading,
         "embed": rows * per_row,
-        "count": 0.0 if reused else count_seconds(size, selection),
+        "count": 0.0 if reused else counting,
         "write": write_seconds(size, selection, drawn),
     }
     return {

@@ -136,17 +136,13 @@ def kept_facts(out: Path, cache: str | None = None, most: int | None = None) -> 
 
     Raises
     ------
-    StorageError
-        When there is no such folder.
     LockError
         When a run is at work in it and something is to be removed.
     """
-    if not out.is_dir():
-        raise StorageError(f"{out}: no such folder; name the output folder of a job")
     folder = Path(cache).expanduser() if cache else Job(output=OutputJob(str(out))).cache_folder
     stores = out / ".store"
     removed = []
-    if most is not None:
+    if most is not None and out.is_dir():
         with lock_output(out):
             removed = prune_kept(list_kept(folder, stores), most)
     kept = list_kept(folder, stores)

@@ -133,6 +133,7 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
             staging.clear()
             return Outcome(open_run(published), mined=True)
         conductor = _Conductor(opened, key, staging, progress, fresh=force)
+        del opened  # the conductor lets go of the model
         try:
             return Outcome(conductor.conduct(), mined=True)
         finally:
@@ -160,18 +161,19 @@ class _Conductor:
             store, embedding = prepare_store(
                 Path(self.job.output.path) / ".store", self.key, self.opened.recipe, self.progress
             )
+        self.opened = self.opened.embedded()
         with self.clock.stage("index"):
             self.progress("indexing", 0, 0)
             indexing = Indexing(self.job, self.staging, store)
             index = indexing.facts()
         task = self._task(store, indexing.approximate(index))
         mining = self._mining(task.approximate)
-        opened = open_miner(task)
+        tally, besides = open_miner(task).tally, open_miner(task).besides
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
         passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
         with self.clock.stage("count"):
             counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)
-            findings = Findings(store, opened.besides, arrays)
+            findings = Findings(store, besides, arrays)
         census = census_facts(counted, loss=self.job.mining.loss, reused=reused)
         if task.approximate is not None:
             with self.clock.stage("audit"):
@@ -184,6 +186,7 @@ class _Conductor:
             left = self._rescored(store, drawn)
             pieces = cap_negatives(left, select.per_negative, select.seed, store.facts["rows"][-1])
             dropped = fewer(drawn, left) if self.opened.rescorer else None
+        open_miner.cache_clear()  # what the passes held is of no more use: sealing needs room too
         with self.clock.stage("seal"):
             shards, files = self._seal(store, findings, counted, pieces)
         self._make_room(store)
@@ -193,7 +196,7 @@ class _Conductor:
                 "fingerprint": self.staging.fingerprint,
                 "job": self.job.facts(),
                 "versions": package_versions(),
-                "dataset": self._dataset_facts(store, opened.tally),
+                "dataset": self._dataset_facts(store, tally),
                 "model": {**self.key.identity.facts, "dim": store.dim},
                 "embedding": embedding,
                 "store": store.folder.name,

@@ -25,9 +25,11 @@ from miner.listing import plan_listing
 from miner.mining import Miner
 from miner.reach import ENTRIES, HEADS, Reach, ReachFiles
 from miner.relevance import Relevance, tally
+from miner.rooms import Rooms
 from miner.screening.screen import open_screen
 from miner.storage import atomic_open, sha256_file
 from miner.strategies.selection import load_selection
+from miner.tables import label_ranks
 from miner.units import Share
 
 __all__ = [
@@ -111,15 +113,18 @@ def open_miner(task: Task) -> Miner:
     # Rows in float32 are worth more than those in float64, which few blocks of keys need.
     narrow = rows.nbytes if rows.nbytes <= task.keep else 0
     census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep - narrow)
-    screen = open_screen(census, loss=task.loss, keep_bytes=narrow)
+    rooms = Rooms()
+    screen = open_screen(census, loss=task.loss, keep_bytes=narrow, rooms=rooms)
     selection = load_selection(task.select)
     seed, memory, counts = task.select.seed, task.memory, tally(relevance)
     listing = plan_listing(
         screen, selection, counts.positives, len(rows), memory, writes=task.select.max_triplets > 0
     )
-    besides = plan_besides(census, counts, task.wanted)
+    names = store.label_names() if task.wanted.confusions else None
+    ranks = None if names is None else label_ranks(names)
+    besides = plan_besides(census, counts, task.wanted, ranks)
     facing = (census, counts, selection, seed, memory, task.normalized)
-    return Miner(*facing, screen, besides, listing)
+    return Miner(*facing, screen, besides, listing, rooms)
 
 
 def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Miner:
@@ -151,17 +156,22 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
         Of each file that was written: its name and its checksum.
     """
     miner = open_miner(task)
-    sums = miner.besides.sums(len(miner.census.vectors.rows))
-    reaches: list[Reach] = []
-    files: dict[Path, NDArray[Any]] = {path: miner.count(unit, sums, reaches)}
-    if miner.listing is not None or reaches:
-        reach = reaches[0] if reaches else Reach.unknown(unit[1] - unit[0])
+    sums = miner.besides.sums(len(miner.census.vectors.rows), unit)
+    counted, listed = [], []
+    for part in miner.besides.parts(unit, sums):
+        reaches: list[Reach] = []
+        counted.append(miner.count(part, sums, reaches))
+        places = np.arange(*part) - unit[0]
+        listed += [(places, reach) for reach in reaches]
+    files: dict[Path, NDArray[Any]] = {path: np.concatenate(counted)}
+    if miner.listing is not None or listed:
+        reach = Reach.gathered(unit[1] - unit[0], listed)
         files[path.with_suffix(HEADS)] = reach.head
         files[path.with_suffix(ENTRIES)] = reach.entries
     if sums is not None:
         files[path.with_suffix(".hubs.npy")] = sums.hubs()
-        if sums.labels is not None:
-            files[path.with_suffix(".confusion.npy")] = sums.confusions()
+        for name, array in sums.confusions.arrays().items() if sums.confusions else ():
+            files[path.with_suffix(f".{name}.npy")] = array
     if miner.besides.gaps is not None:
         anchors = miner.besides.anchors(unit)
         files[path.with_suffix(".gaps.npy")] = miner.besides.gaps.count(anchors)

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "miner"
 FLOORS = [
     ["errors"],
     ["registry", "storage", "fields"],
-    ["distance", "hardness", "relevance", "allocation", "units"],
+    ["distance", "hardness", "relevance", "allocation", "units", "confusions"],
     ["columns", "reach"],
     ["sections"],
     ["job"],
@@ -37,6 +37,7 @@ FLOORS = [
     ["embedding", "census"],
     ["preparing", "nearest", "counts", "neighbours", "gaps"],
     ["ranking", "screening", "negatives"],
+    ["scores"],
     ["candidates", "records", "sifting", "besides"],
     ["writing", "merging"],
     ["choosing"],

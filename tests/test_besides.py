@@ -15,7 +15,8 @@ import miner.screening.screen as screening
 import miner.screening.watch as watching
 from miner.besides import Wanted, plan_besides
 from miner.census import Census, Vectors
-from miner.columns import CONFUSED, HUBS, add_up_confusions, add_up_hubs, labels_of
+from miner.columns import HUBS, add_up_hubs, labels_of
+from miner.confusions import CONFUSED, MostConfused, add_up_confusions
 from miner.distance import METRICS, normalize_rows
 from miner.mining import Miner
 from miner.relevance import LabelRelevance, Relevance, tally
@@ -29,6 +30,7 @@ from tests.oracle import Truth, enumerate_triplets, negatives
 
 WAYS = ("reference", "tiles", "rows", "rows in float64")
 NEIGHBOURS = 5
+MOST = 10**6
 
 
 @pytest.fixture(params=WAYS)
@@ -98,7 +100,7 @@ def check(
     if way != "reference":
         screen = screening.open_screen(census, loss=True, keep_bytes=1 << 16)
     counts = tally(relevance)
-    besides = plan_besides(census, counts, Wanted(True, True, NEIGHBOURS, 1000))
+    besides = plan_besides(census, counts, Wanted(True, MOST, NEIGHBOURS, 1000))
     selection = selection or Selection(All())
     miner = Miner(census, counts, selection, 0, 1 << 15, True, screen, besides)
     half = relevance.anchors // workers + 1
@@ -106,12 +108,13 @@ def check(
     hubs, confusions, gaps = [], [], 0
     for start in range(0, relevance.anchors, half):
         unit = (start, min(start + half, relevance.anchors))
-        sums = besides.sums(relevance.rows)
+        sums = besides.sums(relevance.rows, unit)
         assert sums is not None and besides.gaps is not None
-        part = miner.count(unit, sums)
+        part = np.concatenate([miner.count(one, sums) for one in besides.parts(unit, sums)])
         counted = np.concatenate([counted, part]) if start else part
         hubs.append(sums.hubs())
-        confusions.append(sums.confusions())
+        if sums.confusions is not None:
+            confusions.append(sums.confusions.arrays())
         gaps = gaps + besides.gaps.count(besides.anchors(unit))
     result = np.empty_like(counted)
     result[besides.anchors((0, relevance.anchors))] = counted
@@ -120,14 +123,13 @@ def check(
     assert (add_up_hubs(hubs, relevance.rows) == true_hubs(truth, relevance.rows)).all()
     assert all(part.dtype.names == HUBS for part in hubs)
     if besides.labels is not None:
-        assert all(part.dtype.names == CONFUSED for part in confusions)
-        pairs = [
-            p
-            for more in add_up_confusions(lambda: confusions, besides.labels.count)
-            for p in more.T
-        ]
-        found = {(a, n): (hard, semi) for a, n, hard, semi in (p.tolist() for p in pairs)}
-        assert found == true_confusions(truth, relevance) and len(found) == len(pairs)
+        assert all(p.dtype.names == CONFUSED for parts in confusions for p in parts.values())
+        kept = MostConfused(MOST, besides.ranks)
+        units = [(parts["confusion"], parts["ends"]) for parts in confusions]
+        add_up_confusions(units, kept, besides.labels.count)
+        pairs = kept.pairs().T.tolist()
+        found = {(a, n): (hard, semi) for a, n, hard, semi in pairs}
+        assert found == true_confusions(truth, relevance) and len(found) == len(pairs) == kept.of
         for a in np.flatnonzero((counts.positives > 0) & (counts.negatives > 0)).tolist():
             mine = tuple(int(result[name][a]) for name in ("neighbour", "votes", "looked"))
             assert mine == true_neighbour(truth, relevance, a)
@@ -136,7 +138,7 @@ def check(
 
 
 def check_gaps(truth: Truth, edges: np.ndarray, gaps: np.ndarray, margin: float) -> None:
-    """Every anchor is in the sample of so small a set: 0 and the margin part the classes."""
+    """Every anchor of so small a set is counted: 0 and the margin part the classes."""
     counts = {name: sum(getattr(truth, name).values()) for name in ("hard", "semi_hard", "easy")}
     assert gaps.sum() == sum(counts.values())
     assert gaps[: np.flatnonzero(edges == 0)[0] + 1].sum() == counts["hard"]
@@ -219,16 +221,17 @@ def test_larger_data_against_the_reference(classes: int, way: str) -> None:
     relevance = LabelRelevance(labels, none, none)
     census = Census(Vectors(rows, rows), relevance, "euclidean", 0.2, keep_bytes=1 << 20)
     counts = tally(relevance)
-    besides = plan_besides(census, counts, Wanted(True, True, 10))
+    besides = plan_besides(census, counts, Wanted(True, MOST, 10))
     found = []
     for screen in (None, screening.open_screen(census, loss=True, keep_bytes=1 << 20)):
         miner = Miner(census, counts, Selection(All()), 0, 1 << 22, True, screen, besides)
         units = [cut_units(2000, 2000, 16)[n] for n in (0, 17)]
         for unit in units:
-            sums = besides.sums(2000)
-            assert sums is not None
-            counted = miner.count(unit, sums)
+            sums = besides.sums(2000, unit)
+            assert sums is not None and sums.confusions is not None
+            counted = np.concatenate([miner.count(p, sums) for p in besides.parts(unit, sums)])
+            tables = {name: array.tolist() for name, array in sums.confusions.arrays().items()}
             judged = [counted[name].tolist() for name in ("neighbour", "votes", "looked", "hard")]
-            found.append((judged, sums.hubs().tolist(), sums.confusions().tolist()))
+            found.append((judged, sums.hubs().tolist(), tables))
     assert found[:2] == found[2:]
-    assert len(found[0][1]) > 1500 and len(found[0][2]) > classes // 40
+    assert len(found[0][1]) > 1500 and len(found[0][2]["ends"]) > classes // 40

@@ -97,7 +97,7 @@ def counted_with_lists(folder: Path, miner: Miner) -> tuple[np.ndarray, ReachFil
     parts, names = [], []
     for number, unit in enumerate(UNITS):
         reaches: list[Reach] = []
-        parts.append(miner.count(unit, miner.besides.sums(ROWS), reaches))
+        parts.append(miner.count(unit, miner.besides.sums(ROWS, unit), reaches))
         reach = reaches[0] if reaches else Reach.unknown(unit[1] - unit[0])
         names.append(f"count-{number}")
         np.save(folder / f"{names[-1]}{HEADS}", reach.head)

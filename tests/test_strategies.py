@@ -327,7 +327,9 @@ def test_pairs_side_by_side_give_what_anchors_give_one_by_one(
     relevance = labelled("skewed", 60, 2, hide=True)
     census = Census(Vectors(rows, rows), relevance, "euclidean", 0.3)
     options = {"k": 2} if name not in ("all", "semi-hard") else {}
-    for more in ({}, {"skip_nearest": 2}, {"ranks": (1, 4)}, {"classes": ("semi_hard",)}):
+    ranked = [{}, {"skip_nearest": 2}, {"ranks": (1, 4)}, {"classes": ("semi_hard",)}]
+    scored = [{"relative_margin": 0.1, "suspects": True}, {"max_score": 0.9, "min_score": 0.5}]
+    for more in ranked + scored:
         job = SelectJob(strategy=name, options=options, per_pair=3, per_anchor=9, **more)
         miner = Miner(census, tally(relevance), load_selection(job), 0, 1 << 20)
         assert miner.selection.by_pair
@@ -337,4 +339,4 @@ def test_pairs_side_by_side_give_what_anchors_give_one_by_one(
             long = miner.count((0, 60))
         assert short.tolist() == long.tolist()
     guarded = load_selection(SelectJob(strategy=name, options=options, max_score=0.5))
-    assert not guarded.by_pair
+    assert not guarded.by_rank

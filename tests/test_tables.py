@@ -14,6 +14,7 @@ import pytest
 
 import miner
 import miner.verify
+from miner.describe import describe_tables
 from miner.distance import normalize_rows
 from miner.embedding import open_store
 from miner.tables import CONFUSION, HUBS, LABEL_NOISE
@@ -82,6 +83,9 @@ def test_tables_are_those_of_the_definition(noisy: Path, tmp_path: Path) -> None
     gaps = census["gaps"]
     below = gaps["below"] + sum(gaps["counts"][: gaps["edges"].index(0.0)])
     assert below == census["hard"]
+    assert gaps["exact"] and gaps["anchors"] == gaps["of"]
+    assert gaps["below"] + sum(gaps["counts"]) + gaps["above"] == census["valid"]
+    assert describe_tables(run)[-1].endswith("(all anchors)")
     assert miner.verify_run(run, full=True).problems == []
 
 

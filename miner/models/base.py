@@ -159,6 +159,14 @@ class Model(ABC):
         return None
 
 
+class _Done(Model):
+    """Stands for a model that is not asked again."""
+
+    def embed(self, batch: Batch) -> NDArray[np.floating]:
+        """Say that it was."""
+        raise RuntimeError("all is embedded, and the model is gone")
+
+
 class _Callable(Model):
     """A user's function from a batch to vectors."""
 
@@ -203,6 +211,10 @@ class LoadedModel:
                 "of floats"
             )
         return vectors
+
+    def done(self) -> LoadedModel:
+        """Return what is left when all is embedded: its name, without weights."""
+        return LoadedModel(self.name, _Done(), self.options)
 
     def family(self) -> dict[str, Any]:
         """Return what beside its weights decides its vectors, the same for the same model."""

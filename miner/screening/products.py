@@ -29,10 +29,12 @@ class Products:
     census : Census
     keep_bytes : int
         Rows are kept in float32 key space when they take no more than this.
+    rooms : Rooms, optional
+        Where the memory for keys comes from; by default its own.
     """
 
-    def __init__(self, census: Census, keep_bytes: int) -> None:
-        self._census, self._rooms = census, Rooms()
+    def __init__(self, census: Census, keep_bytes: int, rooms: Rooms | None = None) -> None:
+        self._census, self._rooms = census, rooms or Rooms()
         rows = census.vectors.rows
         self._kept: Float32 | None = None
         if rows.nbytes <= keep_bytes:
@@ -41,6 +43,10 @@ class Products:
                 stop = min(start + TILE, len(rows))
                 kept[start:stop] = census.prepared(start, stop)
             self._kept = kept
+
+    def rest(self) -> None:
+        """Let go of the rows in float32; they are made again where they are needed."""
+        self._kept = None
 
     def part(self, positives: int) -> int:
         """Return how many dimensions are summed in one go for anchors with so many positives."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,8 @@ from numpy.typing import NDArray
 from miner.census import Census
 from miner.columns import ColumnSums
 from miner.distance import Float64
-from miner.reach import Reach, ReachRoom
+from miner.reach import ReachRoom
+from miner.rooms import Rooms
 from miner.screening.blocks import (
     BlockPass,
     DensePass,
@@ -42,6 +42,7 @@ from miner.screening.blocks import (
 from miner.screening.borders import PairBorders, Pairs
 from miner.screening.products import TILE, Products
 from miner.screening.reaching import ReachPass
+from miner.screening.screened import Prepared, Screened
 from miner.screening.watch import NearestPass, Watch
 
 __all__ = ["Screen", "Screened", "open_screen"]
@@ -63,76 +64,13 @@ _FINE = 1024.0
 """The loss is summed in float32 where the margin is so many times the error of a key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Screened:
-    """What the fast pass found for some anchors, in their order.
-
-    Attributes
-    ----------
-    hard, within : ndarray of shape (b,), int64
-        Triplets that are hard; that are hard or semi-hard.
-    loss : ndarray of shape (b,), float64
-        Sum of the hinge loss over the latter.
-    sure : ndarray of shape (b,), bool
-        Where it is False the anchor must be counted by the reference.
-    nearest : ndarray of shape (b, k), int64
-        The nearest rows, if they were asked for; see `miner.neighbours.NearestRows`.
-    room : ReachRoom
-        How much of the rows within reach is kept.
-    """
-
-    hard: Rows
-    within: Rows
-    loss: Float64
-    sure: NDArray[np.bool_]
-    nearest: Rows
-    room: ReachRoom
-    _reach: list[tuple[Rows, Reach]] = field(default_factory=list)
-
-    def add(self, places: Rows, anchors: Rows, reach: Reach) -> None:
-        """Take what was kept of the anchors of a block, as far as it serves."""
-        if self.room.serving is not None:
-            counts = self.hard[places], self.within[places], self.sure[places]
-            reach = self.room.serving(anchors, reach, *counts)
-        left = self.room.entries - sum(len(part.entries) for _, part in self._reach)
-        self._reach.append((places, reach.within(left)))
-
-    @property
-    def reach(self) -> Reach:
-        """The rows within reach of each anchor."""
-        return Reach.gathered(len(self.hard), self._reach)
-
-
-@dataclass(slots=True)
-class _Block:
-    """Some anchors, prepared for the pass.
-
-    Attributes
-    ----------
-    anchors, queries, offset, slack
-        Their rows, vectors in key space, and what `KeySpace` says of those.
-    whole : bool
-        Whether all rows are multiplied before they are counted.
-    part : int
-        Dimensions that are summed in one go.
-    error : ndarray of shape (b,), float64
-        How far a float32 key can be from the float64 one.
-    """
-
-    anchors: Rows
-    queries: Float64
-    offset: Float64
-    slack: Float64
-    whole: bool
-    part: int = 0
-    error: Float64 = field(default_factory=lambda: np.empty(0))
-
-
-def open_screen(census: Census, *, loss: bool, keep_bytes: int) -> Screen | None:
+def open_screen(
+    census: Census, *, loss: bool, keep_bytes: int, rooms: Rooms | None = None
+) -> Screen | None:
     """Return the fast pass of a census; None where numba is not installed."""
     if importlib.util.find_spec("numba") is None:
         return None
-    return Screen(census, loss=loss, keep_bytes=keep_bytes)
+    return Screen(census, loss=loss, keep_bytes=keep_bytes, rooms=rooms)
 
 
 class Screen:
@@ -146,9 +84,13 @@ class Screen:
         Whether the loss is summed; else it is zero.
     keep_bytes : int
         Rows are kept in float32 key space when they take no more than this.
+    rooms : Rooms, optional
+        Where the memory for keys comes from; by default its own.
     """
 
-    def __init__(self, census: Census, *, loss: bool, keep_bytes: int) -> None:
+    def __init__(
+        self, census: Census, *, loss: bool, keep_bytes: int, rooms: Rooms | None = None
+    ) -> None:
         self._loops: Any = importlib.import_module("miner.screening.loops")
         self._exact: Any = importlib.import_module("miner.screening.exact")
         self._dense: Any = importlib.import_module("miner.screening.dense")
@@ -159,7 +101,7 @@ class Screen:
         self._usable = _RANGE[0] < self._space.reach**2 < _RANGE[1]
         if not self._usable:
             return  # nothing is sure
-        self._products = Products(census, keep_bytes)
+        self._products = Products(census, keep_bytes, rooms)
         rows = self._vectors.rows
         self._bias32 = self.pairs.bias.astype(np.float32)
         some = np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64))
@@ -205,6 +147,11 @@ class Screen:
             self._count_block(anchors[places], places, whole, memory, result, watch)
         return result
 
+    def rest(self) -> None:
+        """Let go of the rows in float32; it can count all the same, more slowly."""
+        if self._usable:
+            self._products.rest()
+
     def _blocks(self, order: Rows, positives: Rows, memory: int) -> Iterator[tuple[Rows, bool]]:
         """Cut anchors, in this order, into blocks that fit the memory; say which go row by row."""
         start, rows = 0, len(self._vectors.rows)
@@ -231,7 +178,7 @@ class Screen:
             if able.any():
                 self._count_block(anchors[able], places[able], whole, memory, result, watch)
             return
-        block = _Block(anchors, queries, space.offset(queries), space.slack(queries), whole)
+        block = Prepared(anchors, queries, space.offset(queries), space.slack(queries), whole)
         most = int(self._relevance.positive_counts[anchors].max())
         block.part = self._products.part(most)
         block.error = self._products.error(lengths, block.part)
@@ -256,7 +203,7 @@ class Screen:
             result.add(places, anchors, kept)
 
     def _open_dense(
-        self, block: _Block, narrow: bool, products: Float64, watch: Watch, result: Screened
+        self, block: Prepared, narrow: bool, products: Float64, watch: Watch, result: Screened
     ) -> BlockPass:
         """Prepare a block of many thresholds, whose pairs are among its products."""
         data = self.pairs.space(block.queries, block.offset)
@@ -270,7 +217,7 @@ class Screen:
         )  # fmt: skip
 
     def _open_tabled(
-        self, block: _Block, narrow: bool, products: NDArray[Any], watch: Watch, result: Screened
+        self, block: Prepared, narrow: bool, products: NDArray[Any], watch: Watch, result: Screened
     ) -> BlockPass:
         """Prepare any other block."""
         data = self.pairs.space(block.queries, block.offset)
@@ -289,14 +236,14 @@ class Screen:
             (errors, pairs.tolerance), tables,
         )  # fmt: skip
 
-    def _results(self, block: _Block) -> tuple[Any, ...]:
+    def _results(self, block: Prepared) -> tuple[Any, ...]:
         """Return what the loops fill."""
         lines = len(block.anchors)
         few = np.empty((lines, self._exact.FEW), dtype=np.int32)
         return np.zeros((lines, 4), dtype=np.int64), np.zeros(lines), few
 
     def _run(
-        self, block: _Block, narrow: bool, opening: Callable[[NDArray[Any]], BlockPass]
+        self, block: Prepared, narrow: bool, opening: Callable[[NDArray[Any]], BlockPass]
     ) -> tuple[BlockPass, Rows]:
         """Send the products of a block through the loops; return the pass and the nearest rows."""
         hidden = self._relevance.hidden_lists(block.anchors)
@@ -320,7 +267,7 @@ class Screen:
                 going.take_off(products, start, lines)
         return going, nearest
 
-    def _narrow(self, block: _Block) -> bool:
+    def _narrow(self, block: Prepared) -> bool:
         """Choose the type of a block's keys: float64 where float32 would leave much open.
 
         Counted on one anchor and some rows: the share of keys with a threshold within the error.

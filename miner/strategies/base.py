@@ -9,6 +9,7 @@ scheduling, so the same job draws the same triplets everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +25,9 @@ __all__ = [
     "STRATEGIES",
     "Admitted",
     "Anchor",
+    "Bound",
     "Flat",
+    "Pairs",
     "Picks",
     "Strategy",
     "Take",
@@ -52,6 +55,23 @@ for _name, _target, _summary in (
     STRATEGIES.register(_name, f"miner.strategies.{_target}", _summary)
 
 _MOST_K = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What the scores of negatives are held against.
+
+    Attributes
+    ----------
+    least : callable
+        From the scores of positives, that which a negative of the pair must have at least to be
+        counted: the greater, the greater they are, but for rounding.
+    by_pair : bool
+        Whether it hangs on the positive; else it is one number.
+    """
+
+    least: Callable[[Float64], Float64]
+    by_pair: bool
 
 
 class Anchor(Protocol):
@@ -83,16 +103,31 @@ class Anchor(Protocol):
     def closer(self, distance: float) -> int:
         """Count the negatives nearer than a distance, among the ranks below all ``within``."""
 
-    def scoring(self, bounds: Float64, *, above: bool) -> Counts:
-        """Count those whose score is `above` each bound, or else above it or equal to it."""
+    def scoring(self, bound: Bound) -> Counts:
+        """Count, per pair, those whose score is not below a bound: the ranks below the count.
+
+        Where it is more than ``within``, the count may be anything from there on.
+        """
 
     def rng(self, *place: int) -> np.random.Generator:
         """Return the generator of a place at this anchor."""
 
 
+class Pairs(Protocol):
+    """The pairs of many anchors side by side: what a strategy that goes pair by pair asks."""
+
+    @property
+    def hard(self) -> Counts:
+        """As of an `Anchor`."""
+
+    @property
+    def within(self) -> Counts:
+        """As of an `Anchor`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """The pairs of many anchors side by side, as an `Anchor` of which ranks are all that is asked.
+    """Such pairs without their scores: for filters that ask for ranks only.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from miner.errors import UsageError
 from miner.hardness import MINED, Mined
 from miner.job import SelectJob
-from miner.strategies.base import Admitted, Anchor, Counts, Float64
+from miner.strategies.base import Admitted, Anchor, Bound, Float64
 
 __all__ = ["Filters"]
 
@@ -123,7 +123,8 @@ class Filters:
     def admit(self, anchor: Anchor) -> Admitted:
         """Intersect the intervals of all filters, for each pair of an anchor."""
         hard, within = anchor.hard, anchor.within
-        suspects = np.minimum(self._guarded(anchor), within)
+        guard = self.guard
+        suspects = np.minimum(anchor.scoring(guard), within) if guard else np.zeros_like(hard)
         low, high = suspects.copy(), within.copy()
         if "hard" not in self.classes:
             low = np.maximum(low, hard)
@@ -134,17 +135,23 @@ class Filters:
         if last is not None:
             high = np.minimum(high, last)
         if self.min_score is not None:
-            high = np.minimum(high, anchor.scoring(np.array([self.min_score]), above=False))
+            least = self.min_score
+            enough = Bound(lambda positive: np.full_like(positive, least), by_pair=False)
+            high = np.minimum(high, anchor.scoring(enough))
         return Admitted(anchor, low, high, suspects, self.classes)
 
-    def _guarded(self, anchor: Anchor) -> Counts:
-        """Count, per pair, the nearest negatives that a guard against false ones drops."""
-        dropped = np.zeros_like(anchor.hard)
-        for bounds in self.bounds(anchor.score(anchor.d_ap)) if self.relative else ():
-            dropped = np.maximum(dropped, anchor.scoring(bounds, above=False))
+    @property
+    def guard(self) -> Bound | None:
+        """What the score of a suspect is not below, if there are filters that make suspects."""
+        return Bound(self._least, self.relative) if self.aware else None
+
+    def _least(self, positive: Float64) -> Float64:
+        """Return the lowest score that some guard drops, from the positives' scores."""
+        bounds = self.bounds(positive)
         if self.max_score is not None:
-            dropped = np.maximum(dropped, anchor.scoring(np.array([self.max_score]), above=True))
-        return dropped
+            bounds.append(np.full_like(positive, np.nextafter(self.max_score, np.inf)))
+        lowest: Float64 = np.minimum.reduce(bounds)
+        return lowest
 
     @property
     def relative(self) -> bool:

@@ -11,7 +11,7 @@ from miner.errors import UsageError
 from miner.fields import built
 from miner.hardness import MINED, Kept, Mined
 from miner.job import Job, SelectJob
-from miner.strategies.base import STRATEGIES, Admitted, Anchor, Counts, Flat, Strategy
+from miner.strategies.base import STRATEGIES, Admitted, Anchor, Counts, Pairs, Strategy
 from miner.strategies.caps import Caps
 from miner.strategies.filters import Filters
 from miner.strategies.suspects import Suspects
@@ -45,36 +45,49 @@ class Selection:
 
     @property
     def by_pair(self) -> bool:
-        """Whether the slots of an anchor follow from the counts of its pairs, without distances."""
-        return self.strategy.by_pair and self.filters.by_rank and not self.suspects
+        """Whether the slots of an anchor follow from its pairs, each on its own."""
+        return self.strategy.by_pair
+
+    @property
+    def by_rank(self) -> bool:
+        """Whether they follow from the counts of its pairs, without distances."""
+        return self.by_pair and self.filters.by_rank
+
+    def admit_pairs(self, pairs: Pairs) -> Admitted:
+        """Return what the filters leave of many anchors; only where `by_pair`.
+
+        `pairs` has scores too, as an `Anchor` has, but where `by_rank`.
+        """
+        return self.filters.admit(cast(Anchor, pairs))
 
     @property
     def plain(self) -> bool:
         """Whether the counts of its pairs tell of an anchor which ranks are taken, too."""
-        return self.by_pair and type(self.strategy).ranks is Strategy.ranks
+        by_rank = self.by_rank and not self.suspects
+        return by_rank and type(self.strategy).ranks is Strategy.ranks
 
-    def depths(self, pairs: Flat) -> Counts:
+    def depths(self, pairs: Pairs) -> Counts:
         """Return below which rank all lie that may be written, pair by pair; only where `plain`."""
         admitted = self.filters.admit(cast(Anchor, pairs))
-        depths = np.zeros_like(pairs.hard)
+        depths: Counts = np.zeros_like(pairs.hard)
         for name in MINED:
             take = self.strategy.take(admitted, name)
             depths = np.maximum(depths, np.where(take.counts > 0, take.begin + take.counts, 0))
         return depths
 
-    def of_pairs(self, name: Mined, pairs: Flat, starts: Counts) -> tuple[Counts, Counts, Counts]:
+    def of_pairs(
+        self, name: Mined, admitted: Admitted, starts: Counts
+    ) -> tuple[Counts, Counts, Counts]:
         """Return slots, wanted and available triplets of anchors; only where `by_pair`.
 
         Parameters
         ----------
         name : str
-        pairs : Flat
-            Of all the anchors.
+        admitted : Admitted
+            Of the pairs of all the anchors.
         starts : ndarray of shape (anchors,), int64
             Where the pairs of each begin.
         """
-        # Neither the filters nor the strategy ask for more than counts: see `by_pair`.
-        admitted = self.filters.admit(cast(Anchor, pairs))
         _, span = admitted.span(name)
         take = self.strategy.take(admitted, name)
         wants = self.strategy.wants(span, name) if name in self.filters.classes else span * 0

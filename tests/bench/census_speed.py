@@ -30,7 +30,7 @@ from tests.bench.shapes import SHAPES, Shape
 MARGIN = 0.2
 NOTHING = Wanted()
 TABLES = {"hubs": Wanted(hubs=True), "noise": Wanted(neighbours=10)}
-TABLES["all_tables"] = Wanted(hubs=True, confusions=True, neighbours=10)
+TABLES["all_tables"] = Wanted(hubs=True, confusions=100_000, neighbours=10)
 MEMORY = 512 << 20
 WORKERS = 2
 _BLOCK = 256
@@ -106,12 +106,13 @@ class Counting:
     @staticmethod
     def _unit(miner: Miner) -> Callable[[tuple[int, int]], tuple[int, np.ndarray]]:
         def count(unit: tuple[int, int]) -> tuple[int, np.ndarray]:
-            sums = miner.besides.sums(len(miner.census.vectors.rows))
-            counted = miner.count(unit, sums)
+            sums = miner.besides.sums(len(miner.census.vectors.rows), unit)
+            parts = [miner.count(part, sums) for part in miner.besides.parts(unit, sums)]
             if sums is not None:  # as a job's unit leaves them
                 sums.hubs()
-                sums.confusions()
-            return unit[0], counted
+                if sums.confusions is not None:
+                    sums.confusions.arrays()
+            return unit[0], np.concatenate(parts)
 
         return count
 

@@ -1,0 +1,209 @@
+"""Pairs of labels, of the anchors and of the negatives, by their hard triplets: the most of all.
+
+With tens of thousands of labels there are more pairs than memory holds, and a job keeps so many of
+them only. A unit counts its anchors label by label, so when it is done with a label it knows all of
+its pairs and keeps those that are among the most so far. Only the labels of its first and of its
+last anchor may go on in other units: their pairs are all handed on, and added up in the order of
+the units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CONFUSED", "MostConfused", "UnitConfusions", "add_up_confusions", "packed"]
+
+Rows = NDArray[np.int64]
+
+_Pairs = tuple[Rows, Rows]
+"""Labels of negatives, each once, and two counts of each."""
+
+CONFUSED = ("anchor_label", "negative_label", "hard", "semi_hard")
+_SPARE = 1 << 18
+"""Pairs that are held beyond those that are kept, before the least are dropped."""
+_HELD = 1 << 21
+"""Pairs of labels that are not done with, before those that stand twice are added up."""
+
+
+class MostConfused:
+    """Keeps the pairs with the most hard triplets; then the order of labels decides.
+
+    Parameters
+    ----------
+    most : int
+        How many are kept.
+    ranks : ndarray of shape (labels,), int64
+        The place of each label among all.
+
+    Attributes
+    ----------
+    of : int
+        How many pairs there were.
+    """
+
+    def __init__(self, most: int, ranks: Rows) -> None:
+        self.of = 0
+        self._most, self._ranks, self._least = most, ranks, 0
+        self._parts: list[Rows] = []
+        self._held = 0
+
+    def add(self, label: int, others: Rows, counts: Rows) -> None:
+        """Take all pairs of a label of anchors: labels of negatives; hard, and semi-hard."""
+        self.of += len(others)
+        good = np.flatnonzero(counts[0] >= self._least)
+        part = np.vstack([np.full(len(good), label), others[good], counts[:, good]])
+        self._hold(part)
+
+    def add_kept(self, of: int, pairs: Rows) -> None:
+        """Take what another one kept, of how many."""
+        self.of += of
+        self._hold(pairs[:, pairs[2] >= self._least])
+
+    def pairs(self) -> Rows:
+        """Return the pairs, as `CONFUSED` has them, in their order, shape (4, n)."""
+        self._drop()
+        pairs = self._parts[0]
+        order = np.lexsort((self._ranks[pairs[1]], self._ranks[pairs[0]], -pairs[2]))
+        return np.asarray(pairs[:, order])
+
+    def _hold(self, part: Rows) -> None:
+        self._parts.append(part)
+        self._held += part.shape[1]
+        if self._held > self._most + _SPARE:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Keep the most only."""
+        pairs = np.concatenate([np.empty((4, 0), dtype=np.int64), *self._parts], axis=1)
+        if pairs.shape[1] > self._most:
+            self._least = int(-np.partition(-pairs[2], self._most - 1)[self._most - 1])
+            kept = pairs[2] > self._least
+            equal = np.flatnonzero(pairs[2] == self._least)
+            place = self._ranks[pairs[0, equal]] * len(self._ranks) + self._ranks[pairs[1, equal]]
+            room = self._most - int(kept.sum())
+            kept[equal[np.argpartition(place, room - 1)[:room]]] = True
+            pairs = pairs[:, kept]
+        self._parts, self._held = [pairs], pairs.shape[1]
+
+
+class UnitConfusions:
+    """Adds up the pairs of a unit.
+
+    Parameters
+    ----------
+    ends : set of int
+        The labels of the unit's first and last anchor.
+    kept : MostConfused
+        Takes the pairs of all other labels.
+    labels : int
+        How many there are.
+
+    Attributes
+    ----------
+    held : int
+        Pairs of labels that are not done with, some of them twice.
+    """
+
+    def __init__(self, ends: set[int], kept: MostConfused, labels: int) -> None:
+        self.held = 0
+        self._ends, self._kept = ends, kept
+        self._open: dict[int, list[_Pairs]] = {}
+        self._handed: dict[int, _Pairs] = {}
+        self._sums = np.zeros((2, labels), dtype=np.int64)
+        self._most = _HELD
+
+    def add(self, label: int, others: Rows, counts: Rows) -> None:
+        """Add triplets: hard, and hard or semi-hard; below 0 takes off."""
+        self._open.setdefault(label, []).append((others, counts))
+        self.held += len(others)
+        if self.held > self._most:
+            self._open = {label: [self._added(parts)] for label, parts in self._open.items()}
+            self.held = sum(len(others) for ((others, _),) in self._open.values())
+            self._most = max(_HELD, 2 * self.held)
+
+    def close(self, but: int | None = None) -> None:
+        """Be done with all labels but one that goes on."""
+        for label in sorted(self._open.keys() - {but}):
+            parts = self._open.pop(label)
+            self.held -= sum(len(others) for others, _ in parts)
+            others, (hard, within) = self._added(parts)
+            pairs = others, np.vstack([hard, within - hard])
+            if label in self._ends:
+                self._handed[label] = pairs
+            else:
+                self._kept.add(label, *pairs)
+
+    def arrays(self) -> dict[str, NDArray[np.void]]:
+        """Return what `add_up_confusions` reads of the unit.
+
+        ``confusion`` begins with a line that has in ``hard`` how many pairs there were.
+        """
+        head = np.array([[0], [0], [self._kept.of], [0]])
+        kept = np.concatenate([head, self._kept.pairs()], axis=1)
+        handed = [np.vstack([np.full(len(o), a), o, c]) for a, (o, c) in self._handed.items()]
+        handed.append(np.empty((4, 0), dtype=np.int64))
+        arrays = {"confusion": kept, "ends": np.concatenate(handed, axis=1)}
+        return {
+            name: packed(dict(zip(CONFUSED, pairs, strict=True))) for name, pairs in arrays.items()
+        }
+
+    def _added(self, parts: list[_Pairs]) -> _Pairs:
+        """Add up the parts of one label."""
+        if len(parts) > 1:
+            for others, counts in parts:
+                self._sums[:, others] += counts  # a pair stands once in a part
+            others = np.flatnonzero(self._sums[1])
+            counts = self._sums[:, others]
+            self._sums[:, others] = 0
+            return others, counts
+        return parts[0]
+
+
+def add_up_confusions(
+    units: Iterable[tuple[NDArray[np.void], NDArray[np.void]]], kept: MostConfused, labels: int
+) -> None:
+    """Add up what `UnitConfusions.arrays` had of all units, in their order.
+
+    Parameters
+    ----------
+    units : iterable of pairs of arrays
+        ``confusion`` and ``ends``.
+    kept : MostConfused
+        Takes all pairs.
+    labels : int
+        How many there are.
+    """
+    sums, going = np.zeros((2, labels), dtype=np.int64), -1
+
+    def close() -> None:
+        others = np.flatnonzero(sums.any(axis=0))
+        kept.add(going, others, sums[:, others])
+        sums[:] = 0
+
+    for confusion, ends in units:
+        kept.add_kept(int(confusion["hard"][0]), _wide(confusion[1:]))
+        handed = _wide(ends)
+        for label in np.unique(handed[0]).tolist():
+            if label != going:
+                close()
+                going = label
+            mine = handed[:, handed[0] == label]
+            sums[:, mine[1]] += mine[2:]
+    close()
+
+
+def packed(columns: Mapping[str, Rows]) -> NDArray[np.void]:
+    """Put columns of integers that are not negative side by side, each as narrow as it can be."""
+    kinds = [(name, np.min_scalar_type(int(v.max(initial=0)))) for name, v in columns.items()]
+    table = np.empty(len(next(iter(columns.values()))), dtype=kinds)
+    for name, values in columns.items():
+        table[name] = values
+    return table
+
+
+def _wide(table: NDArray[np.void]) -> Rows:
+    """Undo `packed`."""
+    return np.array([table[name] for name in CONFUSED], dtype=np.int64)

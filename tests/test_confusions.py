@@ -1,0 +1,117 @@
+"""Pairs of labels: the most confused are kept exactly, however units and parts are cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import miner.besides as besides_of
+import miner.confusions as confusions_of
+from miner.besides import Wanted, plan_besides
+from miner.census import Census, Vectors
+from miner.confusions import MostConfused, UnitConfusions, add_up_confusions
+from miner.distance import normalize_rows
+from miner.mining import Miner
+from miner.relevance import LabelRelevance, tally
+from miner.strategies.all import All
+from miner.strategies.selection import Selection
+
+LABELS = 30
+
+
+def stream(seed: int, size: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """What anchors find, label by label: several parts a label, some taken off again."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for label in np.sort(rng.integers(0, LABELS, size)).tolist():
+        others = np.sort(rng.permutation(LABELS)[: rng.integers(1, LABELS)])
+        hard = rng.integers(0, 4, len(others))  # few values: many ties
+        counts = np.vstack([hard, hard + rng.integers(0, 3, len(others))])
+        there = counts[1] > 0
+        found.append((label, others[there], counts[:, there]))
+        if rng.random() < 0.3:
+            found.append((label, others[there], -counts[:, there]))
+    return found
+
+
+def truth(found: list[tuple[int, np.ndarray, np.ndarray]], ranks: np.ndarray) -> list[list[int]]:
+    sums = np.zeros((2, LABELS, LABELS), dtype=np.int64)
+    for label, others, counts in found:
+        sums[:, label, others] += counts
+    pairs = [
+        [a, n, int(sums[0, a, n]), int(sums[1, a, n] - sums[0, a, n])]
+        for a, n in zip(*np.nonzero(sums[1]), strict=True)
+    ]
+    pairs = [[int(number) for number in pair] for pair in pairs]
+    return sorted(pairs, key=lambda pair: (-pair[2], ranks[pair[0]], ranks[pair[1]]))
+
+
+@pytest.mark.parametrize("most", [1, 7, 150, 10**6])
+@pytest.mark.parametrize("seed", range(6))
+def test_the_most_of_all(seed: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(100 + seed)
+    monkeypatch.setattr(confusions_of, "_SPARE", int(rng.integers(0, 60)))
+    monkeypatch.setattr(confusions_of, "_HELD", int(rng.integers(1, 200)))
+    found, ranks = stream(seed, 60), rng.permutation(LABELS)
+    cuts = np.sort(rng.integers(0, len(found), rng.integers(0, 9))).tolist()
+    cuts = [cut for cut in cuts if found[cut][2].min() > -1]  # a unit takes off its own
+    units = []
+    for start, stop in zip([0, *cuts], [*cuts, len(found)], strict=True):
+        mine = found[start:stop]
+        if not mine:
+            continue
+        unit = UnitConfusions({mine[0][0], mine[-1][0]}, MostConfused(most, ranks), LABELS)
+        for place, (label, others, counts) in enumerate(mine):
+            unit.add(label, others, counts)
+            ahead = mine[place + 1][0] if place + 1 < len(mine) else None
+            if rng.random() < 0.5:
+                unit.close(ahead)
+        unit.close()
+        assert unit.held == 0
+        units.append(unit.arrays())
+    kept = MostConfused(most, ranks)
+    add_up_confusions([(u["confusion"], u["ends"]) for u in units], kept, LABELS)
+    pairs = truth(found, ranks)
+    assert kept.pairs().T.tolist() == pairs[:most]
+    assert kept.of == len(pairs)
+
+
+def test_many_labels_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly every pair of labels has triplets: a unit holds some of them only, and finds all."""
+    rng = np.random.default_rng(3)
+    count, labels = 1200, 400
+    rows = normalize_rows(rng.standard_normal((count, 8)))
+    none = np.full(count, -1)
+    relevance = LabelRelevance(rng.permutation(count) % labels, none, none)
+    census = Census(Vectors(rows, rows), relevance, "euclidean", 0.2)
+    counts = tally(relevance)
+    found, held = [], []
+    close = UnitConfusions.close
+
+    def watched(self: UnitConfusions, but: int | None = None) -> None:
+        held.append(self.held)
+        close(self, but)
+
+    monkeypatch.setattr(UnitConfusions, "close", watched)
+    for pairs in (10**9, 4000):
+        monkeypatch.setattr(besides_of, "_PAIRS", pairs)
+        monkeypatch.setattr(besides_of, "_LEAST_PART", 8)
+        held.clear()
+        besides = plan_besides(census, counts, Wanted(hubs=True, confusions=500))
+        miner = Miner(census, counts, Selection(All()), 0, 1 << 22, besides=besides)
+        units = []
+        for unit in ((0, 500), (500, count)):
+            sums = besides.sums(count, unit)
+            assert sums is not None and sums.confusions is not None
+            parts = [miner.count(part, sums) for part in besides.parts(unit, sums)]
+            assert sum(map(len, parts)) == unit[1] - unit[0]
+            arrays = sums.confusions.arrays()
+            assert len(arrays["confusion"]) == 501 and len(arrays["ends"]) <= 2 * labels
+            units.append((arrays["confusion"], arrays["ends"]))
+        kept = MostConfused(500, besides.ranks)
+        add_up_confusions(units, kept, labels)
+        found.append((kept.of, kept.pairs().tolist()))
+        if pairs == 4000:
+            assert max(held) < 16 * labels
+    assert found[0] == found[1]
+    assert found[0][0] > 0.9 * labels * (labels - 1)

@@ -1,0 +1,61 @@
+"""What a job lets go of when it is of no more use, and that what is left does without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import miner.run as running
+from miner.census import Census, Vectors
+from miner.distance import normalize_rows
+from miner.mining import Miner, open_miner
+from miner.models.base import load_model
+from miner.relevance import tally
+from miner.rooms import Rooms
+from miner.screening.screen import open_screen
+from miner.strategies.all import All
+from miner.strategies.selection import Selection
+from tests.conftest import write_vectors
+from tests.hard_data import labelled, vectors
+
+
+def test_a_screen_at_rest_counts_the_same() -> None:
+    pytest.importorskip("numba")
+    rows = normalize_rows(vectors("random", 80, 6, seed=3))
+    relevance = labelled("skewed", 80, 4)
+    census, rooms = Census(Vectors(rows, rows), relevance, "euclidean", 0.2), Rooms()
+    screen = open_screen(census, loss=True, keep_bytes=1 << 20, rooms=rooms)
+    miner = Miner(
+        census, tally(relevance), Selection(All()), 0, 1 << 20, screen=screen, rooms=rooms
+    )
+    before = miner.count((0, 80))
+    miner.counted()
+    assert miner.count((0, 80)).tolist() == before.tolist()
+    assert len(rooms._free) == 1  # both passes took the same memory
+
+
+def test_a_model_that_is_done_keeps_its_name_only() -> None:
+    model = load_model("pixels", "image", {})
+    done = model.done()
+    assert done.name == model.name
+    with pytest.raises(RuntimeError, match="gone"):
+        done.model.embed(np.zeros((1, 4), dtype=np.float32))
+
+
+def test_sealing_begins_when_the_passes_let_go(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_vectors(tmp_path / "data.parquet", vectors("random", 40, 5, seed=1), ["a", "b"] * 20)
+    held = []
+    seal = running.seal_shards
+
+    def watched(*arguments: Any) -> Any:
+        held.append(open_miner.cache_info().currsize)
+        return seal(*arguments)
+
+    monkeypatch.setattr(running, "seal_shards", watched)
+    job = {"dataset": {"path": str(tmp_path / "data.parquet")}}
+    running.mine({**job, "output": {"path": str(tmp_path / "out")}})
+    assert held == [0]
