@@ -22,7 +22,7 @@ __all__ = ["FactoryIndex"]
 
 _ANY_DIM = 3840
 """Divisible by whatever a factory string may divide dimensions by: for a look at its grammar."""
-_PER_CENTROID, _LEAST, _MOST = 64, 65_536, 1_048_576
+_PER_CENTROID, _LEAST, _MOST = 40, 65_536, 1_048_576
 """Rows that training sees: so many a centroid of the inverted file, between these bounds."""
 _EXAMPLES = "such as IVF1024,Flat, HNSW32 or IVF1024,PQ16x4fs,RFlat"
 _KNOBS = ("nprobe", "efSearch", "quantizer_efSearch", "k_factor_rf", "k_factor")
