@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def test_every_command_runs(checkout: Path) -> None:
     targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
     seen = 0
     for line in "".join(blocks("sh")).splitlines():
-        words = line.split()
+        words = shlex.split(line)
         if words[0] == "make":
             assert set(words[1:]) <= set(targets)
             continue

@@ -127,7 +127,11 @@ def _made(factory: str, dim: int, metric: Metric) -> Any:
     inner = metric in ("cosine", "dot")
     kind = faiss.METRIC_INNER_PRODUCT if inner else faiss.METRIC_L2
     try:
-        return faiss.index_factory(dim, factory, kind)
+        made = faiss.index_factory(dim, factory, kind)
+        if "IVF" in factory:  # few rows a list are no news on stderr: recall tells what they cost
+            inverted: Any = faiss.extract_index_ivf(made)
+            inverted.cp.min_points_per_centroid = 1
+        return made
     except RuntimeError as error:
         where = "" if dim == _ANY_DIM else f" for vectors of {dim} values"
         raise UsageError(
