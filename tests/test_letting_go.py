@@ -10,13 +10,14 @@ import pytest
 import miner.run as running
 from miner.census import Census, Vectors
 from miner.distance import normalize_rows
-from miner.mining import Miner, open_miner
+from miner.mining import Miner
 from miner.models.base import load_model
 from miner.relevance import tally
 from miner.rooms import Rooms
 from miner.screening.screen import open_screen
 from miner.strategies.all import All
 from miner.strategies.selection import Selection
+from miner.tasks import open_miner
 from tests.conftest import write_vectors
 from tests.hard_data import labelled, vectors
 
