@@ -30,6 +30,7 @@ from miner.identity import CANARY_ROWS, Identity, identify
 from miner.models.base import LoadedModel, Role
 from miner.relevance import Relevance, load
 from miner.storage import digest, read_json, sha256_file, storage_errors
+from miner.urls import url_name
 
 __all__ = ["Progress", "Recipe", "Store", "StoreKey", "open_store"]
 
@@ -96,7 +97,7 @@ class StoreKey:
         """Read the data's checksums and the model's identity; see `identify` for `keep`."""
         source = recipe.source
         files = [
-            {"path": str(file), "bytes": file.stat().st_size, "sha256": sha256_file(file)}
+            {"path": url_name(str(file)), "bytes": file.stat().st_size, "sha256": sha256_file(file)}
             for file in source.files
         ]
         _, sample = source.sides[0].sample(CANARY_ROWS)

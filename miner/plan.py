@@ -27,6 +27,7 @@ from miner.relevance import Tally, tally
 from miner.reuse import would_reuse
 from miner.run import Opened
 from miner.strategies.selection import Selection, load_selection
+from miner.urls import local_root, named_by_url
 
 __all__ = ["plan_job"]
 
@@ -37,6 +38,7 @@ _SHARD_BYTES = 8
 _PROCESS_BYTES = 220 << 20
 
 
+@named_by_url()
 def plan_job(job: Job) -> dict[str, Any]:
     """Estimate a job.
 
@@ -71,7 +73,7 @@ def plan_job(job: Job) -> dict[str, Any]:
     if job.select.max_triplets:
         disk += listed_bytes(size.anchors, size.rows)
     finished, reused = _earlier(opened)
-    there = _there(Path(job.output.path))
+    there = _there(local_root(job.output.path))
     seconds = {
         "read": reading,
         "embed": rows * per_row,

