@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -30,9 +29,9 @@ def print_facts(facts: Any, text: str, *, as_json: bool, quiet: bool = False) ->
 @json_option
 def runs(out: str, as_json: bool) -> None:
     """List the finished runs in OUT (default: mined)."""
-    found, problems = miner.list_runs(Path(out))
-    latest = (Path(out) / "latest").resolve()
-    facts = [miner.run_facts(run, latest=run.path == latest) for run in found]
+    found, problems = miner.list_runs(out)
+    latest = miner.latest_id(out)
+    facts = [miner.run_facts(run, latest=run.run_id == latest) for run in found]
     text = "\n".join(miner.describe_facts(fact) for fact in facts) or f"no runs in {out}"
     print_facts(facts, text, as_json=as_json)
     for problem in problems:
@@ -108,7 +107,7 @@ def models(as_json: bool) -> None:
 def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> None:
     """List the vectors that are kept for OUT (default: mined), and give room back."""
     most = None if prune is None else miner.parse_bytes(prune, "--prune", zero=True)
-    facts = miner.kept_facts(Path(out), folder, most)
+    facts = miner.kept_facts(out, folder, most)
     print_facts(facts, miner.describe_kept(facts), as_json=as_json)
 
 

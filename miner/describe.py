@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from miner.finished import Run
 from miner.hardness import CLASSES, MINED
-from miner.shards import Run
 from miner.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
 
 __all__ = [
@@ -135,13 +135,11 @@ def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
 
 def _load(run: Run) -> Iterator[str]:
     """Say where the triplets are, and one line that loads them."""
-    yield f"  written   {run.path}"
-    latest = run.path.parent.parent / "latest"
-    where = latest if latest.resolve() == run.path else run.path
+    yield f"  written   {run.where}"
     written = run.manifest["written"]
     if not any(written[name]["rows"] for name in MINED):
         return
-    folder = _relative(run, where)
+    folder = _shortest(run)
     full = [name for name in reversed(MINED) if written[name]["rows"]]
     if "anchor" in run.triplets(full[0]).schema.names:
         yield "  load      from datasets import load_dataset"
@@ -154,10 +152,12 @@ def _load(run: Run) -> Iterator[str]:
             yield f'            {name} = pq.read_table("{folder}/{name}")'
 
 
-def _relative(run: Run, where: Any) -> str:
-    """Name the folder as the job named its output, when it still lies there."""
-    root = run.manifest["job"]["output"]["path"]
-    return f"{root}/latest" if where.name == "latest" else str(where)
+def _shortest(run: Run) -> str:
+    """Name the run's folder, by ``latest`` as the job named its output where that leads to it."""
+    latest = run.path.parent.parent / "latest"
+    if run.remote is not None or latest.resolve() != run.path:
+        return run.where
+    return f"{run.manifest['job']['output']['path']}/latest"
 
 
 def describe_tables(run: Run, count: int = 3) -> list[str]:
@@ -239,7 +239,7 @@ def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:
     manifest = run.manifest
     return {
         "run_id": run.run_id,
-        "path": str(run.path),
+        "path": run.where,
         "latest": latest,
         "margin": manifest["job"]["mining"]["margin"],
         "metric": manifest["job"]["mining"]["metric"],

@@ -14,7 +14,7 @@ that died, only what is missing is embedded. What a dead run has scanned is kept
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from miner.clock import Progress
 from miner.datasets.source import Source
 from miner.datasets.spool import Spool
 from miner.distance import Float32
@@ -33,9 +34,6 @@ from miner.storage import digest, read_json, sha256_file, storage_errors
 from miner.urls import url_name
 
 __all__ = ["Progress", "Recipe", "Store", "StoreKey", "open_store"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, what is done, and the total."""
 
 _VERSION = 5
 

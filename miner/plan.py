@@ -132,9 +132,9 @@ def vectors_bytes(rows: int, dim: int) -> int:
 
 def _earlier(opened: Opened) -> tuple[str | None, bool]:
     """Return the run that makes this job a thing of the past, and whether its count is kept."""
-    root, job = Path(opened.job.output.path), opened.job
+    root, job = local_root(opened.job.output.path), opened.job
     key = opened.key(keep=False)
-    found = finished_run(root, opened.fingerprint(key))
+    found = finished_run(job.output.path, opened.fingerprint(key))
     for texts in (opened.texts, not opened.texts):  # counts do not hang on the texts
         store = open_store(root / ".store" / replace(key, facts={**key.facts, "texts": texts}).name)
         if store is not None:

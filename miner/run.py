@@ -7,35 +7,44 @@ write every unit, seal the shards, write the manifest, publish.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import miner
 from miner.besides import Wanted
-from miner.clock import Clock
+from miner.clock import Clock, Progress, silent
 from miner.datasets.source import Source, open_source
-from miner.embedding import Progress, Recipe, Store, StoreKey
+from miner.embedding import Recipe, Store, StoreKey
 from miner.engines import Engine, open_engine
 from miner.errors import UsageError
 from miner.findings import Findings
+from miner.finished import Run
 from miner.hardness import Kept
 from miner.hubs import cap_negatives
 from miner.indexes.base import build_index, resolve_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
-from miner.manifest import Staging, clear_published, finished_run, package_versions, peak_rss
+from miner.manifest import (
+    Output,
+    Staging,
+    clear_published,
+    finished_run,
+    package_versions,
+    peak_rss,
+)
 from miner.models.base import LoadedModel, load_model
 from miner.models.rescorers import Rescorer, load_rescorer
 from miner.nearest import nearest_share
 from miner.passes import Passes, share_out
 from miner.preparing import prepare_store
 from miner.pruning import keep_within
+from miner.publishing import open_output
 from miner.relevance import Tally
 from miner.remote.inputs import fetch_dataset
 from miner.rescoring import Rescoring
 from miner.sealing import Piece, Sealer, fewer, seal_shards
-from miner.shards import FORMAT_VERSION, Run, file_facts, open_run
-from miner.storage import digest, lock_output, sha256_file, write_pointers
+from miner.shards import FORMAT_VERSION, file_facts
+from miner.storage import digest, sha256_file
 from miner.strategies.selection import check_selection
 from miner.tasks import Task, open_miner, open_reach
 from miner.totals import census_facts, written_facts
@@ -43,10 +52,6 @@ from miner.units import cut_units
 from miner.urls import named_by_url
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class Opened:
     rescorer: Rescorer | None = None
 
     @classmethod
-    def of(cls, job: Job, progress: Progress = _silent) -> Opened:
+    def of(cls, job: Job, progress: Progress = silent) -> Opened:
         """Resolve every name of a job, before any work; copy what lies in object storage."""
         check_selection(job)
         resolve_factory(job.index.factory)
@@ -136,7 +141,7 @@ def mine(
     job: Job | str | Path | Mapping[str, Any],
     *,
     force: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Run:
     """Mine a job.
 
@@ -172,24 +177,21 @@ def mine(
 
 
 @named_by_url()
-def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> Outcome:
+def run_job(job: Job, *, force: bool = False, progress: Progress = silent) -> Outcome:
     """Mine a job; say whether there was anything to do. See `mine`."""
     opened = Opened.of(job, progress)
-    root = Path(job.output.path)
-    with lock_output(root):
+    output = open_output(job.output.path)
+    with output.held():
         key = opened.key()
         fingerprint = opened.fingerprint(key)
-        finished = None if force else finished_run(root, fingerprint)
+        finished = None if force else finished_run(output.where, fingerprint)
         if finished is not None:
-            clear_published(root)
+            clear_published(output)
             return Outcome(finished, mined=False)
-        staging = Staging.open(root, fingerprint, fresh=force)
-        published = root / "runs" / staging.run_id
-        if (published / "manifest.json").exists():  # it died between publishing and pointing
-            write_pointers(root, staging.run_id)
-            staging.clear()
-            return Outcome(open_run(published), mined=True)
-        conductor = _Conductor(opened, key, staging, progress, fresh=force)
+        staging = Staging.open(output.root, fingerprint, fresh=force)
+        if output.holds(staging.run_id):  # it died between publishing and pointing
+            return Outcome(staging.finish(output), mined=True)
+        conductor = _Conductor(opened, key, output, staging, progress, force)
         try:
             return Outcome(conductor.conduct(), mined=True)
         finally:
@@ -197,25 +199,28 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
             open_miner.cache_clear()  # the prepared rows of a finished job are of no more use
 
 
+@dataclass(slots=True)
 class _Conductor:
     """Leads one run through its stages."""
 
-    def __init__(
-        self, opened: Opened, key: StoreKey, staging: Staging, progress: Progress, *, fresh: bool
-    ) -> None:
-        self.opened = opened
-        self.job = opened.job
-        self.key = key
-        self.staging = staging
-        self.progress = progress
-        self.fresh = fresh
-        self.clock = Clock()
+    opened: Opened
+    key: StoreKey
+    output: Output
+    staging: Staging
+    progress: Progress
+    fresh: bool
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def job(self) -> Job:
+        """The job."""
+        return self.opened.job
 
     def conduct(self) -> Run:
         """Go through the stages; return the published run."""
         with self.clock.stage("embed"):
             store, embedding = prepare_store(
-                Path(self.job.output.path) / ".store", self.key, self.opened.recipe, self.progress
+                self.output.root / ".store", self.key, self.opened.recipe, self.progress
             )
         with self.clock.stage("index"):
             index = self._index(store)
@@ -255,7 +260,9 @@ class _Conductor:
                 "files": files,
                 "timings": self.clock.seconds,
                 "peak_rss_bytes": peak_rss(),
-            }
+            },
+            self.output,
+            self.progress,
         )
 
     def _rescored(self, store: Store, pieces: dict[Kept, list[Piece]]) -> dict[Kept, list[Piece]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from miner.clock import silent
 from miner.datasets.base import Table
 from miner.datasets.beir import is_beir
 from miner.datasets.content import column_kind
@@ -73,7 +74,7 @@ def starter_job(data: str, job_path: str) -> str:
     DataError
         When the data cannot be opened, or no column can be content or label.
     """
-    local = fetch(data, "DATA", lambda stage, done, total: None)
+    local = fetch(data, "DATA", silent)
     if Path(local).is_dir() and is_beir(Path(local)):
         dataset = f"path = {_quoted(data)}   # BEIR: corpus.jsonl, queries.jsonl, qrels/*.tsv"
         kind = "text"

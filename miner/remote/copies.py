@@ -10,21 +10,19 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from filelock import FileLock
 
+from miner.clock import Progress
 from miner.errors import DataError, StorageError
 from miner.remote.base import Entry, Folder
-from miner.storage import publish_folder, storage_errors, sync_folder
+from miner.storage import publish_folder, sha256_file, storage_errors, sync_folder
 from miner.urls import fetched_folder
 
-__all__ = ["Told", "copy_entries", "copy_entry", "hold_copy", "keep_copies_within", "safe_names"]
-
-Told = Callable[[str, int, int], None]
-"""Called with a stage's name, what is done, and the total."""
+__all__ = ["copy_entries", "copy_entry", "hold_copy", "keep_copies_within", "safe_names"]
 
 _THREADS = 8
 _HELD: dict[Path, int] = {}
@@ -68,7 +66,7 @@ def _mark(target: Path) -> Path:
     return target.parent / f".{target.name}.used"
 
 
-def copy_entries(folder: Folder, entries: Sequence[Entry], told: Told) -> Path:
+def copy_entries(folder: Folder, entries: Sequence[Entry], progress: Progress) -> Path:
     """Copy objects; return the folder that stands for `folder`.
 
     A copy that was broken off is gone on with, within a file too.
@@ -86,7 +84,7 @@ def copy_entries(folder: Folder, entries: Sequence[Entry], told: Told) -> Path:
         if not target.exists():
             partial = target.with_name(f"{target.name}.partial")
             _check_room(folder, entries, target.parent)
-            _copy(folder, entries, partial / place, told)
+            _copy(folder, entries, partial / place, progress)
             publish_folder(partial, target)
     return target / place
 
@@ -100,9 +98,9 @@ def _check_room(folder: Folder, entries: Sequence[Entry], disk: Path) -> None:
         )
 
 
-def _copy(folder: Folder, entries: Sequence[Entry], target: Path, told: Told) -> None:
+def _copy(folder: Folder, entries: Sequence[Entry], target: Path, progress: Progress) -> None:
     total, done = sum(entry.bytes for entry in entries), 0
-    told("fetching", 0, total)
+    progress("fetching", 0, total)
     with storage_errors(target):
         target.mkdir(parents=True, exist_ok=True)
     pool = ThreadPoolExecutor(_THREADS)
@@ -110,13 +108,19 @@ def _copy(folder: Folder, entries: Sequence[Entry], target: Path, told: Told) ->
         copied = pool.map(lambda entry: copy_entry(folder, entry, target / entry.name), entries)
         for entry, _ in zip(entries, copied, strict=True):
             done += entry.bytes
-            told("fetching", done, total)
+            progress("fetching", done, total)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def copy_entry(folder: Folder, entry: Entry, target: Path) -> None:
-    """Copy one object, unless it is there; it appears when it is whole and on the disk."""
+def copy_entry(folder: Folder, entry: Entry, target: Path, *, sha256: str | None = None) -> None:
+    """Copy one object, unless it is there; it appears when it is whole and on the disk.
+
+    Raises
+    ------
+    StorageError
+        When the store or the disk fails, or the content has another `sha256`.
+    """
     if target.exists():
         return
     tag = hashlib.sha256(f"{entry.name}\n{entry.tag}".encode()).hexdigest()[:16]
@@ -132,6 +136,9 @@ def copy_entry(folder: Folder, entry: Entry, target: Path) -> None:
         if size != entry.bytes:
             part.unlink()
             raise StorageError(f"{folder.url}/{entry.name}: {size} bytes came, not {entry.bytes}")
+        if sha256 is not None and sha256_file(part) != sha256:
+            part.unlink()
+            raise StorageError(f"{folder.url}/{entry.name} was changed: its checksum does not fit")
         part.replace(target)
         sync_folder(target.parent)
 

@@ -13,10 +13,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from miner.clock import Progress
 from miner.errors import DataError
 from miner.job import DatasetJob
 from miner.remote.base import Entry, Folder, open_folder
-from miner.remote.copies import Told, copy_entries, keep_copies_within, safe_names
+from miner.remote.copies import copy_entries, keep_copies_within, safe_names
 from miner.urls import check_url, is_url
 
 __all__ = ["fetch", "fetch_dataset"]
@@ -25,7 +26,7 @@ _BESIDE = ("label", "id", "group")
 """Of NAME.npy, the arrays that stand beside it as NAME.label.npy and so on."""
 
 
-def fetch_dataset(dataset: DatasetJob, most: int, told: Told) -> DatasetJob:
+def fetch_dataset(dataset: DatasetJob, most: int, progress: Progress) -> DatasetJob:
     """Return a data set with local paths for what lies in object storage.
 
     Parameters
@@ -33,7 +34,7 @@ def fetch_dataset(dataset: DatasetJob, most: int, told: Told) -> DatasetJob:
     dataset : DatasetJob
     most : int
         Bytes that copies may take on this machine; those in use stay beyond it.
-    told : callable
+    progress : callable
         Hears of the progress in bytes.
 
     Raises
@@ -46,13 +47,13 @@ def fetch_dataset(dataset: DatasetJob, most: int, told: Told) -> DatasetJob:
     if not remote:
         return dataset
     local: dict[str, Any] = {
-        name: fetch(path, f"dataset.{name}", told) for name, path in remote.items()
+        name: fetch(path, f"dataset.{name}", progress) for name, path in remote.items()
     }
     keep_copies_within(most)
     return replace(dataset, **local)
 
 
-def fetch(path: str, key: str, told: Told) -> str:
+def fetch(path: str, key: str, progress: Progress) -> str:
     """Return a local path that serves for `path`: itself, or where a copy of the objects lies.
 
     Parameters
@@ -61,7 +62,7 @@ def fetch(path: str, key: str, told: Told) -> str:
         A local path, or a URL of an object, a folder or a pattern.
     key : str
         The job key or option that it comes from.
-    told : callable
+    progress : callable
         Hears of the progress in bytes.
 
     Raises
@@ -80,14 +81,14 @@ def fetch(path: str, key: str, told: Told) -> str:
         beside = open_folder(parent, key)
         found = beside.entry(name)
         if found is not None:
-            return str(copy_entries(beside, _with_beside(beside, found), told) / name)
+            return str(copy_entries(beside, _with_beside(beside, found), progress) / name)
     if glob.has_magic(url):
-        return _fetch_pattern(url, key, told)
+        return _fetch_pattern(url, key, progress)
     folder = open_folder(url, key)
     entries = safe_names(folder, (one for one in folder.entries() if _is_data(one.name)))
     if not entries:
         raise DataError(_nothing(url, beside if alone else folder, name))
-    return str(copy_entries(folder, entries, told))
+    return str(copy_entries(folder, entries, progress))
 
 
 def _with_beside(folder: Folder, found: Entry) -> list[Entry]:
@@ -104,7 +105,7 @@ def _is_data(name: str) -> bool:
     return not any(part.startswith(".") and part.strip(".") for part in name.split("/"))
 
 
-def _fetch_pattern(url: str, key: str, told: Told) -> str:
+def _fetch_pattern(url: str, key: str, progress: Progress) -> str:
     """Copy what a pattern matches; return the pattern in the copy."""
     parts = url.split("/")
     depth = next(depth for depth, part in enumerate(parts) if glob.has_magic(part))
@@ -115,7 +116,7 @@ def _fetch_pattern(url: str, key: str, told: Told) -> str:
     entries = safe_names(folder, matching)
     if not entries:
         raise DataError(f"{url} matches no object; check the path")
-    copied = copy_entries(folder, entries, told)
+    copied = copy_entries(folder, entries, progress)
     return str(Path(glob.escape(str(copied)), *pattern))
 
 

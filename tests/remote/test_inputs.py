@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
+from miner.clock import silent
 from miner.errors import DataError, StorageError, UsageError
 from miner.job import DatasetJob
 from miner.remote import copies
@@ -22,10 +23,6 @@ from tests.conftest import ROOT, Result
 from tests.remote.conftest import Bucket
 
 SAMPLES = ROOT / "sample_data"
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    pass
 
 
 def payload(run: miner.Run) -> dict[str, bytes]:
