@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         describe_kept,
         describe_models,
         describe_plan,
+        describe_pruned,
         describe_run,
         describe_tables,
         describe_triplets,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from miner.exports.words import describe_batches, describe_export
     from miner.finished import Run, latest_id, list_runs, open_run
     from miner.job import Job, load_job, parse_bytes, parse_job
+    from miner.leftovers import prune_output
     from miner.models.base import Model
     from miner.models.listing import list_models
     from miner.plan import plan_job
@@ -48,6 +50,7 @@ __all__ = [
     "describe_kept",
     "describe_models",
     "describe_plan",
+    "describe_pruned",
     "describe_run",
     "describe_tables",
     "describe_triplets",
@@ -64,6 +67,7 @@ __all__ = [
     "parse_bytes",
     "parse_job",
     "plan_job",
+    "prune_output",
     "run_facts",
     "run_job",
     "some_triplets",
@@ -82,6 +86,7 @@ _HOMES = {
     "describe_kept": "describe",
     "describe_models": "describe",
     "describe_plan": "describe",
+    "describe_pruned": "describe",
     "describe_run": "describe",
     "describe_tables": "describe",
     "describe_triplets": "describe",
@@ -98,6 +103,7 @@ _HOMES = {
     "parse_bytes": "job",
     "parse_job": "job",
     "plan_job": "plan",
+    "prune_output": "leftovers",
     "run_facts": "describe",
     "run_job": "run",
     "some_triplets": "describe",

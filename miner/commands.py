@@ -111,6 +111,29 @@ def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> Non
     print_facts(facts, miner.describe_kept(facts), as_json=as_json)
 
 
+@click.command()
+@click.argument("out", default="mined")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Keep the newest N runs, and the latest; default: all.",
+)
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0),
+    default=24,
+    show_default=True,
+    help="Unfinished work goes when it is older.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@json_option
+def prune(out: str, as_json: bool, **options: Any) -> None:
+    """Remove what runs in OUT (default: mined) left unfinished: staging, orphaned uploads."""
+    facts = miner.prune_output(out, **options)
+    print_facts(facts, miner.describe_pruned(facts), as_json=as_json)
+
+
 def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say where an export goes."""
     force = click.option("--force", is_flag=True, help="Replace an export that is there.")
@@ -190,5 +213,5 @@ def batches(run: str, as_json: bool, **options: Any) -> None:
     print_facts(facts, miner.describe_batches(facts), as_json=as_json)
 
 
-COMMANDS = (runs, show, verify, models, cache, export, pairs, batches)
+COMMANDS = (runs, show, verify, models, cache, prune, export, pairs, batches)
 """In no order: the help sorts them."""

@@ -303,6 +303,17 @@ def describe_kept(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def describe_pruned(facts: dict[str, Any]) -> str:
+    """Say what was removed of an output root, a line each."""
+    verb = "would be removed" if facts["dry_run"] else "removed"
+    lines = [f"{one['kind']:<8} {_mib(one['bytes'])}  {one['path']}" for one in facts["removed"]]
+    return "\n".join([*lines, f"{len(lines)} {verb}, {_mib(facts['bytes']).strip()}"])
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:>10,.1f} MiB"
+
+
 def describe_models(rows: list[dict[str, Any]]) -> str:
     """List models, a line each; below those that are not installed, how to get them."""
     names = [

@@ -47,7 +47,7 @@ FLOORS = [
     ["mining"],
     ["tasks", "sealing", "reuse"],
     ["passes", "hubs", "rescoring", "findings", "verifying"],
-    ["run", "verify", "starter", "exports"],
+    ["run", "verify", "starter", "exports", "leftovers"],
     ["plan"],
     ["progress"],
     ["commands"],

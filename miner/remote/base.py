@@ -44,7 +44,6 @@ class Unfinished:
 
     name: str
     upload: str
-    began: float
 
 
 class Folder(ABC):

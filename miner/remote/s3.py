@@ -243,11 +243,7 @@ class S3Folder(Folder):
         pages = self.client.get_paginator("list_multipart_uploads")
         with _told(self.url):
             return [
-                Unfinished(
-                    found["Key"][len(self.base) :],
-                    found["UploadId"],
-                    found["Initiated"].timestamp(),
-                )
+                Unfinished(found["Key"][len(self.base) :], found["UploadId"])
                 for page in pages.paginate(Bucket=self.bucket, Prefix=self.base + under)
                 for found in page.get("Uploads", [])
             ]

@@ -313,6 +313,7 @@ def test_what_changed_since_it_was_uploaded_is_uploaded_again(
     assert sorted(bucket.files(under)) == sorted([*keys, "manifest.json"])
 
 
+@pytest.mark.slow
 def test_engines_and_content_do_not_matter(bucket: Bucket, tmp_path: Path) -> None:
     vectors = np.random.default_rng(2).standard_normal((40, 6)).astype(np.float32)
     np.savez(tmp_path / "v.npz", embedding=vectors, label=np.arange(40) % 4)
