@@ -219,13 +219,13 @@ def describe_triplets(run: Run, count: int) -> list[str]:
 def some_triplets(run: Run, difficulty: str, count: int) -> list[dict[str, Any]]:
     """Return up to `count` triplets of a class, spread evenly over its rows."""
     triplets = run.triplets(difficulty)
-    rows = triplets.count_rows()
-    count = min(count, rows)
-    if not count:
-        return []
-    picked: list[dict[str, Any]] = triplets.take(
-        [rows * n // count for n in range(count)]
-    ).to_pylist()
+    with run.reading():
+        rows = triplets.count_rows()
+        count = min(count, rows)
+        if not count:
+            return []
+        places = [rows * n // count for n in range(count)]
+        picked: list[dict[str, Any]] = triplets.take(places).to_pylist()
     return picked
 
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from miner.errors import StorageError, UsageError, did_you_mean
 from miner.hardness import KEPT
 from miner.remote.base import Folder, open_folder
-from miner.remote.copies import copy_entry, hold_copy, safe_names
+from miner.remote.copies import SCRATCH, copy_entry, hold_copy, safe_names
 from miner.shards import FORMAT_VERSION, parquet_errors
 from miner.storage import digest, parse_json, read_json, storage_errors
-from miner.urls import check_url, fetched_folder, is_url, local_root
+from miner.urls import check_url, fetched_folder, is_url, local_root, without_secrets
 
 __all__ = [
     "Run",
@@ -106,7 +106,17 @@ class Run:
             return pa.dataset.dataset(self.part_paths(difficulty), format="parquet")
         system, base = self.remote.arrow()
         paths = [f"{base}/{name}" for name in self._parts(difficulty)]
-        return pa.dataset.dataset(paths, format="parquet", filesystem=system)
+        with self.reading():
+            return pa.dataset.dataset(paths, format="parquet", filesystem=system)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn what Arrow says of a file that it cannot read into a `StorageError`."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            said = without_secrets(str(error).strip().splitlines()[0])
+            raise StorageError(f"{self.where}: {said}; see mine verify") from error
 
     def part_paths(self, difficulty: str) -> list[str]:
         """Return the local paths of a class' shards, in order: those that the manifest names."""
@@ -125,7 +135,12 @@ class Run:
             When a remote file is missing, or is not what the manifest says.
         """
         target = self.path / name
-        if self.remote is None or target.exists():
+        if self.remote is None:
+            return target
+        copied = _copied(self.remote, self.manifest)
+        if copied in self.path.parents:
+            hold_copy(copied)
+        if target.exists():
             return target
         named = [*self.manifest["shards"], *self.manifest["files"]]
         facts = next((file for file in named if file["path"] == name), None)
@@ -157,7 +172,10 @@ class Run:
             yield self
             return
         home = fetched_folder(self.where, "").parent
-        with tempfile.TemporaryDirectory(dir=home, prefix=".verify-") as folder:
+        with storage_errors(home):
+            home.mkdir(parents=True, exist_ok=True)
+            scratch = tempfile.TemporaryDirectory(dir=home, prefix=SCRATCH)
+        with scratch as folder:
             yield replace(self, path=Path(folder))
 
 
@@ -207,9 +225,13 @@ def _open_remote(url: str) -> Run:
     if content is None:
         raise StorageError(f"{folder.url} is not a finished run: there is no manifest.json in it")
     manifest = _checked(parse_json(content, f"{folder.url}/manifest.json"), folder.url)
-    copied = fetched_folder(folder.url, f"{folder.url}\n{digest(manifest)}")
-    hold_copy(copied)
-    return Run(copied / folder.url.partition("://")[2].lstrip("/"), manifest, folder)
+    place = folder.url.partition("://")[2].lstrip("/")
+    return Run(_copied(folder, manifest) / place, manifest, folder)
+
+
+def _copied(folder: Folder, manifest: Mapping[str, Any]) -> Path:
+    """Return where copies of a run's files lie, under their places in the store."""
+    return fetched_folder(folder.url, f"{folder.url}\n{digest(manifest)}")
 
 
 def latest_id(out: str | Path) -> str | None:

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,8 +23,11 @@ from miner.remote.base import Entry, Folder
 from miner.storage import publish_folder, sha256_file, storage_errors, sync_folder
 from miner.urls import fetched_folder
 
-__all__ = ["copy_entries", "copy_entry", "hold_copy", "keep_copies_within", "safe_names"]
+__all__ = ["SCRATCH", "copy_entries", "copy_entry", "hold_copy", "keep_copies_within", "safe_names"]
 
+SCRATCH = ".scratch-"
+"""How the names of folders begin that serve one process only."""
+_DAY = 86400
 _THREADS = 8
 _HELD: dict[Path, int] = {}
 """Locks of the copies that this process uses, until it ends."""
@@ -52,13 +56,15 @@ def safe_names(folder: Folder, entries: Iterable[Entry]) -> list[Entry]:
 def hold_copy(target: Path) -> None:
     """Keep a copy from being removed while this process lives."""
     mark = _mark(target)
-    if mark not in _HELD:
-        with storage_errors(mark):
-            mark.parent.mkdir(parents=True, exist_ok=True)
+    with storage_errors(mark):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        while mark not in _HELD:
             handle = os.open(mark, os.O_RDWR | os.O_CREAT, 0o666)
             fcntl.flock(handle, fcntl.LOCK_SH)
-        _HELD[mark] = handle
-    with storage_errors(mark):
+            if mark.exists() and os.path.samestat(os.fstat(handle), mark.stat()):
+                _HELD[mark] = handle
+            else:  # it was removed, with the copy, as we waited for it
+                os.close(handle)
         os.utime(mark)  # the time of the last use
 
 
@@ -149,6 +155,9 @@ def keep_copies_within(most: int) -> None:
     Those that a process uses stay.
     """
     home = fetched_folder("s3://", "").parent
+    for left in home.glob(f"{SCRATCH}*"):  # of a process that was killed
+        if time.time() - left.stat().st_mtime > _DAY:
+            shutil.rmtree(left, ignore_errors=True)
     found = []
     for mark in home.glob(".*.used"):
         copy = home / mark.name.removeprefix(".").removesuffix(".used")

@@ -17,6 +17,8 @@ from miner.urls import without_secrets
 __all__ = ["OtherFolder"]
 
 _CHUNK = 1 << 20
+_CREATING = {"gs", "gcs", "memory"}
+"""File systems whose create is one step; elsewhere fsspec looks first and writes then."""
 
 
 @contextmanager
@@ -94,6 +96,12 @@ class OtherFolder(Folder):
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a small object unless there is one; False if there is. Of many callers one wins."""
+        kinds = self.system.protocol
+        if _CREATING.isdisjoint([kinds] if isinstance(kinds, str) else kinds):
+            raise UsageError(
+                f"{self.url}: data can be read from there, but runs cannot be published: it has no "
+                "conditional put; use s3:// or gs://, or a local path"
+            )
         with _told(f"{self.url}/{name}"):
             self._make_parent(name)
             try:

@@ -14,9 +14,6 @@ from typing import Any
 
 import pytest
 
-boto3 = pytest.importorskip("boto3")
-pytest.importorskip("moto.server")
-
 
 class Bucket:
     """A bucket, looked at by a client of the tests' own."""
@@ -55,6 +52,7 @@ class Bucket:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The URL of the server; one for all tests of a process."""
+    pytest.importorskip("moto.server")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -90,7 +88,7 @@ def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Buck
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3")
+    client = pytest.importorskip("boto3").client("s3")
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     client.create_bucket(Bucket=name)
     return Bucket(client, name)

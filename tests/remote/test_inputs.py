@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+pytest.importorskip("boto3")
+
 import miner
 from miner.clock import silent
 from miner.errors import DataError, StorageError, UsageError

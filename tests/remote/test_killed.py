@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("boto3")
+
 import miner
 from miner.errors import StorageError
 from miner.remote import lease

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("boto3")
+
 import miner
 from miner.errors import LockError, StorageError, UsageError
 from miner.publishing import RemoteOutput
