@@ -46,6 +46,7 @@ class Flaky(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"  # which answers "Expect: 100-continue"
     server: Flaky
 
     def forward(self) -> None:
