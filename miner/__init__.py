@@ -15,8 +15,8 @@ if TYPE_CHECKING:
         describe_kept,
         describe_models,
         describe_plan,
+        describe_pruned,
         describe_run,
-        describe_tables,
         describe_triplets,
         run_facts,
         some_triplets,
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from miner.exports.batches import export_batches
     from miner.exports.export import export_pairs, export_triplets
     from miner.exports.words import describe_batches, describe_export
+    from miner.finished import Run, latest_id, list_runs, open_run
     from miner.job import Job, load_job, parse_bytes, parse_job
-    from miner.manifest import list_runs
+    from miner.leftovers import prune_output
     from miner.models.base import Model
     from miner.models.listing import list_models
     from miner.plan import plan_job
     from miner.pruning import kept_facts
     from miner.run import mine, run_job
-    from miner.shards import Run, open_run
     from miner.starter import starter_job
     from miner.verify import verify_run
 
@@ -49,6 +49,7 @@ __all__ = [
     "describe_kept",
     "describe_models",
     "describe_plan",
+    "describe_pruned",
     "describe_run",
     "describe_tables",
     "describe_triplets",
@@ -56,6 +57,7 @@ __all__ = [
     "export_pairs",
     "export_triplets",
     "kept_facts",
+    "latest_id",
     "list_models",
     "list_runs",
     "load_job",
@@ -64,6 +66,7 @@ __all__ = [
     "parse_bytes",
     "parse_job",
     "plan_job",
+    "prune_output",
     "run_facts",
     "run_job",
     "some_triplets",
@@ -75,28 +78,31 @@ _HOMES = {
     "Job": "job",
     "MineError": "errors",
     "Model": "models.base",
-    "Run": "shards",
+    "Run": "finished",
     "describe_batches": "exports.words",
     "describe_export": "exports.words",
     "describe_facts": "describe",
     "describe_kept": "describe",
     "describe_models": "describe",
     "describe_plan": "describe",
+    "describe_pruned": "describe",
     "describe_run": "describe",
-    "describe_tables": "describe",
+    "describe_tables": "standouts",
     "describe_triplets": "describe",
     "export_batches": "exports.batches",
     "export_pairs": "exports.export",
     "export_triplets": "exports.export",
     "kept_facts": "pruning",
+    "latest_id": "finished",
     "list_models": "models.listing",
-    "list_runs": "manifest",
+    "list_runs": "finished",
     "load_job": "job",
     "mine": "run",
-    "open_run": "shards",
+    "open_run": "finished",
     "parse_bytes": "job",
     "parse_job": "job",
     "plan_job": "plan",
+    "prune_output": "leftovers",
     "run_facts": "describe",
     "run_job": "run",
     "some_triplets": "describe",

@@ -23,6 +23,7 @@ import miner
 from miner.commands import COMMANDS, json_option, print_facts
 from miner.errors import MineError, StorageError, UsageError
 from miner.progress import Progress
+from miner.urls import url_name
 
 __all__ = ["main"]
 
@@ -139,7 +140,7 @@ def run(
     text = miner.describe_run(outcome.run)
     if not outcome.mined:
         text = "already mined: nothing changed since this run (--force mines again)\n" + text
-    facts = {"mined": outcome.mined, "path": str(outcome.run.path), **outcome.run.manifest}
+    facts = {"mined": outcome.mined, "path": outcome.run.where, **outcome.run.manifest}
     print_facts(facts, text, as_json=as_json, quiet=quiet)
 
 
@@ -201,7 +202,7 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 def _fail(message: str, code: int, *, debug: bool) -> int:
     if debug:
         click.echo(traceback.format_exc(), err=True)
-    click.echo(f"mine: {message}", err=True)
+    click.echo(f"mine: {url_name(message)}", err=True)
     return code
 
 

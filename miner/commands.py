@@ -27,11 +27,11 @@ def print_facts(facts: Any, text: str, *, as_json: bool, quiet: bool = False) ->
         click.echo(text)
 
 
-def _listed(out: str) -> Path:
+def _listed(out: str) -> str:
     """Return an output folder to list; the default one may not be there yet."""
-    if out != _OUT and not Path(out).is_dir():
+    if out != _OUT and "://" not in out and not Path(out).is_dir():
         raise UsageError(f"{out}: no such folder; name the output folder of a job")
-    return Path(out)
+    return out
 
 
 @click.command()
@@ -40,8 +40,8 @@ def _listed(out: str) -> Path:
 def runs(out: str, as_json: bool) -> None:
     """List the finished runs in OUT (default: mined)."""
     found, problems = miner.list_runs(_listed(out))
-    latest = (Path(out) / "latest").resolve()
-    facts = [miner.run_facts(run, latest=run.path == latest) for run in found]
+    latest = miner.latest_id(out)
+    facts = [miner.run_facts(run, latest=run.run_id == latest) for run in found]
     text = "\n".join(miner.describe_facts(fact) for fact in facts) or f"no runs in {out}"
     print_facts(facts, text, as_json=as_json)
     for problem in problems:
@@ -119,6 +119,29 @@ def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> Non
     most = None if prune is None else miner.parse_bytes(prune, "--prune", zero=True)
     facts = miner.kept_facts(_listed(out), folder, most)
     print_facts(facts, miner.describe_kept(facts), as_json=as_json)
+
+
+@click.command()
+@click.argument("out", default="mined")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Keep the newest N runs, and the latest; default: all.",
+)
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0),
+    default=24,
+    show_default=True,
+    help="Unfinished work goes when it is older.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@json_option
+def prune(out: str, as_json: bool, **options: Any) -> None:
+    """Remove what runs in OUT (default: mined) left unfinished: staging, orphaned uploads."""
+    facts = miner.prune_output(out, **options)
+    print_facts(facts, miner.describe_pruned(facts), as_json=as_json)
 
 
 def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -200,5 +223,5 @@ def batches(run: str, as_json: bool, **options: Any) -> None:
     print_facts(facts, miner.describe_batches(facts), as_json=as_json)
 
 
-COMMANDS = (runs, show, verify, models, cache, export, pairs, batches)
+COMMANDS = (runs, show, verify, models, cache, prune, export, pairs, batches)
 """In no order: the help sorts them."""

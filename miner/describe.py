@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from miner.finished import Run
 from miner.hardness import CLASSES, MINED
-from miner.shards import Run
-from miner.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
 
 __all__ = [
+    "cut_line",
     "describe_facts",
     "describe_plan",
     "describe_run",
-    "describe_tables",
     "describe_triplets",
     "run_facts",
     "some_triplets",
@@ -148,13 +146,11 @@ def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
 
 def _load(run: Run) -> Iterator[str]:
     """Say where the triplets are, and one line that loads them."""
-    yield f"  written   {run.path}"
-    latest = run.path.parent.parent / "latest"
-    where = latest if latest.resolve() == run.path else run.path
+    yield f"  written   {run.where}"
     written = run.manifest["written"]
     if not any(written[name]["rows"] for name in MINED):
         return
-    folder = _relative(run, where)
+    folder = _shortest(run)
     full = [name for name in reversed(MINED) if written[name]["rows"]]
     if "anchor" in run.triplets(full[0]).schema.names:
         yield "  load      from datasets import load_dataset"
@@ -167,59 +163,12 @@ def _load(run: Run) -> Iterator[str]:
             yield f'            {name} = pq.read_table("{folder}/{name}")'
 
 
-def _relative(run: Run, where: Any) -> str:
-    """Name the folder as the job named its output, when it still lies there."""
-    root = run.manifest["job"]["output"]["path"]
-    return f"{root}/latest" if where.name == "latest" else str(where)
-
-
-def describe_tables(run: Run, count: int = 3) -> list[str]:
-    """Say which labels are confused most, which rows are hubs, and whose label may be wrong.
-
-    And how far negatives lie beyond positives (``census.gaps``).
-
-    Parameters
-    ----------
-    run : Run
-    count : int
-        How many of each.
-    """
-    kinds = {CONFUSION: _confused, HUBS: _hub, LABEL_NOISE: _suspect}
-    titles = {CONFUSION: "confusions", HUBS: "hubs", LABEL_NOISE: "labels"}
-    lines = []
-    for name, words in kinds.items():
-        rows = read_table(run, name, count).to_pylist() if has_table(run, name) else []
-        for number, row in enumerate(rows):
-            title = "" if number else titles[name]
-            lines.append(_cut(f"  {title:<10} {words(row)}"))
-    gaps = run.manifest["census"].get("gaps", {})
-    if gaps.get("anchors"):
-        lines.append(f"  {'gaps':<10} {_gaps(gaps)}")
-    return lines
-
-
-def _gaps(gaps: dict[str, Any]) -> str:
-    """Say which share of triplets lies below some margins."""
-    below = list(itertools.accumulate([gaps["below"], *gaps["counts"]]))
-    total, zero = below[-1] + gaps["above"], gaps["edges"].index(0.0)
-    some = (zero, (3 * zero) // 2, 2 * zero)
-    parts = [f"{below[at] / total:.1%} below {gaps['edges'][at]:.3g}" for at in some]
-    of = f"a sample of {gaps['anchors']:,} of {gaps['of']:,}"
-    return f"{', '.join(parts)} ({'all' if gaps['exact'] else of} anchors)"
-
-
-def _confused(row: dict[str, Any]) -> str:
-    return f"{row['anchor_label']} -> {row['negative_label']}: {row['hard']:,} hard triplets"
-
-
-def _hub(row: dict[str, Any]) -> str:
-    label = f" ({row['label']})" if "label" in row else ""
-    return f"{row['row_id']}{label}: negative of {row['hard']:,} hard, {row['anchors']:,} anchors"
-
-
-def _suspect(row: dict[str, Any]) -> str:
-    around = f"{row['share']:.0%} of the nearest are {row['neighbour_label']}"
-    return f"{row['anchor_id']} ({row['label']}): {around}"
+def _shortest(run: Run) -> str:
+    """Name the run's folder, by ``latest`` as the job named its output where that leads to it."""
+    latest = run.path.parent.parent / "latest"
+    if run.remote is not None or latest.resolve() != run.path:
+        return run.where
+    return f"{run.manifest['job']['output']['path']}/latest"
 
 
 def describe_triplets(run: Run, count: int) -> list[str]:
@@ -240,24 +189,25 @@ def describe_triplets(run: Run, count: int) -> list[str]:
             )
             for role in ("anchor", "positive", "negative"):
                 identity = f"{row[f'{role}_id']}"
-                lines.append(_cut(f"    {role:<9} {identity:<10} {row.get(role, '')}".rstrip()))
+                lines.append(cut_line(f"    {role:<9} {identity:<10} {row.get(role, '')}".rstrip()))
     return lines
 
 
 def some_triplets(run: Run, difficulty: str, count: int) -> list[dict[str, Any]]:
     """Return up to `count` triplets of a class, spread evenly over its rows."""
     triplets = run.triplets(difficulty)
-    rows = triplets.count_rows()
-    count = min(count, rows)
-    if not count:
-        return []
-    picked: list[dict[str, Any]] = triplets.take(
-        [rows * n // count for n in range(count)]
-    ).to_pylist()
+    with run.reading():
+        rows = triplets.count_rows()
+        count = min(count, rows)
+        if not count:
+            return []
+        places = [rows * n // count for n in range(count)]
+        picked: list[dict[str, Any]] = triplets.take(places).to_pylist()
     return picked
 
 
-def _cut(line: str) -> str:
+def cut_line(line: str) -> str:
+    """Return a text on one line of the terminal, cut where it is too long."""
     line = " ".join(line.split("\n"))
     return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
 
@@ -267,7 +217,7 @@ def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:
     manifest = run.manifest
     return {
         "run_id": run.run_id,
-        "path": str(run.path),
+        "path": run.where,
         "latest": latest,
         "margin": manifest["job"]["mining"]["margin"],
         "metric": manifest["job"]["mining"]["metric"],
@@ -329,6 +279,17 @@ def describe_kept(facts: dict[str, Any]) -> str:
             lines.append(f"    {one['path']}")
     lines.append(f"{facts['bytes'] / 2**20:,.1f} MiB are kept")
     return "\n".join(lines)
+
+
+def describe_pruned(facts: dict[str, Any]) -> str:
+    """Say what was removed of an output root, a line each."""
+    verb = "would be removed" if facts["dry_run"] else "removed"
+    lines = [f"{one['kind']:<8} {_mib(one['bytes'])}  {one['path']}" for one in facts["removed"]]
+    return "\n".join([*lines, f"{len(lines)} {verb}, {_mib(facts['bytes']).strip()}"])
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:>10,.1f} MiB"
 
 
 def describe_models(rows: list[dict[str, Any]]) -> str:

@@ -14,7 +14,7 @@ that died, only what is missing is embedded. What a dead run has scanned is kept
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from miner.clock import Progress
 from miner.datasets.source import Source
 from miner.datasets.spool import Spool
 from miner.distance import Float32
@@ -30,11 +31,9 @@ from miner.identity import CANARY_ROWS, Identity, identify
 from miner.models.base import LoadedModel, Role
 from miner.relevance import Relevance, load
 from miner.storage import digest, read_json, sha256_file, storage_errors
+from miner.urls import url_name
 
 __all__ = ["Progress", "Recipe", "Store", "StoreKey", "open_store"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, what is done, and the total."""
 
 _VERSION = 5
 
@@ -96,7 +95,7 @@ class StoreKey:
         """Read the data's checksums and the model's identity; see `identify` for `keep`."""
         source = recipe.source
         files = [
-            {"path": str(file), "bytes": file.stat().st_size, "sha256": sha256_file(file)}
+            {"path": url_name(str(file)), "bytes": file.stat().st_size, "sha256": sha256_file(file)}
             for file in source.files
         ]
         _, sample = source.sides[0].sample(CANARY_ROWS)

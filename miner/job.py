@@ -24,6 +24,7 @@ from miner.sections import (
     OutputJob,
     SelectJob,
 )
+from miner.urls import check_url, is_url, local_root
 
 __all__ = [
     "CacheJob",
@@ -58,7 +59,7 @@ class Job:
     def cache_folder(self) -> Path:
         """Where vectors are kept: by the job, by MINE_CACHE, or beside the runs."""
         named = self.cache.path or os.environ.get("MINE_CACHE")
-        return Path(named).expanduser() if named else Path(self.output.path) / ".cache"
+        return Path(named).expanduser() if named else local_root(self.output.path) / ".cache"
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return the job as plain sections and keys, as the manifest shows it."""
@@ -196,10 +197,15 @@ def _check(job: Job) -> None:
         raise UsageError(f"model.batch_size = {job.model.batch_size} must be 1 or more")
     if job.mining.metric == "dot" and job.mining.normalize:
         raise UsageError("metric dot is never normalised; use cosine, or drop --normalize")
+    if is_url(job.output.path):
+        check_url(job.output.path, "output.path")
     _check_dataset(job.dataset)
 
 
 def _check_dataset(dataset: DatasetJob) -> None:
+    for key in ("path", "queries", "corpus", "links"):
+        if is_url(getattr(dataset, key)):
+            check_url(getattr(dataset, key), f"dataset.{key}")
     pairs = {"queries": dataset.queries, "corpus": dataset.corpus, "links": dataset.links}
     given = [name for name, value in pairs.items() if value]
     if dataset.path:

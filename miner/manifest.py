@@ -15,6 +15,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -22,9 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import miner
+from miner.clock import Progress, silent
 from miner.errors import MineError, StorageError
-from miner.shards import FORMAT_VERSION, Run, manifest_checksum, open_run
+from miner.finished import Run, manifest_checksum, open_run
+from miner.shards import FORMAT_VERSION
 from miner.storage import (
+    lock_output,
     publish_folder,
     read_json,
     sha256_file,
@@ -34,10 +38,10 @@ from miner.storage import (
 )
 
 __all__ = [
+    "Output",
     "Staging",
     "clear_published",
     "finished_run",
-    "list_runs",
     "package_versions",
     "peak_rss",
 ]
@@ -76,6 +80,45 @@ def _own_peak(unit: int) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+class Output:
+    """Where runs are published: an output root on a local disk.
+
+    Attributes
+    ----------
+    where : str
+        Its path or URL.
+    root : Path
+        Where the work for it lies on this machine: the same folder, on a local disk.
+    """
+
+    where: str
+    root: Path
+
+    def __init__(self, path: str) -> None:
+        self.where = path
+        self.root = Path(path)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Be the one writer."""
+        return lock_output(self.root)
+
+    def holds(self, run_id: str) -> bool:
+        """Whether a run is published."""
+        return (self.root / "runs" / run_id / "manifest.json").exists()
+
+    def publish(self, staging: Staging, manifest: Mapping[str, Any], progress: Progress) -> None:
+        """Make what is staged a run, of which the manifest is the last file that was written."""
+        publish_folder(staging.run, self.root / "runs" / staging.run_id)
+
+    def point(self, run_id: str) -> None:
+        """Make a published run the latest."""
+        write_pointers(self.root, run_id)
+
+    def open(self, run_id: str) -> Run:
+        """Open a published run."""
+        return open_run(self.root / "runs" / run_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Staging:
     """An unfinished run.
@@ -83,7 +126,7 @@ class Staging:
     Attributes
     ----------
     root : Path
-        The output root.
+        The output root, or the work folder of a remote one.
     run_id : str
     fingerprint : str
         Of everything that changes bytes.
@@ -158,17 +201,20 @@ class Staging:
                 return None
         return facts
 
-    def publish(self, manifest: dict[str, Any]) -> Run:
+    def publish(self, manifest: dict[str, Any], output: Output, progress: Progress = silent) -> Run:
         """Write the manifest, publish the run, switch ``latest``, and clear the staging."""
         manifest = {"format_version": FORMAT_VERSION, "run_id": self.run_id, **manifest}
         manifest["checksum"] = manifest_checksum(manifest)
         write_json(self.run / "manifest.json", manifest)
-        final = self.root / "runs" / self.run_id
-        publish_folder(self.run, final)
-        write_pointers(self.root, self.run_id)
+        output.publish(self, manifest, progress)
+        return self.finish(output)
+
+    def finish(self, output: Output) -> Run:
+        """Switch ``latest`` to the run, now that it is published, and clear the staging."""
+        output.point(self.run_id)
         self.clear()
-        clear_published(self.root)
-        return open_run(final)
+        clear_published(output)
+        return output.open(self.run_id)
 
     def clear(self) -> None:
         """Remove what is staged."""
@@ -184,37 +230,20 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) else None
 
 
-def finished_run(root: Path, fingerprint: str) -> Run | None:
+def finished_run(out: str, fingerprint: str) -> Run | None:
     """Return the run that ``latest`` names when it has this fingerprint and is whole."""
     try:
-        run = open_run(root / "latest")
+        run = open_run(f"{out}/latest")
     except MineError:
         return None
     if run.manifest.get("fingerprint") != fingerprint:
         return None
-    files = [*run.manifest["shards"], *run.manifest["files"]]
-    whole = all(_has_size(run.path / file["path"], file["bytes"]) for file in files)
-    return run if whole else None
+    return None if run.missing() else run
 
 
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
-
-
-def list_runs(root: Path) -> tuple[list[Run], list[str]]:
-    """Return the finished runs of an output root, oldest first, and why others cannot be read."""
-    runs, problems = [], []
-    for path in sorted((root / "runs").glob("*/manifest.json")):
-        try:
-            runs.append(open_run(path.parent))
-        except StorageError as error:
-            problems.append(str(error))
-    return runs, problems
-
-
-def clear_published(root: Path) -> None:
+def clear_published(output: Output) -> None:
     """Remove what runs left staged that died as they began, or right after they were published."""
-    for folder in (root / ".staging").glob("*"):
+    for folder in (output.root / ".staging").glob("*"):
         begun = (folder / "staging.json").exists()
-        if not begun or (root / "runs" / folder.name / "manifest.json").exists():
+        if not begun or output.holds(folder.name):
             shutil.rmtree(folder, ignore_errors=True)

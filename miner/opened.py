@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import miner
+from miner.clock import Progress, silent
 from miner.datasets.source import Source, open_source
 from miner.embedding import Recipe, StoreKey
 from miner.engines import Engine, open_engine
 from miner.errors import UsageError
 from miner.indexes.base import check_factory
-from miner.job import Job
+from miner.job import Job, parse_bytes
 from miner.models.base import LoadedModel, load_model
 from miner.models.rescorers import Rescorer, load_rescorer
+from miner.remote.inputs import fetch_dataset
 from miner.shards import FORMAT_VERSION
 from miner.storage import digest
 from miner.strategies.selection import check_selection
@@ -31,12 +33,14 @@ class Opened:
     rescorer: Rescorer | None = None
 
     @classmethod
-    def of(cls, job: Job) -> Opened:
-        """Resolve every name of a job, before any work."""
+    def of(cls, job: Job, progress: Progress = silent) -> Opened:
+        """Resolve every name of a job, before any work; copy what lies in object storage."""
         check_selection(job)
         check_factory(job.index.factory)
         engine = open_engine(job.engine.name, job.engine.workers)
-        source = open_source(job.dataset, job.model.name)
+        most = parse_bytes(job.cache.max_size, "cache.max_size")
+        dataset = fetch_dataset(job.dataset, most, progress)
+        source = open_source(dataset, job.model.name)
         model = load_model(job.model.name, source.kind, job.model.options)
         if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
             raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")

@@ -28,6 +28,7 @@ from miner.opened import Opened
 from miner.relevance import Tally, tally
 from miner.reuse import would_reuse
 from miner.strategies.selection import Selection, load_selection
+from miner.urls import local_root, named_by_url
 
 __all__ = ["plan_job"]
 
@@ -38,6 +39,7 @@ _SHARD_BYTES = 8
 _PROCESS_BYTES = 220 << 20
 
 
+@named_by_url()
 def plan_job(job: Job) -> dict[str, Any]:
     """Estimate a job.
 
@@ -72,7 +74,7 @@ def plan_job(job: Job) -> dict[str, Any]:
     if job.select.max_triplets:
         disk += listed_bytes(size.anchors, size.rows)
     finished, reused = _earlier(opened)
-    there = _there(Path(job.output.path))
+    there = _there(local_root(job.output.path))
     gaps = job.mining.gaps and counts_all(size.anchors * size.rows * size.dim, counts)
     counting = count_seconds(size, selection) + (gap_seconds(size) if gaps else 0.0)
     seconds = {
@@ -133,9 +135,9 @@ def vectors_bytes(rows: int, dim: int) -> int:
 
 def _earlier(opened: Opened) -> tuple[str | None, bool]:
     """Return the run that makes this job a thing of the past, and whether its count is kept."""
-    root, job = Path(opened.job.output.path), opened.job
+    root, job = local_root(opened.job.output.path), opened.job
     key = opened.key(keep=False)
-    found = finished_run(root, opened.fingerprint(key))
+    found = finished_run(job.output.path, opened.fingerprint(key))
     for texts in (opened.texts, not opened.texts):  # counts do not hang on the texts
         store = open_store(root / ".store" / replace(key, facts={**key.facts, "texts": texts}).name)
         if store is not None:

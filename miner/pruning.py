@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from miner.errors import StorageError
 from miner.job import Job, OutputJob
 from miner.storage import lock_output, read_json, storage_errors
+from miner.urls import local_root
 
 __all__ = ["Kept", "keep_within", "kept_facts", "list_kept", "prune_kept"]
 
@@ -119,12 +120,14 @@ def keep_within(most: int, cache: Path, store: Path) -> list[Kept]:
     return prune_kept(kept, most, {newest, store})
 
 
-def kept_facts(out: Path, cache: str | None = None, most: int | None = None) -> dict[str, Any]:
+def kept_facts(
+    out: str | Path, cache: str | None = None, most: int | None = None
+) -> dict[str, Any]:
     """Say what is kept for an output folder, having pruned it to `most` bytes if that is given.
 
     Parameters
     ----------
-    out : Path
+    out : str or Path
     cache : str or None
         The cache; default: as for a job that does not name one.
     most : int or None
@@ -139,11 +142,12 @@ def kept_facts(out: Path, cache: str | None = None, most: int | None = None) -> 
     LockError
         When a run is at work in it and something is to be removed.
     """
+    root = local_root(out)
     folder = Path(cache).expanduser() if cache else Job(output=OutputJob(str(out))).cache_folder
-    stores = out / ".store"
+    stores = root / ".store"
     removed = []
-    if most is not None and out.is_dir():
-        with lock_output(out):
+    if most is not None and root.is_dir():
+        with lock_output(root, str(out)):
             removed = prune_kept(list_kept(folder, stores), most)
     kept = list_kept(folder, stores)
     return {

@@ -6,9 +6,7 @@ write every unit, seal the shards, write the manifest, publish.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,31 +17,37 @@ from numpy.typing import NDArray
 from miner.approximate.audit import Recall
 from miner.auditing import Auditing, estimated_census
 from miner.besides import Wanted
-from miner.embedding import Progress, Store, StoreKey
+from miner.clock import Clock, Progress, silent
+from miner.embedding import Store, StoreKey
 from miner.findings import Findings
+from miner.finished import Run
 from miner.hardness import Kept, Mined
 from miner.hubs import cap_negatives
 from miner.indexing import Indexing
 from miner.job import Job, MiningJob, load_job, parse_bytes, parse_job
-from miner.manifest import Staging, clear_published, finished_run, package_versions, peak_rss
+from miner.manifest import (
+    Output,
+    Staging,
+    clear_published,
+    finished_run,
+    package_versions,
+    peak_rss,
+)
 from miner.opened import Opened
 from miner.passes import Passes, share_out
 from miner.preparing import prepare_store
 from miner.pruning import keep_within
+from miner.publishing import open_output
 from miner.relevance import Tally
 from miner.rescoring import Rescoring
 from miner.sealing import Piece, Sealer, fewer, seal_shards
-from miner.shards import FORMAT_VERSION, Run, file_facts, open_run
-from miner.storage import lock_output, write_pointers
+from miner.shards import FORMAT_VERSION, file_facts
 from miner.tasks import Approximate, Task, open_miner, open_reach
 from miner.totals import census_facts, written_facts
 from miner.units import cut_units
+from miner.urls import named_by_url
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +56,6 @@ class Outcome:
 
     run: Run
     mined: bool
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Seconds per stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - began, 3)
 
 
 def as_job(job: Job | str | Path | Mapping[str, Any]) -> Job:
@@ -80,7 +71,7 @@ def mine(
     job: Job | str | Path | Mapping[str, Any],
     *,
     force: bool = False,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Run:
     """Mine a job.
 
@@ -115,24 +106,22 @@ def mine(
     return run_job(as_job(job), force=force, progress=progress).run
 
 
-def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> Outcome:
+@named_by_url()
+def run_job(job: Job, *, force: bool = False, progress: Progress = silent) -> Outcome:
     """Mine a job; say whether there was anything to do. See `mine`."""
-    opened = Opened.of(job)
-    root = Path(job.output.path)
-    with lock_output(root):
+    opened = Opened.of(job, progress)
+    output = open_output(job.output.path)
+    with output.held():
         key = opened.key()
         fingerprint = opened.fingerprint(key)
-        finished = None if force else finished_run(root, fingerprint)
+        finished = None if force else finished_run(output.where, fingerprint)
         if finished is not None:
-            clear_published(root)
+            clear_published(output)
             return Outcome(finished, mined=False)
-        staging = Staging.open(root, fingerprint, fresh=force)
-        published = root / "runs" / staging.run_id
-        if (published / "manifest.json").exists():  # it died between publishing and pointing
-            write_pointers(root, staging.run_id)
-            staging.clear()
-            return Outcome(open_run(published), mined=True)
-        conductor = _Conductor(opened, key, staging, progress, fresh=force)
+        staging = Staging.open(output.root, fingerprint, fresh=force)
+        if output.holds(staging.run_id):  # it died between publishing and pointing
+            return Outcome(staging.finish(output), mined=True)
+        conductor = _Conductor(opened, key, output, staging, progress, force)
         del opened  # the conductor lets go of the model
         try:
             return Outcome(conductor.conduct(), mined=True)
@@ -141,25 +130,28 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
             open_miner.cache_clear()  # the prepared rows of a finished job are of no more use
 
 
+@dataclass(slots=True)
 class _Conductor:
     """Leads one run through its stages."""
 
-    def __init__(
-        self, opened: Opened, key: StoreKey, staging: Staging, progress: Progress, *, fresh: bool
-    ) -> None:
-        self.opened = opened
-        self.job = opened.job
-        self.key = key
-        self.staging = staging
-        self.progress = progress
-        self.fresh = fresh
-        self.clock = _Clock()
+    opened: Opened
+    key: StoreKey
+    output: Output
+    staging: Staging
+    progress: Progress
+    fresh: bool
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def job(self) -> Job:
+        """The job."""
+        return self.opened.job
 
     def conduct(self) -> Run:
         """Go through the stages; return the published run."""
         with self.clock.stage("embed"):
             store, embedding = prepare_store(
-                Path(self.job.output.path) / ".store", self.key, self.opened.recipe, self.progress
+                self.output.root / ".store", self.key, self.opened.recipe, self.progress
             )
         self.opened = self.opened.embedded()
         with self.clock.stage("index"):
@@ -209,7 +201,9 @@ class _Conductor:
                 "files": files,
                 "timings": self.clock.seconds,
                 "peak_rss_bytes": peak_rss(),
-            }
+            },
+            self.output,
+            self.progress,
         )
 
     def _rescored(self, store: Store, pieces: dict[Kept, list[Piece]]) -> dict[Kept, list[Piece]]:

@@ -1,4 +1,4 @@
-"""Parquet in both directions: the triplet schema, writing parts, opening a finished run."""
+"""Parquet in both directions: the triplet schema, writing parts, reading them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,20 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from miner.errors import StorageError, UsageError, did_you_mean
-from miner.hardness import KEPT
-from miner.storage import atomic_open, digest, read_json, sha256_file, storage_errors
+from miner.errors import StorageError
+from miner.storage import atomic_open, sha256_file, storage_errors
 
 __all__ = [
     "FORMAT_VERSION",
     "PART_ROWS",
     "Column",
-    "Run",
     "Sides",
     "file_facts",
-    "manifest_checksum",
-    "open_run",
     "parquet_errors",
     "parquet_writer",
-    "read_census",
     "read_shard",
     "shard_facts",
     "triplet_schema",
@@ -186,120 +180,6 @@ def parquet_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"{path} is not whole: {str(error).splitlines()[0]}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A finished run.
-
-    Attributes
-    ----------
-    path : Path
-        Its folder.
-    manifest : dict
-        Everything that the run says of itself; see the README.
-
-    Examples
-    --------
-    >>> import miner
-    >>> run = miner.open_run("mined/latest")          # doctest: +SKIP
-    >>> run.manifest["census"]["hard"]                # doctest: +SKIP
-    64246721
-    """
-
-    path: Path
-    manifest: dict[str, Any]
-
-    @property
-    def run_id(self) -> str:
-        """The run's name."""
-        return str(self.manifest["run_id"])
-
-    def census(self) -> Any:
-        """Return the counts per anchor, a ``pyarrow.Table``."""
-        with parquet_errors(self.path / "census.parquet"):
-            return pq.read_table(self.path / "census.parquet")
-
-    def triplets(self, difficulty: str) -> Any:
-        """Return a class' triplets, a ``pyarrow.dataset.Dataset``.
-
-        Parameters
-        ----------
-        difficulty : str
-            ``hard``, ``semi_hard``, or ``suspects`` where the job keeps them.
-
-        Raises
-        ------
-        UsageError
-            On another name.
-        """
-        known = [name for name in KEPT if name in self.manifest["written"]]
-        if difficulty not in known:
-            hint = did_you_mean(difficulty, known)
-            raise UsageError(f"no triplets of class {difficulty!r}: {hint}")
-        return pa.dataset.dataset(self.part_paths(difficulty), format="parquet")
-
-    def part_paths(self, difficulty: str) -> list[str]:
-        """Return the paths of a class' shards, in order: those that the manifest names."""
-        names = (shard["path"] for shard in self.manifest["shards"])
-        return [str(self.path / name) for name in names if name.startswith(f"{difficulty}/")]
-
-
-def open_run(path: str | Path) -> Run:
-    """Open a finished run.
-
-    Parameters
-    ----------
-    path : str or Path
-        A run's folder, such as ``mined/latest``, or an output root, which stands for its latest.
-
-    Raises
-    ------
-    UsageError
-        When there is nothing at the path.
-    StorageError
-        When there is no finished run, or one of a newer format.
-    """
-    folder = Path(path)
-    if not folder.exists():
-        raise UsageError(f"no run at {path}; `mine runs` lists those in an output folder")
-    if not (folder / "manifest.json").exists() and (folder / "latest").exists():
-        folder = folder / "latest"
-    folder = folder.resolve()
-    if not (folder / "manifest.json").exists():
-        raise StorageError(f"{path} is not a finished run: there is no manifest.json in it")
-    manifest = read_json(folder / "manifest.json")
-    if not _is_manifest(manifest):
-        raise StorageError(f"{folder}/manifest.json is not a run's manifest; the file is damaged")
-    if manifest["format_version"] > FORMAT_VERSION:
-        raise StorageError(
-            f"{folder} has format {manifest['format_version']}, this program reads up to "
-            f"{FORMAT_VERSION}: install a newer version"
-        )
-    return Run(folder, manifest)
-
-
-_KEYS = {
-    "run_id": str,
-    "fingerprint": str,
-    "store": str,
-    "job": dict,
-    "dataset": dict,
-    "model": dict,
-    "index": dict,
-    "census": dict,
-    "written": dict,
-    "shards": list,
-    "files": list,
-}
-
-
-def _is_manifest(found: Any) -> bool:
-    """Whether JSON is a manifest, or at least says that it is one of a newer format."""
-    if not isinstance(found, dict) or not isinstance(found.get("format_version"), int):
-        return False
-    newer = found["format_version"] > FORMAT_VERSION
-    return newer or all(isinstance(found.get(key), kind) for key, kind in _KEYS.items())
-
-
 def shard_facts(path: Path) -> dict[str, Any]:
     """Return a shard's rows, what is wrong with its columns, and its metadata."""
     with parquet_errors(path):
@@ -334,14 +214,3 @@ def read_shard(path: Path) -> dict[str, NDArray[Any]]:
     with parquet_errors(path):
         table = pq.read_table(path, columns=names)
     return {name: table[name].to_numpy() for name in names}
-
-
-def read_census(run: Run) -> dict[str, NDArray[np.int64]]:
-    """Read a run's census, without the ids, as NumPy arrays."""
-    table = run.census()
-    return {name: table[name].to_numpy() for name in table.column_names if name != "anchor_id"}
-
-
-def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a manifest without its own `checksum`."""
-    return digest({key: value for key, value in manifest.items() if key != "checksum"})

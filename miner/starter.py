@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from miner.clock import silent
 from miner.datasets.base import Table
 from miner.datasets.beir import is_beir
 from miner.datasets.content import column_kind
 from miner.datasets.opening import open_table
 from miner.errors import DataError, did_you_mean
 from miner.models.base import DEFAULTS
+from miner.remote.inputs import fetch
+from miner.urls import named_by_url
 
 __all__ = ["starter_job"]
 
@@ -50,6 +53,7 @@ name = "threads"            # threads, processes
 """
 
 
+@named_by_url()
 def starter_job(data: str, job_path: str) -> str:
     """Look at the user's data and write a job file for it.
 
@@ -70,11 +74,12 @@ def starter_job(data: str, job_path: str) -> str:
     DataError
         When the data cannot be opened, or no column can be content or label.
     """
-    if Path(data).is_dir() and is_beir(Path(data)):
+    local = fetch(data, "DATA", silent)
+    if Path(local).is_dir() and is_beir(Path(local)):
         dataset = f"path = {_quoted(data)}   # BEIR: corpus.jsonl, queries.jsonl, qrels/*.tsv"
         kind = "text"
     else:
-        table = open_table(data)
+        table = open_table(local)
         content = _guess(table, _CONTENT, "content")
         kind = column_kind(table.where, content, table.types[content], None)
         dataset = "\n".join(_columns(table, data, content))

@@ -28,6 +28,8 @@ __all__ = [
     "canonical_json",
     "digest",
     "lock_output",
+    "parse_json",
+    "pretty_json",
     "publish_folder",
     "read_json",
     "sha256_file",
@@ -119,19 +121,27 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
 def write_json(path: Path, value: Any) -> None:
     """Write readable JSON atomically."""
     with atomic_file(path) as temporary:
-        temporary.write_text(
-            json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        )
+        temporary.write_bytes(pretty_json(value))
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; a `StorageError` names a file that is missing or is not JSON."""
     with storage_errors(path):
         data = path.read_bytes()
+    return parse_json(data, str(path))
+
+
+def parse_json(data: bytes, where: str) -> Any:
+    """Read JSON; a `StorageError` says where it is none."""
     try:
         return json.loads(data)
     except ValueError as error:
-        raise StorageError(f"{path} is not valid JSON ({error}); the file is damaged") from error
+        raise StorageError(f"{where} is not valid JSON ({error}); the file is damaged") from error
+
+
+def pretty_json(value: Any) -> bytes:
+    """Serialise to JSON that is read by people."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def publish_folder(staged: Path, final: Path) -> None:
@@ -156,8 +166,14 @@ def write_pointers(root: Path, run_id: str) -> None:
 
 
 @contextmanager
-def lock_output(root: Path) -> Iterator[None]:
+def lock_output(root: Path, name: str = "") -> Iterator[None]:
     """Hold the one-writer lock of an output root; it dies with the process.
+
+    Parameters
+    ----------
+    root : Path
+    name : str
+        What messages call it, if not by its path.
 
     Raises
     ------
@@ -176,7 +192,8 @@ def lock_output(root: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise LockError(f"{root} is in use by {_holder(holder)}; wait, or use --out") from None
+            who = _holder(holder)
+            raise LockError(f"{name or root} is in use by {who}; wait, or use --out") from None
     try:
         write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
         yield

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from miner.shards import Column, Run, parquet_errors, parquet_writer
+from miner.finished import Run
+from miner.shards import Column, parquet_errors, parquet_writer
 from miner.storage import atomic_open
 
 __all__ = [
@@ -99,7 +100,7 @@ def has_table(run: Run, name: str) -> bool:
 
 def read_table(run: Run, name: str, rows: int | None = None) -> Any:
     """Return a table of a run as a ``pyarrow.Table``, or its first rows."""
-    path = run.path / name
+    path = run.file(name)
     with parquet_errors(path):
         table = pq.read_table(path)
     return table if rows is None else table.slice(0, rows)

@@ -18,9 +18,10 @@ from miner.census import Vectors
 from miner.distance import Metric, score
 from miner.embedding import Store, open_store
 from miner.errors import MineError
+from miner.finished import Run, manifest_checksum, read_census
 from miner.hardness import CLASSES, MINED, classify, difficulty
 from miner.relevance import Relevance
-from miner.shards import Run, manifest_checksum, read_census, read_shard, shard_facts
+from miner.shards import read_shard, shard_facts
 from miner.storage import sha256_file
 from miner.strategies.filters import Filters
 from miner.totals import found_counts
@@ -80,6 +81,11 @@ def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
     seed : int
         Of the sample.
     """
+    with run.afresh() as fresh:
+        return _verified(fresh, full=full, seed=seed)
+
+
+def _verified(run: Run, *, full: bool, seed: int) -> Verification:
     result = Verification(run)
     checks = {"manifest": _manifest, "files": _files, "shards": _schema}
     checks |= {"census": _census, "tables": _tables}
@@ -108,22 +114,18 @@ def _manifest(run: Run) -> Check:
 
 def _files(run: Run) -> Check:
     problems = []
+    found = run.sizes()
     named = [*run.manifest.get("shards", []), *run.manifest.get("files", [])]
     for file in named:
-        path = run.path / file["path"]
-        if not path.is_file():
+        size = found.get(file["path"])
+        if size is None:
             problems.append(f"{file['path']} is missing")
-        elif path.stat().st_size != file["bytes"]:
-            problems.append(
-                f"{file['path']} has {path.stat().st_size} bytes, the manifest says {file['bytes']}"
-            )
-        elif sha256_file(path) != file["sha256"]:
+        elif size != file["bytes"]:
+            problems.append(f"{file['path']} has {size} bytes, the manifest says {file['bytes']}")
+        elif sha256_file(run.file(file["path"])) != file["sha256"]:
             problems.append(f"{file['path']} was changed: its checksum does not fit")
     known = {file["path"] for file in named} | {"manifest.json"}
-    found = {
-        path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()
-    }
-    problems += [f"{name} is not named by the manifest" for name in sorted(found - known)]
+    problems += [f"{name} is not named by the manifest" for name in sorted(found.keys() - known)]
     return Check("files", problems, f"{len(named)} files, SHA-256")
 
 
@@ -131,7 +133,7 @@ def _schema(run: Run) -> Check:
     problems = []
     rows = dict.fromkeys(run.manifest["written"], 0)
     for shard in run.manifest["shards"]:
-        facts = shard_facts(run.path / shard["path"])
+        facts = shard_facts(run.file(shard["path"]))
         name = shard["path"].split("/")[0]
         rows[name] += facts["rows"]
         if facts["rows"] != shard["rows"]:
@@ -183,7 +185,7 @@ def _tables(run: Run) -> Check:
 
 def _from_vectors(run: Run, full: bool, rng: np.random.Generator) -> Iterator[Check]:
     """Recompute classes and counts from the stored vectors, where they are still there."""
-    folder = run.path.parent.parent / ".store" / str(run.manifest["store"])
+    folder = run.root / ".store" / str(run.manifest["store"])
     try:
         store = open_store(folder)
         truth = _Truth(run, store) if store is not None else None
@@ -221,7 +223,7 @@ class _Truth:
         looked = 0
         find_anchor, find_row = self._finder(0), self._finder(self.store.row_side)
         for shard in self.run.manifest["shards"]:
-            table = read_shard(self.run.path / shard["path"])
+            table = read_shard(self.run.file(shard["path"]))
             picked = np.arange(shard["rows"])
             if not full and len(picked) > _TRIPLETS:
                 picked = np.sort(rng.choice(picked, _TRIPLETS, replace=False))

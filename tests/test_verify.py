@@ -17,7 +17,7 @@ import pytest
 
 import miner
 from miner.distance import measure, normalize_rows
-from miner.shards import manifest_checksum
+from miner.finished import manifest_checksum
 from miner.storage import sha256_file
 from tests.conftest import Result, write_vectors
 

@@ -20,7 +20,7 @@ from miner.exports.confusion import Confusion, count_confusion
 from miner.exports.labels import Labelled, open_labelled
 from miner.exports.triplets import Codes
 from miner.exports.writing import export_folder, whole_folder, write_parts
-from miner.shards import Run
+from miner.finished import Run
 from miner.strategies.base import seeds
 
 __all__ = ["export_batches"]
@@ -146,7 +146,7 @@ def export_batches(
     able = np.flatnonzero(sizes >= k).astype(np.int64)
     if len(able) < p:
         raise UsageError(
-            f"{run.path}: {len(able)} labels have {k} items or more, {p} are needed; "
+            f"{run.where}: {len(able)} labels have {k} items or more, {p} are needed; "
             "lower --p or --k"
         )
     confusion = count_confusion(run, labelled)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from miner.errors import StorageError
 from miner.exports.labels import Labelled
 from miner.exports.triplets import Codes, read_batches
-from miner.shards import Run
+from miner.finished import Run
+from miner.tables import has_table
 
 __all__ = ["Confusion", "count_confusion"]
 
@@ -61,7 +62,8 @@ def count_confusion(run: Run, labelled: Labelled) -> Confusion:
     StorageError
         When an id of a shard, or a label of the table, is not in the embedding store.
     """
-    table = (run.path / _TABLE).exists() and labelled.names is not None
+    there = has_table(run, _TABLE) or (run.path / _TABLE).exists()
+    table = there and labelled.names is not None
     parts = _from_table(run, labelled) if table else _from_shards(run, labelled)
     count = len(labelled.members.sizes)
     keys, sums = np.empty(0, dtype=np.int64), np.empty(0)
@@ -83,13 +85,13 @@ def _from_shards(run: Run, labelled: Labelled) -> Iterator[tuple[Codes, Codes, S
     ids = labelled.ids
     names = ["anchor_id", "negative_id", "weight"]
     for batch in read_batches(run.part_paths("hard"), names, _ROWS):
-        rows = [_places(batch.column(name), ids, f"{run.path}/hard") for name in names[:2]]
+        rows = [_places(batch.column(name), ids, f"{run.where}/hard") for name in names[:2]]
         weights = np.asarray(batch.column("weight").to_numpy()).astype(np.float64)
         yield labelled.codes[rows[0]], labelled.codes[rows[1]], weights
 
 
 def _from_table(run: Run, labelled: Labelled) -> Iterator[tuple[Codes, Codes, Sums]]:
-    path = run.path / _TABLE
+    path = run.file(_TABLE)
     names = ["anchor_label", "negative_label", "hard"]
     for batch in read_batches([path], names, _ROWS):
         codes = [_places(batch.column(name), labelled.names, str(path)) for name in names[:2]]

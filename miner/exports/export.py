@@ -13,7 +13,7 @@ from miner.errors import UsageError, did_you_mean
 from miner.exports.formats import FORMATS, Columns, Wish, labelled_pairs, record_batches
 from miner.exports.triplets import Block, blocks, empty_block, shows_text
 from miner.exports.writing import FILE_FORMATS, export_folder, whole_folder, write_parts
-from miner.shards import Run
+from miner.finished import Run
 
 __all__ = ["export_pairs", "export_triplets"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from miner.embedding import Store, open_store
 from miner.errors import StorageError, UsageError
 from miner.exports.triplets import Codes
+from miner.finished import Run
 from miner.relevance import AnchorSubset, Buckets, LabelRelevance
-from miner.shards import Run
 
 __all__ = ["Labelled", "open_labelled"]
 
@@ -52,8 +52,8 @@ def open_labelled(run: Run) -> Labelled:
         When its embedding store is gone.
     """
     if run.manifest["dataset"]["kind"] != "labelled":
-        raise UsageError(f"{run.path} is of queries and a corpus: they have no labels to batch by")
-    folder = run.path.parent.parent / ".store" / str(run.manifest["store"])
+        raise UsageError(f"{run.where} is of queries and a corpus: they have no labels to batch by")
+    folder = run.root / ".store" / str(run.manifest["store"])
     store = open_store(folder)
     if store is None:
         raise StorageError(f"the embedding store {folder} is gone; mine run --force makes it again")
@@ -61,6 +61,6 @@ def open_labelled(run: Run) -> Labelled:
     if isinstance(relevance, AnchorSubset):
         relevance = relevance.inner
     if not isinstance(relevance, LabelRelevance):
-        raise UsageError(f"{run.path}: its items have lists of labels; batches need one an item")
+        raise UsageError(f"{run.where}: its items have lists of labels; batches need one an item")
     members = relevance.members
     return Labelled(store, relevance.labels, members, store.label_names())

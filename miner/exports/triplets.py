@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from miner.errors import StorageError
-from miner.shards import Run
+from miner.finished import Run
 from miner.storage import storage_errors
 
 __all__ = ["Block", "blocks", "empty_block", "read_batches", "shows_text"]
@@ -67,7 +67,7 @@ def shows_text(run: Run) -> bool:
 def _schema(run: Run) -> Any:
     paths = run.part_paths("hard")
     if not paths:  # an empty class has a part without rows
-        raise StorageError(f"{run.path}/manifest.json names no hard shards; see mine verify")
+        raise StorageError(f"{run.where}/manifest.json names no hard shards; see mine verify")
     path = Path(paths[0])
     with _arrow_errors(path):
         return pq.read_schema(path)
@@ -112,7 +112,7 @@ class _Order:
     """Numbers anchors as the census lists them; it is read once, forward."""
 
     def __init__(self, run: Run) -> None:
-        self._path = run.path / "census.parquet"
+        self._path = run.file("census.parquet")
         self._batches = read_batches([self._path], ["anchor_id"], 1 << 16)
         self._start = 0
         self._ids: Any = None

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miner.errors import UsageError
-from miner.shards import PART_ROWS, Run, file_facts
+from miner.finished import Run
+from miner.shards import PART_ROWS, file_facts
 from miner.storage import atomic_open, publish_folder, storage_errors
+from miner.urls import is_url
 
 __all__ = ["FILE_FORMATS", "export_folder", "whole_folder", "write_parts"]
 
@@ -30,13 +32,18 @@ FILE_FORMATS = ("parquet", "jsonl")
 def export_folder(run: Run, name: str, out: str | Path | None, *, force: bool) -> Path:
     """Return the folder of an export: `out`, or ``exports/RUN_ID-name`` beside ``runs``.
 
+    Of a run in object storage it lies in the current folder.
+
     Raises
     ------
     UsageError
-        When it lies in a run's folder, is there already, or may not be replaced.
+        When it lies in a run's folder, is there already, or may not be replaced, or is a URL.
     """
+    if out and is_url(out):
+        raise UsageError(f"--out {out}: an export is a local folder; copy it there afterwards")
     root = run.path.parent
     root = root.parent if root.name == "runs" else root
+    root = root if run.remote is None else Path()
     target = Path(out).expanduser() if out else root / "exports" / f"{run.run_id}-{name}"
     target = target.absolute()
     inside = next((p for p in (target.resolve(), *target.resolve().parents) if _is_run(p)), None)

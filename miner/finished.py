@@ -1,0 +1,312 @@
+"""Finished runs, on a disk or in object storage: opening one, and the files that it names."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from miner.errors import StorageError, UsageError, did_you_mean
+from miner.hardness import KEPT
+from miner.remote.base import Folder, open_folder
+from miner.remote.copies import SCRATCH, copy_entry, hold_copy, safe_names
+from miner.shards import FORMAT_VERSION, parquet_errors
+from miner.storage import digest, parse_json, read_json, storage_errors
+from miner.urls import check_url, fetched_folder, is_url, local_root, without_secrets
+
+__all__ = [
+    "Run",
+    "latest_id",
+    "list_runs",
+    "manifest_checksum",
+    "open_run",
+    "read_census",
+    "run_places",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder; of a run in object storage, where its files are copied when they are needed.
+    manifest : dict
+        Everything that the run says of itself; see the README.
+    remote : Folder or None
+        Its folder in object storage.
+
+    Examples
+    --------
+    >>> import miner
+    >>> run = miner.open_run("mined/latest")          # doctest: +SKIP
+    >>> run.manifest["census"]["hard"]                # doctest: +SKIP
+    64246721
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    remote: Folder | None = field(default=None, compare=False)
+
+    @property
+    def run_id(self) -> str:
+        """The run's name."""
+        return str(self.manifest["run_id"])
+
+    @property
+    def where(self) -> str:
+        """The path or URL of its folder."""
+        return str(self.path) if self.remote is None else self.remote.url
+
+    @property
+    def root(self) -> Path:
+        """The output root on this machine, where the embedding store of the run may lie."""
+        if self.remote is None:
+            return self.path.parent.parent
+        return local_root(self.remote.url.rpartition("/runs/")[0] or self.remote.url)
+
+    def census(self) -> Any:
+        """Return the counts per anchor, a ``pyarrow.Table``."""
+        path = self.file("census.parquet")
+        with parquet_errors(path):
+            return pq.read_table(path)
+
+    def triplets(self, difficulty: str) -> Any:
+        """Return a class' triplets, a ``pyarrow.dataset.Dataset``.
+
+        In object storage they are read where they are: only the columns and rows that are asked of
+        the data set cross the network.
+
+        Parameters
+        ----------
+        difficulty : str
+            ``hard``, ``semi_hard``, or ``suspects`` where the job keeps them.
+
+        Raises
+        ------
+        UsageError
+            On another name.
+        """
+        known = [name for name in KEPT if name in self.manifest["written"]]
+        if difficulty not in known:
+            hint = did_you_mean(difficulty, known)
+            raise UsageError(f"no triplets of class {difficulty!r}: {hint}")
+        if self.remote is None:
+            return pa.dataset.dataset(self.part_paths(difficulty), format="parquet")
+        system, base = self.remote.arrow()
+        paths = [f"{base}/{name}" for name in self._parts(difficulty)]
+        with self.reading():
+            return pa.dataset.dataset(paths, format="parquet", filesystem=system)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn what Arrow says of a file that it cannot read into a `StorageError`."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            said = without_secrets(str(error).strip().splitlines()[0])
+            raise StorageError(f"{self.where}: {said}; see mine verify") from error
+
+    def part_paths(self, difficulty: str) -> list[str]:
+        """Return the local paths of a class' shards, in order: those that the manifest names."""
+        return [str(self.file(name)) for name in self._parts(difficulty)]
+
+    def _parts(self, difficulty: str) -> list[str]:
+        names = (shard["path"] for shard in self.manifest["shards"])
+        return [name for name in names if name.startswith(f"{difficulty}/")]
+
+    def file(self, name: str) -> Path:
+        """Return the local path of one of the run's files; one that is remote is copied first.
+
+        Raises
+        ------
+        StorageError
+            When a remote file is missing, or is not what the manifest says.
+        """
+        target = self.path / name
+        if self.remote is None:
+            return target
+        copied = _copied(self.remote, self.manifest)
+        if copied in self.path.parents:
+            hold_copy(copied)
+        if target.exists():
+            return target
+        named = [*self.manifest["shards"], *self.manifest["files"]]
+        facts = next((file for file in named if file["path"] == name), None)
+        entry = self.remote.entry(name) if facts else None
+        if facts is None or entry is None:
+            raise StorageError(f"{self.where}/{name} is missing; see mine verify")
+        safe_names(self.remote, [entry])
+        copy_entry(self.remote, entry, target, sha256=facts["sha256"])
+        return target
+
+    def sizes(self) -> dict[str, int]:
+        """Return all files in the run's folder, those too that the manifest does not name."""
+        if self.remote is not None:
+            return {entry.name: entry.bytes for entry in self.remote.entries()}
+        with storage_errors(self.path):
+            files = [path for path in self.path.rglob("*") if path.is_file()]
+            return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in files}
+
+    def missing(self) -> list[str]:
+        """Return the files that the manifest names and that are not there in their size."""
+        sizes = self.sizes()
+        named = [*self.manifest["shards"], *self.manifest["files"]]
+        return [file["path"] for file in named if sizes.get(file["path"]) != file["bytes"]]
+
+    @contextmanager
+    def afresh(self) -> Iterator[Run]:
+        """Give the run without the copies that were made of its files before."""
+        if self.remote is None:
+            yield self
+            return
+        home = fetched_folder(self.where, "").parent
+        with storage_errors(home):
+            home.mkdir(parents=True, exist_ok=True)
+            scratch = tempfile.TemporaryDirectory(dir=home, prefix=SCRATCH)
+        with scratch as folder:
+            yield replace(self, path=Path(folder))
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a finished run.
+
+    Parameters
+    ----------
+    path : str or Path
+        A run's folder, such as ``mined/latest``, or an output root, which stands for its latest;
+        or the URL of one, such as ``s3://bucket/mined/latest``.
+
+    Raises
+    ------
+    UsageError
+        When there is nothing at the path.
+    StorageError
+        When there is no finished run, or one of a newer format.
+    """
+    if is_url(path):
+        return _open_remote(check_url(str(path), "RUN"))
+    folder = Path(path)
+    if not folder.exists():
+        raise UsageError(f"no run at {path}; `mine runs` lists those in an output folder")
+    if not (folder / "manifest.json").exists() and (folder / "latest").exists():
+        folder = folder / "latest"
+    folder = folder.resolve()
+    if not (folder / "manifest.json").exists():
+        raise StorageError(f"{path} is not a finished run: there is no manifest.json in it")
+    return Run(folder, _checked(read_json(folder / "manifest.json"), str(folder)))
+
+
+def _open_remote(url: str) -> Run:
+    """Open a run by its URL, that of an output root, or ``latest`` below one."""
+    folder = open_folder(url, "RUN")
+    content = folder.read("manifest.json")
+    if content is None:
+        pointed = latest_id(url)
+        if pointed is None and url.endswith("/latest"):
+            url = url.removesuffix("/latest")
+            pointed = latest_id(url)
+        if pointed is None and not folder.entries():
+            raise UsageError(f"no run at {url}; `mine runs` lists those in an output folder")
+        if pointed is not None:
+            folder = open_folder(f"{url}/runs/{pointed}", "RUN")
+            content = folder.read("manifest.json")
+    if content is None:
+        raise StorageError(f"{folder.url} is not a finished run: there is no manifest.json in it")
+    manifest = _checked(parse_json(content, f"{folder.url}/manifest.json"), folder.url)
+    place = folder.url.partition("://")[2].lstrip("/")
+    return Run(_copied(folder, manifest) / place, manifest, folder)
+
+
+def _copied(folder: Folder, manifest: Mapping[str, Any]) -> Path:
+    """Return where copies of a run's files lie, under their places in the store."""
+    return fetched_folder(folder.url, f"{folder.url}\n{digest(manifest)}")
+
+
+def latest_id(out: str | Path) -> str | None:
+    """Return the name of the run that an output root calls its latest, None without one."""
+    if not is_url(out):
+        latest = Path(out) / "latest"
+        return latest.resolve().name if latest.exists() else None
+    content = open_folder(str(out), "OUT").read("latest.json")
+    facts = None if content is None else parse_json(content, f"{out}/latest.json")
+    name = facts.get("run_id") if isinstance(facts, dict) else None
+    return name if isinstance(name, str) and name and "/" not in name else None
+
+
+def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
+    """Return the finished runs of an output root, oldest first, and why others cannot be read."""
+    runs, problems = [], []
+    for place in run_places(out):
+        try:
+            runs.append(open_run(place))
+        except StorageError as error:
+            problems.append(str(error))
+    return runs, problems
+
+
+def run_places(out: str | Path) -> list[str]:
+    """Return the paths or URLs of an output root's runs: what has a manifest, oldest first."""
+    if not is_url(out):
+        return [str(path.parent) for path in sorted(Path(out).glob("runs/*/manifest.json"))]
+    url = check_url(str(out), "OUT")
+    names = (entry.name.split("/") for entry in open_folder(url, "OUT").entries("runs/"))
+    return [f"{url}/runs/{name[1]}" for name in names if name[2:] == ["manifest.json"]]
+
+
+def _checked(manifest: Any, where: str) -> dict[str, Any]:
+    """Return what is a manifest of a format that this program knows."""
+    if not _is_manifest(manifest):
+        raise StorageError(f"{where}/manifest.json is not a run's manifest; the file is damaged")
+    if manifest["format_version"] > FORMAT_VERSION:
+        raise StorageError(
+            f"{where} has format {manifest['format_version']}, this program reads up to "
+            f"{FORMAT_VERSION}: install a newer version"
+        )
+    checked: dict[str, Any] = manifest
+    return checked
+
+
+_KEYS = {
+    "run_id": str,
+    "fingerprint": str,
+    "store": str,
+    "job": dict,
+    "dataset": dict,
+    "model": dict,
+    "index": dict,
+    "census": dict,
+    "written": dict,
+    "shards": list,
+    "files": list,
+}
+
+
+def _is_manifest(found: Any) -> bool:
+    """Whether JSON is a manifest, or at least says that it is one of a newer format."""
+    if not isinstance(found, dict) or not isinstance(found.get("format_version"), int):
+        return False
+    newer = found["format_version"] > FORMAT_VERSION
+    return newer or all(isinstance(found.get(key), kind) for key, kind in _KEYS.items())
+
+
+def read_census(run: Run) -> dict[str, NDArray[np.int64]]:
+    """Read a run's census, without the ids, as NumPy arrays."""
+    table = run.census()
+    return {name: table[name].to_numpy() for name in table.column_names if name != "anchor_id"}
+
+
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest without its own `checksum`."""
+    return digest({key: value for key, value in manifest.items() if key != "checksum"})
