@@ -242,11 +242,12 @@ def describe_facts(facts: dict[str, Any]) -> str:
 def describe_plan(facts: dict[str, Any]) -> str:
     """Say what a run would do."""
     dataset, seconds = facts["dataset"], facts["seconds"]
-    stages = ", ".join(f"{name} {value:,.1f} s" for name, value in seconds.items())
+    some = {name: value for name, value in seconds.items() if value or name != "index"}
+    stages = ", ".join(f"{name} {value:,.1f} s" for name, value in some.items())
     anchors = f"{dataset['items']:,} items, {dataset['anchors']:,} anchors"
     lines = [
         ("data", anchors + (f", {dataset['classes']:,} classes" if dataset["classes"] else "")),
-        ("triplets", f"{facts['valid']:,} valid, all to be classified"),
+        ("triplets", f"{facts['valid']:,} valid, " + _looked_at(facts["index"])),
         ("written", f"up to {facts['triplets_at_most']:,}"),
         ("model", f"{facts['model']['id']}, {facts['model']['dim']} dimensions"),
         ("engine", f"{facts['engine']['name']}, {facts['engine']['workers']} workers"),
@@ -267,6 +268,12 @@ def describe_plan(facts: dict[str, Any]) -> str:
     if facts["already_mined"]:
         lines.append(("done", f"already mined, as {facts['already_mined']} (--force mines again)"))
     return "\n".join(f"  {name:<9} {text}" for name, text in lines)
+
+
+def _looked_at(factory: str) -> str:
+    if factory == "Flat":
+        return "all to be classified"
+    return f"those to be classified that {factory} finds"
 
 
 def describe_kept(facts: dict[str, Any]) -> str:

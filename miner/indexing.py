@@ -21,7 +21,7 @@ from miner.nearest import nearest_share
 from miner.storage import sha256_file, storage_errors
 from miner.tasks import Approximate
 
-__all__ = ["Indexing"]
+__all__ = ["Indexing", "factory_of"]
 
 _QUERIES = 256
 """Anchors on which search parameters are tuned."""
@@ -50,13 +50,9 @@ class Indexing:
 
     @property
     def factory(self) -> str:
-        """The factory string; chosen by the size of the data where the job says ``auto``."""
-        if self.job.index.factory != AUTO:
-            return self.job.index.factory
+        """The factory string."""
         rows = self.store.facts["rows"]
-        memory = _ROOM * parse_bytes(self.job.mining.memory)
-        minutes = self.job.index.budget_minutes
-        return choose_factory(rows[0], rows[-1], self.store.dim, minutes=minutes, memory=memory)
+        return factory_of(self.job, rows[0], rows[-1], self.store.dim)
 
     def facts(self) -> dict[str, Any]:
         """Build the index, or find it built; return what the manifest says of it."""
@@ -114,6 +110,15 @@ class Indexing:
         k = min(self.job.index.candidates, store.facts["rows"][-1])
         truth = nearest_rows(self.job.mining.metric, queries, store.chunks(store.row_side), k)
         return tune(index, queries, truth, self.job.index.aim).facts
+
+
+def factory_of(job: Job, anchors: int, rows: int, dim: int) -> str:
+    """Return a job's factory string; where it says ``auto`` the size of the data decides."""
+    if job.index.factory != AUTO:
+        return job.index.factory
+    memory = _ROOM * parse_bytes(job.mining.memory)
+    minutes = job.index.budget_minutes
+    return choose_factory(anchors, rows, dim, minutes=minutes, memory=memory)
 
 
 def _spread(rows: int, most: int) -> Any:

@@ -19,8 +19,15 @@ from threadpoolctl import threadpool_limits
 
 from miner.datasets.content import as_batch
 from miner.embedding import open_store
-from miner.estimate import Size, count_seconds, gap_seconds, write_seconds
+from miner.estimate import (
+    Size,
+    approximate_seconds,
+    count_seconds,
+    gap_seconds,
+    write_seconds,
+)
 from miner.gaps import counts_all
+from miner.indexing import factory_of
 from miner.job import Job, parse_bytes
 from miner.listing import listed_bytes
 from miner.manifest import finished_run
@@ -47,7 +54,8 @@ def plan_job(job: Job) -> dict[str, Any]:
     -------
     dict
         ``dataset`` (counts as in the manifest), ``valid`` triplets (exact), ``triplets_at_most``
-        (what the strategy and the caps can write), ``seconds`` per stage and in ``total_seconds``,
+        (what the strategy and the caps can write), ``index`` (what is chosen), ``seconds`` per
+        stage and in ``total_seconds``,
         ``memory_bytes``, ``disk_bytes`` (upper bounds), ``disk_free_bytes``, ``out_writable``,
         ``already_mined``, the run that has done this job (or None), and ``count_reused``, whether
         an earlier run's count would serve.
@@ -77,11 +85,15 @@ def plan_job(job: Job) -> dict[str, Any]:
     there = _there(local_root(job.output.path))
     gaps = job.mining.gaps and counts_all(size.anchors * size.rows * size.dim, counts)
     counting = count_seconds(size, selection) + (gap_seconds(size) if gaps else 0.0)
+    factory, building = factory_of(job, relevance.anchors, relevance.rows, dim), 0.0
+    if factory != "Flat":
+        building, counting = approximate_seconds(size, factory, job.index.candidates)
     seconds = {
         "read": reading,
         "embed": rows * per_row,
+        "index": building,
         "count": 0.0 if reused else counting,
-        "write": write_seconds(size, selection, drawn),
+        "write": write_seconds(size, selection, drawn, listed=factory != "Flat"),
     }
     return {
         "already_mined": finished,
@@ -89,6 +101,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         "dataset": scanned.facts,
         "valid": counts.valid,
         "hidden": {"duplicates": counts.duplicates, "group": counts.group},
+        "index": factory,
         "model": {"id": opened.model.name, "dim": dim},
         "engine": {"name": job.engine.name, "workers": opened.engine.workers},
         "seconds": {name: round(value, 2) for name, value in seconds.items()},

@@ -336,6 +336,20 @@ def test_the_oracle_is_that_of_the_exact_pass() -> None:
     assert hard.tolist() == [truth.hard[anchor] for anchor in range(30)]
 
 
+def test_plan_reckons_with_the_index(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    data = clusters(tmp_path / "data.npz", rows=4000)
+    plan = ["plan", "--data", data, "--out", tmp_path / "out"]
+    exact = json.loads(cli(*plan, "--json").out)
+    found = json.loads(cli(*plan, "--index", "IVF64,Flat", "--json").out)
+    graph = json.loads(cli(*plan, "--index", "HNSW16", "--json").out)
+    auto = ["--index", "auto", "--set", "index.budget_minutes=0.0", "--json"]
+    chosen = json.loads(cli(*plan, *auto).out)
+    assert exact["index"] == "Flat" and exact["seconds"]["index"] == 0.0
+    assert found["index"] == "IVF64,Flat" and chosen["index"] == "IVF32,Flat"
+    assert graph["seconds"]["index"] > found["seconds"]["index"]
+    assert "that IVF64,Flat finds" in cli(*plan, "--index", "IVF64,Flat").out
+
+
 def test_what_an_index_cannot_do_is_said(tmp_path: Path, cli: Callable[..., Any]) -> None:
     data = clusters(tmp_path / "data.npz", rows=800)
     for index, words in {
