@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import miner
-from miner.besides import Wanted
 from miner.datasets.source import Source, open_source
 from miner.embedding import Progress, Recipe, Store, StoreKey
-from miner.engines import Engine, open_engine
+from miner.engines.base import Engine, open_engine
 from miner.errors import UsageError
 from miner.findings import Findings
 from miner.hardness import Kept
 from miner.hubs import cap_negatives
 from miner.indexes.base import build_index, resolve_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
-from miner.manifest import Staging, clear_published, finished_run, package_versions, peak_rss
+from miner.manifest import Staging, clear_published, finished_run, peak_rss
 from miner.models.base import LoadedModel, load_model
 from miner.models.rescorers import Rescorer, load_rescorer
 from miner.nearest import nearest_share
@@ -40,6 +39,7 @@ from miner.strategies.selection import check_selection
 from miner.tasks import Task, open_miner, open_reach
 from miner.totals import census_facts, written_facts
 from miner.units import cut_units
+from miner.versions import package_versions
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
 
@@ -71,7 +71,7 @@ class Opened:
         """Resolve every name of a job, before any work."""
         check_selection(job)
         resolve_factory(job.index.factory)
-        engine = open_engine(job.engine.name, job.engine.workers)
+        engine = open_engine(job.engine)
         source = open_source(job.dataset, job.model.name)
         model = load_model(job.model.name, source.kind, job.model.options)
         if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
@@ -200,7 +200,8 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = _silent) -> O
             return Outcome(open_run(published), mined=True)
         conductor = _Conductor(opened, key, staging, progress, fresh=force)
         try:
-            return Outcome(conductor.conduct(), mined=True)
+            with opened.engine:
+                return Outcome(conductor.conduct(), mined=True)
         finally:
             open_reach.cache_clear()
             open_miner.cache_clear()  # the prepared rows of a finished job are of no more use
@@ -228,7 +229,7 @@ class _Conductor:
             )
         with self.clock.stage("index"):
             index = self._index(store)
-        task = self._task(store)
+        task = Task.of(self.job, store, self.opened.engine)
         opened = open_miner(task)
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
         passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
@@ -263,6 +264,7 @@ class _Conductor:
                 "shards": shards,
                 "files": files,
                 "timings": self.clock.seconds,
+                "engine": self.opened.engine.facts(),
                 "peak_rss_bytes": peak_rss(),
             }
         )
@@ -306,22 +308,6 @@ class _Conductor:
         self.staging.record("index", {"facts": facts, "files": files})
         return facts
 
-    def _task(self, store: Store) -> Task:
-        memory = parse_bytes(self.job.mining.memory)
-        workers = self.opened.engine.workers
-        copies = 1 if self.opened.engine.backend == "threading" else workers
-        return Task(
-            store=str(store.folder.resolve()),
-            metric=self.job.mining.metric,
-            margin=self.job.mining.margin,
-            select=self.job.select,
-            memory=max(1, memory // 2 // workers),
-            keep=memory // 2 // copies,
-            loss=self.job.mining.loss,
-            normalized=self.job.mining.normalized,
-            wanted=Wanted.of(self.job.mining),
-        )
-
     def _seal(
         self, store: Store, findings: Findings, counted: Any, pieces: Mapping[Kept, list[Piece]]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -334,9 +320,8 @@ class _Conductor:
             "model": self.key.identity.facts["id"],
             "fingerprint": self.staging.fingerprint,
         }
-        sealer = Sealer(
-            str(store.folder.resolve()), str(self.staging.run), self.opened.texts, metadata
-        )
+        run, work = str(self.staging.run.resolve()), str(self.staging.work.resolve())
+        sealer = Sealer(str(store.folder.resolve()), run, work, self.opened.texts, metadata)
         shards = seal_shards(sealer, self.staging, self.opened.engine, pieces, self.progress)
         files = findings.write(self.staging.run, counted)
         index = self.staging.run / "index.faiss"

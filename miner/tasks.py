@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from miner.besides import Wanted, plan_besides
 from miner.census import Census, Vectors
 from miner.distance import Metric
-from miner.embedding import open_store
+from miner.embedding import Store, open_store
+from miner.engines.base import Engine
 from miner.errors import StorageError
 from miner.hardness import Kept
-from miner.job import SelectJob
+from miner.job import Job, SelectJob, parse_bytes
 from miner.listing import plan_listing
 from miner.mining import Miner
 from miner.reach import ENTRIES, HEADS, Reach, ReachFiles
@@ -61,6 +62,22 @@ class Task:
     loss: bool = True
     normalized: bool = True
     wanted: Wanted = Wanted()  # noqa: RUF009  (frozen)
+
+    @classmethod
+    def of(cls, job: Job, store: Store, engine: Engine) -> Task:
+        """Share out a job's memory among the workers of a machine."""
+        mining, memory = job.mining, parse_bytes(job.mining.memory)
+        return cls(
+            store=str(store.folder.resolve()),
+            metric=mining.metric,
+            margin=mining.margin,
+            select=job.select,
+            memory=max(1, memory // 2 // engine.per_machine),
+            keep=memory // 2 // engine.processes,
+            loss=mining.loss,
+            normalized=mining.normalized,
+            wanted=Wanted.of(mining),
+        )
 
 
 @functools.lru_cache(maxsize=1)
