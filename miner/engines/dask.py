@@ -6,6 +6,7 @@ folders; or else a cluster of our own is started on this machine's loopback, and
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import shutil
@@ -24,6 +25,9 @@ from miner.job import EngineJob
 from miner.versions import package_versions
 
 __all__ = ["Dask"]
+
+for _name in ("distributed", "distributed.client", "tornado.application"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # what ends a run is said once, by us
 
 _TICK = 0.5
 """Seconds between two looks at a scheduler from which nothing comes."""
@@ -106,7 +110,6 @@ class Dask(Engine):
         return self
 
     def _connect(self, target: Any) -> None:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # we say what is wrong
         try:
             self._client = distributed.Client(
                 target, timeout=self.job.patience, set_as_default=False, name="mine"
@@ -131,7 +134,6 @@ class Dask(Engine):
     def _started(self) -> Any:
         """Return the client; start a cluster of our own when it is first needed."""
         if self._client is None:
-            logging.getLogger("distributed").setLevel(logging.CRITICAL)
             self._folder = tempfile.mkdtemp(prefix="mine-dask-")
             self._cluster = distributed.LocalCluster(
                 n_workers=self.workers,
@@ -166,9 +168,9 @@ class Dask(Engine):
         """Leave the scheduler, which forgets what it was given; end a cluster of our own."""
         client, cluster, folder = self._client, self._cluster, self._folder
         self._client = self._cluster = self._folder = None
-        if client is not None:
-            client.close(timeout=_LEAVE)
-        if cluster is not None:
-            cluster.close(timeout=_LEAVE)
+        for one in (client, cluster):
+            if one is not None:
+                with contextlib.suppress(OSError):  # TimeoutError is one
+                    one.close(timeout=_LEAVE)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,7 @@ neighbours of a poisonous unit too.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 import uuid
@@ -51,13 +52,19 @@ def able_workers(client: Any, patience: float) -> dict[str, int]:
     EngineError
         When the scheduler does not answer.
     """
-    try:
-        facts = client.sync(client.scheduler.identity, callback_timeout=patience)
-    except (OSError, AttributeError, ValueError) as error:  # TimeoutError is an OSError
-        raise EngineError(
-            "engine dask: the scheduler is gone; start it and its workers again; the same command "
-            "goes on from here"
-        ) from error
+    began, facts = time.monotonic(), None
+    while facts is None:
+        lost = client.status != "running"
+        if time.monotonic() - began > (min(_GRACE, patience) if lost else patience):
+            raise EngineError(
+                "engine dask: the scheduler is gone, or does not answer; start it and its workers "
+                "again; the same command goes on from here"
+            )
+        if lost:  # it may come back; asking would wait for as long as the client does
+            time.sleep(_TICK / 5)
+            continue
+        with contextlib.suppress(OSError):  # TimeoutError is one
+            facts = client.sync(client.scheduler.identity, callback_timeout=min(_GRACE, patience))
     return {
         address: int(worker["nthreads"])
         for address, worker in facts["workers"].items()
@@ -145,9 +152,6 @@ class Submitted:
     def _watch(self) -> None:
         """Look whether the scheduler answers, and whether it has workers."""
         self._looked = time.monotonic()
-        deadline = self._looked + min(_GRACE, self._job.patience)
-        while self._client.status == "connecting" and time.monotonic() < deadline:
-            time.sleep(_TICK / 5)
         threads = able_workers(self._client, self._job.patience)
         self.lost += len(self._workers - threads.keys())
         self._workers = set(threads)

@@ -1,0 +1,312 @@
+"""Runs on a real Dask scheduler: the same bytes, and what happens when processes die."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import miner
+from miner.engines.base import ENGINES, open_engine
+from miner.errors import EngineError, GateError, UsageError
+from miner.job import EngineJob
+from tests.conftest import write_vectors
+
+distributed = pytest.importorskip("distributed")
+psutil = pytest.importorskip("psutil")
+
+from tests.engines.cluster import Cluster  # noqa: E402
+
+UNITS = 8
+
+
+def payload(run: miner.Run) -> dict[str, bytes]:
+    """All files of a run but its manifest."""
+    files = [path for path in run.path.rglob("*") if path.is_file()]
+    named = {path.relative_to(run.path).as_posix(): path.read_bytes() for path in files}
+    assert named.pop("manifest.json")
+    return named
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """128 vectors in 5 classes: 8 units."""
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((16 * UNITS, 6)).astype(np.float32)
+    path = tmp_path_factory.mktemp("data") / "vectors.parquet"
+    return write_vectors(path, rows, [f"c{n % 5}" for n in range(len(rows))])
+
+
+@pytest.fixture(scope="module")
+def truth(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return payload(miner.mine(job(data, tmp_path_factory.mktemp("truth"))))
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A scheduler with two workers that nobody kills."""
+    cluster = Cluster(tmp_path_factory.mktemp("served"))
+    cluster.start("east", "west")
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A scheduler that is at a test's mercy; it gives up on a unit at once."""
+    cluster = Cluster(tmp_path, allowed_failures=0)
+    yield cluster
+    cluster.close()
+
+
+def job(data: Path, out: Path, cluster: Cluster | None = None, **engine: Any) -> dict[str, Any]:
+    if cluster is not None:
+        engine = {"name": "dask", "address": cluster.address, "patience": 20, **engine}
+    return {"dataset": {"path": str(data)}, "output": {"path": str(out)}, "engine": engine}
+
+
+def test_labelled_items_have_the_same_bytes(
+    data: Path, truth: dict[str, bytes], served: Cluster, tmp_path: Path
+) -> None:
+    run = miner.mine(job(data, tmp_path / "out", served))
+    assert payload(run) == truth
+    facts = run.manifest["engine"]
+    assert (facts["name"], facts["address"], facts["lost"]) == ("dask", served.address, 0)
+    assert [one["worker"] for one in facts["did"]] == ["east", "west"]
+    shards = len(run.manifest["shards"])
+    assert sum(one["units"] for one in facts["did"]) == 2 * UNITS + shards
+    assert all(one["seconds"] > 0 for one in facts["did"])
+
+
+def test_pairs_have_the_same_bytes(
+    served: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(4)
+    monkeypatch.chdir(tmp_path)  # the workers are elsewhere
+    for name, rows in (("q", 40), ("c", 300)):
+        vectors = rng.standard_normal((rows, 5)).astype(np.float32)
+        table = {"id": range(rows), "embedding": pa.array(list(vectors), pa.list_(pa.float32()))}
+        pq.write_table(pa.table(table), f"{name}.parquet")
+    links = [f"{row},{doc},1" for row in range(40) for doc in rng.integers(0, 300, 3)]
+    Path("l.csv").write_text("\n".join(["query_id,corpus_id,score", *links]) + "\n")
+    dataset = {"queries": "q.parquet", "corpus": "c.parquet", "links": "l.csv"}
+    select = {"strategy": "hardest", "options": {"k": 3}}
+    seen = []
+    for engine in ({}, {"name": "dask", "address": served.address}):
+        out = {"path": f"out{len(seen)}"}
+        sections = {"dataset": dataset, "select": select, "engine": engine, "output": out}
+        seen.append(payload(miner.mine(sections)))
+    assert seen[0] == seen[1]
+
+
+def test_a_killed_worker_costs_nothing(
+    data: Path, truth: dict[str, bytes], cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.start("stays", "goes", sabotage="slow:0.3")
+
+    def look(stage: str, done: int, total: int) -> None:
+        if stage == "counting" and done == 2:
+            cluster.kill(*{"goes"} & set(cluster.workers))
+
+    run = miner.mine(job(data, tmp_path / "out", cluster), progress=look)
+    assert payload(run) == truth
+    assert run.manifest["engine"]["lost"] == 1
+    assert {"stays"} <= {one["worker"] for one in run.manifest["engine"]["did"]}
+
+
+def test_without_workers_a_run_ends_and_goes_on_later(
+    data: Path, truth: dict[str, bytes], cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.start("one", "two", sabotage="slow:0.1")
+    seen: list[tuple[str, int]] = []
+    killed: list[float] = []
+
+    def look(stage: str, done: int, total: int) -> None:
+        seen.append((stage, done))
+        if (stage, done) == ("counting", 3) and not killed:
+            cluster.kill()
+            killed.append(time.monotonic())
+
+    with pytest.raises(EngineError, match=r"no worker .* for 2 s .*goes on from here"):
+        miner.mine(job(data, tmp_path / "out", cluster, patience=2), progress=look)
+    assert time.monotonic() - killed[0] < 10
+    done = len(list((tmp_path / "out/.staging").glob("*/work/count-*.json")))
+    assert 3 <= done < UNITS
+    cluster.start("three")
+    seen.clear()
+    assert payload(miner.mine(job(data, tmp_path / "out", cluster), progress=look)) == truth
+    assert next(number for stage, number in seen if stage == "counting") == done
+
+
+def test_a_poisonous_unit_is_found(data: Path, cluster: Cluster, tmp_path: Path) -> None:
+    cluster.start("one", "two", sabotage="exit:48", nanny=True)
+    with pytest.raises(
+        EngineError, match=r"keeps killing its worker, alone too: \(3, \(48, 64\)\)"
+    ):
+        miner.mine(job(data, tmp_path / "out", cluster))
+    done = {path.name for path in (tmp_path / "out/.staging").glob("*/work/count-*.json")}
+    assert {"count-00000.json", "count-00001.json"} <= done
+    assert "count-00003.json" not in done
+
+
+class Run:
+    """`mine run` in a process of its own."""
+
+    def __init__(self, data: Path, out: Path, *words: str) -> None:
+        self.out = out
+        command = [sys.executable, "-m", "miner", "run", "--data", str(data), "--out", str(out)]
+        self.process = subprocess.Popen(
+            [*command, "--engine", "dask", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for_units(self) -> None:
+        for _ in range(1200):
+            if list(self.out.glob(".staging/*/work/count-*.json")):
+                return
+            assert self.process.poll() is None, self.process.communicate()
+            time.sleep(0.05)
+        raise AssertionError("no unit was ever done")
+
+    def end(self) -> tuple[int, str, float]:
+        """Wait for it; return its exit code, what it said, and how long that took."""
+        began = time.monotonic()
+        _, said = self.process.communicate(timeout=60)
+        assert re.fullmatch(r"((mine: .*)?\n)+", said), said
+        return self.process.returncode, said.splitlines()[-1], time.monotonic() - began
+
+
+def at(cluster: Cluster) -> tuple[str, str]:
+    return "--set", f"engine.address={cluster.address}"
+
+
+def test_a_dead_scheduler_ends_the_run(data: Path, cluster: Cluster, tmp_path: Path) -> None:
+    cluster.start("one", sabotage="slow:0.5")
+    run = Run(data, tmp_path / "out", *at(cluster))
+    run.wait_for_units()
+    cluster.kill_scheduler()
+    code, said, seconds = run.end()
+    assert (code, seconds < 15) == (6, True), (code, said, seconds)
+    assert "the scheduler is gone" in said and "goes on from here" in said
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
+)
+def test_a_signal_clears_the_queue(
+    number: signal.Signals, code: int, data: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.start("one", sabotage="slow:1")
+    run = Run(data, tmp_path / "out", *at(cluster))
+    run.wait_for_units()
+    run.process.send_signal(number)
+    found, said, seconds = run.end()
+    assert (found, seconds < 8) == (code, True), (found, said, seconds)
+    assert "goes on from here" in said
+    with distributed.Client(cluster.address, set_as_default=False) as client:
+        for _ in range(100):
+            tasks = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+            if not tasks:
+                break
+            time.sleep(0.1)
+        assert tasks == 0
+
+
+def test_an_error_of_a_unit_arrives_as_itself(data: Path, cluster: Cluster, tmp_path: Path) -> None:
+    cluster.start("one", sabotage="raise:48")
+    with pytest.raises(GateError, match="a gate that a worker found shut"):
+        miner.mine(job(data, tmp_path / "out", cluster))
+    assert len(list((tmp_path / "out/.staging").glob("*/work/count-*.json"))) >= 3
+
+
+def test_what_cannot_be_reached_is_said_at_once(
+    data: Path, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EngineError, match="no worker at tcp:"):
+        miner.mine(job(data, tmp_path / "out", cluster, patience=0.5))
+    gone = {"name": "dask", "address": cluster.address, "patience": 1}
+    cluster.kill_scheduler()
+    began = time.monotonic()
+    with pytest.raises(
+        EngineError, match=r"no scheduler answers at tcp://127.0.0.1:\d+; start one"
+    ):
+        miner.mine(job(data, tmp_path / "out", **gone))
+    assert time.monotonic() - began < 6
+    assert not list((tmp_path / "out/.staging").glob("*/work/*"))  # nothing was embedded
+    for address in ("localhost", "127.0.0.1:80", "tcp://here", "tcp:// :1"):
+        with pytest.raises(UsageError, match=r"not of the form tcp://HOST:PORT"):
+            open_engine(EngineJob("dask", address=address))
+    with pytest.raises(UsageError, match=r"engine\.patience"):
+        miner.parse_job(job(data, tmp_path, patience=0))
+    monkeypatch.setattr("miner.registry.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"distributed: pip install 'triplet-miner\[dask\]'"):
+        ENGINES.load("dask")
+
+
+def test_workers_must_run_the_same_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = open_engine(EngineJob("dask")).call(len)
+    monkeypatch.setattr(type(call), "worker", lambda self: "w0")
+    assert call("unit").result == 4  # type: ignore[arg-type]
+    there = dict.fromkeys(call.versions, "0")  # type: ignore[attr-defined]
+    monkeypatch.setattr("miner.engines.dask.package_versions", lambda: there)
+    with pytest.raises(EngineError, match=r"worker w0 has mine 0, not .* install the same there"):
+        call("unit")
+
+
+def left_behind() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("mine-dask-*"))
+
+
+def test_a_cluster_of_our_own_is_gone_with_the_run(
+    data: Path, truth: dict[str, bytes], tmp_path: Path
+) -> None:
+    before, here = left_behind(), psutil.Process()
+    workers: list[Any] = []
+    hosts: set[str] = set()
+
+    def look(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("counting", 1):
+            workers.extend(here.children(recursive=True))
+            sockets = [one.net_connections("inet") for one in (here, *workers)]
+            hosts.update(one.laddr.ip for many in sockets for one in many if one.status == "LISTEN")
+            assert len(left_behind() - before) == 1
+
+    run = miner.mine(job(data, tmp_path / "out", name="dask", workers=2), progress=look)
+    assert payload(run) == truth
+    assert len(run.manifest["engine"]["did"]) == 2
+    assert hosts == {"127.0.0.1"}
+    assert left_behind() == before
+    assert len(workers) >= 2
+    tracker = "resource_tracker"  # of Python, one a process, for as long as that lives
+    left = [one.cmdline() for one in workers if one.is_running() and one.status() != "zombie"]
+    assert all(any(tracker in word for word in words) for words in left)
+
+
+def test_a_signal_ends_a_cluster_of_our_own(
+    data: Path, truth: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", "tests.engines.sabotage")
+    monkeypatch.setenv("MINE_SABOTAGE", "slow:1")
+    before = left_behind()
+    run = Run(data, tmp_path / "out", "--workers", "2")
+    run.wait_for_units()
+    own = psutil.Process(run.process.pid).children(recursive=True)
+    run.process.send_signal(signal.SIGTERM)
+    code, said, seconds = run.end()
+    assert (code, seconds < 10) == (143, True), (code, said, seconds)
+    assert left_behind() == before
+    assert not psutil.wait_procs(own, timeout=10)[1]
+    assert payload(miner.mine(job(data, tmp_path / "out"))) == truth
