@@ -7,9 +7,9 @@ about a kilobyte, whatever the size of the data. Workers open the rest by path.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -41,33 +41,6 @@ ENGINES.register(
 )
 
 
-class _OneThread:
-    """BLAS with one thread in this process for as long as any unit is at work in it.
-
-    The limit is that of the whole process: the first unit to come sets it, the last to go lifts it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._units = 0
-        self._limits: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._units == 0:
-                self._limits = threadpool_limits(limits=1, user_api="blas")
-            self._units += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._units -= 1
-            if self._units == 0:
-                self._limits.restore_original_limits()
-
-
-_ONE_THREAD = _OneThread()
-
-
 @dataclass(frozen=True, slots=True)
 class Done(Generic[R]):
     """What a unit gave, which worker did it, and how long it took."""
@@ -79,21 +52,25 @@ class Done(Generic[R]):
 
 @dataclass(frozen=True)
 class Call(Generic[U, R]):
-    """A function as workers call it, with one thread: one worker a core beats one product on all.
+    """A function as workers call it.
 
     Attributes
     ----------
     function : callable
         Of an importable module, or a partial of one.
+    limited : bool
+        Whether BLAS and OpenMP get one thread for each unit: one worker a core beats one product
+        on all. Threads of this process share a limit that is set once: only the thread that set
+        one can lift it.
     """
 
     function: Callable[[U], R]
+    limited: bool
 
     def __call__(self, unit: U) -> Done[R]:
         """Do a unit."""
         began = time.perf_counter()
-        # OpenMP keeps its limit by thread, so that no count of units is needed.
-        with _ONE_THREAD, threadpool_limits(limits=1, user_api="openmp"):
+        with threadpool_limits(limits=1) if self.limited else contextlib.nullcontext():
             result = self.function(unit)
         return Done(result, self.worker(), time.perf_counter() - began)
 
@@ -115,7 +92,7 @@ class Engine(ABC):
         How often workers were found dead.
     """
 
-    shares_memory: ClassVar[bool] = False
+    shares_memory: bool = False
     takes_address: ClassVar[bool] = False
 
     def __init__(self, job: EngineJob, argument: str) -> None:
@@ -167,7 +144,7 @@ class Engine(ABC):
 
     def call(self, function: Callable[[U], R]) -> Call[U, R]:
         """Wrap a function for workers."""
-        return Call(function)
+        return Call(function, not self.shares_memory)
 
     def facts(self) -> dict[str, Any]:
         """Say what was used and what each worker did, for the manifest."""

@@ -7,6 +7,7 @@ folders; or else a cluster of our own is started on this machine's loopback, and
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import re
 import shutil
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import distributed
+from threadpoolctl import threadpool_limits
 
 from miner.engines.base import Call, Done, Engine, R, U
 from miner.engines.submitting import Submitted, able_workers, nobody
@@ -50,11 +52,21 @@ class _DaskCall(Call[U, R]):
                     f"engine dask: worker {self.worker()} has {name} {here[name]}, not {version} "
                     "as here; install the same there, so that it writes the same bytes"
                 )
+        _limit_for_good()
         return super().__call__(unit)
 
     def worker(self) -> str:
         """Name the worker as Dask does."""
         return str(distributed.get_worker().name)
+
+
+@functools.cache
+def _limit_for_good() -> None:
+    """Give BLAS one thread in this worker, as workers with a nanny have from the start.
+
+    A worker may do several units at once, in threads: the first to end must not lift the limit.
+    """
+    threadpool_limits(limits=1, user_api="blas")
 
 
 class Dask(Engine):
@@ -150,7 +162,7 @@ class Dask(Engine):
 
     def call(self, function: Any) -> Call[Any, Any]:
         """Wrap a function for workers, which must have the same versions of all that counts."""
-        return _DaskCall(function, package_versions())
+        return _DaskCall(function, True, package_versions())
 
     def spread(self, call: Call[U, R], units: list[U]) -> Iterator[Done[R]]:
         """Submit units as workers get free; see `Submitted`."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
+from threadpoolctl import threadpool_limits
 
 from miner.engines.base import Call, Done, Engine, R, U
 from miner.errors import EngineError, UsageError, did_you_mean
@@ -53,7 +54,10 @@ class _Joblib(Engine):
 
     def _stream(self, call: Call[U, R], left: dict[int, U]) -> Iterator[tuple[int, Done[R]]]:
         calls = (joblib.delayed(_numbered)(call, *item) for item in list(left.items()))
-        with joblib.parallel_config(backend=self.backend, n_jobs=self.workers, **self._inner()):
+        with (
+            threadpool_limits(limits=1, user_api="blas"),
+            joblib.parallel_config(backend=self.backend, n_jobs=self.workers, **self._inner()),
+        ):
             yield from joblib.Parallel(
                 return_as=self._results(), pre_dispatch="2*n_jobs", batch_size=1
             )(calls)
@@ -96,3 +100,4 @@ class Backend(_Joblib):
         if argument not in known:
             raise UsageError(f"joblib has no backend {argument!r}: {did_you_mean(argument, known)}")
         self.backend = argument
+        self.shares_memory = argument in ("threading", "sequential")

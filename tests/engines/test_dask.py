@@ -12,40 +12,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import miner
 from miner.engines.base import ENGINES, open_engine
 from miner.errors import EngineError, GateError, UsageError
 from miner.job import EngineJob
-from tests.conftest import write_vectors
 
 distributed = pytest.importorskip("distributed")
 psutil = pytest.importorskip("psutil")
 
 from tests.engines.cluster import Cluster  # noqa: E402
-
-UNITS = 8
-
-
-def payload(run: miner.Run) -> dict[str, bytes]:
-    """All files of a run but its manifest."""
-    files = [path for path in run.path.rglob("*") if path.is_file()]
-    named = {path.relative_to(run.path).as_posix(): path.read_bytes() for path in files}
-    assert named.pop("manifest.json")
-    return named
+from tests.engines.data import UNITS, payload, write_labelled, write_pairs  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """128 vectors in 5 classes: 8 units."""
-    rng = np.random.default_rng(3)
-    rows = rng.standard_normal((16 * UNITS, 6)).astype(np.float32)
-    path = tmp_path_factory.mktemp("data") / "vectors.parquet"
-    return write_vectors(path, rows, [f"c{n % 5}" for n in range(len(rows))])
+    return write_labelled(tmp_path_factory.mktemp("data") / "vectors.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -92,15 +75,8 @@ def test_labelled_items_have_the_same_bytes(
 def test_pairs_have_the_same_bytes(
     served: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rng = np.random.default_rng(4)
     monkeypatch.chdir(tmp_path)  # the workers are elsewhere
-    for name, rows in (("q", 40), ("c", 300)):
-        vectors = rng.standard_normal((rows, 5)).astype(np.float32)
-        table = {"id": range(rows), "embedding": pa.array(list(vectors), pa.list_(pa.float32()))}
-        pq.write_table(pa.table(table), f"{name}.parquet")
-    links = [f"{row},{doc},1" for row in range(40) for doc in rng.integers(0, 300, 3)]
-    Path("l.csv").write_text("\n".join(["query_id,corpus_id,score", *links]) + "\n")
-    dataset = {"queries": "q.parquet", "corpus": "c.parquet", "links": "l.csv"}
+    dataset = write_pairs(Path("."))
     select = {"strategy": "hardest", "options": {"k": 3}}
     seen = []
     for engine in ({}, {"name": "dask", "address": served.address}):
@@ -259,6 +235,7 @@ def test_what_cannot_be_reached_is_said_at_once(
 def test_workers_must_run_the_same_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     call = open_engine(EngineJob("dask")).call(len)
     monkeypatch.setattr(type(call), "worker", lambda self: "w0")
+    monkeypatch.setattr("miner.engines.dask._limit_for_good", lambda: None)
     assert call("unit").result == 4  # type: ignore[arg-type]
     there = dict.fromkeys(call.versions, "0")  # type: ignore[attr-defined]
     monkeypatch.setattr("miner.engines.dask.package_versions", lambda: there)
