@@ -58,6 +58,7 @@ ONLY = {
     "faiss": {"indexes"},
     "joblib": {"engines"},
     "distributed": {"engines"},
+    "dask": {"engines"},
     "numba": {"counting_numba", "screening"},
     # exports and the tables beside the census are written as Parquet
     "pyarrow": {"shards", "storage", "tables", "datasets", "exports"},

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import dask.config
 import distributed
 from threadpoolctl import threadpool_limits
 
@@ -33,6 +34,8 @@ for _name in ("distributed", "distributed.client", "tornado.application"):
 
 _TICK = 0.5
 """Seconds between two looks at a scheduler from which nothing comes."""
+_DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""Run by workers of our own: Ctrl-C in a terminal reaches them too, and it is we who end them."""
 _LEAVE = 5.0
 """Seconds that ending takes at most, where the other side does not answer."""
 
@@ -146,9 +149,10 @@ class Dask(Engine):
     def _started(self) -> Any:
         """Return the client; start a cluster of our own when it is first needed."""
         if self._client is None:
+            given = dask.config.get("distributed.worker.preload")
             self._folder = tempfile.mkdtemp(prefix="mine-dask-")
             self._cluster = distributed.LocalCluster(
-                n_workers=self.workers,
+                n_workers=0,  # it would wait for ever for workers that cannot start
                 threads_per_worker=1,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
@@ -156,8 +160,11 @@ class Dask(Engine):
                 local_directory=self._folder,
                 silence_logs=logging.CRITICAL,
                 scheduler_kwargs={"allowed_failures": 1, "dashboard": False},
+                preload=[*([given] if isinstance(given, str) else given), _DEAF],
             )
             self._connect(self._cluster)
+            self._cluster.scale(self.workers)
+            self._wait()
         return self._client
 
     def call(self, function: Any) -> Call[Any, Any]:

