@@ -173,7 +173,9 @@ class Dask(Engine):
 
     def spread(self, call: Call[U, R], units: list[U]) -> Iterator[Done[R]]:
         """Submit units as workers get free; see `Submitted`."""
-        submitted = Submitted(self._started(), call, list(enumerate(units)), self.job, self.workers)
+        client = self._started()
+        there = sum(self._threads.values()) or self.workers
+        submitted = Submitted(client, call, list(enumerate(units)), self.job, there)
         try:
             yield from submitted.run()
         finally:

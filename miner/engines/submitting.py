@@ -93,16 +93,16 @@ class Submitted:
         What workers do with a unit.
     units : list of (number, unit)
     job : EngineJob
-    workers : int
-        Units that are done at once.
+    there : int
+        Threads that the scheduler's workers have.
     """
 
     def __init__(
-        self, client: Any, call: Call[Any, Any], units: list[Any], job: EngineJob, workers: int
+        self, client: Any, call: Call[Any, Any], units: list[Any], job: EngineJob, there: int
     ) -> None:
         self.lost = 0
         self._client, self._call, self._job = client, call, job
-        self._most = _AHEAD * workers
+        self._most = self._at_once(there)
         self._name = f"mine-{uuid.uuid4().hex[:8]}"
         self._waiting: deque[tuple[int, Any]] = deque(units)
         self._suspects: deque[tuple[int, Any]] = deque()
@@ -111,6 +111,11 @@ class Submitted:
         self._again: dict[int, int] = {}
         self._workers: set[str] = set()
         self._looked, self._seen = 0.0, time.monotonic()
+
+    def _at_once(self, there: int) -> int:
+        """Return how many units to submit: no more than the job wants to be done at once."""
+        wanted = self._job.workers
+        return wanted if 0 < wanted < there else _AHEAD * there
 
     def run(self) -> Iterator[Done[Any]]:
         """Yield what units give, until all are done; whatever ends it, nothing stays queued."""
@@ -158,8 +163,7 @@ class Submitted:
         self._workers = set(threads)
         if threads:
             self._seen = time.monotonic()
-            if not self._job.workers:
-                self._most = _AHEAD * sum(threads.values())
+            self._most = self._at_once(sum(threads.values()))
         elif time.monotonic() - self._seen > self._job.patience:
             raise EngineError(nobody(self._job))
 

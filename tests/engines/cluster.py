@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import distributed
+
 from tests.conftest import ROOT
 
 
@@ -48,14 +50,19 @@ class Cluster:
                 start_new_session=True,
             )
 
-    def start(self, *names: str, sabotage: str = "", nanny: bool = False) -> None:
-        """Start workers of one thread; they are there when the scheduler says so."""
+    def start(
+        self, *names: str, sabotage: str = "", nanny: bool = False, wait: bool = True
+    ) -> None:
+        """Start workers of one thread, and wait until the scheduler has them."""
         for name in names:
             words = ["worker", self.address, "--host", "127.0.0.1", "--nthreads", "1"]
             words += ["--name", name, "--no-dashboard", "--memory-limit", "0"]
             words += ["--local-directory", str(self.folder), "--preload", "tests.engines.sabotage"]
             words += ["--death-timeout", "60", *([] if nanny else ["--no-nanny"])]
             self.workers[name] = self._run(words, {"MINE_SABOTAGE": sabotage})
+        if wait:
+            with distributed.Client(self.address, set_as_default=False) as client:
+                client.wait_for_workers(len(self.workers), timeout=60)
 
     def kill(self, *names: str) -> None:
         """Kill workers at once, with all that they have started."""

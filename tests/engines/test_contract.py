@@ -15,7 +15,7 @@ from miner.job import EngineJob
 from tests.engines import units
 from tests.engines.data import payload, write_labelled, write_pairs
 
-JOBLIB = ["joblib:sequential", "joblib:threading", "joblib:loky", "joblib:multiprocessing"]
+JOBLIB = ["joblib:sequential", "joblib:multiprocessing"]
 NAMES = [name for name in ENGINES.names() if name != "joblib"] + JOBLIB
 
 
@@ -54,7 +54,9 @@ def test_each_unit_is_done_once_and_errors_are_their_own(name: str) -> None:
         assert sorted(engine.map(units.square, range(3))) == [0, 1, 4]
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("threads", "dask")])
 def test_all_have_the_same_bytes(name: str, tmp_path: Path) -> None:
+    """Those of dask are compared in `test_dask`, where workers are at hand."""
     labelled = {"path": str(write_labelled(tmp_path / "vectors.parquet"))}
     select = {"strategy": "hardest", "options": {"k": 3}, "max_triplets": 100}
     for number, dataset in enumerate((labelled, write_pairs(tmp_path))):

@@ -184,7 +184,9 @@ def test_a_dead_scheduler_ends_the_run(data: Path, cluster: Cluster, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+    ids=["term", "int"],
 )
 def test_a_signal_clears_the_queue(
     number: signal.Signals, code: int, data: Path, cluster: Cluster, tmp_path: Path
@@ -276,6 +278,7 @@ def test_a_cluster_of_our_own_is_gone_with_the_run(
     assert all(any(tracker in word for word in words) for words in left)
 
 
+@pytest.mark.slow
 def test_a_signal_ends_a_cluster_of_our_own(
     data: Path, truth: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,10 +296,10 @@ def test_a_signal_ends_a_cluster_of_our_own(
     assert payload(miner.mine(job(data, tmp_path / "out"))) == truth
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
-    block = re.search(
-        r"^```text\n(dask scheduler .*?)^```", (ROOT / "README.md").read_text(), re.M | re.S
-    )
+    readme = (ROOT / "README.md").read_text()
+    block = re.search(r"^```text\n(dask scheduler .*?)^```", readme, re.MULTILINE | re.DOTALL)
     assert block
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
@@ -360,7 +363,7 @@ def test_a_run_outlives_workers_that_come_and_go(tmp_path: Path) -> None:
         process = Run(data, tmp_path / "out", *at(cluster)).process
         while process.poll() is None:
             time.sleep(1)
-            cluster.start(next(names), sabotage="slow:0.5")
+            cluster.start(next(names), sabotage="slow:0.5", wait=False)
             if len(cluster.workers) > 3:
                 cluster.kill(next(iter(cluster.workers)))
         assert process.communicate()[1].count("\n") < 10
