@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from miner.approximate.audit import Recall, audit_sample, estimate, measure_recall
 from miner.embedding import Progress
-from miner.engines import Engine
+from miner.engines.base import Engine
 from miner.errors import GateError
 from miner.hardness import MINED, Mined
 from miner.job import IndexJob, SelectJob

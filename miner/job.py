@@ -94,6 +94,7 @@ class Job:
 SECTIONS: dict[str, Any] = typing.get_type_hints(Job)
 _UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6}
 _UNITS["GB"] = 10**9
+_MOST_PATIENCE = 1e9
 _MOST_MARGIN = 1e100
 """Beyond every distance of float32 vectors; its square is still a float64."""
 
@@ -193,6 +194,8 @@ def _check(job: Job) -> None:
     for key, value in counts.items():
         if value < 0:
             raise UsageError(f"{key} = {value} must be 0 or more")
+    if not 0 < job.engine.patience < _MOST_PATIENCE:
+        raise UsageError(f"engine.patience = {job.engine.patience} must be seconds, such as 30")
     if job.model.batch_size < 1:
         raise UsageError(f"model.batch_size = {job.model.batch_size} must be 1 or more")
     if job.mining.metric == "dot" and job.mining.normalize:

@@ -9,7 +9,6 @@ switched. The same job finds its staging again by the fingerprint and goes on.
 from __future__ import annotations
 
 import contextlib
-import platform
 import resource
 import shutil
 import sys
@@ -18,11 +17,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import miner
 from miner.clock import Progress, silent
 from miner.errors import MineError, StorageError
 from miner.finished import Run, manifest_checksum, open_run
@@ -36,32 +33,17 @@ from miner.storage import (
     write_json,
     write_pointers,
 )
+from miner.versions import package_versions
 
 __all__ = [
     "Output",
     "Staging",
     "clear_published",
     "finished_run",
-    "package_versions",
     "peak_rss",
 ]
 
-_PACKAGES = ("numpy", "pyarrow", "faiss-cpu", "joblib", "numba")
 _STATUS = Path("/proc/self/status")
-
-
-def package_versions() -> dict[str, str | None]:
-    """Return the versions of this program, Python, and what decides results and speed."""
-    versions: dict[str, str | None] = {
-        "mine": miner.__version__,
-        "python": platform.python_version(),
-    }
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = None
-    return versions
 
 
 def peak_rss() -> int:
@@ -206,6 +188,8 @@ class Staging:
         manifest = {"format_version": FORMAT_VERSION, "run_id": self.run_id, **manifest}
         manifest["checksum"] = manifest_checksum(manifest)
         write_json(self.run / "manifest.json", manifest)
+        for torn in self.run.rglob(".*.tmp"):  # of a worker that was given up, and is still at work
+            torn.unlink(missing_ok=True)
         output.publish(self, manifest, progress)
         return self.finish(output)
 

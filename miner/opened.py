@@ -8,7 +8,7 @@ import miner
 from miner.clock import Progress, silent
 from miner.datasets.source import Source, open_source
 from miner.embedding import Recipe, StoreKey
-from miner.engines import Engine, open_engine
+from miner.engines.base import Engine, open_engine
 from miner.errors import UsageError
 from miner.indexes.base import check_factory
 from miner.job import Job, parse_bytes
@@ -37,7 +37,7 @@ class Opened:
         """Resolve every name of a job, before any work; copy what lies in object storage."""
         check_selection(job)
         check_factory(job.index.factory)
-        engine = open_engine(job.engine.name, job.engine.workers)
+        engine = open_engine(job.engine)
         most = parse_bytes(job.cache.max_size, "cache.max_size")
         dataset = fetch_dataset(job.dataset, most, progress)
         source = open_source(dataset, job.model.name)

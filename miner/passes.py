@@ -7,7 +7,7 @@ one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,22 @@ from numpy.typing import NDArray
 from miner.allocation import allocate
 from miner.counts import KeptCounts
 from miner.embedding import Progress, Store
-from miner.engines import Engine
+from miner.engines.base import Engine
 from miner.hardness import KEPT, Kept
 from miner.job import MiningJob, SelectJob
 from miner.manifest import Staging
 from miner.merging import Arrays, Merging
 from miner.reuse import join, parts, split
 from miner.sealing import Piece
+from miner.storage import atomic_open, storage_errors
 from miner.strategies.base import seeds
 from miner.tasks import Task, count_unit, open_miner, open_reach, write_unit
 from miner.units import Share
 
 __all__ = ["Passes", "share_out"]
+
+Numbered = tuple[int, tuple[int, int]]
+"""A unit as it is sent: its number, and its range of anchors."""
 
 
 def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]:
@@ -106,7 +110,7 @@ class Passes:
         pending = [n for n, name in enumerate(names) if self.staging.recorded(name) is None]
         done = len(names) - len(pending)
         self.progress("counting", done, len(names))
-        call = functools.partial(_count, self.task, str(self.staging.work))
+        call = functools.partial(_count, self.task, self._work)
         for number, files in self.engine.map(call, [(n, self.units[n]) for n in pending]):
             facts = {f"work/{file}": checksum for file, checksum in files.items()}
             self.staging.record(names[number], {"files": facts})
@@ -118,25 +122,16 @@ class Passes:
         self, shares: Mapping[Kept, Share], counted: NDArray[np.void]
     ) -> dict[Kept, list[Piece]]:
         """Write the triplets of all units; return the pieces of each folder, in order."""
-        cut = [
-            {name: share.part(slice(*unit)) for name, share in shares.items()}
-            for unit in self.units
+        busy = [
+            n
+            for n, unit in enumerate(self.units)
+            if any(share.part(slice(*unit)).total for share in shares.values())
         ]
-        busy = [n for n, parts in enumerate(cut) if any(part.total for part in parts.values())]
         facts = {n: self.staging.recorded(f"write-{n:05d}") for n in busy}
-        pending = [
-            (n, self.units[n], cut[n], counted[slice(*self.units[n])])
-            for n in busy
-            if facts[n] is None
-        ]
+        pending = [(n, self.units[n]) for n in busy if facts[n] is None]
         done = len(busy) - len(pending)
         self.progress("writing", done, len(busy))
-        names = self._names() if pending else []
-        # None is, where the count is that of an earlier run.
-        whole = all(self.staging.recorded(name) is not None for name in names)
-        listed = tuple(names) if whole else ()
-        call = functools.partial(_write, self.task, str(self.staging.work), listed)
-        for number, rows, files in self.engine.map(call, pending):
+        for number, rows, files in self.engine.map(self._writer(shares, counted, pending), pending):
             record = {"rows": rows, "files": files}
             self.staging.record(f"write-{number:05d}", record)
             facts[number] = record
@@ -144,33 +139,69 @@ class Passes:
             self.progress("writing", done, len(busy))
         return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in shares}
 
+    def _writer(
+        self, shares: Mapping[Kept, Share], counted: NDArray[np.void], pending: list[Numbered]
+    ) -> Callable[[Numbered], tuple[int, dict[str, int], dict[str, str]]]:
+        """Lay what was counted and shared out where workers find it by path."""
+        arrays: dict[str, NDArray[Any]] = {"counted": counted}
+        arrays |= {f"share-{name}": share.counts for name, share in shares.items()}
+        for name, array in arrays.items() if pending else ():
+            with atomic_open(self.staging.work / f"{name}.npy") as file:
+                np.save(file, array)
+        factors = {name: share.factor for name, share in shares.items()}
+        names = self._names() if pending else []
+        # None is, where the count is that of an earlier run.
+        whole = all(self.staging.recorded(name) is not None for name in names)
+        return functools.partial(_write, self.task, self._work, len(names) * whole, factors)
+
     def _names(self) -> list[str]:
-        return [f"count-{number:05d}" for number in range(len(self.units))]
+        return [_name(number) for number in range(len(self.units))]
+
+    @property
+    def _work(self) -> str:
+        """Where units are; workers may have another working folder."""
+        return str(self.staging.work.resolve())
+
+
+def _name(number: int) -> str:
+    return f"count-{number:05d}"
 
 
 def _piece(staging: Staging, number: int, name: Kept, facts: Any) -> Piece:
-    return Piece(str(staging.work / f"write-{number:05d}-{name}.bin"), facts["rows"][name])
+    return Piece(
+        str(staging.work.resolve() / f"write-{number:05d}-{name}.bin"), facts["rows"][name]
+    )
 
 
-def _count(
-    task: Task, work: str, numbered: tuple[int, tuple[int, int]]
-) -> tuple[int, dict[str, str]]:
+def _count(task: Task, work: str, numbered: Numbered) -> tuple[int, dict[str, str]]:
     """Count one unit, in a worker."""
     number, unit = numbered
-    return number, count_unit(task, Path(work) / f"count-{number:05d}.npy", unit)
+    return number, count_unit(task, Path(work) / f"{_name(number)}.npy", unit)
 
 
 def _write(
     task: Task,
     work: str,
-    listed: tuple[str, ...],
-    numbered: tuple[int, tuple[int, int], Mapping[Kept, Share], NDArray[np.void]],
+    listed: int,
+    factors: Mapping[Kept, float],
+    numbered: Numbered,
 ) -> tuple[int, dict[str, int], dict[str, str]]:
-    """Write one unit, in a worker."""
-    number, unit, shares, counted = numbered
+    """Write one unit, in a worker; so many units were listed as they were counted."""
+    number, unit = numbered
+    shares = {
+        name: Share(_part(work, f"share-{name}", unit), factor) for name, factor in factors.items()
+    }
     names = {name: f"write-{number:05d}-{name}.bin" for name in shares}
     paths = {name: Path(work) / names[name] for name in shares}
-    files = open_reach(task, Path(work), listed)
-    facts = write_unit(task, unit, shares, paths, counted, files)
+    files = open_reach(task, Path(work), tuple(map(_name, range(listed))))
+    facts = write_unit(task, unit, shares, paths, _part(work, "counted", unit), files)
     rows = {str(name): int(facts[name]["rows"]) for name in shares}
     return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in shares}
+
+
+def _part(work: str, name: str, unit: tuple[int, int]) -> NDArray[Any]:
+    """Read a unit's part of what lies there of all anchors."""
+    path = Path(work) / f"{name}.npy"
+    with storage_errors(path):
+        whole = np.load(path, mmap_mode="r")
+    return np.array(whole[slice(*unit)])

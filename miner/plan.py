@@ -66,6 +66,8 @@ def plan_job(job: Job) -> dict[str, Any]:
         As the run would.
     """
     opened = Opened.of(job)
+    with opened.engine as engine:
+        workers = engine.workers
     with tempfile.TemporaryDirectory(prefix="mine-plan-") as folder:
         began = time.perf_counter()
         scanned = opened.source.scan(Path(folder), texts=False)
@@ -75,7 +77,7 @@ def plan_job(job: Job) -> dict[str, Any]:
     sides = len(opened.source.sides)
     rows = relevance.rows + (relevance.anchors if sides == 2 else 0)
     dim, per_row = _trial_embedding(opened)
-    size = _size(opened, counts, relevance.rows, dim)
+    size = _size(opened, workers, counts, relevance.rows, dim)
     drawn, most = _written(job, selection, size, counts.valid)
     copies = 2 if opened.model.model.cached else 1  # the store, and the cache
     disk = copies * vectors_bytes(rows, dim) + drawn * _RECORD_BYTES + most * _SHARD_BYTES
@@ -103,7 +105,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         "hidden": {"duplicates": counts.duplicates, "group": counts.group},
         "index": factory,
         "model": {"id": opened.model.name, "dim": dim},
-        "engine": {"name": job.engine.name, "workers": opened.engine.workers},
+        "engine": {"name": job.engine.name, "workers": workers},
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "total_seconds": round(sum(seconds.values()), 1),
         "memory_bytes": vectors_bytes(rows, dim) + parse_bytes(job.mining.memory) + _PROCESS_BYTES,
@@ -114,7 +116,7 @@ def plan_job(job: Job) -> dict[str, Any]:
     }
 
 
-def _size(opened: Opened, counts: Tally, rows: int, dim: int) -> Size:
+def _size(opened: Opened, workers: int, counts: Tally, rows: int, dim: int) -> Size:
     """Gather what the time hangs on; anchors without a triplet take none."""
     taking = (counts.positives > 0) & (counts.negatives > 0)
     return Size(
@@ -123,8 +125,8 @@ def _size(opened: Opened, counts: Tally, rows: int, dim: int) -> Size:
         dim=dim,
         pairs=int(counts.positives[taking].sum()),
         flops=_flops(dim),
-        workers=opened.engine.workers,
-        processes=opened.engine.backend != "threading",
+        workers=workers,
+        processes=not opened.engine.shares_memory,
     )
 
 

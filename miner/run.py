@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from miner.approximate.audit import Recall
 from miner.auditing import Auditing, estimated_census
-from miner.besides import Wanted
 from miner.clock import Clock, Progress, silent
 from miner.embedding import Store, StoreKey
 from miner.findings import Findings
@@ -30,7 +29,6 @@ from miner.manifest import (
     Staging,
     clear_published,
     finished_run,
-    package_versions,
     peak_rss,
 )
 from miner.opened import Opened
@@ -46,6 +44,7 @@ from miner.tasks import Approximate, Task, open_miner, open_reach
 from miner.totals import census_facts, written_facts
 from miner.units import cut_units
 from miner.urls import named_by_url
+from miner.versions import package_versions
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
 
@@ -124,7 +123,8 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = silent) -> Ou
         conductor = _Conductor(opened, key, output, staging, progress, force)
         del opened  # the conductor lets go of the model
         try:
-            return Outcome(conductor.conduct(), mined=True)
+            with conductor.opened.engine:
+                return Outcome(conductor.conduct(), mined=True)
         finally:
             open_reach.cache_clear()
             open_miner.cache_clear()  # the prepared rows of a finished job are of no more use
@@ -158,8 +158,9 @@ class _Conductor:
             self.progress("indexing", 0, 0)
             indexing = Indexing(self.job, self.staging, store)
             index = indexing.facts()
-        task = self._task(store, indexing.approximate(index))
-        mining = self._mining(task.approximate)
+        approximate = indexing.approximate(index)
+        mining = self._mining(approximate)
+        task = Task.of(self.job, store, self.opened.engine, mining, approximate)
         tally, besides = open_miner(task).tally, open_miner(task).besides
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
         passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
@@ -200,6 +201,7 @@ class _Conductor:
                 "shards": shards,
                 "files": files,
                 "timings": self.clock.seconds,
+                "engine": self.opened.engine.facts(),
                 "peak_rss_bytes": peak_rss(),
             },
             self.output,
@@ -229,23 +231,6 @@ class _Conductor:
         auditing.check(recalls)
         return recalls
 
-    def _task(self, store: Store, approximate: Approximate | None) -> Task:
-        memory = parse_bytes(self.job.mining.memory)
-        workers = self.opened.engine.workers
-        copies = 1 if self.opened.engine.backend == "threading" else workers
-        return Task(
-            store=str(store.folder.resolve()),
-            metric=self.job.mining.metric,
-            margin=self.job.mining.margin,
-            select=self.job.select,
-            memory=max(1, memory // 2 // workers),
-            keep=memory // 2 // copies,
-            loss=self.job.mining.loss,
-            normalized=self.job.mining.normalized,
-            wanted=Wanted.of(self._mining(approximate)),
-            approximate=approximate,
-        )
-
     def _seal(
         self, store: Store, findings: Findings, counted: Any, pieces: Mapping[Kept, list[Piece]]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -258,9 +243,8 @@ class _Conductor:
             "model": self.key.identity.facts["id"],
             "fingerprint": self.staging.fingerprint,
         }
-        sealer = Sealer(
-            str(store.folder.resolve()), str(self.staging.run), self.opened.texts, metadata
-        )
+        run, work = str(self.staging.run.resolve()), str(self.staging.work.resolve())
+        sealer = Sealer(str(store.folder.resolve()), run, work, self.opened.texts, metadata)
         shards = seal_shards(sealer, self.staging, self.opened.engine, pieces, self.progress)
         files = findings.write(self.staging.run, counted)
         index = self.staging.run / "index.faiss"

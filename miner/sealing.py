@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.embedding import Progress, open_store
-from miner.engines import Engine
+from miner.engines.base import Engine
 from miner.errors import StorageError
 from miner.hardness import Kept, difficulty
 from miner.manifest import Staging
@@ -29,7 +29,7 @@ from miner.shards import (
     triplet_schema,
     write_part,
 )
-from miner.storage import storage_errors
+from miner.storage import read_json, storage_errors, write_json
 
 __all__ = ["Part", "Piece", "Sealer", "fewer", "read_piece", "seal_shards"]
 
@@ -63,8 +63,8 @@ class Sealer:
 
     Attributes
     ----------
-    store, run : str
-        Folders of the embedding store and of the staged run.
+    store, run, work : str
+        Folders of the embedding store, of the staged run, and of what tells its pieces.
     texts : bool
         Whether shards show content, where it is text.
     metadata : dict of str
@@ -73,15 +73,23 @@ class Sealer:
 
     store: str
     run: str
+    work: str
     texts: bool
     metadata: dict[str, str]
 
-    def seal(self, pieces: Mapping[Kept, list[Piece]], part: Part) -> dict[str, Any]:
+    def tell(self, folder: Kept, pieces: list[Piece]) -> None:
+        """Say in a file what the pieces of a folder are: there may be thousands."""
+        write_json(self._pieces(folder), [[piece.path, piece.rows] for piece in pieces])
+
+    def _pieces(self, folder: Kept) -> Path:
+        return Path(self.work) / f"pieces-{folder}.json"
+
+    def seal(self, part: Part) -> dict[str, Any]:
         """Write one shard; return its facts."""
         sides = self._sides()
         schema = triplet_schema(sides, {**self.metadata, "difficulty": difficulty(part.folder)})
         path = Path(self.run) / part.name
-        mine = pieces[part.folder]
+        mine = [Piece(*piece) for piece in read_json(self._pieces(part.folder))]
         groups = (
             _records(mine, part.start + first, last - first)
             for first, last in group_slices(part.rows)
@@ -150,8 +158,9 @@ def seal_shards(
     pending = [part for part, record in sealed.items() if record is None]
     done = len(parts) - len(pending)
     progress("sealing", done, len(parts))
-    call = functools.partial(_seal, sealer, dict(pieces))
-    for part, facts in engine.map(call, pending):
+    for folder in {part.folder for part in pending}:
+        sealer.tell(folder, pieces[folder])
+    for part, facts in engine.map(functools.partial(_seal, sealer), pending):
         record = {"facts": facts, "files": {f"run/{part.name}": facts["sha256"]}}
         staging.record(names[part], record)
         sealed[part] = record
@@ -160,8 +169,6 @@ def seal_shards(
     return [record["facts"] for record in sealed.values() if record is not None]
 
 
-def _seal(
-    sealer: Sealer, pieces: Mapping[Kept, list[Piece]], part: Part
-) -> tuple[Part, dict[str, Any]]:
+def _seal(sealer: Sealer, part: Part) -> tuple[Part, dict[str, Any]]:
     """Write one shard, in a worker."""
-    return part, sealer.seal(pieces, part)
+    return part, sealer.seal(part)

@@ -170,10 +170,15 @@ class OutputJob:
 
 @dataclass(frozen=True, slots=True)
 class EngineJob:
-    """How the units are spread; changes no byte of the output."""
+    """How the units are spread; changes no byte of the output.
+
+    `patience` is for how many seconds `dask` waits where its scheduler or all its workers are gone.
+    """
 
     name: str = "threads"
     workers: int = 0
+    address: str | None = None
+    patience: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

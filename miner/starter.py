@@ -48,7 +48,7 @@ seed = 0
 path = "mined"
 
 [engine]
-name = "threads"            # threads, processes
+name = "threads"            # threads, processes, dask
 # workers = 4               # default: one a core
 """
 

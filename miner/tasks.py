@@ -16,11 +16,12 @@ from miner.approximate.nominees import Nominees
 from miner.besides import Besides, Wanted, plan_besides
 from miner.census import Census, Vectors
 from miner.distance import Metric
-from miner.embedding import open_store
+from miner.embedding import Store, open_store
+from miner.engines.base import Engine
 from miner.errors import StorageError
 from miner.hardness import Kept
 from miner.indexes.base import open_index
-from miner.job import SelectJob
+from miner.job import Job, MiningJob, SelectJob, parse_bytes
 from miner.listing import plan_listing
 from miner.mining import Miner
 from miner.reach import ENTRIES, HEADS, Reach, ReachFiles
@@ -97,6 +98,30 @@ class Task:
     normalized: bool = True
     wanted: Wanted = Wanted()  # noqa: RUF009  (frozen)
     approximate: Approximate | None = None
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        store: Store,
+        engine: Engine,
+        mining: MiningJob,
+        approximate: Approximate | None = None,
+    ) -> Task:
+        """Share out a job's memory among the workers of a machine."""
+        memory = parse_bytes(mining.memory)
+        return cls(
+            store=str(store.folder.resolve()),
+            metric=mining.metric,
+            margin=mining.margin,
+            select=job.select,
+            memory=max(1, memory // 2 // engine.per_machine),
+            keep=memory // 2 // engine.processes,
+            loss=mining.loss,
+            normalized=mining.normalized,
+            wanted=Wanted.of(mining),
+            approximate=approximate,
+        )
 
 
 @functools.lru_cache(maxsize=1)

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "miner"
 
 FLOORS = [
     ["errors"],
-    ["registry", "storage", "fields", "urls", "clock"],
+    ["registry", "storage", "fields", "urls", "clock", "versions"],
     ["distance", "hardness", "relevance", "allocation", "units", "confusions"],
     ["columns", "reach"],
     ["sections"],
@@ -64,6 +64,8 @@ ONLY = {
     "click": {"cli", "commands", "progress"},  # one command line in two files: neither is long
     "faiss": {"indexes"},
     "joblib": {"engines"},
+    "distributed": {"engines"},
+    "dask": {"engines"},
     "numba": {"counting_numba", "screening"},
     # exports and the tables beside the census are written as Parquet
     "pyarrow": {"shards", "finished", "storage", "tables", "datasets", "exports", "remote"},
@@ -151,6 +153,7 @@ def test_borders_stand_in_one_place() -> None:
 @pytest.mark.parametrize("statement", ["import miner", "import miner.cli"])
 def test_an_import_is_light(statement: str) -> None:
     heavy = ["faiss", "pyarrow", "torch", "joblib", "numba", "tokenizers", "sqlglot", "boto3"]
+    heavy += ["distributed", "dask"]
     code = f"{statement}; import sys; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

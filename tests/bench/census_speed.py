@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from miner.besides import Wanted, plan_besides
 from miner.census import Census, Vectors
-from miner.engines import open_engine
+from miner.engines.base import open_engine
+from miner.job import EngineJob
 from miner.mining import Miner
 from miner.relevance import tally
 from miner.screening.screen import open_screen
@@ -99,7 +100,7 @@ class Counting:
         return Miner(census, tally(relevance), selection, 0, memory, screen=screen, besides=besides)
 
     def _count(self, miner: Miner) -> None:
-        parts = list(open_engine("threads", WORKERS).map(self._unit(miner), self._units))
+        parts = list(open_engine(EngineJob("threads", WORKERS)).map(self._unit(miner), self._units))
         # Units come in any order: put them back in that of the anchors.
         self.counted = np.concatenate([part for _, part in sorted(parts, key=lambda x: x[0])])
 

@@ -1,0 +1,1 @@
+"""Engines: how units are spread over workers, a file a family."""
