@@ -343,8 +343,8 @@ def test_a_poisonous_unit_with_a_scheduler_as_it_comes(
         with pytest.raises(EngineError, match="keeps killing" if nanny else "no worker at"):
             miner.mine(job(data, tmp_path / "out", cluster, patience=15))
         assert time.monotonic() - began < 120
-        cluster.start("sound")
         cluster.kill("one", "two")
+        cluster.start("sound")
         run = miner.mine(job(data, tmp_path / "out", cluster))
         assert payload(run) == payload(miner.mine(job(data, tmp_path / "truth")))
     finally:
