@@ -249,29 +249,36 @@ def test_workers_must_run_the_same_programs(monkeypatch: pytest.MonkeyPatch) -> 
         call("unit")
 
 
-def left_behind() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("mine-dask-*"))
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders go, here and in processes that are started from here."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
 
 
 def test_a_cluster_of_our_own_is_gone_with_the_run(
-    data: Path, truth: dict[str, bytes], tmp_path: Path
+    data: Path, truth: dict[str, bytes], tmp_path: Path, scratch: Path
 ) -> None:
-    before, here = left_behind(), psutil.Process()
+    here = psutil.Process()
+    before = here.children(recursive=True)  # of other tests: workers of loky
     workers: list[Any] = []
     hosts: set[str] = set()
 
     def look(stage: str, done: int, total: int) -> None:
         if (stage, done) == ("counting", 1):
-            workers.extend(here.children(recursive=True))
+            workers.extend(set(here.children(recursive=True)) - set(before))
             sockets = [one.net_connections("inet") for one in (here, *workers)]
             hosts.update(one.laddr.ip for many in sockets for one in many if one.status == "LISTEN")
-            assert len(left_behind() - before) == 1
+            assert len(list(scratch.glob("mine-dask-*"))) == 1
 
     run = miner.mine(job(data, tmp_path / "out", name="dask", workers=2), progress=look)
     assert payload(run) == truth
     assert 1 <= len(run.manifest["engine"]["did"]) <= 2
     assert hosts == {"127.0.0.1"}
-    assert left_behind() == before
+    assert not list(scratch.glob("mine-dask-*"))
     assert len(workers) >= 2
     tracker = "resource_tracker"  # of Python, one a process, for as long as that lives
     left = [one.cmdline() for one in workers if one.is_running() and one.status() != "zombie"]
@@ -280,18 +287,21 @@ def test_a_cluster_of_our_own_is_gone_with_the_run(
 
 @pytest.mark.slow
 def test_a_signal_ends_a_cluster_of_our_own(
-    data: Path, truth: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    truth: dict[str, bytes],
+    tmp_path: Path,
+    scratch: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", "tests.engines.sabotage")
     monkeypatch.setenv("MINE_SABOTAGE", "slow:1")
-    before = left_behind()
     run = Run(data, tmp_path / "out", "--workers", "2")
     run.wait_for_units()
     own = psutil.Process(run.process.pid).children(recursive=True)
     run.process.send_signal(signal.SIGTERM)
     code, said, seconds = run.end()
     assert (code, seconds < 10) == (143, True), (code, said, seconds)
-    assert left_behind() == before
+    assert not list(scratch.glob("mine-dask-*"))
     assert not psutil.wait_procs(own, timeout=10)[1]
     assert payload(miner.mine(job(data, tmp_path / "out"))) == truth
 
@@ -343,8 +353,8 @@ def test_a_poisonous_unit_with_a_scheduler_as_it_comes(
         with pytest.raises(EngineError, match="keeps killing" if nanny else "no worker at"):
             miner.mine(job(data, tmp_path / "out", cluster, patience=15))
         assert time.monotonic() - began < 120
-        cluster.start("sound")
         cluster.kill("one", "two")
+        cluster.start("sound")
         run = miner.mine(job(data, tmp_path / "out", cluster))
         assert payload(run) == payload(miner.mine(job(data, tmp_path / "truth")))
     finally:
