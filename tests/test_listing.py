@@ -136,7 +136,7 @@ def test_every_selection_writes_the_same_bytes(
     same_bytes(tmp_path, census_of("random", relevance, margin=0.4), SELECTS[select], most=24)
 
 
-@pytest.mark.parametrize("margin", [0.1, 1e30])
+@pytest.mark.parametrize("margin", [0.1, pytest.param(1e30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_hard_data_is_written_the_same(
