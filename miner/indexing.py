@@ -80,7 +80,7 @@ class Indexing:
                     saved.unlink(missing_ok=True)
                     os.link(self._path, saved)
             facts["file"] = saved.name
-            files["run/index.faiss"] = sha256_file(saved)
+            files["run/index.faiss"] = files.get("work/index.faiss") or sha256_file(saved)
         self.staging.record("index", {"facts": facts, "files": files})
         return facts
 

@@ -35,10 +35,10 @@ from miner.sifting.sieve import Sieve, open_sieve
 from miner.storage import atomic_open
 from miner.strategies.base import Flat, Pairs
 from miner.strategies.selection import Selection
-from miner.unit_writer import UnitWriter
+from miner.unit_writer import ListedAnchors, UnitWriter
 from miner.units import COUNTED, Share
 
-__all__ = ["Miner"]
+__all__ = ["Miner", "write_files", "writing_lines"]
 
 Rows = NDArray[np.int64]
 
@@ -109,11 +109,7 @@ class Miner:
             Takes what is listed of the rows within reach, if anything is.
         """
         anchors = self.besides.anchors(unit)
-        result = np.zeros(len(anchors), dtype=COUNTED)
-        result["neighbour"] = -1
-        result["positives"] = self.tally.positives[anchors]
-        result["negatives"] = self.tally.negatives[anchors]
-        wanted = (result["positives"] > 0) & (result["negatives"] > 0)
+        result, wanted = self._uncounted(anchors)
         unsure = self._screen(anchors, wanted, result, sums, reaches)
         places = np.flatnonzero(wanted | unsure if self.besides.row_by_row else wanted)
         for block in self._blocks(anchors[places]):
@@ -124,6 +120,18 @@ class Miner:
             self._select_block(block, at, result)
             for line in np.flatnonzero(unsure[at] & self.besides.row_by_row).tolist():
                 self.besides.look(self.census, block, line, sums, result[at[line] :][:1])
+        return self._completed(result)
+
+    def _uncounted(self, anchors: Rows) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
+        """Return the census of anchors before they are counted, and which of them have triplets."""
+        result = np.zeros(len(anchors), dtype=COUNTED)
+        result["neighbour"] = -1
+        result["positives"] = self.tally.positives[anchors]
+        result["negatives"] = self.tally.negatives[anchors]
+        return result, (result["positives"] > 0) & (result["negatives"] > 0)
+
+    def _completed(self, result: NDArray[np.void]) -> NDArray[np.void]:
+        """Fill what follows from the hard and semi-hard triplets of anchors; return them."""
         valid = result["positives"] * result["negatives"]
         result["easy"] = valid - result["semi_hard"] - result["hard"]
         if not self.selection.needs_pairs:
@@ -241,10 +249,7 @@ class Miner:
         dict
             Per folder, ``rows`` and ``sha256`` of the file.
         """
-        wanted = np.zeros(unit[1] - unit[0], dtype=np.bool_)
-        for share in shares.values():
-            wanted |= share.counts > 0
-        lines = np.flatnonzero(wanted)
+        lines = writing_lines(shares)
         anchors, sieve = lines + unit[0], open_sieve(len(self.census.vectors.rows))
         known = None
         if self.listing is not None and counted is not None:
@@ -254,15 +259,37 @@ class Miner:
         blocks = functools.partial(self._blocks, sieve=sieve)
         facing = (self.census, self.selection, self.seed, self.normalized)
         writer = UnitWriter(*facing, blocks, sieve, lister)
-        with contextlib.ExitStack() as stack:
-            records = {
-                name: Records(stack.enter_context(atomic_open(path)))
-                for name, path in paths.items()
-            }
-            own = {name: share.of(lines) for name, share in shares.items()}
-            writer.write(anchors, own, records, known)
-            facts = {name: file.facts() for name, file in records.items()}
-        return {str(name): fact for name, fact in facts.items()}
+        return write_files(writer, anchors, lines, shares, paths, known)
+
+
+def writing_lines(shares: Mapping[Kept, Share]) -> Rows:
+    """Return which of a unit's anchors write something."""
+    return np.flatnonzero(np.any([share.counts > 0 for share in shares.values()], axis=0))
+
+
+def write_files(
+    writer: UnitWriter,
+    anchors: Rows,
+    lines: Rows,
+    shares: Mapping[Kept, Share],
+    paths: Mapping[Kept, Path],
+    known: ListedAnchors | None,
+) -> dict[str, dict[str, Any]]:
+    """Write some anchors of a unit, a file a folder; `lines` are theirs in the shares.
+
+    Returns
+    -------
+    dict
+        As of `Miner.write`.
+    """
+    with contextlib.ExitStack() as stack:
+        records = {
+            name: Records(stack.enter_context(atomic_open(path))) for name, path in paths.items()
+        }
+        own = {name: share.of(lines) for name, share in shares.items()}
+        writer.write(anchors, own, records, known)
+        facts = {name: file.facts() for name, file in records.items()}
+    return {str(name): fact for name, fact in facts.items()}
 
 
 def _by_class(block: BlockCounts) -> dict[Mined, Rows]:

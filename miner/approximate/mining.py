@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,10 @@ from numpy.typing import NDArray
 from miner.approximate.nominees import NominatedBlock, Nominees
 from miner.columns import ColumnSums
 from miner.hardness import Kept
-from miner.mining import Miner
+from miner.mining import Miner, write_files, writing_lines
 from miner.reach import Reach, ReachFiles
-from miner.records import Records
-from miner.storage import atomic_open
 from miner.unit_writer import ListedAnchors, UnitWriter
-from miner.units import COUNTED, Share, cut_sizes
+from miner.units import Share, cut_sizes
 
 __all__ = ["ApproximateMiner"]
 
@@ -63,11 +60,8 @@ class ApproximateMiner(Miner):
         """
         assert self.nominees is not None
         anchors = np.arange(*unit)
-        result = np.zeros(len(anchors), dtype=COUNTED)
-        result["neighbour"] = -1
-        result["positives"] = self.tally.positives[anchors]
-        result["negatives"] = self.tally.negatives[anchors]
-        places = np.flatnonzero((result["positives"] > 0) & (result["negatives"] > 0))
+        result, wanted = self._uncounted(anchors)
+        places = np.flatnonzero(wanted)
         parts = []
         for batch in self._batches(anchors[places]):
             at = places[batch]
@@ -79,11 +73,7 @@ class ApproximateMiner(Miner):
             parts.append((at, block.reach()))
         if reaches is not None:
             reaches.append(Reach.gathered(len(anchors), parts))
-        valid = result["positives"] * result["negatives"]
-        result["easy"] = valid - result["semi_hard"] - result["hard"]
-        if not self.selection.needs_pairs:
-            self.select_from_totals(result)
-        return result
+        return self._completed(result)
 
     def write(
         self,
@@ -101,8 +91,7 @@ class ApproximateMiner(Miner):
             When nothing was kept: the files of counted units are part of their records.
         """
         assert self.nominees is not None and files is not None and counted is not None
-        wanted = np.any([share.counts > 0 for share in shares.values()], axis=0)
-        lines = np.flatnonzero(wanted)
+        lines = writing_lines(shares)
         anchors = lines + unit[0]
         hard = counted["hard"][lines]
         within = hard + counted["semi_hard"][lines]
@@ -119,12 +108,4 @@ class ApproximateMiner(Miner):
 
         facing = (self.census, self.selection, self.seed, self.normalized)
         writer = UnitWriter(*facing, blocks, None, self.nominees)
-        with contextlib.ExitStack() as stack:
-            records = {
-                name: Records(stack.enter_context(atomic_open(path)))
-                for name, path in paths.items()
-            }
-            own = {name: share.of(lines) for name, share in shares.items()}
-            writer.write(anchors, own, records, known)
-            facts = {name: file.facts() for name, file in records.items()}
-        return {str(name): fact for name, fact in facts.items()}
+        return write_files(writer, anchors, lines, shares, paths, known)

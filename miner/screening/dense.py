@@ -34,13 +34,12 @@ from miner.screening.keeping import keep, keeps
 from miner.screening.nearest import nearest_room, scan
 from miner.screening.steps import (
     add_counts,
-    add_loss,
     list_mixed,
     list_within_reach,
     note,
+    sum_loss,
     survivors,
 )
-from miner.screening.tables import MIXED
 
 __all__ = ["count_dense", "lay_marks"]
 
@@ -226,18 +225,6 @@ def _settle(
 
 
 @compiled
-def _lost(
-    keys: Any, found: Any, values: Any, narrow: Any, sums: Any, shift: Any, root: Any
-) -> Any:  # pragma: no cover  (compiled)
-    """Return the loss of the keys that the records tell, in float32."""
-    for column in range(keys.size):
-        value = found[column]
-        values[column] = sums[(value if value < MIXED else _NONE) >> _BY16]
-        narrow[column] = keys[column]
-    return np.float64(add_loss(narrow, found, values, shift, root))
-
-
-@compiled
 def _count_line(
     line: Any, products: Any, bias: Any, pairs: Any, space: Any, tolerance: Any, tables: Any,
     results: Any, loss: Any, room: Any, into: Any, kept: Any,
@@ -278,8 +265,8 @@ def _count_line(
         totals[line, 0] += hards
         totals[line, 1] += withins
         if loss and withins:
-            some = (keys[:size], found[:size], values[:size], narrow[:size])
-            losses[line] += _lost(*some, sums, shift, root)
+            narrow[:size] = keys[:size]  # as exact as the sums
+            losses[line] += sum_loss(narrow[:size], found[:size], values[:size], sums, shift, root)
         if noting:
             add_found(found[:size], packed, seen, one)
         if totals[line, 3] < FEW:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from miner.screening.compiling import compiled
+from miner.screening.nearest import keep_up_to
 
 __all__ = ["keep", "keeps", "shorten"]
 
@@ -15,12 +16,7 @@ __all__ = ["keep", "keeps", "shorten"]
 def _thin(keys: Any, rows: Any, most: Any) -> Any:  # pragma: no cover  (compiled)
     """Keep the nearest; return how many that are, ties included, and up to which key."""
     top = np.partition(keys, most - 1)[most - 1]
-    kept = 0
-    for place in range(keys.size):
-        if keys[place] <= top:
-            keys[kept], rows[kept] = keys[place], rows[place]
-            kept += 1
-    return kept, top
+    return keep_up_to(top, keys, rows), top
 
 
 @compiled
@@ -92,9 +88,4 @@ def shorten(
         if top >= tops[line]:
             held[line] = held[line] if np.isinf(tops[line]) else vain
             continue
-        count = 0
-        for place in range(own.size):
-            if own[place] <= top:
-                own[count], numbers[count] = own[place], numbers[place]
-                count += 1
-        held[line], tops[line] = count, top
+        held[line], tops[line] = keep_up_to(top, own, numbers), top

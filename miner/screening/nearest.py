@@ -8,7 +8,7 @@ import numpy as np
 
 from miner.screening.compiling import compiled
 
-__all__ = ["candidates", "first_tops", "nearest_room", "scan"]
+__all__ = ["candidates", "first_tops", "keep_up_to", "nearest_room", "scan"]
 
 _GROUPS = 512
 """Groups that a line's rows are put in: a CPU finds the least keys of many groups at once."""
@@ -42,15 +42,21 @@ def first_tops(
 
 
 @compiled
-def _thin(keys: Any, rows: Any, error: Any, best: Any) -> Any:  # pragma: no cover  (compiled)
-    """Drop what cannot be among the nearest; return how many stay, and the key that bounds them."""
-    top = _kth(keys, best) + 3 * error
+def keep_up_to(top: Any, keys: Any, rows: Any) -> Any:  # pragma: no cover  (compiled)
+    """Move the keys up to `top`, and their rows, to the front; return how many they are."""
     kept = 0
     for place in range(keys.size):
         if keys[place] <= top:
             keys[kept], rows[kept] = keys[place], rows[place]
             kept += 1
-    return kept, top
+    return kept
+
+
+@compiled
+def _thin(keys: Any, rows: Any, error: Any, best: Any) -> Any:  # pragma: no cover  (compiled)
+    """Drop what cannot be among the nearest; return how many stay, and the key that bounds them."""
+    top = _kth(keys, best) + 3 * error
+    return keep_up_to(top, keys, rows), top
 
 
 @compiled

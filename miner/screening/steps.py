@@ -12,12 +12,12 @@ from miner.screening.tables import MIXED, cell_of
 
 __all__ = [
     "add_counts",
-    "add_loss",
     "list_mixed",
     "list_within_reach",
     "note",
     "strike",
     "sum_few",
+    "sum_loss",
     "sum_many",
     "survivors",
 ]
@@ -83,7 +83,18 @@ def _add_loss_loop(
 
 
 add_counts = compiled(_add_counts_loop, reorder=True)
-add_loss = compiled(_add_loss_loop, reorder=True)
+_add_loss = compiled(_add_loss_loop, reorder=True)
+
+
+@compiled
+def sum_loss(
+    keys: Any, found: Any, values: Any, sums: Any, shift: Any, root: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """Return the loss of what was looked up, but for mixed cells; `values` is room."""
+    for column in range(found.size):
+        value = found[column]
+        values[column] = sums[(value if value < MIXED else _NONE) >> _BY16]
+    return np.float64(_add_loss(keys, found, values, shift, root))
 
 
 @compiled
@@ -163,10 +174,7 @@ def sum_many(
     total[1] += within
     lost = 0.0
     if loss and within:
-        for column in range(found.size):
-            value = found[column]
-            values[column] = sums[(value if value < MIXED else _NONE) >> _BY16]
-        lost = np.float64(add_loss(keys, found, values, shift, root))
+        lost = sum_loss(keys, found, values, sums, shift, root)
     return lost, mixed
 
 
