@@ -9,6 +9,7 @@ scheduling, so the same job draws the same triplets everywhere.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -223,7 +224,7 @@ class Picks:
     weight: Float64
 
 
-class Strategy:
+class Strategy(ABC):
     """Takes from what the filters admit.
 
     A strategy is a frozen dataclass, whose fields are the keys of ``[select.options]``.
@@ -247,7 +248,9 @@ class Strategy:
     weighted = False
     """Whether it draws pair by pair, by weights: the same."""
 
-    def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
+    def check(  # noqa: B027  (a hook: most have nothing to refuse)
+        self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]
+    ) -> None:
         """Raise `UsageError` when it has no meaning for such distances or classes."""
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int | None:
@@ -257,9 +260,9 @@ class Strategy:
         """
         return None
 
+    @abstractmethod
     def take(self, admitted: Admitted, name: Kept) -> Take:
         """Say how many it takes of each pair, of one class."""
-        raise NotImplementedError
 
     def wants(self, span: Counts, name: Mined) -> Counts:
         """Return how many of each pair it would take if there were enough; where `by_pair`.

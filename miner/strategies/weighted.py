@@ -8,6 +8,7 @@ has no closed form: `weight` stays 1.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +33,9 @@ class Weighted(Strategy):
     def __post_init__(self) -> None:
         check_count("k", self.k)
 
+    @abstractmethod
     def log_weights(self, admitted: Admitted, pair: int, begin: int, end: int) -> Float64:
         """Return the logarithms of the weights of ranks `begin` to below `end`, all finite."""
-        raise NotImplementedError
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
         """Bound it by k a pair."""
