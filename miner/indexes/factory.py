@@ -135,8 +135,8 @@ def _made(factory: str, dim: int, metric: Metric) -> Any:
     except RuntimeError as error:
         where = "" if dim == _ANY_DIM else f" for vectors of {dim} values"
         raise UsageError(
-            f"index {factory!r}: {did_you_mean(factory, ['Flat', 'auto'])}; FAISS cannot build "
-            f"it{where}: {_reason(error)}; a factory string is {_EXAMPLES}"
+            f"index {factory!r}: FAISS cannot build it{where}: {_reason(error)}; a factory string "
+            f"is {_EXAMPLES}; {did_you_mean(factory, ['Flat', 'auto'])}"
         ) from error
 
 
