@@ -226,6 +226,7 @@ class _Conductor:
 
     def _audited(self, task: Task, counted: NDArray[np.void]) -> dict[Mined, Recall]:
         """Return what share of each class an approximate index found; hold the job to its floor."""
+        open_miner.cache_clear()  # the index and what counts exactly need not be there at once
         auditing = Auditing(self.staging, self.opened.engine, task, self.job.index, self.progress)
         recalls = auditing.recalls(counted)
         auditing.check(recalls)
