@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from miner.leftovers import prune_output
     from miner.models.base import Model
     from miner.models.listing import list_models
+    from miner.operation import settle
     from miner.plan import plan_job
     from miner.pruning import kept_facts
     from miner.run import mine, run_job
@@ -69,6 +70,7 @@ __all__ = [
     "prune_output",
     "run_facts",
     "run_job",
+    "settle",
     "some_triplets",
     "starter_job",
     "verify_run",
@@ -105,6 +107,7 @@ _HOMES = {
     "prune_output": "leftovers",
     "run_facts": "describe",
     "run_job": "run",
+    "settle": "operation",
     "some_triplets": "describe",
     "starter_job": "starter",
     "verify_run": "verify",

@@ -1,4 +1,4 @@
-"""The stage of an approximate run that counts some anchors exactly, and holds it to its recall."""
+"""The stage of an approximate run that counts some anchors exactly, to know its recall."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from miner.approximate.audit import Recall, audit_sample, estimate, measure_recall
 from miner.embedding import Progress
 from miner.engines.base import Engine
-from miner.errors import GateError
 from miner.hardness import MINED, Mined
 from miner.job import IndexJob, SelectJob
 from miner.manifest import Staging
@@ -76,27 +75,6 @@ class Auditing:
             self.progress("auditing", done, len(parts))
         self.staging.record("audit", {name: truth[name].tolist() for name in MINED})
         return measure_recall(counted[sample], truth, seed)
-
-    def check(self, recalls: Mapping[Mined, Recall]) -> None:
-        """Hold the classes that the job writes to the job's floor.
-
-        Raises
-        ------
-        GateError
-            When too little of one was found.
-        """
-        floor = self.index.min_recall
-        for name, recall in recalls.items():
-            if name in self.task.select.classes and recall.value < floor:
-                label = name.replace("_", "-")
-                raise GateError(
-                    f"index {self.task.approximate.factory if self.task.approximate else ''}: "
-                    f"{recall.value:.1%} of the {label} triplets were found (95 % interval "
-                    f"{recall.low:.1%} to {recall.high:.1%}, {recall.anchors:,} anchors audited), "
-                    f"less than index.min_recall = {floor}; raise index.candidates, name an index "
-                    "that finds more, write one class (select.classes), or lower "
-                    "index.min_recall; what was made is kept"
-                )
 
 
 def _count(task: Task, numbered: tuple[int, tuple[int, ...]]) -> tuple[int, dict[str, list[int]]]:

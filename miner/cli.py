@@ -6,13 +6,17 @@ Here are the commands that lead to a run, and the way out; those that read finis
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import logging
 import multiprocessing
 import os
 import signal
 import sys
+import time
 import tomllib
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,8 +24,10 @@ from typing import Any
 import click
 
 import miner
+from miner.attempt import Attempt, Ending, Settled
 from miner.commands import COMMANDS, json_option, print_facts
 from miner.errors import MineError, StorageError, UsageError
+from miner.logs import ENDING, LoggedProgress, json_log
 from miner.progress import Progress
 from miner.urls import url_name
 
@@ -45,6 +51,8 @@ _FLAGS = {
     "engine": "engine.name",
     "workers": "engine.workers",
 }
+
+_log = logging.getLogger(ENDING)
 
 
 def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,29 +125,50 @@ def cli(debug: bool) -> None:
 @click.option("--force", is_flag=True, help="Mine again, even what is mined already.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the plan only.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Of stderr; json: one object a line (with --quiet only warnings, and the last).",
+)
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Metrics for Prometheus; default: metrics.prom in the output folder.",
+)
 @json_option
+@click.pass_obj
 def run(
+    attempt: Attempt,
+    /,
     job: Path | None,
     settings: tuple[str, ...],
     force: bool,
     dry_run: bool,
     quiet: bool,
+    log_format: str,
+    metrics: Path | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
     """Mine a job: JOB is a TOML file, by default jobs/default.toml."""
+    attempt.metrics = None if dry_run else metrics
     resolved = _job(job, settings, flags)
     if dry_run:
         _plan(resolved, as_json=as_json, quiet=quiet)
         return
-    bar = Progress(quiet=quiet or as_json)
+    attempt.out = resolved.output.path
+    bar = LoggedProgress() if log_format == "json" else Progress(quiet=quiet or as_json)
     try:
-        outcome = miner.run_job(resolved, force=force, progress=bar)
+        outcome = miner.run_job(resolved, force=force, progress=bar, attempt=attempt)
     finally:
         bar.close()
     text = miner.describe_run(outcome.run)
     if not outcome.mined:
         text = "already mined: nothing changed since this run (--force mines again)\n" + text
+    text += f"\n  latest    {attempt.out}/latest is run {outcome.run.run_id}"
     facts = {"mined": outcome.mined, "path": outcome.run.where, **outcome.run.manifest}
     print_facts(facts, text, as_json=as_json, quiet=quiet)
 
@@ -199,41 +228,110 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
     raise _Terminated
 
 
-def _fail(message: str, code: int, *, debug: bool) -> int:
-    if debug:
-        click.echo(traceback.format_exc(), err=True)
-    click.echo(f"mine: {url_name(message)}", err=True)
-    return code
+@contextlib.contextmanager
+def _let_go() -> Iterator[None]:
+    """Let a second signal end the process at once: the first one is being seen to."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_DFL) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _ending(error: BaseException, *, debug: bool) -> Ending:
+    """Return how a command ended that raised an error."""
+    if isinstance(error, click.exceptions.Exit):
+        return Ending("done", error.exit_code)
+    if isinstance(error, click.ClickException):
+        at = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mine"
+        return Ending("failed", error.exit_code, f"{error.format_message()} (see {at} --help)")
+    if isinstance(error, MineError):
+        return Ending("failed", error.exit_code, str(error))
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return Ending("interrupted", 130, "interrupted; the same command goes on from here")
+    if isinstance(error, _Terminated):
+        return Ending("terminated", 143, "terminated; the same command goes on from here")
+    if isinstance(error, MemoryError):
+        return Ending("failed", 6, "out of memory; lower mining.memory or workers")
+    if isinstance(error, Exception):  # the last door: anything else is a defect of ours
+        hint = "" if debug else "; `mine --debug ...` shows where"
+        return Ending("failed", 1, f"{type(error).__name__}: {error}{hint}")
+    raise error
+
+
+def _settled(attempt: Attempt, ending: Ending) -> Settled | None:
+    """Close a start of a job; whatever goes wrong with that must not hide how it ended."""
+    if attempt.out is None and attempt.metrics is None:
+        return None
+    try:
+        return miner.settle(attempt, ending)
+    except Exception as error:
+        return Settled(None, "", f"metrics: {type(error).__name__}: {error}")
+
+
+def _print_ending(ending: Ending, settled: Settled | None) -> None:
+    """Say on stderr what is wrong, if anything is, and which run is the latest one."""
+    if settled is not None and settled.warning:
+        click.echo(f"mine: warning: {settled.warning}", err=True)
+    if ending.code:
+        told = {"failed": "internal error: " if ending.code == 1 else "error: "}
+        latest = f" ({settled.words})" if settled is not None and settled.words else ""
+        message = url_name(told.get(ending.event, "") + ending.message)
+        click.echo(f"mine: {message}{latest}", err=True)
+
+
+def _log_ending(
+    attempt: Attempt, ending: Ending, settled: Settled | None, trace: BaseException | None
+) -> None:
+    """Write the last line of a JSON log: how it ended, and which run is the latest one."""
+    if settled is not None and settled.warning:
+        _log.warning("metrics_not_written", extra={"facts": {"message": settled.warning}})
+    event = "already_mined" if ending.event == "done" and not attempt.mined else ending.event
+    facts = {
+        "exit_code": ending.code,
+        "out": attempt.out,
+        "latest": settled.latest if settled is not None else None,
+        "seconds": round(time.time() - attempt.began, 3),
+        "message": "; ".join(
+            part for part in (ending.message, settled.words if settled is not None else "") if part
+        ),
+    }
+    level = logging.ERROR if ending.code else logging.INFO
+    _log.log(level, event, exc_info=trace, extra={"facts": facts})
+
+
+def _wants_json(words: list[str]) -> bool:
+    """Whether the log is asked for as JSON: known before anything else may be wrong."""
+    pairs = itertools.pairwise(words)
+    asked = "--log-format=json" in words or ("--log-format", "json") in pairs
+    return "run" in words and asked
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code that README's table gives."""
     signal.signal(signal.SIGTERM, _terminate)
-    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
-    try:
-        cli(args=arguments, prog_name="mine", standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as exit_:
-        code = exit_.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        code = error.exit_code
-    except click.ClickException as error:
-        where = (
-            error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mine"
-        )
-        code = _fail(
-            f"error: {error.format_message()} (see {where} --help)", error.exit_code, debug=False
-        )
-    except MineError as error:
-        code = _fail(f"error: {error}", error.exit_code, debug=debug)
-    except (click.Abort, KeyboardInterrupt):
-        code = _fail("interrupted; the same command goes on from here", 130, debug=debug)
-    except _Terminated:
-        code = _fail("terminated; the same command goes on from here", 143, debug=debug)
-    except MemoryError:
-        code = _fail("error: out of memory; lower mining.memory or workers", 6, debug=debug)
-    except Exception as error:  # the last door: anything else is a defect of ours
-        hint = "" if debug else "; `mine --debug ...` shows where"
-        code = _fail(f"internal error: {type(error).__name__}: {error}{hint}", 1, debug=debug)
-    sys.exit(code)
+    words = sys.argv[1:] if arguments is None else arguments
+    debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
+    log = json_log(attempt, quiet="--quiet" in words) if as_json else contextlib.nullcontext()
+    trace = None
+    with log:
+        try:
+            cli(args=arguments, prog_name="mine", standalone_mode=False, obj=attempt)
+            ending = Ending("done", 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(error.exit_code)
+        except BaseException as error:
+            ending = _ending(error, debug=debug)
+            trace = error if debug and not isinstance(error, click.ClickException) else None
+        with _let_go():
+            settled = _settled(attempt, ending)
+        if as_json:
+            _log_ending(attempt, ending, settled, trace)
+        else:
+            if trace is not None and ending.code:
+                click.echo("".join(traceback.format_exception(trace)), err=True)
+            _print_ending(ending, settled)
+    sys.exit(ending.code)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 __all__ = ["Clock", "Progress", "silent"]
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 """Called with a stage's name, what is done, and the total."""
@@ -25,7 +28,12 @@ class Clock:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage."""
+        """Time a stage; the log is told when it begins and when it is done."""
         began = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - began, 3)
+        _log.info("stage_started", extra={"facts": {"stage": name}})
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.perf_counter() - began, 3)
+        facts = {"stage": name, "seconds": self.seconds[name]}
+        _log.info("stage_done", extra={"facts": facts})

@@ -18,6 +18,7 @@ from miner.sections import (
     CacheJob,
     DatasetJob,
     EngineJob,
+    GatesJob,
     IndexJob,
     MiningJob,
     ModelJob,
@@ -30,6 +31,7 @@ __all__ = [
     "CacheJob",
     "DatasetJob",
     "EngineJob",
+    "GatesJob",
     "IndexJob",
     "Job",
     "MiningJob",
@@ -54,6 +56,7 @@ class Job:
     output: OutputJob = field(default_factory=OutputJob)
     engine: EngineJob = field(default_factory=EngineJob)
     cache: CacheJob = field(default_factory=CacheJob)
+    gates: GatesJob = field(default_factory=GatesJob)
 
     @property
     def cache_folder(self) -> Path:
@@ -72,8 +75,8 @@ class Job:
         """Return the part of the job that decides the bytes of a run.
 
         Left out are the data set and the model, which their checksums and resolved columns stand
-        for, and what only decides how fast and where: engine, workers, memory, batch size, output
-        folder, cache.
+        for, and what only decides how fast and where, or whether a run is good enough: engine,
+        workers, memory, batch size, output folder, cache, gates.
         """
         return {
             "index": self.index.identity(),
@@ -174,8 +177,7 @@ def _check(job: Job) -> None:
         )
     parse_bytes(job.mining.memory)
     parse_bytes(job.cache.max_size, "cache.max_size")
-    if not 0 < job.index.min_recall <= 1:
-        raise UsageError(f"index.min_recall = {job.index.min_recall} must be above 0, at most 1")
+    _check_shares(job)
     if job.index.candidates < 1 or job.index.audit < 1:
         raise UsageError("index.candidates and index.audit must be 1 or more")
     counts = {
@@ -190,6 +192,7 @@ def _check(job: Job) -> None:
         "select.skip_nearest": job.select.skip_nearest,
         "select.seed": job.select.seed,
         "engine.workers": job.engine.workers,
+        "gates.min_triplets": job.gates.min_triplets,
     }
     for key, value in counts.items():
         if value < 0:
@@ -203,6 +206,16 @@ def _check(job: Job) -> None:
     if is_url(job.output.path):
         check_url(job.output.path, "output.path")
     _check_dataset(job.dataset)
+
+
+def _check_shares(job: Job) -> None:
+    floors = {"index.min_recall": job.index.min_recall, "gates.min_recall": job.gates.min_recall}
+    for key, floor in floors.items():
+        if floor is not None and not 0 < floor <= 1:
+            raise UsageError(f"{key} = {floor} must be above 0, at most 1")
+    share = job.gates.max_hard_share
+    if not 0 <= share <= 1:
+        raise UsageError(f"gates.max_hard_share = {share} must be from 0 to 1, such as 0.3")
 
 
 def _check_dataset(dataset: DatasetJob) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import resource
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -24,8 +25,10 @@ from miner.changes import changed_keys, describe_changes
 from miner.clock import Progress, silent
 from miner.errors import MineError, StorageError
 from miner.finished import Run, manifest_checksum, open_run
+from miner.metrics import METRICS, Metered
 from miner.shards import FORMAT_VERSION
 from miner.storage import (
+    atomic_open,
     digest,
     lock_output,
     publish_folder,
@@ -198,11 +201,27 @@ class Staging:
         known = {"fingerprint": self.fingerprint, "identity": self.identity}
         manifest = {"format_version": FORMAT_VERSION, "run_id": self.run_id, **manifest, **known}
         manifest["checksum"] = manifest_checksum(manifest)
+        self._write_metrics(manifest, output)
         write_json(self.run / "manifest.json", manifest)
         for torn in self.run.rglob(".*.tmp"):  # of a worker that was given up, and is still at work
             torn.unlink(missing_ok=True)
         output.publish(self, manifest, progress)
         return self.finish(output)
+
+    def _write_metrics(self, manifest: Mapping[str, Any], output: Output) -> None:
+        """Put the metrics of a run that is good beside its manifest, which does not name them."""
+        stages = manifest["timings"]
+        metered = Metered(
+            out=output.where,
+            ended=time.time(),
+            code=0,
+            seconds=sum(stages.values()),
+            stages=stages,
+            peak=manifest["peak_rss_bytes"],
+            latest=manifest,
+        )
+        with atomic_open(self.run / METRICS) as file:
+            file.write(metered.text())
 
     def finish(self, output: Output) -> Run:
         """Switch ``latest`` to the run, now that it is published, and clear the staging."""

@@ -7,6 +7,7 @@ one.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from miner.tasks import Task, count_unit, open_miner, open_reach, write_unit
 from miner.units import Share
 
 __all__ = ["Passes", "share_out"]
+
+_log = logging.getLogger(__name__)
 
 Numbered = tuple[int, tuple[int, int]]
 """A unit as it is sent: its number, and its range of anchors."""
@@ -111,9 +114,11 @@ class Passes:
         done = len(names) - len(pending)
         self.progress("counting", done, len(names))
         call = functools.partial(_count, self.task, self._work)
-        for number, files in self.engine.map(call, [(n, self.units[n]) for n in pending]):
+        for unit in self.engine.each(call, [(n, self.units[n]) for n in pending]):
+            number, files = unit.result
             facts = {f"work/{file}": checksum for file, checksum in files.items()}
             self.staging.record(names[number], {"files": facts})
+            self._log_unit("counting", number, unit.seconds)
             done += 1
             self.progress("counting", done, len(names))
         return names
@@ -131,9 +136,11 @@ class Passes:
         pending = [(n, self.units[n]) for n in busy if facts[n] is None]
         done = len(busy) - len(pending)
         self.progress("writing", done, len(busy))
-        for number, rows, files in self.engine.map(self._writer(shares, counted, pending), pending):
+        for unit in self.engine.each(self._writer(shares, counted, pending), pending):
+            number, rows, files = unit.result
             record = {"rows": rows, "files": files}
             self.staging.record(f"write-{number:05d}", record)
+            self._log_unit("writing", number, unit.seconds, rows=sum(rows.values()))
             facts[number] = record
             done += 1
             self.progress("writing", done, len(busy))
@@ -153,6 +160,11 @@ class Passes:
         # None is, where the count is that of an earlier run.
         whole = all(self.staging.recorded(name) is not None for name in names)
         return functools.partial(_write, self.task, self._work, len(names) * whole, factors)
+
+    def _log_unit(self, stage: str, number: int, seconds: float, **more: int) -> None:
+        start, stop = self.units[number]
+        facts = {"stage": stage, "unit": number, "anchors": stop - start, **more}
+        _log.info("unit_done", extra={"facts": {**facts, "seconds": round(seconds, 3)}})
 
     def _names(self) -> list[str]:
         return [_name(number) for number in range(len(self.units))]

@@ -17,6 +17,7 @@ from miner.clock import Progress
 from miner.errors import StorageError
 from miner.finished import Run, open_run
 from miner.manifest import Output, Staging
+from miner.metrics import METRICS
 from miner.remote.base import Entry, open_folder
 from miner.remote.lease import Lease, held_lease
 from miner.storage import lock_output, parse_json, pretty_json
@@ -70,6 +71,7 @@ class RemoteOutput(Output):
                 )
         self.folder.remove(under + name for name in sorted(found.keys() - tags.keys()))
         self._check()
+        self.folder.write(under + METRICS, (staging.run / METRICS).read_bytes())
         content = (staging.run / "manifest.json").read_bytes()
         if not self.folder.create(f"{under}manifest.json", content):
             self._accept(staging.run_id, manifest)

@@ -1,13 +1,14 @@
 """The only module that knows the order of a job.
 
-Read and embed (or find the store again), look at the index, count every unit, share out the caps,
-write every unit, seal the shards, write the manifest, publish.
+Read and embed (or find the store again), look at the index, count every unit, hold the counts to
+the gates, share out the caps, write every unit, seal the shards, write the manifest, publish.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.approximate.audit import Recall
+from miner.attempt import Attempt
 from miner.auditing import Auditing, estimated_census
 from miner.clock import Clock, Progress, silent
 from miner.embedding import Store, StoreKey
 from miner.findings import Findings
 from miner.finished import Run
+from miner.gates import check_gates
 from miner.hardness import Kept, Mined
 from miner.hubs import cap_negatives
 from miner.indexing import Indexing
@@ -50,6 +53,8 @@ from miner.urls import named_by_url
 from miner.versions import package_versions
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +114,18 @@ def mine(
 
 
 @named_by_url()
-def run_job(job: Job, *, force: bool = False, progress: Progress = silent) -> Outcome:
-    """Mine a job; say whether there was anything to do. See `mine`."""
+def run_job(
+    job: Job,
+    *,
+    force: bool = False,
+    progress: Progress = silent,
+    attempt: Attempt | None = None,
+) -> Outcome:
+    """Mine a job; say whether there was anything to do. See `mine`.
+
+    `attempt` takes what becomes known on the way: it is there however the run ends.
+    """
+    attempt = attempt or Attempt()
     opened = Opened.of(job, progress)
     output = open_output(job.output.path)
     with output.held():
@@ -118,15 +133,18 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = silent) -> Ou
         identity = opened.identity(key)
         finished = None if force else finished_run(output.where, digest(identity))
         if finished is not None:
+            attempt.run_id, attempt.mined = finished.run_id, False
             clear_published(output)
+            check_gates(job, finished.manifest["census"], finished.manifest["index"], attempt.gates)
             return Outcome(finished, mined=False)
         why = "" if force else why_new(output.root, identity, latest_run(output.where))
         if why:
             progress(f"a new run, {why}", 0, 0)
         staging = Staging.open(output.root, identity, fresh=force)
+        attempt.run_id = staging.run_id
         if output.holds(staging.run_id):  # it died between publishing and pointing
             return Outcome(staging.finish(output), mined=True)
-        conductor = _Conductor(opened, key, output, staging, progress, force)
+        conductor = _Conductor(opened, key, output, staging, progress, force, attempt)
         del opened  # the conductor lets go of the model
         try:
             with conductor.opened.engine:
@@ -146,12 +164,17 @@ class _Conductor:
     staging: Staging
     progress: Progress
     fresh: bool
-    clock: Clock = field(default_factory=Clock)
+    attempt: Attempt
 
     @property
     def job(self) -> Job:
         """The job."""
         return self.opened.job
+
+    @property
+    def clock(self) -> Clock:
+        """Seconds per stage."""
+        return self.attempt.clock
 
     def conduct(self) -> Run:
         """Go through the stages; return the published run."""
@@ -159,6 +182,7 @@ class _Conductor:
             store, embedding = prepare_store(
                 self.output.root / ".store", self.key, self.opened.recipe, self.progress
             )
+        _log.info("embedded", extra={"facts": embedding})
         self.opened = self.opened.embedded()
         with self.clock.stage("index"):
             self.progress("indexing", 0, 0)
@@ -179,6 +203,7 @@ class _Conductor:
                 recalls = self._audited(task, counted)
             index |= {"recall": {name: recall.facts for name, recall in recalls.items()}}
             census = estimated_census(census, recalls)
+        check_gates(self.job, census, index, self.attempt.gates)
         with self.clock.stage("write"):
             select = self.job.select
             drawn = passes.write(share_out(counted, select), counted)
@@ -230,12 +255,10 @@ class _Conductor:
         return self.job.mining if approximate is None else self.job.mining.classes_alone
 
     def _audited(self, task: Task, counted: NDArray[np.void]) -> dict[Mined, Recall]:
-        """Return what share of each class an approximate index found; hold the job to its floor."""
+        """Return what share of each class an approximate index found."""
         open_miner.cache_clear()  # the index and what counts exactly need not be there at once
         auditing = Auditing(self.staging, self.opened.engine, task, self.job.index, self.progress)
-        recalls = auditing.recalls(counted)
-        auditing.check(recalls)
-        return recalls
+        return auditing.recalls(counted)
 
     def _seal(
         self, store: Store, findings: Findings, counted: Any, pieces: Mapping[Kept, list[Piece]]

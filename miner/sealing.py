@@ -7,6 +7,7 @@ nor the engine shows in their bytes.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,9 @@ from miner.shards import (
 from miner.storage import read_json, storage_errors, write_json
 
 __all__ = ["Part", "Piece", "Sealer", "fewer", "read_piece", "seal_shards"]
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +164,13 @@ def seal_shards(
     progress("sealing", done, len(parts))
     for folder in {part.folder for part in pending}:
         sealer.tell(folder, pieces[folder])
-    for part, facts in engine.map(functools.partial(_seal, sealer), pending):
+    for unit in engine.each(functools.partial(_seal, sealer), pending):
+        part, facts = unit.result
         record = {"facts": facts, "files": {f"run/{part.name}": facts["sha256"]}}
         staging.record(names[part], record)
         sealed[part] = record
+        told = {"unit": part.name, "rows": part.rows, "seconds": round(unit.seconds, 3)}
+        _log.info("unit_done", extra={"facts": {"stage": "sealing", **told}})
         done += 1
         progress("sealing", done, len(parts))
     return [record["facts"] for record in sealed.values() if record is not None]

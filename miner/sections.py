@@ -14,6 +14,7 @@ __all__ = [
     "CacheJob",
     "DatasetJob",
     "EngineJob",
+    "GatesJob",
     "IndexJob",
     "MiningJob",
     "ModelJob",
@@ -187,3 +188,17 @@ class CacheJob:
 
     path: str | None = None
     max_size: str = "20GiB"
+
+
+@dataclass(frozen=True, slots=True)
+class GatesJob:
+    """What a run must reach to become the latest one; changes no byte of the output.
+
+    `min_triplets` is of the classes that the job writes, as they were found; `max_hard_share` is
+    of all valid triplets. `min_recall` is the floor of an approximate run; None leaves it to
+    `IndexJob.min_recall`, what its search aims for.
+    """
+
+    min_triplets: int = 0
+    max_hard_share: float = 1.0
+    min_recall: float | None = None

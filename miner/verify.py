@@ -20,6 +20,7 @@ from miner.embedding import Store, open_store
 from miner.errors import MineError
 from miner.finished import Run, manifest_checksum, read_census
 from miner.hardness import CLASSES, MINED, classify, difficulty
+from miner.metrics import METRICS
 from miner.relevance import Relevance
 from miner.shards import read_shard, shard_facts
 from miner.storage import sha256_file
@@ -124,7 +125,7 @@ def _files(run: Run) -> Check:
             problems.append(f"{file['path']} has {size} bytes, the manifest says {file['bytes']}")
         elif sha256_file(run.file(file["path"])) != file["sha256"]:
             problems.append(f"{file['path']} was changed: its checksum does not fit")
-    known = {file["path"] for file in named} | {"manifest.json"}
+    known = {file["path"] for file in named} | {"manifest.json", METRICS}
     problems += [f"{name} is not named by the manifest" for name in sorted(found.keys() - known)]
     return Check("files", problems, f"{len(named)} files, SHA-256")
 

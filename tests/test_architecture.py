@@ -18,9 +18,10 @@ FLOORS = [
     ["errors"],
     ["registry", "storage", "fields", "urls", "clock", "versions", "compiling", "changes"],
     ["distance", "hardness", "relevance", "allocation", "units", "confusions"],
-    ["columns", "reach"],
+    ["columns", "reach", "attempt"],
     ["sections"],
     ["job"],
+    ["logs"],
     ["remote"],
     [
         "datasets",
@@ -33,6 +34,7 @@ FLOORS = [
         "cache",
         "totals",
         "measuring",
+        "metrics",
     ],
     ["finished"],
     ["counting_numba", "measuring_numba", "rooms", "prepared", "tables", "estimate"],
@@ -50,9 +52,9 @@ FLOORS = [
     ["mining"],
     ["approximate"],
     ["tasks", "sealing", "reuse"],
-    ["indexing", "auditing"],
+    ["indexing", "auditing", "gates"],
     ["passes", "hubs", "rescoring", "findings", "verifying", "opened"],
-    ["run", "verify", "starter", "exports", "leftovers"],
+    ["run", "verify", "starter", "exports", "leftovers", "operation"],
     ["plan"],
     ["progress"],
     ["commands"],
@@ -70,6 +72,7 @@ ONLY = {
     "numba": {"compiling"},
     # exports and the tables beside the census are written as Parquet
     "pyarrow": {"shards", "finished", "storage", "tables", "datasets", "exports", "remote"},
+    "prometheus_client": {"metrics"},
     "boto3": {"remote"},
     "botocore": {"remote"},
     "fsspec": {"remote"},
@@ -154,7 +157,7 @@ def test_borders_stand_in_one_place() -> None:
 @pytest.mark.parametrize("statement", ["import miner", "import miner.cli"])
 def test_an_import_is_light(statement: str) -> None:
     heavy = ["faiss", "pyarrow", "torch", "joblib", "numba", "tokenizers", "sqlglot", "boto3"]
-    heavy += ["distributed", "dask"]
+    heavy += ["distributed", "dask", "prometheus_client"]
     code = f"{statement}; import sys; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

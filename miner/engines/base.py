@@ -133,6 +133,11 @@ class Engine(ABC):
 
     def map(self, function: Callable[[U], R], units: Iterable[U]) -> Iterator[R]:
         """Call `function` on every unit; yield results as they come, in any order."""
+        for done in self.each(function, units):
+            yield done.result
+
+    def each(self, function: Callable[[U], R], units: Iterable[U]) -> Iterator[Done[R]]:
+        """Do the same, and say who did each unit, and how long it took."""
         pending = list(units)
         if not pending:
             return
@@ -140,7 +145,7 @@ class Engine(ABC):
             tally = self._did.setdefault(done.worker, [0, 0.0])
             tally[0] += 1
             tally[1] += done.seconds
-            yield done.result
+            yield done
 
     def call(self, function: Callable[[U], R]) -> Call[U, R]:
         """Wrap a function for workers."""
