@@ -70,10 +70,10 @@ def job(data: Path, out: Path, **sections: dict[str, Any]) -> dict[str, dict[str
 
 
 def payload(run: miner.Run) -> dict[str, bytes]:
-    """All files of a run but its manifest."""
+    """All files of a run but its manifest and metrics, which tell of times."""
     files = [path for path in run.path.rglob("*") if path.is_file()]
     named = {path.relative_to(run.path).as_posix(): path.read_bytes() for path in files}
-    assert named.pop("manifest.json")
+    assert named.pop("manifest.json") and named.pop("metrics.prom")
     return named
 
 
@@ -347,5 +347,5 @@ def test_names_while_a_run_goes_on(lab: Lab) -> None:
     run = miner.mine(job(lab.data, lab.out, engine={"workers": 2}), progress=look)
     assert {"embedding", "counting", "writing", "sealing"} <= stages
     check_names(lab.out)
-    names = {"census.parquet", "hard", "manifest.json", "semi_hard"}
+    names = {"census.parquet", "hard", "manifest.json", "metrics.prom", "semi_hard"}
     assert names <= {path.name for path in run.path.iterdir()}

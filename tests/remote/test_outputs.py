@@ -34,7 +34,8 @@ def job(data: Path, out: str | Path, **sections: Any) -> dict[str, Any]:
 
 
 def payload(files: dict[str, bytes]) -> dict[str, bytes]:
-    return {name: content for name, content in files.items() if name != "manifest.json"}
+    told = ("manifest.json", "metrics.prom")
+    return {name: content for name, content in files.items() if name not in told}
 
 
 def local_payload(run: miner.Run) -> dict[str, bytes]:
