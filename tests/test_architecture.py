@@ -51,7 +51,7 @@ FLOORS = [
     ["tasks", "sealing", "reuse"],
     ["indexing", "auditing"],
     ["passes", "hubs", "rescoring", "findings", "verifying", "opened"],
-    ["run", "verify", "starter", "exports", "leftovers"],
+    ["calibration", "run", "verify", "starter", "exports", "leftovers"],
     ["plan"],
     ["progress"],
     ["commands"],
