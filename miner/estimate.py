@@ -27,18 +27,19 @@ __all__ = [
     "stages",
 ]
 
-MERGING_BYTES = 48
-"""A unit's line of a hub, as it is read and added up."""
-_PROCESS = 170 << 20
+_SUMS, _MERGED = 24, 48
+"""Bytes of a row as its triplets as a negative are counted, by each worker; and added up."""
+_PROCESS = 300 << 20
 """What Python, NumPy, Arrow, FAISS and compiled loops take before there is any data."""
+_WRITER, _SEALER, _NOMINATING = 15 << 20, 28 << 20, 40 << 20
+"""What a worker holds as it writes; as it seals; as it looks through nominees."""
+_ROOM = 1.1
+"""What is expected of memory is raised by a tenth, for allocators keep some."""
 _COUNTED = 128
 """The census of an anchor."""
 _RECORD = 24
 """A written triplet, before it is in a shard."""
-_GROUP = 1 << 17
-"""Rows of a shard that are put together at once."""
-_ROW_OF_GROUP = 150
-_BLOCK = 256
+_BLOCK, _AUDITED = 256, 64
 _PAIR = 256
 """Bytes of a pair of a block: its thresholds, their order, its places in tables."""
 _PER_LIST, _LEAST_TRAINED, _MOST_TRAINED = 40, 65_536, 1_048_576
@@ -317,7 +318,7 @@ def _searched(lists: int, rows: int, probes: int) -> float:
 
 def _search_growth(work: Work, costs: Costs) -> float:
     index = costs.index
-    grown = _searched(work.lists, work.rows, index.probes)
+    grown: float = _searched(work.lists, work.rows, index.probes)
     return grown / _searched(index.lists, index.rows, index.probes)
 
 
@@ -383,9 +384,12 @@ def memory(work: Work, *, keys: int, workers: int, processes: int, pairs: int, s
     mapped = vectors + (4 * work.all_anchors * work.dim if sides == 2 else 0)
     kept = vectors if vectors <= keys // 2 // processes else 0
     lines = min(_BLOCK, work.unit)
-    block = lines * (12 * work.rows + _PAIR * pairs)
-    blocks = min(keys // 2, workers * block)
-    sums = workers * work.rows * MERGING_BYTES if not work.audited else 0
-    counting = processes * kept + blocks + sums + 3 * _COUNTED * work.all_anchors
-    sealing = min(workers, work.parts) * _GROUP * _ROW_OF_GROUP * 2 if work.triplets else 0
-    return mapped + processes * _PROCESS + max(counting, sealing, vectors)
+    held = workers * lines * (8 * work.rows + _PAIR * pairs)
+    hubs = (workers * _SUMS + _MERGED) * work.rows
+    if work.audited:  # an index in memory, nominees, and some anchors of the whole
+        held = workers * (_AUDITED * 8 * work.rows + _NOMINATING)
+        hubs = vectors
+    counting = processes * kept + min(held, keys // 2 + workers * _NOMINATING) + hubs
+    writing = workers * _WRITER + min(workers, work.parts) * _SEALER
+    known = mapped + max(1, processes) * _PROCESS + 3 * _COUNTED * work.all_anchors
+    return round(_ROOM * (known + counting + writing))
