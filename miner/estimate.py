@@ -19,6 +19,7 @@ __all__ = [
     "Stage",
     "Work",
     "cluster",
+    "cpu_seconds",
     "disk",
     "index_seconds",
     "memory",
@@ -139,6 +140,8 @@ class Costs:
         A triplet as a record; as a row of a shard.
     audit, audit_begin : float
         An anchor counted exactly beside an approximate run; opening the pass for it.
+    count_cpu, write_cpu : float
+        CPU seconds of an anchor that is counted, of a triplet that is written.
     count_serial, write_serial : float
         Share of that work which workers of one process do one at a time.
     record : float
@@ -168,6 +171,8 @@ class Costs:
     seal: float = 0.0
     audit: float = 0.0
     audit_begin: float = 0.0
+    count_cpu: float = 0.0
+    write_cpu: float = 0.0
     count_serial: float = 0.0
     write_serial: float = 0.0
     record: float = 0.0
@@ -256,6 +261,21 @@ def stages(work: Work, costs: Costs, *, one_process: bool) -> dict[str, Stage]:
     return found
 
 
+def cpu_seconds(costs: Costs, stages: Mapping[str, Stage]) -> float:
+    """Return the CPU seconds of all stages, as far as one core is at work in what is not shared.
+
+    Other work on the machine lengthens seconds; these hardly.
+    """
+    busy = 0.0
+    for name, stage in stages.items():
+        cpu, spent = {
+            "count": (costs.count_cpu, costs.count),
+            "write": (costs.write_cpu, costs.write),
+        }.get(name, (1.0, 1.0))
+        busy += stage.fixed + stage.shared * (cpu / spent if spent else 1.0)
+    return busy
+
+
 def seconds(stages: Mapping[str, Stage], workers: int) -> dict[str, float]:
     """Return the seconds of each stage with so many workers."""
     return {name: stage.on(workers) for name, stage in stages.items()}
@@ -328,7 +348,7 @@ def hubs(work: Work, costs: Costs) -> float:
     As if anchors saw rows independently: in truth those of one label see the same ones, so there
     are fewer.
     """
-    missed = max(0.0, 1.0 - costs.seen) ** (work.unit / max(1, costs.sliced))
+    missed = math.pow(max(0.0, 1.0 - costs.seen), work.unit / max(1, costs.sliced))
     return work.rows * (1.0 - missed)
 
 

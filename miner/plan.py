@@ -21,7 +21,7 @@ from miner.calibration.rehearsal import Rehearsal, Rehearsed
 from miner.calibration.vectors import Trial, dimensions, of_store, try_model
 from miner.datasets.source import Scanned
 from miner.embedding import Store, StoreKey, open_store
-from miner.estimate import Work, cluster, disk, memory, seconds, stages
+from miner.estimate import Work, cluster, cpu_seconds, disk, memory, seconds, stages
 from miner.gaps import counts_all
 from miner.indexing import factory_of
 from miner.job import Job, MiningJob, parse_bytes
@@ -106,8 +106,9 @@ def plan_job(job: Job, *, price: float | None = None) -> dict[str, Any]:
     dict
         ``dataset`` (counts as in the manifest), ``valid`` triplets (exact), ``triplets_at_most``
         (what the strategy and the caps can write), ``triplets_expected``, ``index`` (what is
-        chosen), ``seconds`` per stage and in ``total_seconds``, ``shared``, the stages that workers
-        share, ``scaling`` (time, worker hours and cost for some numbers of workers),
+        chosen), ``seconds`` per stage and in ``total_seconds``, ``cpu_seconds``,
+        ``shared``, the stages that workers share, ``scaling`` (time, worker hours and cost for some
+        numbers of workers; ``apart`` where threads of one machine would not do),
         ``memory_bytes`` of one machine, ``disk_bytes`` and of what in ``disk``,
         ``disk_free_bytes``, ``out_writable``, ``already_mined``, the run that has done this job (or
         None), ``count_reused``, whether an earlier run's count would serve, and ``calibration``:
@@ -157,11 +158,12 @@ def plan_job(job: Job, *, price: float | None = None) -> dict[str, Any]:
         texts=0 if current else texts,
     )
     there = _there(local_root(job.output.path))
-    apart = stages(work, costs, one_process=False)
-    lines = [
-        cluster(found if one and count <= crew.cores else apart, [count], price)[0]
-        for count in sorted({*_WORKERS, crew.workers})
-    ]
+    alone = stages(work, costs, one_process=False)
+    lines = []
+    for count in sorted({*_WORKERS, crew.workers}):
+        apart = one and count > crew.cores  # more threads than cores are of no use
+        (line,) = cluster(alone if apart else found, [count], price)
+        lines.append({**line, "apart": apart})
     return {
         "already_mined": finished,
         "count_reused": reused,
@@ -173,6 +175,7 @@ def plan_job(job: Job, *, price: float | None = None) -> dict[str, Any]:
         "engine": {"name": job.engine.name, "workers": crew.workers},
         "seconds": {name: round(value, 2) for name, value in spent.items()},
         "total_seconds": round(sum(spent.values()), 1),
+        "cpu_seconds": round(cpu_seconds(costs, found), 1),
         "shared": [name for name, stage in found.items() if stage.shared],
         "price_per_hour": price,
         "scaling": lines,

@@ -35,7 +35,7 @@ FLOORS = [
     ],
     ["finished"],
     ["counting_numba", "rooms", "prepared", "tables", "estimate"],
-    ["identity", "embedder", "pruning", "manifest", "describe"],
+    ["identity", "embedder", "pruning", "manifest", "describe", "plan_words"],
     ["publishing"],
     ["embedding", "census", "standouts"],
     ["preparing", "nearest", "counts", "neighbours", "gaps"],

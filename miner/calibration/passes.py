@@ -102,13 +102,15 @@ class Counting:
         begin, each = self._begin()
         size = min(self.unit, _SLICE)
         alone, others = self._chosen(size, each)
+        at = time.process_time()
         first, busy = self._sliced(alone, 1)
-        count = first / busy
+        count, total = first / busy, busy
         costs = replace(costs, begin=begin, count=count, sliced=size)
         if others:
             spent, busy = self._sliced(others, self.threads)
             share = serial_share(count, spent / busy, self.threads)
-            costs = replace(costs, count_serial=share)
+            costs, total = replace(costs, count_serial=share), total + busy
+        costs = replace(costs, count_cpu=(time.process_time() - at) / total)
         slices = [(self._anchors(cut), self._file(cut)) for cut in alone + others]
         census = np.zeros(len(open_miner(self.task).tally.positives), dtype=COUNTED)
         for anchors, path in slices:
@@ -217,6 +219,7 @@ class Writing:
         slices = self.counted.slices
         cut = len(slices) if self.threads == 1 else max(1, len(slices) // (1 + self.threads))
         groups = [[slices[:cut]], self._dealt(slices[cut:])]
+        at = time.process_time()
         pieces: dict[Kept, list[Piece]] = {name: [] for name in shares}
         files = self._files()
         each = []
@@ -235,7 +238,8 @@ class Writing:
             for one in found:
                 for name, piece in one.items():
                     pieces[name].append(piece)
-        alone = each[0] or each[1]
+        alone, total = each[0] or each[1], sum(one.rows for mine in pieces.values() for one in mine)
+        costs = replace(costs, write_cpu=(time.process_time() - at) / max(1, total))
         serial = serial_share(alone, each[1], self.threads) if all(each) else 0.0
         return replace(costs, write=alone, write_serial=serial), pieces
 
