@@ -1,4 +1,4 @@
-"""What a run takes, from what a short calibration measured: numbers in, seconds and bytes out.
+"""How long a run takes, from what a short calibration measured: numbers in, seconds out.
 
 Nothing here looks at a clock. The pass over all distances is in proportion to anchors x rows; an
 inverted file is searched in proportion to its lists and to the rows of those that are looked
@@ -10,178 +10,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from miner.costs import Costs, IndexCosts, Work
+from miner.footprint import hubs
+
 __all__ = [
-    "Costs",
-    "IndexCosts",
     "Stage",
-    "Work",
     "cluster",
     "cpu_seconds",
-    "disk",
     "index_seconds",
-    "memory",
     "seconds",
     "serial_share",
     "stages",
+    "trained",
 ]
 
-_SUMS, _MERGED = 24, 48
-"""Bytes of a row as its triplets as a negative are counted, by each worker; and added up."""
-_PROCESS = 300 << 20
-"""What Python, NumPy, Arrow, FAISS and compiled loops take before there is any data."""
-_WRITER, _SEALER, _NOMINATING = 15 << 20, 28 << 20, 40 << 20
-"""What a worker holds as it writes; as it seals; as it looks through nominees."""
-_ROOM = 1.1
-"""What is expected of memory is raised by a tenth, for allocators keep some."""
-_COUNTED = 128
-"""The census of an anchor."""
-_RECORD = 24
-"""A written triplet, before it is in a shard."""
-_BLOCK, _AUDITED = 256, 64
-_PAIR = 256
-"""Bytes of a pair of a block: its thresholds, their order, its places in tables."""
 _PER_LIST, _LEAST_TRAINED, _MOST_TRAINED = 40, 65_536, 1_048_576
 """As of `miner.indexes.factory`: rows that training sees."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """How much there is to do.
-
-    Attributes
-    ----------
-    anchors : int
-        Those that have triplets.
-    all_anchors, rows, dim : int
-    units, unit : int
-        Units of the counting pass, and the anchors of one.
-    fresh : int
-        Rows that go through the model.
-    stored : int
-        Rows that the store is made of; 0 where it is there.
-    triplets : int
-        Those that will be written, about.
-    parts : int
-        Shards that they make.
-    audited : int
-        Anchors that an approximate run counts exactly too.
-    lists : int
-        Of an inverted file; 0 without one.
-    counted : bool
-        Whether an earlier run's count serves.
-    """
-
-    anchors: int
-    all_anchors: int
-    rows: int
-    dim: int
-    units: int
-    unit: int
-    fresh: int
-    stored: int
-    triplets: int
-    parts: int
-    audited: int = 0
-    lists: int = 0
-    counted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class IndexCosts:
-    """What an index of a sample took, in seconds.
-
-    Attributes
-    ----------
-    rows, lists, probes : int
-        Of the sample's index: its rows, its lists, and how many of these a search looks through.
-    train, add : float
-    truth, tune : float
-        Finding the true nearest rows of a few anchors; trying search parameters on them.
-    ask : float
-        What is asked of the finished index, and saving it.
-    """
-
-    rows: int
-    lists: int = 0
-    probes: int = 1
-    train: float = 0.0
-    add: float = 0.0
-    truth: float = 0.0
-    tune: float = 0.0
-    ask: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What a calibration measured, in seconds of one worker, and in bytes.
-
-    Attributes
-    ----------
-    rows : int
-        The rows of the sample against which anchors were counted.
-    start : float
-        Finding out what there is, with the check sums of all files.
-    read : float
-        Reading all data once.
-    embed, keep : float
-        A row through the model; a row into the store.
-    begin : float
-        Opening the pass over the sample, and its first anchors.
-    count : float
-        An anchor, against the rows of the sample.
-    search : float
-        Of it, what the search in an approximate index takes.
-    merge : float
-        A hub of a unit, added up.
-    write, seal : float
-        A triplet as a record; as a row of a shard.
-    audit, audit_begin : float
-        An anchor counted exactly beside an approximate run; opening the pass for it.
-    count_cpu, write_cpu : float
-        CPU seconds of an anchor that is counted, of a triplet that is written.
-    count_serial, write_serial : float
-        Share of that work which workers of one process do one at a time.
-    record : float
-        Bytes that a unit leaves of an anchor, but for hubs.
-    hub : float
-        Bytes of a hub in a unit's file; 0 where there are none.
-    seen : float
-        The share of all rows that are hubs of `sliced` anchors.
-    sliced : int
-    shard : float
-        Bytes of a row of a shard.
-    row : float
-        Bytes that ids, texts and relevance take in the store, a row.
-    index : IndexCosts
-    """
-
-    rows: int
-    start: float = 0.0
-    read: float = 0.0
-    embed: float = 0.0
-    keep: float = 0.0
-    begin: float = 0.0
-    count: float = 0.0
-    search: float = 0.0
-    merge: float = 0.0
-    write: float = 0.0
-    seal: float = 0.0
-    audit: float = 0.0
-    audit_begin: float = 0.0
-    count_cpu: float = 0.0
-    write_cpu: float = 0.0
-    count_serial: float = 0.0
-    write_serial: float = 0.0
-    record: float = 0.0
-    hub: float = 0.0
-    seen: float = 0.0
-    sliced: int = 1
-    shard: float = 0.0
-    row: float = 0.0
-    index: IndexCosts = field(default_factory=lambda: IndexCosts(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,76 +187,3 @@ def _search_growth(work: Work, costs: Costs) -> float:
     index = costs.index
     grown: float = _searched(work.lists, work.rows, index.probes)
     return grown / _searched(index.lists, index.rows, index.probes)
-
-
-def hubs(work: Work, costs: Costs) -> float:
-    """Bound the rows that are a negative of some anchor of a unit.
-
-    As if anchors saw rows independently: in truth those of one label see the same ones, so there
-    are fewer.
-    """
-    missed = math.pow(max(0.0, 1.0 - costs.seen), work.unit / max(1, costs.sliced))
-    return work.rows * (1.0 - missed)
-
-
-def disk(work: Work, costs: Costs, *, cached: bool, texts: int = 0) -> dict[str, int]:
-    """Estimate what a run has on disk when it has most.
-
-    Parameters
-    ----------
-    work : Work
-    costs : Costs
-    cached : bool
-        Whether the vectors are kept by content beside the store.
-    texts : int
-        Bytes of texts in the store.
-
-    Returns
-    -------
-    dict
-        ``store``, ``cache``, ``staged`` (what units leave, and the written records, until the run
-        is published), ``shards`` (with the census), ``total``.
-    """
-    vectors = 4 * work.stored * work.dim
-    staged = work.units * hubs(work, costs) * costs.hub if costs.hub else 0.0
-    staged += costs.record * work.all_anchors + _COUNTED * work.all_anchors
-    staged += 2 * 8 * work.all_anchors + _RECORD * work.triplets
-    if work.lists or work.audited:
-        staged += work.rows * (4 * work.dim + 8)
-    found = {
-        "store": round(vectors + costs.row * work.stored + texts + _COUNTED * work.all_anchors),
-        "cache": round(vectors + 24 * work.stored) if cached else 0,
-        "staged": round(staged),
-        "shards": round(costs.shard * work.triplets + 24 * work.all_anchors + (1 << 20)),
-    }
-    return {**found, "total": sum(found.values())}
-
-
-def memory(work: Work, *, keys: int, workers: int, processes: int, pairs: int, sides: int) -> int:
-    """Estimate the peak memory of one machine.
-
-    Parameters
-    ----------
-    work : Work
-    keys : int
-        `mining.memory`, in bytes.
-    workers, processes : int
-        On one machine.
-    pairs : int
-        The most positives of an anchor.
-    sides : int
-        2 where anchors are no rows.
-    """
-    vectors = 4 * work.rows * work.dim
-    mapped = vectors + (4 * work.all_anchors * work.dim if sides == 2 else 0)
-    kept = vectors if vectors <= keys // 2 // processes else 0
-    lines = min(_BLOCK, work.unit)
-    held = workers * lines * (8 * work.rows + _PAIR * pairs)
-    hubs = (workers * _SUMS + _MERGED) * work.rows
-    if work.audited:  # an index in memory, nominees, and some anchors of the whole
-        held = workers * (_AUDITED * 8 * work.rows + _NOMINATING)
-        hubs = vectors
-    counting = processes * kept + min(held, keys // 2 + workers * _NOMINATING) + hubs
-    writing = workers * _WRITER + min(workers, work.parts) * _SEALER
-    known = mapped + max(1, processes) * _PROCESS + 3 * _COUNTED * work.all_anchors
-    return round(_ROOM * (known + counting + writing))

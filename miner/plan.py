@@ -19,9 +19,11 @@ from miner.calibration.index import lists_of, scaled
 from miner.calibration.part import part_of, save
 from miner.calibration.rehearsal import Rehearsal, Rehearsed
 from miner.calibration.vectors import Trial, dimensions, of_store, try_model
+from miner.costs import Work
 from miner.datasets.source import Scanned
 from miner.embedding import Store, StoreKey, open_store
-from miner.estimate import Work, cluster, cpu_seconds, disk, memory, seconds, stages
+from miner.estimate import cluster, cpu_seconds, seconds, stages
+from miner.footprint import disk, memory
 from miner.gaps import counts_all
 from miner.indexing import factory_of
 from miner.job import Job, MiningJob, parse_bytes

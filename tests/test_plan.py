@@ -14,18 +14,9 @@ import pytest
 import miner
 from miner.calibration.index import lists_of, scaled
 from miner.calibration.part import Part, made_up, part_of
-from miner.estimate import (
-    Costs,
-    IndexCosts,
-    Stage,
-    Work,
-    cluster,
-    disk,
-    hubs,
-    seconds,
-    serial_share,
-    stages,
-)
+from miner.costs import Costs, IndexCosts, Work
+from miner.estimate import Stage, cluster, seconds, serial_share, stages
+from miner.footprint import disk, hubs
 from miner.hardness import MINED
 from miner.relevance import AnchorSubset, LabelRelevance, LinkRelevance, Relevance
 from miner.strategies.base import STRATEGIES

@@ -12,9 +12,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from miner.approximate.tuning import tune
+from miner.costs import IndexCosts
 from miner.distance import Float32
 from miner.embedding import Store
-from miner.estimate import IndexCosts, trained
+from miner.estimate import trained
 from miner.indexes.base import Index, build_index, open_index
 from miner.indexes.flat import nearest_rows
 from miner.job import Job

@@ -185,8 +185,13 @@ def made_up(
     has = (own < len(there)) & (there[np.minimum(own, len(there) - 1)] == names)
     model[has] = own[has]
     at = model[inverse]
-    one, two = (vectors[order[first[at] + rng.integers(0, sizes[at])]] for _ in range(2))
-    result = one + rng.random((rows, 1), dtype=np.float32) * (two - one)
+    lone, width = sizes[at] == 1, np.maximum(sizes[at], 2)
+    one = rng.integers(0, sizes[at])
+    two = (one + rng.integers(1, width)) % sizes[at]
+    left, right = (order[first[at] + place] for place in (one, two))
+    right[lone] = rng.integers(0, len(known), int(lone.sum()))  # not twice the same row
+    mixed = rng.random((rows, 1), dtype=np.float32)
+    result = vectors[left] + mixed * (vectors[right] - vectors[left])
     if classes is not None:
         centers = np.add.reduceat(vectors[order], first) / sizes[:, None].astype(np.float32)
         moved = _SHIFT * (centers[rng.integers(0, len(there), len(names))] - centers[model])

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from miner.allocation import allocate
 from miner.columns import add_up_hubs
-from miner.estimate import Costs, serial_share
+from miner.costs import Costs
+from miner.estimate import serial_share
 from miner.hardness import KEPT, Kept
 from miner.job import SelectJob
 from miner.reach import HEADS, ReachFiles

@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from miner.calibration.index import rehearse_index
 from miner.calibration.passes import Counting, Writing, rehearse_audit, timed
+from miner.costs import Costs
 from miner.embedding import Store
 from miner.engines.base import open_engine
-from miner.estimate import Costs
 from miner.hardness import MINED, Kept
 from miner.job import EngineJob, Job, MiningJob
 from miner.sealing import Part, Piece, Sealer
