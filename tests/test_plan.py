@@ -90,7 +90,7 @@ def test_the_plan_knows_whether_the_count_is_kept(
     assert miner.plan_job(job(small, out))["count_reused"] is False
     miner.mine(job(small, out))
     seeded = miner.plan_job(job(small, out, seed=3))
-    assert seeded["count_reused"] is True and seeded["seconds"]["count"] == 0
+    assert seeded["count_reused"] is True and seeded["seconds"]["count"] < 0.5
     assert miner.plan_job(job(small, out, strategy="hardest"))["count_reused"] is False
     said = cli("plan", "--data", small, "--out", out, "--seed", 3)
     assert "count     kept from an earlier run" in said.out
