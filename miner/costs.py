@@ -92,6 +92,8 @@ class Costs:
         Opening the pass over the sample, and its first anchors.
     count : float
         An anchor, against the rows of the sample.
+    count_unit, write_unit : float
+        What a unit takes beside its anchors, and beside its triplets: files are flushed to disk.
     search : float
         Of it, what the search in an approximate index takes.
     merge : float
@@ -125,6 +127,8 @@ class Costs:
     keep: float = 0.0
     begin: float = 0.0
     count: float = 0.0
+    count_unit: float = 0.0
+    write_unit: float = 0.0
     search: float = 0.0
     merge: float = 0.0
     write: float = 0.0

@@ -90,15 +90,18 @@ def stages(work: Work, costs: Costs, *, one_process: bool) -> dict[str, Stage]:
     begin = costs.begin * (1.0 if approximate else max(1.0, grown))
     merge = costs.merge * hubs(work, costs) * work.units
     counting, writing = (costs.count_serial, costs.write_serial) if one_process else (0.0, 0.0)
+    counted = anchor * work.anchors + costs.count_unit * work.units * max(1.0, grown)
+    busy = min(work.units, work.triplets)  # units that write something
+    written = costs.write * work.triplets + costs.write_unit * busy
     seal = costs.seal * work.triplets
     found = {
         "start": Stage(costs.start),
         "read": Stage(costs.read),
         "embed": Stage(costs.embed * work.fresh + costs.keep * work.stored),
         "index": Stage(index_seconds(costs.index, work)),
-        "count": Stage(begin + merge, anchor * work.anchors, counting, work.units),
+        "count": Stage(begin + merge, counted, counting, work.units),
         "audit": Stage(costs.audit_begin * grown, costs.audit * grown * work.audited, counting),
-        "write": Stage(0.0, costs.write * work.triplets, writing, work.units),
+        "write": Stage(0.0, written, writing, work.units),
         "seal": Stage(0.0, seal, 0.0, max(1, work.parts)),
     }
     if work.counted:

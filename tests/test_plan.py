@@ -255,6 +255,8 @@ def test_vectors_are_made_up_within_their_class() -> None:
     assert np.abs(made[own] - centers[classes[own]]).max() < 1
     for code in range(20, 30):  # of others: as narrow, elsewhere
         assert np.ptp(made[classes == code], axis=0).max() < 1
+    wide = np.std(made.reshape(30, 20, 8).mean(axis=1), axis=0)
+    assert wide == pytest.approx(np.std(centers, axis=0), rel=0.4)
     assert len(np.unique(made, axis=0)) == 600
     short = made_up(true[known], known, classes, 600, normalize=True)
     assert np.allclose(np.linalg.norm(short, axis=1)[own == 0], 1, atol=1e-6)
@@ -283,3 +285,35 @@ def test_a_part_of_a_job_stands_for_it(tmp_path: Path, monkeypatch: pytest.Monke
     assert part["triplets_expected"] == pytest.approx(whole["triplets_expected"], rel=0.3)
     assert part["memory_bytes"] == whole["memory_bytes"]
     assert part["disk"]["store"] == pytest.approx(whole["disk"]["store"], rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["labels", "pairs"])
+def test_vectors_that_take_long_are_made_up(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan on a quarter of the vectors expects about what one on all of them does."""
+    rng = np.random.default_rng(7)
+    labels: list[object] = np.repeat(np.arange(120), 10).tolist()
+    rows = rng.standard_normal((120, 8))[labels] + 0.4 * rng.standard_normal((1200, 8))
+    dataset = {"path": str(write_vectors(tmp_path / "d.parquet", rows, labels))}
+    if kind == "pairs":
+        linked = rng.integers(0, 1200, 600)
+        asking = rows[linked] + 0.3 * rng.standard_normal((600, 8))
+        write_vectors(tmp_path / "q.parquet", asking, [0] * 600)
+        links = [f"i{query},i{row}" for query, row in enumerate(linked)]
+        (tmp_path / "l.csv").write_text("\n".join(["query_id,corpus_id", *links]))
+        dataset = {"corpus": dataset["path"], "queries": str(tmp_path / "q.parquet")}
+        dataset["links"] = str(tmp_path / "l.csv")
+    sections = {
+        "dataset": dataset,
+        "output": {"path": str(tmp_path / "out")},
+        "select": {"max_triplets": 10**9},
+    }
+    known = miner.plan_job(miner.parse_job(sections))
+    monkeypatch.setattr("miner.calibration.vectors._SECONDS", 0.0)
+    monkeypatch.setattr("miner.calibration.vectors._LEAST", 300)
+    made = miner.plan_job(miner.parse_job(sections))
+    assert known["calibration"]["made_up"] == 0
+    assert 0.7 <= made["calibration"]["made_up"] <= 0.8
+    ratio = made["triplets_expected"] / known["triplets_expected"]
+    assert 0.4 <= ratio <= 2.5

@@ -2,9 +2,8 @@
 
 It has the job's relevance, or that of whole classes, so that an anchor has as many positives as in
 the job, and its vectors as far as they can be had in a second or two: those of the store, where one
-is there, else those of some rows, through the model. The others are made up from these: a row
-between two of a class, by chance (as SMOTE does; Chawla et al. 2002, JAIR 16), so that classes are
-about as wide and as far apart as they are.
+is there, else those of some rows, through the model. The others are made up from these, so that
+classes are about as wide and as far apart, and rows no nearer to a tie, than in the data.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ Rows = NDArray[np.int64]
 _SEED = 0
 _CLASSES = 20
 """Whole classes are taken where so many fit; else some rows of each."""
-_SHIFT = 0.5
+_NEAR, _AWAY, _SUMMED = 0.8, 0.6, 4
+"""What is made up lies near something known, and as far from the middle: 0.8^2 + 0.6^2 = 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,31 +173,61 @@ def made_up(
     normalize : bool
         Whether rows have unit length.
     """
-    rng = np.random.default_rng(_SEED)
     if len(known) == rows:
         return vectors
-    codes = np.zeros(rows, dtype=np.int64) if classes is None else classes
-    order = np.argsort(codes[known], kind="stable")
-    there, first, sizes = np.unique(codes[known][order], return_index=True, return_counts=True)
-    names, inverse = np.unique(codes, return_inverse=True)
-    model = rng.integers(0, len(there), len(names))  # the class that a class is made up from
-    own = np.searchsorted(there, names)
-    has = (own < len(there)) & (there[np.minimum(own, len(there) - 1)] == names)
-    model[has] = own[has]
-    at = model[inverse]
-    lone, width = sizes[at] == 1, np.maximum(sizes[at], 2)
-    one = rng.integers(0, sizes[at])
-    two = (one + rng.integers(1, width)) % sizes[at]
-    left, right = (order[first[at] + place] for place in (one, two))
-    right[lone] = rng.integers(0, len(known), int(lone.sum()))  # not twice the same row
-    mixed = rng.random((rows, 1), dtype=np.float32)
-    result = vectors[left] + mixed * (vectors[right] - vectors[left])
-    if classes is not None:
-        centers = np.add.reduceat(vectors[order], first) / sizes[:, None].astype(np.float32)
-        moved = _SHIFT * (centers[rng.integers(0, len(there), len(names))] - centers[model])
-        moved[has] = 0
-        result += moved[inverse]
+    rng = np.random.default_rng(_SEED)
+    if classes is None:
+        mean = vectors.mean(axis=0)
+        near = mean + _NEAR * (vectors[rng.integers(0, len(known), rows)] - mean)
+        result = near + _AWAY * _deviations(vectors - mean, rows, rng)
+    else:
+        result = _of_classes(vectors, classes[known], classes, rng)
     result[known] = vectors
     if normalize:
         result[:] = normalize_rows(result)
     return np.ascontiguousarray(result, dtype=np.float32)
+
+
+def _of_classes(vectors: Float32, mine: Rows, classes: Rows, rng: np.random.Generator) -> Float32:
+    """Make up rows of classes, from vectors of the classes `mine`.
+
+    A class of which nothing is known is near one that is, and as wide.
+    """
+    order = np.argsort(mine, kind="stable")
+    there, first, sizes = np.unique(mine[order], return_index=True, return_counts=True)
+    sums: Float32 = np.add.reduceat(vectors[order], first)
+    centers: Float32 = np.asarray(sums / sizes[:, None], dtype=np.float32)
+    names, inverse = np.unique(classes, return_inverse=True)
+    own = np.minimum(np.searchsorted(there, names), len(there) - 1)
+    has = there[own] == names
+    model = np.where(has, own, rng.integers(0, len(there), len(names)))
+    place, mean = centers[model], centers.mean(axis=0)
+    fresh = _NEAR * (place - mean) + _AWAY * _deviations(centers - mean, len(names), rng)
+    place[~has] = mean + fresh[~has]
+    at = np.searchsorted(there, mine)
+    if (sizes > 1).any():
+        inner, scale = _widths(vectors - centers[at], at, sizes)
+    else:  # how wide classes are is not known: as a third of how far apart
+        inner, scale = (centers - mean) / 3, np.ones(len(there), dtype=np.float32)
+    rows = _deviations(inner, len(classes), rng) * scale[model][inverse][:, None]
+    return np.asarray(place[inverse] + rows, dtype=np.float32)
+
+
+def _widths(inner: NDArray[np.floating], mine: Rows, sizes: Rows) -> tuple[Float32, Float32]:
+    """Return deviations of length 1 or so, and how wide each class is, as a root mean square."""
+    squares = np.bincount(mine, (inner * inner).sum(axis=1), len(sizes))
+    some, free = sizes > 1, np.maximum(sizes - 1, 1)
+    middle = np.sqrt(squares[some].sum() / free[some].sum())
+    scale = np.where(some, np.sqrt(squares / free), middle).astype(np.float32)
+    kept = inner[some[mine]]
+    length = np.sqrt((kept * kept).sum(axis=1).mean())
+    return np.asarray(kept / max(float(length), 1e-30), dtype=np.float32), scale
+
+
+def _deviations(some: Float32, rows: int, rng: np.random.Generator) -> Float32:
+    """Return deviations with the covariance of some: sums of a few, by normal weights."""
+    result = np.zeros((rows, some.shape[1]), dtype=np.float32)
+    for _ in range(_SUMMED):
+        weights = rng.standard_normal((rows, 1), dtype=np.float32) / np.float32(_SUMMED**0.5)
+        result += weights * some[rng.integers(0, len(some), rows)]
+    return result

@@ -29,6 +29,8 @@ __all__ = ["Counted", "Counting", "Writing", "rehearse_audit", "timed"]
 
 Rows = NDArray[np.int64]
 Cut = tuple[int, int]
+Slice = tuple[Rows, Path]
+"""The anchors of a slice, and the file of their census."""
 
 _SECONDS = 1.0
 """Of counting with one worker, and as much again with all of them."""
@@ -71,7 +73,7 @@ class Counted:
     """
 
     costs: Costs
-    slices: list[tuple[Rows, Path]]
+    slices: list[Slice]
     census: NDArray[np.void]
 
     @property
@@ -100,31 +102,42 @@ class Counting:
 
     def go(self, costs: Costs) -> Counted:
         """Count some slices alone and others together; add to the costs."""
-        begin, each = self._begin()
+        begin, few, spent_few = self._begin()
         size = min(self.unit, _SLICE)
+        each = spent_few / few
         alone, others = self._chosen(size, each)
         at = time.process_time()
         first, busy = self._sliced(alone, 1)
         count, total = first / busy, busy
-        costs = replace(costs, begin=begin, count=count, sliced=size)
+        fixed = 0.0
+        if self.unit > size > 2 * few:  # else a slice is a unit
+            slope = (first / len(alone) - spent_few) / (size - few)
+            fixed = size * (count - max(slope, count / 2))
+        costs = replace(
+            costs, begin=begin, count=count - fixed / size, count_unit=fixed, sliced=size
+        )
         if others:
             spent, busy = self._sliced(others, self.threads)
             share = serial_share(count, spent / busy, self.threads)
             costs, total = replace(costs, count_serial=share), total + busy
-        costs = replace(costs, count_cpu=(time.process_time() - at) / total)
+        cpu = (time.process_time() - at) / total * costs.count / count
+        costs = replace(costs, count_cpu=cpu)
         slices = [(self._anchors(cut), self._file(cut)) for cut in alone + others]
         census = np.zeros(len(open_miner(self.task).tally.positives), dtype=COUNTED)
         for anchors, path in slices:
             census[anchors] = np.load(path)
         return Counted(self._left(costs, slices), slices, census)
 
-    def _begin(self) -> tuple[float, float]:
-        """Return the seconds of opening the pass, and of an anchor, roughly."""
+    def _begin(self) -> tuple[float, int, float]:
+        """Return the seconds of opening the pass; of counting a few anchors, and how many."""
         opening = timed(lambda: open_miner(self.task))
         few = min(_FEW, len(open_miner(self.task).tally.positives))
         target = self.folder / "first.npy"
-        first, second = (timed(lambda: count_unit(self.task, target, (0, few))) for _ in range(2))
-        return opening + min(_MOST_BEGIN, max(0.0, first - second)), second / few
+        first, second, third = (
+            timed(lambda: count_unit(self.task, target, (0, few))) for _ in range(3)
+        )
+        least = min(second, third)
+        return opening + min(_MOST_BEGIN, max(0.0, first - least)), few, least
 
     def _chosen(self, size: int, each: float) -> tuple[list[Cut], list[Cut]]:
         """Choose slices, evenly over the anchors: for one worker, and for all together."""
@@ -159,7 +172,7 @@ class Counting:
     def _file(self, cut: Cut) -> Path:
         return self.folder / f"slice-{cut[0]:09d}.npy"
 
-    def _left(self, costs: Costs, slices: list[tuple[Rows, Path]]) -> Costs:
+    def _left(self, costs: Costs, slices: list[Slice]) -> Costs:
         """Say what slices leave in files, and how long it takes to add up hubs."""
         files = [
             (path.stat().st_size, ".hubs." in path.name)
@@ -216,36 +229,46 @@ class Writing:
 
     def go(self, costs: Costs) -> tuple[Costs, dict[Kept, list[Piece]]]:
         """Write some slices alone and others together; add to the costs, return the pieces."""
-        shares = self._shares()
-        slices = self.counted.slices
+        shares, slices, files = self._shares(), self.counted.slices, self._files()
+        nothing = {name: Share(share.counts * 0, 1.0) for name, share in shares.items()}
+        empty = functools.partial(self._write, nothing, files, "empty", 0, slices[:1])
+        unit = min(timed(empty) for _ in range(2))
         cut = len(slices) if self.threads == 1 else max(1, len(slices) // (1 + self.threads))
-        groups = [[slices[:cut]], self._dealt(slices[cut:])]
+        call = functools.partial(self._write, shares, files)
         at = time.process_time()
-        pieces: dict[Kept, list[Piece]] = {name: [] for name in shares}
-        files = self._files()
-        each = []
-        for number, group in enumerate(groups):
-            call = functools.partial(self._write, shares, files, number)
-            found: list[dict[Kept, Piece]] = []
+        found: list[dict[Kept, Piece]] = []
+        alone = self._group(functools.partial(call, "alone"), [slices[:cut]], unit, found)
+        dealt = [slices[cut + thread :: self.threads] for thread in range(self.threads)]
+        together = self._group(functools.partial(call, "together"), dealt, unit, found)
+        pieces = {name: [one[name] for one in found] for name in shares}
+        rows = sum(piece.rows for mine in pieces.values() for piece in mine)
+        cpu = (time.process_time() - at) / max(1, rows)
+        both = alone > 0 and together > 0
+        serial = serial_share(alone, together, self.threads) if both else 0.0
+        written = alone or together
+        costs = replace(costs, write=written, write_unit=unit, write_cpu=cpu, write_serial=serial)
+        return costs, pieces
 
-            def write(item: Any, call: Any = call, found: Any = found) -> None:
-                found.append(call(*item))
+    def _group(
+        self,
+        call: Callable[[int, list[Slice]], dict[Kept, Piece]],
+        parts: list[list[Slice]],
+        unit: float,
+        found: list[dict[Kept, Piece]],
+    ) -> float:
+        """Write parts, each in a thread; return the seconds of a triplet, a unit's own apart."""
+        mine: list[dict[Kept, Piece]] = []
 
-            work = [(place, some) for place, some in enumerate(group) if some]
-            threads = 1 if number == 0 else self.threads
-            spent = timed(functools.partial(_all, write, work, threads)) if work else 0.0
-            rows = sum(piece.rows for one in found for piece in one.values())
-            each.append(spent / rows if rows else 0.0)
-            for one in found:
-                for name, piece in one.items():
-                    pieces[name].append(piece)
-        alone, total = each[0] or each[1], sum(one.rows for mine in pieces.values() for one in mine)
-        costs = replace(costs, write_cpu=(time.process_time() - at) / max(1, total))
-        serial = serial_share(alone, each[1], self.threads) if all(each) else 0.0
-        return replace(costs, write=alone, write_serial=serial), pieces
+        def write(numbered: tuple[int, list[Slice]]) -> None:
+            mine.append(call(*numbered))
 
-    def _dealt(self, slices: list[tuple[Rows, Path]]) -> list[list[tuple[Rows, Path]]]:
-        return [slices[thread :: self.threads] for thread in range(self.threads)]
+        work = [(place, part) for place, part in enumerate(parts) if part]
+        if not work:
+            return 0.0
+        spent = timed(functools.partial(_all, write, work, len(work)))
+        found += mine
+        rows = sum(piece.rows for one in mine for piece in one.values())
+        return max(spent - unit, spent / 10) / rows if rows else 0.0
 
     def _shares(self) -> dict[Kept, Share]:
         """Share out this part of the caps over the anchors that were counted."""
@@ -270,9 +293,9 @@ class Writing:
         self,
         shares: Mapping[Kept, Share],
         files: ReachFiles | None,
-        group: int,
+        group: str,
         place: int,
-        slices: list[tuple[Rows, Path]],
+        slices: list[Slice],
     ) -> dict[Kept, Piece]:
         """Write the anchors of some slices as one unit."""
         census = self.counted.census
