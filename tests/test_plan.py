@@ -16,7 +16,7 @@ from miner.calibration.index import lists_of, scaled
 from miner.calibration.part import Part, made_up, part_of
 from miner.costs import Costs, IndexCosts, Work
 from miner.estimate import Stage, cluster, seconds, serial_share, stages
-from miner.footprint import disk, hubs
+from miner.footprint import disk, hubs, memory
 from miner.hardness import MINED
 from miner.relevance import AnchorSubset, LabelRelevance, LinkRelevance, Relevance
 from miner.strategies.base import STRATEGIES
@@ -155,6 +155,20 @@ def test_units_leave_at_most_all_rows_as_hubs() -> None:
     assert room["cache"] > room["store"] - 30 * 1000 - 128 * 2000 > 0
     plain = disk(work, dataclasses.replace(costs, hub=0.0), cached=False)
     assert room["staged"] - plain["staged"] == 10 * 750 * 20 and plain["cache"] == 0
+
+
+def test_memory_is_that_of_the_rows_and_of_the_job() -> None:
+    def planned(rows: int, *, workers: int = 2, keys: int = 1 << 29, sides: int = 1) -> int:
+        work = Work(10**5, 10**5, rows, 128, 100, 1000, rows, rows, 10**6, 2)
+        machine = {"workers": workers, "processes": 1, "pairs": 10}
+        return memory(work, keys=keys, sides=sides, **machine)
+
+    small, large = planned(10_000), planned(4_000_000)
+    assert 300 << 20 < small < 600 << 20
+    assert large > 4 * 4_000_000 * 128 + (1 << 28)
+    assert planned(10_000, sides=2) - small >= 4 * 10**5 * 128
+    assert planned(4_000_000, keys=1 << 31) > large
+    assert small < planned(10_000, workers=16) < small + (1 << 30)
 
 
 def folder_bytes(folder: Path) -> int:

@@ -159,7 +159,7 @@ def measure(name: str) -> dict[str, Any]:
             "stages": {stage: [round(said[stage], 2), timings[stage]] for stage in timings},
             "seconds": [round(sum(said.values()), 2), round(sum(timings.values()), 2)],
             "process": [plan["total_seconds"], round(run["wall"], 2)],
-            "cpu_seconds": round(run["cpu"], 2),
+            "cpu_seconds": [plan["cpu_seconds"], round(run["cpu"], 2)],
             "memory": [plan["memory_bytes"], run["memory"]],
             "disk": [plan["disk_bytes"], run["disk"]],
             "triplets": [

@@ -21,12 +21,18 @@ def test_plan(name: str) -> None:
     ratios = []
     for facts in rounds:
         lines = [f"\n{name}: {facts['job']} (load {facts['load'][0]} to {facts['load'][1]})"]
-        for key, unit in (("seconds", 1), ("memory", 2**20), ("disk", 2**20), ("triplets", 1)):
+        for key, unit in (
+            ("seconds", 1),
+            ("cpu_seconds", 1),
+            ("memory", 2**20),
+            ("disk", 2**20),
+            ("triplets", 1),
+        ):
             said, was = facts[key]
             ratio = f"{said / was:.2f}" if was else "-"
-            lines.append(f"{key:<9} {said / unit:>12,.1f} {was / unit:>12,.1f}  ratio {ratio}")
+            lines.append(f"{key:<11} {said / unit:>12,.1f} {was / unit:>12,.1f}  ratio {ratio}")
         stages = (f"{stage} {said:.1f}/{was:.1f}" for stage, (said, was) in facts["stages"].items())
-        lines.append(f"stages    {', '.join(stages)}; {facts['cpu_seconds']:.1f} CPU seconds")
+        lines.append(f"stages      {', '.join(stages)}")
         sys.stdout.write("\n  ".join(lines) + "\n")
         ratios.append(facts["seconds"][0] / facts["seconds"][1])
         for key in ("memory", "disk"):
