@@ -16,7 +16,7 @@ PACKAGE = ROOT / "miner"
 
 FLOORS = [
     ["errors"],
-    ["registry", "storage", "fields", "urls", "clock", "versions"],
+    ["registry", "storage", "fields", "urls", "clock", "versions", "compiling", "changes"],
     ["distance", "hardness", "relevance", "allocation", "units", "confusions"],
     ["columns", "reach"],
     ["sections"],
@@ -32,9 +32,10 @@ FLOORS = [
         "counting",
         "cache",
         "totals",
+        "measuring",
     ],
     ["finished"],
-    ["counting_numba", "rooms", "prepared", "tables", "costs"],
+    ["counting_numba", "measuring_numba", "rooms", "prepared", "tables", "costs"],
     ["footprint", "identity", "embedder", "pruning", "manifest", "describe", "plan_words"],
     ["publishing", "estimate"],
     ["embedding", "census", "standouts"],
@@ -66,7 +67,7 @@ ONLY = {
     "joblib": {"engines"},
     "distributed": {"engines"},
     "dask": {"engines"},
-    "numba": {"counting_numba", "screening"},
+    "numba": {"compiling"},
     # exports and the tables beside the census are written as Parquet
     "pyarrow": {"shards", "finished", "storage", "tables", "datasets", "exports", "remote"},
     "boto3": {"remote"},
@@ -86,7 +87,7 @@ ONLY = {
     "PIL": {"datasets", "models"},
 }
 NUMPY_ONLY = [name for names in FLOORS[:5] for name in names]
-NUMPY_ONLY_ALLOWED = {"numpy", "filelock"}  # the file lock is storage's
+NUMPY_ONLY_ALLOWED = {"numpy", "filelock", "numba"}  # the file lock is storage's
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
