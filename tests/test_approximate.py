@@ -370,7 +370,7 @@ def test_plan_reckons_with_the_index(tmp_path: Path, cli: Callable[..., Any]) ->
     assert exact["index"] == "Flat" and exact["seconds"]["index"] < 1.0
     assert found["index"] == "IVF64,Flat" and chosen["index"] == "IVF32,Flat"
     assert graph["seconds"]["index"] > found["seconds"]["index"]
-    assert "that IVF64,Flat finds" in cli(*plan, "--index", "IVF64,Flat").out
+    assert "of which IVF64,Flat nominates" in cli(*plan, "--index", "IVF64,Flat").out
 
 
 def test_what_an_index_cannot_do_is_said(tmp_path: Path, cli: Callable[..., Any]) -> None:
