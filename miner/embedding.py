@@ -36,6 +36,7 @@ from miner.urls import url_name
 __all__ = ["Progress", "Recipe", "Store", "StoreKey", "open_store"]
 
 _VERSION = 5
+_CHUNK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +153,9 @@ class Store:
         """The side that holds the rows; the anchors are side 0."""
         return len(self.facts["rows"]) - 1
 
-    def chunks(self, side: int, rows: int = 65536) -> Iterator[Float32]:
+    def chunks(self, side: int) -> Iterator[Float32]:
         """Read a side's stored rows a chunk at a time, without mapping them."""
+        rows = max(1, _CHUNK_BYTES // (4 * self.dim))
         path = self.folder / f"vectors-{side}.f32"
         with storage_errors(path), path.open("rb") as file:
             while True:
