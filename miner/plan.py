@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from miner.manifest import finished_run
 from miner.opened import Opened
 from miner.relevance import Tally, tally
 from miner.reuse import would_reuse
+from miner.scratch import scratch_folder
 from miner.strategies.selection import Selection, load_selection
 from miner.urls import local_root, named_by_url
 
@@ -68,9 +68,9 @@ def plan_job(job: Job) -> dict[str, Any]:
     opened = Opened.of(job)
     with opened.engine as engine:
         workers = engine.workers
-    with tempfile.TemporaryDirectory(prefix="mine-plan-") as folder:
+    with scratch_folder("mine-plan-") as folder:
         began = time.perf_counter()
-        scanned = opened.source.scan(Path(folder), texts=False)
+        scanned = opened.source.scan(folder, texts=False)
         reading = time.perf_counter() - began
     relevance, counts = scanned.relevance, tally(scanned.relevance)
     selection = load_selection(job.select)

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "miner"
 
 FLOORS = [
     ["errors"],
-    ["registry", "storage", "fields", "urls", "clock", "versions"],
+    ["registry", "storage", "scratch", "fields", "urls", "clock", "versions"],
     ["distance", "hardness", "relevance", "allocation", "units", "confusions"],
     ["columns", "reach"],
     ["sections"],
