@@ -28,6 +28,7 @@ from miner.datasets.spool import Spool
 from miner.distance import Float32
 from miner.errors import StorageError
 from miner.identity import CANARY_ROWS, Identity, identify
+from miner.loading import load_arrays
 from miner.models.base import LoadedModel, Role
 from miner.relevance import Relevance, load
 from miner.storage import digest, read_json, sha256_file, storage_errors
@@ -167,8 +168,8 @@ class Store:
     def relevance(self) -> Relevance:
         """Return who is relevant to whom."""
         path = self.folder / "relevance.npz"
-        with _store_errors(path), path.open("rb") as file, np.load(file) as arrays:
-            return load(dict(arrays))
+        with _store_errors(path), path.open("rb") as file:
+            return load(load_arrays(file))
 
     def ids(self, side: int) -> Spool:
         """Return a side's ids."""

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "miner"
 FLOORS = [
     ["errors"],
     ["registry", "storage", "scratch", "fields", "urls", "clock", "versions"],
-    ["distance", "hardness", "relevance", "allocation", "units", "confusions"],
+    ["loading", "distance", "hardness", "relevance", "allocation", "units", "confusions"],
     ["columns", "reach"],
     ["sections"],
     ["job"],
