@@ -57,7 +57,8 @@ class Auditing:
         sample = audit_sample(able, self.index.audit, seed)
         truth = np.zeros(len(sample), dtype=counted.dtype)
         plain = SelectJob(max_triplets=0)
-        exact = replace(self.task, approximate=None, select=plain, loss=False)
+        # So few anchors are not worth rows that are kept ready.
+        exact = replace(self.task, approximate=None, select=plain, loss=False, keep=0)
         call = functools.partial(_count, exact)
         parts = [
             (start, tuple(sample[start : start + _AT_ONCE].tolist()))

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.counting import Below, Kernel, load_kernel
-from miner.distance import Float32, Float64, KeySpace, Metric, measure
+from miner.distance import Float32, Float64, KeySpace, Metric
 from miner.hardness import count_hard, count_within, semi_hard_border
+from miner.measuring import load_measure
 from miner.prepared import PreparedRows
 from miner.relevance import Relevance
 
@@ -31,7 +32,6 @@ _UNIT = 2.0**-53
 STEEP = 64.0
 """From this growth of a key's error on, a positive's distance is measured instead."""
 _BLOCK = 256
-_GATHER_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,17 @@ class Vectors:
     """The stored embeddings: of the anchors, and of the rows.
 
     For labelled items both are one array.
+
+    Attributes
+    ----------
+    anchors, rows : ndarray of shape (n, d), float32
+    measuring : str
+        ``auto``, ``numba`` or ``numpy``: the same distances.
     """
 
     anchors: Float32
     rows: Float32
+    measuring: str = "auto"
 
     @property
     def dim(self) -> int:
@@ -50,14 +57,8 @@ class Vectors:
         return int(self.rows.shape[1])
 
     def measure(self, metric: Metric, anchors: Rows, columns: Rows) -> Float64:
-        """Measure rows from one anchor or from one each; few vectors are gathered at a time."""
-        step = max(1, _GATHER_BYTES // (4 * self.dim))
-        result = np.empty(len(columns))
-        for start in range(0, len(columns), step):
-            part = slice(start, start + step)
-            left = anchors if len(anchors) == 1 else anchors[part]
-            result[part] = measure(metric, self.anchors[left], self.rows[columns[part]])
-        return result
+        """Measure rows from one anchor or from one each, by the definition."""
+        return load_measure(self.measuring)(metric, self.anchors, self.rows, anchors, columns)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from miner.candidates import AnchorView
 from miner.hardness import KEPT, Kept
 from miner.ranking import Block
 from miner.relevance import spans
-from miner.strategies.base import Admitted, Anchor, Flat, Picks, Take
+from miner.strategies.base import Admitted, Anchor, Flat, Picks, Take, seeds
+from miner.strategies.caps import Caps
+from miner.strategies.drawing import draw_of_many
 from miner.strategies.selection import Selection
 from miner.units import Share, cut_sizes
 from miner.writing import BlockWriter
@@ -21,6 +23,12 @@ __all__ = ["write_block"]
 
 Rows = NDArray[np.int64]
 
+_SINGLE, _WHOLE, _DRAWN = 0, 1, 2
+_DRAW = 1
+"""Keeps the draws of many anchors apart from those of one."""
+_FEW_SLOTS = 1024
+"""A number is drawn for each slot of an anchor, which more slots than these are not worth."""
+
 
 def write_block(
     writer: BlockWriter,
@@ -28,6 +36,7 @@ def write_block(
     selection: Selection,
     shares: Mapping[Kept, Share],
     view: Callable[[int], AnchorView],
+    seed: int,
 ) -> None:
     """Write what a block's anchors have to, in the order of anchor, pair and rank.
 
@@ -42,25 +51,32 @@ def write_block(
         drawn uniformly.
     view : callable
         Returns the anchor of a line.
+    seed : int
+        The job's.
     """
     takes = _takes(block, selection, shares)
     total = np.sum([share.counts for share in shares.values()], axis=0)
     few = total <= writer.most
-    many = {name: few & _whole_lines(block, take, shares[name]) for name, take in takes.items()}
+    ways = {
+        name: few * _ways(block, takes.get(name), share, selection.caps)
+        for name, share in shares.items()
+    }
     for first, last in cut_sizes(total, writer.most):
         writer.flush()
         single = np.zeros(last - first, dtype=np.bool_)
         for name, share in shares.items():
-            whole = many[name][first:last] if name in many else np.zeros_like(single)
-            single |= (share.counts[first:last] > 0) & ~whole
-            if whole.any():
-                lines = first + np.flatnonzero(whole)
-                _add_whole(writer, block, name, lines, takes[name], share.factor)
+            way = ways[name][first:last]
+            single |= (share.counts[first:last] > 0) & (way == _SINGLE)
+            whole, drawn = (first + np.flatnonzero(way == kind) for kind in (_WHOLE, _DRAWN))
+            if len(whole):
+                _add_whole(writer, block, name, whole, takes[name], share.factor)
+            if len(drawn):
+                _add_drawn(writer, block, name, drawn, takes[name], share, selection.caps, seed)
         for line in (first + np.flatnonzero(single)).tolist():
             here = view(line)
             admitted = selection.admit(here)
             for name, share in shares.items():
-                if share.counts[line] and not (name in many and many[name][line]):
+                if share.counts[line] and ways[name][line] == _SINGLE:
                     rule = (name, selection, int(share.counts[line]), share.factor)
                     _write_anchor(writer, here, admitted, *rule)
     writer.flush()
@@ -75,10 +91,16 @@ def _takes(block: Block, selection: Selection, shares: Mapping[Kept, Share]) -> 
     return {name: take for name, take in takes.items() if take.weight == 1.0}
 
 
-def _whole_lines(block: Block, take: Take, share: Share) -> NDArray[np.bool_]:
-    """Say which lines write all that is taken of them."""
+def _ways(block: Block, take: Take | None, share: Share, caps: Caps) -> NDArray[np.int8]:
+    """Say of each line how it is written: all that is taken of it, so many drawn, or alone."""
+    ways = np.full(len(block.anchors), _SINGLE, dtype=np.int8)
+    if take is None:
+        return ways
     slots = np.add.reduceat(take.counts, block.starts[:-1])
-    return np.asarray((share.counts == slots) & (slots > 0))
+    if not caps.per_pair:
+        ways[(share.counts > 0) & (slots <= _FEW_SLOTS)] = _DRAWN
+    ways[(share.counts == slots) & (slots > 0)] = _WHOLE
+    return ways
 
 
 def _add_whole(
@@ -92,6 +114,36 @@ def _add_whole(
     line = np.repeat(np.repeat(lines, widths), counts)
     picks = Picks(pair, rank, np.full(len(pair), take.weight * factor))
     writer.add_lines(folder, line, picks)
+
+
+def _add_drawn(
+    writer: BlockWriter,
+    block: Block,
+    folder: Kept,
+    lines: Rows,
+    take: Take,
+    share: Share,
+    caps: Caps,
+    seed: int,
+) -> None:
+    """Write so many, drawn uniformly, of what is taken of some lines, ascending."""
+    widths = np.diff(block.starts)[lines]
+    pairs = spans(block.starts[:-1][lines], widths)
+    counts = take.counts[pairs]
+    owners = np.repeat(np.arange(len(lines)), widths)
+    slots = np.bincount(owners, counts, len(lines)).astype(np.int64)
+    key = seeds(seed, KEPT.index(folder), _DRAW)
+    for first, last in cut_sizes(slots, writer.most):
+        mine = slice(*np.searchsorted(owners, (first, last)))
+        some = lines[first:last]
+        drawn = draw_of_many(key, block.anchors[some], slots[first:last], share.counts[some])
+        ends = np.cumsum(counts[mine])
+        pair = np.searchsorted(ends, drawn, side="right")
+        rank = take.begin[pairs[mine]][pair] + drawn - (ends - counts[mine])[pair]
+        weights = take.weight * share.factor * caps.weights(slots[first:last])
+        line = np.repeat(some, share.counts[some])
+        number = np.repeat(np.arange(last - first), share.counts[some])
+        writer.add_lines(folder, line, Picks(pairs[mine][pair], rank, weights[number]))
 
 
 def _write_anchor(

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.compiling import compiled
 from miner.counting import Below, Float64
 
 __all__ = ["count_below"]
@@ -26,15 +26,7 @@ _SPARSE = 8
 """When fewer than one key in so many is below the top, a branch on it is foreseen."""
 
 
-def _compiled(function: Any) -> Any:
-    """Compile without the GIL; cache on disk where there is a place for it."""
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # numba finds no folder that it can write to
-        return numba.njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _grid(mine: Any, slack: Any) -> Any:  # pragma: no cover  (compiled)
     """Lay bins over the thresholds; the first and the last bin hold none.
 
@@ -48,13 +40,13 @@ def _grid(mine: Any, slack: Any) -> Any:  # pragma: no cover  (compiled)
     return low, scale, bins
 
 
-@_compiled
+@compiled
 def _cell(value: Any, low: Any, scale: Any) -> Any:  # pragma: no cover  (compiled)
     """Return the bin of a value up to the top: never less for a greater one."""
     return int(max((value - low) * scale + 1.0, 0.0))
 
 
-@_compiled
+@compiled
 def _insert(order: Any, mine: Any, begin: Any, end: Any) -> None:  # pragma: no cover  (compiled)
     """Sort a few places by their thresholds, by insertion."""
     for place in range(begin + 1, end):
@@ -66,7 +58,7 @@ def _insert(order: Any, mine: Any, begin: Any, end: Any) -> None:  # pragma: no 
         order[hole] = moved
 
 
-@_compiled
+@compiled
 def _sorted_cells(cells: Any, mine: Any, bins: Any) -> Any:  # pragma: no cover  (compiled)
     """Return the thresholds' ascending order, and where each bin's thresholds begin in it."""
     first = np.zeros(bins + 1, np.int32)
@@ -89,7 +81,7 @@ def _sorted_cells(cells: Any, mine: Any, bins: Any) -> Any:  # pragma: no cover 
     return order, first
 
 
-@_compiled
+@compiled
 def _count_row(
     keys: Any, mine: Any, slack: Any, offset: Any, slope: Any, root: Any, counts: Any, sums: Any
 ) -> Any:  # pragma: no cover  (compiled)
@@ -149,7 +141,7 @@ def _count_row(
     return near
 
 
-@_compiled
+@compiled
 def _fill(
     keys: Any,
     thresholds: Any,

@@ -20,11 +20,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from miner.changes import changed_keys, describe_changes
 from miner.clock import Progress, silent
 from miner.errors import MineError, StorageError
 from miner.finished import Run, manifest_checksum, open_run
 from miner.shards import FORMAT_VERSION
 from miner.storage import (
+    digest,
     lock_output,
     publish_folder,
     read_json,
@@ -40,7 +42,9 @@ __all__ = [
     "Staging",
     "clear_published",
     "finished_run",
+    "latest_run",
     "peak_rss",
+    "why_new",
 ]
 
 _STATUS = Path("/proc/self/status")
@@ -110,16 +114,21 @@ class Staging:
     root : Path
         The output root, or the work folder of a remote one.
     run_id : str
-    fingerprint : str
-        Of everything that changes bytes.
+    identity : dict
+        Everything that changes bytes.
     """
 
     root: Path
     run_id: str
-    fingerprint: str
+    identity: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """The digest of the identity."""
+        return digest(self.identity)
 
     @classmethod
-    def open(cls, root: Path, fingerprint: str, *, fresh: bool) -> Staging:
+    def open(cls, root: Path, identity: Mapping[str, Any], *, fresh: bool) -> Staging:
         """Go on with the staged run of this fingerprint, or begin one.
 
         Only units of the same versions of the packages are gone on with: another version may write
@@ -127,7 +136,7 @@ class Staging:
 
         With `fresh`, what is staged under this fingerprint is thrown away first.
         """
-        mark = {"fingerprint": fingerprint, "versions": package_versions()}
+        mark = _mark(identity)
         found = [
             record.parent
             for record in sorted((root / ".staging").glob("*/staging.json"))
@@ -138,9 +147,10 @@ class Staging:
         if found and not fresh:
             for torn in found[-1].rglob(".*.tmp"):  # of a process that was killed as it wrote
                 torn.unlink(missing_ok=True)  # a thread of it may still be at work
-            return cls(root, found[-1].name, fingerprint)
+            return cls(root, found[-1].name, identity)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        staging = cls(root, f"{stamp}-{fingerprint[:8]}-{uuid.uuid4().hex[:4]}", fingerprint)
+        run_id = f"{stamp}-{mark['fingerprint'][:8]}-{uuid.uuid4().hex[:4]}"
+        staging = cls(root, run_id, identity)
         with storage_errors(staging.folder):
             staging.work.mkdir(parents=True)
             staging.run.mkdir()
@@ -185,7 +195,8 @@ class Staging:
 
     def publish(self, manifest: dict[str, Any], output: Output, progress: Progress = silent) -> Run:
         """Write the manifest, publish the run, switch ``latest``, and clear the staging."""
-        manifest = {"format_version": FORMAT_VERSION, "run_id": self.run_id, **manifest}
+        known = {"fingerprint": self.fingerprint, "identity": self.identity}
+        manifest = {"format_version": FORMAT_VERSION, "run_id": self.run_id, **manifest, **known}
         manifest["checksum"] = manifest_checksum(manifest)
         write_json(self.run / "manifest.json", manifest)
         for torn in self.run.rglob(".*.tmp"):  # of a worker that was given up, and is still at work
@@ -205,6 +216,43 @@ class Staging:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def _mark(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a staging says of itself; only one that says the same is gone on with."""
+    versions = package_versions()
+    return {"fingerprint": digest(identity), "versions": versions, "identity": dict(identity)}
+
+
+def why_new(root: Path, identity: Mapping[str, Any], latest: Run | None) -> str:
+    """Say what makes a run a new one, if there was something to go on with or to find done.
+
+    Parameters
+    ----------
+    root : Path
+        Where staging lies.
+    identity : mapping
+        Of the run.
+    latest : Run or None
+        The run that ``latest`` names.
+
+    Returns
+    -------
+    str
+        Empty when the run goes on, or has nothing before it.
+    """
+    mark = _mark(identity)
+    records = [_read_record(path) for path in sorted((root / ".staging").glob("*/staging.json"))]
+    if mark in records:
+        return ""
+    staged = [(record, "the unfinished one") for record in records if record]
+    done = [] if latest is None else [(latest.manifest, f"run {latest.run_id}")]
+    for before, named in reversed(done + staged):
+        parts = [(before.get(key) or {}, mark[key]) for key in ("identity", "versions")]
+        changes = [change for was, now in parts for change in changed_keys(was, now)]
+        if changes and before.get("identity"):
+            return f"not that of {named}: {describe_changes(changes)}"
+    return ""
+
+
 def _read_record(path: Path) -> dict[str, Any] | None:
     """Read a record; a damaged one is no record."""
     try:
@@ -216,13 +264,18 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 def finished_run(out: str, fingerprint: str) -> Run | None:
     """Return the run that ``latest`` names when it has this fingerprint and is whole."""
+    run = latest_run(out)
+    if run is None or run.manifest.get("fingerprint") != fingerprint or run.missing():
+        return None
+    return run
+
+
+def latest_run(out: str) -> Run | None:
+    """Return the run that ``latest`` names, if there is one that can be read."""
     try:
-        run = open_run(f"{out}/latest")
+        return open_run(f"{out}/latest")
     except MineError:
         return None
-    if run.manifest.get("fingerprint") != fingerprint:
-        return None
-    return None if run.missing() else run
 
 
 def clear_published(output: Output) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import miner
 from miner.clock import Progress, silent
@@ -78,7 +79,11 @@ class Opened:
         return self.job.output.content and self.source.kind == "text"
 
     def fingerprint(self, key: StoreKey) -> str:
-        """Identify the run: everything that changes bytes."""
+        """Identify the run."""
+        return digest(self.identity(key))
+
+    def identity(self, key: StoreKey) -> dict[str, Any]:
+        """Return everything that changes bytes."""
         facts = {
             "mine": miner.__version__,
             "format": FORMAT_VERSION,
@@ -89,4 +94,4 @@ class Opened:
         }
         if self.rescorer is not None:
             facts["rescorer"] = self.rescorer.weights
-        return digest(facts)
+        return facts

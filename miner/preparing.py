@@ -18,13 +18,14 @@ from miner.datasets.side import Side
 from miner.distance import Float32, normalize_rows
 from miner.embedder import Embedder, embed_missing
 from miner.embedding import Progress, Recipe, Store, StoreKey, open_store
-from miner.errors import StorageError
+from miner.errors import DataError, StorageError
 from miner.identity import CANARY_ROWS
 from miner.storage import (
     atomic_open,
     digest,
     publish_folder,
     read_json,
+    sha256_file,
     storage_errors,
     write_json,
 )
@@ -101,6 +102,22 @@ class _Maker:
     dim: int | None = None
     stages: tuple[str, ...] = field(default=("embedding",))
 
+    def _check_files(self) -> None:
+        """Hold the data's files against their checksums, now that they are read.
+
+        Raises
+        ------
+        DataError
+            When one is gone, or has changed since the run began.
+        """
+        for path, told in zip(self.recipe.source.files, self.key.files, strict=True):
+            if not path.exists():
+                raise DataError(f"{path} is gone since the run began; put it back and run again")
+            if sha256_file(path) != told["sha256"]:
+                raise DataError(
+                    f"{path} changed as it was read; run the same command again when it is whole"
+                )
+
     def make(self) -> Store:
         """Go through the stages; return the published store."""
         final, partial = self.root / self.key.name, self.root / f".{self.key.name}.partial"
@@ -135,6 +152,7 @@ class _Maker:
         }
         for helper in [*partial.glob("todo-*.npy"), partial / "scan.npz", partial / "scan.json"]:
             helper.unlink(missing_ok=True)
+        self._check_files()
         write_json(partial / "store.json", facts)
         publish_folder(partial, final)
         return Store(final, read_json(final / "store.json"))

@@ -138,7 +138,7 @@ class ReachFiles:
     units : list of str
         The units, in the order of counting.
     order : ndarray of shape (anchors,), int64
-        The anchors in that order.
+        The anchors of these units, in that order.
     """
 
     def __init__(self, work: Path, units: Sequence[str], order: Rows) -> None:
@@ -149,7 +149,7 @@ class ReachFiles:
         self._head = np.concatenate(heads)
         self._unit = np.repeat(np.arange(len(units)), [len(head) for head in heads])
         self._start = np.concatenate([np.cumsum(size) - size for size in sizes])
-        self._place = np.empty(len(order), dtype=np.int64)
+        self._place = np.empty(int(order.max(initial=-1)) + 1, dtype=np.int64)
         self._place[order] = np.arange(len(order))
 
     def of(self, anchors: Rows) -> Reach:

@@ -29,7 +29,9 @@ from miner.manifest import (
     Staging,
     clear_published,
     finished_run,
+    latest_run,
     peak_rss,
+    why_new,
 )
 from miner.opened import Opened
 from miner.passes import Passes, share_out
@@ -40,6 +42,7 @@ from miner.relevance import Tally
 from miner.rescoring import Rescoring
 from miner.sealing import Piece, Sealer, fewer, seal_shards
 from miner.shards import FORMAT_VERSION, file_facts
+from miner.storage import digest
 from miner.tasks import Approximate, Task, open_miner, open_reach
 from miner.totals import census_facts, written_facts
 from miner.units import cut_units
@@ -112,12 +115,15 @@ def run_job(job: Job, *, force: bool = False, progress: Progress = silent) -> Ou
     output = open_output(job.output.path)
     with output.held():
         key = opened.key()
-        fingerprint = opened.fingerprint(key)
-        finished = None if force else finished_run(output.where, fingerprint)
+        identity = opened.identity(key)
+        finished = None if force else finished_run(output.where, digest(identity))
         if finished is not None:
             clear_published(output)
             return Outcome(finished, mined=False)
-        staging = Staging.open(output.root, fingerprint, fresh=force)
+        why = "" if force else why_new(output.root, identity, latest_run(output.where))
+        if why:
+            progress(f"a new run, {why}", 0, 0)
+        staging = Staging.open(output.root, identity, fresh=force)
         if output.holds(staging.run_id):  # it died between publishing and pointing
             return Outcome(staging.finish(output), mined=True)
         conductor = _Conductor(opened, key, output, staging, progress, force)
@@ -186,7 +192,6 @@ class _Conductor:
         return self.staging.publish(
             {
                 "status": "complete",
-                "fingerprint": self.staging.fingerprint,
                 "job": self.job.facts(),
                 "versions": package_versions(),
                 "dataset": self._dataset_facts(store, tally),
@@ -226,6 +231,7 @@ class _Conductor:
 
     def _audited(self, task: Task, counted: NDArray[np.void]) -> dict[Mined, Recall]:
         """Return what share of each class an approximate index found; hold the job to its floor."""
+        open_miner.cache_clear()  # the index and what counts exactly need not be there at once
         auditing = Auditing(self.staging, self.opened.engine, task, self.job.index, self.progress)
         recalls = auditing.recalls(counted)
         auditing.check(recalls)

@@ -164,7 +164,8 @@ class UnitWriter:
         self, writer: BlockWriter, block: Block, shares: Mapping[Kept, Share], lines: Rows
     ) -> None:
         own = {name: share.of(lines) for name, share in shares.items()}
-        write_block(writer, block, self.selection, own, functools.partial(self._view, block))
+        view = functools.partial(self._view, block)
+        write_block(writer, block, self.selection, own, view, self.seed)
 
     def _view(self, block: Block, line: int) -> AnchorView:
         return AnchorView(self.census, block, line, self.normalized, self.seed)

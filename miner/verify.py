@@ -210,11 +210,12 @@ class _Truth:
         mining = run.manifest["job"]["mining"]
         self.metric: Metric = mining["metric"]
         self.margin: float = mining["margin"]
-        normalize = mining["normalize"]
-        self.normalized: bool = self.metric != "dot" if normalize is None else normalize
+        said = mining["normalize"]
+        self.normalized: bool = self.metric != "dot" if said is None else said
         self.found = "found" in run.manifest["census"]  # by an approximate index
         self.filters = Filters.recorded(run.manifest["job"]["select"])
-        self.vectors = Vectors(store.vectors(0), store.vectors(store.row_side))
+        # NumPy measures, not what mined.
+        self.vectors = Vectors(store.vectors(0), store.vectors(store.row_side), "numpy")
         self.relevance: Relevance = store.relevance()
 
     def triplets(self, full: bool, rng: np.random.Generator) -> Check:
@@ -336,12 +337,11 @@ class _Truth:
         return Check("hubs", problems + wrong, detail)
 
     def _classes(self, anchor: int) -> dict[str, int]:
-        rows = np.arange(len(self.vectors.rows))
-        negative = np.ones(len(rows), dtype=np.bool_)
+        negative = np.ones(len(self.vectors.rows), dtype=np.bool_)
         positives = self.relevance.positives(anchor)
         negative[positives] = False
         negative[self.relevance.hidden(anchor)] = False
-        distances = self.vectors.measure(self.metric, np.array([anchor]), rows)
+        distances = self.vectors.measure(self.metric, np.array([anchor]), np.arange(len(negative)))
         counts = dict.fromkeys(CLASSES, 0)
         for positive in positives:
             classes = classify(distances[positive], distances[negative], self.margin)

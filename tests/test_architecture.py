@@ -16,7 +16,17 @@ PACKAGE = ROOT / "miner"
 
 FLOORS = [
     ["errors"],
-    ["registry", "storage", "scratch", "fields", "urls", "clock", "versions"],
+    [
+        "registry",
+        "storage",
+        "scratch",
+        "fields",
+        "urls",
+        "clock",
+        "versions",
+        "compiling",
+        "changes",
+    ],
     ["loading", "distance", "hardness", "relevance", "allocation", "units", "confusions"],
     ["columns", "reach"],
     ["sections"],
@@ -32,11 +42,12 @@ FLOORS = [
         "counting",
         "cache",
         "totals",
+        "measuring",
     ],
     ["finished"],
-    ["counting_numba", "rooms", "prepared", "tables", "estimate"],
-    ["identity", "embedder", "pruning", "manifest", "describe"],
-    ["publishing"],
+    ["counting_numba", "measuring_numba", "rooms", "prepared", "tables", "costs"],
+    ["footprint", "identity", "embedder", "pruning", "manifest", "describe", "plan_words"],
+    ["publishing", "estimate"],
     ["embedding", "census", "standouts"],
     ["preparing", "nearest", "counts", "neighbours", "gaps"],
     ["ranking", "screening", "negatives"],
@@ -51,7 +62,7 @@ FLOORS = [
     ["tasks", "sealing", "reuse"],
     ["indexing", "auditing"],
     ["passes", "hubs", "rescoring", "findings", "verifying", "opened"],
-    ["run", "verify", "starter", "exports", "leftovers"],
+    ["calibration", "run", "verify", "starter", "exports", "leftovers"],
     ["plan"],
     ["progress"],
     ["commands"],
@@ -66,7 +77,7 @@ ONLY = {
     "joblib": {"engines"},
     "distributed": {"engines"},
     "dask": {"engines"},
-    "numba": {"counting_numba", "screening"},
+    "numba": {"compiling"},
     # exports and the tables beside the census are written as Parquet
     "pyarrow": {"shards", "finished", "storage", "tables", "datasets", "exports", "remote"},
     "boto3": {"remote"},
@@ -86,7 +97,7 @@ ONLY = {
     "PIL": {"datasets", "models"},
 }
 NUMPY_ONLY = [name for names in FLOORS[:5] for name in names]
-NUMPY_ONLY_ALLOWED = {"numpy", "filelock"}  # the file lock is storage's
+NUMPY_ONLY_ALLOWED = {"numpy", "filelock", "numba"}  # the file lock is storage's
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

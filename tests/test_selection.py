@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import miner
 from miner.allocation import allocate
 from miner.distance import METRICS, normalize_rows
 from miner.relevance import LabelRelevance, LinkRelevance, Relevance
-from miner.strategies.base import draw_distinct, seeds
+from miner.strategies.base import seeds
 from miner.strategies.caps import Caps
+from miner.strategies.drawing import draw_distinct, draw_of_many
 from tests.conftest import write_vectors
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.oracle import Truth, enumerate_triplets
@@ -218,6 +220,40 @@ def test_draw_distinct_gives_every_subset_the_same_chance(total: int, take: int)
     expected = 4000 / subsets
     statistic = sum((seen - expected) ** 2 / expected for seen in drawn.values())
     assert statistic < subsets - 1 + 5 * np.sqrt(2 * subsets)
+
+
+@pytest.mark.parametrize(("total", "take"), [(9, 9), (9, 0), (1, 1), (9, 1), (9, 4), (9, 7)])
+def test_draws_of_many_give_every_subset_the_same_chance(total: int, take: int) -> None:
+    count = 4000
+    totals, takes = np.full(count, total), np.full(count, take)
+    found = draw_of_many(seeds(3, 1), np.arange(count), totals, takes)
+    lines = (found - np.repeat(np.arange(count) * total, take)).reshape(count, take)
+    drawn = Counter(map(tuple, lines.tolist()))
+    subsets = math.comb(total, take)
+    assert all(len(set(subset)) == take and sorted(subset) == [*subset] for subset in drawn)
+    assert all(0 <= number < total for subset in drawn for number in subset)
+    expected = count / subsets
+    statistic = sum((seen - expected) ** 2 / expected for seen in drawn.values())
+    assert len(drawn) == subsets and statistic < subsets - 1 + 5 * np.sqrt(2 * subsets)
+    # What two anchors draw does not hang together, nor what two seeds do.
+    if take == 1:
+        again = draw_of_many(seeds(4, 1), np.arange(count), totals, takes) % total
+        for left, right in ((lines[:-1, 0], lines[1:, 0]), (lines[:-1, 0], again[:-1])):
+            pairs = np.bincount(left * total + right, minlength=total * total)
+            mean = (count - 1) / total**2
+            assert ((pairs - mean) ** 2 / mean).sum() < total**2 + 5 * np.sqrt(2 * total**2)
+
+
+def test_a_draw_of_many_hangs_on_the_anchor_alone() -> None:
+    rng = np.random.default_rng(1)
+    anchors, totals = rng.permutation(500), rng.integers(1, 40, 500)
+    takes = rng.integers(0, totals + 1)
+    whole = draw_of_many(seeds(7, 2), anchors, totals, takes)
+    whole -= np.repeat(np.cumsum(totals) - totals, takes)
+    for line, part in enumerate(np.split(whole, np.cumsum(takes)[:-1])):
+        one = slice(line, line + 1)
+        alone = draw_of_many(seeds(7, 2), anchors[one], totals[one], takes[one])
+        assert alone.tolist() == part.tolist() and len(part) == takes[line]
 
 
 def test_allocation_is_proportional_and_exact() -> None:

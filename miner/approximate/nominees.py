@@ -2,7 +2,8 @@
 
 An approximate index decides which negatives are looked at, and nothing else: their distances are
 measured by the float64 definition, and so are classes, order and loss. What it does not find is
-missing; how much that is says `miner.approximate.audit`.
+missing; how much that is says `miner.approximate.audit`. Where the index tells the distances of the
+vectors themselves, in float32, those that are surely easy for all pairs need not be measured.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from miner.census import Census
 from miner.distance import Float64
-from miner.hardness import is_hard, is_within
+from miner.hardness import is_hard, is_within, semi_hard_border
 from miner.indexes.base import Index
 from miner.reach import ENTRY, HEAD, Reach
 from miner.sifting.sieve import Found
@@ -28,6 +29,18 @@ _AT_ONCE = 1 << 22
 """Comparisons of a pair with nominees that are held at once."""
 _DEEPER = 1024
 """So many positives and hidden rows of an anchor are searched past, at most."""
+_UNIT32, _TINY = 2.0**-24, 1e-37
+"""Of float32: its rounding, and what is added for numbers that are too small for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """The pairs of some anchors, as in `NominatedBlock`, with their distances."""
+
+    starts: Rows
+    positives: Rows
+    owners: Rows
+    d_ap: Float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +114,16 @@ class Nominees:
         anchors : ndarray of shape (b,), int64
         """
         relevance = self._census.relevance
-        lists = relevance.positive_lists(anchors)
+        pairs = self._pairs(anchors)
         starts, columns = relevance.hidden_lists(anchors)
         hidden = np.diff(starts)
-        deeper = min(int((lists.counts + hidden).max()), _DEEPER)
+        deeper = min(int((np.diff(pairs.starts) + hidden).max()), _DEEPER)
         depth = min(self.most + deeper, relevance.rows)
-        found = self._index.search(self._census.vectors.anchors[anchors], depth)
+        scores, found = self._index.scored(self._census.vectors.anchors[anchors], depth)
         lines = np.arange(len(anchors))
         struck = np.concatenate(
             [
-                np.repeat(lines, lists.counts) * relevance.rows + lists.columns,
+                pairs.owners * relevance.rows + pairs.positives,
                 np.repeat(lines, hidden) * relevance.rows + columns,
             ]
         )
@@ -121,17 +134,49 @@ class Nominees:
         if len(struck):
             free &= struck[np.minimum(place, len(struck) - 1)] != wanted
         free &= np.cumsum(free, axis=1) <= self.most
+        if scores is not None:
+            far = scores > self._farthest(anchors, pairs)[:, None]
+            free &= ~(far & np.isfinite(scores))
         width = max(int(free.sum(axis=1).max()), 1)
         rows = np.full((len(anchors), width), -1, dtype=np.int64)
         rows[np.arange(width) < free.sum(axis=1)[:, None]] = found[free]
-        return self._measured(anchors, rows)
+        return self._measured(anchors, pairs, rows)
+
+    def _pairs(self, anchors: Rows) -> _Pairs:
+        """Return the pairs of anchors, measured."""
+        census = self._census
+        lists = census.relevance.positive_lists(anchors)
+        counts, columns = lists.counts, lists.columns
+        owners = np.repeat(np.arange(len(anchors)), counts)
+        d_ap = census.vectors.measure(census.metric, anchors[owners], columns)
+        return _Pairs(np.concatenate([[0], np.cumsum(counts)]), columns, owners, d_ap)
+
+    def _farthest(self, anchors: Rows, pairs: _Pairs) -> Float64:
+        """Return beyond which score of the index a row is easy for all pairs of an anchor.
+
+        A sum of d products in float32 is off by less than ``2 (d + 8) u`` of the sum of their
+        sizes, in any order (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
+        section 3.1); unit vectors are rounded once more. Twice that bound is allowed.
+        """
+        census = self._census
+        border = semi_hard_border(pairs.d_ap, census.margin)
+        reach: Float64 = np.maximum.reduceat(border, pairs.starts[:-1])
+        rounding = 4 * (census.vectors.dim + 8) * _UNIT32
+        if census.space.euclidean:
+            squared = reach * reach if census.space.root else reach
+            return squared * (1 + rounding) + _TINY
+        if census.metric == "cosine":
+            return reach - 1 + rounding
+        sizes = np.sqrt((census.vectors.anchors[anchors].astype(np.float64) ** 2).sum(-1))
+        inner: Float64 = reach + rounding * sizes * census.space.reach + _TINY
+        return inner
 
     def block(self, anchors: Rows, reach: Reach, hard: Rows, within: Rows) -> NominatedBlock:
         """Return a block whose nominees were kept; see `miner.sifting.listed.Lister.block`."""
         sizes = reach.sizes
         rows = np.full((len(anchors), max(int(sizes.max(initial=0)), 1)), -1, dtype=np.int64)
         rows[np.arange(rows.shape[1]) < sizes[:, None]] = reach.entries["row"]
-        return self._measured(anchors, rows)
+        return self._measured(anchors, self._pairs(anchors), rows)
 
     def find(self, block: NominatedBlock, lines: Rows, starts: Rows, ranks: Rows) -> Found:
         """Find rows by rank; see `miner.sifting.sieve.Sieve.find`."""
@@ -141,7 +186,7 @@ class Nominees:
         sure = np.ones(len(lines), dtype=np.bool_)
         return Found(rows, number, none, np.arange(len(rows)), sure)
 
-    def _measured(self, anchors: Rows, rows: Rows) -> NominatedBlock:
+    def _measured(self, anchors: Rows, pairs: _Pairs, rows: Rows) -> NominatedBlock:
         """Put nominees in order, and count the pairs."""
         census = self._census
         rows.sort(axis=1)  # ties in distance go by row
@@ -151,16 +196,15 @@ class Nominees:
         distances[there] = census.vectors.measure(census.metric, anchors[lines], rows[there])
         order = np.argsort(distances, axis=1, kind="stable")
         rows, distances = (np.take_along_axis(x, order, axis=1) for x in (rows, distances))
-        lists = census.relevance.positive_lists(anchors)
-        owners = np.repeat(np.arange(len(anchors)), lists.counts)
-        d_ap = census.vectors.measure(census.metric, anchors[owners], lists.columns)
+        owners, d_ap = pairs.owners, pairs.d_ap
         hard, within = self._count(distances, owners, d_ap)
         finite = np.where(np.isinf(distances), 0.0, distances)
         sums = np.concatenate([np.zeros((len(anchors), 1)), np.cumsum(finite, axis=1)], axis=1)
         lost = within * (d_ap + census.margin) - sums[owners, within]
-        starts = np.concatenate([[0], np.cumsum(lists.counts)])
-        loss = np.add.reduceat(lost, starts[:-1])
-        return NominatedBlock(anchors, starts, lists.columns, hard, within, loss, rows, distances)
+        loss = np.add.reduceat(lost, pairs.starts[:-1])
+        return NominatedBlock(
+            anchors, pairs.starts, pairs.positives, hard, within, loss, rows, distances
+        )
 
     def _count(self, distances: Float64, owners: Rows, d_ap: Float64) -> tuple[Rows, Rows]:
         """Count, per pair, the nominees that are hard, and those hard or semi-hard."""

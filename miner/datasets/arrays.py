@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,13 @@ from miner.datasets.base import ROWS
 from miner.errors import DataError
 
 __all__ = ["ArrayTable", "open_npy", "open_npz"]
+
+_LOCAL_HEADER, _CHECKED = 30, 1 << 20
+"""Bytes of a zip archive's local header before its names; bytes that are checked at a time."""
+_HEADERS: dict[tuple[int, int], Any] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +129,31 @@ def open_npz(where: str, files: Sequence[Path]) -> ArrayTable:
     if isinstance(archive, np.ndarray):
         raise DataError(f"{path} is not an .npz archive; name it .npy, or save it with np.savez")
     with archive, _load_errors(path):
-        arrays = {name: archive[name] for name in archive.files}
+        arrays = {name: _member(path, archive, name) for name in archive.files}
     return _checked(path, (path,), arrays)
+
+
+def _member(path: Path, archive: Any, name: str) -> Any:
+    """Map an array of an archive into memory where it lies there as it is; else load it."""
+    members = {info.filename: info for info in archive.zip.infolist()}
+    info = members.get(f"{name}.npy")
+    if info is None or info.compress_type != zipfile.ZIP_STORED:
+        return archive[name]
+    with archive.zip.open(info) as file:
+        while file.read(_CHECKED):  # to the end: so the archive's checksum is held against it
+            pass
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        lengths = struct.unpack("<2H", file.read(_LOCAL_HEADER)[-4:])
+        file.seek(sum(lengths), 1)
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            return archive[name]
+        shape, fortran, kind = _HEADERS[version](file)
+        if kind.hasobject or 0 in shape:
+            return archive[name]
+        order: Any = "F" if fortran else "C"
+        return np.memmap(path, kind, "r", offset=file.tell(), shape=shape, order=order)
 
 
 def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:

@@ -54,6 +54,14 @@ class Index(Protocol):
         A place for which no row was found holds -1.
         """
 
+    def scored(self, queries: Float32, k: int) -> tuple[Float32 | None, NDArray[np.int64]]:
+        """Return the rows of `search`, before them their distances, smaller for nearer rows.
+
+        They are squared for the Euclidean metrics, and minus the inner product for the others (of
+        unit vectors for cosine): in float32, but of the vectors themselves. An index that does not
+        hold those returns None.
+        """
+
     def knobs(self) -> dict[str, list[float]]:
         """Return the search parameters by name, each with its values, the cheapest first."""
 

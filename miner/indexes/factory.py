@@ -24,7 +24,10 @@ _ANY_DIM = 3840
 """Divisible by whatever a factory string may divide dimensions by: for a look at its grammar."""
 _PER_CENTROID, _LEAST, _MOST = 40, 65_536, 1_048_576
 """Rows that training sees: so many a centroid of the inverted file, between these bounds."""
+_LONGEST = 1e17
 _EXAMPLES = "such as IVF1024,Flat, HNSW32 or IVF1024,PQ16x4fs,RFlat"
+_WHOLE = re.compile(r".*,RFlat|((IVF|IMI)[^,]*,)?Flat|(HNSW|NSG)\d+(,Flat)?")
+"""Strings of indexes whose distances are those of the vectors: they hold no code but them."""
 _KNOBS = ("nprobe", "efSearch", "quantizer_efSearch", "k_factor_rf", "k_factor")
 
 
@@ -69,8 +72,15 @@ class FactoryIndex:
         """Learn centroids and codes from some rows."""
         if self._index.is_trained:
             return
+        ready = self._ready(rows)
+        longest = np.sqrt(np.square(ready, dtype=np.float64).sum(-1).max(initial=0.0))
+        if longest > _LONGEST:  # FAISS' k-means does not survive what is infinite in float32
+            raise UsageError(
+                f"index.factory = {self._factory!r} cannot be trained: a vector is {longest:.3g} "
+                f"long, more than {_LONGEST:g}; scale or normalise them, or name Flat"
+            )
         try:
-            self._index.train(self._ready(rows))
+            self._index.train(ready)
         except RuntimeError as error:
             raise UsageError(
                 f"index.factory = {self._factory!r} cannot be trained on {len(rows):,} rows: "
@@ -92,10 +102,18 @@ class FactoryIndex:
 
         One that was opened searches on the caller's core only: workers share the others.
         """
+        return self.scored(queries, k)[1]
+
+    def scored(self, queries: Float32, k: int) -> tuple[Float32 | None, NDArray[np.int64]]:
+        """Return their distances too, where the index holds the vectors as they are."""
         if self._shared:
             faiss.omp_set_num_threads(1)
-        _, rows = self._index.search(self._ready(queries), k)
-        return np.asarray(rows, dtype=np.int64)
+        found, rows = self._index.search(self._ready(queries), k)
+        rows = np.asarray(rows, dtype=np.int64)
+        if not _WHOLE.fullmatch(self._factory):
+            return None, rows
+        inner = self._index.metric_type == faiss.METRIC_INNER_PRODUCT
+        return (-found if inner else found), rows
 
     def knobs(self) -> dict[str, list[float]]:
         """Return FAISS' own search parameters of this index and the values worth trying."""

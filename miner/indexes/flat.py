@@ -39,7 +39,8 @@ class FlatIndex:
 
     def scored(self, queries: Float32, k: int) -> tuple[Float32, NDArray[np.int64]]:
         """Return the distances too, smaller for nearer rows."""
-        found, rows = self._index.search(np.ascontiguousarray(queries), k)
+        ready = normalize_rows(queries) if self._cosine else np.ascontiguousarray(queries)
+        found, rows = self._index.search(ready, k)
         inner = self._index.metric_type == faiss.METRIC_INNER_PRODUCT
         return (-found if inner else found), np.asarray(rows, dtype=np.int64)
 

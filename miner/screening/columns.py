@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.screening.compiling import compiled
+from miner.compiling import compiled
 from miner.screening.tables import MIXED
 
 __all__ = ["add_found", "add_one", "fold"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.screening.compiling import compiled
+from miner.compiling import compiled
 
 __all__ = ["UNSURE", "count_gaps"]
 

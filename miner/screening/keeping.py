@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.screening.compiling import compiled
+from miner.compiling import compiled
 from miner.screening.nearest import keep_up_to
 
 __all__ = ["keep", "keeps", "shorten"]

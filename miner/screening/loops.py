@@ -33,8 +33,8 @@ from typing import Any
 
 import numpy as np
 
+from miner.compiling import compiled
 from miner.screening.columns import add_found, add_one
-from miner.screening.compiling import compiled
 from miner.screening.exact import FEW, dot
 from miner.screening.keeping import keep, keeps
 from miner.screening.nearest import nearest_room, scan

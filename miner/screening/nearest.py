@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.screening.compiling import compiled
+from miner.compiling import compiled
 
 __all__ = ["candidates", "first_tops", "keep_up_to", "nearest_room", "scan"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.screening.compiling import compiled
+from miner.compiling import compiled
 from miner.screening.exact import FEW
 from miner.screening.tables import MIXED, cell_of
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.screening.compiling import compiled
+from miner.compiling import compiled
 
 __all__ = ["MIXED", "build", "cell_of"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.screening.compiling import compiled
+from miner.compiling import compiled
 
 __all__ = ["CHUNK", "cells_of", "count_lines", "sort_both"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.screening.compiling import compiled
+from miner.compiling import compiled
 from miner.sifting.grids import CHUNK, cells_of, sort_both
 
 __all__ = ["find_rows"]

@@ -33,7 +33,6 @@ __all__ = [
     "Strategy",
     "Take",
     "check_count",
-    "draw_distinct",
     "seeds",
     "single",
 ]
@@ -307,23 +306,3 @@ def seeds(seed: int, *place: int) -> np.random.SeedSequence:
     A spawn key keeps places apart: as plain entropy (s, 1) and (s, 1, 0) are one seed.
     """
     return np.random.SeedSequence(seed, spawn_key=place)
-
-
-def draw_distinct(rng: np.random.Generator, total: int, take: int) -> Counts:
-    """Draw `take` distinct numbers below `total`, every subset equally likely; ascending.
-
-    Memory is in proportion to `take`: numbers are drawn one after the other and repeats ignored.
-    Above half of `total` the numbers to leave out are drawn instead.
-    """
-    if take == total:
-        return np.arange(total, dtype=np.int64)
-    if 2 * take > total:
-        kept = np.ones(total, dtype=np.bool_)
-        kept[draw_distinct(rng, total, total - take)] = False
-        return np.flatnonzero(kept)
-    drawn = np.sort(rng.integers(0, total, size=take, dtype=np.int64))
-    while (drawn[1:] == drawn[:-1]).any():
-        drawn = np.unique(drawn)
-        fresh = rng.integers(0, total, size=take - len(drawn), dtype=np.int64)
-        drawn = np.sort(np.concatenate([drawn, fresh]))
-    return drawn

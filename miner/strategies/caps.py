@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from miner.strategies.base import Counts, Picks, draw_distinct
+from miner.strategies.base import Counts, Picks
+from miner.strategies.drawing import draw_distinct
 
 __all__ = ["Caps"]
 
@@ -44,6 +46,17 @@ class Caps:
         """Return the same for many anchors from their totals, `per_pair` being done with."""
         return np.minimum(totals, self.per_anchor) if self.per_anchor else totals
 
+    def weights(self, totals: Counts) -> NDArray[np.float64]:
+        """Return what the cap on anchors puts on the weights of some, `per_pair` being done with.
+
+        Parameters
+        ----------
+        totals : ndarray of shape (anchors,), int64
+            Their slots before it.
+        """
+        kept = np.maximum(self.slots_of_totals(totals), 1)
+        return np.asarray(totals / kept)
+
     def choose(self, counts: Counts, take: int, rng: np.random.Generator) -> Picks:
         """Choose `take` of an anchor's slots, each subset equally likely."""
         capped = self._capped(counts)
@@ -52,7 +65,7 @@ class Caps:
         slots = draw_distinct(rng, total, take)
         pair = np.searchsorted(ends, slots, side="right")
         rank = slots - (ends - capped)[pair]
-        share = total / max(1, min(total, self.per_anchor or total))
+        share = float(self.weights(capped.sum(keepdims=True))[0])
         if not self.per_pair:
             return Picks(pair, rank, np.full(take, share))
         chosen = np.bincount(pair, minlength=len(counts))

@@ -18,8 +18,8 @@ from miner.strategies.base import (
     Strategy,
     Take,
     check_count,
-    draw_distinct,
 )
+from miner.strategies.drawing import draw_distinct
 
 __all__ = ["Uniform"]
 

@@ -1,0 +1,79 @@
+"""Uniform draws of distinct numbers: for one place, or for many anchors at once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["draw_distinct", "draw_of_many"]
+
+Counts = NDArray[np.int64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_OWNERS, _PLACES = 18, 10
+"""Bits of a sorted number that tell the anchor, and which of its numbers it is."""
+_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
+
+
+def draw_distinct(rng: np.random.Generator, total: int, take: int) -> Counts:
+    """Draw `take` distinct numbers below `total`, every subset equally likely; ascending.
+
+    Memory is in proportion to `take`: numbers are drawn one after the other and repeats ignored.
+    Above half of `total` the numbers to leave out are drawn instead.
+    """
+    if take == total:
+        return np.arange(total, dtype=np.int64)
+    if 2 * take > total:
+        kept = np.ones(total, dtype=np.bool_)
+        kept[draw_distinct(rng, total, total - take)] = False
+        return np.flatnonzero(kept)
+    drawn = np.sort(rng.integers(0, total, size=take, dtype=np.int64))
+    while (drawn[1:] == drawn[:-1]).any():
+        drawn = np.unique(drawn)
+        fresh = rng.integers(0, total, size=take - len(drawn), dtype=np.int64)
+        drawn = np.sort(np.concatenate([drawn, fresh]))
+    return drawn
+
+
+def draw_of_many(
+    key: np.random.SeedSequence, anchors: Counts, totals: Counts, takes: Counts
+) -> Counts:
+    """Draw for each anchor `takes` distinct numbers below its total, every subset equally likely.
+
+    Each number gets 36 random bits, and those with the lowest are drawn (of equal ones, which two
+    numbers in 7 x 10^10 are, the lower number). The bits are those of SplitMix64 (Steele, Lea &
+    Flood 2014, Fast splittable pseudorandom number generators, figure 17), begun for each anchor at
+    a place that the key and the anchor decide: what is drawn for one hangs on no other.
+
+    Parameters
+    ----------
+    key : SeedSequence
+    anchors, totals, takes : ndarray of shape (anchors,), int64
+        At most 2^18 anchors, each total at most 2^10. Memory is in proportion to their sum.
+
+    Returns
+    -------
+    ndarray of shape (takes.sum(),), int64
+        Anchor after anchor, ascending, counted on from the totals of those before.
+    """
+    start, gap = key.generate_state(2, np.uint64)
+    begin = _mixed(_mixed(anchors.astype(np.uint64) * _GOLDEN + start) + gap)
+    owner = np.repeat(np.arange(len(anchors)), totals)
+    place = np.arange(len(owner)) - np.repeat(np.cumsum(totals) - totals, totals)
+    bits = _mixed(begin[owner] + (place.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+    # Anchor, bits and number in one, sorted as it stands: far quicker than finding an order.
+    assert len(anchors) <= 1 << _OWNERS and (totals <= 1 << _PLACES).all()
+    packed = (owner.astype(np.uint64) << np.uint64(64 - _OWNERS)) | place.astype(np.uint64)
+    packed |= (bits >> np.uint64(_OWNERS + _PLACES)) << np.uint64(_PLACES)
+    packed.sort()
+    first = packed[place < np.repeat(takes, totals)] & np.uint64((1 << _PLACES) - 1)
+    drawn = np.zeros(len(owner), dtype=np.bool_)
+    drawn[first.astype(np.int64) + np.repeat(np.cumsum(totals) - totals, takes)] = True
+    return np.flatnonzero(drawn)
+
+
+def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser, which is a permutation of all 64-bit numbers."""
+    for shift, factor in _MIX:
+        bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+    return bits

@@ -1,0 +1,90 @@
+"""A new run says what made it one, and data that changes under a run is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import miner
+from miner.changes import changed_keys, describe_changes
+from miner.errors import DataError
+from tests.conftest import write_vectors
+
+
+def test_keys_are_named_as_the_user_knows_them() -> None:
+    before = {"job": {"mining": {"margin": 0.2}, "select": {}}, "store": {"files": ["a"], "x": 1}}
+    after = {"job": {"mining": {"margin": 0.3}, "select": {"k": [1]}}, "store": {"files": ["b"]}}
+    after["store"]["model"] = {"id": "m"}
+    changes = changed_keys(before, after)
+    assert ("mining.margin", "0.2", "0.3") in changes
+    assert ("dataset", "", "") in changes and ("model", "", "") in changes
+    assert ("x", "1", "unset") in changes
+    assert changed_keys(before, before) == []
+    assert describe_changes(changes[:1]) == "mining.margin (was 0.2, is 0.3)"
+    assert describe_changes(changes).endswith("and 3 more")
+
+
+def data(path: Path, seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(60, 4)).astype(np.float32)
+    write_vectors(path, rows, [f"l{n % 5}" for n in range(60)])
+    return path
+
+
+def test_a_new_run_names_the_key_that_changed(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    path, out = data(tmp_path / "data.parquet"), tmp_path / "out"
+    run = ["run", "--data", path, "--out", out]
+    first = cli(*run)
+    assert first.code == 0 and "a new run" not in first.err
+    assert "a new run" not in cli(*run).err
+    other = cli(*run, "--margin", "0.3")
+    assert "a new run, not that of run" in other.err
+    assert "mining.margin (was 0.2, is 0.3)" in other.err
+    data(path, seed=1)
+    assert ": dataset" in cli(*run, "--margin", "0.3").err
+
+
+def test_an_unfinished_run_of_another_job_is_not_gone_on_with(
+    tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = data(tmp_path / "data.parquet"), tmp_path / "out"
+
+    def die(*given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("miner.run.seal_shards", die)
+        assert cli("run", "--data", path, "--out", out).code != 0
+    done = cli("run", "--data", path, "--out", out, "--seed", "4")
+    assert "not that of the unfinished one: select.seed (was 0, is 4)" in done.err
+    assert "a new run" not in cli("run", "--data", path, "--out", out, "--seed", "4").err
+
+
+@pytest.mark.parametrize("how", ["changes", "vanishes"])
+def test_data_that_changes_as_it_is_read_makes_no_run(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = data(tmp_path / "data.parquet")
+    scan = miner.datasets.source.Source.scan
+
+    def scanned(self: Any, *given: Any, **named: Any) -> Any:
+        found = scan(self, *given, **named)
+        if how == "changes":
+            data(path, seed=9)
+        else:
+            path.rename(tmp_path / "moved.parquet")
+        return found
+
+    monkeypatch.setattr("miner.datasets.source.Source.scan", scanned)
+    job = {"dataset": {"path": str(path)}, "output": {"path": str(tmp_path / "out")}}
+    with pytest.raises(DataError, match=r"changed as it was read|is gone|No such file"):
+        miner.mine(job)
+    assert not (tmp_path / "out" / "latest").exists()
+    monkeypatch.undo()
+    if how == "vanishes":
+        data(path)
+    assert miner.mine(job).manifest["status"] == "complete"
