@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from miner.manifest import finished_run
 from miner.opened import Opened
 from miner.relevance import Relevance, Tally, tally
 from miner.reuse import would_reuse
+from miner.scratch import scratch_folder
 from miner.shards import PART_ROWS
 from miner.strategies.selection import Selection, load_selection
 from miner.units import cut_units
@@ -128,8 +128,7 @@ def plan_job(job: Job, *, price: float | None = None) -> dict[str, Any]:
     key = opened.key(keep=False)
     opening = time.perf_counter() - began
     finished, reused, store = _earlier(opened, key)
-    with tempfile.TemporaryDirectory(prefix="mine-plan-") as name:
-        folder = Path(name)
+    with scratch_folder("mine-plan-") as folder:
         at = time.perf_counter()
         scanned = opened.source.scan(folder, texts=opened.texts)
         reading = time.perf_counter() - at

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.loading import load_array
 from miner.relevance import spans
 
 __all__ = [
@@ -141,10 +142,10 @@ class ReachFiles:
     """
 
     def __init__(self, work: Path, units: Sequence[str], order: Rows) -> None:
-        heads = [np.load(work / f"{unit}{HEADS}", allow_pickle=False) for unit in units]
+        heads = [load_array(work / f"{unit}{HEADS}") for unit in units]
         sizes = [np.maximum(head["held"], 0).astype(np.int64) for head in heads]
         paths = [work / f"{unit}{ENTRIES}" for unit in units]
-        self._entries = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        self._entries = [load_array(path) for path in paths]
         self._head = np.concatenate(heads)
         self._unit = np.repeat(np.arange(len(units)), [len(head) for head in heads])
         self._start = np.concatenate([np.cumsum(size) - size for size in sizes])
