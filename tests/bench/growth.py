@@ -53,6 +53,8 @@ def run(kind: str, rows: int, given: argparse.Namespace) -> dict[str, Any]:
     factory = "Flat"
     if kind == "approximate":
         factory = choose_factory(rows, rows, DIM, minutes=0, memory=1 << 62)
+    if given.folder:
+        given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mine-growth-", dir=given.folder) as temporary:
         folder = Path(temporary)
         make(folder / "data.npz", rows)
