@@ -135,7 +135,7 @@ def parse_json(data: bytes, where: str) -> Any:
     """Read JSON; a `StorageError` says where it is none."""
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # tables in tables in tables...
         raise StorageError(f"{where} is not valid JSON ({error}); the file is damaged") from error
 
 
