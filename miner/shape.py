@@ -57,6 +57,10 @@ def _count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
 
 
+def _count_or_none(value: Any) -> bool:
+    return value is None or _count(value)
+
+
 def _number(value: Any) -> bool:
     kind = isinstance(value, int | float) and not isinstance(value, bool)
     return kind and abs(value) < _MOST and math.isfinite(value)
@@ -146,7 +150,8 @@ _SHAPE: dict[str, Any] = {
         "kind": _some(("labelled", "pairs")),
         "skipped": _counts_by_name,
         "hidden": {"duplicates": _count, "group": _count},
-        **dict.fromkeys(("items?", "classes?", "queries?", "corpus?", "links?"), _count),
+        "classes?": _count_or_none,
+        **dict.fromkeys(("items?", "queries?", "corpus?", "links?"), _count),
     },
     "model": {"id": _text, "dim": _count},
     "embedding": {"computed": _count, "reused": _count, "zero_vectors": _count},
@@ -253,7 +258,7 @@ def _more(manifest: Mapping[str, Any]) -> Iterator[str]:
     """Say what is missing that only some runs have."""
     dataset, census = manifest["dataset"], manifest["census"]
     for name in _LABELLED if dataset["kind"] == "labelled" else _PAIRS:
-        if name not in dataset:
+        if dataset.get(name) is None:
             yield f"dataset.{name} is missing"
     if not manifest["index"]["exact"] and "candidates" not in manifest["index"]:
         yield "index.candidates is missing"
