@@ -165,7 +165,11 @@ class Store:
     def relevance(self) -> Relevance:
         """Return who is relevant to whom."""
         path = self.folder / "relevance.npz"
-        with _store_errors(path), path.open("rb") as file, np.load(file) as arrays:
+        with (
+            _store_errors(path),
+            path.open("rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
             return load(dict(arrays))
 
     def ids(self, side: int) -> Spool:

@@ -203,5 +203,5 @@ def _part(work: str, name: str, unit: tuple[int, int]) -> NDArray[Any]:
     """Read a unit's part of what lies there of all anchors."""
     path = Path(work) / f"{name}.npy"
     with storage_errors(path):
-        whole = np.load(path, mmap_mode="r")
+        whole = np.load(path, mmap_mode="r", allow_pickle=False)
     return np.array(whole[slice(*unit)])

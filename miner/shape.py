@@ -15,6 +15,7 @@ from typing import Any
 from miner.distance import METRICS
 from miner.errors import StorageError
 from miner.hardness import KEPT, MINED
+from miner.storage import canonical_json
 
 __all__ = ["check_manifest_shape", "is_plain_name", "is_plain_path"]
 
@@ -116,7 +117,7 @@ def _files(value: Any) -> bool:
 
 _TOTALS = dict.fromkeys(MINED, _count)
 _ROWS_OF = {"rows": _count, "of": _count}
-_WRITTEN = {**_ROWS_OF, "truncated?": _flag, "wanted?": _count, "available?": _count}
+_WRITTEN = {**_ROWS_OF, "truncated": _flag, "wanted?": _count, "available?": _count}
 _WRITTEN |= {"rescored?": _count}
 _RECALL = {"recall": _number, "interval": _interval}
 _SHAPE: dict[str, Any] = {
@@ -216,6 +217,10 @@ def check_manifest_shape(manifest: Mapping[str, Any], where: str) -> None:
 
 def _all_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
     """Say what is wrong, one thing after the other: what comes later relies on what is good."""
+    try:
+        canonical_json(manifest)
+    except (ValueError, RecursionError):  # halves of characters, numbers beyond all
+        yield "it holds text or numbers that cannot be written"
     yield from _faults(manifest, _SHAPE, "")
     yield from _file_faults(manifest)
     yield from _more(manifest)
@@ -266,6 +271,8 @@ def _more(manifest: Mapping[str, Any]) -> Iterator[str]:
     for name, table in (("hubs", "hubs.parquet"), ("confusions", "confusion.parquet")):
         if table in named and name not in census:
             yield f"census.{name} is missing"
+    if "label_noise.parquet" in named and "neighbours" not in manifest["job"]["mining"]:
+        yield "job.mining.neighbours is missing"
     gaps = census.get("gaps", {"anchors": 0})
     if gaps["anchors"]:
         edges, counts = gaps.get("edges", []), gaps.get("counts", [])

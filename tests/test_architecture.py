@@ -17,7 +17,7 @@ PACKAGE = ROOT / "miner"
 FLOORS = [
     ["errors"],
     ["registry", "storage", "fields", "urls", "clock", "versions", "compiling", "changes"],
-    ["distance", "hardness", "relevance", "allocation", "units", "confusions"],
+    ["printable", "distance", "hardness", "relevance", "allocation", "units", "confusions"],
     ["columns", "reach"],
     ["sections"],
     ["job"],
