@@ -13,7 +13,7 @@ import pyarrow.json
 
 from miner.datasets.base import data_errors
 from miner.datasets.files import open_bytes
-from miner.datasets.lines import MOST_LINE, NestingGuard, bounded_lines
+from miner.datasets.lines import MOST_LINE, LineFault, NestingGuard, bounded_lines
 from miner.datasets.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
 
@@ -65,6 +65,8 @@ def _line_errors(file: Path) -> Iterator[None]:
     """Name the line that Arrow stumbled over: its own row counts from a block."""
     try:
         yield
+    except LineFault:
+        raise
     except (DataError, pa.ArrowException, OSError, EOFError) as error:
         line = _broken_line(file)
         if line is None:
@@ -78,7 +80,7 @@ def _broken_line(file: Path) -> str | None:
             for number, line in enumerate(bounded_lines(opened, str(file)), start=1):
                 try:
                     json.loads(line.decode("utf-8-sig") if line.strip() else "{}")
-                except ValueError as error:  # UnicodeDecodeError is one
+                except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one
                     words = "UTF-8" if isinstance(error, UnicodeDecodeError) else "a JSON object"
                     return f"line {number} is not {words} ({error})"
     except (OSError, EOFError):

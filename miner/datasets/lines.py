@@ -11,7 +11,7 @@ import numpy as np
 
 from miner.errors import DataError
 
-__all__ = ["MOST_LINE", "NestingGuard", "bounded_lines"]
+__all__ = ["MOST_LINE", "LineFault", "NestingGuard", "bounded_lines"]
 
 MOST_LINE = 16 << 20
 """Bytes of a line."""
@@ -22,19 +22,23 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _OPEN, _NEW_LINE = (ord("["), ord("{")), ord("\n")
 
 
+class LineFault(DataError):
+    """A line that is not read at all; the message names it."""
+
+
 def bounded_lines(file: IO[bytes], where: str) -> Iterator[bytes]:
     """Read lines.
 
     Raises
     ------
-    DataError
+    LineFault
         On one that is longer than `MOST_LINE`.
     """
     number = 0
     while line := file.readline(MOST_LINE + 1):
         number += 1
         if len(line) > MOST_LINE:
-            raise DataError(f"{where}, line {number}: {_too_long()}")
+            raise LineFault(f"{where}, line {number}: {_too_long()}")
         yield line
 
 
@@ -81,14 +85,14 @@ class NestingGuard(io.RawIOBase):
             stop = int(ends[line]) if line < len(ends) else len(data)
             whole = (b"" if line else self._rest) + data[start:stop]
             if _depth(whole) > _MOST_DEPTH:
-                raise DataError(
+                raise LineFault(
                     f"{self._where}, line {self._line + line}: lists and objects lie more than "
                     f"{_MOST_DEPTH} deep in each other; flatten them"
                 )
         self._line += len(ends)
         self._rest = data[int(ends[-1]) + 1 :] if len(ends) else self._rest + data
         if len(self._rest) > MOST_LINE:
-            raise DataError(f"{self._where}, line {self._line}: {_too_long()}")
+            raise LineFault(f"{self._where}, line {self._line}: {_too_long()}")
 
 
 def _depth(line: bytes) -> int:
