@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -110,11 +109,11 @@ class Run:
             hint = did_you_mean(difficulty, known)
             raise UsageError(f"no triplets of class {difficulty!r}: {hint}")
         if self.remote is None:
-            return pa.dataset.dataset(self.part_paths(difficulty), format="parquet")
+            return _open_dataset(self.part_paths(difficulty))
         system, base = self.remote.arrow()
         paths = [f"{base}/{name}" for name in self._parts(difficulty)]
         with self.reading():
-            return pa.dataset.dataset(paths, format="parquet", filesystem=system)
+            return _open_dataset(paths, system)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -321,3 +320,9 @@ def read_census(run: Run) -> dict[str, NDArray[np.int64]]:
 def manifest_checksum(manifest: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a manifest without its own `checksum`."""
     return digest({key: value for key, value in manifest.items() if key != "checksum"})
+
+
+def _open_dataset(paths: list[str], system: Any = None) -> Any:
+    import pyarrow.dataset  # loads pandas where that is installed, which no run needs
+
+    return pyarrow.dataset.dataset(paths, format="parquet", filesystem=system)

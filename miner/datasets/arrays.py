@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import mmap
 import os
 import struct
 import zipfile
@@ -63,6 +64,15 @@ class ArrayTable:
         for start in range(0, count, ROWS):
             parts = [_column(self.arrays[name][start : start + ROWS]) for name in names]
             yield pa.RecordBatch.from_arrays(parts, names=names)
+        for name in names:
+            _let_go(self.arrays[name])
+
+
+def _let_go(values: Any) -> None:
+    """Give the pages of a mapped array back: else they count as ours until the process ends."""
+    mapped = getattr(values, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _column(values: Any) -> Any:
