@@ -71,7 +71,7 @@ FLOORS = [
     ["approximate"],
     ["tasks", "sealing", "reuse"],
     ["indexing", "auditing"],
-    ["passes", "hubs", "rescoring", "findings", "verifying", "opened"],
+    ["passes", "hubs", "rescoring", "findings", "verification", "opened"],
     ["calibration", "run", "verify", "starter", "exports", "leftovers"],
     ["plan"],
     ["progress"],

@@ -44,8 +44,13 @@ def _open(file: Path, schema: Any) -> Iterator[Any]:
         parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     with open_bytes(file) as opened:
         guarded = NestingGuard(opened, str(file))
-        with pa.json.open_json(guarded, read, parse) as reader:
-            yield reader
+        try:
+            with pa.json.open_json(guarded, read, parse) as reader:
+                yield reader
+        except (DataError, pa.ArrowException) as error:  # it ends within a line, perhaps
+            raise guarded.fault or error from None
+        if guarded.fault is not None:
+            raise guarded.fault
 
 
 def _schema(file: Path) -> Any:

@@ -47,10 +47,18 @@ def _too_long() -> str:
 
 
 class NestingGuard(io.RawIOBase):
-    """A file of JSON lines that stops where values are nested too deep to be parsed.
+    """A file of JSON lines that ends where values are nested too deep to be parsed.
 
     A line that opens few lists and objects is passed unseen; others are looked at.
+
+    Attributes
+    ----------
+    fault : LineFault or None
+        Why it ended. It is not raised: Arrow reads ahead in threads of its own, which would bring
+        the process down.
     """
+
+    fault: LineFault | None = None
 
     def __init__(self, inner: IO[bytes], where: str) -> None:
         super().__init__()
@@ -70,8 +78,14 @@ class NestingGuard(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         """Read up to `size` bytes, and look at them before they are handed out."""
+        if self.fault is not None:
+            return b""
         data = self._inner.read(_CHUNK if size < 0 else size)
-        self._look(data)
+        try:
+            self._look(data)
+        except LineFault as fault:
+            self.fault = fault
+            return b""
         return data
 
     def _look(self, data: bytes) -> None:
