@@ -22,8 +22,9 @@ import click
 import miner
 from miner.commands import COMMANDS, json_option, print_facts
 from miner.errors import MineError, StorageError, UsageError
+from miner.printable import printable, short_message
 from miner.progress import Progress
-from miner.urls import url_name
+from miner.urls import url_name, without_secrets
 
 __all__ = ["main"]
 
@@ -101,7 +102,7 @@ def _setting(text: str) -> tuple[str, Any]:
         raise UsageError(f"--set {text!r} is not of the form SECTION.KEY=VALUE")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # ValueError: no TOML, or a number of too many digits
         return key.strip(), value.strip()
 
 
@@ -210,8 +211,8 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 def _fail(message: str, code: int, *, debug: bool) -> int:
     if debug:
-        click.echo(traceback.format_exc(), err=True)
-    click.echo(f"mine: {url_name(message)}", err=True)
+        click.echo(printable(without_secrets(traceback.format_exc())), err=True)
+    click.echo(f"mine: {short_message(url_name(message))}", err=True)
     return code
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from miner.finished import Run
 from miner.hardness import CLASSES, MINED
+from miner.printable import printable
 
 __all__ = [
     "cut_line",
@@ -207,7 +208,7 @@ def some_triplets(run: Run, difficulty: str, count: int) -> list[dict[str, Any]]
 
 def cut_line(line: str) -> str:
     """Return a text on one line of the terminal, cut where it is too long."""
-    line = " ".join(line.split("\n"))
+    line = printable(" ".join(line.split("\n")))
     return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
 
 

@@ -19,6 +19,7 @@ from miner.costs import Costs
 from miner.estimate import serial_share
 from miner.hardness import KEPT, Kept
 from miner.job import SelectJob
+from miner.loading import load_array
 from miner.reach import HEADS, ReachFiles
 from miner.sealing import Piece
 from miner.strategies.base import seeds
@@ -125,7 +126,7 @@ class Counting:
         slices = [(self._anchors(cut), self._file(cut)) for cut in alone + others]
         census = np.zeros(len(open_miner(self.task).tally.positives), dtype=COUNTED)
         for anchors, path in slices:
-            census[anchors] = np.load(path)
+            census[anchors] = load_array(path)
         return Counted(self._left(costs, slices), slices, census)
 
     def _begin(self) -> tuple[float, int, float]:
@@ -185,7 +186,7 @@ class Counting:
         paths = [census.with_suffix(".hubs.npy") for _, census in slices]
         if not paths[0].exists():
             return costs
-        units = [np.load(path) for path in paths]
+        units = [load_array(path) for path in paths]
         lines = max(1, sum(map(len, units)))
         merging = timed(lambda: add_up_hubs(units, costs.rows))
         return replace(
