@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         describe_facts,
         describe_kept,
         describe_models,
-        describe_plan,
         describe_pruned,
         describe_run,
         describe_triplets,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from miner.models.listing import list_models
     from miner.operation import settle
     from miner.plan import plan_job
+    from miner.plan_words import describe_plan
     from miner.pruning import kept_facts
     from miner.run import mine, run_job
     from miner.starter import starter_job
@@ -86,7 +86,7 @@ _HOMES = {
     "describe_facts": "describe",
     "describe_kept": "describe",
     "describe_models": "describe",
-    "describe_plan": "describe",
+    "describe_plan": "plan_words",
     "describe_pruned": "describe",
     "describe_run": "describe",
     "describe_tables": "standouts",

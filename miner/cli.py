@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import multiprocessing
 import os
 import signal
 import sys
-import time
 import tomllib
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -26,10 +23,10 @@ import click
 import miner
 from miner.attempt import Attempt, Ending, Settled
 from miner.commands import COMMANDS, json_option, print_facts
+from miner.endings import log_ending, print_ending, print_trace
 from miner.errors import MineError, StorageError, UsageError
-from miner.logs import ENDING, LoggedProgress, json_log
+from miner.logs import LoggedProgress, json_log
 from miner.progress import Progress
-from miner.urls import url_name
 
 __all__ = ["main"]
 
@@ -51,8 +48,6 @@ _FLAGS = {
     "engine": "engine.name",
     "workers": "engine.workers",
 }
-
-_log = logging.getLogger(ENDING)
 
 
 def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,7 +104,7 @@ def _setting(text: str) -> tuple[str, Any]:
         raise UsageError(f"--set {text!r} is not of the form SECTION.KEY=VALUE")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # ValueError: no TOML, or a number of too many digits
         return key.strip(), value.strip()
 
 
@@ -175,14 +170,23 @@ def run(
 
 @cli.command()
 @_job_options
+@click.option(
+    "--price-per-hour",
+    "price",
+    type=click.FloatRange(min=0),
+    metavar="FLOAT",
+    help="Of one worker: say what a run costs.",
+)
 @json_option
-def plan(job: Path | None, settings: tuple[str, ...], as_json: bool, **flags: Any) -> None:
-    """Say what a run would do: items, triplets, time, memory, disk."""
-    _plan(_job(job, settings, flags), as_json=as_json, quiet=False)
+def plan(
+    job: Path | None, settings: tuple[str, ...], price: float | None, as_json: bool, **flags: Any
+) -> None:
+    """Predict what a run takes: items, triplets, time, memory, disk, cost."""
+    _plan(_job(job, settings, flags), price, as_json=as_json, quiet=False)
 
 
-def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
-    facts = miner.plan_job(job)
+def _plan(job: Any, price: float | None = None, *, as_json: bool, quiet: bool) -> None:
+    facts = miner.plan_job(job, price=price)
     print_facts(facts, miner.describe_plan(facts), as_json=as_json, quiet=quiet)
 
 
@@ -271,37 +275,6 @@ def _settled(attempt: Attempt, ending: Ending) -> Settled | None:
         return Settled(None, "", f"metrics: {type(error).__name__}: {error}")
 
 
-def _print_ending(ending: Ending, settled: Settled | None) -> None:
-    """Say on stderr what is wrong, if anything is, and which run is the latest one."""
-    if settled is not None and settled.warning:
-        click.echo(f"mine: warning: {settled.warning}", err=True)
-    if ending.code:
-        told = {"failed": "internal error: " if ending.code == 1 else "error: "}
-        latest = f" ({settled.words})" if settled is not None and settled.words else ""
-        message = url_name(told.get(ending.event, "") + ending.message)
-        click.echo(f"mine: {message}{latest}", err=True)
-
-
-def _log_ending(
-    attempt: Attempt, ending: Ending, settled: Settled | None, trace: BaseException | None
-) -> None:
-    """Write the last line of a JSON log: how it ended, and which run is the latest one."""
-    if settled is not None and settled.warning:
-        _log.warning("metrics_not_written", extra={"facts": {"message": settled.warning}})
-    event = "already_mined" if ending.event == "done" and not attempt.mined else ending.event
-    facts = {
-        "exit_code": ending.code,
-        "out": attempt.out,
-        "latest": settled.latest if settled is not None else None,
-        "seconds": round(time.time() - attempt.began, 3),
-        "message": "; ".join(
-            part for part in (ending.message, settled.words if settled is not None else "") if part
-        ),
-    }
-    level = logging.ERROR if ending.code else logging.INFO
-    _log.log(level, event, exc_info=trace, extra={"facts": facts})
-
-
 def _wants_json(words: list[str]) -> bool:
     """Whether the log is asked for as JSON: known before anything else may be wrong."""
     pairs = itertools.pairwise(words)
@@ -329,9 +302,9 @@ def main(arguments: list[str] | None = None) -> None:
         with _let_go():
             settled = _settled(attempt, ending)
         if as_json:
-            _log_ending(attempt, ending, settled, trace)
+            log_ending(attempt, ending, settled, trace)
         else:
             if trace is not None and ending.code:
-                click.echo("".join(traceback.format_exception(trace)), err=True)
-            _print_ending(ending, settled)
+                print_trace(trace)
+            print_ending(ending, settled)
     sys.exit(ending.code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 
 import miner
 from miner.errors import StorageError, UsageError
+from miner.printable import printable, printable_json, short_message
 
 __all__ = ["COMMANDS", "json_option", "print_facts"]
 
@@ -22,9 +22,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print facts 
 def print_facts(facts: Any, text: str, *, as_json: bool, quiet: bool = False) -> None:
     """Print facts as JSON, or the text that says them."""
     if as_json:
-        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        click.echo(printable_json(facts))
     elif not quiet:
-        click.echo(text)
+        click.echo(printable(text))
 
 
 def _listed(out: str) -> str:
@@ -45,7 +45,7 @@ def runs(out: str, as_json: bool) -> None:
     text = "\n".join(miner.describe_facts(fact) for fact in facts) or f"no runs in {out}"
     print_facts(facts, text, as_json=as_json)
     for problem in problems:
-        click.echo(f"mine: {problem}", err=True)
+        click.echo(f"mine: {short_message(problem)}", err=True)
 
 
 @click.command()

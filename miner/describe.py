@@ -7,11 +7,11 @@ from typing import Any
 
 from miner.finished import Run
 from miner.hardness import CLASSES, MINED
+from miner.printable import printable
 
 __all__ = [
     "cut_line",
     "describe_facts",
-    "describe_plan",
     "describe_run",
     "describe_triplets",
     "run_facts",
@@ -208,7 +208,7 @@ def some_triplets(run: Run, difficulty: str, count: int) -> list[dict[str, Any]]
 
 def cut_line(line: str) -> str:
     """Return a text on one line of the terminal, cut where it is too long."""
-    line = " ".join(line.split("\n"))
+    line = printable(" ".join(line.split("\n")))
     return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
 
 
@@ -237,43 +237,6 @@ def describe_facts(facts: dict[str, Any]) -> str:
         f"    {facts['model']}, {facts['metric']}, margin {facts['margin']}: "
         f"{facts['hard']:,} hard, {facts['semi_hard']:,} semi-hard"
     )
-
-
-def describe_plan(facts: dict[str, Any]) -> str:
-    """Say what a run would do."""
-    dataset, seconds = facts["dataset"], facts["seconds"]
-    some = {name: value for name, value in seconds.items() if value or name != "index"}
-    stages = ", ".join(f"{name} {value:,.1f} s" for name, value in some.items())
-    anchors = f"{dataset['items']:,} items, {dataset['anchors']:,} anchors"
-    lines = [
-        ("data", anchors + (f", {dataset['classes']:,} classes" if dataset["classes"] else "")),
-        ("triplets", f"{facts['valid']:,} valid, " + _looked_at(facts["index"])),
-        ("written", f"up to {facts['triplets_at_most']:,}"),
-        ("model", f"{facts['model']['id']}, {facts['model']['dim']} dimensions"),
-        ("engine", f"{facts['engine']['name']}, {facts['engine']['workers']} workers"),
-        ("time", f"about {facts['total_seconds']:,.0f} s ({stages})"),
-        ("memory", f"up to {facts['memory_bytes'] / 2**20:,.0f} MiB"),
-        (
-            "disk",
-            f"up to {facts['disk_bytes'] / 2**20:,.0f} MiB, "
-            f"{facts['disk_free_bytes'] / 2**20:,.0f} MiB are free",
-        ),
-    ]
-    if facts["count_reused"]:
-        lines.append(("count", "kept from an earlier run: nothing is counted again"))
-    if facts["disk_bytes"] > facts["disk_free_bytes"]:
-        lines.append(("warning", "the disk may be too small: free some space, or use --out"))
-    if not facts["out_writable"]:
-        lines.append(("warning", "the output folder cannot be written to: use --out"))
-    if facts["already_mined"]:
-        lines.append(("done", f"already mined, as {facts['already_mined']} (--force mines again)"))
-    return "\n".join(f"  {name:<9} {text}" for name, text in lines)
-
-
-def _looked_at(factory: str) -> str:
-    if factory == "Flat":
-        return "all to be classified"
-    return f"those to be classified that {factory} finds"
 
 
 def describe_kept(facts: dict[str, Any]) -> str:

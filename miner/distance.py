@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["METRICS", "KeySpace", "Metric", "measure", "normalize_rows", "score"]
+__all__ = ["METRICS", "KeySpace", "Metric", "measure", "normalize_rows", "score", "tile_rows"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -40,6 +40,7 @@ METRICS: dict[str, str] = {
 
 _UNIT = 2.0**-53
 _MEASURE_BYTES = 4 << 20
+_TILE_BYTES, _LEAST_TILE, _MOST_TILE = 4 << 20, 1024, 4096
 
 
 def normalize_rows(rows: NDArray[np.floating]) -> Float32:
@@ -137,6 +138,12 @@ def score(metric: Metric, normalized: bool, distances: Float64) -> Float64:
     return 1.0 - squared / 2.0
 
 
+def tile_rows(dim: int) -> int:
+    """Return how many rows of so many dimensions are made ready at once: a power of two."""
+    fits = _TILE_BYTES // (8 * max(1, dim))
+    return min(max(1 << max(0, fits.bit_length() - 1), _LEAST_TILE), _MOST_TILE)
+
+
 @dataclass(frozen=True, slots=True)
 class KeySpace:
     """How one metric's keys are computed from stored rows, and turned into distances.
@@ -155,13 +162,13 @@ class KeySpace:
     reach: float
 
     @classmethod
-    def fit(cls, metric: Metric, rows: Float32, chunk: int = 4096) -> KeySpace:
+    def fit(cls, metric: Metric, rows: Float32) -> KeySpace:
         """Find the centre and the greatest length of all rows, a chunk at a time.
 
         The centre only has to be near the data: results do not depend on its value.
         """
         count, dim = rows.shape
-        center = np.zeros(dim)
+        center, chunk = np.zeros(dim), tile_rows(dim)
         if metric in ("euclidean", "sqeuclidean"):
             for start in range(0, count, chunk):
                 center += rows[start : start + chunk].sum(axis=0, dtype=np.float64)

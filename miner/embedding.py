@@ -28,6 +28,7 @@ from miner.datasets.spool import Spool
 from miner.distance import Float32
 from miner.errors import StorageError
 from miner.identity import CANARY_ROWS, Identity, identify
+from miner.loading import load_arrays
 from miner.models.base import LoadedModel, Role
 from miner.relevance import Relevance, load
 from miner.storage import digest, read_json, sha256_file, storage_errors
@@ -36,6 +37,7 @@ from miner.urls import url_name
 __all__ = ["Progress", "Recipe", "Store", "StoreKey", "open_store"]
 
 _VERSION = 5
+_CHUNK_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +154,9 @@ class Store:
         """The side that holds the rows; the anchors are side 0."""
         return len(self.facts["rows"]) - 1
 
-    def chunks(self, side: int, rows: int = 65536) -> Iterator[Float32]:
+    def chunks(self, side: int) -> Iterator[Float32]:
         """Read a side's stored rows a chunk at a time, without mapping them."""
+        rows = max(1, _CHUNK_BYTES // (4 * self.dim))
         path = self.folder / f"vectors-{side}.f32"
         with storage_errors(path), path.open("rb") as file:
             while True:
@@ -165,8 +168,8 @@ class Store:
     def relevance(self) -> Relevance:
         """Return who is relevant to whom."""
         path = self.folder / "relevance.npz"
-        with _store_errors(path), path.open("rb") as file, np.load(file) as arrays:
-            return load(dict(arrays))
+        with _store_errors(path), path.open("rb") as file:
+            return load(load_arrays(file))
 
     def ids(self, side: int) -> Spool:
         """Return a side's ids."""

@@ -1,160 +1,192 @@
-"""How long counting and writing take, from the size of a job: a model fitted to measurements.
+"""How long a run takes, from what a short calibration measured: numbers in, seconds out.
 
-Fitted to the CPU seconds of one worker on two shared cores (AMD EPYC, NumPy 2.4, numba), on 1,797 x
-64 (10 classes), 20,000 x 64 (200 classes) and 10,000 x 784 (10 classes), for the strategies `all`,
-`hardest`, `batch-hard` and `warp`; and for `relative_margin` and `max_score` on 250 anchors of
-10,000 x 784. Within a factor of two, but for tenths of a second. A product of the job's shape is
-timed where the plan is made; the other costs are those of that machine.
+Nothing here looks at a clock. The pass over all distances is in proportion to anchors x rows; an
+inverted file is searched in proportion to its lists and to the rows of those that are looked
+through; what workers share follows Amdahl's law (1967, AFIPS 30): a part of the work is done by one
+at a time, and the rest by all at once.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import re
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from miner.strategies.selection import Selection
+from miner.costs import Costs, IndexCosts, Work
+from miner.footprint import hubs
 
-__all__ = ["Size", "approximate_seconds", "count_seconds", "gap_seconds", "write_seconds"]
+__all__ = [
+    "Stage",
+    "cluster",
+    "cpu_seconds",
+    "index_seconds",
+    "seconds",
+    "serial_share",
+    "stages",
+    "trained",
+]
 
-_BEGIN = 0.3
-"""Loading compiled loops, making the rows ready."""
-_SCREEN_PRODUCT, _SCREEN_KEY, _SCREEN_VALUE = 0.6, 2.3e-9, 3.2e-10
-"""Of the fast pass: its float32 product over a float64 one, a key, a value of a pair's positive."""
-_BLOCK_KEY, _BLOCK_VALUE = 4e-9, 1.5e-10
-"""Of whole blocks in float64, which writing and strategies by pair need."""
-_WITHOUT_NUMBA = 1.7
-_MEASURED_VALUE = 1.25e-9
-"""Measuring rows by the definition, a value."""
-_SCORED_KEY, _SCORED_PAIR = 3e-9, 1e-7
-"""Holding a bound on scores against a key; a bound that hangs on the pair's positive."""
-_GAP_KEY = 3.3e-8
-"""Of the histogram of gaps, a key."""
-_LIST_VALUE, _TRAINED, _PROBES = 4.7e-11, 400, 4
-"""Of an inverted file: a row held against a list, a dimension; how often training holds a list
-against rows, of each list; lists that a search looks through. On 10^6 x 128 with IVF4096,Flat."""
-_SEARCH_VALUE = 1.2e-10
-_LINK, _STEP = 2e-4, 1e-4
-"""Of a graph: a row that is added, an anchor that is searched."""
-_NOMINEE, _NOMINEE_VALUE = 2e-7, 2.5e-9
-"""A nominee of an anchor, and each of its dimensions: measured, put in order, counted."""
-_ANCHOR, _ANCHOR_KEY = 1e-4, 3e-9
-_TRIPLET, _TRIPLET_VALUE, _DRAW = 1.4e-6, 1e-9, 1.2e-5
-"""Writing: an anchor and each of its keys; a triplet and each dimension; a draw by weights."""
+_PER_LIST, _LEAST_TRAINED, _MOST_TRAINED = 40, 65_536, 1_048_576
+"""As of `miner.indexes.factory`: rows that training sees."""
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
-    """What a job's time hangs on.
+class Stage:
+    """The time of a stage.
 
     Attributes
     ----------
-    anchors, rows, dim : int
-    pairs : int
-        Pairs (anchor, positive).
-    flops : float
-        Operations a second of a float64 product on one core.
+    fixed : float
+        Seconds of one process, however many workers there are.
+    shared : float
+        Seconds of one worker that workers share.
+    serial : float
+        The share of it which they do one at a time.
+    most : int
+        So many workers at most find something to do; 0 for any number.
+    """
+
+    fixed: float = 0.0
+    shared: float = 0.0
+    serial: float = 0.0
+    most: int = 0
+
+    def on(self, workers: int) -> float:
+        """Return the seconds with so many workers."""
+        busy = min(workers, self.most) if self.most else workers
+        return self.fixed + self.shared * (self.serial + (1 - self.serial) / max(1, busy))
+
+
+def serial_share(alone: float, together: float, workers: int) -> float:
+    """Return the share that is done one at a time, from two times of the same work (Amdahl).
+
+    Parameters
+    ----------
+    alone, together : float
+        Seconds with one worker, and with all of them.
     workers : int
-    processes : bool
-        Whether they are processes: threads share one interpreter, and gain little as they write.
     """
-
-    anchors: int
-    rows: int
-    dim: int
-    pairs: int
-    flops: float
-    workers: int
-    processes: bool
-
-    @property
-    def keys(self) -> float:
-        """The distances of the whole matrix."""
-        return float(self.anchors) * self.rows
-
-    @property
-    def product(self) -> float:
-        """Seconds of the float64 product on one core."""
-        return 2 * self.keys * self.dim / self.flops
-
-    @property
-    def values(self) -> float:
-        """The numbers in all pairs' positives."""
-        return float(self.pairs) * self.dim
-
-    def share(self, anchors: int) -> Size:
-        """Return the size of a job of some of the anchors."""
-        part = min(1.0, anchors / max(1, self.anchors))
-        return Size(
-            min(anchors, self.anchors),
-            self.rows,
-            self.dim,
-            round(self.pairs * part),
-            self.flops,
-            self.workers,
-            self.processes,
-        )
-
-
-def count_seconds(size: Size, selection: Selection) -> float:
-    """Estimate the counting pass."""
-    if selection.needs_pairs:
-        return _BEGIN + (_blocks(size) + _choosing(size, selection)) / size.workers
-    if importlib.util.find_spec("numba") is None:
-        return _BEGIN + _blocks(size) / size.workers
-    work = _SCREEN_PRODUCT * size.product + _SCREEN_KEY * size.keys + _SCREEN_VALUE * size.values
-    return _BEGIN + work / size.workers
-
-
-def gap_seconds(size: Size) -> float:
-    """Estimate the histogram of gaps over all anchors."""
-    each = _GAP_KEY if importlib.util.find_spec("numba") else _MEASURED_VALUE * size.dim
-    return (size.product + each * size.keys) / size.workers
-
-
-def approximate_seconds(size: Size, factory: str, candidates: int) -> tuple[float, float]:
-    """Estimate building an approximate index, and counting among its nominees."""
-    found = re.search(r"IVF(\d+)", factory)
-    if found:
-        lists = int(found[1])
-        rows = size.rows + _TRAINED * lists
-        build = _LIST_VALUE * rows * lists * size.dim
-        search = _SEARCH_VALUE * size.dim * (lists + _PROBES * size.rows / lists)
-    else:
-        build, search = _LINK * size.rows * size.workers, _STEP  # a graph grows on one core
-    nominees = candidates * (_NOMINEE + _NOMINEE_VALUE * size.dim)
-    count = size.anchors * (search + nominees)
-    return build / size.workers, _BEGIN + count / size.workers
-
-
-def write_seconds(
-    size: Size, selection: Selection, triplets: int, *, listed: bool = False
-) -> float:
-    """Estimate the writing of so many triplets.
-
-    Their anchors are counted again, unless the rows to write were `listed` as they were counted.
-    """
-    if not triplets:
+    if workers < 2 or alone <= 0:
         return 0.0
-    busy = size.share(triplets)
-    each = _TRIPLET + _TRIPLET_VALUE * size.dim + (_DRAW if selection.strategy.weighted else 0.0)
-    if listed:
-        return _ANCHOR * busy.anchors + each * triplets
-    plain = _ANCHOR * busy.anchors + _ANCHOR_KEY * busy.keys + each * triplets
-    again = (_blocks(busy) + _choosing(busy, selection)) / size.workers
-    return again + plain / (size.workers if size.processes else 1)
+    share = (together / alone - 1 / workers) / (1 - 1 / workers)
+    return min(1.0, max(0.0, share))
 
 
-def _blocks(size: Size) -> float:
-    """Estimate the counting of all pairs in float64, on one core."""
-    slow = _WITHOUT_NUMBA if importlib.util.find_spec("numba") is None else 1.0
-    return slow * (size.product + _BLOCK_KEY * size.keys + _BLOCK_VALUE * size.values)
+def stages(work: Work, costs: Costs, *, one_process: bool) -> dict[str, Stage]:
+    """Return the time of all stages of a run: those of its manifest, and what is before them.
+
+    Parameters
+    ----------
+    work : Work
+    costs : Costs
+    one_process : bool
+        Whether workers are threads: then a part of their work is done one at a time.
+    """
+    grown = work.rows / costs.rows
+    approximate = work.audited > 0
+    plain = costs.count - costs.search
+    anchor = plain + costs.search * _search_growth(work, costs) if approximate else plain * grown
+    begin = costs.begin * (1.0 if approximate else max(1.0, grown))
+    merge = costs.merge * hubs(work, costs) * work.units
+    counting, writing = (costs.count_serial, costs.write_serial) if one_process else (0.0, 0.0)
+    counted = anchor * work.anchors + costs.count_unit * work.units * max(1.0, grown)
+    busy = min(work.units, work.triplets)  # units that write something
+    written = costs.write * work.triplets + costs.write_unit * busy
+    seal = costs.seal * work.triplets
+    found = {
+        "start": Stage(costs.start),
+        "read": Stage(costs.read),
+        "embed": Stage(costs.embed * work.fresh + costs.keep * work.stored),
+        "index": Stage(index_seconds(costs.index, work)),
+        "count": Stage(begin + merge, counted, counting, work.units),
+        "audit": Stage(costs.audit_begin * grown, costs.audit * grown * work.audited, counting),
+        "write": Stage(0.0, written, writing, work.units),
+        "seal": Stage(0.0, seal, 0.0, max(1, work.parts)),
+    }
+    if work.counted:
+        found["count"] = Stage(costs.begin)
+    if not approximate:
+        del found["audit"]
+    return found
 
 
-def _choosing(size: Size, selection: Selection) -> float:
-    """Estimate what filters and strategy measure, on one core."""
-    filters = selection.filters
-    measured = _MEASURED_VALUE * size.values if selection.strategy.measures else 0.0
-    pairs = size.pairs if filters.relative else 0  # other bounds are one an anchor
-    bounds = filters.aware + (filters.min_score is not None)
-    return measured + bounds * _SCORED_KEY * size.keys + _SCORED_PAIR * pairs
+def cpu_seconds(costs: Costs, stages: Mapping[str, Stage]) -> float:
+    """Return the CPU seconds of all stages, as far as one core is at work in what is not shared.
+
+    Other work on the machine lengthens seconds; these hardly.
+    """
+    busy = 0.0
+    for name, stage in stages.items():
+        cpu, spent = {
+            "count": (costs.count_cpu, costs.count),
+            "write": (costs.write_cpu, costs.write),
+        }.get(name, (1.0, 1.0))
+        busy += stage.fixed + stage.shared * (cpu / spent if spent else 1.0)
+    return busy
+
+
+def seconds(stages: Mapping[str, Stage], workers: int) -> dict[str, float]:
+    """Return the seconds of each stage with so many workers."""
+    return {name: stage.on(workers) for name, stage in stages.items()}
+
+
+def cluster(
+    stages: Mapping[str, Stage], counts: Iterable[int], price: float | None
+) -> list[dict[str, Any]]:
+    """Return time and cost for some numbers of workers.
+
+    Every worker is paid from the beginning to the end, also while one process is at work alone.
+
+    Parameters
+    ----------
+    stages : mapping of Stage
+    counts : iterable of int
+    price : float or None
+        Of a worker for an hour.
+    """
+    lines = []
+    for workers in counts:
+        total = sum(seconds(stages, workers).values())
+        hours = workers * total / 3600
+        line = {"workers": workers, "seconds": round(total, 1), "worker_hours": round(hours, 4)}
+        lines.append(line if price is None else {**line, "cost": round(hours * price, 4)})
+    return lines
+
+
+def trained(lists: int, rows: int) -> int:
+    """Return how many rows train an inverted file."""
+    return min(rows, max(_LEAST_TRAINED, min(_PER_LIST * lists, _MOST_TRAINED)))
+
+
+def index_seconds(sample: IndexCosts, work: Work) -> float:
+    """Estimate building an index of all rows from that of some.
+
+    Training an inverted file holds each of its rows against each list, and so does adding; a
+    graph's rows cost in proportion to the logarithm of how many there are.
+    """
+    grown = work.rows / sample.rows
+    if work.lists:
+        wide = work.lists / sample.lists
+        train = sample.train * wide * trained(work.lists, work.rows)
+        train /= trained(sample.lists, sample.rows)
+        add = sample.add * wide * grown
+    else:
+        train = sample.train
+        add = sample.add * grown * math.log2(work.rows + 2) / math.log2(sample.rows + 2)
+    tuned = sample.tune * _searched(work.lists, work.rows, sample.probes)
+    tuned /= _searched(sample.lists, sample.rows, sample.probes)
+    return train + add + (sample.truth + sample.ask) * grown + tuned
+
+
+def _searched(lists: int, rows: int, probes: int) -> float:
+    """Return how many vectors a search is held against; of a graph, in proportion to that."""
+    if not lists:
+        return math.log2(rows + 2)
+    return lists + min(probes, lists) * rows / lists
+
+
+def _search_growth(work: Work, costs: Costs) -> float:
+    index = costs.index
+    grown: float = _searched(work.lists, work.rows, index.probes)
+    return grown / _searched(index.lists, index.rows, index.probes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -48,6 +49,13 @@ def built(kind: Any, section: str, keys: Mapping[str, Any], where: str) -> Any:
     return kind(**values)
 
 
+def _float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def _typed(where: str, value: Any, hint: Any) -> Any:
     """Check a value against its field's type; integers pass for floats."""
     origin = typing.get_origin(hint)
@@ -64,7 +72,7 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
         return tuple(_typed(where, one, typing.get_args(hint)[0]) for one in value)
     plain = Mapping if origin is not None else hint
     if plain is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = _float(value)
     if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
         wanted = _WORDS.get(plain.__name__, "a table")
         example = ", such as '512MiB'" if where.endswith(("mining.memory", "max_size")) else ""

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -19,11 +18,13 @@ from miner.errors import StorageError, UsageError, did_you_mean
 from miner.hardness import KEPT
 from miner.remote.base import Folder, open_folder
 from miner.remote.copies import SCRATCH, copy_entry, hold_copy, safe_names
+from miner.shape import check_manifest_shape, is_plain_name
 from miner.shards import FORMAT_VERSION, parquet_errors
 from miner.storage import digest, parse_json, read_json, storage_errors
 from miner.urls import check_url, fetched_folder, is_url, local_root, without_secrets
 
 __all__ = [
+    "MANIFEST",
     "Run",
     "latest_id",
     "list_runs",
@@ -32,6 +33,8 @@ __all__ = [
     "read_census",
     "run_places",
 ]
+
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +106,11 @@ class Run:
             hint = did_you_mean(difficulty, known)
             raise UsageError(f"no triplets of class {difficulty!r}: {hint}")
         if self.remote is None:
-            return pa.dataset.dataset(self.part_paths(difficulty), format="parquet")
+            return _open_dataset(self.part_paths(difficulty))
         system, base = self.remote.arrow()
         paths = [f"{base}/{name}" for name in self._parts(difficulty)]
         with self.reading():
-            return pa.dataset.dataset(paths, format="parquet", filesystem=system)
+            return _open_dataset(paths, system)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -132,24 +135,37 @@ class Run:
         Raises
         ------
         StorageError
-            When a remote file is missing, or is not what the manifest says.
+            When a remote file is missing, or is not what the manifest says; or a local one is a
+            link.
         """
         target = self.path / name
         if self.remote is None:
+            if target.resolve() != self.path.resolve() / name:
+                raise StorageError(f"{target} is a link, not a file of the run; see mine verify")
             return target
         copied = _copied(self.remote, self.manifest)
         if copied in self.path.parents:
             hold_copy(copied)
         if target.exists():
             return target
-        named = [*self.manifest["shards"], *self.manifest["files"]]
-        facts = next((file for file in named if file["path"] == name), None)
+        facts = next((file for file in self.named_files() if file["path"] == name), None)
         entry = self.remote.entry(name) if facts else None
         if facts is None or entry is None:
             raise StorageError(f"{self.where}/{name} is missing; see mine verify")
         safe_names(self.remote, [entry])
         copy_entry(self.remote, entry, target, sha256=facts["sha256"])
         return target
+
+    def named_files(self) -> list[dict[str, Any]]:
+        """Return what the manifest says of its files: path, rows, bytes, sha256."""
+        return [*self.manifest["shards"], *self.manifest["files"]]
+
+    def manifest_bytes(self) -> bytes:
+        """Return the bytes of the manifest, as they are now."""
+        if self.remote is not None:
+            return self.remote.read(MANIFEST) or b""
+        with storage_errors(self.path):
+            return (self.path / MANIFEST).read_bytes()
 
     def sizes(self) -> dict[str, int]:
         """Return all files in the run's folder, those too that the manifest does not name."""
@@ -159,10 +175,18 @@ class Run:
             files = [path for path in self.path.rglob("*") if path.is_file()]
             return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in files}
 
+    def links(self) -> set[str]:
+        """Return what in the run's folder is a symbolic link, to a file, a folder or nothing."""
+        if self.remote is not None:
+            return set()
+        with storage_errors(self.path):
+            found = (path for path in self.path.rglob("*") if path.is_symlink())
+            return {path.relative_to(self.path).as_posix() for path in found}
+
     def missing(self) -> list[str]:
         """Return the files that the manifest names and that are not there in their size."""
         sizes = self.sizes()
-        named = [*self.manifest["shards"], *self.manifest["files"]]
+        named = self.named_files()
         return [file["path"] for file in named if sizes.get(file["path"]) != file["bytes"]]
 
     @contextmanager
@@ -200,18 +224,18 @@ def open_run(path: str | Path) -> Run:
     folder = Path(path)
     if not folder.exists():
         raise UsageError(f"no run at {path}; `mine runs` lists those in an output folder")
-    if not (folder / "manifest.json").exists() and (folder / "latest").exists():
+    if not (folder / MANIFEST).exists() and (folder / "latest").exists():
         folder = folder / "latest"
     folder = folder.resolve()
-    if not (folder / "manifest.json").exists():
+    if not (folder / MANIFEST).exists():
         raise StorageError(f"{path} is not a finished run: there is no manifest.json in it")
-    return Run(folder, _checked(read_json(folder / "manifest.json"), str(folder)))
+    return Run(folder, _checked(read_json(folder / MANIFEST), str(folder)))
 
 
 def _open_remote(url: str) -> Run:
     """Open a run by its URL, that of an output root, or ``latest`` below one."""
     folder = open_folder(url, "RUN")
-    content = folder.read("manifest.json")
+    content = folder.read(MANIFEST)
     if content is None:
         pointed = latest_id(url)
         if pointed is None and url.endswith("/latest"):
@@ -221,7 +245,7 @@ def _open_remote(url: str) -> Run:
             raise UsageError(f"no run at {url}; `mine runs` lists those in an output folder")
         if pointed is not None:
             folder = open_folder(f"{url}/runs/{pointed}", "RUN")
-            content = folder.read("manifest.json")
+            content = folder.read(MANIFEST)
     if content is None:
         raise StorageError(f"{folder.url} is not a finished run: there is no manifest.json in it")
     manifest = _checked(parse_json(content, f"{folder.url}/manifest.json"), folder.url)
@@ -242,7 +266,7 @@ def latest_id(out: str | Path) -> str | None:
     content = open_folder(str(out), "OUT").read("latest.json")
     facts = None if content is None else parse_json(content, f"{out}/latest.json")
     name = facts.get("run_id") if isinstance(facts, dict) else None
-    return name if isinstance(name, str) and name and "/" not in name else None
+    return name if is_plain_name(name) else None
 
 
 def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
@@ -262,43 +286,26 @@ def run_places(out: str | Path) -> list[str]:
         return [str(path.parent) for path in sorted(Path(out).glob("runs/*/manifest.json"))]
     url = check_url(str(out), "OUT")
     names = (entry.name.split("/") for entry in open_folder(url, "OUT").entries("runs/"))
-    return [f"{url}/runs/{name[1]}" for name in names if name[2:] == ["manifest.json"]]
+    return [f"{url}/runs/{name[1]}" for name in names if name[2:] == [MANIFEST]]
 
 
 def _checked(manifest: Any, where: str) -> dict[str, Any]:
     """Return what is a manifest of a format that this program knows."""
-    if not _is_manifest(manifest):
-        raise StorageError(f"{where}/manifest.json is not a run's manifest; the file is damaged")
-    if manifest["format_version"] > FORMAT_VERSION:
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise StorageError(f"{where}/{MANIFEST} is not a run's manifest; the file is damaged")
+    if version > FORMAT_VERSION:
+        shown = version if version < _MOST_SHOWN else "a newer one"
         raise StorageError(
-            f"{where} has format {manifest['format_version']}, this program reads up to "
-            f"{FORMAT_VERSION}: install a newer version"
+            f"{where} was made by a newer mine: it has format {shown}, this program reads up to "
+            f"{FORMAT_VERSION}; install a newer version"
         )
+    check_manifest_shape(manifest, where)
     checked: dict[str, Any] = manifest
     return checked
 
 
-_KEYS = {
-    "run_id": str,
-    "fingerprint": str,
-    "store": str,
-    "job": dict,
-    "dataset": dict,
-    "model": dict,
-    "index": dict,
-    "census": dict,
-    "written": dict,
-    "shards": list,
-    "files": list,
-}
-
-
-def _is_manifest(found: Any) -> bool:
-    """Whether JSON is a manifest, or at least says that it is one of a newer format."""
-    if not isinstance(found, dict) or not isinstance(found.get("format_version"), int):
-        return False
-    newer = found["format_version"] > FORMAT_VERSION
-    return newer or all(isinstance(found.get(key), kind) for key, kind in _KEYS.items())
+_MOST_SHOWN = 10**9
 
 
 def read_census(run: Run) -> dict[str, NDArray[np.int64]]:
@@ -310,3 +317,9 @@ def read_census(run: Run) -> dict[str, NDArray[np.int64]]:
 def manifest_checksum(manifest: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a manifest without its own `checksum`."""
     return digest({key: value for key, value in manifest.items() if key != "checksum"})
+
+
+def _open_dataset(paths: list[str], system: Any = None) -> Any:
+    import pyarrow.dataset  # loads pandas where that is installed, which no run needs
+
+    return pyarrow.dataset.dataset(paths, format="parquet", filesystem=system)

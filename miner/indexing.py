@@ -13,11 +13,11 @@ import numpy as np
 from miner.approximate.tuning import choose_factory, tune
 from miner.distance import Float32
 from miner.embedding import Store
-from miner.indexes.base import AUTO, Index, build_index
-from miner.indexes.flat import nearest_rows
+from miner.indexes.base import AUTO, FLAT, Index, build_index
+from miner.indexes.flat import StreamedRows, nearest_rows
 from miner.job import Job, parse_bytes
 from miner.manifest import Staging
-from miner.nearest import nearest_share
+from miner.nearest import Searched, nearest_share
 from miner.storage import sha256_file, storage_errors
 from miner.tasks import Approximate
 
@@ -60,14 +60,22 @@ class Indexing:
         if recorded is not None:
             facts: dict[str, Any] = recorded["facts"]
             return facts
-        index = self._build()
-        facts = {"factory": self.factory, "exact": index.exact}
+        if self.factory == FLAT and not self.job.index.save:  # nothing is held that nobody keeps
+            streamed = StreamedRows(self.job.mining.metric, self._chunks)
+            facts = {"factory": FLAT, "exact": True, "nearest": self._nearest(streamed)}
+            files: dict[str, str] = {}
+        else:
+            facts, files = self._built(self._build())
+        self.staging.record("index", {"facts": facts, "files": files})
+        return facts
+
+    def _built(self, index: Index) -> tuple[dict[str, Any], dict[str, str]]:
+        """Tune an index and save it; return the facts, and the checksums of its files."""
+        facts: dict[str, Any] = {"factory": self.factory, "exact": index.exact}
         files = {}
         if not index.exact:
             facts |= {"candidates": self.job.index.candidates, **self._tuned(index)}
-        facts["nearest"] = nearest_share(
-            index, self.store.vectors(0), self.store.relevance(), self.job.select.seed
-        )
+        facts["nearest"] = self._nearest(index)
         saved = self.staging.run / self._path.name
         if not index.exact:
             index.save(self._path)
@@ -81,8 +89,14 @@ class Indexing:
                     os.link(self._path, saved)
             facts["file"] = saved.name
             files["run/index.faiss"] = files.get("work/index.faiss") or sha256_file(saved)
-        self.staging.record("index", {"facts": facts, "files": files})
-        return facts
+        return facts, files
+
+    def _nearest(self, index: Searched) -> dict[str, Any]:
+        store = self.store
+        return nearest_share(index, store.vectors(0), store.relevance(), self.job.select.seed)
+
+    def _chunks(self) -> Iterator[Float32]:
+        return self.store.chunks(self.store.row_side)
 
     def approximate(self, facts: dict[str, Any]) -> Approximate | None:
         """Return what workers need of an approximate index; None for an exact one."""
@@ -98,17 +112,14 @@ class Indexing:
         def sample(most: int) -> Float32:
             return np.ascontiguousarray(store.vectors(side)[_spread(store.facts["rows"][-1], most)])
 
-        def chunks() -> Iterator[Float32]:
-            return store.chunks(side)
-
-        return build_index(self.factory, self.job.mining.metric, store.dim, chunks, sample)
+        return build_index(self.factory, self.job.mining.metric, store.dim, self._chunks, sample)
 
     def _tuned(self, index: Index) -> dict[str, Any]:
         """Turn the search up until it finds enough of a sample's nearest rows."""
         store = self.store
         queries = np.asarray(store.vectors(0)[_spread(store.facts["rows"][0], _QUERIES)])
         k = min(self.job.index.candidates, store.facts["rows"][-1])
-        truth = nearest_rows(self.job.mining.metric, queries, store.chunks(store.row_side), k)
+        truth = nearest_rows(self.job.mining.metric, queries, self._chunks(), k)
         return tune(index, queries, truth, self.job.index.aim).facts
 
 

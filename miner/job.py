@@ -97,6 +97,8 @@ class Job:
 SECTIONS: dict[str, Any] = typing.get_type_hints(Job)
 _UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6}
 _UNITS["GB"] = 10**9
+_MOST_JOB = 4 << 20
+"""Characters of a job file."""
 _MOST_PATIENCE = 1e9
 _MOST_MARGIN = 1e100
 """Beyond every distance of float32 vectors; its square is still a float64."""
@@ -122,14 +124,18 @@ def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Jo
         When the file is missing or is not TOML, or a key or value cannot be followed.
     """
     try:
-        sections = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(_MOST_JOB + 1)
+        if len(text) > _MOST_JOB:
+            raise ValueError(f"it has more than {_MOST_JOB >> 20} MiB")
+        sections = tomllib.loads(text)
     except FileNotFoundError:
         raise UsageError(f"no job file {path}; `mine init DATA` writes one") from None
     except OSError as error:
         raise UsageError(
             f"cannot read the job file {path}: {error.strerror}; name a TOML file"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         data = "" if Path(path).suffix == ".toml" else f"; if it is data, use --data {path}"
         raise UsageError(f"{path} is not valid TOML: {error}; correct it{data}") from error
     return parse_job(sections, overrides or {}, where=str(path))

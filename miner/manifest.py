@@ -26,7 +26,7 @@ from miner.clock import Progress, silent
 from miner.errors import MineError, StorageError
 from miner.finished import Run, manifest_checksum, open_run
 from miner.metrics import METRICS, Metered
-from miner.shards import FORMAT_VERSION
+from miner.shards import FORMAT_VERSION, file_facts
 from miner.storage import (
     atomic_open,
     digest,
@@ -200,16 +200,16 @@ class Staging:
         """Write the manifest, publish the run, switch ``latest``, and clear the staging."""
         known = {"fingerprint": self.fingerprint, "identity": self.identity}
         manifest = {"format_version": FORMAT_VERSION, "run_id": self.run_id, **manifest, **known}
+        manifest["files"] = [*manifest["files"], self._write_metrics(manifest, output)]
         manifest["checksum"] = manifest_checksum(manifest)
-        self._write_metrics(manifest, output)
         write_json(self.run / "manifest.json", manifest)
         for torn in self.run.rglob(".*.tmp"):  # of a worker that was given up, and is still at work
             torn.unlink(missing_ok=True)
         output.publish(self, manifest, progress)
         return self.finish(output)
 
-    def _write_metrics(self, manifest: Mapping[str, Any], output: Output) -> None:
-        """Put the metrics of a run that is good beside its manifest, which does not name them."""
+    def _write_metrics(self, manifest: Mapping[str, Any], output: Output) -> dict[str, Any]:
+        """Put the metrics of a run that is good beside its manifest; return the file's facts."""
         stages = manifest["timings"]
         metered = Metered(
             out=output.where,
@@ -222,6 +222,7 @@ class Staging:
         )
         with atomic_open(self.run / METRICS) as file:
             file.write(metered.text())
+        return file_facts(self.run / METRICS, self.run, 0)
 
     def finish(self, output: Output) -> Run:
         """Switch ``latest`` to the run, now that it is published, and clear the staging."""

@@ -13,6 +13,7 @@ from miner.besides import Besides
 from miner.columns import add_up_hubs
 from miner.confusions import MostConfused, add_up_confusions
 from miner.job import MiningJob
+from miner.loading import load_array
 from miner.units import COUNTED
 
 __all__ = ["Arrays", "Merging", "array_names"]
@@ -68,7 +69,7 @@ class Merging:
 
     def _read(self, kind: str) -> list[NDArray[Any]]:
         paths = (self.work / f"{name}{kind}.npy" for name in self.units)
-        return [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        return [load_array(path) for path in paths]
 
     def _hubs(self, rows: int, mining: MiningJob) -> Rows:
         totals = add_up_hubs(self._read(".hubs"), rows)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miner.distance import Float32
-from miner.indexes.base import Index
 from miner.relevance import Relevance
 
-__all__ = ["nearest_share"]
+__all__ = ["Searched", "nearest_share"]
 
 _SAMPLE = 1000
 _DEPTH = 64
 
 
+class Searched(Protocol):
+    """What finds nearest rows."""
+
+    def search(self, queries: Float32, k: int) -> NDArray[np.int64]:
+        """Return the row numbers of the k nearest rows, nearest first, shape (q, k)."""
+
+
 def nearest_share(
-    index: Index, anchors: Float32, relevance: Relevance, seed: int
+    index: Searched, anchors: Float32, relevance: Relevance, seed: int
 ) -> dict[str, Any]:
     """Ask for the nearest row that is not hidden of a sample of anchors.
 

@@ -22,6 +22,7 @@ from miner.embedding import Progress, Store
 from miner.engines.base import Engine
 from miner.hardness import KEPT, Kept
 from miner.job import MiningJob, SelectJob
+from miner.loading import load_array
 from miner.manifest import Staging
 from miner.merging import Arrays, Merging
 from miner.reuse import join, parts, split
@@ -215,5 +216,5 @@ def _part(work: str, name: str, unit: tuple[int, int]) -> NDArray[Any]:
     """Read a unit's part of what lies there of all anchors."""
     path = Path(work) / f"{name}.npy"
     with storage_errors(path):
-        whole = np.load(path, mmap_mode="r")
+        whole = load_array(path)
     return np.array(whole[slice(*unit)])

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from miner.distance import Float32, Float64, KeySpace
+from miner.distance import Float32, Float64, KeySpace, tile_rows
 
 __all__ = ["PreparedRows"]
-
-_TILE = 4096
 
 
 class PreparedRows:
@@ -19,6 +17,7 @@ class PreparedRows:
     def __init__(self, space: KeySpace, rows: Float32, *, keep: bool) -> None:
         self._space = space
         self._rows = rows
+        self._tile = tile_rows(rows.shape[1])
         self._kept: dict[int, Float64] = {}
         self.bias = np.empty(len(rows))
         for part, tile in self.tiles():
@@ -28,15 +27,16 @@ class PreparedRows:
 
     def part(self, start: int, stop: int) -> Float64:
         """Return some prepared rows."""
-        tile = self._kept.get(start - start % _TILE)
-        if tile is not None and stop <= start - start % _TILE + len(tile):
-            return tile[start % _TILE : start % _TILE + stop - start]
+        within = start % self._tile
+        tile = self._kept.get(start - within)
+        if tile is not None and within + stop - start <= len(tile):
+            return tile[within : within + stop - start]
         return self._space.prepare(self._rows[start:stop])
 
     def tiles(self) -> Iterator[tuple[slice, Float64]]:
         """Yield column ranges and their prepared rows."""
-        for start in range(0, len(self._rows), _TILE):
+        for start in range(0, len(self._rows), self._tile):
             tile = self._kept.get(start)
             if tile is None:
-                tile = self._space.prepare(self._rows[start : start + _TILE])
+                tile = self._space.prepare(self._rows[start : start + self._tile])
             yield slice(start, start + len(tile)), tile

@@ -209,7 +209,7 @@ class _Maker:
                 shutil.rmtree(partial)
                 partial.mkdir()
             self._fresh_scan(partial)
-        with storage_errors(partial), np.load(partial / "scan.npz") as arrays:
+        with storage_errors(partial), np.load(partial / "scan.npz", allow_pickle=False) as arrays:
             return _Scan(
                 [arrays[f"rows_{number}"] for number in sides],
                 [arrays.get(f"digests_{number}") for number in sides],

@@ -71,7 +71,6 @@ class RemoteOutput(Output):
                 )
         self.folder.remove(under + name for name in sorted(found.keys() - tags.keys()))
         self._check()
-        self.folder.write(under + METRICS, (staging.run / METRICS).read_bytes())
         content = (staging.run / "manifest.json").read_bytes()
         if not self.folder.create(f"{under}manifest.json", content):
             self._accept(staging.run_id, manifest)
@@ -103,9 +102,9 @@ class RemoteOutput(Output):
         name = f"runs/{run_id}/manifest.json"
         content = self.folder.read(name)
         other = parse_json(content or b"", f"{self.where}/{name}")
-        same = isinstance(other, dict) and all(
-            other.get(key) == manifest[key] for key in ("fingerprint", "shards", "files")
-        )
+        keys = ("fingerprint", "shards")
+        same = isinstance(other, dict) and _timeless(other) == _timeless(manifest)
+        same = same and all(other.get(key) == manifest[key] for key in keys)
         if not same:
             raise StorageError(
                 f"{self.where}/runs/{run_id} was published by another process, with other files; "
@@ -125,6 +124,13 @@ class RemoteOutput(Output):
     def open(self, run_id: str) -> Run:
         """Open a published run."""
         return open_run(f"{self.where}/runs/{run_id}")
+
+
+def _timeless(manifest: Mapping[str, Any]) -> list[Any]:
+    """Return a manifest's files but the metrics, which tell of times."""
+    files = manifest.get("files")
+    some = files if isinstance(files, list) else []
+    return [one for one in some if not isinstance(one, dict) or one.get("path") != METRICS]
 
 
 def _known(entry: Entry, sha256: str) -> dict[str, Any]:

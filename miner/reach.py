@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.loading import load_array
 from miner.relevance import spans
 
 __all__ = [
@@ -137,18 +138,18 @@ class ReachFiles:
     units : list of str
         The units, in the order of counting.
     order : ndarray of shape (anchors,), int64
-        The anchors in that order.
+        The anchors of these units, in that order.
     """
 
     def __init__(self, work: Path, units: Sequence[str], order: Rows) -> None:
-        heads = [np.load(work / f"{unit}{HEADS}", allow_pickle=False) for unit in units]
+        heads = [load_array(work / f"{unit}{HEADS}") for unit in units]
         sizes = [np.maximum(head["held"], 0).astype(np.int64) for head in heads]
         paths = [work / f"{unit}{ENTRIES}" for unit in units]
-        self._entries = [np.load(path, mmap_mode="r", allow_pickle=False) for path in paths]
+        self._entries = [load_array(path) for path in paths]
         self._head = np.concatenate(heads)
         self._unit = np.repeat(np.arange(len(units)), [len(head) for head in heads])
         self._start = np.concatenate([np.cumsum(size) - size for size in sizes])
-        self._place = np.empty(len(order), dtype=np.int64)
+        self._place = np.empty(int(order.max(initial=-1)) + 1, dtype=np.int64)
         self._place[order] = np.arange(len(order))
 
     def of(self, anchors: Rows) -> Reach:

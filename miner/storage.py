@@ -134,9 +134,13 @@ def read_json(path: Path) -> Any:
 def parse_json(data: bytes, where: str) -> Any:
     """Read JSON; a `StorageError` says where it is none."""
     try:
-        return json.loads(data)
-    except ValueError as error:
+        return json.loads(data, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:  # tables in tables in tables...
         raise StorageError(f"{where} is not valid JSON ({error}); the file is damaged") from error
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def pretty_json(value: Any) -> bytes:

@@ -367,10 +367,10 @@ def test_plan_reckons_with_the_index(tmp_path: Path, cli: Callable[..., Any]) ->
     graph = json.loads(cli(*plan, "--index", "HNSW16", "--json").out)
     auto = ["--index", "auto", "--set", "index.budget_minutes=0.0", "--json"]
     chosen = json.loads(cli(*plan, *auto).out)
-    assert exact["index"] == "Flat" and exact["seconds"]["index"] == 0.0
+    assert exact["index"] == "Flat" and exact["seconds"]["index"] < 1.0
     assert found["index"] == "IVF64,Flat" and chosen["index"] == "IVF32,Flat"
     assert graph["seconds"]["index"] > found["seconds"]["index"]
-    assert "that IVF64,Flat finds" in cli(*plan, "--index", "IVF64,Flat").out
+    assert "of which IVF64,Flat nominates" in cli(*plan, "--index", "IVF64,Flat").out
 
 
 def test_what_an_index_cannot_do_is_said(tmp_path: Path, cli: Callable[..., Any]) -> None:

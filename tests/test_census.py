@@ -129,7 +129,7 @@ def test_blocks_and_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None
     relevance = labelled("skewed", 90, 8, hide=True)
     stored = Vectors(rows, rows)
     want = counted("cosine", 0.1, stored, relevance, keep_bytes=1 << 20)
-    monkeypatch.setattr("miner.prepared._TILE", 7)
+    monkeypatch.setattr("miner.prepared.tile_rows", lambda dim: 7)
     got = counted("cosine", 0.1, stored, relevance)
     assert (got[0] == want[0]).all() and (got[1] == want[1]).all()
 

@@ -38,6 +38,6 @@ def test_a_run_needs_its_vectors_and_the_budget(tmp_path: Path) -> None:
     base = peak(tmp_path / "small", 800, dim)
     full = peak(tmp_path / "full", rows, dim)
     vectors = 4 * rows * dim
-    # Twice the vectors: an .npz is read whole, and the index holds a copy before the pass begins.
+    # Twice the vectors: an .npz is read whole, and they are kept where they fit the budget.
     assert full - base < 2 * vectors + BUDGET + SPARE
     assert full - base < 8 * rows * rows / 15  # and nowhere near a matrix of distances

@@ -217,38 +217,49 @@ def test_a_relative_margin_is_right_for_negative_scores(tmp_path: Path) -> None:
     }
 
 
+STRATEGIES = ("hardest", "uniform", "simans")
 SHORT = """
 import sys, miner
-folder, out, name = sys.argv[1:]
+folder, out, *names = sys.argv[1:]
 dataset = {n: f"{folder}/{n}.parquet" for n in ("queries", "corpus")}
-run = miner.mine({
-    "dataset": dataset | {"links": f"{folder}/links.csv"},
-    "model": {"name": "precomputed"},
-    "mining": {"margin": 0.3},
-    "select": {"strategy": name, "options": {"k": 400}, "max_score": 0.8, "per_negative": 9},
-    "output": {"path": out},
-})
-print([shard["sha256"] for shard in run.manifest["shards"]])
+for name in names:
+    run = miner.mine({
+        "dataset": dataset | {"links": f"{folder}/links.csv"},
+        "model": {"name": "precomputed"},
+        "mining": {"margin": 0.3},
+        "select": {"strategy": name, "options": {"k": 400}, "max_score": 0.8, "per_negative": 9},
+        "output": {"path": f"{out}/{name}"},
+    })
+    print(name, [shard["sha256"] for shard in run.manifest["shards"]])
 """
 
 
-@pytest.mark.parametrize("name", ["hardest", "uniform", "simans"])
-def test_what_is_short_is_not_filled_up(name: str, tmp_path: Path) -> None:
-    """Fillers drawn at random repeat rows, and a set's order hangs on the hash seed."""
-    found = pairs_of_texts(tmp_path, 12, 60, seed=3)
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Pairs with fewer negatives than are asked for, mined under three hash seeds: one result."""
+    folder = tmp_path_factory.mktemp("short")
+    found = pairs_of_texts(folder, 12, 60, seed=3)
     printed = set()
     for hash_seed in ("0", "1", "77"):
-        command = [sys.executable, "-c", SHORT, str(tmp_path), str(tmp_path / hash_seed), name]
+        command = [sys.executable, "-c", SHORT, str(folder), str(folder / hash_seed), *STRATEGIES]
         done = subprocess.run(
             command, env={"PYTHONHASHSEED": hash_seed}, capture_output=True, text=True, check=True
         )
         printed.add(done.stdout)
     assert len(printed) == 1
-    run = miner.open_run(tmp_path / "77")
+    return folder / "77", found
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_what_is_short_is_not_filled_up(name: str, short: tuple[Path, dict[str, Any]]) -> None:
+    """Fillers drawn at random repeat rows, and a set's order hangs on the hash seed."""
+    folder, found = short
+    run = miner.open_run(folder / name)
     d = distances("euclidean", found["queries_vectors"], found["corpus_vectors"])
     truth = classes(d, found["positives"], [set()] * 12)
-    for folder, everything in truth.items():
-        table = run.triplets(folder).to_table(columns=["anchor_id", "positive_id", "negative_id"])
+    for difficulty, everything in truth.items():
+        names = ["anchor_id", "positive_id", "negative_id"]
+        table = run.triplets(difficulty).to_table(columns=names)
         found_rows = (tuple(row.values()) for row in table.to_pylist())
         rows = [(a - QUERY, p, n) for a, p, n in found_rows]
         assert rows and len(rows) == len(set(rows))
@@ -258,7 +269,7 @@ def test_what_is_short_is_not_filled_up(name: str, tmp_path: Path) -> None:
         assert Counter(n for _, _, n in rows) == Counter(
             {n: min(9, count) for n, count in seen.items()}
         )
-        facts = run.manifest["written"][folder]
+        facts = run.manifest["written"][difficulty]
         assert facts["rows"] == len(rows) and facts["available"] == len(able)
         assert facts["wanted"] >= facts["available"]
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from miner.errors import (
     StorageError,
     UsageError,
 )
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Result
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -52,7 +53,11 @@ def checkout(mined: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(mined, tmp_path / "checkout", symlinks=True))
 
 
-def test_every_command_runs(checkout: Path) -> None:
+def test_every_command_runs(
+    checkout: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process: that `mine` starts as one of its own is seen by other tests."""
+    monkeypatch.chdir(checkout)
     targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
     seen = 0
     for line in "".join(blocks("sh")).splitlines():
@@ -63,14 +68,16 @@ def test_every_command_runs(checkout: Path) -> None:
         assert words[0] == "mine", line
         if "dask" in words and ENGINES.entries["dask"].missing:
             continue
-        command = [sys.executable, "-m", "miner", *words[1:]]
-        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        done = cli(*words[1:])
+        assert done.code == 0, f"{line}\n{done.err}"
         seen += 1
     assert seen >= 9
 
 
-def test_every_command_of_the_figures_runs(checkout: Path) -> None:
+def test_every_command_of_the_figures_runs(
+    checkout: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
     commands = re.findall(r"\| `((?:mine|make) [^`]+)` \|$", README, re.MULTILINE)
     targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for command in commands:
@@ -80,8 +87,7 @@ def test_every_command_of_the_figures_runs(checkout: Path) -> None:
         elif "jobs/" in command:  # of data that `make data` prepares: a slow test runs them
             assert miner.load_job(ROOT / words[1]).output.path.startswith("mined_")
         else:
-            whole = [sys.executable, "-m", "miner", *words, "--out", "mined_figures", "--quiet"]
-            subprocess.run(whole, cwd=checkout, check=True)
+            assert cli(*words, "--out", "mined_figures", "--quiet").code == 0
     assert len(commands) == 13
 
 

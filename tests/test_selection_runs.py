@@ -14,7 +14,7 @@ import miner
 from miner.embedding import open_store
 from miner.errors import UsageError
 from miner.shards import read_shard, shard_facts
-from miner.verify import _Truth
+from miner.verification.vectors import Truth
 from tests.conftest import Result, write_vectors
 
 ROLES = ("anchor_id", "positive_id", "negative_id")
@@ -144,11 +144,11 @@ def test_verify_sees_a_triplet_that_the_filters_would_have_dropped(
     run.manifest["job"]["select"]["absolute_margin"] = 0.06
     store = open_store(run.path.parent.parent / ".store" / run.manifest["store"])
     assert store is not None
-    check = _Truth(run, store).triplets(True, np.random.default_rng(0))
+    check = Truth(run, store).triplets(True, np.random.default_rng(0))
     assert any("the filters on scores" in problem for problem in check.problems)
     assert any(problem.startswith("semi_hard") for problem in check.problems)
     run.manifest["job"]["select"]["absolute_margin"] = 0.0
-    check = _Truth(run, store).triplets(True, np.random.default_rng(0))
+    check = Truth(run, store).triplets(True, np.random.default_rng(0))
     assert any(problem.startswith("suspects") for problem in check.problems)
 
 

@@ -80,18 +80,28 @@ def written(folder: Path, census: Census, select: SelectJob) -> dict[str, bytes]
     return found
 
 
-@pytest.mark.parametrize(
-    "select",
-    [
-        SelectJob(max_triplets=3000),
-        SelectJob(max_triplets=10**9, per_anchor=300),
-        SelectJob(max_triplets=2000, per_pair=2),
-        SelectJob(max_triplets=2000, strategy="uniform", options={"k": 5}),
-        SelectJob(strategy="hardest", min_score=0.1),
-    ],
-    ids=["capped", "anchors", "pairs", "uniform", "filtered"],
-)
-@pytest.mark.parametrize("kind", KINDS)
+SELECTS = {
+    "capped": SelectJob(max_triplets=3000),
+    "anchors": SelectJob(max_triplets=10**9, per_anchor=300),
+    "pairs": SelectJob(max_triplets=2000, per_pair=2),
+    "uniform": SelectJob(max_triplets=2000, strategy="uniform", options={"k": 5}),
+    "filtered": SelectJob(strategy="hardest", min_score=0.1),
+}
+FEW = ("random", "near_tied")
+"""Data on which every selection is tried each time; on other data one is, the rest as slow."""
+
+
+def cases() -> list[Any]:
+    found = []
+    for number, kind in enumerate(KINDS):
+        for place, name in enumerate(SELECTS):
+            often = kind in FEW or place == number % len(SELECTS)
+            marks = () if often else (pytest.mark.slow,)
+            found.append(pytest.param(kind, SELECTS[name], id=f"{kind}-{name}", marks=marks))
+    return found
+
+
+@pytest.mark.parametrize(("kind", "select"), cases())
 def test_the_compiled_path_writes_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, select: SelectJob
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import shutil
@@ -18,7 +17,7 @@ import pytest
 import miner
 from miner.distance import measure, normalize_rows
 from miner.finished import manifest_checksum
-from miner.storage import sha256_file
+from miner.storage import pretty_json, sha256_file
 from tests.conftest import Result, write_vectors
 
 Cli = Callable[..., Result]
@@ -55,7 +54,7 @@ def reseal(run: miner.Run) -> None:
         path = run.path / file["path"]
         file["bytes"], file["sha256"] = path.stat().st_size, sha256_file(path)
     run.manifest["checksum"] = manifest_checksum(run.manifest)
-    (run.path / "manifest.json").write_text(json.dumps(run.manifest, indent=2))
+    (run.path / "manifest.json").write_bytes(pretty_json(run.manifest))
 
 
 def edit(run: miner.Run, name: str, change: Callable[[dict[str, list[Any]]], None]) -> None:
@@ -126,9 +125,6 @@ def test_a_flipped_byte_of_the_manifest_is_found(cli: Cli, run: miner.Run) -> No
         broken = bytearray(whole)
         broken[offset] ^= 1 << int(rng.integers(8))
         path.write_bytes(broken)
-        with contextlib.suppress(ValueError):
-            if json.loads(broken) == json.loads(whole):
-                continue  # the 17th digit of a number: the same number
         fails(cli, run, "manifest")
 
 

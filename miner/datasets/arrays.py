@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
+import mmap
+import os
 import struct
 import zipfile
 import zlib
@@ -21,6 +24,13 @@ __all__ = ["ArrayTable", "open_npy", "open_npz"]
 
 _LOCAL_HEADER, _CHECKED = 30, 1 << 20
 """Bytes of a zip archive's local header before its names; bytes that are checked at a time."""
+_NO_ROOM = "needs more memory than there is; save it with np.savez, which does not pack"
+_FAULTS = (
+    *(ValueError, TypeError, KeyError, IndexError, OverflowError, OSError, EOFError),
+    *(RuntimeError, RecursionError, SyntaxError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What `numpy` and `zipfile` raise on damaged, packed in a strange way, or encrypted files."""
 _HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -54,6 +64,15 @@ class ArrayTable:
         for start in range(0, count, ROWS):
             parts = [_column(self.arrays[name][start : start + ROWS]) for name in names]
             yield pa.RecordBatch.from_arrays(parts, names=names)
+        for name in names:
+            _let_go(self.arrays[name])
+
+
+def _let_go(values: Any) -> None:
+    """Give the pages of a mapped array back: else they count as ours until the process ends."""
+    mapped = getattr(values, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _column(values: Any) -> Any:
@@ -77,7 +96,9 @@ def _load_errors(path: Path) -> Iterator[None]:
     """Say in one line what NumPy has against a file."""
     try:
         yield
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except MemoryError as error:
+        raise DataError(f"{path} {_NO_ROOM}") from error
+    except _FAULTS as error:
         if "pickle" in str(error) or "Python objects" in str(error):
             reason = "it holds Python objects, which are not loaded; save numbers or text"
         else:
@@ -137,6 +158,10 @@ def _member(path: Path, archive: Any, name: str) -> Any:
     """Map an array of an archive into memory where it lies there as it is; else load it."""
     members = {info.filename: info for info in archive.zip.infolist()}
     info = members.get(f"{name}.npy")
+    if info is not None and info.file_size > _memory():
+        raise DataError(
+            f"{path}: array {name!r} unpacks to {info.file_size:,} bytes: it {_NO_ROOM}"
+        )
     if info is None or info.compress_type != zipfile.ZIP_STORED:
         return archive[name]
     with archive.zip.open(info) as file:
@@ -154,6 +179,11 @@ def _member(path: Path, archive: Any, name: str) -> Any:
             return archive[name]
         order: Any = "F" if fortran else "C"
         return np.memmap(path, kind, "r", offset=file.tell(), shape=shape, order=order)
+
+
+def _memory() -> int:
+    """Return the bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:

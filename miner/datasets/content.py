@@ -213,7 +213,7 @@ def _parse_vectors(column: Any, faults: dict[int, str]) -> Any:
         try:
             numbers = [] if text is None else json.loads(text)
             rows.append(np.asarray(numbers, dtype=np.float64).ravel())
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             faults[row] = f": {text[:40]!r} is not a list of numbers such as [0.5, 1]; correct it"
             rows.append(np.empty(0))
     return pa.array(rows, type=pa.list_(pa.float64()))

@@ -33,6 +33,8 @@ def open_saved(folder: Path) -> StreamedTable:
     if not (folder / "dataset_dict.json").is_file():
         return open_arrow(str(folder), _files(folder))
     splits = _read(folder / "dataset_dict.json").get("splits", [])
+    if not isinstance(splits, list) or not splits or not all(map(_is_inside, splits)):
+        raise DataError(f"{folder / 'dataset_dict.json'} names no splits; save the data set again")
     files = {name: _files(folder / name) for name in splits}
     table = open_arrow(str(folder), [file for part in files.values() for file in part])
     if "split" in table.types:
@@ -52,7 +54,14 @@ def _files(folder: Path) -> Sequence[Path]:
             f"{folder} is a selection of rows of another data set; call flatten_indices() before "
             "save_to_disk()"
         )
-    files = [folder / str(one["filename"]) for one in state.get("_data_files") or []]
+    listed = state.get("_data_files") or []
+    names = [one.get("filename") for one in listed if isinstance(one, dict)]
+    if not isinstance(listed, list) or len(names) < len(listed) or not all(map(_is_inside, names)):
+        raise DataError(
+            f"{folder / 'state.json'} names a file that cannot lie in this folder; save the data "
+            "set again"
+        )
+    files = [folder / str(name) for name in names]
     missing = [file for file in files if not file.is_file()]
     if missing or not files:
         raise DataError(
@@ -61,10 +70,17 @@ def _files(folder: Path) -> Sequence[Path]:
     return files
 
 
+def _is_inside(name: Any) -> bool:
+    """Whether a value names something in a folder, and does not lead out of it."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read ({error}); save the data set again") from error
     if not isinstance(facts, dict):
         raise DataError(f"{path} holds no description of a data set; save the data set again")

@@ -13,12 +13,13 @@ import pyarrow.json
 
 from miner.datasets.base import data_errors
 from miner.datasets.files import open_bytes
+from miner.datasets.lines import MOST_LINE, LineFault, NestingGuard, bounded_lines
 from miner.datasets.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
 
 __all__ = ["open_json_lines"]
 
-_BLOCK = 16 << 20
+_BLOCK = MOST_LINE
 
 
 def open_json_lines(path: str, files: Sequence[Path]) -> StreamedTable:
@@ -41,8 +42,15 @@ def _open(file: Path, schema: Any) -> Iterator[Any]:
     parse = None
     if schema is not None:
         parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-    with open_bytes(file) as opened, pa.json.open_json(opened, read, parse) as reader:
-        yield reader
+    with open_bytes(file) as opened:
+        guarded = NestingGuard(opened, str(file))
+        try:
+            with pa.json.open_json(guarded, read, parse) as reader:
+                yield reader
+        except (DataError, pa.ArrowException) as error:  # it ends within a line, perhaps
+            raise guarded.fault or error from None
+        if guarded.fault is not None:
+            raise guarded.fault
 
 
 def _schema(file: Path) -> Any:
@@ -62,6 +70,8 @@ def _line_errors(file: Path) -> Iterator[None]:
     """Name the line that Arrow stumbled over: its own row counts from a block."""
     try:
         yield
+    except LineFault:
+        raise
     except (DataError, pa.ArrowException, OSError, EOFError) as error:
         line = _broken_line(file)
         if line is None:
@@ -72,10 +82,10 @@ def _line_errors(file: Path) -> Iterator[None]:
 def _broken_line(file: Path) -> str | None:
     try:
         with open_bytes(file) as opened:
-            for number, line in enumerate(opened, start=1):
+            for number, line in enumerate(bounded_lines(opened, str(file)), start=1):
                 try:
                     json.loads(line.decode("utf-8-sig") if line.strip() else "{}")
-                except ValueError as error:  # UnicodeDecodeError is one
+                except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one
                     words = "UTF-8" if isinstance(error, UnicodeDecodeError) else "a JSON object"
                     return f"line {number} is not {words} ({error})"
     except (OSError, EOFError):

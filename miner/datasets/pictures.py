@@ -15,6 +15,10 @@ from miner.errors import UsageError
 
 __all__ = ["Pictures", "is_encoded"]
 
+_MOST_BYTES = 512 << 20
+"""Of an image file that a table names."""
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
+"""Pillow reads others too; some start other programs (EPS: Ghostscript), many are hardly tested."""
 _UNREADABLE = "; replace the file or remove the row"
 
 
@@ -91,18 +95,26 @@ def _content(value: Any, folder: Path) -> bytes | str:
     if isinstance(value, bytes):
         return value or " has an empty image; remove the row or fill it in"
     try:
-        return (folder / str(value)).read_bytes()
-    except OSError as error:
-        return f": the image {value} cannot be read ({error.strerror}){_UNREADABLE}"
+        path = folder / str(value)
+        if path.exists() and not path.is_file():  # a device or a pipe never ends
+            return f": the image {value} is not a file{_UNREADABLE}"
+        if path.stat().st_size > _MOST_BYTES:
+            return f": the image {value} has more than {_MOST_BYTES >> 20} MiB{_UNREADABLE}"
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+        reason = getattr(error, "strerror", None) or error
+        return f": the image {value!r:.200} cannot be read ({reason}){_UNREADABLE}"
 
 
 def _reason(content: bytes, thorough: bool) -> str | None:
     """Say why an image cannot be decoded, None when it can."""
     try:
-        with _pillow().open(io.BytesIO(content)) as image, warnings.catch_warnings():
-            if thorough:
-                warnings.simplefilter("error")
-                image.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error" if thorough else "ignore")
+            warnings.simplefilter("error", _pillow().DecompressionBombWarning)
+            with _opened(content) as image:
+                if thorough:
+                    image.load()
     except UsageError:
         raise
     except Exception as error:  # Pillow's plugins raise what they like on broken files
@@ -123,8 +135,12 @@ def decode(content: bytes) -> Any:
     image_module = _pillow()
     with warnings.catch_warnings():
         warnings.simplefilter("error", image_module.DecompressionBombWarning)
-        with image_module.open(io.BytesIO(content)) as image:
+        with _opened(content) as image:
             return _ops().exif_transpose(image).convert("RGB")
+
+
+def _opened(content: bytes) -> Any:
+    return _pillow().open(io.BytesIO(content), formats=_FORMATS)
 
 
 def _pillow() -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -104,6 +106,18 @@ def _split_anchors(folder: Path, chosen: NDArray[np.int64], count: int) -> None:
             keep_rows(second, keep, first)
 
 
+def _check_name(key: str, path: str) -> None:
+    """Refuse what no file can be called."""
+    try:
+        os.lstat(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise DataError(
+                f"{key} = {path[:60]!r}... cannot be the name of a file: {error.args[-1]}; "
+                "name one that is there"
+            ) from error
+
+
 def open_source(job: DatasetJob, model: str | None) -> Source:
     """Open what the job names, and settle which column plays which role.
 
@@ -114,6 +128,8 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
     UsageError
         When a filter cannot be followed.
     """
+    for key in ("path", "queries", "corpus", "links"):
+        _check_name(f"dataset.{key}", getattr(job, key) or "")
     where = parse_filter(job.where, "dataset.where") if job.where else None
     anchors = parse_filter(job.anchors, "dataset.anchors") if job.anchors else None
     filters = _Filters(where, anchors)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from miner.datasets.base import ROWS, data_errors
 from miner.datasets.files import open_bytes
+from miner.datasets.lines import bounded_lines
 from miner.datasets.streamed import StreamedTable, check_filled
 from miner.errors import DataError
 
@@ -36,7 +37,7 @@ def open_trec(path: str, files: Sequence[Path]) -> StreamedTable:
 def _stream(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     rows: list[tuple[str, str, int]] = []
     with open_bytes(file) as opened:
-        for number, line in enumerate(opened, start=1):
+        for number, line in enumerate(bounded_lines(opened, str(file)), start=1):
             words = line.decode("utf-8-sig").split()
             if not words:
                 continue

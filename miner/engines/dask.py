@@ -10,8 +10,6 @@ import contextlib
 import functools
 import logging
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from miner.engines.base import Call, Done, Engine, R, U
 from miner.engines.submitting import Submitted, able_workers, nobody
 from miner.errors import EngineError, UsageError
 from miner.job import EngineJob
+from miner.scratch import scratch_folder
 from miner.versions import package_versions
 
 __all__ = ["Dask"]
@@ -83,7 +82,7 @@ class Dask(Engine):
             raise UsageError(f"engine.address = {job.address!r} is not of the form tcp://HOST:PORT")
         self._client: Any = None
         self._cluster: Any = None
-        self._folder: str | None = None
+        self._scratch = contextlib.ExitStack()
         self._threads: dict[str, int] = {}
 
     @property
@@ -150,14 +149,14 @@ class Dask(Engine):
         """Return the client; start a cluster of our own when it is first needed."""
         if self._client is None:
             given = dask.config.get("distributed.worker.preload")
-            self._folder = tempfile.mkdtemp(prefix="mine-dask-")
+            folder = self._scratch.enter_context(scratch_folder("mine-dask-"))
             self._cluster = distributed.LocalCluster(
                 n_workers=0,  # it would wait for ever for workers that cannot start
                 threads_per_worker=1,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 memory_limit=0,  # mining.memory bounds it; memory-mapped vectors are no burden
-                local_directory=self._folder,
+                local_directory=str(folder),
                 silence_logs=logging.CRITICAL,
                 scheduler_kwargs={"allowed_failures": 1, "dashboard": False},
                 preload=[*([given] if isinstance(given, str) else given), _DEAF],
@@ -187,11 +186,10 @@ class Dask(Engine):
 
     def close(self) -> None:
         """Leave the scheduler, which forgets what it was given; end a cluster of our own."""
-        client, cluster, folder = self._client, self._cluster, self._folder
-        self._client = self._cluster = self._folder = None
+        client, cluster = self._client, self._cluster
+        self._client = self._cluster = None
         for one in (client, cluster):
             if one is not None:
                 with contextlib.suppress(OSError):  # TimeoutError is one
                     one.close(timeout=_LEAVE)
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        self._scratch.close()

@@ -12,13 +12,22 @@ from numpy.typing import NDArray
 from miner.distance import Metric
 from miner.registry import Registry
 
-__all__ = ["AUTO", "FACTORY", "INDEXES", "Index", "build_index", "check_factory", "open_index"]
+__all__ = [
+    "AUTO",
+    "FACTORY",
+    "FLAT",
+    "INDEXES",
+    "Index",
+    "build_index",
+    "check_factory",
+    "open_index",
+]
 
 Float32 = NDArray[np.float32]
 
 INDEXES = Registry("index", plural="indexes")
-INDEXES.register("Flat", "miner.indexes.flat:FlatIndex", "exact: every row is compared")
-AUTO, FACTORY = "auto", "factory"
+AUTO, FACTORY, FLAT = "auto", "factory", "Flat"
+INDEXES.register(FLAT, "miner.indexes.flat:FlatIndex", "exact: every row is compared")
 INDEXES.register(
     FACTORY,
     "miner.indexes.factory:FactoryIndex",

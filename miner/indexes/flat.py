@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import faiss
@@ -13,7 +13,7 @@ from miner.distance import Metric, normalize_rows
 from miner.indexes.base import Float32
 from miner.storage import atomic_file
 
-__all__ = ["FlatIndex", "nearest_rows"]
+__all__ = ["FlatIndex", "StreamedRows", "nearest_rows"]
 
 
 class FlatIndex:
@@ -55,6 +55,24 @@ class FlatIndex:
         """Write the index where ``faiss.read_index`` can open it."""
         with atomic_file(path) as temporary:
             faiss.write_index(self._index, str(temporary))
+
+
+class StreamedRows:
+    """Searches rows that stay on disk, a chunk of them in memory at a time.
+
+    Parameters
+    ----------
+    metric : str
+    chunks : callable
+        Returns the rows, shape (n, dim) each time, from the first on.
+    """
+
+    def __init__(self, metric: Metric, chunks: Callable[[], Iterator[Float32]]) -> None:
+        self._metric, self._chunks = metric, chunks
+
+    def search(self, queries: Float32, k: int) -> NDArray[np.int64]:
+        """Return the row numbers of the k nearest rows, nearest first, shape (q, k)."""
+        return nearest_rows(self._metric, queries, self._chunks(), k)
 
 
 def nearest_rows(

@@ -23,12 +23,14 @@ from urllib3.util import Retry
 
 from miner.errors import DataError, EngineError, UsageError
 from miner.models.base import Batch, Model
+from miner.urls import without_secrets
 
 __all__ = ["Http"]
 
 _VERSION = 1
 _DEFAULT_KEY = "OPENAI_API_KEY"
 _AGAIN = (408, 429, 500, 502, 503, 504)
+_SECRET_HEADERS = ("authorization", "api-key", "apikey", "token", "secret", "password", "cookie")
 _TOO_LARGE = ("too large", "too long", "too many", "maximum context", "batch size")
 
 
@@ -100,11 +102,21 @@ class Http(Model):
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"model 'http': {url!r} is no URL such as https://host/v1")
+            shown = without_secrets(url)
+            raise UsageError(f"model 'http': {shown!r} is no URL such as https://host/v1")
         if parts.username or parts.password:
             raise UsageError("model 'http': take the key out of the URL; use model.options.key_env")
-        if any(name.lower() == "authorization" for name in headers or {}):
-            raise UsageError("model.options.headers: no Authorization there; use key_env")
+        if parts.query or parts.fragment:
+            raise UsageError(
+                "model 'http': the URL must end with its path; take what follows ? or # out, a key "
+                "belongs into the environment (model.options.key_env)"
+            )
+        for name in headers or {}:
+            if any(word in name.lower() for word in _SECRET_HEADERS):
+                raise UsageError(
+                    f"model.options.headers: no {name} there, for options stand in the manifest; "
+                    "use key_env"
+                )
         for name, value in (("batch", batch), ("concurrency", concurrency)):
             if value < 1:
                 raise UsageError(f"model.options.{name} = {value} must be 1 or more")

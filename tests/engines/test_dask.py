@@ -309,6 +309,30 @@ def test_a_signal_ends_a_cluster_of_our_own(
 
 
 @pytest.mark.slow
+def test_what_a_killed_cluster_of_our_own_left_goes_with_the_next(
+    data: Path,
+    truth: dict[str, bytes],
+    tmp_path: Path,
+    scratch: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", "tests.engines.sabotage")
+    monkeypatch.setenv("MINE_SABOTAGE", "slow:1")
+    run = Run(data, tmp_path / "out", "--workers", "2")
+    run.wait_for_units()
+    own = psutil.Process(run.process.pid).children(recursive=True)
+    (left,) = scratch.glob("mine-dask-*")
+    run.process.kill()
+    run.process.communicate()
+    assert not psutil.wait_procs(own, timeout=20)[1]  # workers do not outlive their run
+    assert left.exists()
+    monkeypatch.setenv("MINE_SABOTAGE", "")
+    again = miner.mine(job(data, tmp_path / "out", name="dask", workers=2))
+    assert payload(again) == truth
+    assert not list(scratch.glob("mine-dask-*"))
+
+
+@pytest.mark.slow
 def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     block = re.search(r"^```text\n(dask scheduler .*?)^```", readme, re.MULTILINE | re.DOTALL)
@@ -378,8 +402,9 @@ def test_a_run_outlives_workers_that_come_and_go(tmp_path: Path) -> None:
             cluster.start(next(names), sabotage="slow:0.5", wait=False)
             if len(cluster.workers) > 3:
                 cluster.kill(next(iter(cluster.workers)))
-        assert process.communicate()[1].count("\n") < 10
-        assert process.returncode == 0
+        said = process.communicate()[1]
+        assert process.returncode == 0, said
+        assert said.count("\n") < 10
         run = miner.open_run(tmp_path / "out")
         assert payload(run) == truth
         assert run.manifest["engine"]["lost"] >= 3

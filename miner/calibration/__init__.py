@@ -1,0 +1,1 @@
+"""A short rehearsal of a job on this machine, for `mine plan`."""

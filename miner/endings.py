@@ -1,0 +1,55 @@
+"""The last words of a command: on stderr for people, or as the last line of a JSON log."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+
+import click
+
+from miner.attempt import Attempt, Ending, Settled
+from miner.logs import ENDING
+from miner.printable import printable, short_message
+from miner.urls import url_name, without_secrets
+
+__all__ = ["log_ending", "print_ending", "print_trace"]
+
+_log = logging.getLogger(ENDING)
+
+
+def print_trace(trace: BaseException) -> None:
+    """Show where an error came from."""
+    text = "".join(traceback.format_exception(trace))
+    click.echo(printable(without_secrets(text)), err=True)
+
+
+def print_ending(ending: Ending, settled: Settled | None) -> None:
+    """Say on stderr what is wrong, if anything is, and which run is the latest one."""
+    if settled is not None and settled.warning:
+        click.echo(f"mine: warning: {settled.warning}", err=True)
+    if ending.code:
+        told = {"failed": "internal error: " if ending.code == 1 else "error: "}
+        latest = f" ({settled.words})" if settled is not None and settled.words else ""
+        message = short_message(url_name(told.get(ending.event, "") + ending.message))
+        click.echo(f"mine: {message}{latest}", err=True)
+
+
+def log_ending(
+    attempt: Attempt, ending: Ending, settled: Settled | None, trace: BaseException | None
+) -> None:
+    """Write the last line of a JSON log: how it ended, and which run is the latest one."""
+    if settled is not None and settled.warning:
+        _log.warning("metrics_not_written", extra={"facts": {"message": settled.warning}})
+    event = "already_mined" if ending.event == "done" and not attempt.mined else ending.event
+    facts = {
+        "exit_code": ending.code,
+        "out": attempt.out,
+        "latest": settled.latest if settled is not None else None,
+        "seconds": round(time.time() - attempt.began, 3),
+        "message": "; ".join(
+            part for part in (ending.message, settled.words if settled is not None else "") if part
+        ),
+    }
+    level = logging.ERROR if ending.code else logging.INFO
+    _log.log(level, event, exc_info=trace, extra={"facts": facts})

@@ -1,0 +1,1 @@
+"""The checks of `mine verify`, one file a subject; `miner.verify` says in which order."""
