@@ -272,7 +272,8 @@ def test_manifest_says_what_was_done(texts: Path, tmp_path: Path) -> None:
         data = (run.path / file["path"]).read_bytes()
         assert file["bytes"] == len(data)
         assert file["sha256"] == hashlib.sha256(data).hexdigest()
-        assert file["rows"] == pq.ParquetFile(run.path / file["path"]).metadata.num_rows
+        if file["path"].endswith(".parquet"):
+            assert file["rows"] == pq.ParquetFile(run.path / file["path"]).metadata.num_rows
     assert all(seconds >= 0 for seconds in manifest["timings"].values())
     assert 10 << 20 < manifest["peak_rss_bytes"] < 1 << 40
 
