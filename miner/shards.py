@@ -185,7 +185,10 @@ def shard_facts(path: Path) -> dict[str, Any]:
     with parquet_errors(path):
         file = pq.ParquetFile(path)
         schema = file.schema_arrow
-        metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+        metadata = {  # of a damaged file they may be no text
+            key.decode(errors="replace"): value.decode(errors="replace")
+            for key, value in (schema.metadata or {}).items()
+        }
         return {"rows": file.metadata.num_rows, "wrong": _wrong(schema), "metadata": metadata}
 
 

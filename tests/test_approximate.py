@@ -369,7 +369,7 @@ def test_plan_reckons_with_the_index(tmp_path: Path, cli: Callable[..., Any]) ->
     graph = json.loads(cli(*plan, "--index", "HNSW16", "--json").out)
     auto = ["--index", "auto", "--set", "index.budget_minutes=0.0", "--json"]
     chosen = json.loads(cli(*plan, *auto).out)
-    assert exact["index"] == "Flat" and exact["seconds"]["index"] < 1.0
+    assert exact["index"] == "Flat" and exact["seconds"]["index"] < graph["seconds"]["index"]
     assert found["index"] == "IVF64,Flat" and chosen["index"] == "IVF32,Flat"
     assert graph["seconds"]["index"] > found["seconds"]["index"]
     assert "of which IVF64,Flat nominates" in cli(*plan, "--index", "IVF64,Flat").out
