@@ -369,9 +369,10 @@ def test_plan_reckons_with_the_index(tmp_path: Path, cli: Callable[..., Any]) ->
     graph = json.loads(cli(*plan, "--index", "HNSW16", "--json").out)
     auto = ["--index", "auto", "--set", "index.budget_minutes=0.0", "--json"]
     chosen = json.loads(cli(*plan, *auto).out)
-    assert exact["index"] == "Flat" and exact["seconds"]["index"] < graph["seconds"]["index"]
+    assert exact["index"] == "Flat" and "audit" not in exact["seconds"]
     assert found["index"] == "IVF64,Flat" and chosen["index"] == "IVF32,Flat"
-    assert graph["seconds"]["index"] > found["seconds"]["index"]
+    for approximate in (found, chosen, graph):
+        assert approximate["seconds"]["index"] > 0 and approximate["seconds"]["audit"] > 0
     assert "of which IVF64,Flat nominates" in cli(*plan, "--index", "IVF64,Flat").out
 
 
