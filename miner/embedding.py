@@ -18,9 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from miner.clock import Progress
 from miner.datasets.source import Source
@@ -129,6 +132,21 @@ def _store_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+_MAPPED: WeakValueDictionary[tuple[Any, ...], NDArray[np.float32]] = WeakValueDictionary()
+_MAPPING = Lock()
+
+
+def _mapped(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Map a file once a process: each mapping of it would count as memory of its own."""
+    status = path.stat()
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, *shape)
+    with _MAPPING:
+        mapped = _MAPPED.get(key)
+        if mapped is None:
+            mapped = _MAPPED[key] = np.memmap(path, dtype="<f4", mode="r", shape=shape)
+        return mapped
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """A finished store."""
@@ -146,8 +164,7 @@ class Store:
         rows = self.facts["rows"][side]
         path = self.folder / f"vectors-{side}.f32"
         with _store_errors(path):
-            mapped = np.memmap(path, dtype="<f4", mode="r", shape=(rows, self.dim))
-        return np.asarray(mapped)
+            return np.asarray(_mapped(path, (rows, self.dim)))
 
     @property
     def row_side(self) -> int:

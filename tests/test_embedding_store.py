@@ -18,6 +18,7 @@ import pytest
 
 import miner
 from miner.cache import open_generation
+from miner.embedding import open_store
 from miner.errors import DataError, EngineError, LockError
 from miner.pruning import list_kept
 from miner.storage import lock_output
@@ -439,3 +440,17 @@ def test_lists_of_labels(desk: Desk) -> None:
     census = run.census()
     assert census["positives"].to_pylist() == [2, 3, 1, 1, 3]
     assert census["negatives"].to_pylist() == [2, 1, 3, 3, 1]
+
+
+def test_a_process_maps_the_vectors_once(desk: Desk) -> None:
+    """Each mapping of a file counts its pages again as memory of the process."""
+    miner.mine(desk.job(desk.data(40)))
+    folder = next(path.parent for path in desk.folder.rglob("vectors-0.f32"))
+    one, other = (open_store(folder) for _ in range(2))
+    assert one and other and np.shares_memory(one.vectors(0), other.vectors(0))
+    before = one.vectors(0)
+    whole = (folder / "vectors-0.f32").read_bytes()
+    (folder / "new").write_bytes(whole[::-1])
+    (folder / "new").rename(folder / "vectors-0.f32")
+    assert not np.shares_memory(before, other.vectors(0))
+    assert other.vectors(0).tobytes() == whole[::-1]
