@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.conftest import ROOT
 
 
 class Bucket:
@@ -53,11 +56,27 @@ class Bucket:
 def server() -> Iterator[str]:
     """The URL of the server; one for all tests of a process."""
     pytest.importorskip("moto.server")
+    with _served("moto.server", "-H", "127.0.0.1", "-p") as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def google_server() -> Iterator[str]:
+    """The URL of a server of Google Cloud Storage's protocol, with a bucket `bucket`."""
+    pytest.importorskip("gcp_storage_emulator")
+    pytest.importorskip("gcsfs")
+    with _served("tests.remote.google_server", after=["bucket"]) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def _served(module: str, *before: str, after: Sequence[str] = ()) -> Iterator[int]:
+    """Run a server's module on a free port, and end it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-m", module, *before, str(port), *after]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
     with subprocess.Popen(command, **quiet) as process:
         try:
             for _ in range(300):
@@ -66,9 +85,18 @@ def server() -> Iterator[str]:
                         break
                 assert process.poll() is None, "the server ended"
                 time.sleep(0.1)
-            yield f"http://127.0.0.1:{port}"
+            yield port
         finally:
             process.terminate()
+
+
+@pytest.fixture
+def google(google_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a folder of its own there, and an environment that leads to it."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", google_server)
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it asks for credentials
+    monkeypatch.setenv("MINE_WORK", str(tmp_path / "work"))
+    return f"gs://bucket/{uuid.uuid4().hex}"
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -17,17 +18,21 @@ from miner.errors import MineError, StorageError, UsageError
 from miner.remote.base import FOLDERS, Folder, open_folder
 from miner.remote.s3 import S3Folder
 from miner.urls import check_url, fetched_folder, is_url, local_root, url_name
+from tests.conftest import Result
 from tests.remote.conftest import Bucket
 
 
-@pytest.fixture(params=["s3", "memory"])
-def folder(request: pytest.FixtureRequest, bucket: Bucket) -> Folder:
+@pytest.fixture(params=["s3", "gs", "memory"])
+def folder(request: pytest.FixtureRequest) -> Folder:
     if request.param == "s3":
-        return open_folder(f"{bucket.url}/deep/er")
+        return open_folder(f"{request.getfixturevalue('bucket').url}/deep/er")
+    if request.param == "gs":
+        return open_folder(f"{request.getfixturevalue('google')}/deep/er")
     pytest.importorskip("fsspec")
     return open_folder(f"memory://{uuid.uuid4().hex}/deep/er")
 
 
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # gcsfs' own
 def test_objects_come_back_as_they_were(folder: Folder, tmp_path: Path) -> None:
     assert folder.entries() == []
     assert folder.entry("a/x") is folder.read("a/x") is None
@@ -82,6 +87,22 @@ def test_a_run_by_fsspec(small: Path, bucket: Bucket) -> None:
     assert opened.run_id == run.run_id
     assert opened.triplets("hard").count_rows() == run.manifest["written"]["hard"]["rows"]
     assert miner.verify_run(opened).problems == []
+
+
+def test_a_run_on_google_cloud_storage(
+    small: Path, google: str, cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    out = f"{google}/mined"
+    arguments = ["run", "--data", small, "--out", out]
+    assert cli(*arguments).code == 0
+    run = miner.open_run(out)
+    assert miner.verify_run(run).problems == []
+    local = miner.mine({"dataset": {"path": str(small)}, "output": {"path": str(tmp_path / "o")}})
+    assert run.manifest["shards"] == local.manifest["shards"]
+    assert "already mined" in cli(*arguments).out
+    assert cli(*arguments, "--force").code == 0
+    assert cli("prune", out, "--keep", 1).code == 0
+    assert not [entry for entry in open_folder(out).entries() if run.run_id in entry.name]
 
 
 def test_without_a_conditional_put_no_run_is_published(small: Path, tmp_path: Path) -> None:
