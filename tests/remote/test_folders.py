@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -43,7 +44,9 @@ def test_objects_come_back_as_they_were(folder: Folder, tmp_path: Path) -> None:
     folder.write("z", b"")
     assert [one.name for one in folder.entries()] == ["a/b/y", "a/x", "z"]
     assert [one.name for one in folder.entries("a/")] == ["a/b/y", "a/x"]
-    assert folder.entry("a/x") == entry == folder.entries("a/x")[0]
+    for seen in (folder.entry("a/x"), folder.entries("a/x")[0]):  # Ceph cuts off fractions of time
+        assert seen and abs(seen.modified - entry.modified) < 1
+        assert replace(seen, modified=entry.modified) == entry
     assert (entry.bytes, abs(entry.modified - folder.now()) < 60) == (len(content), True)
     assert b"".join(folder.stream(entry, 0)) == content
     assert b"".join(folder.stream(entry, len(content) - 3)) == content[-3:]
