@@ -27,6 +27,7 @@ from miner.endings import log_ending, print_ending, print_trace
 from miner.errors import MineError, StorageError, UsageError
 from miner.logs import LoggedProgress, json_log
 from miner.progress import Progress
+from miner.urls import is_url
 
 __all__ = ["main"]
 
@@ -149,6 +150,8 @@ def run(
     **flags: Any,
 ) -> None:
     """Mine a job: JOB is a TOML file, by default jobs/default.toml."""
+    if is_url(metrics):
+        raise UsageError(f"--metrics {metrics} is a URL; name a file of this machine")
     attempt.metrics = None if dry_run else metrics
     resolved = _job(job, settings, flags)
     if dry_run:
@@ -226,21 +229,37 @@ class _Terminated(BaseException):
     """SIGTERM arrived."""
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    if multiprocessing.parent_process() is not None:  # a forked worker has inherited this
-        os._exit(143)
-    raise _Terminated
+def _signalled(signum: int, frame: FrameType | None) -> None:
+    if signum == signal.SIGTERM and multiprocessing.parent_process() is not None:
+        os._exit(143)  # a forked worker has inherited this
+    _let_go()
+    raise _Terminated if signum == signal.SIGTERM else KeyboardInterrupt
+
+
+def _heed_signals() -> None:
+    """Let the first signal unwind what is under way, and a second one end the process at once."""
+    signal.signal(signal.SIGTERM, _signalled)
+    if callable(signal.getsignal(signal.SIGINT)):  # not where a shell made its jobs deaf to it
+        signal.signal(signal.SIGINT, _signalled)
+
+
+def _let_go() -> list[tuple[int, Any]]:
+    """Let the next signal end the process at once; return what it would have done."""
+    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    heeded = [(number, handler) for number, handler in handlers if callable(handler)]
+    for number, _ in heeded:
+        signal.signal(number, signal.SIG_DFL)
+    return heeded
 
 
 @contextlib.contextmanager
-def _let_go() -> Iterator[None]:
-    """Let a second signal end the process at once: the first one is being seen to."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, signal.SIG_DFL) for number in signals]
+def _closing() -> Iterator[None]:
+    """Let a signal end the process at once: there is nothing left but to say how it ended."""
+    heeded = _let_go()
     try:
         yield
     finally:
-        for number, handler in zip(signals, before, strict=True):
+        for number, handler in heeded:
             signal.signal(number, handler)
 
 
@@ -284,7 +303,7 @@ def _wants_json(words: list[str]) -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code that README's table gives."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _heed_signals()
     words = sys.argv[1:] if arguments is None else arguments
     debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
     log = json_log(attempt, quiet="--quiet" in words) if as_json else contextlib.nullcontext()
@@ -299,7 +318,7 @@ def main(arguments: list[str] | None = None) -> None:
         except BaseException as error:
             ending = _ending(error, debug=debug)
             trace = error if debug and not isinstance(error, click.ClickException) else None
-        with _let_go():
+        with _closing():
             settled = _settled(attempt, ending)
         if as_json:
             log_ending(attempt, ending, settled, trace)
