@@ -130,7 +130,6 @@ def cli(debug: bool) -> None:
 )
 @click.option(
     "--metrics",
-    type=click.Path(path_type=Path),
     metavar="PATH",
     help="Metrics for Prometheus; default: metrics.prom in the output folder.",
 )
@@ -145,14 +144,14 @@ def run(
     dry_run: bool,
     quiet: bool,
     log_format: str,
-    metrics: Path | None,
+    metrics: str | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
     """Mine a job: JOB is a TOML file, by default jobs/default.toml."""
     if is_url(metrics):
         raise UsageError(f"--metrics {metrics} is a URL; name a file of this machine")
-    attempt.metrics = None if dry_run else metrics
+    attempt.metrics = None if dry_run or metrics is None else Path(metrics)
     resolved = _job(job, settings, flags)
     if dry_run:
         _plan(resolved, as_json=as_json, quiet=quiet)
