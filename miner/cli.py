@@ -224,15 +224,19 @@ for _command in COMMANDS:
     cli.add_command(_command)
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
+class _Signalled(BaseException):
+    """A signal arrived. Of KeyboardInterrupt click would make an empty line in the log."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def _signalled(signum: int, frame: FrameType | None) -> None:
     if signum == signal.SIGTERM and multiprocessing.parent_process() is not None:
         os._exit(143)  # a forked worker has inherited this
     _let_go()
-    raise _Terminated if signum == signal.SIGTERM else KeyboardInterrupt
+    raise _Signalled(signum)
 
 
 def _heed_signals() -> None:
@@ -271,10 +275,10 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
         return Ending("failed", error.exit_code, f"{error.format_message()} (see {at} --help)")
     if isinstance(error, MineError):
         return Ending("failed", error.exit_code, str(error))
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        return Ending("interrupted", 130, "interrupted; the same command goes on from here")
-    if isinstance(error, _Terminated):
+    if isinstance(error, _Signalled) and error.number == signal.SIGTERM:
         return Ending("terminated", 143, "terminated; the same command goes on from here")
+    if isinstance(error, _Signalled | click.Abort | KeyboardInterrupt):
+        return Ending("interrupted", 130, "interrupted; the same command goes on from here")
     if isinstance(error, MemoryError):
         return Ending("failed", 6, "out of memory; lower mining.memory or workers")
     if isinstance(error, Exception):  # the last door: anything else is a defect of ours
