@@ -1,4 +1,4 @@
-"""`mine prune --keep`: what is in use stays, whoever uses it; what died goes, what lives does not."""
+"""`mine prune --keep`: what is read, written to or the latest stays; what died goes."""
 
 from __future__ import annotations
 
