@@ -38,20 +38,21 @@ class MineOperator(BaseOperator):
         self.arguments = arguments
         self.program = program
         self.work = work
+        self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> None:
         """Run it; turn its exit code into the state of the task."""
         command = [self.program, *self.arguments]
         both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        with subprocess.Popen(command, cwd=self.work, text=True, **both) as process:
+        said = ""
+        with subprocess.Popen(command, cwd=self.work, text=True, **both) as self._process:
             try:
-                said = ""
-                for line in process.stdout or ():
+                for line in self._process.stdout or ():
                     said = line.rstrip()
                     self.log.info("%s", said)
-                code = process.wait()
-            finally:  # of a timeout or a task that is cleared, too: this arrives as an exception
-                self._end(process)
+                code = self._process.wait()
+            finally:  # of the timeout, too: it arrives as an exception
+                self.on_kill()
         if code in SKIPPED:
             raise AirflowSkipException(said)
         if code in FINAL:
@@ -59,14 +60,15 @@ class MineOperator(BaseOperator):
         if code:
             raise AirflowException(f"exit code {code}: {said}")
 
-    @staticmethod
-    def _end(process: subprocess.Popen[str]) -> None:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    def on_kill(self) -> None:
+        """End it when the task is to end (it was cleared, or its worker goes down)."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
 
 
 with DAG(
