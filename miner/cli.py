@@ -249,7 +249,7 @@ def _heed_signals() -> None:
 def _let_go() -> list[tuple[int, Any]]:
     """Let the next signal end the process at once; return what it would have done."""
     handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
-    heeded = [(number, handler) for number, handler in handlers if callable(handler)]
+    heeded: list[tuple[int, Any]] = [one for one in handlers if callable(one[1])]
     for number, _ in heeded:
         signal.signal(number, signal.SIG_DFL)
     return heeded
