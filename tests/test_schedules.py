@@ -106,7 +106,7 @@ def test_the_unit_goes_by_the_exit_codes() -> None:
     assert service["Type"] == "oneshot"
     well = set(service["SuccessExitStatus"].split())
     final = set(service["RestartPreventExitStatus"].split())
-    assert (well, final) == ({"4", "143"}, {"1", "2", "3", "5"})
+    assert (well, final) == ({"4", "143"}, {"1", "2", "3", "5", "143"})
     assert service["Restart"] == "on-failure"  # what is left: 6, and signals
     assert service["KillMode"] == "mixed"
     assert unit("mine.timer")["Timer"]["Persistent"] == "true"
@@ -257,7 +257,7 @@ def test_the_dag_is_light() -> None:
 
 
 DAG = """
-import json, os, pathlib, sys
+import json, os, pathlib, sys, threading, time
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag(sys.argv[1])
 assert bag.import_errors == {}, bag.import_errors
@@ -274,6 +274,20 @@ for code in json.loads(sys.argv[3]):
         states[code] = "success"
     except Exception as error:
         states[code] = f"{type(error).__name__}: {error}"
+
+def be_killed():
+    try:
+        type(run).execute.__wrapped__(run, {})
+    except Exception as error:
+        states["killed"] = f"{type(error).__name__}: {error}"
+
+run.program = str(work / "bin/long")
+thread = threading.Thread(target=be_killed)
+thread.start()
+while "begun" not in (work / "log").read_text():
+    time.sleep(0.05)
+run.on_kill()  # what Airflow calls at SIGTERM
+thread.join()
 print(json.dumps({
     "dag": [dag.dag_id, dag.catchup, dag.max_active_runs, str(dag.schedule)],
     "after": sorted(run.downstream_task_ids),
@@ -288,6 +302,8 @@ print(json.dumps({
 @pytest.mark.skipif(not AIRFLOW.exists(), reason="Airflow is not installed; make test-slow does")
 def test_airflow_takes_the_dag(tmp_path: Path, bin_: Path, log: Path) -> None:
     """In an environment of its own: Airflow pins hundreds of packages."""
+    fake(bin_, log, LONG)
+    (bin_ / "mine").rename(bin_ / "long")
     fake(bin_, log)
     env = {
         "PATH": os.environ["PATH"],
@@ -302,6 +318,8 @@ def test_airflow_takes_the_dag(tmp_path: Path, bin_: Path, log: Path) -> None:
     assert facts["dag"] == ["mine", False, 1, "30 2 * * *"]
     assert (facts["after"], facts["rule"]) == (["prune"], "all_success")
     assert facts["retries"] == [3, 1]
+    assert facts["states"].pop("killed").startswith("AirflowException: exit code 143")
+    assert log.read_text().endswith("begun\nended\n")
     kinds = {int(code): state.partition(":")[0] for code, state in facts["states"].items()}
     final = dict.fromkeys((1, 2, 3, 5), "AirflowFailException")
     again = dict.fromkeys((6, 143), "AirflowException")
