@@ -18,6 +18,12 @@ setup: .venv/ready ## Make .venv with all that running and testing need (skipped
 	$(BIN)/python -m pip install --quiet --editable '.[fast,test,check]'
 	touch .venv/ready
 
+# Airflow pins hundreds of packages, so it has an environment of its own, for one test.
+.airflow/ready:
+	test -x .airflow/bin/python || $(PYTHON) -m venv .airflow
+	.airflow/bin/python -m pip install --quiet 'apache-airflow-core>=3.1,<4'
+	touch .airflow/ready
+
 run: setup ## Mine the sample digits: the main job.
 	$(BIN)/mine run $(ARGS)
 
@@ -31,7 +37,7 @@ extras: setup ## Install what the tests of all models, readers, engines and stor
 test: setup ## Run the tests (those of models that are not installed are skipped).
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8
 
-test-slow: setup ## Run the long proofs, and the comparison with a peer (installs torch).
+test-slow: setup .airflow/ready ## Run the long proofs, and the comparison with a peer (installs torch, Airflow).
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'
 	$(BIN)/python -m pytest -q -m slow
 
@@ -50,6 +56,6 @@ data: setup ## Prepare real data sets in sample_data/prepared (needs npm for two
 	$(BIN)/python sample_data/prepare.py
 
 clean: ## Remove the environment, caches, prepared data and what the sample jobs mined.
-	rm -rf .venv mined mined_* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .airflow mined mined_* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf sample_data/prepared
 	find miner tests -name __pycache__ -prune -exec rm -rf {} +

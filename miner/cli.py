@@ -27,6 +27,7 @@ from miner.endings import log_ending, print_ending, print_trace
 from miner.errors import MineError, StorageError, UsageError
 from miner.logs import LoggedProgress, json_log
 from miner.progress import Progress
+from miner.urls import is_url
 
 __all__ = ["main"]
 
@@ -129,7 +130,6 @@ def cli(debug: bool) -> None:
 )
 @click.option(
     "--metrics",
-    type=click.Path(path_type=Path),
     metavar="PATH",
     help="Metrics for Prometheus; default: metrics.prom in the output folder.",
 )
@@ -144,12 +144,14 @@ def run(
     dry_run: bool,
     quiet: bool,
     log_format: str,
-    metrics: Path | None,
+    metrics: str | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
     """Mine a job: JOB is a TOML file, by default jobs/default.toml."""
-    attempt.metrics = None if dry_run else metrics
+    if is_url(metrics):
+        raise UsageError(f"--metrics {metrics} is a URL; name a file of this machine")
+    attempt.metrics = None if dry_run or metrics is None else Path(metrics)
     resolved = _job(job, settings, flags)
     if dry_run:
         _plan(resolved, as_json=as_json, quiet=quiet)
@@ -222,25 +224,45 @@ for _command in COMMANDS:
     cli.add_command(_command)
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
+class _Signalled(BaseException):
+    """A signal arrived. Of KeyboardInterrupt click would make an empty line in the log."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    if multiprocessing.parent_process() is not None:  # a forked worker has inherited this
-        os._exit(143)
-    raise _Terminated
+def _signalled(signum: int, frame: FrameType | None) -> None:
+    if signum == signal.SIGTERM and multiprocessing.parent_process() is not None:
+        os._exit(143)  # a forked worker has inherited this
+    _let_go()
+    raise _Signalled(signum)
+
+
+def _heed_signals() -> None:
+    """Let the first signal unwind what is under way, and a second one end the process at once."""
+    signal.signal(signal.SIGTERM, _signalled)
+    if callable(signal.getsignal(signal.SIGINT)):  # not where a shell made its jobs deaf to it
+        signal.signal(signal.SIGINT, _signalled)
+
+
+def _let_go() -> list[tuple[int, Any]]:
+    """Let the next signal end the process at once; return what it would have done."""
+    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    heeded: list[tuple[int, Any]] = [one for one in handlers if callable(one[1])]
+    for number, _ in heeded:
+        signal.signal(number, signal.SIG_DFL)
+    return heeded
 
 
 @contextlib.contextmanager
-def _let_go() -> Iterator[None]:
-    """Let a second signal end the process at once: the first one is being seen to."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, signal.SIG_DFL) for number in signals]
+def _closing() -> Iterator[None]:
+    """Let a signal end the process at once: there is nothing left but to say how it ended."""
+    heeded = _let_go()
     try:
         yield
     finally:
-        for number, handler in zip(signals, before, strict=True):
+        for number, handler in heeded:
             signal.signal(number, handler)
 
 
@@ -253,10 +275,10 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
         return Ending("failed", error.exit_code, f"{error.format_message()} (see {at} --help)")
     if isinstance(error, MineError):
         return Ending("failed", error.exit_code, str(error))
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        return Ending("interrupted", 130, "interrupted; the same command goes on from here")
-    if isinstance(error, _Terminated):
+    if isinstance(error, _Signalled) and error.number == signal.SIGTERM:
         return Ending("terminated", 143, "terminated; the same command goes on from here")
+    if isinstance(error, _Signalled | click.Abort | KeyboardInterrupt):
+        return Ending("interrupted", 130, "interrupted; the same command goes on from here")
     if isinstance(error, MemoryError):
         return Ending("failed", 6, "out of memory; lower mining.memory or workers")
     if isinstance(error, Exception):  # the last door: anything else is a defect of ours
@@ -284,7 +306,7 @@ def _wants_json(words: list[str]) -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code that README's table gives."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _heed_signals()
     words = sys.argv[1:] if arguments is None else arguments
     debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
     log = json_log(attempt, quiet="--quiet" in words) if as_json else contextlib.nullcontext()
@@ -299,7 +321,7 @@ def main(arguments: list[str] | None = None) -> None:
         except BaseException as error:
             ending = _ending(error, debug=debug)
             trace = error if debug and not isinstance(error, click.ClickException) else None
-        with _let_go():
+        with _closing():
             settled = _settled(attempt, ending)
         if as_json:
             log_ending(attempt, ending, settled, trace)

@@ -255,7 +255,8 @@ def describe_pruned(facts: dict[str, Any]) -> str:
     """Say what was removed of an output root, a line each."""
     verb = "would be removed" if facts["dry_run"] else "removed"
     lines = [f"{one['kind']:<8} {_mib(one['bytes'])}  {one['path']}" for one in facts["removed"]]
-    return "\n".join([*lines, f"{len(lines)} {verb}, {_mib(facts['bytes']).strip()}"])
+    used = [f"in use, so it stays: {path}" for path in facts["in_use"]]
+    return "\n".join([*lines, *used, f"{len(lines)} {verb}, {_mib(facts['bytes']).strip()}"])
 
 
 def _mib(count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from miner.errors import StorageError, UsageError, did_you_mean
 from miner.hardness import KEPT
+from miner.holding import held_for_reading
 from miner.remote.base import Folder, open_folder
 from miner.remote.copies import SCRATCH, copy_entry, hold_copy, safe_names
 from miner.shape import check_manifest_shape, is_plain_name
@@ -120,6 +121,13 @@ class Run:
         except (OSError, pa.ArrowException) as error:
             said = without_secrets(str(error).strip().splitlines()[0])
             raise StorageError(f"{self.where}: {said}; see mine verify") from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep `mine prune` from removing the run while it is read; on object storage it may."""
+        local = self.remote is None
+        with held_for_reading(self.path / MANIFEST) if local else nullcontext():
+            yield
 
     def part_paths(self, difficulty: str) -> list[str]:
         """Return the local paths of a class' shards, in order: those that the manifest names."""

@@ -10,17 +10,18 @@ import functools
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from miner.errors import StorageError
-from miner.finished import latest_id, run_places
+from miner.finished import MANIFEST, latest_id, run_places
+from miner.holding import unread
 from miner.manifest import Output
 from miner.publishing import RemoteOutput, open_output
 from miner.remote.base import Entry, Folder
-from miner.storage import storage_errors
+from miner.storage import read_json, storage_errors
 
 __all__ = ["prune_output"]
 
@@ -47,7 +48,8 @@ def prune_output(
     out : str or Path
         A folder or a URL.
     keep : int or None
-        How many runs stay, the newest ones; the one that ``latest`` names stays too. None: all.
+        How many runs stay, the newest ones; the one that ``latest`` names stays too, and on a disk
+        one that is being read (`Run.held`). None: all.
     hours : float
         Unfinished work goes when it is older.
     dry_run : bool
@@ -56,7 +58,8 @@ def prune_output(
     Returns
     -------
     dict
-        ``removed`` (kind, path, bytes), the total ``bytes``, and ``dry_run``. Kinds: ``run``;
+        ``removed`` (kind, path, bytes), the total ``bytes``, ``dry_run``, and ``in_use``, the paths
+        of the runs that would have gone but for those who read them. Kinds: ``run``;
         ``staging``, of a run that did not end; ``partial``, of another file or folder; ``upload``,
         objects of a run without a manifest; ``parts`` of an upload that was broken off, whose bytes
         the store does not tell.
@@ -71,16 +74,22 @@ def prune_output(
     output = open_output(str(out))
     if not isinstance(output, RemoteOutput) and not output.root.is_dir():
         raise StorageError(f"{out}: no such folder; name the output folder of a job")
-    with nullcontext() if dry_run else output.held():
+    read: list[str] = []
+    with nullcontext() if dry_run else output.held(), ExitStack() as unreading:
         found = [*_here(output, hours * _HOUR)]
         if isinstance(output, RemoteOutput):
             found += _uploads(output, hours * _HOUR)
-        if keep is not None:
-            found += _old_runs(output, keep)
+        for run in _old_runs(output, keep) if keep is not None else ():
+            # Who reads on object storage is not known: a URL has no file to lock.
+            if unreading.enter_context(unread(Path(run.path) / MANIFEST)):
+                found.append(run)
+            else:
+                read.append(run.path)
         for leftover in [] if dry_run else found:
             leftover.remove()
     return {
         "dry_run": dry_run,
+        "in_use": read,
         "bytes": sum(one.bytes for one in found),
         "removed": [{"kind": one.kind, "path": one.path, "bytes": one.bytes} for one in found],
     }
@@ -159,15 +168,25 @@ def _remote(kind: str, folder: Folder, name: str, entries: list[Entry]) -> _Left
 def _old_runs(output: Output, keep: int) -> Iterator[_Leftover]:
     """Find the runs beyond the newest, but not the one that ``latest`` names."""
     names = sorted(place.rpartition("/")[2] for place in run_places(output.where))
-    latest = latest_id(output.where)
+    latest = _named(output)
     for name in names[: max(0, len(names) - keep)]:
-        if name == latest:
+        if name in latest:
             continue
         if isinstance(output, RemoteOutput):
             entries = output.folder.entries(f"runs/{name}/")
             yield _remote("run", output.folder, f"runs/{name}", entries)
         else:
             yield _published(output.root, name)
+
+
+def _named(output: Output) -> set[str | None]:
+    """Return the run that ``latest`` names: two, where a process died as it switched it."""
+    names = {latest_id(output.where)}
+    record = output.root / "latest.json"
+    if not isinstance(output, RemoteOutput) and record.exists():
+        facts = read_json(record)
+        names.add(facts.get("run_id") if isinstance(facts, dict) else None)
+    return names
 
 
 def _published(root: Path, name: str) -> _Leftover:

@@ -45,7 +45,8 @@ class JsonLines(logging.Formatter):
         if "message" in facts:
             facts = {**facts, "message": without_secrets(url_name(facts["message"]))}
         if record.exc_info and record.exc_info[0]:
-            facts = {**facts, "traceback": "".join(traceback.format_exception(*record.exc_info))}
+            trace = "".join(traceback.format_exception(*record.exc_info))
+            facts = {**facts, "traceback": without_secrets(trace)}
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line = {
             "time": when.replace("+00:00", "Z"),

@@ -9,7 +9,7 @@ from miner.errors import MineError, StorageError, UsageError
 from miner.finished import latest_id, open_run
 from miner.manifest import peak_rss
 from miner.metrics import METRICS, Metered, write_metrics
-from miner.urls import local_root
+from miner.urls import is_url, local_root
 
 __all__ = ["settle"]
 
@@ -19,7 +19,7 @@ def settle(attempt: Attempt, ending: Ending) -> Settled:
 
     They go to ``metrics.prom`` in the output root, or in the folder of this machine where the work
     for a remote one lies, if the start does not say where. An output root that is not there is
-    made for it, but not for wrong usage.
+    made for it, but not for wrong usage; where it cannot be made, the error has said so.
     """
     latest, words = _latest(attempt)
     metered = Metered(
@@ -59,6 +59,12 @@ def _manifest(out: str | None, latest: str | None) -> dict[str, object] | None:
         return None
 
 
+def _no_folder(out: str) -> set[int]:
+    """Return the exit codes of starts that leave an output root unmade that is not there."""
+    codes = {UsageError.exit_code}
+    return codes if is_url(out) else codes | {StorageError.exit_code}
+
+
 def _written(attempt: Attempt, ending: Ending, metered: Metered) -> str:
     """Write the metrics where they belong; say why that failed, if it did."""
     path = attempt.metrics
@@ -66,7 +72,7 @@ def _written(attempt: Attempt, ending: Ending, metered: Metered) -> str:
         if attempt.out is None:
             return ""
         path = local_root(attempt.out) / METRICS
-        if ending.code == UsageError.exit_code and not path.parent.is_dir():
+        if ending.code in _no_folder(attempt.out) and not path.parent.is_dir():
             return ""
     try:
         write_metrics(path, metered)

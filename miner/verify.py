@@ -57,7 +57,7 @@ def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
     seed : int
         Of the sample.
     """
-    with run.afresh() as fresh:
+    with run.held(), run.afresh() as fresh:
         return _verified(fresh, full=full, seed=seed)
 
 

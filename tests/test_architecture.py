@@ -26,6 +26,7 @@ FLOORS = [
         "versions",
         "compiling",
         "changes",
+        "holding",
     ],
     [
         "loading",

@@ -149,10 +149,10 @@ def export_batches(
             f"{run.where}: {len(able)} labels have {k} items or more, {p} are needed; "
             "lower --p or --k"
         )
-    confusion = count_confusion(run, labelled)
-    composer = _Composer(confusion, labelled, p, k, seed, able)
     count = len(able) if batches is None else batches
-    with whole_folder(folder) as temporary:
+    with run.held(), whole_folder(folder) as temporary:
+        confusion = count_confusion(run, labelled)
+        composer = _Composer(confusion, labelled, p, k, seed, able)
         files = write_parts(temporary, _record_batches(composer, count), "parquet")
     small = sizes[(sizes > 0) & (sizes < k)]
     return {

@@ -163,7 +163,7 @@ def _export(
         )
     folder = export_folder(run, f"{name}-{difficulty}", out, force=force)
     empty = next(record_batches(make(empty_block(run), wish)))
-    with whole_folder(folder) as temporary:
+    with run.held(), whole_folder(folder) as temporary:
         rows = _rows(run, make, wish, _DIFFICULTIES[difficulty])
         files = write_parts(temporary, itertools.chain([empty], rows), file_format)
     written = run.manifest["written"]
