@@ -70,7 +70,7 @@ def check_url(url: str, key: str) -> str:
     return f"{scheme}://{rest}"
 
 
-def expanded(path: str) -> Path:
+def expanded(path: str | Path) -> Path:
     """Return a path with ``~`` and ``~name`` written out.
 
     Raises

@@ -13,7 +13,7 @@ import pyarrow.json
 
 from miner.datasets.base import data_errors
 from miner.datasets.files import open_bytes
-from miner.datasets.lines import MOST_LINE, LineFault, NestingGuard, bounded_lines
+from miner.datasets.lines import MOST_LINE, JsonGuard, LineFault, bounded_lines
 from miner.datasets.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
 
@@ -43,7 +43,7 @@ def _open(file: Path, schema: Any) -> Iterator[Any]:
     if schema is not None:
         parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     with open_bytes(file) as opened:
-        guarded = NestingGuard(opened, str(file))
+        guarded = JsonGuard(opened, str(file))
         try:
             with pa.json.open_json(guarded, read, parse) as reader:
                 yield reader

@@ -326,7 +326,7 @@ def _key(name: str) -> str | None:
     return key
 
 
-def _check_headers(headers: Mapping[str, str]) -> None:
+def _check_headers(headers: Mapping[str, Any]) -> None:
     for name, value in headers.items():
         if any(word in name.lower() for word in _SECRET_HEADERS):
             raise UsageError(

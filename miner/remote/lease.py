@@ -120,8 +120,8 @@ class Lease:
         if (facts.get("host"), facts.get("work")) == ours:
             return
         lasts = facts.get("seconds")
-        known = isinstance(lasts, int | float) and 0 <= lasts <= _LONGEST  # no NaN, no eternity
-        lasts = lasts if known else SECONDS
+        if not isinstance(lasts, int | float) or not 0 <= lasts <= _LONGEST:  # NaN, an eternity
+            lasts = SECONDS
         age = self.folder.now() - newest.modified
         if age <= lasts + _GRACE:
             raise LockError(

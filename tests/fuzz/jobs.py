@@ -110,6 +110,24 @@ _FACTORIES += [
     "L2norm,Flat",
     "RR2,Flat",
 ]
+_MODELS = ["precomputed", "pixels", "", "x", "nope:", ":nope", "json:loads", "miner:nope", "a b:c"]
+_MODELS += [
+    "1:2",
+    "http:",
+    "http:x",
+    "onnx:",
+    "onnx:d.parquet",
+    "torch:json:loads",
+    "math:pi.x",
+    "~x:y",
+]
+_MODELS += [
+    "sentence-transformers:d.parquet",
+    ".x:y",
+    "json:loads.x",
+    "json:",
+    "http:http://127.0.0.1:1",
+]
 _SAFE: dict[str, list[str]] = {
     # what names places or programs: nothing here may lead out of the case's folder
     "dataset.path": [
@@ -141,26 +159,7 @@ _SAFE: dict[str, list[str]] = {
     "cache.path": ["cache", "", "d.parquet", "a\0b", "x" * 300],
     "engine.name": ["threads", "joblib:threading", "joblib:", "joblib:nope", "Threads", "", "x"],
     "engine.address": ["", "x", "tcp://127.0.0.1:1"],
-    "model.name": [
-        "precomputed",
-        "pixels",
-        "",
-        "x",
-        "nope:",
-        ":nope",
-        "json:loads",
-        "miner:nope",
-        "a b:c",
-        "1:2",
-    ]
-    + [
-        "http:",
-        "http:x",
-        "onnx:",
-        "onnx:d.parquet",
-        "sentence-transformers:d.parquet",
-        "torch:json:loads",
-    ],
+    "model.name": _MODELS,
     "select.rescore": ["", "x", "nope:x", "json:loads", "cross-encoder:"],
     "index.factory": _FACTORIES,
 }

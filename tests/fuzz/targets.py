@@ -1,4 +1,4 @@
-"""What is fuzzed: a strategy of cases by name, and a search with it that ends at the first fault."""
+"""What is fuzzed: strategies of cases by name, and a search that ends at the first fault."""
 
 from __future__ import annotations
 
