@@ -78,9 +78,9 @@ def test_a_case_is_kept_and_played_again(tmp_path: Path) -> None:
 def test_a_search_in_other_processes_finds_nothing(tmp_path: Path) -> None:
     minutes = os.environ.get("MINE_FUZZ_MINUTES", "1")
     seed = os.environ.get("MINE_FUZZ_SEED", "1")
+    words = ["--minutes", minutes, "--seed", seed, "--found", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", "--minutes", minutes, "--seed", seed]
-        + ["--found", str(tmp_path)],
+        [sys.executable, "-m", "tests.fuzz", *words],
         capture_output=True,
         text=True,
         check=False,
