@@ -6,6 +6,7 @@ import lzma
 import mmap
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ _LOCAL_HEADER, _CHECKED = 30, 1 << 20
 _NO_ROOM = "needs more memory than there is; save it with np.savez, which does not pack"
 _FAULTS = (
     *(ValueError, TypeError, KeyError, IndexError, OverflowError, OSError, EOFError),
-    *(RuntimeError, RecursionError, SyntaxError, struct.error),
+    *(RuntimeError, RecursionError, SyntaxError, tokenize.TokenError, struct.error),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 """What `numpy` and `zipfile` raise on damaged, packed in a strange way, or encrypted files."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import io
 import json
@@ -117,7 +118,11 @@ def _table(draw: Any) -> pa.Table:
 
 def _written(table: pa.Table, kind: str) -> bytes:
     """Write a table; what the format cannot hold becomes text."""
-    write = parquet_bytes if kind == "parquet" else arrow_bytes
+    write = {
+        "parquet": parquet_bytes,
+        "arrow": arrow_bytes,
+        "stream": functools.partial(arrow_bytes, stream=True),
+    }[kind]
     try:
         return write(table)
     except (pa.ArrowException, NotImplementedError):
@@ -266,9 +271,7 @@ def _saved(draw: Any) -> Case:
     state = {"_data_files": draw(st.one_of(st.just([{"filename": file}]), _jsons))}
     files = {
         "saved/state.json": json.dumps(draw(st.one_of(st.just(state), _jsons))).encode(),
-        "saved/d.arrow": arrow_bytes(draw(_table()), stream=draw(st.booleans()))
-        if draw(st.booleans())
-        else _written(draw(_table()), "arrow"),
+        "saved/d.arrow": _written(draw(_table()), draw(st.sampled_from(["arrow", "stream"]))),
     }
     if draw(st.booleans()):
         files["saved/dataset_dict.json"] = json.dumps({"splits": draw(_jsons)}).encode()
