@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,18 @@ def test_names_of_what_is_no_model(
 def test_a_pipe_is_no_data(cli: Cli, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "d.csv")
     told(cli("run", "--data", tmp_path / "d.csv", "--out", tmp_path / "o"), 3, "is not a file")
+
+
+@pytest.mark.parametrize("header", ["{", "(", "'", "", "{'descr': '<f4'", "[" * 300, "1" * 5000])
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_a_header_of_numpy_that_ends_half_way(
+    kind: str, header: str, cli: Cli, tmp_path: Path
+) -> None:
+    text = header.encode().ljust(118) + b"\n"
+    array = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(48)
+    path = tmp_path / f"d.{kind}"
+    path.write_bytes(array)
+    if kind == "npz":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("embedding.npy", array)
+    told(cli("run", "--data", path, "--out", tmp_path / "o"), 3, path.name)

@@ -177,6 +177,9 @@ def test_saved_data_sets_cannot_name_other_folders(name: Any, cli: Cli, tmp_path
     (tmp_path / "x.arrow").write_bytes(b"x")
     (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
     refused(cli("run", "--data", folder, "--out", tmp_path / "o"), 3, "cannot lie in this folder")
+    for listed in (7, "x", [name], {"filename": name}):
+        (folder / "state.json").write_text(json.dumps({"_data_files": listed}))
+        refused(cli("init", folder, "--job", tmp_path / "j"), 3, "cannot lie in this folder")
     (folder / "dataset_dict.json").write_text(json.dumps({"splits": [name]}))
     refused(cli("run", "--data", folder, "--out", tmp_path / "o"), 3, "names no splits")
 

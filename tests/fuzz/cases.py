@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from miner.cli import main
 
@@ -48,6 +49,10 @@ class Case:
     def __repr__(self) -> str:
         sizes = {name: len(content) for name, content in self.files.items()}
         return f"Case({' '.join(self.words)!r}, {sizes})"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show it as `repr` does in Hypothesis' messages, without the bytes."""
+        printer.text(repr(self))
 
 
 @dataclass(frozen=True)
