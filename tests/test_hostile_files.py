@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import miner
 from miner.remote.lease import _work_id
 from miner.storage import lock_output
 from tests.conftest import Result
+from tests.fuzz.good import arrow_bytes, parquet_bytes
 
 Cli = Callable[..., Result]
 
@@ -155,3 +157,17 @@ def test_a_header_of_numpy_that_ends_half_way(
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("embedding.npy", array)
     told(cli("run", "--data", path, "--out", tmp_path / "o"), 3, path.name)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "arrow"])
+def test_a_column_that_stands_twice(kind: str, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / f"d.{kind}"
+    names = ["text", "text", "label"]
+    if kind in ("csv", "tsv"):
+        mark = "," if kind == "csv" else "\t"
+        path.write_text("".join(mark.join(row) + "\n" for row in (names, ["a", "b", "x"])))
+    else:
+        table = pa.Table.from_arrays([pa.array(["a", "b"])] * 3, names=names)
+        path.write_bytes(parquet_bytes(table) if kind == "parquet" else arrow_bytes(table))
+    result = cli("run", "--data", path, *MODEL, "--out", tmp_path / "o")
+    told(result, 3, path.name, "several columns 'text'")
