@@ -171,3 +171,19 @@ def test_a_column_that_stands_twice(kind: str, cli: Cli, tmp_path: Path) -> None
         path.write_bytes(parquet_bytes(table) if kind == "parquet" else arrow_bytes(table))
     result = cli("run", "--data", path, *MODEL, "--out", tmp_path / "o")
     told(result, 3, path.name, "several columns 'text'")
+
+
+@pytest.mark.parametrize("state", ["gone", "empty", "cut", "folder"])
+def test_a_shard_that_is_not_as_it_was(state: str, cli: Cli, mined: Path) -> None:
+    (path,) = (mined / "latest").resolve().glob("hard/*.parquet")
+    whole = path.read_bytes()
+    path.unlink()
+    if state == "folder":
+        path.mkdir()
+    elif state != "gone":
+        path.write_bytes(whole[: len(whole) // 2 if state == "cut" else 0])
+    commands = [("show",), ("verify",), ("pairs",), ("export", "--format", "triplet")]
+    for name, *more in commands:
+        result = cli(name, mined / "latest", *more)
+        assert result.code == 6 and result.err.startswith("mine: error: "), result
+        assert path.name in result.err
