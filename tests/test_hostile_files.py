@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -187,3 +188,25 @@ def test_a_shard_that_is_not_as_it_was(state: str, cli: Cli, mined: Path) -> Non
         result = cli(name, mined / "latest", *more)
         assert result.code == 6 and result.err.startswith("mine: error: "), result
         assert path.name in result.err
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("name", ["embedding.npy", "embedding", "notes.txt"])
+def test_an_archive_of_what_is_no_array(name: str, packed: int, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "d.npz"
+    with zipfile.ZipFile(path, "w", packed) as archive:
+        archive.writestr(name, b"neither numbers nor text")
+    told(cli("run", "--data", path, "--out", tmp_path / "o"), 3, "d.npz cannot be read")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "qrels"])
+def test_packed_files_whose_inside_is_damaged(kind: str, cli: Cli, tmp_path: Path) -> None:
+    """At every byte: the header, the blocks, the checksum."""
+    path = tmp_path / f"d.{kind}.gz"
+    lines = TEXTS.encode() if kind != "jsonl" else b'{"text": "a", "label": 1}\n' * 4
+    whole = gzip.compress(lines.replace(b",", b"\t") if kind == "tsv" else lines)
+    for place in range(2, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        result = cli("init", path, "--job", tmp_path / "j.toml", "--force")
+        assert result.code in (0, 3), (place, result)
+        assert result.err.count("\n") == (result.code > 0)

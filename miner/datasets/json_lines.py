@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,7 @@ def _line_errors(file: Path) -> Iterator[None]:
         yield
     except LineFault:
         raise
-    except (DataError, pa.ArrowException, OSError, EOFError) as error:
+    except (DataError, pa.ArrowException, OSError, EOFError, zlib.error) as error:
         line = _broken_line(file)
         if line is None:
             raise
@@ -88,6 +89,6 @@ def _broken_line(file: Path) -> str | None:
                 except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one
                     words = "UTF-8" if isinstance(error, UnicodeDecodeError) else "a JSON object"
                     return f"line {number} is not {words} ({error})"
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return None
     return None
