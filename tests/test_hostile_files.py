@@ -210,3 +210,14 @@ def test_packed_files_whose_inside_is_damaged(kind: str, cli: Cli, tmp_path: Pat
         result = cli("init", path, "--job", tmp_path / "j.toml", "--force")
         assert result.code in (0, 3), (place, result)
         assert result.err.count("\n") == (result.code > 0)
+
+
+def test_a_current_folder_that_is_gone(
+    cli: Cli, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    result = cli("run", "--data", small, "--out", "o")
+    assert result.code in (2, 3, 6), result
+    assert "internal error" not in result.err and "Traceback" not in result.err
