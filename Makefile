@@ -41,11 +41,12 @@ test-slow: setup .airflow/ready ## Run the long proofs, and the comparison with 
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'
 	$(BIN)/python -m pytest -q -m slow
 
-check: setup ## Lint, format, types, and the rules of the house.
+check: setup ## Lint, format, types, the rules of the house, and known vulnerabilities of what is installed.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/python -m tests.audit
 
 bench: extras ## Measure speed and memory, beside bare products and writes, and beside peers.
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'

@@ -35,6 +35,10 @@ Vectors = NDArray[np.floating]
 
 _RECORD = np.dtype([("digest", "V16"), ("check", "<u8")])
 _SYNC_SECONDS = 10.0
+_TYPES = ("<f4", "<f8")
+_MOST_DIM = 1 << 24
+_MOST_DIGITS = 4
+"""Of the number of a segment; see `_take_segment`."""
 _MISSING = -1
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _SLICE = 256
@@ -142,8 +146,10 @@ class Generation:
             return
         self._read_shape()
         digests, places = [self._digests[:0]], [self._places[:0]]
-        for path in sorted(self.folder.glob("segment-*.keys")):
-            number = int(path.stem.rpartition("-")[2])
+        for path in sorted(self.folder.glob("segment-[0-9][0-9]*.keys")):
+            number = _segment_number(path)
+            if number is None:
+                continue
             with storage_errors(path):
                 records = np.fromfile(path, dtype=_RECORD)
                 vectors = path.with_suffix(".vectors")
@@ -159,7 +165,14 @@ class Generation:
 
     def _read_shape(self) -> None:
         shape = read_json(self.folder / "shape.json")
-        self._dim, self._type = int(shape["dim"]), np.dtype(shape["type"])
+        known = isinstance(shape, dict) and shape.get("type") in _TYPES
+        dim = shape.get("dim") if known else None
+        if not isinstance(dim, int) or not 0 < dim <= _MOST_DIM:
+            raise StorageError(
+                f"{self.folder / 'shape.json'} is damaged: it says no shape of vectors; remove "
+                f"{self.folder}"
+            )
+        self._dim, self._type = dim, np.dtype(shape["type"])
 
     def find(self, digests: Digests) -> NDArray[np.int64]:
         """Look contents up.
@@ -270,6 +283,12 @@ class Generation:
             os.ftruncate(handle, rows * size)
             os.lseek(handle, 0, os.SEEK_END)
         self._handles = (handles[0], handles[1])
+
+
+def _segment_number(path: Path) -> int | None:
+    """Return the number of a segment; None of a file that is called otherwise."""
+    digits = path.stem.removeprefix("segment-")
+    return int(digits) if digits.isdecimal() and len(digits) <= _MOST_DIGITS else None
 
 
 def _halves(digests: Digests) -> NDArray[np.uint64]:

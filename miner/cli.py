@@ -281,10 +281,20 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
         return Ending("interrupted", 130, "interrupted; the same command goes on from here")
     if isinstance(error, MemoryError):
         return Ending("failed", 6, "out of memory; lower mining.memory or workers")
+    if isinstance(error, FileNotFoundError) and not _stands_somewhere():
+        return Ending("failed", 2, "the current folder was removed; go to another one")
     if isinstance(error, Exception):  # the last door: anything else is a defect of ours
         hint = "" if debug else "; `mine --debug ...` shows where"
         return Ending("failed", 1, f"{type(error).__name__}: {error}{hint}")
     raise error
+
+
+def _stands_somewhere() -> bool:
+    """Whether the current folder is still there."""
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
 
 
 def _settled(attempt: Attempt, ending: Ending) -> Settled | None:

@@ -140,7 +140,7 @@ class KeptCounts:
         named = self._named(folder)
         for name in names:
             try:
-                path = folder / named[name]["file"]
+                path = folder / Path(named[name]["file"]).name
                 if sha256_file(path) == named[name]["sha256"]:
                     yield name, np.load(path, allow_pickle=False)
             except (StorageError, OSError, ValueError, KeyError, TypeError, EOFError):

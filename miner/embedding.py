@@ -13,7 +13,10 @@ that died, only what is missing is embedded. What a dead run has scanned is kept
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,10 +40,17 @@ from miner.relevance import Relevance, load
 from miner.storage import digest, read_json, sha256_file, storage_errors
 from miner.urls import url_name
 
-__all__ = ["Progress", "Recipe", "Store", "StoreKey", "open_store"]
+__all__ = ["Progress", "Recipe", "Store", "StoreKey", "open_store", "store_errors"]
 
 _VERSION = 5
 _CHUNK_BYTES = 8 << 20
+_MOST = 1 << 48
+"""Beyond all rows and dimensions."""
+_DAMAGE = (
+    *(ValueError, KeyError, TypeError, IndexError, OverflowError, EOFError, MemoryError),
+    *(RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
+"""What NumPy, `zipfile` and Arrow raise on files that are not as they were written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +131,12 @@ class StoreKey:
 
 
 @contextmanager
-def _store_errors(path: Path) -> Iterator[None]:
+def store_errors(path: Path) -> Iterator[None]:
     """Turn what a damaged file of a store leads to into a `StorageError` that names it."""
     try:
         with storage_errors(path):
             yield
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise StorageError(
             f"{path} is damaged ({error}); remove {path.parent} and run the job again"
         ) from error
@@ -163,7 +173,7 @@ class Store:
         """Return a side's stored rows, memory-mapped, shape (rows, dim)."""
         rows = self.facts["rows"][side]
         path = self.folder / f"vectors-{side}.f32"
-        with _store_errors(path):
+        with store_errors(path):
             return np.asarray(_mapped(path, (rows, self.dim)))
 
     @property
@@ -185,13 +195,13 @@ class Store:
     def relevance(self) -> Relevance:
         """Return who is relevant to whom."""
         path = self.folder / "relevance.npz"
-        with _store_errors(path), path.open("rb") as file:
+        with store_errors(path), path.open("rb") as file:
             return load(load_arrays(file))
 
     def ids(self, side: int) -> Spool:
         """Return a side's ids."""
         path = self.folder / f"ids-{side}.arrow"
-        with _store_errors(path):
+        with store_errors(path):
             return Spool(path)
 
     def label_names(self) -> Any:
@@ -199,7 +209,7 @@ class Store:
         path = self.folder / "labels.arrow"
         if not path.exists():
             return None
-        with _store_errors(path):
+        with store_errors(path):
             return Spool(path).all()
 
     def texts(self, side: int) -> Spool | None:
@@ -212,4 +222,19 @@ def open_store(folder: Path) -> Store | None:
     """Open a store; None when there is none, or an unfinished one."""
     if not (folder / "store.json").exists():
         return None
-    return Store(folder, read_json(folder / "store.json"))
+    facts = read_json(folder / "store.json")
+    if not _is_described(facts):
+        raise StorageError(
+            f"{folder / 'store.json'} is damaged; remove {folder} and run the job again"
+        )
+    return Store(folder, facts)
+
+
+def _is_described(facts: Any) -> bool:
+    """Whether what a store says of itself has the shape on which its readers rely."""
+    if not isinstance(facts, dict) or not isinstance(facts.get("dataset"), dict):
+        return False
+    rows = facts.get("rows")
+    counts = [facts.get(name) for name in ("dim", "items", "zeros")]
+    counts += rows if isinstance(rows, list) and rows else [None]
+    return all(isinstance(one, int) and 0 <= one < _MOST for one in counts) and counts[0] != 0

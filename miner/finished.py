@@ -107,7 +107,8 @@ class Run:
             hint = did_you_mean(difficulty, known)
             raise UsageError(f"no triplets of class {difficulty!r}: {hint}")
         if self.remote is None:
-            return _open_dataset(self.part_paths(difficulty))
+            with self.reading():
+                return _open_dataset(self.part_paths(difficulty))
         system, base = self.remote.arrow()
         paths = [f"{base}/{name}" for name in self._parts(difficulty)]
         with self.reading():

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from miner.datasets.content import Values, as_batch
 from miner.datasets.pictures import Pictures
-from miner.errors import DataError
+from miner.errors import DataError, StorageError
 from miner.models.base import LoadedModel, Role
 from miner.storage import digest, read_json, write_json
 
@@ -90,16 +90,28 @@ def _newest(folder: Path) -> list[Path]:
 def _known_weights(model: LoadedModel, role: Role, prompt: str, folder: Path) -> str | None:
     """Return the canary that the model still gives the same vectors."""
     for path in _newest(folder):
-        canary = read_json(path)
-        before = np.asarray(canary["vectors"], dtype=np.float64)
+        read = _read_canary(path)
+        if read is None:
+            continue
+        canary, before, values = read
         try:
-            now = model.embed(as_batch(_decoded(canary["content"])), role, prompt)
+            now = model.embed(as_batch(values), role, prompt)
         except DataError:  # a function that knows only the texts of another data set
             continue
         if now.shape == before.shape and _near(before, now, model.model.drift):
             os.utime(path)
             return f"canary:{digest(canary)}"
     return None
+
+
+def _read_canary(path: Path) -> tuple[Any, NDArray[np.float64], Values] | None:
+    """Read a canary, its vectors and its content; None when the file is damaged."""
+    try:
+        canary = read_json(path)
+        before = np.asarray(canary["vectors"], dtype=np.float64)
+        return canary, before, _decoded(canary["content"])
+    except (StorageError, ValueError, KeyError, TypeError, OverflowError):
+        return None
 
 
 def _near(before: NDArray[np.float64], now: NDArray[np.floating], drift: float) -> bool:

@@ -25,7 +25,7 @@ from miner.sections import (
     OutputJob,
     SelectJob,
 )
-from miner.urls import check_url, is_url, local_root
+from miner.urls import check_url, expanded, is_url, local_root
 
 __all__ = [
     "CacheJob",
@@ -62,7 +62,7 @@ class Job:
     def cache_folder(self) -> Path:
         """Where vectors are kept: by the job, by MINE_CACHE, or beside the runs."""
         named = self.cache.path or os.environ.get("MINE_CACHE")
-        return Path(named).expanduser() if named else local_root(self.output.path) / ".cache"
+        return expanded(named) if named else local_root(self.output.path) / ".cache"
 
     def facts(self) -> dict[str, dict[str, Any]]:
         """Return the job as plain sections and keys, as the manifest shows it."""

@@ -17,7 +17,7 @@ from miner.datasets.content import content_digests
 from miner.datasets.side import Side
 from miner.distance import Float32, normalize_rows
 from miner.embedder import Embedder, embed_missing
-from miner.embedding import Progress, Recipe, Store, StoreKey, open_store
+from miner.embedding import Progress, Recipe, Store, StoreKey, open_store, store_errors
 from miner.errors import DataError, StorageError
 from miner.identity import CANARY_ROWS
 from miner.storage import (
@@ -209,13 +209,14 @@ class _Maker:
                 shutil.rmtree(partial)
                 partial.mkdir()
             self._fresh_scan(partial)
-        with storage_errors(partial), np.load(partial / "scan.npz", allow_pickle=False) as arrays:
-            return _Scan(
-                [arrays[f"rows_{number}"] for number in sides],
-                [arrays.get(f"digests_{number}") for number in sides],
-                arrays.get("chosen"),
-                read_json(done),
-            )
+        with store_errors(partial / "scan.npz"):
+            with np.load(partial / "scan.npz", allow_pickle=False) as arrays:
+                return _Scan(
+                    [arrays[f"rows_{number}"] for number in sides],
+                    [arrays.get(f"digests_{number}") for number in sides],
+                    arrays.get("chosen"),
+                    read_json(done),
+                )
 
     def _fresh_scan(self, partial: Path) -> None:
         self.progress("reading", 0, 0)
@@ -330,7 +331,7 @@ class _Maker:
 def _todo(path: Path, digests: Digests, there: NDArray[np.bool_]) -> Rows:
     """Return the rows to embed, each content once; those that a run which died had set out with."""
     if path.exists():
-        with storage_errors(path):
+        with store_errors(path):
             saved: Rows = np.load(path, allow_pickle=False)
         return saved
     missing = np.flatnonzero(~there)

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from miner.errors import StorageError
 from miner.job import Job, OutputJob
 from miner.storage import lock_output, read_json, storage_errors
-from miner.urls import local_root
+from miner.urls import expanded, local_root
 
 __all__ = ["Kept", "keep_within", "kept_facts", "list_kept", "prune_kept"]
 
@@ -64,8 +64,14 @@ def _read(kind: Kind, root: Path, described: str, model: str = "?") -> Iterator[
             size = sum(one.stat().st_size for one in path.parent.iterdir() if one.is_file())
         except (StorageError, OSError):  # removed by another process since, or damaged
             continue
-        name: Any = facts.get("id") or facts.get("model", {}).get("id", model)
-        yield Kept(kind, path.parent, str(name), size, used)
+        yield Kept(kind, path.parent, _model_name(facts) or model, size, used)
+
+
+def _model_name(facts: Any) -> str | None:
+    """Return what a description calls its model; None where it is damaged, or says nothing."""
+    named = [facts, facts.get("model")] if isinstance(facts, dict) else []
+    names = (one.get("id") for one in named if isinstance(one, dict))
+    return next((name for name in names if isinstance(name, str)), None)
 
 
 def prune_kept(kept: Iterable[Kept], most: int, spare: Container[Path] = ()) -> list[Kept]:
@@ -143,7 +149,7 @@ def kept_facts(
         When a run is at work in it and something is to be removed.
     """
     root = local_root(out)
-    folder = Path(cache).expanduser() if cache else Job(output=OutputJob(str(out))).cache_folder
+    folder = expanded(cache) if cache else Job(output=OutputJob(str(out))).cache_folder
     stores = root / ".store"
     removed = []
     if most is not None and root.is_dir():

@@ -67,7 +67,7 @@ def load_attribute(target: str) -> Any:
         raise UsageError(
             f"{target!r}: cannot import {error.name!r}; is it installed, or in this folder?"
         ) from error
-    except Exception as error:  # the code of others: any error at its import ends here
+    except (Exception, SystemExit) as error:  # the code of others: whatever it raises ends here
         reason = " ".join(str(error).split())[:300]
         raise UsageError(
             f"{target!r}: importing it failed with {type(error).__name__}: {reason}; correct it"
@@ -76,7 +76,7 @@ def load_attribute(target: str) -> Any:
         try:
             value = getattr(value, part)
         except AttributeError:
-            known = [name for name in vars(value) if not name.startswith("_")]
+            known = [name for name in dir(value) if not name.startswith("_")]
             raise UsageError(
                 f"{target!r}: {module_name} has no {part!r}; {did_you_mean(part, known)}"
             ) from None

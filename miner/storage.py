@@ -211,5 +211,5 @@ def _holder(path: Path) -> str:
     try:
         who = json.loads(path.read_bytes())
         return f"process {who['pid']} on {who['host']}"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # damaged, or gone by now
         return "another run"

@@ -17,6 +17,7 @@ from miner.errors import MineError, UsageError
 
 __all__ = [
     "check_url",
+    "expanded",
     "fetched_folder",
     "is_url",
     "local_root",
@@ -69,13 +70,27 @@ def check_url(url: str, key: str) -> str:
     return f"{scheme}://{rest}"
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with ``~`` and ``~name`` written out.
+
+    Raises
+    ------
+    UsageError
+        When there is no such user, or the machine knows no home of ours.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{path}: {error}; write the path out, or set HOME") from error
+
+
 def _work_home() -> Path:
     """Return where work for object storage lies: MINE_WORK, or a folder of the user's caches."""
     named = os.environ.get("MINE_WORK")
     if named:
-        return Path(named).expanduser().absolute()
+        return expanded(named).absolute()
     caches = os.environ.get("XDG_CACHE_HOME")
-    return (Path(caches) if caches else Path("~/.cache").expanduser()).absolute() / "mine"
+    return (Path(caches) if caches else expanded("~/.cache")).absolute() / "mine"
 
 
 def _digest(text: str) -> str:

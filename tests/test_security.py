@@ -177,6 +177,9 @@ def test_saved_data_sets_cannot_name_other_folders(name: Any, cli: Cli, tmp_path
     (tmp_path / "x.arrow").write_bytes(b"x")
     (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
     refused(cli("run", "--data", folder, "--out", tmp_path / "o"), 3, "cannot lie in this folder")
+    for listed in (7, "x", [name], {"filename": name}):
+        (folder / "state.json").write_text(json.dumps({"_data_files": listed}))
+        refused(cli("init", folder, "--job", tmp_path / "j"), 3, "cannot lie in this folder")
     (folder / "dataset_dict.json").write_text(json.dumps({"splits": [name]}))
     refused(cli("run", "--data", folder, "--out", tmp_path / "o"), 3, "names no splits")
 
@@ -425,3 +428,32 @@ def test_files_are_only_as_open_as_the_umask_says(mask: int, tmp_path: Path) -> 
     for path in (tmp_path / "out").rglob("*"):
         if not path.is_symlink():
             assert not path.stat().st_mode & mask, path
+
+
+NULLS = {
+    "alone": b"null\n",
+    "first": b'null\n{"text": "a", "label": 1}\n',
+    "blanks": b' \t null \n{"text": "a", "label": 1}\n',
+    "mark": b"\xef\xbb\xbfnull\n",
+    "inside": b'{"text": "a", "label": 1}\nnull\n',
+    "beside": b'null {"text": "a", "label": 1}\n',
+    "later": (b'{"text": "' + b"x" * (1 << 20) + b'"}\n') * 17 + b"null\n",
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("place", NULLS)
+def test_a_line_that_is_null_is_refused(place: str, packed: bool, tmp_path: Path) -> None:
+    """In a process of its own: Arrow's parser would bring it down."""
+    path = tmp_path / f"data.jsonl{'.gz' if packed else ''}"
+    path.write_bytes(gzip.compress(NULLS[place], 1) if packed else NULLS[place])
+    done = subprocess.run(
+        [sys.executable, "-m", "miner", "run", "--data", str(path), "--out", str(tmp_path / "o")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 3, done
+    number = {"inside": 2, "later": 18}.get(place, 1)
+    assert f"line {number} is not a JSON object" in done.stderr

@@ -6,6 +6,7 @@ import lzma
 import mmap
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ _LOCAL_HEADER, _CHECKED = 30, 1 << 20
 _NO_ROOM = "needs more memory than there is; save it with np.savez, which does not pack"
 _FAULTS = (
     *(ValueError, TypeError, KeyError, IndexError, OverflowError, OSError, EOFError),
-    *(RuntimeError, RecursionError, SyntaxError, struct.error),
+    *(RuntimeError, RecursionError, SyntaxError, tokenize.TokenError, struct.error),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 """What `numpy` and `zipfile` raise on damaged, packed in a strange way, or encrypted files."""
@@ -163,7 +164,7 @@ def _member(path: Path, archive: Any, name: str) -> Any:
             f"{path}: array {name!r} unpacks to {info.file_size:,} bytes: it {_NO_ROOM}"
         )
     if info is None or info.compress_type != zipfile.ZIP_STORED:
-        return archive[name]
+        return _unpacked(archive, name)
     with archive.zip.open(info) as file:
         while file.read(_CHECKED):  # to the end: so the archive's checksum is held against it
             pass
@@ -173,12 +174,20 @@ def _member(path: Path, archive: Any, name: str) -> Any:
         file.seek(sum(lengths), 1)
         version = np.lib.format.read_magic(file)
         if version not in _HEADERS:
-            return archive[name]
+            return _unpacked(archive, name)
         shape, fortran, kind = _HEADERS[version](file)
         if kind.hasobject or 0 in shape:
-            return archive[name]
+            return _unpacked(archive, name)
         order: Any = "F" if fortran else "C"
         return np.memmap(path, kind, "r", offset=file.tell(), shape=shape, order=order)
+
+
+def _unpacked(archive: Any, name: str) -> Any:
+    """Load an array of an archive; NumPy gives the bytes of a member that is none."""
+    array = archive[name]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name!r} in it is no array")
+    return array
 
 
 def _memory() -> int:

@@ -55,8 +55,9 @@ def _files(folder: Path) -> Sequence[Path]:
             "save_to_disk()"
         )
     listed = state.get("_data_files") or []
-    names = [one.get("filename") for one in listed if isinstance(one, dict)]
-    if not isinstance(listed, list) or len(names) < len(listed) or not all(map(_is_inside, names)):
+    several = listed if isinstance(listed, list) else [listed]
+    names = [one.get("filename") for one in several if isinstance(one, dict)]
+    if len(names) < len(several) or not all(map(_is_inside, names)):
         raise DataError(
             f"{folder / 'state.json'} names a file that cannot lie in this folder; save the data "
             "set again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow.json
 
 from miner.datasets.base import data_errors
 from miner.datasets.files import open_bytes
-from miner.datasets.lines import MOST_LINE, LineFault, NestingGuard, bounded_lines
+from miner.datasets.lines import MOST_LINE, JsonGuard, LineFault, bounded_lines
 from miner.datasets.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
 
@@ -43,7 +44,7 @@ def _open(file: Path, schema: Any) -> Iterator[Any]:
     if schema is not None:
         parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     with open_bytes(file) as opened:
-        guarded = NestingGuard(opened, str(file))
+        guarded = JsonGuard(opened, str(file))
         try:
             with pa.json.open_json(guarded, read, parse) as reader:
                 yield reader
@@ -72,7 +73,7 @@ def _line_errors(file: Path) -> Iterator[None]:
         yield
     except LineFault:
         raise
-    except (DataError, pa.ArrowException, OSError, EOFError) as error:
+    except (DataError, pa.ArrowException, OSError, EOFError, zlib.error) as error:
         line = _broken_line(file)
         if line is None:
             raise
@@ -88,6 +89,6 @@ def _broken_line(file: Path) -> str | None:
                 except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one
                     words = "UTF-8" if isinstance(error, UnicodeDecodeError) else "a JSON object"
                     return f"line {number} is not {words} ({error})"
-    except (OSError, EOFError):
+    except (OSError, EOFError, zlib.error):
         return None
     return None

@@ -11,13 +11,14 @@ import numpy as np
 
 from miner.errors import DataError
 
-__all__ = ["MOST_LINE", "LineFault", "NestingGuard", "bounded_lines"]
+__all__ = ["MOST_LINE", "JsonGuard", "LineFault", "bounded_lines"]
 
 MOST_LINE = 16 << 20
 """Bytes of a line."""
 _MOST_DEPTH = 100
 """Lists and objects within each other; Arrow's parser falls off the stack at some thousands."""
 _CHUNK = 4 << 20
+_BLANKS, _BOM, _SHOWN = b" \t\r", b"\xef\xbb\xbf", 20
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _OPEN, _NEW_LINE = (ord("["), ord("{")), ord("\n")
 
@@ -46,10 +47,12 @@ def _too_long() -> str:
     return f"it is longer than {MOST_LINE >> 20} MiB; check how the file was written"
 
 
-class NestingGuard(io.RawIOBase):
-    """A file of JSON lines that ends where values are nested too deep to be parsed.
+class JsonGuard(io.RawIOBase):
+    """A file of JSON lines that ends where Arrow's parser would bring the process down.
 
-    A line that opens few lists and objects is passed unseen; others are looked at.
+    That is where values are nested too deep (a line that opens few lists and objects is passed
+    unseen, others are looked at), and where a line is ``null``: as the first of a block it ends in
+    a null pointer (seen in pyarrow 26.0). So every line must begin as an object does.
 
     Attributes
     ----------
@@ -64,7 +67,7 @@ class NestingGuard(io.RawIOBase):
         super().__init__()
         self._inner, self._where = inner, where
         self._rest = b""
-        self._line = 1
+        self._line, self._read = 1, 0
 
     def readable(self) -> bool:
         """Whether it can be read: yes."""
@@ -91,6 +94,7 @@ class NestingGuard(io.RawIOBase):
     def _look(self, data: bytes) -> None:
         values = np.frombuffer(data, np.uint8)
         ends = np.flatnonzero(values == _NEW_LINE)
+        self._look_at_starts(values, data, ends)
         opens = np.flatnonzero((values == _OPEN[0]) | (values == _OPEN[1]))
         counts = np.bincount(np.searchsorted(ends, opens), minlength=len(ends) + 1)
         counts[0] += self._rest.count(b"[") + self._rest.count(b"{")
@@ -104,9 +108,27 @@ class NestingGuard(io.RawIOBase):
                     f"{_MOST_DEPTH} deep in each other; flatten them"
                 )
         self._line += len(ends)
+        self._read += len(data)
         self._rest = data[int(ends[-1]) + 1 :] if len(ends) else self._rest + data
         if len(self._rest) > MOST_LINE:
             raise LineFault(f"{self._where}, line {self._line}: {_too_long()}")
+
+    def _look_at_starts(self, values: Any, data: bytes, ends: Any) -> None:
+        """Refuse a line that does not begin as an object; `_rest` is what came of the first."""
+        starts = np.concatenate([[0], ends + 1])
+        starts = starts[1 if self._rest.strip(_BLANKS) else 0 :]
+        starts = starts[starts < len(data)]
+        first = values[starts]
+        for start in starts[(first != _OPEN[1]) & (first != _NEW_LINE)].tolist():
+            begin = start + (len(_BOM) if start == self._read == 0 and data.startswith(_BOM) else 0)
+            end = data.find(b"\n", begin)
+            line = data[begin : end if end >= 0 else len(data)].lstrip(_BLANKS)
+            if line and not line.startswith(b"{"):
+                number = self._line + data.count(b"\n", 0, start)
+                raise LineFault(
+                    f"{self._where} cannot be read: line {number} is not a JSON object "
+                    f"({line[:_SHOWN]!r}); correct it"
+                )
 
 
 def _depth(line: bytes) -> int:

@@ -10,6 +10,7 @@ from miner.datasets.hf_saved import is_saved, open_saved
 from miner.datasets.images import has_images, open_images
 from miner.datasets.trec import is_trec
 from miner.errors import DataError, did_you_mean
+from miner.urls import expanded
 
 __all__ = ["open_table"]
 
@@ -25,7 +26,7 @@ def open_table(path: str) -> Table:
     DataError
         When there is nothing, or nothing that a reader knows.
     """
-    place = Path(path).expanduser()
+    place = expanded(path)
     path = str(place)
     if place.is_dir():
         return _open_folder(place)
@@ -33,6 +34,8 @@ def open_table(path: str) -> Table:
         return _open_files(path, matching_files(path, READERS.names()))
     if not place.exists():
         raise missing_file(path)
+    if not place.is_file():  # a pipe would be read once only, and a device never ends
+        raise DataError(f"{path} is not a file; write what it gives into one, and name that")
     kind = extension(place)
     if kind not in READERS.names():
         raise DataError(

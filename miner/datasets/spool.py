@@ -7,6 +7,7 @@ memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from miner.datasets.base import ROWS
+from miner.errors import StorageError
 from miner.storage import atomic_file
 
 __all__ = ["Spool", "keep_rows", "write_column", "write_spool"]
@@ -55,7 +57,29 @@ class Spool:
     """A written column, opened for random access."""
 
     def __init__(self, path: Path) -> None:
-        self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        self._path = path
+        self._checked: set[int] = set()
+        with self._damage():
+            self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise StorageError(
+                f"{self._path} is damaged ({error}); remove {self._path.parent} and run the job "
+                "again"
+            ) from error
+
+    def _batch(self, number: int) -> Any:
+        """Return the column of a batch, looked at once: Arrow believes what a file says of it."""
+        with self._damage():
+            column = self._reader.get_batch(number).column(0)
+            if number not in self._checked:
+                column.validate(full=True)
+                self._checked.add(number)
+            return column
 
     @property
     def type(self) -> Any:
@@ -95,7 +119,7 @@ class Spool:
         for mine in np.split(unique, cuts[1:]) if len(unique) else ():
             batch, start = divmod(int(mine[0]), ROWS)
             local = mine - (mine[0] - start)
-            parts.append(self._reader.get_batch(batch).column(0).take(pa.array(local)))
+            parts.append(self._batch(batch).take(pa.array(local)))
         return parts, inverse
 
     def _unique(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -113,12 +137,12 @@ class Spool:
     def all(self) -> Any:
         """Return all values as an Arrow array."""
         batches = range(self._reader.num_record_batches)
-        parts = [self._reader.get_batch(batch).column(0) for batch in batches]
+        parts = [self._batch(batch) for batch in batches]
         return pa.concat_arrays(parts) if parts else pa.array([], self.type)
 
     def filtered(self, keep: NDArray[np.bool_]) -> Iterator[Any]:
         """Stream the values of the rows of `keep`, a batch at a time."""
         for batch in range(self._reader.num_record_batches):
-            column = self._reader.get_batch(batch).column(0)
+            column = self._batch(batch)
             start = batch * ROWS
             yield column.filter(pa.array(keep[start : start + len(column)]))

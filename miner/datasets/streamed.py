@@ -45,6 +45,9 @@ class StreamedTable:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Stream the named columns, in batches of at most `ROWS` rows."""
         wanted = list(dict.fromkeys(columns))
+        for name in wanted:
+            if self.schema.names.count(name) > 1:
+                raise DataError(f"{self.where} has several columns {name!r}; rename all but one")
         schema = pa.schema([self.schema.field(name) for name in wanted])
         inner = [name for name in wanted if name not in self.constants]
         for file in self.files:

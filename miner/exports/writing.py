@@ -18,7 +18,7 @@ from miner.errors import UsageError
 from miner.finished import Run
 from miner.shards import PART_ROWS, file_facts
 from miner.storage import atomic_open, publish_folder, storage_errors
-from miner.urls import is_url
+from miner.urls import expanded, is_url
 
 __all__ = ["FILE_FORMATS", "export_folder", "whole_folder", "write_parts"]
 
@@ -44,7 +44,7 @@ def export_folder(run: Run, name: str, out: str | Path | None, *, force: bool) -
     root = run.path.parent
     root = root.parent if root.name == "runs" else root
     root = root if run.remote is None else Path()
-    target = Path(out).expanduser() if out else root / "exports" / f"{run.run_id}-{name}"
+    target = expanded(out) if out else root / "exports" / f"{run.run_id}-{name}"
     target = target.absolute()
     inside = next((p for p in (target.resolve(), *target.resolve().parents) if _is_run(p)), None)
     if inside is not None:

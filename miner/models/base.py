@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from miner.errors import DataError, MineError, UsageError
 from miner.registry import Registry, load_attribute
 from miner.storage import canonical_json, digest, sha256_file
+from miner.urls import expanded
 
 __all__ = ["DEFAULTS", "MODELS", "LoadedModel", "Model", "load_model"]
 
@@ -260,8 +261,8 @@ def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> Loade
 
 def _find(name: str, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
     """Find what a name stands for; ``NAME:VALUE`` sets the one option that most people need."""
-    if name not in MODELS.names() and Path(name).expanduser().is_dir():
-        name = f"{_family_of(Path(name).expanduser())}:{name}"
+    if name not in MODELS.names() and expanded(name).is_dir():
+        name = f"{_family_of(expanded(name))}:{name}"
     family, colon, value = name.partition(":")
     if not colon or family not in MODELS.names():
         return (import_from_here(name) if colon else MODELS.load(name)), options

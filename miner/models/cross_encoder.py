@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
 from miner.errors import UsageError
 from miner.models.tensors import choose_device, state_digest
+from miner.urls import expanded
 
 __all__ = ["CrossEncoderScores"]
 
@@ -24,7 +23,7 @@ class CrossEncoderScores:
     """
 
     def __init__(self, path: str) -> None:
-        local = Path(path).expanduser()
+        local = expanded(path)
         if path.startswith((".", "/", "~")) and not local.is_dir():
             raise UsageError(f"rescorer 'cross-encoder': no such folder: {path}; check it")
         name = str(local) if local.is_dir() else path

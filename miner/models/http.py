@@ -7,6 +7,7 @@ Ollama, LiteLLM and others speak too.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import threading
 import time
@@ -32,6 +33,25 @@ _DEFAULT_KEY = "OPENAI_API_KEY"
 _AGAIN = (408, 429, 500, 502, 503, 504)
 _SECRET_HEADERS = ("authorization", "api-key", "apikey", "token", "secret", "password", "cookie")
 _TOO_LARGE = ("too large", "too long", "too many", "maximum context", "batch size")
+
+
+_OK = 200
+_CHUNK, _SHOWN = 1 << 16, 4096
+_MOST_BYTES, _MOST_BYTES_TEXT = 16 << 20, 1 << 20
+"""Of an answer, at all and for each text: ten times what any model's vectors take as JSON."""
+_DRIPS = 10
+"""So many times the timeout an answer may take that never pauses for as long as that."""
+_LONGEST_PAUSE = 600.0
+"""Seconds; a server may ask for more."""
+
+
+class _Patience(Retry):  # type: ignore[misc]  # an extra that mypy does not follow
+    """Waits as long as the server asks for, within reason."""
+
+    def get_retry_after(self, response: Any) -> float | None:
+        """Return the seconds to wait, None where the server does not say."""
+        asked = super().get_retry_after(response)
+        return None if asked is None else min(float(asked), _LONGEST_PAUSE)
 
 
 class _Gate:
@@ -111,12 +131,7 @@ class Http(Model):
                 "model 'http': the URL must end with its path; take what follows ? or # out, a key "
                 "belongs into the environment (model.options.key_env)"
             )
-        for name in headers or {}:
-            if any(word in name.lower() for word in _SECRET_HEADERS):
-                raise UsageError(
-                    f"model.options.headers: no {name} there, for options stand in the manifest; "
-                    "use key_env"
-                )
+        _check_headers(headers or {})
         for name, value in (("batch", batch), ("concurrency", concurrency)):
             if value < 1:
                 raise UsageError(f"model.options.{name} = {value} must be 1 or more")
@@ -125,6 +140,7 @@ class Http(Model):
         self._key_env = key_env or _DEFAULT_KEY
         if key_env and not os.environ.get(key_env):
             raise UsageError(f"model.options.key_env: the variable {key_env} is not set; export it")
+        _key(self._key_env)
         self._headers = dict(headers or {})
         self._body = {"model": model, "encoding_format": "float"}
         self._dimensions = dimensions
@@ -163,24 +179,50 @@ class Http(Model):
             body["dimensions"] = self._dimensions
         self._gate.wait()
         try:
-            answer = self._session().post(
-                self._url, json=body, headers=self._auth(), timeout=self._timeout
-            )
+            # Not to another place: neither the texts nor the key are meant for it.
+            with self._session().post(
+                self._url,
+                json=body,
+                headers=self._headers,
+                auth=self._sign,
+                timeout=self._timeout,
+                stream=True,
+                allow_redirects=False,
+            ) as answer:
+                content = self._read(answer, _MOST_BYTES + _MOST_BYTES_TEXT * len(texts))
         except requests.RequestException as error:
             raise EngineError(
                 f"{self._url} did not answer after {self._retries + 1} tries "
                 f"({_reason(error)}); what is embedded is kept, run the same command again"
             ) from None
-        if not answer.ok:
-            self._refuse(answer)
-        return self._vectors(answer, len(texts))
+        if answer.status_code != _OK:
+            self._refuse(answer, content)
+        return self._vectors(content, len(texts))
+
+    def _read(self, answer: requests.Response, most: int) -> bytes:
+        """Read an answer that neither ends late nor is larger than any can be."""
+        until = time.monotonic() + _DRIPS * self._timeout
+        parts, size = [], 0
+        for part in answer.iter_content(_CHUNK):
+            parts.append(part)
+            size += len(part)
+            if size > most:
+                raise EngineError(
+                    f"{self._url} sent an answer of more than {most >> 20} MiB; check the server"
+                )
+            if time.monotonic() > until:
+                raise EngineError(
+                    f"{self._url} took more than {_DRIPS} x {self._timeout:g} s for one answer; "
+                    "check the server, or raise model.options.timeout"
+                )
+        return b"".join(parts)
 
     def _session(self) -> requests.Session:
         """Return this thread's session: they are not safe to share."""
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
-            retry = Retry(
+            retry = _Patience(
                 total=self._retries,
                 status_forcelist=_AGAIN,
                 allowed_methods=None,
@@ -193,16 +235,25 @@ class Http(Model):
             self._local.session = session
         return session
 
-    def _auth(self) -> dict[str, str]:
-        key = os.environ.get(self._key_env)
-        return {**self._headers, **({"Authorization": f"Bearer {key}"} if key else {})}
+    def _sign(self, request: Any) -> Any:
+        """Put the key into a request; as its `auth`, lest requests put one of ~/.netrc there."""
+        key = _key(self._key_env)
+        if key:
+            request.headers["Authorization"] = f"Bearer {key}"
+        return request
 
-    def _refuse(self, answer: requests.Response) -> None:
+    def _refuse(self, answer: requests.Response, content: bytes) -> None:
         """Turn an error of the server into one of ours."""
-        said = " ".join(answer.text.split())[:200]
-        key = os.environ.get(self._key_env)
-        said = said.replace(key, "***") if key else said
+        key = _key(self._key_env)
+        text = content[:_SHOWN].decode(errors="replace")
+        said = " ".join((text.replace(key, "***") if key else text).split())[:200]
         status = answer.status_code
+        if 300 <= status < 400:
+            place = without_secrets(str(answer.headers.get("Location", "")))[:200]
+            raise UsageError(
+                f"{self._url} answered {status}: it has moved to {place!r}, which is not followed; "
+                "if that is where texts and key may go, set it as the URL"
+            )
         large = any(sign in said.lower() for sign in _TOO_LARGE)
         if status == 413 or (status in (400, 422) and large):
             raise _TooLarge(f"{status} {said}")
@@ -218,16 +269,17 @@ class Http(Model):
             )
         raise UsageError(f"{self._url} answered {status}: {said}; check model.options")
 
-    def _vectors(self, answer: requests.Response, count: int) -> list[NDArray[np.float32]]:
+    def _vectors(self, content: bytes, count: int) -> list[NDArray[np.float32]]:
         """Return the vectors of an answer in the order of the texts."""
         try:
-            data = sorted(answer.json()["data"], key=lambda one: int(one["index"]))
+            data = sorted(json.loads(content)["data"], key=lambda one: int(one["index"]))
             places = [int(one["index"]) for one in data]
             rows = [_vector(one["embedding"]) for one in data]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            shown = content[:60].decode(errors="replace")
             raise EngineError(
                 f"{self._url} sent no embeddings in the OpenAI shape ({type(error).__name__}: "
-                f"{answer.text[:60]!r}); check the URL"
+                f"{shown!r}); check the URL"
             ) from None
         if places != list(range(count)):
             raise EngineError(
@@ -249,8 +301,42 @@ class Http(Model):
 def _vector(value: Any) -> NDArray[np.float32]:
     if isinstance(value, str):
         return np.frombuffer(base64.b64decode(value), dtype="<f4")
-    # None becomes NaN, which the store refuses with the row's name
-    return np.asarray(value, dtype=np.float32)
+    # None becomes NaN, which the store refuses with the row's name; so does what is too large
+    with np.errstate(over="ignore"):
+        vector = np.asarray(value, dtype=np.float32)
+    if vector.ndim != 1:
+        raise ValueError(f"a vector of {vector.ndim} axes")
+    return vector
+
+
+def _key(name: str) -> str | None:
+    """Return the key that an environment variable holds.
+
+    Raises
+    ------
+    UsageError
+        When no header can hold it: what is raised elsewhere would show it.
+    """
+    key = os.environ.get(name)
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise UsageError(
+            f"the variable {name} holds no key: there are blanks, line ends or other characters "
+            "in it that no key has; correct it"
+        )
+    return key
+
+
+def _check_headers(headers: Mapping[str, Any]) -> None:
+    for name, value in headers.items():
+        if any(word in name.lower() for word in _SECRET_HEADERS):
+            raise UsageError(
+                f"model.options.headers: no {name} there, for options stand in the manifest; "
+                "use key_env"
+            )
+        if not (isinstance(value, str) and name.isascii() and f"{name}{value}".isprintable()):
+            raise UsageError(
+                f"model.options.headers: {name!r} must be text, without line ends and the like"
+            )
 
 
 def _reason(error: Exception) -> str:

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from miner.errors import UsageError
 from miner.models.base import Batch, Model, weight_files
+from miner.urls import expanded
 
 __all__ = ["Onnx"]
 
@@ -58,7 +59,7 @@ class Onnx(Model):
     ) -> None:
         if pooling not in _POOLINGS:
             raise UsageError(f"model.options.pooling = {pooling!r} must be mean, cls or none")
-        self._file = _model_file(Path(path).expanduser())
+        self._file = _model_file(expanded(path))
         self._tokens = _tokenizer_file(self._file, tokenizer)
         self._tokenizer = Tokenizer.from_file(str(self._tokens))
         self._tokenizer.enable_truncation(max_length)
@@ -143,7 +144,7 @@ def _model_file(path: Path) -> Path:
 
 def _tokenizer_file(model: Path, named: str | None) -> Path:
     places = [model.parent, model.parent.parent]
-    files = [Path(named).expanduser()] if named else [one / "tokenizer.json" for one in places]
+    files = [expanded(named)] if named else [one / "tokenizer.json" for one in places]
     for file in files:
         if file.is_file():
             return file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from miner.errors import UsageError
 from miner.models.base import Batch, Model, Role
 from miner.models.tensors import choose_device, state_digest
+from miner.urls import expanded
 
 __all__ = ["SentenceTransformers"]
 
@@ -47,9 +47,9 @@ class SentenceTransformers(Model):
         max_length: int | None = None,
         truncate_dim: int | None = None,
     ) -> None:
-        if path.startswith((".", "/", "~")) and not Path(path).expanduser().is_dir():
+        if path.startswith((".", "/", "~")) and not expanded(path).is_dir():
             raise UsageError(f"model 'sentence-transformers': no such folder: {path}; check it")
-        local = Path(path).expanduser()
+        local = expanded(path)
         self._model = SentenceTransformer(
             str(local) if local.is_dir() else path,
             device=choose_device(device),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from miner.errors import UsageError
 from miner.models.base import Batch, Model, import_from_here
 from miner.models.pictures import IMAGENET_MEAN, IMAGENET_STD, image_tensor
 from miner.models.tensors import choose_device, load_state, state_digest
+from miner.urls import expanded
 
 __all__ = ["Network", "TorchModule"]
 
@@ -92,7 +92,7 @@ class TorchModule(Network):
         if not isinstance(found, torch.nn.Module):
             raise UsageError(f"model 'torch': {target} is {found!r}, not a torch.nn.Module")
         if state is not None:
-            tensors = load_state(Path(state).expanduser())
+            tensors = load_state(expanded(state))
             try:
                 found.load_state_dict(tensors)
             except RuntimeError as error:

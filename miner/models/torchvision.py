@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +11,7 @@ from torchvision import models
 from miner.errors import UsageError, did_you_mean
 from miner.models.tensors import load_state
 from miner.models.torch_module import Network
+from miner.urls import expanded
 
 __all__ = ["Torchvision"]
 
@@ -52,7 +52,7 @@ class Torchvision(Network):
             ) from error
         if weights not in ("DEFAULT", "random"):
             try:
-                module.load_state_dict(load_state(Path(weights).expanduser()))
+                module.load_state_dict(load_state(expanded(weights)))
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[:200]
                 raise UsageError(f"{weights} does not fit {name}: {reason}") from error

@@ -30,6 +30,8 @@ SECONDS = 120
 """How long a lease lasts that is not renewed; it is renewed four times as often."""
 _GRACE = 2  # stores tell times in whole seconds
 _TRIES = 5
+_LONGEST = 86400
+"""Seconds of a lease that is believed: what lies in the store may be written by others."""
 _PLACE = ".lease/"
 
 
@@ -118,7 +120,8 @@ class Lease:
         if (facts.get("host"), facts.get("work")) == ours:
             return
         lasts = facts.get("seconds")
-        lasts = lasts if isinstance(lasts, int | float) else SECONDS
+        if not isinstance(lasts, int | float) or not 0 <= lasts <= _LONGEST:  # NaN, an eternity
+            lasts = SECONDS
         age = self.folder.now() - newest.modified
         if age <= lasts + _GRACE:
             raise LockError(
@@ -134,7 +137,7 @@ class Lease:
             return None
         try:
             facts = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             facts = None
         return facts if isinstance(facts, dict) else {}
 
@@ -186,6 +189,17 @@ def _work_id(root: Path) -> str:
     """Return what tells this work folder from those of other machines."""
     path = root / ".work.json"
     with storage_errors(path):
-        if not path.exists():
-            write_json(path, {"id": uuid.uuid4().hex})
-        return str(json.loads(path.read_bytes())["id"])
+        known = _read_id(path)
+        if known is None:
+            known = uuid.uuid4().hex
+            write_json(path, {"id": known})
+        return known
+
+
+def _read_id(path: Path) -> str | None:
+    """Read a work folder's id; None where there is none, or a damaged one."""
+    try:
+        known = json.loads(path.read_bytes())["id"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return known if isinstance(known, str) else None

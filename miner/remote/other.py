@@ -40,8 +40,9 @@ class OtherFolder(Folder):
         self.url = url
         try:
             self.system, path = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise UsageError(f"{url}: {' '.join(str(error).split())}") from error
+        except Exception as error:  # each file system raises what it likes of a URL it cannot read
+            said = without_secrets(" ".join(str(error).split()))[:300] or type(error).__name__
+            raise UsageError(f"{url}: {said}; check the URL") from error
         self.base = path.rstrip("/") + "/"
 
     def _entry(self, name: str, info: Any) -> Entry:

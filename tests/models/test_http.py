@@ -150,6 +150,13 @@ def test_batches_that_are_too_large_are_halved(server: Server) -> None:
         ("<html>", "OpenAI shape"),
         ('{"data": 5}', "OpenAI shape"),
         ('{"data": [{"index": 0, "embedding": [1.0]}]}', "1 embeddings for 6 texts"),
+        ("[" * 100_000, "OpenAI shape"),
+        ('{"data": [{"index": 0, "embedding": 7}]}', "OpenAI shape"),
+        ('{"data": [{"index": 0, "embedding": [[1.0]]}]}', "OpenAI shape"),
+        ('{"data": [{"index": 1e999, "embedding": [1.0]}]}', "OpenAI shape"),
+        (f'{{"data": [{{"index": 0, "embedding": [{"9" * 400}]}}]}}', "OpenAI shape"),
+        ('{"data": [{"index": 0, "embedding": "AAA"}]}', "OpenAI shape"),
+        ('"\\ud800"', "OpenAI shape"),
     ],
 )
 def test_a_strange_answer(broken: str, words: str, server: Server) -> None:
@@ -162,6 +169,62 @@ def test_a_refusal_is_passed_on(server: Server) -> None:
     server.answers = [(404, {}, '{"error": "no such model"}')]
     with pytest.raises(UsageError, match=r"404.*no such model"):
         embed(server, TEXTS)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_texts_and_key_go_to_no_other_place(
+    status: int, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    place = server.url.replace("127.0.0.1", "localhost") + "/embeddings"
+    server.answers = [(status, {"Location": place}, "")]
+    with pytest.raises(UsageError, match=rf"answered {status}: it has moved to .*localhost"):
+        embed(server, TEXTS)
+    assert len(server.requests) == 1
+
+
+def test_the_key_is_the_one_that_was_given(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one that ~/.netrc has for the host."""
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password other\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server.key = KEY
+    assert embed(server, TEXTS).shape == (6, 5)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f"{KEY} x", f"{KEY}\u202e", f"{KEY}\r\nHost: x"])
+def test_a_key_that_no_header_can_hold_is_not_said(
+    key: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(UsageError, match="OPENAI_API_KEY holds no key") as caught:
+        embed(server, TEXTS)
+    assert KEY not in str(caught.value) and not server.requests
+
+
+def test_an_answer_without_end_is_not_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miner.models.http._MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("miner.models.http._MOST_BYTES_TEXT", 0)
+    server.broken = "x" * (3 << 20)
+    with pytest.raises(EngineError, match="more than 1 MiB"):
+        embed(server, TEXTS)
+
+
+def test_an_answer_that_drips_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miner.models.http._CHUNK", 1)
+    monkeypatch.setattr("miner.models.http._DRIPS", 0)
+    with pytest.raises(EngineError, match="for one answer"):
+        embed(server, TEXTS)
+
+
+def test_a_server_cannot_send_us_to_sleep(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miner.models.http._LONGEST_PAUSE", 0.01)
+    server.answers = [(429, {"Retry-After": "1000000"}, "")]
+    began = time.monotonic()
+    assert embed(server, TEXTS).shape == (6, 5)
+    assert time.monotonic() - began < 60
 
 
 def test_the_rate_is_limited(server: Server) -> None:
@@ -177,6 +240,8 @@ def test_the_rate_is_limited(server: Server) -> None:
         ("http://me:word@host/v1", {}, "out of the URL"),
         ("http://host/v1", {"headers": {"authorization": "x"}}, "key_env"),
         ("http://host/v1", {"batch": 0}, "batch"),
+        ("http://host/v1", {"headers": {"x": "a\r\nb: c"}}, "line ends"),
+        ("http://host/v1", {"headers": {"x": 7}}, "must be text"),
     ],
 )
 def test_options_are_checked(url: str, options: dict[str, Any], words: str) -> None:

@@ -1,0 +1,223 @@
+"""Files of ours that others may have written: stores, caches, leases, records; odd paths."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+import miner
+from miner.remote.lease import _work_id
+from miner.storage import lock_output
+from tests.conftest import Result
+from tests.fuzz.good import arrow_bytes, parquet_bytes
+
+Cli = Callable[..., Result]
+
+TEXTS = "text,label\na,x\nb b,x\nc c c,y\nd d,y\n"
+MODEL = ("--model", "tests.fuzz.letters:letters")
+
+
+@pytest.fixture
+def mined(cli: Cli, tmp_path: Path) -> Path:
+    """An output folder with vectors in its cache and its store."""
+    (tmp_path / "d.csv").write_text(TEXTS)
+    result = cli("run", "--data", tmp_path / "d.csv", *MODEL, "--out", tmp_path / "out")
+    assert result.code == 0, result.err
+    return tmp_path / "out"
+
+
+def again(cli: Cli, out: Path, *more: str) -> Result:
+    data = out.parent / "d.csv"
+    return cli("run", "--data", data, *MODEL, "--out", out, "--quiet", "--margin", "0.3", *more)
+
+
+def told(result: Result, code: int, *words: str) -> None:
+    assert result.code == code, result
+    assert result.err.startswith("mine: error: ") and result.err.count("\n") == 1
+    for word in words:
+        assert word in result.err
+
+
+SHAPES = ["[]", "{}", '{"dim": 8}', '{"dim": 8, "type": "|O"}', '{"dim": 0, "type": "<f4"}']
+SHAPES += ['{"dim": 1e9, "type": "<f4"}', '{"dim": 99999999999, "type": "<f8"}', "null", "["]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_cache_that_says_no_shape_is_refused(shape: str, cli: Cli, mined: Path) -> None:
+    (path,) = mined.glob(".cache/*/shape.json")
+    path.write_text(shape)
+    shutil.rmtree(mined / ".store")
+    told(again(cli, mined), 6, "shape.json", "damaged")
+
+
+def test_files_of_odd_names_in_a_cache_are_left_alone(cli: Cli, mined: Path) -> None:
+    (shape,) = mined.glob(".cache/*/shape.json")
+    for name in ("segment-xx.keys", "segment-99999999999999999999.keys", "segment-0\u0663.keys"):
+        (shape.parent / name).write_bytes(b"x" * 24)
+    shutil.rmtree(mined / ".store")
+    assert again(cli, mined).code == 0
+
+
+@pytest.mark.parametrize("canary", ["[]", "{}", '{"vectors": [[1], [2, 3]]}', '{"vectors": [1]}'])
+def test_a_damaged_canary_is_passed_over(canary: str, cli: Cli, mined: Path) -> None:
+    for path in mined.glob(".cache/canaries/*/*.json"):
+        path.write_text(canary)
+    assert again(cli, mined).code == 0
+
+
+STORES: list[Any] = [[], {}, {"dim": 8}, {"rows": "x"}, {"dim": 0}, {"rows": [10**60]}]
+STORES += [{"dataset": 1}, {"items": None}]
+
+
+@pytest.mark.parametrize("change", STORES)
+def test_a_store_that_does_not_describe_itself_is_refused(
+    change: Any, cli: Cli, mined: Path
+) -> None:
+    (path,) = mined.glob(".store/*/store.json")
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, **change} if change and len(change) == 1 else change))
+    if change == {"dim": 8}:
+        path.write_text(json.dumps(change))
+    told(again(cli, mined), 6, "store.json is damaged")
+
+
+def test_texts_of_a_store_are_looked_at(cli: Cli, mined: Path) -> None:
+    """Offsets that lead out of the file would let Arrow read what is not its own."""
+    (path,) = mined.glob(".store/*/texts-0.arrow")
+    whole = path.read_bytes()
+    found = whole.find((1).to_bytes(8, "little") + (4).to_bytes(8, "little"))
+    assert found > 0
+    path.write_bytes(whole[:found] + (1 << 60).to_bytes(8, "little") + whole[found + 8 :])
+    told(again(cli, mined), 6, "texts-0.arrow is damaged")
+
+
+@pytest.mark.parametrize(
+    "facts", ["[]", "7", "{}", '{"id": 7, "model": []}', '{"model": {"id": []}}']
+)
+def test_odd_descriptions_are_listed(facts: str, cli: Cli, mined: Path) -> None:
+    for path in (*mined.glob(".cache/*/model.json"), *mined.glob(".store/*/store.json")):
+        path.write_text(facts)
+    assert cli("cache", mined).code == 0
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "{}", "[" * 100_000, '{"pid": 1}', "\xff"])
+def test_whoever_holds_a_lock(content: str, tmp_path: Path) -> None:
+    with lock_output(tmp_path):
+        (tmp_path / ".lock.json").write_text(content)
+        with pytest.raises(miner.MineError, match="in use by another run"), lock_output(tmp_path):
+            pass
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"id": 7}', "x", "[" * 100_000])
+def test_a_damaged_work_id_is_made_anew(content: str, tmp_path: Path) -> None:
+    (tmp_path / ".work.json").write_text(content)
+    made = _work_id(tmp_path)
+    assert len(made) == 32 and _work_id(tmp_path) == made
+
+
+@pytest.mark.parametrize("key", ["dataset.path", "cache.path", "model.name"])
+def test_nobodys_home_is_named(key: str, cli: Cli, small: Path, tmp_path: Path) -> None:
+    value = "~nobody-of-that-name/x.csv" + (":x" if key == "model.name" else "")
+    result = cli("run", "--data", small, "--out", tmp_path / "o", "--set", f"{key}={value}")
+    told(result, 2, "~nobody-of-that-name")
+
+
+@pytest.mark.parametrize("name", ["math:pi.x", ".x:y", "json:loads.x", "miner:a..b", "quits:x"])
+def test_names_of_what_is_no_model(
+    name: str, cli: Cli, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quits.py").write_text("raise SystemExit(7)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    told(cli("run", "--data", small, "--out", tmp_path / "o", "--model", name), 2, name)
+
+
+def test_a_pipe_is_no_data(cli: Cli, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "d.csv")
+    told(cli("run", "--data", tmp_path / "d.csv", "--out", tmp_path / "o"), 3, "is not a file")
+
+
+@pytest.mark.parametrize("header", ["{", "(", "'", "", "{'descr': '<f4'", "[" * 300, "1" * 5000])
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_a_header_of_numpy_that_ends_half_way(
+    kind: str, header: str, cli: Cli, tmp_path: Path
+) -> None:
+    text = header.encode().ljust(118) + b"\n"
+    array = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(48)
+    path = tmp_path / f"d.{kind}"
+    path.write_bytes(array)
+    if kind == "npz":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("embedding.npy", array)
+    told(cli("run", "--data", path, "--out", tmp_path / "o"), 3, path.name)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet", "arrow"])
+def test_a_column_that_stands_twice(kind: str, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / f"d.{kind}"
+    names = ["text", "text", "label"]
+    if kind in ("csv", "tsv"):
+        mark = "," if kind == "csv" else "\t"
+        path.write_text("".join(mark.join(row) + "\n" for row in (names, ["a", "b", "x"])))
+    else:
+        table = pa.Table.from_arrays([pa.array(["a", "b"])] * 3, names=names)
+        path.write_bytes(parquet_bytes(table) if kind == "parquet" else arrow_bytes(table))
+    result = cli("run", "--data", path, *MODEL, "--out", tmp_path / "o")
+    told(result, 3, path.name, "several columns 'text'")
+
+
+@pytest.mark.parametrize("state", ["gone", "empty", "cut", "folder"])
+def test_a_shard_that_is_not_as_it_was(state: str, cli: Cli, mined: Path) -> None:
+    (path,) = (mined / "latest").resolve().glob("hard/*.parquet")
+    whole = path.read_bytes()
+    path.unlink()
+    if state == "folder":
+        path.mkdir()
+    elif state != "gone":
+        path.write_bytes(whole[: len(whole) // 2 if state == "cut" else 0])
+    commands = [("show",), ("verify",), ("pairs",), ("export", "--format", "triplet")]
+    for name, *more in commands:
+        result = cli(name, mined / "latest", *more)
+        assert result.code == 6 and result.err.startswith("mine: error: "), result
+        assert path.name in result.err
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("name", ["embedding.npy", "embedding", "notes.txt"])
+def test_an_archive_of_what_is_no_array(name: str, packed: int, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "d.npz"
+    with zipfile.ZipFile(path, "w", packed) as archive:
+        archive.writestr(name, b"neither numbers nor text")
+    told(cli("run", "--data", path, "--out", tmp_path / "o"), 3, "d.npz cannot be read")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "qrels"])
+def test_packed_files_whose_inside_is_damaged(kind: str, cli: Cli, tmp_path: Path) -> None:
+    """At every byte: the header, the blocks, the checksum."""
+    path = tmp_path / f"d.{kind}.gz"
+    lines = TEXTS.encode() if kind != "jsonl" else b'{"text": "a", "label": 1}\n' * 4
+    whole = gzip.compress(lines.replace(b",", b"\t") if kind == "tsv" else lines)
+    for place in range(2, len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        result = cli("init", path, "--job", tmp_path / "j.toml", "--force")
+        assert result.code in (0, 3), (place, result)
+        assert result.err.count("\n") == (result.code > 0)
+
+
+def test_a_current_folder_that_is_gone(
+    cli: Cli, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    result = cli("run", "--data", small, "--out", "o")
+    assert result.code in (2, 3, 6), result
+    assert "internal error" not in result.err and "Traceback" not in result.err
