@@ -97,7 +97,7 @@ class TripletDataset(torch.utils.data.IterableDataset):
         self._sides = Sides.of(opened) if self._give in ("rows", "vectors") else None
         if buffer < 1 or seed < 0:
             raise UsageError(f"buffer = {buffer} must be above 0, and seed = {seed} not below")
-        self._settings = {"seed": seed, "shuffle": shuffle, "buffer": buffer}
+        self._settings: dict[str, Any] = {"seed": seed, "shuffle": shuffle, "buffer": buffer}
         self._settings |= {"rows": int(self._groups.sizes.sum()), "run": opened.run_id}
         self._settings |= {"difficulty": difficulty, "drop_last": drop_last}
         self._rank = _place(rank, ranks)

@@ -29,7 +29,8 @@ EXTRA = ("d_ap", "d_an", "weight", "difficulty")
 
 def classes_of(difficulty: str) -> tuple[str, ...]:
     """Return the classes that a difficulty names: ``hard``, ``semi_hard`` or ``both``."""
-    named = {**{name: (name,) for name in MINED}, "both": tuple(reversed(MINED))}
+    named: dict[str, tuple[str, ...]] = {name: (name,) for name in MINED}
+    named["both"] = tuple(reversed(MINED))
     if difficulty not in named:
         raise UsageError(f"no difficulty {difficulty!r}: {did_you_mean(difficulty, named)}")
     return named[difficulty]

@@ -1,4 +1,4 @@
-"""`miner.torch.TripletIndex`: a run's triplets inside a batch, and pytorch-metric-learning's use."""
+"""`miner.torch.TripletIndex`: the triplets inside a batch, and what takes them."""
 
 from __future__ import annotations
 
