@@ -75,7 +75,9 @@ class RowGroups:
                 groups += [(path, n, name) for n, size in enumerate(rows) if size]
                 sizes += [size for size in rows if size]
         if not groups:
-            known = ", ".join(f"{run.manifest['written'][name]['rows']:,} {name}" for name in MINED)
+            known = ", ".join(
+                f"{run.manifest['written'][name]['rows']:,} {name}" for name in reversed(MINED)
+            )
             raise UsageError(f"{run.where} wrote no {difficulty} triplets to train on ({known})")
         return cls(groups, np.array(sizes, dtype=np.int64), columns)
 

@@ -16,7 +16,7 @@ import pytest
 import miner
 from miner.errors import MineError, StorageError, UsageError
 from tests.exports.conftest import CLASSES, rows_of
-from tests.training.conftest import RunOf
+from tests.training.conftest import GROUP, RunOf
 
 torch = pytest.importorskip("torch")
 
@@ -26,7 +26,10 @@ from miner.embedding import open_store
 from miner.torch import TripletDataset
 
 # More workers than this machine has cores: the split is looked at, not the speed.
-pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning"),  # torchdata's call
+]
 
 IDS = ("anchor_id", "positive_id", "negative_id")
 ROLES = ("anchor", "positive", "negative")
@@ -52,13 +55,13 @@ def flat(batches: Any) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize("kind", ["texts", "int ids", "text ids", "pairs"])
 def test_one_reader_has_every_row_once(cut_run: RunOf, kind: str, difficulty: str) -> None:
     run = cut_run(kind)
-    triplets = TripletDataset(run, difficulty, buffer=100)
+    triplets = TripletDataset(run, difficulty, buffer=500)
     wanted = rows_of(run, difficulty)
-    assert len(triplets) == len(wanted) > 2 * 37
+    assert len(triplets) == len(wanted) > 2 * GROUP
     given = keys(triplets)
     assert Counter(given) == Counter(keys(wanted))
     assert given == keys(triplets) != keys(TripletDataset(run, difficulty, seed=1))
-    ordered = TripletDataset(run, difficulty, shuffle=False, give="ids", buffer=50)
+    ordered = TripletDataset(run, difficulty, shuffle=False, give="ids", buffer=500)
     stored = [
         row for name in CLASSES[difficulty] for row in run.triplets(name).to_table().to_pylist()
     ]
@@ -68,7 +71,7 @@ def test_one_reader_has_every_row_once(cut_run: RunOf, kind: str, difficulty: st
 def test_more_columns_and_their_class(cut_run: RunOf) -> None:
     run = cut_run("sampled")
     columns = ("d_ap", "d_an", "weight", "difficulty")
-    rows = list(TripletDataset(run, "both", columns=columns, buffer=64))
+    rows = list(TripletDataset(run, "both", columns=columns, buffer=500))
     assert list(rows[0]) == [*ROLES, *columns]
     for row in rows:
         assert (row["d_an"] <= row["d_ap"]) == (row["difficulty"] == "hard")
@@ -100,7 +103,7 @@ def test_rows_and_vectors_are_those_of_the_store(cut_run: RunOf, kind: str) -> N
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_workers_share_the_rows(cut_run: RunOf, workers: int) -> None:
     run = cut_run("texts")
-    triplets = TripletDataset(run, "both", buffer=100)
+    triplets = TripletDataset(run, "both", buffer=500)
     loader = DataLoader(triplets, batch_size=16, num_workers=workers)
     first = flat(loader)
     assert Counter(first) == Counter(keys(rows_of(run, "both")))
@@ -111,7 +114,7 @@ def test_workers_share_the_rows(cut_run: RunOf, workers: int) -> None:
 
 
 def test_workers_that_persist_hear_of_the_epoch(cut_run: RunOf) -> None:
-    triplets = TripletDataset(cut_run("texts"), buffer=100)
+    triplets = TripletDataset(cut_run("texts"), buffer=500)
     loader = DataLoader(triplets, batch_size=16, num_workers=2, persistent_workers=True)
     first = flat(loader)
     triplets.set_epoch(1)
@@ -127,7 +130,7 @@ def test_ranks_have_equal_shares(cut_run: RunOf, drop_last: bool) -> None:
     whole = Counter(keys(rows_of(run, "both")))
     given = []
     for rank in range(4):
-        part = TripletDataset(run, "both", rank=rank, ranks=4, drop_last=drop_last, buffer=100)
+        part = TripletDataset(run, "both", rank=rank, ranks=4, drop_last=drop_last, buffer=500)
         rows = keys(part)
         assert len(rows) == len(part)
         given.append(rows)
@@ -158,16 +161,16 @@ dist.destroy_process_group()
 
 def test_it_goes_on_in_the_middle_of_an_epoch(cut_run: RunOf) -> None:
     run = cut_run("texts")
-    triplets = TripletDataset(run, "both", buffer=100)
+    triplets = TripletDataset(run, "both", buffer=500)
     triplets.set_epoch(2)
     whole = keys(triplets)
     begun = iter(triplets)
-    taken = [next(begun) for _ in range(131)]
+    taken = [next(begun) for _ in range(611)]
     state = json.loads(json.dumps(triplets.state_dict()))
-    fresh = TripletDataset(run, "both", buffer=100)
+    fresh = TripletDataset(run, "both", buffer=500)
     fresh.load_state_dict(state)
-    assert (fresh.epoch, keys(taken)) == (2, whole[:131])
-    assert keys(fresh) == whole[131:]
+    assert (fresh.epoch, keys(taken)) == (2, whole[:611])
+    assert keys(fresh) == whole[611:]
     assert keys(fresh) == whole  # once: the next pass is whole
     fresh.load_state_dict(state)
     fresh.set_epoch(3)
@@ -178,11 +181,11 @@ def test_it_goes_on_in_the_middle_of_an_epoch(cut_run: RunOf) -> None:
 @pytest.mark.parametrize("batches", [0, 1, 8, 10_000])
 def test_workers_go_on_after_so_many_batches(cut_run: RunOf, workers: int, batches: int) -> None:
     run = cut_run("texts")
-    triplets = TripletDataset(run, buffer=100)
-    whole = list(DataLoader(triplets, batch_size=10, num_workers=workers))
-    fresh = TripletDataset(run, buffer=100)
-    fresh.load_state_dict(triplets.state_after(batches, 10, workers))
-    left = flat(DataLoader(fresh, batch_size=10, num_workers=workers))
+    triplets = TripletDataset(run, buffer=500)
+    whole = list(DataLoader(triplets, batch_size=50, num_workers=workers))
+    fresh = TripletDataset(run, buffer=500)
+    fresh.load_state_dict(triplets.state_after(batches, 50, workers))
+    left = flat(DataLoader(fresh, batch_size=50, num_workers=workers))
     assert Counter(left) == Counter(flat(whole[batches:]))
 
 
@@ -191,8 +194,8 @@ def test_torchdata_resumes_it(cut_run: RunOf, workers: int) -> None:
     loaders = pytest.importorskip("torchdata.stateful_dataloader")
 
     def loader() -> Any:
-        triplets = TripletDataset(cut_run("texts"), buffer=100)
-        return loaders.StatefulDataLoader(triplets, batch_size=10, num_workers=workers)
+        triplets = TripletDataset(cut_run("texts"), buffer=500)
+        return loaders.StatefulDataLoader(triplets, batch_size=50, num_workers=workers)
 
     begun = loader()
     batches, state = [], None
