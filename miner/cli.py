@@ -54,7 +54,12 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add JOB and the options that override it."""
     options = [
         click.argument("job", required=False, type=click.Path(path_type=Path)),
-        click.option("--data", metavar="PATH", help="Data set: a file, or a folder (BEIR)."),
+        click.option(
+            "--data",
+            type=click.Path(),
+            metavar="PATH",
+            help="Data set: a file, or a folder (BEIR).",
+        ),
         click.option(
             "--model", metavar="SPEC", help="A name of `mine models`, or module:attribute."
         ),
@@ -69,7 +74,7 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--max-triplets", type=int, metavar="N", help="Cap per class; 0: census only."
         ),
         click.option("--seed", type=int, metavar="N", help="Seed of all draws."),
-        click.option("--out", metavar="DIR", help="Output folder."),
+        click.option("--out", type=click.Path(), metavar="DIR", help="Output folder."),
         click.option("--engine", metavar="NAME", help="threads, processes, dask, joblib:NAME."),
         click.option("--workers", type=int, metavar="N", help="Default: one a core."),
         click.option(
@@ -191,7 +196,7 @@ def _plan(job: Any, price: float | None = None, *, as_json: bool, quiet: bool) -
 
 
 @cli.command()
-@click.argument("data")
+@click.argument("data", type=click.Path())
 @click.option(
     "--job",
     "target",
