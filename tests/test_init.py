@@ -89,8 +89,10 @@ def sorted_by_label() -> str:
     return save("g.parquet", x=pa.array(many.tolist(), pa.list_(pa.float32())), mark=labels)
 
 
-def equal_ids() -> str:
-    return save("h.csv", id=[row // 2 for row in range(ROWS)], text=texts(), label=kinds())
+def fractions() -> str:
+    """Of a CSV: numbers are no texts, and no labels."""
+    prices = [f"{row % 3}.5" for row in range(ROWS)]
+    return save("h.csv", price=prices, long=["7" * 99] * ROWS, note=texts(), color=kinds())
 
 
 def questions() -> str:
@@ -100,7 +102,7 @@ def questions() -> str:
 def apart() -> str:
     Path("j").mkdir()
     save("j/queries.csv", id=[f"q{n}" for n in range(6)], text=texts(6))
-    save("j/corpus.jsonl", id=[f"d{n}" for n in range(20)], text=texts(20))
+    save("j/corpus.csv", id=[f"d{n}" for n in range(20)], text=texts(20))
     save("j/qrels.csv", query_id=[f"q{n}" for n in range(6)], corpus_id=[f"d{n}" for n in range(6)])
     return "j"
 
@@ -131,9 +133,9 @@ SHAPES: list[tuple[Callable[[], str], str, dict[str, str]]] = [
     (embeddings, "precomputed", {"content": "emb", "label": "cls", "id": "key"}),
     (written_embeddings, "precomputed", {"content": "vec", "label": "label"}),
     (sorted_by_label, "precomputed", {"content": "x", "label": "mark"}),
-    (equal_ids, "wordllama", {"content": "text", "label": "label"}),
+    (fractions, "wordllama", {"content": "note", "label": "color"}),
     (questions, "wordllama", {"pair_anchor": "question", "pair_positive": "answer"}),
-    (apart, "wordllama", {"queries": "j/queries.csv", "corpus": "j/corpus.jsonl"}),
+    (apart, "wordllama", {"queries": "j/queries.csv", "corpus": "j/corpus.csv"}),
     (arrays, "precomputed", {"content": "embedding", "label": "label"}),
     (pictures, "pixels", {"content": "image", "label": "label", "id": "id"}),
 ]
@@ -192,6 +194,10 @@ def test_other_labels_groups_and_splits_are_told(cli: Cli) -> None:
 REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ({"text": texts(), "n": list(range(ROWS))}, ["no column that looks like a label", "--label"]),
     ({"a": list(range(ROWS)), "label": kinds()}, ["no column that can be embedded", "--content"]),
+    (
+        {"id": [row // 2 for row in range(ROWS)], "text": texts(), "label": kinds()},
+        ["column 'id'", "unique", "--id"],
+    ),
     ({"photo": [f"x/{n}.jpg" for n in range(ROWS)], "label": kinds()}, ["call the column image"]),
 ]
 

@@ -181,6 +181,7 @@ def _content(table: Table, seen: _Seen, taken: set[str]) -> str:
             return name
     texts = [name for name in free if name in seen.columns and is_string(table.types[name])]
     texts = [name for name in texts if name.lower() not in (*_IDS, *_LABELS)]
+    texts = [name for name in texts if any(map(_wordy, seen.some(name)))]
     longest = max(texts, key=seen.length, default=None)
     if longest is None:
         raise DataError(
@@ -212,13 +213,20 @@ def _identity(table: Table, seen: _Seen, taken: set[str]) -> str | None:
     keys = [
         name for name in usual if seen.key(name) and not pa.types.is_floating(table.types[name])
     ]
+    if not keys and "id" in free:  # the default of a job: rows have no numbers while it is there
+        raise DataError(
+            f"{table.where}, column 'id': ids must be there and unique, and these are not: mend "
+            "them, rename the column (then rows have their numbers), or name another with --id"
+        )
     return keys[0] if keys else None
 
 
 def _label(table: Table, seen: _Seen, taken: set[str]) -> tuple[str, list[str]]:
     """Choose the label, by its name or because rows share its values; return what else might be."""
     free = [
-        name for name in seen.columns if name not in taken and not _fractions(seen.columns[name])
+        name
+        for name in seen.columns
+        if name not in taken and not _fractions(seen.columns[name], seen.some(name))
     ]
     named = [name for name in _by_name(free, _LABELS) if seen.distinct(name)]
     most = max(seen.rows // 2, 1)
@@ -275,8 +283,19 @@ def _scalar(kind: Any) -> bool:
     return is_string(kind) or any(test(kind) for test in (*tests, pa.types.is_floating))
 
 
-def _fractions(column: Any) -> bool:
-    return bool(pa.types.is_floating(column.type))
+def _fractions(column: Any, some: list[Any]) -> bool:
+    """Whether a column holds numbers that are no label; a CSV writes them as texts."""
+    written = all(isinstance(value, str) and _is_fraction(value) for value in some)
+    return bool(pa.types.is_floating(column.type)) or bool(some and written)
+
+
+def _is_fraction(text: str) -> bool:
+    whole, point, part = text.strip().lstrip("+-").partition(".")
+    return bool(point) and (whole + part).isdigit()
+
+
+def _wordy(value: Any) -> bool:
+    return any(letter.isalpha() for letter in str(value))
 
 
 def _flat(column: Any) -> Any:
