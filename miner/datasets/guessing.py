@@ -295,7 +295,8 @@ def _is_fraction(text: str) -> bool:
 
 
 def _wordy(value: Any) -> bool:
-    return any(letter.isalpha() for letter in str(value))
+    """Whether a text is more than a number: it has a letter, or is a list of numbers."""
+    return any(letter.isalpha() or letter == "[" for letter in str(value))
 
 
 def _flat(column: Any) -> Any:
