@@ -73,7 +73,7 @@ def test_help_fits_80_columns(
     assert max(map(len, told.out.splitlines())) <= 80
 
 
-def seen(command: list[str], folder: Path) -> list[str]:
+def seen(command: list[str], folder: Path, code: int = 0) -> list[str]:
     """The lines of a command in a terminal of 80 columns, each state of a bar a line."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -83,7 +83,7 @@ def seen(command: list[str], folder: Path) -> list[str]:
     with contextlib.suppress(OSError):  # how a terminal ends that nobody holds any more
         while part := os.read(master, 1 << 16):
             parts.append(part)
-    assert process.wait() == 0
+    assert process.wait() == code
     text = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", b"".join(parts).decode())
     return re.split(r"\r\n|\r|\n", text)
 
@@ -102,3 +102,13 @@ def test_a_run_in_a_terminal(tmp_path: Path) -> None:
             re.match(rf"{stage} +\[#+\] +[\d,]+ of [\d,]+, [\d,.]+/s", line) for line in lines
         )
     assert any(line.strip().startswith("anchor ") for line in lines)
+
+
+def test_an_error_in_a_terminal_is_broken_between_words(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("text,number\none,1\ntwo,2\nthree,3\nfour,4\n")
+    lines = seen([sys.executable, "-m", "miner", "init", "mine.csv"], tmp_path, code=3)
+    told = [line for line in lines if line]
+    assert len(told) > 1 and max(map(len, told)) <= 80
+    assert told[0].startswith("mine: error: mine.csv has no column that looks like a label")
+    assert all(line.startswith("  ") for line in told[1:])
+    assert "name it with --label" in " ".join(line.strip() for line in told)
