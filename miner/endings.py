@@ -45,9 +45,14 @@ def _fitted(line: str) -> str:
     """
     if not sys.stderr.isatty():
         return line
-    width = shutil.get_terminal_size().columns
-    rest = {"break_long_words": False, "break_on_hyphens": False, "drop_whitespace": True}
-    return "\n".join(textwrap.wrap(line, width, subsequent_indent="  ", **rest))
+    broken = textwrap.wrap(
+        line,
+        shutil.get_terminal_size().columns,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(broken)
 
 
 def log_ending(
