@@ -96,7 +96,8 @@ def test_a_run_in_a_terminal(tmp_path: Path) -> None:
     lines = seen([*mine, "init", "mine.csv"], tmp_path)
     lines += seen([*mine, "run", "--margin", "0.1"], tmp_path)
     lines += seen([*mine, "show"], tmp_path)
-    assert max(map(len, lines)) <= 80
+    wide = [line for line in lines if len(line) > 80]
+    assert [line for line in wide if str(tmp_path) not in line] == []  # a path is as it is
     for stage in ("embedding", "indexing", "counting", "writing", "sealing"):
         assert any(
             re.match(rf"{stage} +\[#+\] +[\d,]+ of [\d,]+, [\d,.]+/s", line) for line in lines
