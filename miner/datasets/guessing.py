@@ -233,7 +233,7 @@ def _label(table: Table, seen: _Seen, taken: set[str]) -> tuple[str, list[str]]:
     shared = [name for name in free if 2 <= seen.distinct(name) <= most]
     aside = {name.lower() for name in (*_GROUPS, *_SPLITS, *_IDS)}
     shared = [name for name in shared if name.lower() not in aside and name not in named]
-    usable = [name for name in named if seen.distinct(name) <= most or seen.rows < 4]
+    usable = [name for name in named if seen.distinct(name) < seen.rows]
     found = [
         *usable,
         *sorted(shared, key=lambda name: not is_string(_value_type(table.types[name]))),
