@@ -147,6 +147,11 @@ class _Seen:
         whole = column is not None and not pa.types.is_list(column.type) and not column.null_count
         return whole and self.distinct(name) == self.rows
 
+    def repeats(self, name: str) -> bool:
+        """Whether some value stands in more than one place."""
+        column = self.columns.get(name)
+        return column is not None and len(_flat(column).drop_null()) > self.distinct(name)
+
     def length(self, name: str) -> float:
         """Return the mean length of a text column."""
         return float(pc.mean(pc.utf8_length(_flat(self.columns[name]).drop_null())).as_py() or 0)
@@ -233,7 +238,7 @@ def _label(table: Table, seen: _Seen, taken: set[str]) -> tuple[str, list[str]]:
     shared = [name for name in free if 2 <= seen.distinct(name) <= most]
     aside = {name.lower() for name in (*_GROUPS, *_SPLITS, *_IDS)}
     shared = [name for name in shared if name.lower() not in aside and name not in named]
-    usable = [name for name in named if seen.distinct(name) < seen.rows]
+    usable = [name for name in named if seen.repeats(name)]
     found = [
         *usable,
         *sorted(shared, key=lambda name: not is_string(_value_type(table.types[name]))),
