@@ -228,14 +228,11 @@ def _identity(table: Table, seen: _Seen, taken: set[str]) -> str | None:
 
 def _label(table: Table, seen: _Seen, taken: set[str]) -> tuple[str, list[str]]:
     """Choose the label, by its name or because rows share its values; return what else might be."""
-    free = [
-        name
-        for name in seen.columns
-        if name not in taken and not _fractions(seen.columns[name], seen.some(name))
-    ]
+    free = [name for name in seen.columns if name not in taken]
     named = [name for name in _by_name(free, _LABELS) if seen.distinct(name)]
     most = max(seen.rows // 2, 1)
-    shared = [name for name in free if 2 <= seen.distinct(name) <= most]
+    whole = [name for name in free if not _fractions(seen.columns[name], seen.some(name))]
+    shared = [name for name in whole if 2 <= seen.distinct(name) <= most]
     aside = {name.lower() for name in (*_GROUPS, *_SPLITS, *_IDS)}
     shared = [name for name in shared if name.lower() not in aside and name not in named]
     usable = [name for name in named if seen.repeats(name)]
