@@ -12,13 +12,13 @@ import pytest
 import miner
 from tests.exports.conftest import make_run
 
-GROUP = 237
+GROUP = 97
 RunOf = Callable[[str], miner.Run]
 
 
 @pytest.fixture(scope="session")
 def cut_run(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
-    """Give the run of a kind of `make_run`, with row groups of 237 rows."""
+    """Give the run of a kind of `make_run`, with row groups of 97 rows."""
     made: dict[str, miner.Run] = {}
 
     def get(kind: str) -> miner.Run:
