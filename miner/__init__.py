@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from miner.plan_words import describe_plan
     from miner.pruning import kept_facts
     from miner.run import mine, run_job
-    from miner.starter import starter_job
+    from miner.starter import describe_starter, starter_job
     from miner.verify import verify_run
 
 __version__ = "0.1.0"
@@ -52,6 +52,7 @@ __all__ = [
     "describe_plan",
     "describe_pruned",
     "describe_run",
+    "describe_starter",
     "describe_tables",
     "describe_triplets",
     "export_batches",
@@ -89,6 +90,7 @@ _HOMES = {
     "describe_plan": "plan_words",
     "describe_pruned": "describe",
     "describe_run": "describe",
+    "describe_starter": "starter",
     "describe_tables": "standouts",
     "describe_triplets": "describe",
     "export_batches": "exports.batches",

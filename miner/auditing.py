@@ -68,11 +68,13 @@ class Auditing:
             for name in MINED:
                 truth[name] = recorded[name]
             return measure_recall(counted[sample], truth, seed)
-        self.progress("auditing", 0, len(parts))
-        for done, (start, counts) in enumerate(self.engine.map(call, parts), 1):
+        done = 0
+        self.progress("auditing", done, len(sample))
+        for start, counts in self.engine.map(call, parts):
             for name in MINED:
                 truth[name][start : start + _AT_ONCE] = counts[name]
-            self.progress("auditing", done, len(parts))
+            done += len(counts[MINED[0]])
+            self.progress("auditing", done, len(sample))
         self.staging.record("audit", {name: truth[name].tolist() for name in MINED})
         return measure_recall(counted[sample], truth, seed)
 

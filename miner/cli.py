@@ -55,7 +55,12 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add JOB and the options that override it."""
     options = [
         click.argument("job", required=False, type=click.Path(path_type=Path)),
-        click.option("--data", metavar="PATH", help="Data set: a file, or a folder (BEIR)."),
+        click.option(
+            "--data",
+            type=click.Path(),
+            metavar="PATH",
+            help="Data set: a file, or a folder (BEIR).",
+        ),
         click.option(
             "--model", metavar="SPEC", help="A name of `mine models`, or module:attribute."
         ),
@@ -70,7 +75,7 @@ def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--max-triplets", type=int, metavar="N", help="Cap per class; 0: census only."
         ),
         click.option("--seed", type=int, metavar="N", help="Seed of all draws."),
-        click.option("--out", metavar="DIR", help="Output folder."),
+        click.option("--out", type=click.Path(), metavar="DIR", help="Output folder."),
         click.option("--engine", metavar="NAME", help="threads, processes, dask, joblib:NAME."),
         click.option("--workers", type=int, metavar="N", help="Default: one a core."),
         click.option(
@@ -193,7 +198,7 @@ def _plan(job: Any, price: float | None = None, *, as_json: bool, quiet: bool) -
 
 
 @cli.command()
-@click.argument("data")
+@click.argument("data", type=click.Path())
 @click.option(
     "--job",
     "target",
@@ -202,22 +207,30 @@ def _plan(job: Any, price: float | None = None, *, as_json: bool, quiet: bool) -
     show_default=True,
     help="Where to write the job file.",
 )
+@click.option("--id", "identity", metavar="COLUMN", help="Not guessed: the column of ids.")
+@click.option("--content", metavar="COLUMN", help="Not guessed: the column to embed.")
+@click.option("--label", metavar="COLUMN", help="Not guessed: rows that share it are positives.")
 @click.option("--force", is_flag=True, help="Overwrite the job file.")
 @json_option
-def init(data: str, target: Path, force: bool, as_json: bool) -> None:
-    """Write a commented starter job for DATA."""
+def init(data: str, target: Path, force: bool, as_json: bool, **columns: str | None) -> None:
+    """Look at DATA and write a commented job for it.
+
+    DATA is a file, a pattern or a folder: see README, Data sets. What is guessed is said, and
+    stands in the job file, to be changed there.
+    """
     if target.resolve() == Path(data).resolve():
         raise UsageError(f"--job {target} is the data itself; name another file")
     if target.exists() and not force:
         raise UsageError(f"{target} is there already; use --force, or --job OTHER.toml")
-    text = miner.starter_job(data, str(target))
+    named = None if target == DEFAULT_JOB else str(target)
+    starter = miner.starter_job(data, named, **columns)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+        target.write_text(starter.toml, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror}") from error
-    default = "" if target == DEFAULT_JOB else f" {target}"
-    print_facts({"job": str(target)}, f"wrote {target}\nnext: mine run{default}", as_json=as_json)
+    facts = {"job": str(target), "seen": {name: text for name, text in starter.seen if name}}
+    print_facts(facts, miner.describe_starter(starter, str(target), named), as_json=as_json)
 
 
 for _command in COMMANDS:

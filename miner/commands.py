@@ -35,7 +35,7 @@ def _listed(out: str) -> str:
 
 
 @click.command()
-@click.argument("out", default=_OUT)
+@click.argument("out", default=_OUT, type=click.Path())
 @json_option
 def runs(out: str, as_json: bool) -> None:
     """List the finished runs in OUT (default: mined)."""
@@ -49,7 +49,7 @@ def runs(out: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run", default="mined/latest")
+@click.argument("run", default="mined/latest", type=click.Path())
 @click.option(
     "--triplets",
     type=click.IntRange(min=0),
@@ -69,7 +69,7 @@ def show(run: str, triplets: int, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run", default="mined/latest")
+@click.argument("run", default="mined/latest", type=click.Path())
 @click.option("--full", is_flag=True, help="Every triplet and anchor, not a sample.")
 @json_option
 def verify(run: str, full: bool, as_json: bool) -> None:
@@ -105,7 +105,7 @@ def models(as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("out", default=_OUT)
+@click.argument("out", default=_OUT, type=click.Path())
 @click.option(
     "--cache",
     "folder",
@@ -122,7 +122,7 @@ def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> Non
 
 
 @click.command()
-@click.argument("out", default="mined")
+@click.argument("out", default=_OUT, type=click.Path())
 @click.option(
     "--keep",
     type=click.IntRange(min=0),
@@ -148,13 +148,13 @@ def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say where an export goes."""
     force = click.option("--force", is_flag=True, help="Replace an export that is there.")
     help_ = "The folder to make; default: one in exports, beside runs."
-    return click.option("--out", metavar="DIR", help=help_)(force(command))
+    return click.option("--out", type=click.Path(), metavar="DIR", help=help_)(force(command))
 
 
 def _export_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add RUN and what `mine export` and `mine pairs` share."""
     options: list[Callable[..., Any]] = [
-        click.argument("run", default="mined/latest"),
+        click.argument("run", default="mined/latest", type=click.Path()),
         click.option(
             "--difficulty",
             default="hard",
@@ -210,7 +210,7 @@ def pairs(run: str, as_json: bool, **options: Any) -> None:
 
 
 @click.command()
-@click.argument("run", default="mined/latest")
+@click.argument("run", default="mined/latest", type=click.Path())
 @click.option("--p", type=int, default=16, show_default=True, help="Labels in a batch.")
 @click.option("--k", type=int, default=4, show_default=True, help="Items of each label.")
 @click.option("--batches", type=int, metavar="N", help="Default: one from each label.")

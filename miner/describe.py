@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ __all__ = [
 ]
 
 _WIDTH = 78
+_INDENT = 25
+_LINES = 3
+"""A text of a triplet is shown on: enough to judge it by."""
 
 
 def describe_run(run: Run) -> str:
@@ -188,9 +192,22 @@ def describe_triplets(run: Run, count: int) -> list[str]:
                 f"weight {row['weight']:.4g}"
             )
             for role in ("anchor", "positive", "negative"):
-                identity = f"{row[f'{role}_id']}"
-                lines.append(cut_line(f"    {role:<9} {identity:<10} {row.get(role, '')}".rstrip()))
+                lines += _shown(f"    {role:<9} {row[f'{role}_id']!s:<10} ", row.get(role, ""))
     return lines
+
+
+def _shown(head: str, text: str) -> list[str]:
+    """Put a text beside its id, on as many lines as a paragraph may take."""
+    indent = " " * min(len(head), _INDENT)
+    wrapped = textwrap.wrap(
+        printable(" ".join(text.split())),
+        _WIDTH,
+        initial_indent=printable(head),
+        subsequent_indent=indent,
+        max_lines=_LINES,
+        placeholder=" ...",
+    )
+    return [cut_line(line) for line in wrapped] or [cut_line(head.rstrip())]
 
 
 def some_triplets(run: Run, difficulty: str, count: int) -> list[dict[str, Any]]:

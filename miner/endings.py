@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
+import textwrap
 import time
 import traceback
 
@@ -27,12 +30,29 @@ def print_trace(trace: BaseException) -> None:
 def print_ending(ending: Ending, settled: Settled | None) -> None:
     """Say on stderr what is wrong, if anything is, and which run is the latest one."""
     if settled is not None and settled.warning:
-        click.echo(f"mine: warning: {settled.warning}", err=True)
+        click.echo(_fitted(f"mine: warning: {settled.warning}"), err=True)
     if ending.code:
         told = {"failed": "internal error: " if ending.code == 1 else "error: "}
         latest = f" ({settled.words})" if settled is not None and settled.words else ""
         message = short_message(url_name(told.get(ending.event, "") + ending.message))
-        click.echo(f"mine: {message}{latest}", err=True)
+        click.echo(_fitted(f"mine: {message}{latest}"), err=True)
+
+
+def _fitted(line: str) -> str:
+    """Return a line, in a terminal broken between words where that breaks it inside of one.
+
+    Logs, and whatever reads stderr, have it on one line.
+    """
+    if not sys.stderr.isatty():
+        return line
+    broken = textwrap.wrap(
+        line,
+        shutil.get_terminal_size().columns,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(broken)
 
 
 def log_ending(

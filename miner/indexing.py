@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from miner.approximate.tuning import choose_factory, tune
+from miner.clock import Progress, silent
 from miner.distance import Float32
 from miner.embedding import Store
 from miner.indexes.base import AUTO, FLAT, Index, build_index
@@ -38,11 +39,13 @@ class Indexing:
     job : Job
     staging : Staging
     store : Store
+    progress : callable
     """
 
     job: Job
     staging: Staging
     store: Store
+    progress: Progress = silent
 
     @property
     def _path(self) -> Path:
@@ -61,7 +64,7 @@ class Indexing:
             facts: dict[str, Any] = recorded["facts"]
             return facts
         if self.factory == FLAT and not self.job.index.save:  # nothing is held that nobody keeps
-            streamed = StreamedRows(self.job.mining.metric, self._chunks)
+            streamed = StreamedRows(self.job.mining.metric, self._told_chunks)
             facts = {"factory": FLAT, "exact": True, "nearest": self._nearest(streamed)}
             files: dict[str, str] = {}
         else:
@@ -98,6 +101,14 @@ class Indexing:
     def _chunks(self) -> Iterator[Float32]:
         return self.store.chunks(self.store.row_side)
 
+    def _told_chunks(self) -> Iterator[Float32]:
+        """Read all rows, and tell how far that is."""
+        done, rows = 0, self.store.facts["rows"][-1]
+        for chunk in self._chunks():
+            yield chunk
+            done += len(chunk)
+            self.progress("indexing", done, rows)
+
     def approximate(self, facts: dict[str, Any]) -> Approximate | None:
         """Return what workers need of an approximate index; None for an exact one."""
         if facts["exact"]:
@@ -112,7 +123,9 @@ class Indexing:
         def sample(most: int) -> Float32:
             return np.ascontiguousarray(store.vectors(side)[_spread(store.facts["rows"][-1], most)])
 
-        return build_index(self.factory, self.job.mining.metric, store.dim, self._chunks, sample)
+        return build_index(
+            self.factory, self.job.mining.metric, store.dim, self._told_chunks, sample
+        )
 
     def _tuned(self, index: Index) -> dict[str, Any]:
         """Turn the search up until it finds enough of a sample's nearest rows."""

@@ -112,16 +112,17 @@ class Passes:
         """Count all units; return the names of their records, which name their files."""
         names = self._names()
         pending = [n for n, name in enumerate(names) if self.staging.recorded(name) is None]
-        done = len(names) - len(pending)
-        self.progress("counting", done, len(names))
+        total = sum(map(_anchors, self.units))
+        done = total - sum(_anchors(self.units[n]) for n in pending)
+        self.progress("counting", done, total)
         call = functools.partial(_count, self.task, self._work)
         for unit in self.engine.each(call, [(n, self.units[n]) for n in pending]):
             number, files = unit.result
             facts = {f"work/{file}": checksum for file, checksum in files.items()}
             self.staging.record(names[number], {"files": facts})
             self._log_unit("counting", number, unit.seconds)
-            done += 1
-            self.progress("counting", done, len(names))
+            done += _anchors(self.units[number])
+            self.progress("counting", done, total)
         return names
 
     def write(
@@ -135,16 +136,17 @@ class Passes:
         ]
         facts = {n: self.staging.recorded(f"write-{n:05d}") for n in busy}
         pending = [(n, self.units[n]) for n in busy if facts[n] is None]
-        done = len(busy) - len(pending)
-        self.progress("writing", done, len(busy))
+        total = sum(_anchors(self.units[n]) for n in busy)
+        done = total - sum(_anchors(unit) for _, unit in pending)
+        self.progress("writing", done, total)
         for unit in self.engine.each(self._writer(shares, counted, pending), pending):
             number, rows, files = unit.result
             record = {"rows": rows, "files": files}
             self.staging.record(f"write-{number:05d}", record)
             self._log_unit("writing", number, unit.seconds, rows=sum(rows.values()))
             facts[number] = record
-            done += 1
-            self.progress("writing", done, len(busy))
+            done += _anchors(self.units[number])
+            self.progress("writing", done, total)
         return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in shares}
 
     def _writer(
@@ -174,6 +176,10 @@ class Passes:
     def _work(self) -> str:
         """Where units are; workers may have another working folder."""
         return str(self.staging.work.resolve())
+
+
+def _anchors(unit: tuple[int, int]) -> int:
+    return unit[1] - unit[0]
 
 
 def _name(number: int) -> str:

@@ -185,8 +185,8 @@ class _Conductor:
         _log.info("embedded", extra={"facts": embedding})
         self.opened = self.opened.embedded()
         with self.clock.stage("index"):
-            self.progress("indexing", 0, 0)
-            indexing = Indexing(self.job, self.staging, store)
+            self.progress("indexing", 0, store.facts["rows"][-1])
+            indexing = Indexing(self.job, self.staging, store, self.progress)
             index = indexing.facts()
         approximate = indexing.approximate(index)
         mining = self._mining(approximate)

@@ -160,8 +160,9 @@ def seal_shards(
     names = {part: f"seal-{part.folder}-{part.number:05d}" for part in parts}
     sealed = {part: staging.recorded(name) for part, name in names.items()}
     pending = [part for part, record in sealed.items() if record is None]
-    done = len(parts) - len(pending)
-    progress("sealing", done, len(parts))
+    total = sum(part.rows for part in parts)
+    done = total - sum(part.rows for part in pending)
+    progress("sealing", done, total)
     for folder in {part.folder for part in pending}:
         sealer.tell(folder, pieces[folder])
     for unit in engine.each(functools.partial(_seal, sealer), pending):
@@ -171,8 +172,8 @@ def seal_shards(
         sealed[part] = record
         told = {"unit": part.name, "rows": part.rows, "seconds": round(unit.seconds, 3)}
         _log.info("unit_done", extra={"facts": {"stage": "sealing", **told}})
-        done += 1
-        progress("sealing", done, len(parts))
+        done += part.rows
+        progress("sealing", done, total)
     return [record["facts"] for record in sealed.values() if record is not None]
 
 

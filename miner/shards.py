@@ -34,7 +34,8 @@ __all__ = [
 FORMAT_VERSION = 1
 PART_ROWS = 1 << 20
 """Rows in a shard; every shard but the last of a class has so many."""
-_GROUP_ROWS = 1 << 17
+_GROUP_ROWS = 1 << 15
+"""Rows in a row group: the least that a reader reads, so that many trainers can share a shard."""
 _SLICE_ROWS = 1 << 14
 _FLOATS = ("d_ap", "d_an", "weight")
 _ROLES = ("anchor", "positive", "negative")

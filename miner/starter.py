@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from miner.clock import silent
-from miner.datasets.base import Table
+from miner.datasets.base import READERS, Table
 from miner.datasets.beir import is_beir
-from miner.datasets.content import column_kind
+from miner.datasets.content import Kind, column_kind
+from miner.datasets.files import extension
+from miner.datasets.guessing import Guess, guess_items, guess_pairs
 from miner.datasets.opening import open_table
-from miner.errors import DataError, did_you_mean
-from miner.models.base import DEFAULTS
+from miner.describe import cut_line
+from miner.models.base import DEFAULTS, MODELS
+from miner.printable import short_message
 from miner.remote.inputs import fetch
-from miner.urls import named_by_url
+from miner.urls import is_url, named_by_url
 
-__all__ = ["starter_job"]
+__all__ = ["Starter", "describe_starter", "starter_job"]
 
-_LABELS = ("label", "labels", "class", "category", "intent", "target", "y")
-_CONTENT = ("text", "image", "embedding", "content", "sentence", "question", "body", "vector")
-_IDS = ("id", "_id", "uid", "key")
+_OTHERS = {
+    "text": "or sentence-transformers:PATH, onnx:PATH, http:URL, or your own module:attribute",
+    "image": "or efficientnet-lite0, torchvision:NAME, or your own module:attribute",
+    "vectors": "the content column holds the vectors",
+}
 
 _TEMPLATE = """\
-# A job of `mine`. Run it with:  mine run {path}
-# See what it would do first:    mine plan {path}
+# A job of `mine`. Run it with:  mine run{path}
+# See what it would do first:    mine plan{path}
 
 [dataset]
 {dataset}
-# group = "document"        # rows of one group are never each other's negatives
 
 [model]
 {model}
@@ -53,21 +61,41 @@ name = "threads"            # threads, processes, dask
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """A job for the user's data.
+
+    Attributes
+    ----------
+    toml : str
+        The commented job file.
+    seen : list of (str, str)
+        What was found in the data, by role, in words.
+    """
+
+    toml: str
+    seen: list[tuple[str, str]]
+
+
 @named_by_url()
-def starter_job(data: str, job_path: str) -> str:
+def starter_job(
+    data: str,
+    job_path: str | None,
+    *,
+    identity: str | None = None,
+    content: str | None = None,
+    label: str | None = None,
+) -> Starter:
     """Look at the user's data and write a job file for it.
 
     Parameters
     ----------
     data : str
-        A file, or a folder in BEIR layout.
-    job_path : str
-        Where the job will lie; named in its comments.
-
-    Returns
-    -------
-    str
-        TOML with comments.
+        A file, a pattern or a folder.
+    job_path : str or None
+        Where the job will lie, as its comments name it; None is the job that needs no name.
+    identity, content, label : str, optional
+        Columns that are not to be guessed.
 
     Raises
     ------
@@ -75,46 +103,130 @@ def starter_job(data: str, job_path: str) -> str:
         When the data cannot be opened, or no column can be content or label.
     """
     local = fetch(data, "DATA", silent)
+    named = any(name is not None for name in (identity, content, label))
+    apart = None if named or is_url(data) else _apart(Path(local))
+    kind: Kind = "text"
     if Path(local).is_dir() and is_beir(Path(local)):
-        dataset = f"path = {_quoted(data)}   # BEIR: corpus.jsonl, queries.jsonl, qrels/*.tsv"
-        kind = "text"
+        lines = [_key("path", data, "BEIR: corpus.jsonl, queries.jsonl, qrels/*.tsv")]
+        seen = [("data", f"{data}: queries, corpus and judgements in BEIR layout")]
+    elif apart is not None:
+        lines = [_key(role, str(path)) for role, path in apart.items()]
+        seen = [("data", ", ".join(path.name for path in apart.values()))]
     else:
         table = open_table(local)
-        content = _guess(table, _CONTENT, "content")
-        kind = column_kind(table.where, content, table.types[content], None)
-        dataset = "\n".join(_columns(table, data, content))
-    name = DEFAULTS[kind]
-    model = (
-        f'name = "{name}"' + " " * max(1, 20 - len(name)) + f"# the default for {kind}; "
-        'or "package.module:attribute" of your own'
-    )
-    return _TEMPLATE.format(path=job_path, dataset=dataset, model=model)
+        pairs = None if named else guess_pairs(table)
+        if pairs is not None:
+            lines, seen, kind = *_pairs(data, *pairs), _kind(table, pairs[0])
+        else:
+            guess = guess_items(table, identity=identity, content=content, label=label)
+            lines, seen, kind = list(_items(data, guess)), _words(data, guess), guess.kind
+    seen.append(("model", f"{DEFAULTS[kind]}, the default for {kind}"))
+    seen += [("", f"to have it: {remedy}") for remedy in _missing(kind)]
+    model = _key("name", DEFAULTS[kind], _OTHERS[kind])
+    place = "" if job_path is None else f" {_word(job_path)}"
+    toml = _TEMPLATE.format(path=place, dataset="\n".join(lines), model=model)
+    return Starter(toml, seen)
 
 
-def _columns(table: Table, data: str, content: str) -> list[str]:
-    lines = [f"path = {_quoted(data)}"]
-    identity = next((name for name in _IDS if name in table.types), None)
-    if identity:
-        lines.append(f"id = {_quoted(identity)}")
+def describe_starter(starter: Starter, target: str, named: str | None) -> str:
+    """Say what was found, where the job is, and what to type next.
+
+    Parameters
+    ----------
+    starter : Starter
+    target : str
+        Where the job was written.
+    named : str or None
+        As `starter_job` has it.
+    """
+    place = "" if named is None else f" {_word(named)}"
+    lines = [f"wrote {target}"]
+    lines += [cut_line(f"  {name:<9} {text}") for name, text in starter.seen]
+    lines += [f"next: mine plan{place}", f"then: mine run{place}"]
+    return "\n".join(lines)
+
+
+def _apart(folder: Path) -> dict[str, Path] | None:
+    """Find queries, corpus and links in a folder, each a file of its own."""
+    found: dict[str, Path] = {}
+    for role, names in (
+        ("queries", ("queries", "query")),
+        ("corpus", ("corpus", "documents", "passages")),
+        ("links", ("links", "qrels")),
+    ):
+        files = sorted(folder.glob("*.*")) if folder.is_dir() else []
+        for file in files:
+            if file.name.split(".")[0].lower() in names and extension(file) in READERS.names():
+                found.setdefault(role, file)
+    return found if len(found) == 3 else None
+
+
+def _kind(table: Table, name: str) -> Kind:
+    return column_kind(table.where, name, table.types[name], None)
+
+
+def _pairs(data: str, anchor: str, positive: str) -> tuple[list[str], list[tuple[str, str]]]:
+    lines = [
+        _key("path", data, "a table of pairs: a row is an anchor and one of its positives"),
+        _key("pair_anchor", anchor, "an anchor may have several rows"),
+        _key("pair_positive", positive, "every other one is a negative"),
+    ]
+    return lines, [("data", f"{data}: pairs"), ("anchor", anchor), ("positive", positive)]
+
+
+def _items(data: str, guess: Guess) -> Iterator[str]:
+    """Write the section for labelled items."""
+    words = guess.words
+    yield _key("path", data)
+    if guess.id is None:
+        yield '# id = "id"                # default: the row number'
     else:
-        lines.append('# id = "id"                # default: the row number')
-    lines.append(f"content = {_quoted(content)}")
-    lines.append(f"label = {_quoted(_guess(table, _LABELS, 'label'))}")
-    return lines
+        yield _key("id", guess.id, "no two rows have the same")
+    yield _key("content", guess.content, "what the model embeds")
+    yield _key("label", guess.label, words["label"])
+    if words.get("rivals"):
+        yield "# " + short_message(f"label could also be: {words['rivals']}")
+    group = _key("group", guess.group or "document")
+    yield f"# {group}".ljust(27) + " # rows of one group are never each other's negatives"
+    if guess.split is not None:
+        yield "# " + short_message(f"where = ...               # which rows: see {guess.split!r}")
 
 
-def _guess(table: Table, names: tuple[str, ...], role: str) -> str:
-    """Return the first usual name that the table has."""
-    by_lower = {name.lower(): name for name in table.types}
-    for name in names:
-        if name in by_lower:
-            return by_lower[name]
-    raise DataError(
-        f"{table.where} has no column that looks like the {role}: "
-        f"{did_you_mean(names[0], table.types)} Write the job by hand, or rename one"
-    )
+def _words(data: str, guess: Guess) -> list[tuple[str, str]]:
+    """Say what the columns were taken for."""
+    words = guess.words
+    seen = [
+        ("data", data),
+        ("id", _with(guess.id, words["id"])),
+        ("content", _with(guess.content, words["content"])),
+        ("label", _with(guess.label, words["label"])),
+    ]
+    if words.get("rivals"):
+        seen.append(("", f"or one of: {words['rivals']} (name it with --label)"))
+    return seen
+
+
+def _with(name: str | None, words: str) -> str:
+    return words if name is None else f"{name}: {words}".removesuffix(": ")
+
+
+def _missing(kind: Kind) -> list[str]:
+    """Say how to get what the default model of a kind needs, if it is not here."""
+    entry = MODELS.entries[DEFAULTS[kind]]
+    return [entry.remedy] if entry.missing else []
+
+
+def _key(name: str, value: str, comment: str = "") -> str:
+    """Write a key with its value as TOML has it, and a comment."""
+    line = f"{name} = {_quoted(value)}"
+    return f"{line:<27} # {short_message(comment)}" if comment else line
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    """Return a TOML string: escapes are those of JSON, but for what only TOML forbids."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _word(text: str) -> str:
+    """Return a path as a shell takes it, on one line."""
+    return short_message(shlex.quote(text))

@@ -207,7 +207,8 @@ def test_plan_and_dry_run_write_nothing(cli: Cli, texts: list[Any], home: Path) 
 def test_init_writes_a_job_that_runs(cli: Cli, texts: list[Any], home: Path, data: str) -> None:
     result = cli("init", data)
     assert (result.code, result.err) == (0, "")
-    assert result.out.endswith("next: mine run\n")
+    assert result.out.endswith("next: mine plan\nthen: mine run\n")
+    assert narrow(result.out)
     text = Path("jobs/default.toml").read_text()
     assert tomllib.loads(text)["dataset"]["path"] == data
     manifest = facts(cli("run", "--json"))
@@ -218,7 +219,7 @@ def test_init_writes_a_job_that_runs(cli: Cli, texts: list[Any], home: Path, dat
     assert (refused.code, refused.out) == (2, "")
     assert "--force" in refused.err
     assert Path("jobs/default.toml").read_text() == text
-    assert facts(cli("init", data, "--job", "a/b.toml", "--json")) == {"job": "a/b.toml"}
+    assert facts(cli("init", data, "--job", "a/b.toml", "--json"))["job"] == "a/b.toml"
     assert cli("init", "small.parquet", "--force").code == 0
     assert tomllib.loads(Path("jobs/default.toml").read_text())["dataset"] == {
         "path": "small.parquet",

@@ -134,7 +134,7 @@ def test_ids_keep_their_type(texts: Path, tmp_path: Path, given: Any, kept: Any)
     assert miner.verify_run(run, full=True).problems == []
 
 
-def check_schema(run: miner.Run, names: list[str], cap: int = 1 << 17) -> None:
+def check_schema(run: miner.Run, names: list[str], cap: int = 1 << 15) -> None:
     """Columns, types, metadata, row groups and compression of all shards of a run."""
     for shard in run.manifest["shards"]:
         file = pq.ParquetFile(run.path / shard["path"])
@@ -182,7 +182,7 @@ def test_row_groups_are_bounded(tmp_path: Path) -> None:
     check_schema(run, IDS + FLOATS)
     hard = pq.ParquetFile(run.path / "hard/part-00000.parquet").metadata
     assert hard.num_rows > 2 << 17
-    assert [hard.row_group(n).num_rows for n in range(2)] == [1 << 17, 1 << 17]
+    assert [hard.row_group(n).num_rows for n in range(2)] == [1 << 15, 1 << 15]
 
 
 def test_pairs_have_the_ids_of_both_sides(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import re
+import struct
 import sys
+import termios
 import time
 from collections.abc import Iterator
 
@@ -26,7 +29,7 @@ def test_a_log_has_a_line_every_half_minute(
         progress("embedding", 50 * second, 10_000)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "mine: embedding"
-    assert lines[1] == "mine: embedding: 1,550 of 10,000, 50/s, 169 s left"
+    assert lines[1] == "mine: embedding: 1,550 of 10,000, 50/s, 3 min left"
     assert len(lines) == 4  # at 31, 62 and 93 seconds
 
 
@@ -48,20 +51,38 @@ def test_a_terminal_has_a_bar_with_rate_and_time_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     monkeypatch.setattr(sys, "stderr", os.fdopen(slave, "w"))
+    monkeypatch.setenv("COLUMNS", "80")
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     progress = Progress(quiet=False)
-    progress("embedding", 0, 100)
-    began = time.monotonic()
-    done = 0
-    while time.monotonic() - began < 1.3:  # the time left is drawn anew once a second
-        done += 1
-        progress("embedding", done, 100)
-        time.sleep(0.05)
-    progress("embedding", 60, 100)
+    for done in range(0, 1_000_001, 50_000):
+        clock[0] += 1.5
+        progress("embedding", done, 1_000_000)
     progress.close()
     sys.stderr.close()
-    shown = "".join(_read(master))
-    assert "embedding" in shown
-    assert "60/100" in shown
-    assert re.search(r"\d+/s", shown)
-    assert re.search(r"\d\d:\d\d:\d\d", shown)
+    shown = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", "".join(_read(master)))
+    lines = [line.rstrip("\n") for line in re.split(r"\r\n?|\n", shown)]
+    assert max(map(len, lines)) <= 80  # a longer one would break and leave a ladder of bars
+    assert any("#" in line and "-" in line for line in lines)
+    assert any("300,000 of 1,000,000, 33,333/s, 21 s left" in line for line in lines)
+    assert "1,000,000 of 1,000,000, 33,333/s" in lines[-2]
+
+
+def test_bytes_are_told_in_mebibytes_and_a_resumed_stage_by_what_it_did(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    progress = Progress(quiet=False)
+    for stage, unit in (("uploading", 2**20), ("counting", 1)):
+        progress(stage, 8000 * unit, 10_000 * unit)
+        clock[0] += 31
+        progress(stage, 8310 * unit, 10_000 * unit)
+    assert capsys.readouterr().err.splitlines() == [
+        "mine: uploading",
+        "mine: uploading: 8,310 of 10,000 MiB, 10 MiB/s, 3 min left",
+        "mine: counting",
+        "mine: counting: 8,310 of 10,000, 10/s, 3 min left",
+    ]

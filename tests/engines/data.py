@@ -12,6 +12,8 @@ import miner
 from tests.conftest import write_vectors
 
 UNITS = 8
+UNIT = 16
+"""Anchors in a unit."""
 
 
 def payload(run: miner.Run) -> dict[str, bytes]:
@@ -22,7 +24,7 @@ def payload(run: miner.Run) -> dict[str, bytes]:
     return named
 
 
-def write_labelled(path: Path, rows: int = 16 * UNITS) -> Path:
+def write_labelled(path: Path, rows: int = UNIT * UNITS) -> Path:
     """Vectors in 5 classes: 8 units, unless there are more rows."""
     vectors = np.random.default_rng(3).standard_normal((rows, 6)).astype(np.float32)
     return write_vectors(path, vectors, [f"c{n % 5}" for n in range(rows)])

@@ -27,7 +27,7 @@ psutil = pytest.importorskip("psutil")
 
 from tests.conftest import ROOT  # noqa: E402
 from tests.engines.cluster import Cluster  # noqa: E402
-from tests.engines.data import UNITS, payload, write_labelled, write_pairs  # noqa: E402
+from tests.engines.data import UNIT, UNITS, payload, write_labelled, write_pairs  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_a_killed_worker_costs_nothing(
     cluster.start("stays", "goes", sabotage="slow:0.3")
 
     def look(stage: str, done: int, total: int) -> None:
-        if stage == "counting" and done == 2:
+        if stage == "counting" and done == 2 * UNIT:
             cluster.kill(*{"goes"} & set(cluster.workers))
 
     run = miner.mine(job(data, tmp_path / "out", cluster), progress=look)
@@ -114,7 +114,7 @@ def test_without_workers_a_run_ends_and_goes_on_later(
 
     def look(stage: str, done: int, total: int) -> None:
         seen.append((stage, done))
-        if (stage, done) == ("counting", 3) and not killed:
+        if (stage, done) == ("counting", 3 * UNIT) and not killed:
             cluster.kill()
             killed.append(time.monotonic())
 
@@ -126,7 +126,7 @@ def test_without_workers_a_run_ends_and_goes_on_later(
     cluster.start("three")
     seen.clear()
     assert payload(miner.mine(job(data, tmp_path / "out", cluster), progress=look)) == truth
-    assert next(number for stage, number in seen if stage == "counting") == done
+    assert next(number for stage, number in seen if stage == "counting") == done * UNIT
 
 
 def test_a_poisonous_unit_is_found(data: Path, cluster: Cluster, tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_cluster_of_our_own_is_gone_with_the_run(
     hosts: set[str] = set()
 
     def look(stage: str, done: int, total: int) -> None:
-        if (stage, done) == ("counting", 1):
+        if (stage, done) == ("counting", UNIT):
             workers.extend(set(here.children(recursive=True)) - set(before))
             sockets = [one.net_connections("inet") for one in (here, *workers)]
             heard = {one.laddr for many in sockets for one in many if one.status == "LISTEN"}

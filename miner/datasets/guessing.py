@@ -1,0 +1,319 @@
+"""Which column of a user's table is the id, the content and the label: names first, then values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from miner.datasets.base import Table, require_column
+from miner.datasets.content import Kind, column_kind, is_string
+from miner.errors import DataError
+
+__all__ = ["Guess", "guess_items", "guess_pairs"]
+
+_SAMPLE = 1 << 15
+"""Rows that are looked at: more than one batch, for files are often sorted by label."""
+_LABELS = (
+    *("label", "labels", "class", "category", "intent", "target", "y", "topic", "tag", "tags"),
+    *("class_id", "label_id", "class_name", "label_name", "cluster", "identity", "species", "sku"),
+)
+_CONTENT = (
+    *("text", "image", "embedding", "content", "sentence", "question", "body", "vector", "img"),
+    *("embeddings", "vectors", "features", "message", "review", "comment", "utterance", "query"),
+    *("description", "abstract", "caption", "document", "passage", "title"),
+)
+_IDS = ("id", "_id", "uid", "uuid", "key", "guid", "item_id", "row_id")
+_GROUPS = (
+    *("group", "document_id", "doc_id", "session", "session_id", "thread", "thread_id"),
+    *("patient", "patient_id", "user_id", "author", "speaker", "conversation_id"),
+)
+_SPLITS = ("split", "subset", "fold")
+_PAIRS = (
+    *(("anchor", "positive"), ("query", "positive"), ("query", "document"), ("query", "passage")),
+    *(("question", "answer"), ("sentence1", "sentence2"), ("text1", "text2")),
+)
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What the columns of a table of labelled items are taken for.
+
+    Attributes
+    ----------
+    id, content, label : str or None
+        Columns; no id means the row number.
+    group, split : str or None
+        Columns that a job may want.
+    kind : str
+        What the content is.
+    precomputed : bool
+        Whether texts are written vectors.
+    words : dict of str
+        Why, by role.
+    """
+
+    id: str | None
+    content: str
+    label: str
+    group: str | None
+    split: str | None
+    kind: Kind
+    precomputed: bool
+    words: dict[str, str]
+
+
+def guess_pairs(table: Table) -> tuple[str, str] | None:
+    """Return the columns of a table of pairs, None when it does not look like one."""
+    names = {name.lower(): name for name in table.types}
+    if any(label in names for label in _LABELS):
+        return None
+    for first, second in _PAIRS:
+        if first in names and second in names:
+            found = names[first], names[second]
+            if all(is_string(table.types[name]) or first == "anchor" for name in found):
+                return found
+    return None
+
+
+def guess_items(
+    table: Table, *, identity: str | None, content: str | None, label: str | None
+) -> Guess:
+    """Look at a table's names, types and first rows; what the user named is not guessed.
+
+    Raises
+    ------
+    DataError
+        When no column can be content or label, or a named one is not there.
+    """
+    for name, option in ((identity, "--id"), (content, "--content"), (label, "--label")):
+        if name is not None:
+            require_column(table, name, option)
+    seen = _Seen(table)
+    words: dict[str, str] = {}
+    taken = {name for name in (identity, content, label) if name is not None}
+    if content is None:
+        content = _content(table, seen, taken)
+    words["content"] = seen.example(content)
+    kind, precomputed = _kind(table, seen, content)
+    taken |= {content}
+    if identity is None:
+        identity = _identity(table, seen, taken)
+    if identity is not None:
+        taken |= {identity}
+    words["id"] = seen.example(identity) if identity else "the row number"
+    if label is None:
+        label, rivals = _label(table, seen, taken)
+        words["rivals"] = ", ".join(rivals)
+    words["label"] = seen.values(label)
+    taken |= {label}
+    group, split = (_named(table, names, taken) for names in (_GROUPS, _SPLITS))
+    return Guess(identity, content, label, group, split, kind, precomputed, words)
+
+
+class _Seen:
+    """The first rows of the columns that are short enough to look at."""
+
+    def __init__(self, table: Table) -> None:
+        names = [name for name, kind in table.types.items() if _scalar(_value_type(kind))]
+        batches: list[Any] = []
+        rows = 0
+        for batch in table.batches(names) if names else ():
+            batches.append(batch)
+            rows += len(batch)
+            if rows >= _SAMPLE:
+                break
+        self.rows = rows
+        joined = pa.Table.from_batches(batches) if batches else None
+        self.columns = {name: joined[name] for name in names} if joined else {}
+        self._distinct: dict[str, int] = {}
+
+    def distinct(self, name: str) -> int:
+        """Count the values of a column, or of its lists; 0 when it was not looked at."""
+        if name not in self._distinct:
+            column = self.columns.get(name)
+            self._distinct[name] = (
+                0 if column is None else len(pc.unique(_flat(column)).drop_null())
+            )
+        return self._distinct[name]
+
+    def key(self, name: str) -> bool:
+        """Whether no two rows have the same value, and all have one."""
+        column = self.columns.get(name)
+        whole = column is not None and not pa.types.is_list(column.type) and not column.null_count
+        return whole and self.distinct(name) == self.rows
+
+    def repeats(self, name: str) -> bool:
+        """Whether some value stands in more than one place."""
+        column = self.columns.get(name)
+        return column is not None and len(_flat(column).drop_null()) > self.distinct(name)
+
+    def length(self, name: str) -> float:
+        """Return the mean length of a text column."""
+        return float(pc.mean(pc.utf8_length(_flat(self.columns[name]).drop_null())).as_py() or 0)
+
+    def some(self, name: str) -> list[Any]:
+        """Return a few values, nulls apart."""
+        column = self.columns.get(name)
+        return [] if column is None else _flat(column).drop_null().slice(0, 20).to_pylist()
+
+    def example(self, name: str) -> str:
+        """Show the first value of a column."""
+        some = self.some(name)
+        return f"such as {_shown(some[0])}" if some else ""
+
+    def values(self, name: str) -> str:
+        """Say how many values a column has."""
+        if name not in self.columns:
+            return ""
+        rows = "the first " if self.rows >= _SAMPLE else ""
+        return f"{self.distinct(name):,} values in {rows}{self.rows:,} rows, {self.example(name)}"
+
+
+def _content(table: Table, seen: _Seen, taken: set[str]) -> str:
+    """Choose the column to embed: by its name, then lists of fractions, images, long texts."""
+    free = [name for name in table.types if name not in taken]
+    for name in _by_name(free, _CONTENT):
+        if _embeddable(table, name):
+            return name
+    for name in free:
+        kind = table.types[name]
+        if _embeddable(table, name) and not is_string(_value_type(kind)):
+            return name
+    texts = [name for name in free if name in seen.columns and is_string(table.types[name])]
+    texts = [name for name in texts if name.lower() not in (*_IDS, *_LABELS)]
+    texts = [name for name in texts if any(map(_wordy, seen.some(name)))]
+    longest = max(texts, key=seen.length, default=None)
+    if longest is None:
+        raise DataError(
+            f"{table.where} has no column that can be embedded (texts, images, or lists of "
+            f"numbers in one column): name one with --content. It has: {_all(table)}"
+        )
+    return longest
+
+
+def _kind(table: Table, seen: _Seen, content: str) -> tuple[Kind, bool]:
+    """Say what the content is, and whether it is text that holds vectors."""
+    kind = column_kind(table.where, content, table.types[content], None)
+    some = [value for value in seen.some(content) if isinstance(value, str)]
+    if kind == "text" and some and all(value.strip()[:1] == "[" for value in some):
+        return "vectors", True
+    if kind == "text" and some and all(value.lower().endswith(_PICTURES) for value in some):
+        raise DataError(
+            f"{table.where}, column {content!r} holds the names of image files: call the column "
+            "image, and they are read from there"
+        )
+    return kind, False
+
+
+def _identity(table: Table, seen: _Seen, taken: set[str]) -> str | None:
+    """Choose a column of ids: named so, and each value once."""
+    free = [name for name in table.types if name not in taken]
+    usual = list(_by_name(free, _IDS))
+    usual += [name for name in free if name.lower().endswith("_id") and name not in usual]
+    keys = [
+        name for name in usual if seen.key(name) and not pa.types.is_floating(table.types[name])
+    ]
+    if not keys and "id" in free:  # the default of a job: rows have no numbers while it is there
+        raise DataError(
+            f"{table.where}, column 'id': ids must be there and unique, and these are not: mend "
+            "them, rename the column (then rows have their numbers), or name another with --id"
+        )
+    return keys[0] if keys else None
+
+
+def _label(table: Table, seen: _Seen, taken: set[str]) -> tuple[str, list[str]]:
+    """Choose the label, by its name or because rows share its values; return what else might be."""
+    free = [name for name in seen.columns if name not in taken]
+    named = [name for name in _by_name(free, _LABELS) if seen.distinct(name)]
+    most = max(seen.rows // 2, 1)
+    whole = [name for name in free if not _fractions(seen.columns[name], seen.some(name))]
+    shared = [name for name in whole if 2 <= seen.distinct(name) <= most]
+    aside = {name.lower() for name in (*_GROUPS, *_SPLITS, *_IDS)}
+    shared = [name for name in shared if name.lower() not in aside and name not in named]
+    usable = [name for name in named if seen.repeats(name)]
+    found = [
+        *usable,
+        *sorted(shared, key=lambda name: not is_string(_value_type(table.types[name]))),
+    ]
+    if not found:
+        hint = getattr(table, "hints", {}).get("label")
+        if hint:
+            raise DataError(f"{table.where} {hint}")
+        raise DataError(
+            f"{table.where} has no column that looks like a label (a value that several rows "
+            "share): add one that says which rows belong together and name it with --label, or "
+            f"bring pairs, in columns anchor and positive. It has: {_all(table)}"
+        )
+    return found[0], [] if usable else found[1:4]
+
+
+def _embeddable(table: Table, name: str) -> bool:
+    try:
+        column_kind(table.where, name, table.types[name], None)
+    except DataError:
+        return False
+    return True
+
+
+def _by_name(free: list[str], names: tuple[str, ...]) -> Iterator[str]:
+    """Yield the free columns with usual names, the most usual first."""
+    lower = {name.lower(): name for name in reversed(free)}
+    return (lower[name] for name in names if name in lower)
+
+
+def _named(table: Table, names: tuple[str, ...], taken: set[str]) -> str | None:
+    return next(_by_name([name for name in table.types if name not in taken], names), None)
+
+
+def _value_type(kind: Any) -> Any:
+    """Return the type of a column's values, of lists and dictionaries that of their values."""
+    while pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        nested = not pa.types.is_dictionary(kind)
+        kind = kind.value_type
+        if nested and not is_string(kind):
+            return pa.null()  # lists of numbers are vectors, not labels
+    return kind
+
+
+def _scalar(kind: Any) -> bool:
+    tests: tuple[Callable[[Any], bool], ...] = (pa.types.is_integer, pa.types.is_boolean)
+    return is_string(kind) or any(test(kind) for test in (*tests, pa.types.is_floating))
+
+
+def _fractions(column: Any, some: list[Any]) -> bool:
+    """Whether a column holds numbers that are no label; a CSV writes them as texts."""
+    written = all(isinstance(value, str) and _is_fraction(value) for value in some)
+    return bool(pa.types.is_floating(column.type)) or bool(some and written)
+
+
+def _is_fraction(text: str) -> bool:
+    whole, point, part = text.strip().lstrip("+-").partition(".")
+    return bool(point) and (whole + part).isdigit()
+
+
+def _wordy(value: Any) -> bool:
+    """Whether a text is more than a number: it has a letter, or is a list of numbers."""
+    return any(letter.isalpha() or letter == "[" for letter in str(value))
+
+
+def _flat(column: Any) -> Any:
+    """Return a column without nesting: the values of its lists, dictionaries decoded."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        column = pc.list_flatten(column)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column
+
+
+def _shown(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return repr(text if len(text) <= 30 else text[:27] + "...")
+
+
+def _all(table: Table) -> str:
+    return ", ".join(map(repr, sorted(table.types)))

@@ -1,0 +1,219 @@
+"""`mine init` on many shapes of files: what it guesses, what it says, and that the job runs."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import Result
+
+Cli = Callable[..., Result]
+ROWS = 40
+WORDS = ("red", "green", "blue", "slow", "fast", "late", "lost", "bill")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def texts(rows: int = ROWS) -> list[str]:
+    rng = np.random.default_rng(6)
+    return [" ".join(rng.choice(WORDS, 4)) + f" {row}" for row in range(rows)]
+
+
+def vectors() -> list[list[float]]:
+    return np.random.default_rng(5).standard_normal((ROWS, 4)).round(3).tolist()
+
+
+def kinds(count: int = 4) -> list[str]:
+    return [f"kind {row % count}" for row in range(ROWS)]
+
+
+def save(name: str, **columns: Any) -> str:
+    """Write a table in the format of the name."""
+    table = pa.table({key.replace("__", " "): values for key, values in columns.items()})
+    if name.endswith(".csv"):
+        pyarrow.csv.write_csv(table, name)
+    elif name.endswith(".jsonl"):
+        Path(name).write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    else:
+        pq.write_table(table, name)
+    return name
+
+
+def plain() -> str:
+    return save("a.csv", ticket=texts(), Topic=kinds(), seen=list(range(ROWS)))
+
+
+def by_values() -> str:
+    """No usual name at all: texts are the longest, labels what rows share."""
+    return save("b.csv", what=texts(), mood=kinds(3), code=[f"c{n}" for n in range(ROWS)])
+
+
+def weird_names() -> str:
+    names = {'say "what"\n\t#x': texts(), "Art = [1]": kinds(), "id": [7 * n for n in range(ROWS)]}
+    pq.write_table(pa.table(names), "c.parquet")
+    return "c.parquet"
+
+
+def lists_of_labels() -> str:
+    tags = [[f"t{row % 3}", f"t{row % 5}"] for row in range(ROWS)]
+    return save("d.jsonl", body=texts(), tags=tags, _id=[f"r{n}" for n in range(ROWS)])
+
+
+def embeddings() -> str:
+    emb = pa.array(vectors(), pa.list_(pa.float32()))
+    return save("e.parquet", key=list(range(ROWS)), emb=emb, cls=[row % 4 for row in range(ROWS)])
+
+
+def written_embeddings() -> str:
+    return save("f.csv", vec=[json.dumps(row) for row in vectors()], label=kinds())
+
+
+def sorted_by_label() -> str:
+    """The first rows, as many as a reader has in a batch, share one label."""
+    labels = ["one"] * 4200 + ["two"] * 40
+    many = np.random.default_rng(1).standard_normal((4240, 3))
+    return save("g.parquet", x=pa.array(many.tolist(), pa.list_(pa.float32())), mark=labels)
+
+
+def fractions() -> str:
+    """Of a CSV: numbers are no texts, and no labels."""
+    prices = [f"{row % 3}.5" for row in range(ROWS)]
+    return save("h.csv", price=prices, long=["7" * 99] * ROWS, note=texts(), color=kinds())
+
+
+def questions() -> str:
+    return save("i.csv", question=texts(), answer=texts(2 * ROWS)[ROWS:])
+
+
+def apart() -> str:
+    Path("j").mkdir()
+    save("j/queries.csv", id=[f"q{n}" for n in range(6)], text=texts(6))
+    save("j/corpus.csv", id=[f"d{n}" for n in range(20)], text=texts(20))
+    save("j/qrels.csv", query_id=[f"q{n}" for n in range(6)], corpus_id=[f"d{n}" for n in range(6)])
+    return "j"
+
+
+def arrays() -> str:
+    np.save("k.npy", np.array(vectors(), dtype=np.float32))
+    np.save("k.label.npy", np.arange(ROWS) % 5)
+    return "k.npy"
+
+
+def pictures() -> str:
+    images = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(2)
+    for row in range(12):
+        folder = Path("l") / f"class{row % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        images.fromarray(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)).save(
+            folder / f"{row}.png"
+        )
+    return "l"
+
+
+SHAPES: list[tuple[Callable[[], str], str, dict[str, str]]] = [
+    (plain, "wordllama", {"content": "ticket", "label": "Topic"}),
+    (by_values, "wordllama", {"content": "what", "label": "mood"}),
+    (weird_names, "wordllama", {"content": 'say "what"\n\t#x', "label": "Art = [1]", "id": "id"}),
+    (lists_of_labels, "wordllama", {"content": "body", "label": "tags", "id": "_id"}),
+    (embeddings, "precomputed", {"content": "emb", "label": "cls", "id": "key"}),
+    (written_embeddings, "precomputed", {"content": "vec", "label": "label"}),
+    (sorted_by_label, "precomputed", {"content": "x", "label": "mark"}),
+    (fractions, "wordllama", {"content": "note", "label": "color"}),
+    (questions, "wordllama", {"pair_anchor": "question", "pair_positive": "answer"}),
+    (apart, "wordllama", {"queries": "j/queries.csv", "corpus": "j/corpus.csv"}),
+    (arrays, "precomputed", {"content": "embedding", "label": "label"}),
+    (pictures, "pixels", {"content": "image", "label": "label", "id": "id"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "model", "wanted"), SHAPES, ids=lambda one: getattr(one, "__name__", "")
+)
+def test_what_is_guessed_runs_at_once(
+    make: Callable[[], str], model: str, wanted: dict[str, str], cli: Cli
+) -> None:
+    data = make()
+    told = cli("init", data)
+    assert (told.code, told.err) == (0, "")
+    assert max(map(len, told.out.splitlines())) <= 79
+    assert told.out.startswith("wrote jobs/default.toml\n")
+    assert told.out.endswith("next: mine plan\nthen: mine run\n")
+    text = Path("jobs/default.toml").read_text()
+    job = tomllib.loads(text)
+    assert job["model"]["name"] == model
+    found = {key: value for key, value in job["dataset"].items() if key != "path"}
+    assert found == wanted | ({"links": "j/qrels.csv"} if make is apart else {})
+    if "label" in wanted:
+        assert "values in" in next(line for line in text.splitlines() if line.startswith("label"))
+        assert f"label     {wanted['label']}: " in told.out
+    done = cli("run", "--json", "--max-triplets", 50)
+    assert done.code == 0, done.err
+    manifest = json.loads(done.out)
+    assert manifest["model"]["id"] == model and manifest["census"]["valid"] > 0
+
+
+def test_what_is_named_is_not_guessed(cli: Cli) -> None:
+    data = save(
+        "a.csv", text=texts(), other=texts(), label=kinds(), mood=kinds(3), n=list(range(ROWS))
+    )
+    options = ("--label", "mood", "--content", "other", "--id", "n", "--job", "a job.toml")
+    told = cli("init", data, *options)
+    assert told.out.endswith("next: mine plan 'a job.toml'\nthen: mine run 'a job.toml'\n")
+    dataset = tomllib.loads(Path("a job.toml").read_text())["dataset"]
+    assert dataset == {"path": data, "id": "n", "content": "other", "label": "mood"}
+    wrong = cli("init", data, "--label", "mod")
+    assert (wrong.code, wrong.out) == (3, "") and not Path("jobs").exists()
+    assert "no column 'mod' (--label): did you mean 'mood'?" in wrong.err
+
+
+def test_other_labels_groups_and_splits_are_told(cli: Cli) -> None:
+    columns = {"mood": kinds(3), "place": kinds(5), "split": ["train", "test"] * (ROWS // 2)}
+    data = save("a.csv", text=texts(), **columns, document_id=[n // 4 for n in range(ROWS)])
+    told = cli("init", data)
+    assert "or one of: place (name it with --label)" in told.out
+    text = Path("jobs/default.toml").read_text()
+    assert '# group = "document_id"' in text and "see 'split'" in text
+    assert "label could also be: place" in text
+
+
+REFUSED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"text": texts(), "n": list(range(ROWS))}, ["no column that looks like a label", "--label"]),
+    ({"a": list(range(ROWS)), "label": kinds()}, ["no column that can be embedded", "--content"]),
+    (
+        {"id": [row // 2 for row in range(ROWS)], "text": texts(), "label": kinds()},
+        ["column 'id'", "unique", "--id"],
+    ),
+    ({"photo": [f"x/{n}.jpg" for n in range(ROWS)], "label": kinds()}, ["call the column image"]),
+]
+
+
+@pytest.mark.parametrize(("columns", "words"), REFUSED, ids=lambda one: next(iter(one)))
+def test_what_cannot_be_guessed_is_told(
+    columns: dict[str, Any], words: list[str], cli: Cli
+) -> None:
+    told = cli("init", save("a.csv", **columns))
+    assert (told.code, told.out, len(told.err.splitlines())) == (3, "", 1)
+    for word in words:
+        assert word in told.err
+    assert not Path("jobs").exists()
+
+
+def test_vectors_without_labels_say_where_they_belong(cli: Cli) -> None:
+    np.save("v.npy", np.array(vectors()))
+    told = cli("init", "v.npy")
+    assert told.code == 3 and "v.label.npy" in told.err

@@ -1,0 +1,40 @@
+"""Finished runs whose shards have many small row groups, as those of large runs have large ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import miner
+from tests.exports.conftest import make_run
+
+GROUP = 97
+RunOf = Callable[[str], miner.Run]
+
+
+@pytest.fixture(scope="session")
+def cut_run(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
+    """Give the run of a kind of `make_run`, with row groups of 97 rows."""
+    made: dict[str, miner.Run] = {}
+
+    def get(kind: str) -> miner.Run:
+        if kind not in made:
+            run = make_run(kind, tmp_path_factory.mktemp(kind.replace(" ", "-")))
+            for path in run.path.glob("*hard/*.parquet"):
+                table = pq.read_table(path)
+                pq.write_table(table, path, row_group_size=GROUP)
+            made[kind] = run
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture
+def own_copy(cut_run: RunOf, tmp_path: Path) -> miner.Run:
+    """A copy of a run that a test may damage."""
+    root = shutil.copytree(cut_run("texts").root, tmp_path / "copy", symlinks=True)
+    return miner.open_run(root)
