@@ -25,6 +25,7 @@ from miner.urls import check_url, fetched_folder, is_url, local_root, without_se
 
 __all__ = [
     "MANIFEST",
+    "REPORT",
     "Run",
     "latest_id",
     "list_runs",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ FEW_POSITIVES = 2
 LONELY = 0.1
 """Of anchors without any positive."""
 NOISY = 0.01
-HUB_ANCHORS = 0.5
-TOP_HUBS, HUB_SHARE, HUB_EXCESS = 10, 0.1, 5.0
-"""So many rows hold such a share of the hard triplets, and so many times an even share."""
+TOP_HUBS, HUB_EXCESS, HUB_SHARE, HUB_ANCHORS = 10, 5.0, 0.1, 0.5
+"""So many rows hold so many times an even share of the hard triplets; and either such a share of
+them in all, or one of them is hard for such a share of the anchors."""
 CONFUSED = 0.25
 MISSED = 0.9
 FEW_TRIPLETS = 1e-3
@@ -196,11 +196,12 @@ def _of_tables(
     excess = _share(_share(top, hard), _share(min(TOP_HUBS, len(hubs)), rows))
     wide = max((row["anchors"] for row in hubs), default=0)
     held = _share(top, hard)
-    if (held >= HUB_SHARE and excess >= HUB_EXCESS) or _share(wide, anchors) >= HUB_ANCHORS:
+    broad = held >= HUB_SHARE or _share(wide, anchors) >= HUB_ANCHORS
+    if excess >= HUB_EXCESS and broad:
         yield Advice(
             "hubs", "warning", "A few rows are negatives of very many anchors",
             f"The top {min(TOP_HUBS, len(hubs))} are the negative in {held:.1%} of the hard "
-            f"triplets; the widest is a hard negative of {_share(wide, anchors):.0%} of all anchors.",
+            f"triplets; the widest is a hard negative of {_share(wide, anchors):.0%} of anchors.",
             "Look at them: boilerplate, blank or mixed content, a missing link. Bound what they "
             "can take by select.per_negative.",
         )  # fmt: skip

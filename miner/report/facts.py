@@ -155,7 +155,12 @@ def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | Non
     """Put the pairs into a square of the labels that have the most hard triplets."""
     weights: dict[str, int] = {}
     named = [
-        (cut_text(row["anchor_label"]), cut_text(row["negative_label"]), row["hard"], row["semi_hard"])
+        (
+            cut_text(row["anchor_label"]),
+            cut_text(row["negative_label"]),
+            row["hard"],
+            row["semi_hard"],
+        )
         for row in pairs
     ]
     for anchor, negative, hard, _ in named:

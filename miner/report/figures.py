@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from miner.report.sample import TripletSample
 from miner.report.shares import MarginShares
 
-__all__ = ["confusion_map", "distances", "plane", "shares_by_margin"]
+__all__ = ["POINTS", "confusion_map", "distances", "plane", "shares_by_margin"]
 
 Float64 = NDArray[np.float64]
 
@@ -35,7 +35,8 @@ _VARIABLES = {
 _COLOURS = {"easy": EASY, "semi_hard": SEMI_HARD, "hard": HARD}
 _WIDTH, _HEIGHT = 5.6, 3.9
 _BINS = 60
-_POINTS = 4000
+POINTS = 4000
+"""Dots that are drawn of a sample."""
 _LABEL = 14
 
 _STYLE: dict[str, Any] = {
@@ -77,7 +78,9 @@ def distances(sample: TripletSample, margin: float) -> str:
         axes.set_ylim(0)
         axes.set_xlabel("distance")
         axes.set_ylabel("share of sampled triplets")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if value >= 0.01 or not value else f"{value:.1%}")
+        axes.yaxis.set_major_formatter(
+            lambda value, _: f"{value:.0%}" if value >= 0.01 or not value else f"{value:.1%}"
+        )
         axes.grid(axis="y")
 
     return _drawn("distances", draw)
@@ -88,7 +91,7 @@ def plane(sample: TripletSample, margin: float) -> str:
 
     def draw(axes: Any) -> None:
         low, high = _span(sample)
-        some = np.linspace(0, len(sample) - 1, min(_POINTS, len(sample))).astype(np.int64)
+        some = np.linspace(0, len(sample) - 1, min(POINTS, len(sample))).astype(np.int64)
         classes = sample.classes(margin)[some]
         for name, colour in _COLOURS.items():
             mine = some[classes == name]
@@ -122,7 +125,7 @@ def shares_by_margin(shares: MarginShares, margin: float) -> str:
             linewidth=0,
         )
         axes.axvline(margin, color=INK, linewidth=1.6, linestyle=(0, (4, 3)))
-        axes.set_xlim(0, shares.margins[-1])
+        axes.set_xlim(0, shares.reach(margin))
         axes.set_ylim(0, 1)
         axes.set_xlabel("margin")
         axes.set_ylabel("share of all valid triplets")
@@ -145,7 +148,9 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> str:
         full = np.sqrt(counts / counts.max()) if counts.max() else counts
         for row, column in zip(*np.nonzero(full), strict=True):
             cell = (column - 0.5, row - 0.5, 1, 1)
-            axes.broken_barh([cell[::2]], cell[1::2], color=HARD, alpha=full[row, column], linewidth=0)
+            axes.broken_barh(
+                [cell[::2]], cell[1::2], color=HARD, alpha=full[row, column], linewidth=0
+            )
         names = [name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…" for name in labels]
         places = np.arange(len(names))
         size = 11 if len(names) <= 10 else 9
@@ -205,4 +210,3 @@ def _for_page(text: str, name: str) -> str:
     head, tail = svg.split(">", 1)
     head = re.sub(r' (?:width|height|version)="[^"]*"', "", head)
     return f'{head} role="img" aria-labelledby="{name}-title" class="plot">{tail}'
-

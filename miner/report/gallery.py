@@ -65,8 +65,13 @@ def make_gallery(
     picked = {name: _pick(run, name, contents, sample) for name in MINED}
     every = [row for one in picked.values() for row in one.rows]
     sides = {"anchor": 0, "positive": contents.row_side, "negative": contents.row_side}
-    contents.load_pictures((side, row[f"{role}_id"]) for row in every for role, side in sides.items())
-    return {name: Gallery(_cards(one.rows, contents), one.of, one.written) for name, one in picked.items()}
+    contents.load_pictures(
+        (side, row[f"{role}_id"]) for row in every for role, side in sides.items()
+    )
+    return {
+        name: Gallery(_cards(one.rows, contents), one.of, one.written)
+        for name, one in picked.items()
+    }
 
 
 def _pick(run: Run, name: Mined, contents: Contents, sample: TripletSample | None) -> _Picked:

@@ -10,16 +10,15 @@ from miner.datasets.source import Source, open_source
 from miner.embedding import Store
 from miner.errors import MineError, StorageError
 from miner.fields import built
-from miner.finished import Run
+from miner.finished import REPORT, Run
 from miner.job import DatasetJob
 from miner.report.facts import Facts, gather, run_store
 from miner.report.page import report_page
+from miner.shards import file_facts
 from miner.storage import atomic_open
 from miner.urls import is_url
 
-__all__ = ["REPORT", "Made", "make_page", "make_report", "report_facts"]
-
-REPORT = "report.html"
+__all__ = ["Made", "add_report", "make_report", "report_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,27 @@ class Made:
     facts: Facts
 
 
-def make_page(run: Run, store: Store | None, source: Source | None, path: Path) -> Made:
+def add_report(run: Run, store: Store, source: Source | None) -> tuple[list[dict[str, Any]], str]:
+    """Write the report of a run that is about to be published; never lose the run for it.
+
+    Returns
+    -------
+    tuple of list and str
+        The facts of the file; or none, and why it could not be written.
+    """
+    path = run.path / REPORT
+    try:
+        _make_page(run, store, source, path)
+    except Exception as error:  # whatever it is, the triplets are worth more than a page on them
+        path.unlink(missing_ok=True)
+        return [], (
+            f"{REPORT} was not written: {type(error).__name__}: {error}; the run is whole without "
+            "it, mine report makes it"
+        )
+    return [file_facts(path, run.path, 0)], ""
+
+
+def _make_page(run: Run, store: Store | None, source: Source | None, path: Path) -> Made:
     """Write the report of a run.
 
     Parameters
@@ -70,7 +89,7 @@ def make_report(run: Run, output: str | Path | None = None) -> Made:
         raise StorageError(f"{path} is a folder; name a file with --output")
     if run.remote is None and run.path in path.resolve().parents:
         raise StorageError(f"{path} lies in the run, which is sealed; name a file elsewhere")
-    return make_page(run, run_store(run), _source(run), path)
+    return _make_page(run, run_store(run), _source(run), path)
 
 
 def _source(run: Run) -> Source | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import PurePath
@@ -13,23 +11,12 @@ from typing import Any
 
 from miner.hardness import CLASSES, MINED
 from miner.printable import printable
+from miner.report.captions import figures_of
 from miner.report.command import reproducing_command, shell_line
 from miner.report.facts import Facts
-from miner.report.figures import confusion_map, distances, plane, shares_by_margin
 from miner.urls import without_secrets
 
-__all__ = ["Figure", "bytes_text", "render", "report_page"]
-
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A drawing of the page, its title (also for who cannot see it) and how to read it."""
-
-    name: str
-    svg: str
-    title: str
-    caption: str
+__all__ = ["bytes_text", "render", "report_page"]
 
 
 def report_page(facts: Facts) -> str:
@@ -45,7 +32,7 @@ def report_page(facts: Facts) -> str:
         written=manifest["written"],
         dataset=manifest["dataset"],
         classes=_classes(manifest),
-        figures=_figures(facts),
+        figures=figures_of(facts),
         name=data_name(manifest),
         when=run_time(manifest["run_id"]),
         command=printable(without_secrets(shell_line(words))),
@@ -160,59 +147,3 @@ def _classes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for name in reversed(CLASSES)
     ]
-
-
-def _figures(facts: Facts) -> dict[str, Figure]:
-    margin = facts.manifest["job"]["mining"]["margin"]
-    sample, found = facts.sample, {}
-    if sample is not None and math.isfinite(float(sample.d_ap.sum() + sample.d_an.sum())):
-        of = f"{len(sample):,} triplets, each as likely as any other"
-        found["distances"] = Figure(
-            "distances",
-            distances(sample, margin),
-            "Distances of positives and of negatives",
-            f"Grey: anchor to positive; red: anchor to negative ({of}). The blue band is one margin "
-            "wide, from the median positive. The farther red lies to the right of grey, the better "
-            "the model tells the labels apart; where they overlap, triplets are hard.",
-        )
-        found["plane"] = Figure(
-            "plane",
-            plane(sample, margin),
-            "Every triplet has a place in this plane",
-            f"Each dot is one of {min(4000, len(sample)):,} sampled triplets. On or below the lower "
-            "line the negative is as near as the positive or nearer (hard, red); between the lines "
-            f"it is farther by less than the margin {margin:g} (semi-hard, blue); above both, easy "
-            "(grey).",
-        )
-    if facts.shares is not None:
-        found["margins"] = Figure(
-            "margins",
-            shares_by_margin(facts.shares, margin),
-            "Shares of the classes as the margin grows",
-            "From below: hard (red), semi-hard (blue), easy (grey). The dashed line is this run's "
-            "margin. Hard does not depend on it; choose a margin that leaves as many semi-hard "
-            f"triplets as training can use. {_basis(facts)}",
-        )
-    if facts.confusions is not None:
-        shown, of = len(facts.confusions.labels), facts.confusions.of
-        found["confusion"] = Figure(
-            "confusion",
-            confusion_map(facts.confusions.labels, facts.confusions.counts),
-            "Which labels are taken for each other",
-            ("All labels. " if shown >= of else f"The {shown} labels of {of:,} with most hard triplets. ")
-            + "A row is the anchor's label, a column the negative's; the fuller a cell, the more "
-            "hard triplets (by their square root). An empty map is what one wants.",
-        )
-    return found
-
-
-def _basis(facts: Facts) -> str:
-    """Say what the curve of shares is counted over."""
-    shares, sample = facts.shares, facts.sample
-    if shares is not None and shares.exact:
-        return "Counted over all valid triplets."
-    if shares is not None and shares.anchors:
-        return f"Counted over all triplets of {shares.anchors:,} anchors, a random sample of {shares.of:,}."
-    size = len(sample) if sample is not None else 0
-    error = sample.error if sample is not None else 1.0
-    return f"From {size:,} sampled triplets: within {error:.1%} (95 %)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ __all__ = ["MarginShares", "shares_of_gaps", "shares_of_sample"]
 Float64 = NDArray[np.float64]
 
 _STEPS = 48
+_SETTLED = 1e-3
 _REACH = 4.0
 """Margins that a curve from a sample reaches to, as multiples of the job's."""
 
@@ -43,6 +45,12 @@ class MarginShares:
     def exact(self) -> bool:
         """Whether these are counted over all triplets."""
         return bool(self.anchors) and self.anchors == self.of
+
+    def reach(self, margin: float) -> float:
+        """Return up to which margin there is something to see: until hardly one is easy."""
+        settled = self.margins[self.easy < _SETTLED]
+        reach = min(float(settled[0]) if len(settled) else math.inf, float(self.margins[-1]))
+        return max(reach, min(2 * margin, float(self.margins[-1])))
 
     def rows(self, margin: float) -> list[dict[str, float]]:
         """Return a few margins around the job's as a table."""
