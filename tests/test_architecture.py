@@ -73,8 +73,10 @@ FLOORS = [
     ["approximate"],
     ["tasks", "sealing", "reuse"],
     ["indexing", "auditing", "gates"],
+    ["report"],
     ["passes", "hubs", "rescoring", "findings", "verification", "opened"],
     ["calibration", "run", "verify", "starter", "exports", "leftovers", "operation"],
+    ["comparison"],
     ["plan"],
     ["progress", "endings"],
     ["commands"],
@@ -91,7 +93,17 @@ ONLY = {
     "dask": {"engines"},
     "numba": {"compiling"},
     # exports and the tables beside the census are written as Parquet
-    "pyarrow": {"shards", "finished", "storage", "tables", "datasets", "exports", "remote"},
+    # triplets of two runs are joined as tables
+    "pyarrow": {
+        "comparison",
+        "shards",
+        "finished",
+        "storage",
+        "tables",
+        "datasets",
+        "exports",
+        "remote",
+    },
     "prometheus_client": {"metrics"},
     "boto3": {"remote"},
     "botocore": {"remote"},
@@ -107,7 +119,9 @@ ONLY = {
     "torchvision": {"models"},
     "urllib3": {"models"},
     "sqlglot": {"datasets"},
-    "PIL": {"datasets", "models"},
+    "PIL": {"datasets", "models", "report"},
+    "matplotlib": {"report"},
+    "jinja2": {"report"},
 }
 NUMPY_ONLY = [name for names in FLOORS[:5] for name in names]
 NUMPY_ONLY_ALLOWED = {"numpy", "filelock", "numba"}  # the file lock is storage's
@@ -174,7 +188,20 @@ def test_borders_stand_in_one_place() -> None:
         assert "<= d_ap" not in path.read_text().replace("``", ""), path
 
 
-SOME = ["torch", "joblib", "numba", "tokenizers", "boto3", "distributed", "dask", "pandas", "scipy"]
+SOME = [
+    "torch",
+    "joblib",
+    "numba",
+    "tokenizers",
+    "boto3",
+    "distributed",
+    "dask",
+    "pandas",
+    "scipy",
+    "matplotlib",
+    "jinja2",
+    "PIL",
+]
 """What no run needs, or not every one."""
 
 

@@ -127,7 +127,7 @@ class Spool:
             rows = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))[::-1]
             found[places.take(pa.array(rows)).to_numpy()] = batch * ROWS + rows
         indices = wanted.indices.fill_null(-1).to_numpy()
-        return np.append(found, -1)[indices]
+        return np.asarray(np.append(found, -1)[indices], dtype=np.int64)
 
     def filtered(self, keep: NDArray[np.bool_]) -> Iterator[Any]:
         """Stream the values of the rows of `keep`, a batch at a time."""

@@ -185,8 +185,8 @@ def _of_tables(
     if noise and _share(noise["rows"], noise["of"]) >= NOISY:
         yield Advice(
             "label_noise", "warning", f"{noise['rows']:,} labels are likely wrong",
-            f"Of {noise['of']:,} anchors, {_share(noise['rows'], noise['of']):.1%} have mostly rows "
-            "of one other label around them.",
+            f"Of {noise['of']:,} anchors, {_share(noise['rows'], noise['of']):.1%} have mostly "
+            "rows of one other label around them.",
             "Look through the list below (all of them are in label_noise.parquet); what is wrong "
             "there becomes a false hard negative of its true class.",
         )  # fmt: skip

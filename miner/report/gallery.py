@@ -145,8 +145,8 @@ def _first_of_each(order: Rows, anchors: Any) -> Rows:
 def _cards(rows: list[dict[str, Any]], contents: Contents) -> list[Card]:
     shown = [list(_role(rows, role, contents)) for role in ("anchor", "positive", "negative")]
     return [
-        Card(*items, float(row["d_ap"]), float(row["d_an"]))
-        for row, *items in zip(rows, *shown, strict=True)
+        Card(anchor, positive, negative, float(row["d_ap"]), float(row["d_an"]))
+        for row, anchor, positive, negative in zip(rows, *shown, strict=True)
     ]
 
 

@@ -18,7 +18,7 @@ from miner.shards import file_facts
 from miner.storage import atomic_open
 from miner.urls import is_url
 
-__all__ = ["Made", "add_report", "make_report", "report_facts"]
+__all__ = ["Made", "add_report", "make_report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +109,3 @@ def _source(run: Run) -> Source | None:
         return None
     recorded = sorted(file["bytes"] for file in run.manifest["dataset"]["files"])
     return source if sizes == recorded else None
-
-
-def report_facts(made: Made, run: Run) -> dict[str, Any]:
-    """Return what `mine report` says as JSON."""
-    facts = made.facts
-    return {
-        "run_id": run.run_id,
-        "path": str(made.path),
-        "bytes": made.bytes,
-        "sample": len(facts.sample) if facts.sample is not None else 0,
-        "advice": [
-            {key: getattr(one, key) for key in ("key", "level", "title", "text", "remedy")}
-            for one in facts.advice
-        ],
-    }
