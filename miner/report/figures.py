@@ -145,12 +145,15 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> str:
     """
 
     def draw(axes: Any) -> None:
+        from matplotlib.collections import PolyCollection
+        from matplotlib.colors import to_rgba
+
         full = np.sqrt(counts / counts.max()) if counts.max() else counts
-        for row, column in zip(*np.nonzero(full), strict=True):
-            cell = (column - 0.5, row - 0.5, 1, 1)
-            axes.broken_barh(
-                [cell[::2]], cell[1::2], color=HARD, alpha=full[row, column], linewidth=0
-            )
+        rows, columns = np.nonzero(full)
+        corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+        cells = np.stack([columns, rows], axis=1)[:, None] + corners
+        colours = [to_rgba(HARD, alpha) for alpha in full[rows, columns].tolist()]
+        axes.add_collection(PolyCollection(list(cells), facecolors=colours, linewidths=0))
         names = [name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…" for name in labels]
         places = np.arange(len(names))
         size = 11 if len(names) <= 10 else 9
@@ -168,7 +171,7 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> str:
         axes.set_xlabel("label of the negative")
         axes.set_ylabel("label of the anchor")
 
-    return _drawn("confusion", draw, height=5.0)
+    return _drawn("confusion", draw, height=5.0, layout="constrained")
 
 
 def _span(sample: TripletSample) -> tuple[float, float]:
@@ -179,16 +182,23 @@ def _span(sample: TripletSample) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _drawn(name: str, draw: Callable[[Any], None], height: float = _HEIGHT) -> str:
-    """Draw one pair of axes; return the SVG element, to be put into a page."""
+def _drawn(
+    name: str, draw: Callable[[Any], None], height: float = _HEIGHT, layout: str | None = None
+) -> str:
+    """Draw one pair of axes; return the SVG element, to be put into a page.
+
+    A `layout` that looks at the lengths of labels takes longer than one that is fixed.
+    """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, height), layout=layout)
         FigureCanvasSVG(figure)
         figure.patch.set_visible(False)
+        if layout is None:
+            figure.subplots_adjust(left=0.14, right=0.98, top=0.98, bottom=0.58 / height)
         axes = figure.add_subplot()
         axes.patch.set_visible(False)
         draw(axes)
