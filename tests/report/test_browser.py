@@ -5,6 +5,8 @@ Screenshots go to the folder that `MINE_SCREENSHOTS` names, if it does.
 
 from __future__ import annotations
 
+import base64
+import importlib.util
 import json
 import os
 import shutil
@@ -20,15 +22,16 @@ from tests.conftest import ROOT
 from tests.report.data import empty
 
 selenium = pytest.importorskip("selenium", reason="needs pip install '.[browser]'")
-axe = pytest.importorskip("axe_core_python", reason="needs pip install '.[browser]'")
 
 from selenium import webdriver  # noqa: E402
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+AXE = importlib.util.find_spec("axe_playwright_python")  # whose axe.min.js needs no playwright
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.report,
     pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromium-driver"),
+    pytest.mark.skipif(not AXE, reason="needs pip install --no-deps axe-playwright-python"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of selenium's sockets
 ]
 
@@ -88,6 +91,12 @@ def requests(browser: Any) -> list[str]:
     return [url for url in urls if not url.startswith("data:")]
 
 
+def axe_source() -> str:
+    """Return the accessibility checker axe-core."""
+    assert AXE is not None and AXE.origin is not None
+    return next(Path(AXE.origin).parent.glob("**/axe.min.js")).read_text(encoding="utf-8")
+
+
 def look(browser: Any, path: Path, name: str) -> None:
     for width in (1280, 400):
         for scheme in ("light", "dark"):
@@ -97,8 +106,7 @@ def look(browser: Any, path: Path, name: str) -> None:
             wide = browser.execute_script("return document.documentElement.scrollWidth")
             assert wide <= width, f"{name} scrolls sideways at {width}: {wide}"
             keep_picture(browser, f"{name}-{width}-{scheme}.png")
-            source = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-            browser.execute_script(source)
+            browser.execute_script(axe_source())
             found = browser.execute_async_script(
                 "const done = arguments[0]; axe.run().then(r => done(r.violations.map("
                 "v => [v.id, v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))])))"
@@ -109,8 +117,6 @@ def look(browser: Any, path: Path, name: str) -> None:
 def keep_picture(browser: Any, name: str) -> None:
     folder = os.environ.get("MINE_SCREENSHOTS")
     if folder:
-        import base64
-
         options = {"captureBeyondViewport": True, "format": "png"}
         taken = browser.execute_cdp_cmd("Page.captureScreenshot", options)
         Path(folder).mkdir(parents=True, exist_ok=True)
