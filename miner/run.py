@@ -21,7 +21,7 @@ from miner.auditing import Auditing, estimated_census
 from miner.clock import Clock, Progress, silent
 from miner.embedding import Store, StoreKey
 from miner.findings import Findings
-from miner.finished import Run
+from miner.finished import REPORT, Run
 from miner.gates import check_gates
 from miner.hardness import Kept, Mined
 from miner.hubs import cap_negatives
@@ -239,6 +239,7 @@ class _Conductor:
 
     def _report(self, manifest: dict[str, Any], store: Store) -> list[dict[str, Any]]:
         """Write the report beside the shards; return the facts of its file, if there is one."""
+        (self.staging.run / REPORT).unlink(missing_ok=True)  # of a start that died
         if not self.job.output.report:
             return []
         self.progress("reporting", 0, 0)

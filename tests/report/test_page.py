@@ -190,6 +190,22 @@ def test_a_report_that_fails_never_loses_the_run(
     assert not miner.verify_run(run).problems
 
 
+def test_a_report_of_a_start_that_died_is_not_published(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    job = {"dataset": {"path": str(small)}, "output": {"path": str(tmp_path / "out")}}
+    with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
+        dying.setattr("miner.manifest.Staging.publish", die)
+        miner.mine(job)
+    assert list((tmp_path / "out" / ".staging").glob("*/run/report.html"))
+    run = miner.mine({**job, "output": {"path": str(tmp_path / "out"), "report": False}})
+    assert not (run.path / "report.html").exists()
+    assert not miner.verify_run(run).problems
+
+
 def test_the_command_writes_a_page_of_any_run(
     tmp_path: Path, small: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
