@@ -70,7 +70,9 @@ class Contents:
     @property
     def row_side(self) -> int:
         """The side of positives and negatives."""
-        return 0 if self.store is None else self.store.row_side
+        if self.store is not None:
+            return self.store.row_side
+        return 0 if self.source is None else len(self.source.sides) - 1
 
     def ids(self, side: int, rows: Rows) -> list[Any]:
         """Return the ids of some rows."""

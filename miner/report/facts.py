@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,6 @@ class Facts:
     suspects: list[Suspect]
     gallery: dict[Mined, Gallery]
     has_store: bool = True
-    pictures: bool = field(default=False)
 
 
 def run_store(run: Run) -> Store | None:
@@ -129,7 +128,6 @@ def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
         _suspects(noise, contents),
         gallery,
         has_store=store is not None,
-        pictures=source is not None and source.kind == "image",
     )
 
 

@@ -8,8 +8,11 @@ names.
 from __future__ import annotations
 
 import io
+import logging
 import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -189,6 +192,26 @@ def _drawn(
 
     A `layout` that looks at the lengths of labels takes longer than one that is fixed.
     """
+    with _quiet():
+        return _for_page(_svg(draw, height, layout), name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what matplotlib says of fonts: the page shows text in those of the reader."""
+    log = logging.getLogger("matplotlib")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
+
+
+def _svg(draw: Callable[[Any], None], height: float, layout: str | None) -> str:
+    """Draw one pair of axes; return the file's text."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -204,7 +227,7 @@ def _drawn(
         draw(axes)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return _for_page(buffer.getvalue(), name)
+    return buffer.getvalue()
 
 
 def _for_page(text: str, name: str) -> str:

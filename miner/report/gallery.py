@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -96,20 +97,19 @@ def _pick(run: Run, name: Mined, contents: Contents, sample: TripletSample | Non
 def _of_shards(run: Run, name: Mined, choose: Callable[[Any, Any], Rows]) -> _Picked:
     triplets = run.triplets(name)
     with run.reading():
-        held: list[tuple[int, Any]] = []
-        start = 0
-        for number, part in enumerate(triplets.get_fragments()):
-            if number == _MOST_PARTS:
-                break
-            table = part.to_table(columns=["anchor_id", "d_ap", "d_an"])
-            held.append((start, table))
-            start += table.num_rows
-        d_ap, d_an = (np.concatenate([t[c].to_numpy() for _, t in held]) for c in ("d_ap", "d_an"))
-        anchors = np.concatenate([t["anchor_id"].to_numpy() for _, t in held])
+        parts = list(itertools.islice(triplets.get_fragments(), _MOST_PARTS))
+        names = ["anchor_id", "d_ap", "d_an"]
+        held = [part.to_table(columns=names) for part in parts]
+        anchors, d_ap, d_an = (np.concatenate([t[c].to_numpy() for t in held]) for c in names)
         order = choose(d_ap.astype(np.float64), d_an.astype(np.float64))
         chosen = _first_of_each(order, anchors)
-        rows = triplets.take(chosen).to_pylist() if len(chosen) else []
-    return _Picked(rows, start)
+        ends = np.cumsum([table.num_rows for table in held])
+        rows: dict[int, dict[str, Any]] = {}
+        for part, start, end in zip(parts, [0, *ends], ends, strict=False):
+            mine = chosen[(chosen >= start) & (chosen < end)]
+            if len(mine):
+                rows |= dict(zip(mine.tolist(), part.take(mine - start).to_pylist(), strict=True))
+    return _Picked([rows[place] for place in chosen.tolist()], len(anchors))
 
 
 def _hardest(d_ap: Any, d_an: Any) -> Rows:

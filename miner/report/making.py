@@ -89,7 +89,12 @@ def make_report(run: Run, output: str | Path | None = None) -> Made:
         raise StorageError(f"{path} is a folder; name a file with --output")
     if run.remote is None and run.path in path.resolve().parents:
         raise StorageError(f"{path} lies in the run, which is sealed; name a file elsewhere")
-    return _make_page(run, run_store(run), _source(run), path)
+    try:
+        return _make_page(run, run_store(run), _source(run), path)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # of a damaged run
+        raise StorageError(
+            f"{run.where} cannot be described ({type(error).__name__}: {error}); see mine verify"
+        ) from error
 
 
 def _source(run: Run) -> Source | None:

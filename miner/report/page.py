@@ -42,13 +42,24 @@ def report_page(facts: Facts) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template; everything that is not marked as safe is escaped."""
-    return str(_environment().get_template(template).render(**values))
+    """Fill a template; everything that is not marked as safe is escaped.
+
+    Raises
+    ------
+    LookupError
+        When a manifest lacks what the template shows.
+    """
+    import jinja2  # only who draws a page pays for it
+
+    try:
+        return str(_environment().get_template(template).render(**values))
+    except jinja2.UndefinedError as error:
+        raise LookupError(str(error)) from error
 
 
 @cache
 def _environment() -> Any:
-    import jinja2  # only who draws a page pays for it
+    import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("miner.report"),

@@ -31,7 +31,7 @@ def texts(tmp_path: Path) -> Path:
         sheet = csv.writer(file)
         sheet.writerow(["id", "text", "label"])
         for row in range(40):
-            label = f"<b>{words[row % 4]}</b>"
+            label = f"<b>日本 {words[row % 4]}</b>"
             text = f"{words[row % 4]} {words[(row * 7) % 3]} {row} {HOSTILE if row % 3 else ''}"
             sheet.writerow([f"<i>{row}</i>", text, label])
     return path

@@ -230,6 +230,15 @@ def test_a_run_is_sealed(tmp_path: Path, small: Path, cli: Callable[..., Result]
     assert not miner.verify_run(run).problems
 
 
+def test_a_damaged_run_is_named(tmp_path: Path, small: Path, cli: Callable[..., Result]) -> None:
+    run = mined(tmp_path, small)
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    del manifest["timings"]
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    done = cli("report", run.path)
+    assert done.code == 6 and done.err.count("\n") == 1 and "see mine verify" in done.err
+
+
 def test_vectors_that_are_gone_leave_the_rest(tmp_path: Path, small: Path) -> None:
     run = mined(tmp_path, small)
     (run.root / ".store" / run.manifest["store"] / "store.json").unlink()
