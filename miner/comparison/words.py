@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from miner.comparison.facts import Comparison, run_seconds
@@ -10,17 +11,16 @@ from miner.finished import Run
 
 __all__ = ["change_text", "describe_comparison"]
 
-_SHOWN = 5
+_SHOWN, _WIDTH = 5, 78
 
 
 def describe_comparison(compared: Comparison) -> str:
     """Say what moved from run A to run B."""
     lines = [f"A  run {compared.a.run_id}", f"B  run {compared.b.run_id}", ""]
-    lines += [
-        f"  {compared.verdict.title}",
-        *(f"    {why}" for why in compared.verdict.reasons),
-        "",
-    ]
+    lines.append(f"  {compared.verdict.title}")
+    for why in compared.verdict.reasons:
+        lines += textwrap.wrap(why, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+    lines.append("")
     for name, was, now in compared.settings:
         lines.append(cut_line(f"  {name:<12} {was} in A, {now} in B"))
     lines += [*([""] if compared.settings else []), *_shares(compared), "", *_rest(compared)]
@@ -77,7 +77,8 @@ def _triplets(compared: Comparison) -> Iterator[str]:
                 yield f"  {'':<10} {count:,} went from {words.replace('_', '-')}"
     else:
         yield f"  {'triplets':<10} not compared one by one:"
-        yield f"  {'':<10} {compared.why_no_sets}"
+        for line in textwrap.wrap(compared.why_no_sets or "their ids differ in type", 64):
+            yield f"  {'':<10} {line}"
     for moved in compared.moves:
         first, second = moved.direction[0], moved.direction[1]
         parts = ", ".join(
@@ -85,6 +86,6 @@ def _triplets(compared: Comparison) -> Iterator[str]:
             for name, count in moved.classes.items()
         )
         name = moved.name.replace("_", "-")
-        yield f"  {'':<10} {name} in {first}, by the vectors of {second}: {parts}"
+        yield f"  {'':<10} {name} in {first}, by vectors of {second}: {parts}"
     if not compared.moves:
         yield f"  {'':<10} (no vectors of the runs are there to classify a sample by)"
