@@ -17,7 +17,7 @@ from miner.tables import CONFUSION, has_table, read_table
 
 __all__ = ["Comparison", "compare_facts", "compare_runs", "run_seconds"]
 
-_PAIRS = 10
+_PAIRS, _SETTING = 10, 28
 _SETTINGS = {
     "model": ("model", "id"),
     "weights": ("model", "weights"),
@@ -137,7 +137,7 @@ def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str,
     for name, path in _SETTINGS.items():
         was, now = _at(a, path), _at(b, path)
         if was != now:
-            yield name, cut_text(was), cut_text(now)
+            yield name, cut_text(was, _SETTING), cut_text(now, _SETTING)
 
 
 def _at(manifest: Any, path: tuple[str, ...]) -> Any:

@@ -86,6 +86,6 @@ def _triplets(compared: Comparison) -> Iterator[str]:
             for name, count in moved.classes.items()
         )
         name = moved.name.replace("_", "-")
-        yield f"  {'':<10} {name} in {first}, by vectors of {second}: {parts}"
+        yield f"  {'':<10} {name} in {first} are in {second}: {parts}"
     if not compared.moves:
-        yield f"  {'':<10} (no vectors of the runs are there to classify a sample by)"
+        yield f"  {'':<10} (no sample could be classified by the vectors of the other run)"
