@@ -88,7 +88,7 @@ def requests(browser: Any) -> list[str]:
     events = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
     asked = [e["params"] for e in events if e["method"] == "Network.requestWillBeSent"]
     urls = [one["request"]["url"] for one in asked]
-    return [url for url in urls if not url.startswith("data:")]
+    return [url for url in urls if not url.startswith(("data:", "chrome://", "about:"))]
 
 
 def axe_source() -> str:
