@@ -186,7 +186,7 @@ def _span(sample: TripletSample) -> tuple[float, float]:
 
 
 def _drawn(
-    name: str, draw: Callable[[Any], None], height: float = _HEIGHT, layout: str | None = None
+    name: str, draw: Callable[[Any], None], height: float = _HEIGHT, layout: Any = None
 ) -> str:
     """Draw one pair of axes; return the SVG element, to be put into a page.
 
@@ -210,7 +210,7 @@ def _quiet() -> Iterator[None]:
         log.setLevel(before)
 
 
-def _svg(draw: Callable[[Any], None], height: float, layout: str | None) -> str:
+def _svg(draw: Callable[[Any], None], height: float, layout: Any) -> str:
     """Draw one pair of axes; return the file's text."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
