@@ -69,7 +69,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
-    driver.set_page_load_timeout(120)
+    driver.set_page_load_timeout(300)
+    driver.set_script_timeout(300)
     driver.get("about:blank")  # what it begins with asks for things of its own
     driver.get_log("performance")
     yield driver
