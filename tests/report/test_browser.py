@@ -112,7 +112,8 @@ def look(browser: Any, path: Path, name: str) -> None:
             browser.execute_script(axe_source())
             # The thousands of dots in a figure, which is one picture with a title, take minutes.
             found = browser.execute_async_script(
-                "const done = arguments[0]; axe.run({exclude: [['.plot > g']]}).then(r => done(r.violations.map("
+                "const done = arguments[0];"
+                "axe.run({exclude: [['.plot > g']]}).then(r => done(r.violations.map("
                 "v => [v.id, v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))])))"
             )
             assert found == [], f"{name} at {width}, {scheme}"
