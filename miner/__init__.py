@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from miner.comparison.facts import compare_facts, compare_runs
+    from miner.comparison.page import write_comparison
+    from miner.comparison.words import describe_comparison
     from miner.describe import (
         describe_facts,
         describe_kept,
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from miner.plan import plan_job
     from miner.plan_words import describe_plan
     from miner.pruning import kept_facts
+    from miner.report.making import make_report
+    from miner.report.words import describe_report, report_facts
     from miner.run import mine, run_job
     from miner.starter import describe_starter, starter_job
     from miner.verify import verify_run
@@ -44,13 +49,17 @@ __all__ = [
     "MineError",
     "Model",
     "Run",
+    "compare_facts",
+    "compare_runs",
     "describe_batches",
+    "describe_comparison",
     "describe_export",
     "describe_facts",
     "describe_kept",
     "describe_models",
     "describe_plan",
     "describe_pruned",
+    "describe_report",
     "describe_run",
     "describe_starter",
     "describe_tables",
@@ -63,18 +72,21 @@ __all__ = [
     "list_models",
     "list_runs",
     "load_job",
+    "make_report",
     "mine",
     "open_run",
     "parse_bytes",
     "parse_job",
     "plan_job",
     "prune_output",
+    "report_facts",
     "run_facts",
     "run_job",
     "settle",
     "some_triplets",
     "starter_job",
     "verify_run",
+    "write_comparison",
 ]
 
 _HOMES = {
@@ -82,13 +94,17 @@ _HOMES = {
     "MineError": "errors",
     "Model": "models.base",
     "Run": "finished",
+    "compare_facts": "comparison.facts",
+    "compare_runs": "comparison.facts",
     "describe_batches": "exports.words",
+    "describe_comparison": "comparison.words",
     "describe_export": "exports.words",
     "describe_facts": "describe",
     "describe_kept": "describe",
     "describe_models": "describe",
     "describe_plan": "plan_words",
     "describe_pruned": "describe",
+    "describe_report": "report.words",
     "describe_run": "describe",
     "describe_starter": "starter",
     "describe_tables": "standouts",
@@ -101,18 +117,21 @@ _HOMES = {
     "list_models": "models.listing",
     "list_runs": "finished",
     "load_job": "job",
+    "make_report": "report.making",
     "mine": "run",
     "open_run": "finished",
     "parse_bytes": "job",
     "parse_job": "job",
     "plan_job": "plan",
     "prune_output": "leftovers",
+    "report_facts": "report.words",
     "run_facts": "describe",
     "run_job": "run",
     "settle": "operation",
     "some_triplets": "describe",
     "starter_job": "starter",
     "verify_run": "verify",
+    "write_comparison": "comparison.page",
 }
 
 

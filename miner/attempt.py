@@ -28,6 +28,8 @@ class Attempt:
         Of the run that it works on, or found finished.
     mined : bool
         Whether there was anything to do.
+    unreported : str
+        Why the run has no report; empty when it has one, or none was wanted.
     gates : dict
         Of each gate that was looked at: what was measured, and the job's bound.
     began : float
@@ -40,6 +42,7 @@ class Attempt:
     metrics: Path | None = None
     run_id: str | None = None
     mined: bool = True
+    unreported: str = ""
     gates: dict[str, tuple[float, float]] = field(default_factory=dict)
     began: float = field(default_factory=time.time)
     clock: Clock = field(default_factory=Clock)

@@ -351,5 +351,5 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             if trace is not None and ending.code:
                 print_trace(trace)
-            print_ending(ending, settled)
+            print_ending(attempt, ending, settled)
     sys.exit(ending.code)

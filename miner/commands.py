@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,5 +224,36 @@ def batches(run: str, as_json: bool, **options: Any) -> None:
     print_facts(facts, miner.describe_batches(facts), as_json=as_json)
 
 
-COMMANDS = (runs, show, verify, models, cache, prune, export, pairs, batches)
+@click.command()
+@click.argument("run", default="mined/latest")
+@click.option("--open", "show_it", is_flag=True, help="Open the page in a browser.")
+@click.option(
+    "--output", metavar="FILE", help="The page; default: reports/RUN_ID.html beside runs."
+)
+@json_option
+def report(run: str, show_it: bool, output: str | None, as_json: bool) -> None:
+    """Write the report of a RUN anew, as one HTML file."""
+    opened = miner.open_run(run)
+    made = miner.make_report(opened, output)
+    facts = miner.report_facts(made, opened)
+    print_facts(facts, miner.describe_report(facts), as_json=as_json)
+    if show_it and not webbrowser.open(made.path.resolve().as_uri()):
+        click.echo(f"mine: no browser could be started; open {made.path}", err=True)
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b", default="mined/latest")
+@click.option("--output", metavar="FILE", help="Write a page, one HTML file, too.")
+@json_option
+def compare(a: str, b: str, output: str | None, as_json: bool) -> None:
+    """Compare run A with run B (default: mined/latest): what moved, and whether B is better."""
+    compared = miner.compare_runs(miner.open_run(a), miner.open_run(b))
+    text = miner.describe_comparison(compared)
+    if output is not None:
+        text += f"\n  page       {miner.write_comparison(compared, output)}"
+    print_facts(miner.compare_facts(compared), text, as_json=as_json)
+
+
+COMMANDS = (runs, show, verify, models, cache, prune, export, pairs, batches, report, compare)
 """In no order: the help sorts them."""

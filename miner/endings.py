@@ -27,8 +27,10 @@ def print_trace(trace: BaseException) -> None:
     click.echo(printable(without_secrets(text)), err=True)
 
 
-def print_ending(ending: Ending, settled: Settled | None) -> None:
+def print_ending(attempt: Attempt, ending: Ending, settled: Settled | None) -> None:
     """Say on stderr what is wrong, if anything is, and which run is the latest one."""
+    if attempt.unreported:
+        click.echo(f"mine: warning: {short_message(attempt.unreported)}", err=True)
     if settled is not None and settled.warning:
         click.echo(_fitted(f"mine: warning: {settled.warning}"), err=True)
     if ending.code:
@@ -59,6 +61,8 @@ def log_ending(
     attempt: Attempt, ending: Ending, settled: Settled | None, trace: BaseException | None
 ) -> None:
     """Write the last line of a JSON log: how it ended, and which run is the latest one."""
+    if attempt.unreported:
+        _log.warning("report_not_written", extra={"facts": {"message": attempt.unreported}})
     if settled is not None and settled.warning:
         _log.warning("metrics_not_written", extra={"facts": {"message": settled.warning}})
     event = "already_mined" if ending.event == "done" and not attempt.mined else ending.event

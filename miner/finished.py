@@ -26,6 +26,7 @@ from miner.urls import check_url, fetched_folder, is_url, local_root, without_se
 
 __all__ = [
     "MANIFEST",
+    "REPORT",
     "Run",
     "latest_id",
     "list_runs",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True)

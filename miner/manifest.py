@@ -196,10 +196,14 @@ class Staging:
                 return None
         return facts
 
+    def described(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a manifest with what the staging knows: all but the metrics and the checksum."""
+        known = {"fingerprint": self.fingerprint, "identity": self.identity}
+        return {"format_version": FORMAT_VERSION, "run_id": self.run_id, **manifest, **known}
+
     def publish(self, manifest: dict[str, Any], output: Output, progress: Progress = silent) -> Run:
         """Write the manifest, publish the run, switch ``latest``, and clear the staging."""
-        known = {"fingerprint": self.fingerprint, "identity": self.identity}
-        manifest = {"format_version": FORMAT_VERSION, "run_id": self.run_id, **manifest, **known}
+        manifest = self.described(manifest)
         manifest["files"] = [*manifest["files"], self._write_metrics(manifest, output)]
         manifest["checksum"] = manifest_checksum(manifest)
         write_json(self.run / "manifest.json", manifest)

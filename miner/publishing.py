@@ -15,7 +15,7 @@ from typing import Any
 
 from miner.clock import Progress
 from miner.errors import StorageError
-from miner.finished import Run, open_run
+from miner.finished import REPORT, Run, open_run
 from miner.manifest import Output, Staging
 from miner.metrics import METRICS
 from miner.remote.base import Entry, open_folder
@@ -127,10 +127,10 @@ class RemoteOutput(Output):
 
 
 def _timeless(manifest: Mapping[str, Any]) -> list[Any]:
-    """Return a manifest's files but the metrics, which tell of times."""
-    files = manifest.get("files")
+    """Return a manifest's files but the metrics and the report, which tell of times."""
+    files, told = manifest.get("files"), (METRICS, REPORT)
     some = files if isinstance(files, list) else []
-    return [one for one in some if not isinstance(one, dict) or one.get("path") != METRICS]
+    return [one for one in some if not isinstance(one, dict) or one.get("path") not in told]
 
 
 def _known(entry: Entry, sha256: str) -> dict[str, Any]:

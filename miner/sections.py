@@ -163,10 +163,11 @@ class SelectJob:
 
 @dataclass(frozen=True, slots=True)
 class OutputJob:
-    """Where the run goes."""
+    """Where the run goes; `report` puts ``report.html`` beside its shards."""
 
     path: str = "mined"
     content: bool = True
+    report: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,13 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
+@pytest.fixture(autouse=True)
+def no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no report of runs in this process, for the same reason, but in tests marked for it."""
+    if request.node.get_closest_marker("report") is None:
+        monkeypatch.setattr("miner.run.add_report", lambda *_: ([], ""))
+
+
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """Call `mine` with arguments (turned to text), in this process."""

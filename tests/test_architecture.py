@@ -74,8 +74,10 @@ FLOORS = [
     ["approximate"],
     ["tasks", "sealing", "reuse"],
     ["indexing", "auditing", "gates"],
+    ["report"],
     ["passes", "hubs", "rescoring", "findings", "verification", "opened"],
     ["calibration", "run", "verify", "starter", "exports", "leftovers", "operation", "training"],
+    ["comparison"],
     ["plan", "torch"],
     ["progress", "endings"],
     ["commands"],
@@ -92,8 +94,10 @@ ONLY = {
     "dask": {"engines"},
     "numba": {"compiling"},
     # exports and the tables beside the census are written as Parquet
+    # triplets of two runs are joined as tables
     "pyarrow": {
         *("shards", "finished", "storage", "tables", "datasets", "exports", "remote", "training"),
+        "comparison",
     },
     "prometheus_client": {"metrics"},
     "boto3": {"remote"},
@@ -110,7 +114,9 @@ ONLY = {
     "torchvision": {"models"},
     "urllib3": {"models"},
     "sqlglot": {"datasets"},
-    "PIL": {"datasets", "models"},
+    "PIL": {"datasets", "models", "report"},
+    "matplotlib": {"report"},
+    "jinja2": {"report"},
 }
 NUMPY_ONLY = [name for names in FLOORS[:5] for name in names]
 NUMPY_ONLY_ALLOWED = {"numpy", "filelock", "numba"}  # the file lock is storage's
@@ -177,7 +183,20 @@ def test_borders_stand_in_one_place() -> None:
         assert "<= d_ap" not in path.read_text().replace("``", ""), path
 
 
-SOME = ["torch", "joblib", "numba", "tokenizers", "boto3", "distributed", "dask", "pandas", "scipy"]
+SOME = [
+    "torch",
+    "joblib",
+    "numba",
+    "tokenizers",
+    "boto3",
+    "distributed",
+    "dask",
+    "pandas",
+    "scipy",
+    "matplotlib",
+    "jinja2",
+    "PIL",
+]
 """What no run needs, or not every one."""
 
 

@@ -35,7 +35,7 @@ def test_torn_files_are_not_published(small: Path, tmp_path: Path) -> None:
     names = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*")}
     shards = {f"{name}/part-00000.parquet" for name in ("hard", "semi_hard")}
     tables = {"hubs.parquet", "confusion.parquet", "label_noise.parquet"}
-    told = {"manifest.json", "metrics.prom"}
+    told = {"manifest.json", "metrics.prom", "report.html"}
     assert names == {"census.parquet", "hard", "semi_hard", *told, *shards, *tables}
     assert not list((tmp_path / "out" / ".staging").rglob("*"))
     assert not miner.verify_run(run).problems

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from miner.datasets.base import ROWS
@@ -139,6 +140,18 @@ class Spool:
         batches = range(self._reader.num_record_batches)
         parts = [self._batch(batch) for batch in batches]
         return pa.concat_arrays(parts) if parts else pa.array([], self.type)
+
+    def rows_of(self, values: Any) -> NDArray[np.int64]:
+        """Return the first row of each of some values; -1 where there is none."""
+        wanted = pa.array(values, self.type).dictionary_encode()
+        found = np.full(len(wanted.dictionary), -1, dtype=np.int64)
+        for batch in range(self._reader.num_record_batches):
+            column = self._reader.get_batch(batch).column(0)
+            places = pc.index_in(column, value_set=wanted.dictionary)
+            rows = np.flatnonzero(places.is_valid().to_numpy(zero_copy_only=False))[::-1]
+            found[places.take(pa.array(rows)).to_numpy()] = batch * ROWS + rows
+        indices = wanted.indices.fill_null(-1).to_numpy()
+        return np.asarray(np.append(found, -1)[indices], dtype=np.int64)
 
     def filtered(self, keep: NDArray[np.bool_]) -> Iterator[Any]:
         """Stream the values of the rows of `keep`, a batch at a time."""

@@ -17,10 +17,11 @@ UNIT = 16
 
 
 def payload(run: miner.Run) -> dict[str, bytes]:
-    """All files of a run but its manifest and metrics, which tell of times."""
+    """All files of a run but its manifest, metrics and report, which tell of times."""
     files = [path for path in run.path.rglob("*") if path.is_file()]
     named = {path.relative_to(run.path).as_posix(): path.read_bytes() for path in files}
     assert named.pop("manifest.json") and named.pop("metrics.prom")
+    named.pop("report.html", None)  # of runs in a process of their own
     return named
 
 

@@ -61,7 +61,8 @@ def killed(arguments: list[str], when: str, operation: str, ending: str) -> None
 
 @pytest.fixture
 def arguments(bucket: Bucket, small: Path) -> list[str]:
-    return ["run", "--data", str(small), "--out", f"{bucket.url}/mined", "--quiet"]
+    words = ["run", "--data", str(small), "--out", f"{bucket.url}/mined", "--quiet"]
+    return [*words, "--set", "output.report=false"]
 
 
 FILES = 7

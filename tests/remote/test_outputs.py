@@ -43,6 +43,16 @@ def local_payload(run: miner.Run) -> dict[str, bytes]:
     return payload({file.relative_to(run.path).as_posix(): file.read_bytes() for file in files})
 
 
+@pytest.mark.report
+def test_the_report_is_a_file_of_the_run(bucket: Bucket, small: Path, cli: Cli) -> None:
+    run = miner.mine(job(small, f"{bucket.url}/mined"))
+    assert b"<!doctype html>" in bucket.files(f"mined/runs/{run.run_id}")["report.html"]
+    assert miner.verify_run(run).problems == []
+    made = cli("report", f"{bucket.url}/mined/latest", "--json")
+    assert made.code == 0, made.err
+    assert json.loads(made.out)["sample"] == 10_000  # the vectors are on this machine
+
+
 def test_data_in_and_a_run_out(bucket: Bucket, small: Path, tmp_path: Path, cli: Cli) -> None:
     url = bucket.put("data/small.parquet", small)
     local = miner.mine(job(small, tmp_path / "local"))

@@ -1,0 +1,245 @@
+"""The figures of a report, drawn by matplotlib as SVG that takes its colours from the page.
+
+They are drawn in stand-in colours, which are replaced by CSS variables, so that one drawing serves
+a light and a dark page; text stays text. The same data give the same bytes: no dates, no random
+names.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.report.sample import TripletSample
+from miner.report.shares import MarginShares
+
+__all__ = ["POINTS", "confusion_map", "distances", "plane", "shares_by_margin"]
+
+Float64 = NDArray[np.float64]
+
+EASY, SEMI_HARD, HARD = "#8492a2", "#0b6fb8", "#c8451b"
+INK, SOFT, GRID = "#1c2530", "#52606f", "#d5dce4"
+_VARIABLES = {
+    EASY: "easy",
+    SEMI_HARD: "semi-hard",
+    HARD: "hard",
+    INK: "ink",
+    SOFT: "soft",
+    GRID: "line",
+}
+_COLOURS = {"easy": EASY, "semi_hard": SEMI_HARD, "hard": HARD}
+_WIDTH, _HEIGHT = 5.6, 3.9
+_BINS = 60
+POINTS = 4000
+"""Dots that are drawn of a sample."""
+_LABEL = 14
+
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mine",
+    "font.size": 11,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.labelcolor": SOFT,
+    "axes.edgecolor": GRID,
+    "axes.linewidth": 1.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": False,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": SOFT,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+}
+
+
+def distances(sample: TripletSample, margin: float) -> str:
+    """Draw how d(a,p) and d(a,n) are distributed, with the margin beside the median positive."""
+
+    def draw(axes: Any) -> None:
+        low, high = _span(sample)
+        edges = np.linspace(low, high, _BINS + 1)
+        for values, colour in ((sample.d_ap, EASY), (sample.d_an, HARD)):
+            heights = np.histogram(values, edges)[0] / len(sample)
+            axes.stairs(heights, edges, fill=True, color=colour, alpha=0.3, linewidth=0)
+            axes.stairs(heights, edges, color=colour, linewidth=1.8)
+        median = float(np.median(sample.d_ap))
+        axes.axvspan(median, median + margin, color=SEMI_HARD, alpha=0.13, linewidth=0)
+        axes.axvline(median, color=SEMI_HARD, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.set_xlim(low, high)
+        axes.set_ylim(0)
+        axes.set_xlabel("distance")
+        axes.set_ylabel("share of sampled triplets")
+        axes.yaxis.set_major_formatter(
+            lambda value, _: f"{value:.0%}" if value >= 0.01 or not value else f"{value:.1%}"
+        )
+        axes.grid(axis="y")
+
+    return _drawn("distances", draw)
+
+
+def plane(sample: TripletSample, margin: float) -> str:
+    """Draw the sampled triplets by d(a,p) and d(a,n), and the borders of the three classes."""
+
+    def draw(axes: Any) -> None:
+        low, high = _span(sample)
+        some = np.linspace(0, len(sample) - 1, min(POINTS, len(sample))).astype(np.int64)
+        classes = sample.classes(margin)[some]
+        for name, colour in _COLOURS.items():
+            mine = some[classes == name]
+            points = sample.d_ap[mine], sample.d_an[mine]
+            axes.scatter(*points, s=5, color=colour, alpha=0.45, linewidths=0)
+        for offset in (0.0, margin):
+            axes.plot([low, high], [low + offset, high + offset], color=INK, linewidth=1.2)
+        words = {"easy": (0.04, 0.95, "left"), "hard": (0.97, 0.05, "right")}
+        for name, (x, y, side) in words.items():
+            text = axes.text(x, y, name, transform=axes.transAxes, ha=side, va="center")
+            text.set(color=INK, fontweight="bold")
+        axes.set_xlim(low, high)
+        axes.set_ylim(low, high)
+        axes.set_xlabel("d(anchor, positive)")
+        axes.set_ylabel("d(anchor, negative)")
+
+    return _drawn("plane", draw, height=4.6)
+
+
+def shares_by_margin(shares: MarginShares, margin: float) -> str:
+    """Draw the share of each class as the margin grows."""
+
+    def draw(axes: Any) -> None:
+        axes.stackplot(
+            shares.margins,
+            shares.hard,
+            shares.semi_hard,
+            shares.easy,
+            colors=[HARD, SEMI_HARD, EASY],
+            alpha=0.8,
+            linewidth=0,
+        )
+        axes.axvline(margin, color=INK, linewidth=1.6, linestyle=(0, (4, 3)))
+        axes.set_xlim(0, shares.reach(margin))
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("margin")
+        axes.set_ylabel("share of all valid triplets")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+
+    return _drawn("margins", draw)
+
+
+def confusion_map(labels: Sequence[str], counts: Float64) -> str:
+    """Draw a square of labels: the more hard triplets, the fuller the colour.
+
+    Parameters
+    ----------
+    labels : sequence of str
+    counts : ndarray of shape (labels, labels)
+        Hard triplets by the anchor's label (down) and the negative's (across).
+    """
+
+    def draw(axes: Any) -> None:
+        from matplotlib.collections import PolyCollection
+        from matplotlib.colors import to_rgba
+
+        full = np.sqrt(counts / counts.max()) if counts.max() else counts
+        rows, columns = np.nonzero(full)
+        corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+        cells = np.stack([columns, rows], axis=1)[:, None] + corners
+        colours = [to_rgba(HARD, alpha) for alpha in full[rows, columns].tolist()]
+        axes.add_collection(PolyCollection(list(cells), facecolors=colours, linewidths=0))
+        names = [name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…" for name in labels]
+        places = np.arange(len(names))
+        size = 11 if len(names) <= 10 else 9
+        turned = 0 if max(map(len, names), default=0) <= 3 else 55
+        side = {"ha": "right", "rotation_mode": "anchor"} if turned else {}
+        axes.set_xticks(places, names, rotation=turned, fontsize=size, **side)
+        axes.set_yticks(places, names, fontsize=size)
+        axes.tick_params(length=0)
+        axes.set_xticks(places[:-1] + 0.5, minor=True)
+        axes.set_yticks(places[:-1] + 0.5, minor=True)
+        axes.grid(which="minor")
+        axes.tick_params(which="minor", length=0)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel("label of the negative")
+        axes.set_ylabel("label of the anchor")
+
+    return _drawn("confusion", draw, height=5.0, layout="constrained")
+
+
+def _span(sample: TripletSample) -> tuple[float, float]:
+    """Return an interval that holds nearly all sampled distances, and is never empty."""
+    both = np.concatenate([sample.d_ap, sample.d_an])
+    low, high = (float(value) for value in np.quantile(both, [0.001, 0.999]))
+    room = 0.03 * (high - low) or max(abs(high), 1e-12) * 0.5
+    return low - room, high + room
+
+
+def _drawn(
+    name: str, draw: Callable[[Any], None], height: float = _HEIGHT, layout: Any = None
+) -> str:
+    """Draw one pair of axes; return the SVG element, to be put into a page.
+
+    A `layout` that looks at the lengths of labels takes longer than one that is fixed.
+    """
+    with _quiet():
+        return _for_page(_svg(draw, height, layout), name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what matplotlib says of fonts: the page shows text in those of the reader."""
+    log = logging.getLogger("matplotlib")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
+
+
+def _svg(draw: Callable[[Any], None], height: float, layout: Any) -> str:
+    """Draw one pair of axes; return the file's text."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH, height), layout=layout)
+        FigureCanvasSVG(figure)
+        figure.patch.set_visible(False)
+        if layout is None:
+            figure.subplots_adjust(left=0.14, right=0.98, top=0.98, bottom=0.58 / height)
+        axes = figure.add_subplot()
+        axes.patch.set_visible(False)
+        draw(axes)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def _for_page(text: str, name: str) -> str:
+    """Make a file's SVG part of a page: names of its own, colours and typeface of the page."""
+    svg = text[text.index("<svg") :].strip()
+    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\1{name}-", svg)
+    svg = re.sub(r"font: ([^;\"']*?)([0-9.]+px)[^;\"]*;?", r"font-size: \2;", svg)
+    svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var(--{variable}, {colour})")
+    head, tail = svg.split(">", 1)
+    head = re.sub(r' (?:width|height|version)="[^"]*"', "", head)
+    return f'{head} role="img" aria-labelledby="{name}-title" class="plot">{tail}'

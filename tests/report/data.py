@@ -1,0 +1,59 @@
+"""Runs to report on, small and of every kind."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import miner
+from miner.finished import Run
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \x1b]0;gone\x07 & \"'"
+
+
+def mined(tmp_path: Path, data: Path, **sections: dict[str, object]) -> Run:
+    """Mine a file into a folder beside it."""
+    job = {"dataset": {"path": str(data)}, "output": {"path": str(tmp_path / "out")}}
+    for name, keys in sections.items():
+        job[name] = {**job.get(name, {}), **keys}  # type: ignore[dict-item]
+    return miner.mine(job)
+
+
+def texts(tmp_path: Path) -> Path:
+    """40 texts in four classes; ids, labels and texts would each like to be markup."""
+    words = ("card was refused", "refund please", "where is my parcel", "password reset")
+    path = tmp_path / "texts.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        sheet = csv.writer(file)
+        sheet.writerow(["id", "text", "label"])
+        for row in range(40):
+            label = f"<b>日本 {words[row % 4]}</b>"
+            text = f"{words[row % 4]} {words[(row * 7) % 3]} {row} {HOSTILE if row % 3 else ''}"
+            sheet.writerow([f"<i>{row}</i>", text, label])
+    return path
+
+
+def images(tmp_path: Path) -> Path:
+    """24 pictures in three class folders, one of them far too large to show as it is."""
+    rng = np.random.default_rng(3)
+    for row in range(24):
+        folder = tmp_path / "images" / f"class{row % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        edge = 1500 if row == 5 else 24
+        pixels = rng.integers(0, 90, (edge, edge, 3)) + 60 * (row % 3)
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{row}.png")
+    return tmp_path / "images"
+
+
+def empty(tmp_path: Path) -> Path:
+    """Two labels whose rows are all of one group: there is no negative, so no triplet."""
+    path = tmp_path / "empty.jsonl"
+    rows = [
+        {"id": n, "embedding": [float(n), 1.0], "label": n % 2, "group": "one"} for n in range(6)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
