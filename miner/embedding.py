@@ -232,9 +232,9 @@ def open_store(folder: Path) -> Store | None:
 
 def _is_described(facts: Any) -> bool:
     """Whether what a store says of itself has the shape on which its readers rely."""
-    if not isinstance(facts, dict) or not isinstance(facts.get("dataset"), dict):
+    if not isinstance(facts, dict) or not isinstance(facts.get("dataset", {}), dict):
         return False
     rows = facts.get("rows")
-    counts = [facts.get(name) for name in ("dim", "items", "zeros")]
-    counts += rows if isinstance(rows, list) and rows else [None]
+    counts = [facts.get("dim"), *(facts.get(name, 0) for name in ("items", "zeros"))]  # of a
+    counts += rows if isinstance(rows, list) and rows else [None]  # plan's store there are none
     return all(isinstance(one, int) and 0 <= one < _MOST for one in counts) and counts[0] != 0

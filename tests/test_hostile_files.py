@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -221,3 +222,9 @@ def test_a_current_folder_that_is_gone(
     result = cli("run", "--data", small, "--out", "o")
     assert result.code in (2, 3, 6), result
     assert "internal error" not in result.err and "Traceback" not in result.err
+
+
+def test_an_array_of_what_are_no_characters(cli: Cli, tmp_path: Path) -> None:
+    labels = np.full(4, 0xFFFFFFFF, "<u4").view("<U1")
+    np.savez(tmp_path / "d.npz", embedding=np.eye(4, dtype="f4"), label=labels)
+    told(cli("run", "--data", tmp_path / "d.npz", "--out", tmp_path / "o"), 3, "d.npz")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from miner.datasets.base import ROWS
+from miner.datasets.base import ROWS, data_errors
 from miner.errors import DataError
 
 __all__ = ["ArrayTable", "open_npy", "open_npz"]
@@ -63,7 +63,8 @@ class ArrayTable:
         names = list(dict.fromkeys(columns))
         count = len(next(iter(self.arrays.values())))
         for start in range(0, count, ROWS):
-            parts = [_column(self.arrays[name][start : start + ROWS]) for name in names]
+            with data_errors(self.where):  # text may hold what is no character
+                parts = [_column(self.arrays[name][start : start + ROWS]) for name in names]
             yield pa.RecordBatch.from_arrays(parts, names=names)
         for name in names:
             _let_go(self.arrays[name])
