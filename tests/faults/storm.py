@@ -19,7 +19,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -130,7 +129,6 @@ class Tally:
     missed: int = 0
     ended: int = 0
     units: int = 0
-    lost: int = 0
     again: int = 0
     failures: list[str] = field(default_factory=list)
 
@@ -145,27 +143,25 @@ class Tally:
         lines += [
             f"runs that came to their end, with the bytes of the undisturbed one: {self.ended}",
             f"starts that ended before their kill: {self.missed}",
-            f"units done: {self.units}, of which again, their record being lost: {self.lost}",
-            f"units done again that had their record: {self.again}",
+            f"units done: {self.units}, of which again that had their record: {self.again}",
             f"failures: {len(self.failures)}",
         ]
         return "\n".join(lines + self.failures)
 
 
-def storm(lab: Lab, faults: Iterable[Fault], tally: Tally, until: float = float("inf")) -> Tally:
-    """Kill chains of starts; stop at the end of a chain that comes after `until` (monotonic)."""
-    waiting = iter(faults)
+def storm(lab: Lab, faults: Iterable[Fault], kills: float = float("inf")) -> Tally:
+    """Kill chains of starts, until there are no faults left, or so many kills were done."""
+    tally, waiting = Tally(), iter(faults)
     for first in waiting:
         _chain(lab, itertools.chain([first], waiting), tally)
-        if time.monotonic() > until:
+        if tally.kills.total() >= kills:
             break
     return tally
 
 
 def _chain(lab: Lab, faults: Iterator[Fault], tally: Tally) -> None:
     """Kill one job until a start of it ends, undisturbed when there are no faults left."""
-    driver, done_before = lab.driver(), Counter[str]()
-    fault: Fault | None = None
+    driver, fault = lab.driver(), None
     try:
         while True:
             recorded, fault = lab.recorded(), next(faults, None)
@@ -173,7 +169,7 @@ def _chain(lab: Lab, faults: Iterator[Fault], tally: Tally) -> None:
             again = sorted(recorded & set(start.did))
             tally.again += len(again)
             assert not again, f"done again: {again}"
-            done_before.update(start.did)
+            tally.units += len(start.did)
             if fault is not None and start.killed:
                 tally.kills[fault.kind] += 1
                 tally.left[fault.kind, lab.check()] += 1
@@ -184,28 +180,17 @@ def _chain(lab: Lab, faults: Iterator[Fault], tally: Tally) -> None:
             break
     except AssertionError as error:
         tally.failures.append(f"{fault}: {error}")
-    tally.units += done_before.total()
-    tally.lost += done_before.total() - len(done_before)
 
 
-def random_faults(
-    count: int, seed: int, seconds: float, calls: Mapping[str, int]
-) -> Iterator[Fault]:
-    """Draw kills: at a random time, or at a random one of so many calls of a kind."""
+def random_faults(seed: int, seconds: float, calls: Mapping[str, int]) -> Iterator[Fault]:
+    """Draw kills without end: at a random time, or at a random one of so many calls of a kind.
+
+    Early ones are likelier: a job that goes on has less to do.
+    """
     rng = np.random.default_rng(seed)
-    kinds = ["time", *calls]
-    for number in range(count):
-        kind = kinds[number % len(kinds)]
-        if kind == "time":
-            yield Fault(kind, float(rng.uniform(0, seconds)))
-        else:
-            yield Fault(kind, int(rng.integers(1, calls[kind] + 1)))
-
-
-def every_fault(kind: str, calls: int, first: int = 1) -> Iterator[Fault]:
-    """Kill at each call of a kind, one start after the other."""
-    for number in range(first, calls + 1):
-        yield Fault(kind, number)
+    for kind in itertools.cycle(["time", *calls]):
+        part = float(rng.uniform() ** 2)
+        yield Fault(kind, part * seconds if kind == "time" else 1 + int(part * calls[kind]))
 
 
 def main() -> None:
@@ -215,20 +200,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", choices=list(CALLS), help="kill at each call of a kind")
     parser.add_argument("--first", type=int, default=1, help="of --every: where to begin")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--last", type=int, help="of --every: where to end")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary one)")
     given = parser.parse_args()
-    until = time.monotonic() + given.seconds
     with contextlib.ExitStack() as stack:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         lab = Lab.made(folder)
         calls = {kind: lab.driver().calls(kind) for kind in CALLS}
         print(f"undisturbed: {lab.seconds:.2f} s, calls: {calls}", flush=True)
         if given.every:
-            faults = every_fault(given.every, calls[given.every], given.first)
+            last = given.last or calls[given.every]
+            tally = storm(lab, (Fault(given.every, n) for n in range(given.first, last + 1)))
         else:
-            faults = random_faults(given.kills, given.seed, lab.seconds, calls)
-        tally = storm(lab, faults, Tally(), until)
+            tally = storm(lab, random_faults(given.seed, lab.seconds, calls), given.kills)
     print(tally.table())
     sys.exit(bool(tally.failures))
 
