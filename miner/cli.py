@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import multiprocessing
-import os
-import signal
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -27,6 +23,8 @@ from miner.endings import log_ending, print_ending, print_trace
 from miner.errors import MineError, StorageError, UsageError
 from miner.logs import LoggedProgress, json_log
 from miner.progress import Progress
+from miner.refusals import refused
+from miner.signals import Signals, Terminated
 
 __all__ = ["main"]
 
@@ -222,28 +220,6 @@ for _command in COMMANDS:
     cli.add_command(_command)
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    if multiprocessing.parent_process() is not None:  # a forked worker has inherited this
-        os._exit(143)
-    raise _Terminated
-
-
-@contextlib.contextmanager
-def _let_go() -> Iterator[None]:
-    """Let a second signal end the process at once: the first one is being seen to."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, signal.SIG_DFL) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
-
-
 def _ending(error: BaseException, *, debug: bool) -> Ending:
     """Return how a command ended that raised an error."""
     if isinstance(error, click.exceptions.Exit):
@@ -255,10 +231,12 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
         return Ending("failed", error.exit_code, str(error))
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return Ending("interrupted", 130, "interrupted; the same command goes on from here")
-    if isinstance(error, _Terminated):
+    if isinstance(error, Terminated):
         return Ending("terminated", 143, "terminated; the same command goes on from here")
     if isinstance(error, MemoryError):
         return Ending("failed", 6, "out of memory; lower mining.memory or workers")
+    if isinstance(error, OSError):
+        return Ending("failed", 6, str(refused(error)))
     if isinstance(error, Exception):  # the last door: anything else is a defect of ours
         hint = "" if debug else "; `mine --debug ...` shows where"
         return Ending("failed", 1, f"{type(error).__name__}: {error}{hint}")
@@ -284,12 +262,11 @@ def _wants_json(words: list[str]) -> bool:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code that README's table gives."""
-    signal.signal(signal.SIGTERM, _terminate)
     words = sys.argv[1:] if arguments is None else arguments
     debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
     log = json_log(attempt, quiet="--quiet" in words) if as_json else contextlib.nullcontext()
     trace = None
-    with log:
+    with Signals() as signals, log:
         try:
             cli(args=arguments, prog_name="mine", standalone_mode=False, obj=attempt)
             ending = Ending("done", 0)
@@ -299,8 +276,8 @@ def main(arguments: list[str] | None = None) -> None:
         except BaseException as error:
             ending = _ending(error, debug=debug)
             trace = error if debug and not isinstance(error, click.ClickException) else None
-        with _let_go():
-            settled = _settled(attempt, ending)
+        signals.settling()
+        settled = _settled(attempt, ending)
         if as_json:
             log_ending(attempt, ending, settled, trace)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import traceback
 
 import click
@@ -46,7 +45,7 @@ def log_ending(
         "exit_code": ending.code,
         "out": attempt.out,
         "latest": settled.latest if settled is not None else None,
-        "seconds": round(time.time() - attempt.began, 3),
+        "seconds": round(attempt.seconds, 3),
         "message": "; ".join(
             part for part in (ending.message, settled.words if settled is not None else "") if part
         ),

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "miner"
 
 FLOORS = [
     ["errors"],
+    ["refusals"],
     [
         "registry",
         "storage",
@@ -76,7 +77,7 @@ FLOORS = [
     ["passes", "hubs", "rescoring", "findings", "verification", "opened"],
     ["calibration", "run", "verify", "starter", "exports", "leftovers", "operation"],
     ["plan"],
-    ["progress", "endings"],
+    ["progress", "endings", "signals"],
     ["commands"],
     ["cli"],
     ["__main__"],
@@ -109,7 +110,7 @@ ONLY = {
     "sqlglot": {"datasets"},
     "PIL": {"datasets", "models"},
 }
-NUMPY_ONLY = [name for names in FLOORS[:5] for name in names]
+NUMPY_ONLY = [name for names in FLOORS[:6] for name in names]
 NUMPY_ONLY_ALLOWED = {"numpy", "filelock", "numba"}  # the file lock is storage's
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

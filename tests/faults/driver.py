@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -168,7 +168,11 @@ class Driver:
     starts: int = field(default=0, init=False)
 
     def start(
-        self, fault: Fault | None = None, before: Callable[[], None] = nothing, *more: str
+        self,
+        fault: Fault | None = None,
+        *,
+        before: Callable[[], None] = nothing,
+        more: Sequence[str] = (),
     ) -> Start:
         """Run ``mine`` in a process of its own, and have a fault happen to it.
 
@@ -225,7 +229,7 @@ class Driver:
 
 
 @functools.cache
-def _traceable() -> str:
+def traceable() -> str:
     """Return why system calls cannot be tampered with here; nothing where they can."""
     if shutil.which("strace") is None:
         return "strace is not installed"
@@ -237,6 +241,6 @@ def _traceable() -> str:
 
 def needs_strace() -> None:
     """Skip the test where system calls cannot be tampered with."""
-    why = _traceable()
+    why = traceable()
     if why:
         pytest.skip(why)

@@ -59,7 +59,7 @@ class Lab:
             done = Driver(words(lab.data, out, margin), folder).start()
             assert done.code == 0, done.err
             shutil.rmtree(out / ".store")
-        lab.seconds = Driver(lab.driver().arguments, folder).start().seconds
+            lab.seconds = done.seconds
         lab.truth = payload((folder / "truth/latest").resolve())
         lab.before = payload((folder / "old/latest").resolve())
         lab.old = os.readlink(folder / "old/latest")
