@@ -19,7 +19,7 @@ import click
 import miner
 from miner.attempt import Attempt, Ending, Settled
 from miner.commands import COMMANDS, json_option, print_facts
-from miner.endings import log_ending, print_ending, print_trace
+from miner.endings import close_streams, log_ending, print_ending, print_trace
 from miner.errors import MineError, StorageError, UsageError
 from miner.logs import LoggedProgress, json_log
 from miner.progress import Progress
@@ -278,10 +278,12 @@ def main(arguments: list[str] | None = None) -> None:
             trace = error if debug and not isinstance(error, click.ClickException) else None
         signals.settling()
         settled = _settled(attempt, ending)
-        if as_json:
-            log_ending(attempt, ending, settled, trace)
-        else:
-            if trace is not None and ending.code:
-                print_trace(trace)
-            print_ending(ending, settled)
+        with contextlib.suppress(OSError):  # where nobody can be told, the exit code still tells
+            if as_json:
+                log_ending(attempt, ending, settled, trace)
+            else:
+                if trace is not None and ending.code:
+                    print_trace(trace)
+                print_ending(ending, settled)
+    close_streams()
     sys.exit(ending.code)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import traceback
 
 import click
@@ -12,7 +14,7 @@ from miner.logs import ENDING
 from miner.printable import printable, short_message
 from miner.urls import url_name, without_secrets
 
-__all__ = ["log_ending", "print_ending", "print_trace"]
+__all__ = ["close_streams", "log_ending", "print_ending", "print_trace"]
 
 _log = logging.getLogger(ENDING)
 
@@ -52,3 +54,12 @@ def log_ending(
     }
     level = logging.ERROR if ending.code else logging.INFO
     _log.log(level, event, exc_info=trace, extra={"facts": facts})
+
+
+def close_streams() -> None:
+    """Drop what stdout and stderr will not take (a full disk, no reader): the exit code stands."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except (OSError, ValueError):
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
