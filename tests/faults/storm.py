@@ -17,6 +17,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -149,9 +150,11 @@ class Tally:
         return "\n".join(lines + self.failures)
 
 
-def storm(lab: Lab, faults: Iterable[Fault], kills: float = float("inf")) -> Tally:
+def storm(
+    lab: Lab, faults: Iterable[Fault], kills: float = float("inf"), tally: Tally | None = None
+) -> Tally:
     """Kill chains of starts, until there are no faults left, or so many kills were done."""
-    tally, waiting = Tally(), iter(faults)
+    tally, waiting = tally or Tally(), iter(faults)
     for first in waiting:
         _chain(lab, itertools.chain([first], waiting), tally)
         if tally.kills.total() >= kills:
@@ -203,17 +206,19 @@ def main() -> None:
     parser.add_argument("--last", type=int, help="of --every: where to end")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary one)")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # `timeout`: print what there is
+    tally = Tally()
     with contextlib.ExitStack() as stack:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         lab = Lab.made(folder)
         calls = {kind: lab.driver().calls(kind) for kind in CALLS}
         print(f"undisturbed: {lab.seconds:.2f} s, calls: {calls}", flush=True)
+        stack.callback(lambda: print(tally.table(), flush=True))
         if given.every:
             last = given.last or calls[given.every]
-            tally = storm(lab, (Fault(given.every, n) for n in range(given.first, last + 1)))
+            storm(lab, (Fault(given.every, n) for n in range(given.first, last + 1)), tally=tally)
         else:
-            tally = storm(lab, random_faults(given.seed, lab.seconds, calls), given.kills)
-    print(tally.table())
+            storm(lab, random_faults(given.seed, lab.seconds, calls), given.kills, tally)
     sys.exit(bool(tally.failures))
 
 

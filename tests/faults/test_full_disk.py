@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.jobs import words
+from tests.faults.jobs import payload, words
 from tests.faults.storm import Lab
 
 QUIET = ("--log-format", "text", "--quiet")
@@ -71,9 +71,8 @@ def test_a_full_disk(lab: Lab, tiny: Path) -> None:
     assert "no run in" in line
     assert not (tiny / "out/latest").exists() and not (tiny / "out/runs").exists()
     subprocess.run(["mount", "-o", "remount,size=16m", tiny], check=True)
-    lab.folder.joinpath("out").rename(lab.folder / "kept")
     done = driver.start()
-    (lab.folder / "kept").rename(lab.out)
     assert done.code == 0, done.err
     (run,) = (tiny / "out/runs").iterdir()
     assert (tiny / "out/latest").resolve() == run
+    assert payload(run) == lab.truth
