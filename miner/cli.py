@@ -255,9 +255,13 @@ def _settled(attempt: Attempt, ending: Ending) -> Settled | None:
 
 def _wants_json(words: list[str]) -> bool:
     """Whether the log is asked for as JSON: known before anything else may be wrong."""
-    pairs = itertools.pairwise(words)
-    asked = "--log-format=json" in words or ("--log-format", "json") in pairs
-    return "run" in words and asked
+    pairs = itertools.pairwise([*words, ""])
+    asked = [
+        word.partition("=")[2] or after
+        for word, after in pairs
+        if word.partition("=")[0] == "--log-format"
+    ]
+    return "run" in words and asked[-1:] == ["json"]  # of several, the last one counts
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -44,7 +44,7 @@ def test_files_that_may_not_grow(lab: Lab, most: int) -> None:
     refused(lab, resource.RLIMIT_FSIZE, most, "File too large; nothing was published; raise the")
 
 
-@pytest.mark.parametrize("more", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 4))])
+@pytest.mark.parametrize("more", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 6))])
 def test_files_that_may_not_be_opened(lab: Lab, more: int) -> None:
     refused(lab, resource.RLIMIT_NOFILE, 6 + more, "Too many open files")
 
