@@ -122,6 +122,7 @@ def _child(
         os.dup2(handle, number)
         os.close(handle)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+    gate.send(None)  # a call that is counted from here on is one of the job
     gate.recv()
     before()
     main(arguments)
@@ -204,6 +205,7 @@ class Driver:
         )
         process.start()
         inner.close()
+        gate.recv()
         tracer = _attach(options, process.pid) if options is not None else None
         timer = threading.Timer(kill_after or 0.0, process.kill)
         try:

@@ -29,8 +29,8 @@ class Meddling(miner.Model):
 
 
 def write(path: Path, letter: str) -> None:
-    """Write texts of one length: only their letters tell."""
-    lines = [f"{letter * (n % 7 + 1)}{n:06},c{n % 3}" for n in range(60_000)]
+    """Write long texts, so that the file is read in pieces; only their letters tell which."""
+    lines = [f"{letter * (2000 + n % 7)}{n:06},c{n % 3}" for n in range(3000)]
     path.write_text("\n".join(["text,label", *lines]))
 
 
@@ -38,7 +38,7 @@ def mine(data: Path, out: Path) -> miner.Run:
     return miner.mine(
         {
             "dataset": {"path": str(data)},
-            "model": {"name": "tests.faults.test_changed_input:Meddling", "batch_size": 8192},
+            "model": {"name": "tests.faults.test_changed_input:Meddling", "batch_size": 16},
             "select": {"max_triplets": 0},
             "index": {"factory": "Flat"},
             "mining": {"hubs": 0, "confusions": 0, "neighbours": 0, "gaps": 0},
