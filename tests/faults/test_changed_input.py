@@ -30,7 +30,7 @@ class Meddling(miner.Model):
 
 def write(path: Path, letter: str) -> None:
     """Write long texts, so that the file is read in pieces; only their letters tell which."""
-    lines = [f"{letter * (2000 + n % 7)}{n:06},c{n % 3}" for n in range(3000)]
+    lines = [f"{letter * (2000 + n % 7)}{n:06},c{max(n, 9)}" for n in range(3000)]
     path.write_text("\n".join(["text,label", *lines]))
 
 
