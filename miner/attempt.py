@@ -33,7 +33,7 @@ class Attempt:
     gates : dict
         Of each gate that was looked at: what was measured, and the job's bound.
     began : float
-        Unix time.
+        By a clock that nobody sets.
     clock : Clock
         Seconds per stage, of one that failed too.
     """
@@ -44,8 +44,13 @@ class Attempt:
     mined: bool = True
     unreported: str = ""
     gates: dict[str, tuple[float, float]] = field(default_factory=dict)
-    began: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)
     clock: Clock = field(default_factory=Clock)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.monotonic() - self.began
 
 
 @dataclass(frozen=True, slots=True)

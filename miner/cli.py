@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import multiprocessing
 import os
 import signal
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -23,10 +21,12 @@ import click
 import miner
 from miner.attempt import Attempt, Ending, Settled
 from miner.commands import COMMANDS, json_option, print_facts
-from miner.endings import log_ending, print_ending, print_trace
+from miner.endings import close_streams, log_ending, print_ending, print_trace
 from miner.errors import MineError, StorageError, UsageError
 from miner.logs import LoggedProgress, json_log
 from miner.progress import Progress
+from miner.refusals import refused
+from miner.signals import Signalled, Signals
 from miner.urls import is_url
 
 __all__ = ["main"]
@@ -237,48 +237,6 @@ for _command in COMMANDS:
     cli.add_command(_command)
 
 
-class _Signalled(BaseException):
-    """A signal arrived. Of KeyboardInterrupt click would make an empty line in the log."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-def _signalled(signum: int, frame: FrameType | None) -> None:
-    if signum == signal.SIGTERM and multiprocessing.parent_process() is not None:
-        os._exit(143)  # a forked worker has inherited this
-    _let_go()
-    raise _Signalled(signum)
-
-
-def _heed_signals() -> None:
-    """Let the first signal unwind what is under way, and a second one end the process at once."""
-    signal.signal(signal.SIGTERM, _signalled)
-    if callable(signal.getsignal(signal.SIGINT)):  # not where a shell made its jobs deaf to it
-        signal.signal(signal.SIGINT, _signalled)
-
-
-def _let_go() -> list[tuple[int, Any]]:
-    """Let the next signal end the process at once; return what it would have done."""
-    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
-    heeded: list[tuple[int, Any]] = [one for one in handlers if callable(one[1])]
-    for number, _ in heeded:
-        signal.signal(number, signal.SIG_DFL)
-    return heeded
-
-
-@contextlib.contextmanager
-def _closing() -> Iterator[None]:
-    """Let a signal end the process at once: there is nothing left but to say how it ended."""
-    heeded = _let_go()
-    try:
-        yield
-    finally:
-        for number, handler in heeded:
-            signal.signal(number, handler)
-
-
 def _ending(error: BaseException, *, debug: bool) -> Ending:
     """Return how a command ended that raised an error."""
     if isinstance(error, click.exceptions.Exit):
@@ -288,14 +246,16 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
         return Ending("failed", error.exit_code, f"{error.format_message()} (see {at} --help)")
     if isinstance(error, MineError):
         return Ending("failed", error.exit_code, str(error))
-    if isinstance(error, _Signalled) and error.number == signal.SIGTERM:
+    if isinstance(error, Signalled) and error.number == signal.SIGTERM:
         return Ending("terminated", 143, "terminated; the same command goes on from here")
-    if isinstance(error, _Signalled | click.Abort | KeyboardInterrupt):
+    if isinstance(error, Signalled | click.Abort | KeyboardInterrupt):
         return Ending("interrupted", 130, "interrupted; the same command goes on from here")
     if isinstance(error, MemoryError):
         return Ending("failed", 6, "out of memory; lower mining.memory or workers")
     if isinstance(error, FileNotFoundError) and not _stands_somewhere():
         return Ending("failed", 2, "the current folder was removed; go to another one")
+    if isinstance(error, OSError):
+        return Ending("failed", 6, str(refused(error)))
     if isinstance(error, Exception):  # the last door: anything else is a defect of ours
         hint = "" if debug else "; `mine --debug ...` shows where"
         return Ending("failed", 1, f"{type(error).__name__}: {error}{hint}")
@@ -322,19 +282,22 @@ def _settled(attempt: Attempt, ending: Ending) -> Settled | None:
 
 def _wants_json(words: list[str]) -> bool:
     """Whether the log is asked for as JSON: known before anything else may be wrong."""
-    pairs = itertools.pairwise(words)
-    asked = "--log-format=json" in words or ("--log-format", "json") in pairs
-    return "run" in words and asked
+    pairs = itertools.pairwise([*words, ""])
+    asked = [
+        word.partition("=")[2] or after
+        for word, after in pairs
+        if word.partition("=")[0] == "--log-format"
+    ]
+    return "run" in words and asked[-1:] == ["json"]  # of several, the last one counts
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code that README's table gives."""
-    _heed_signals()
     words = sys.argv[1:] if arguments is None else arguments
     debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
     log = json_log(attempt, quiet="--quiet" in words) if as_json else contextlib.nullcontext()
     trace = None
-    with log:
+    with Signals() as signals, log:
         try:
             cli(args=arguments, prog_name="mine", standalone_mode=False, obj=attempt)
             ending = Ending("done", 0)
@@ -344,12 +307,14 @@ def main(arguments: list[str] | None = None) -> None:
         except BaseException as error:
             ending = _ending(error, debug=debug)
             trace = error if debug and not isinstance(error, click.ClickException) else None
-        with _closing():
-            settled = _settled(attempt, ending)
-        if as_json:
-            log_ending(attempt, ending, settled, trace)
-        else:
-            if trace is not None and ending.code:
-                print_trace(trace)
-            print_ending(attempt, ending, settled)
+        signals.settling()
+        settled = _settled(attempt, ending)
+        with contextlib.suppress(OSError):  # where nobody can be told, the exit code still tells
+            if as_json:
+                log_ending(attempt, ending, settled, trace)
+            else:
+                if trace is not None and ending.code:
+                    print_trace(trace)
+                print_ending(attempt, ending, settled)
+    close_streams()
     sys.exit(ending.code)

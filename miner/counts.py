@@ -24,8 +24,8 @@ import miner
 from miner.distance import Metric
 from miner.embedding import Store
 from miner.errors import StorageError
+from miner.loading import save_array
 from miner.storage import (
-    atomic_open,
     digest,
     read_json,
     sha256_file,
@@ -107,8 +107,7 @@ class KeptCounts:
         files = {name: named[name] for name in there}
         for name in arrays.keys() - there:
             path = folder / f"{name}.npy"
-            with atomic_open(path) as file:
-                np.save(file, arrays[name], allow_pickle=False)
+            save_array(path, arrays[name])
             files[name] = {"file": path.name, "sha256": sha256_file(path)}
         write_json(folder / "record.json", {"facts": self.facts, "arrays": files})
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.cache import Digests, Generation
-from miner.datasets.content import Values
+from miner.datasets.content import Values, content_digests
 from miner.datasets.pictures import Pictures
 from miner.datasets.side import Side
 from miner.errors import DataError, EngineError
@@ -105,6 +105,21 @@ class Embedder:
                 ) from error
         return images
 
+    def check_content(self, values: Values, rows: Rows, digests: Digests) -> None:
+        """Hold a batch against the digests of the scan: under these its vectors are kept.
+
+        Raises
+        ------
+        DataError
+            When the file has changed since; else its vectors would be found for other content.
+        """
+        changed = np.flatnonzero(content_digests(values) != digests)
+        if len(changed):
+            raise DataError(
+                f"{self.where}, row {rows[changed].min()}: the file changed as it was read; run "
+                "the same command again when it is whole"
+            )
+
     def check(self, vectors: NDArray[np.floating], rows: Rows) -> None:
         """Raise the `DataError` of `embed` when vectors cannot be stored."""
         if self.dim is None:
@@ -161,7 +176,9 @@ def embed_missing(
             chosen = order[cut : cut + size]
             places = start + chosen
             if again or (generation.find(digests[places])[:, 0] < 0).any():
-                vectors = embedder.embed(_take(values, chosen), todo[places])
+                batch = _take(values, chosen)
+                embedder.check_content(batch, todo[places], digests[places])
+                vectors = embedder.embed(batch, todo[places])
                 generation.append(digests[places], vectors)
                 computed += len(chosen)
             done(len(chosen))

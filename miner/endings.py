@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 import textwrap
-import time
 import traceback
 
 import click
@@ -16,7 +16,7 @@ from miner.logs import ENDING
 from miner.printable import printable, short_message
 from miner.urls import url_name, without_secrets
 
-__all__ = ["log_ending", "print_ending", "print_trace"]
+__all__ = ["close_streams", "log_ending", "print_ending", "print_trace"]
 
 _log = logging.getLogger(ENDING)
 
@@ -70,10 +70,19 @@ def log_ending(
         "exit_code": ending.code,
         "out": attempt.out,
         "latest": settled.latest if settled is not None else None,
-        "seconds": round(time.time() - attempt.began, 3),
+        "seconds": round(attempt.seconds, 3),
         "message": "; ".join(
             part for part in (ending.message, settled.words if settled is not None else "") if part
         ),
     }
     level = logging.ERROR if ending.code else logging.INFO
     _log.log(level, event, exc_info=trace, extra={"facts": facts})
+
+
+def close_streams() -> None:
+    """Drop what stdout and stderr will not take (a full disk, no reader): the exit code stands."""
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except (OSError, ValueError):
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))

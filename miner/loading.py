@@ -1,4 +1,4 @@
-"""Arrays of our own files, as workers that are threads read them.
+"""Arrays of our own files: how they are written, and how workers that are threads read them.
 
 NumPy reads a file's header with `ast`, and Python 3.11 counts the depth of a syntax tree for all
 threads together: where a collection of garbage lets another thread build one in between, the first
@@ -14,9 +14,24 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["load_array", "load_arrays"]
+from miner.storage import atomic_open
+
+__all__ = ["load_array", "load_arrays", "save_array"]
 
 _ONE = threading.Lock()
+
+
+class _Sink:
+    """A file that NumPy does not know for one: it would lose why a write failed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write = file.write
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write a ``.npy`` file that appears whole under its name."""
+    with atomic_open(path) as file:
+        np.lib.format.write_array(_Sink(file), np.asanyarray(array), allow_pickle=False)
 
 
 def load_array(path: Path) -> NDArray[Any]:

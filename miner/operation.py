@@ -26,7 +26,7 @@ def settle(attempt: Attempt, ending: Ending) -> Settled:
         out=attempt.out,
         ended=time.time(),
         code=ending.code,
-        seconds=time.time() - attempt.began,
+        seconds=attempt.seconds,
         stages=attempt.clock.seconds,
         peak=peak_rss(),
         gates=attempt.gates,

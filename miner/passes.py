@@ -22,12 +22,12 @@ from miner.embedding import Progress, Store
 from miner.engines.base import Engine
 from miner.hardness import KEPT, Kept
 from miner.job import MiningJob, SelectJob
-from miner.loading import load_array
+from miner.loading import load_array, save_array
 from miner.manifest import Staging
 from miner.merging import Arrays, Merging
 from miner.reuse import join, parts, split
 from miner.sealing import Piece
-from miner.storage import atomic_open, storage_errors
+from miner.storage import storage_errors
 from miner.strategies.base import seeds
 from miner.tasks import Task, count_unit, open_miner, open_reach, write_unit
 from miner.units import Share
@@ -156,8 +156,7 @@ class Passes:
         arrays: dict[str, NDArray[Any]] = {"counted": counted}
         arrays |= {f"share-{name}": share.counts for name, share in shares.items()}
         for name, array in arrays.items() if pending else ():
-            with atomic_open(self.staging.work / f"{name}.npy") as file:
-                np.save(file, array)
+            save_array(self.staging.work / f"{name}.npy", array)
         factors = {name: share.factor for name, share in shares.items()}
         names = self._names() if pending else []
         # None is, where the count is that of an earlier run.

@@ -20,6 +20,7 @@ from miner.embedder import Embedder, embed_missing
 from miner.embedding import Progress, Recipe, Store, StoreKey, open_store, store_errors
 from miner.errors import DataError, StorageError
 from miner.identity import CANARY_ROWS
+from miner.loading import save_array
 from miner.storage import (
     atomic_open,
     digest,
@@ -235,6 +236,7 @@ class _Maker:
             arrays["chosen"] = scanned.chosen
         with atomic_open(partial / "scan.npz") as file:
             np.savez(file, allow_pickle=False, **arrays)
+        self._check_files()  # of other data, it would be taken for this by the run that goes on
         write_json(partial / "scan.json", scanned.facts)
 
     def _straight(self, number: int, side: Side, rows: Rows, target: Path) -> None:
@@ -337,6 +339,5 @@ def _todo(path: Path, digests: Digests, there: NDArray[np.bool_]) -> Rows:
     missing = np.flatnonzero(~there)
     _, first = np.unique(digests[missing], return_index=True)
     todo: Rows = missing[np.sort(first)]
-    with atomic_open(path) as file:
-        np.save(file, todo, allow_pickle=False)
+    save_array(path, todo)
     return todo

@@ -7,11 +7,11 @@ renamed.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +21,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from miner.errors import LockError, StorageError
+from miner.refusals import refused
 
 __all__ = [
     "atomic_file",
@@ -40,13 +41,8 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20
-_FORBIDDEN = "; allow it, or name a folder that you may write to"
-_REMEDIES = {
-    errno.ENOSPC: "; free some space, or name another --out",
-    errno.EACCES: _FORBIDDEN,
-    errno.EPERM: _FORBIDDEN,
-    errno.EROFS: _FORBIDDEN,
-}
+_PATIENCE = 2.0
+"""Seconds to wait for the name of a lock's holder: it takes the lock first."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -77,10 +73,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename or path
-        reason = error.strerror or str(error)
-        remedy = _REMEDIES.get(error.errno or 0, "")
-        raise StorageError(f"{where}: {reason}; nothing was published{remedy}") from error
+        raise refused(error, path) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -108,7 +101,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.replace(path)
             sync_folder(path.parent)
     finally:
-        with suppress(OSError):  # what has gone wrong before must not be hidden
+        with suppress(OSError):  # a disk that fails refuses this too: what failed first is told
             temporary.unlink(missing_ok=True)
 
 
@@ -194,22 +187,40 @@ def lock_output(root: Path, name: str = "") -> Iterator[None]:
             f"{root} cannot be made: {error.strerror}; nothing was published, name another --out"
         ) from error
     with storage_errors(root):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = _holder(holder)
-            raise LockError(f"{name or root} is in use by {who}; wait, or use --out") from None
+        _acquire(lock, holder, name or str(root))
     try:
         write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
         yield
     finally:
-        holder.unlink(missing_ok=True)
+        with suppress(OSError):  # what is left names a process that is gone
+            holder.unlink()
         lock.release()
 
 
+def _acquire(lock: FileLock, holder: Path, name: str) -> None:
+    """Take a lock that is free; else say who holds it, which may stand there a moment later."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            return
+        except Timeout:
+            who = _holder(holder)
+        if who or time.monotonic() > deadline:
+            who = who or "another run"
+            raise LockError(f"{name} is in use by {who}; wait, or use --out")
+        time.sleep(0.02)
+
+
 def _holder(path: Path) -> str:
+    """Name the process that holds a lock; empty while what stands there is of one that died."""
     try:
         who = json.loads(path.read_bytes())
-        return f"process {who['pid']} on {who['host']}"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # damaged, or gone by now
-        return "another run"
+        process, host = who["pid"], who["host"]
+        if host == socket.gethostname():
+            os.kill(process, 0)
+    except PermissionError:  # it is there, and another user's
+        pass
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return ""
+    return f"process {process} on {host}"

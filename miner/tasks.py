@@ -23,12 +23,13 @@ from miner.hardness import Kept
 from miner.indexes.base import open_index
 from miner.job import Job, MiningJob, SelectJob, parse_bytes
 from miner.listing import plan_listing
+from miner.loading import save_array
 from miner.mining import Miner
 from miner.reach import ENTRIES, HEADS, Reach, ReachFiles
 from miner.relevance import Relevance, tally
 from miner.rooms import Rooms
 from miner.screening.screen import open_screen
-from miner.storage import atomic_open, sha256_file
+from miner.storage import sha256_file
 from miner.strategies.selection import load_selection
 from miner.tables import label_ranks
 from miner.units import Share
@@ -201,8 +202,7 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
         anchors = miner.besides.anchors(unit)
         files[path.with_suffix(".gaps.npy")] = miner.besides.gaps.count(anchors)
     for target, array in files.items():
-        with atomic_open(target) as file:
-            np.save(file, array)
+        save_array(target, array)
     return {target.name: sha256_file(target) for target in files}
 
 

@@ -16,6 +16,7 @@ PACKAGE = ROOT / "miner"
 
 FLOORS = [
     ["errors"],
+    ["refusals"],
     [
         "registry",
         "storage",
@@ -79,7 +80,7 @@ FLOORS = [
     ["calibration", "run", "verify", "starter", "exports", "leftovers", "operation", "training"],
     ["comparison"],
     ["plan", "torch"],
-    ["progress", "endings"],
+    ["progress", "endings", "signals"],
     ["commands"],
     ["cli"],
     ["__main__"],
@@ -118,7 +119,7 @@ ONLY = {
     "matplotlib": {"report"},
     "jinja2": {"report"},
 }
-NUMPY_ONLY = [name for names in FLOORS[:5] for name in names]
+NUMPY_ONLY = [name for names in FLOORS[:6] for name in names]
 NUMPY_ONLY_ALLOWED = {"numpy", "filelock", "numba"}  # the file lock is storage's
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,41 @@
+"""What the operating system refuses, in the words of our errors."""
+
+from __future__ import annotations
+
+import errno
+
+from miner.errors import StorageError
+
+__all__ = ["refused"]
+
+_FORBIDDEN = "allow it, or name a folder that you may write to"
+_DAMAGED = "look at the disk (its log), or name another --out"
+_REMEDIES = {
+    errno.ENOSPC: "free some space, or name another --out",
+    errno.EDQUOT: "free some of your quota, or name another --out",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), or name another --out",
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EROFS: _FORBIDDEN,
+    errno.EIO: _DAMAGED,
+    errno.EMFILE: "raise the limit on open files (ulimit -n), or give fewer --workers",
+    errno.ENFILE: "let the machine open more files, or give fewer --workers",
+    errno.ENOMEM: "lower mining.memory or workers",
+}
+
+
+def refused(error: OSError, where: object = "") -> StorageError:
+    """Put an error of the operating system so that a user knows what to do.
+
+    Parameters
+    ----------
+    error : OSError
+    where : object
+        The path at which it happened, where the error does not know. Where nobody does, it is not
+        said either whether anything was published.
+    """
+    place = error.filename or where
+    reason = error.strerror or str(error)
+    remedy = _REMEDIES.get(error.errno or 0, "")
+    known = [f"{place}: {reason}", "nothing was published"] if place else [reason]
+    return StorageError("; ".join([*known, remedy] if remedy else known))

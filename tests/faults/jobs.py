@@ -1,0 +1,46 @@
+"""The job of the storm: a second's work in many units."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROWS, UNITS, CAP = 320, 20, 1500
+CALLS_MADE = {"write": 490, "fsync": 510, "rename": 255, "open": 2050, "unlink": 480}
+"""About how many system calls of each kind an undisturbed start makes; see `Driver.calls`."""
+
+
+def write_data(path: Path, seed: int = 5) -> Path:
+    """Write images of few small whole numbers: ties, duplicates within and across classes."""
+    rng = np.random.default_rng(seed)
+    columns = {
+        "id": range(ROWS),
+        "image": rng.integers(0, 3, (ROWS, 6)).tolist(),
+        "label": [f"c{n}" for n in rng.integers(0, 5, ROWS)],
+        "document": pa.array(rng.integers(0, 60, ROWS)),
+    }
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def words(data: Path, out: Path, margin: float = 0.5) -> list[str]:
+    """Return the arguments of the job: one worker, so that the N-th call is always the same."""
+    options = {"--data": data, "--out": out, "--margin": margin, "--max-triplets": CAP}
+    options |= {"--per-pair": 12, "--per-anchor": 60, "--workers": 1, "--log-format": "json"}
+    flat = [str(word) for option in options.items() for word in option]
+    return ["run", *flat, "--no-normalize", "--set", "dataset.group=document"]
+
+
+def payload(run: Path) -> dict[str, str]:
+    """Return the checksums of a run's files but its manifest and metrics, which tell of times."""
+    files = {
+        path.relative_to(run).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in run.rglob("*")
+        if path.is_file()
+    }
+    assert files.pop("manifest.json") and files.pop("metrics.prom")
+    return files

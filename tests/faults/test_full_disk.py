@@ -1,0 +1,78 @@
+"""Limits of disk, file size, open files and memory: one line, exit code 6, and on it goes after."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.faults.jobs import payload, words
+from tests.faults.storm import Lab
+
+QUIET = ("--log-format", "text", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab.made(tmp_path_factory.mktemp("limits"))
+
+
+def limited(kind: int, most: int) -> None:
+    resource.setrlimit(kind, (most, most))
+
+
+def refused(lab: Lab, kind: int, most: int, said: str) -> None:
+    driver = lab.driver()
+    hit = driver.start(before=partial(limited, kind, most), more=QUIET)
+    assert hit.code == 6, hit
+    lines = [line for line in hit.err.splitlines() if not line.startswith("mine: warning: ")]
+    assert len(lines) == 1 and lines[0].startswith("mine: error: "), hit
+    assert said in lines[0] and "is still run" in lines[0]
+    assert lab.check() == "old"
+    lab.check_end(driver.start())
+
+
+@pytest.mark.parametrize(
+    "most", [2048, *(pytest.param(n << 10, marks=pytest.mark.slow) for n in (4, 6, 8, 12, 16))]
+)
+def test_files_that_may_not_grow(lab: Lab, most: int) -> None:
+    refused(lab, resource.RLIMIT_FSIZE, most, "File too large; nothing was published; raise the")
+
+
+@pytest.mark.parametrize("more", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 6))])
+def test_files_that_may_not_be_opened(lab: Lab, more: int) -> None:
+    refused(lab, resource.RLIMIT_NOFILE, 6 + more, "Too many open files")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk, where it is allowed to")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk(lab: Lab, tiny: Path) -> None:
+    driver = lab.driver()
+    driver.arguments = words(lab.data, tiny / "out")
+    hit = driver.start(more=QUIET)
+    assert hit.code == 6, hit
+    (line,) = (one for one in hit.err.splitlines() if not one.startswith("mine: warning: "))
+    assert "No space left on device; nothing was published; free some space" in line
+    assert "no run in" in line
+    assert not (tiny / "out/latest").exists() and not (tiny / "out/runs").exists()
+    subprocess.run(["mount", "-o", "remount,size=16m", tiny], check=True)
+    done = driver.start()
+    assert done.code == 0, done.err
+    (run,) = (tiny / "out/runs").iterdir()
+    assert (tiny / "out/latest").resolve() == run
+    assert payload(run) == lab.truth

@@ -1,0 +1,54 @@
+"""A second signal ends a run at once; one that is sent twice in a moment is the same one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+HANGS = """
+import signal, sys, time
+import miner.passes as passes
+import miner.signals
+from miner.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def hang(*arguments):
+    print("counting", flush=True)
+    try:
+        time.sleep(120)
+    finally:  # what records on the way out hangs too
+        print("leaving", flush=True)
+        time.sleep(120)
+passes.count_unit = hang
+miner.signals._SAME = 4.0  # as long as a busy machine needs
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_signal_leaves_at_once(
+    small: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    words = ["run", "--data", str(small), "--out", str(tmp_path / "out"), "--quiet"]
+    command = [sys.executable, "-c", HANGS, *words, "--engine", "joblib:sequential"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "counting\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "leaving\n"
+        process.send_signal(number)  # as `timeout` does: to the process, and to its group
+        time.sleep(5)
+        assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(20) == code
+    finally:
+        process.kill()
+        process.communicate()
+    assert not (tmp_path / "out/latest").exists()
