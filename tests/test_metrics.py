@@ -58,7 +58,7 @@ def test_what_a_good_run_tells(words: list[str], out: Path, cli: Cli) -> None:
     assert before <= found[LAST] == found[SUCCESS] <= time.time()
     assert found[CODE] == 0
     stages = {k: v for k, v in found.items() if k[0] == "mine_duration_seconds"}
-    names = {f"stage={name}" for name in ("embed", "index", "count", "write", "seal")}
+    names = {f"stage={name}" for name in ("embed", "index", "count", "write", "seal", "report")}
     assert {key[1] for key in stages} == names
     assert 0 < sum(stages.values()) <= found[("mine_run_duration_seconds",)] < 600
     assert found[("mine_peak_memory_bytes",)] > 2**24
