@@ -21,8 +21,8 @@ setup: .venv/ready ## Make .venv with all that running and testing need (skipped
 # Airflow pins hundreds of packages, so it has an environment of its own, for one test.
 .airflow/ready:
 	test -x .airflow/bin/python || $(PYTHON) -m venv .airflow
-	.airflow/bin/python -m pip install --quiet 'apache-airflow-core>=3.1,<4'
-	touch .airflow/ready
+	.airflow/bin/python -m pip install --quiet 'apache-airflow-core>=3.1,<4' && touch .airflow/ready || \
+		echo 'Airflow cannot be installed here: its test is skipped'
 
 run: setup ## Mine the sample digits: the main job.
 	$(BIN)/mine run $(ARGS)
