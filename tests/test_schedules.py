@@ -299,7 +299,9 @@ print(json.dumps({
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not AIRFLOW.exists(), reason="Airflow is not installed; make test-slow does")
+@pytest.mark.skipif(
+    not (ROOT / ".airflow/ready").exists(), reason="Airflow is not installed; make test-slow does"
+)
 def test_airflow_takes_the_dag(tmp_path: Path, bin_: Path, log: Path) -> None:
     """In an environment of its own: Airflow pins hundreds of packages."""
     fake(bin_, log, LONG)
