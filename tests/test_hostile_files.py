@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import os
@@ -198,6 +199,15 @@ def test_an_archive_of_what_is_no_array(name: str, packed: int, cli: Cli, tmp_pa
     with zipfile.ZipFile(path, "w", packed) as archive:
         archive.writestr(name, b"neither numbers nor text")
     told(cli("run", "--data", path, "--out", tmp_path / "o"), 3, "d.npz cannot be read")
+
+
+def test_an_archive_whose_directory_is_damaged(cli: Cli, tmp_path: Path) -> None:
+    """It is closed again too: a file left open is a warning, and so a failure, here."""
+    path = tmp_path / "d.npz"
+    np.savez(path, embedding=np.eye(4, dtype="f4"), label=np.arange(4))
+    path.write_bytes(path.read_bytes().replace(b"PK\1\2", b"PK\1\0"))
+    told(cli("run", "--data", path, "--out", tmp_path / "o"), 3, "d.npz cannot be read")
+    gc.collect()
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "qrels"])

@@ -117,6 +117,8 @@ def _load(path: Path, mode: Any = None) -> Any:
     if packed and not zipfile.is_zipfile(path):
         raise DataError(f"{path} cannot be read: the archive is cut off; write the file again")
     with _load_errors(path):
+        if packed:
+            zipfile.ZipFile(path).close()  # numpy leaves the file open where this fails
         return np.load(path, mmap_mode=mode, allow_pickle=False)
 
 
