@@ -87,6 +87,8 @@ def search(name: str, number: int, examples: int, folder: Path, kept: Path | Non
     def each(case: Case) -> None:
         if kept is not None:
             save(case, kept)
+            with kept.with_suffix(".count").open("ab") as file:
+                file.write(b".")  # its size is their number, also of a process that is ended
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             outcome = play(case, folder)
