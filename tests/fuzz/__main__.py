@@ -91,7 +91,10 @@ def _watched(piece: Piece, place: Path, until: float) -> str:
             if time.time() > until or time.time() - last > _HANG:
                 child.kill()
                 child.wait()
-                return "" if time.time() > until else f"no end after {_HANG:.0f} seconds"
+                if time.time() > until:  # perhaps while a finding was being made smaller
+                    why = place / "playing.why"
+                    return why.read_text() if why.exists() else ""
+                return f"no end after {_HANG:.0f} seconds"
     if child.returncode == 0:
         return ""
     text = log.read_text(errors="replace")

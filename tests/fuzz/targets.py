@@ -95,6 +95,7 @@ def search(name: str, number: int, examples: int, folder: Path, kept: Path | Non
         wrong = faults(case, outcome, folder)
         if wrong and kept is not None:
             save(case, kept.with_suffix(".found"))
+            kept.with_suffix(".why").write_text("; ".join(wrong) + f"\n{outcome.err[-2000:]}")
         assert not wrong, f"{case}: {'; '.join(wrong)}\n{outcome.err[-2000:]}"
 
     each()
