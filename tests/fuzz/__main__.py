@@ -126,6 +126,7 @@ def main() -> int:
             with tempfile.TemporaryDirectory() as place:
                 wrong = _watched(Piece(target, number, given.examples), Path(place), until)
                 played[target] += _count(Path(place))
+                print(f"{target}, seed {number}: {_count(Path(place))} cases", flush=True)
                 if not wrong:
                     continue
                 found += 1
@@ -137,8 +138,6 @@ def main() -> int:
                         break
                 print(f"{name}: {wrong}\n", flush=True)
         number += 1
-    for target, count in played.items():
-        print(f"{target}: {count} cases")
     cases = f"{played.total()} cases of {len(played)} targets"
     print(f"{cases}, {found} findings, seeds {given.seed} to {number}", flush=True)
     return min(found, 1)
