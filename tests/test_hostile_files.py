@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import json
 import os
@@ -146,9 +147,13 @@ def test_a_pipe_is_no_data(cli: Cli, tmp_path: Path) -> None:
     told(cli("run", "--data", tmp_path / "d.csv", "--out", tmp_path / "o"), 3, "is not a file")
 
 
-@pytest.mark.parametrize("header", ["{", "(", "'", "", "{'descr': '<f4'", "[" * 300, "1" * 5000])
+HEADERS = ["{", "(", "'", "", "{'descr': '<f4'", "[" * 300, "1" * 5000]  # they end half-way
+HEADERS += ["{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 8), }"]
+
+
+@pytest.mark.parametrize("header", HEADERS)
 @pytest.mark.parametrize("kind", ["npy", "npz"])
-def test_a_header_of_numpy_that_ends_half_way(
+def test_a_header_of_numpy_that_makes_no_sense(
     kind: str, header: str, cli: Cli, tmp_path: Path
 ) -> None:
     text = header.encode().ljust(118) + b"\n"
@@ -198,6 +203,15 @@ def test_an_archive_of_what_is_no_array(name: str, packed: int, cli: Cli, tmp_pa
     with zipfile.ZipFile(path, "w", packed) as archive:
         archive.writestr(name, b"neither numbers nor text")
     told(cli("run", "--data", path, "--out", tmp_path / "o"), 3, "d.npz cannot be read")
+
+
+def test_an_archive_whose_directory_is_damaged(cli: Cli, tmp_path: Path) -> None:
+    """It is closed again too: a file left open is a warning, and so a failure, here."""
+    path = tmp_path / "d.npz"
+    np.savez(path, embedding=np.eye(4, dtype="f4"), label=np.arange(4))
+    path.write_bytes(path.read_bytes().replace(b"PK\1\2", b"PK\1\0"))
+    told(cli("run", "--data", path, "--out", tmp_path / "o"), 3, "d.npz cannot be read")
+    gc.collect()
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "qrels"])

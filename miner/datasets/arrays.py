@@ -27,7 +27,7 @@ _LOCAL_HEADER, _CHECKED = 30, 1 << 20
 """Bytes of a zip archive's local header before its names; bytes that are checked at a time."""
 _NO_ROOM = "needs more memory than there is; save it with np.savez, which does not pack"
 _FAULTS = (
-    *(ValueError, TypeError, KeyError, IndexError, OverflowError, OSError, EOFError),
+    *(ValueError, TypeError, KeyError, IndexError, ArithmeticError, OSError, EOFError),
     *(RuntimeError, RecursionError, SyntaxError, tokenize.TokenError, struct.error),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
@@ -97,7 +97,8 @@ def _arrow_type(kind: Any) -> Any:
 def _load_errors(path: Path) -> Iterator[None]:
     """Say in one line what NumPy has against a file."""
     try:
-        yield
+        with np.errstate(over="raise"):  # of a shape's product, which else only warns
+            yield
     except MemoryError as error:
         raise DataError(f"{path} {_NO_ROOM}") from error
     except _FAULTS as error:
@@ -117,6 +118,8 @@ def _load(path: Path, mode: Any = None) -> Any:
     if packed and not zipfile.is_zipfile(path):
         raise DataError(f"{path} cannot be read: the archive is cut off; write the file again")
     with _load_errors(path):
+        if packed:
+            zipfile.ZipFile(path).close()  # numpy leaves the file open where this fails
         return np.load(path, mmap_mode=mode, allow_pickle=False)
 
 

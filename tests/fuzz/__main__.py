@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,13 +91,22 @@ def _watched(piece: Piece, place: Path, until: float) -> str:
             if time.time() > until or time.time() - last > _HANG:
                 child.kill()
                 child.wait()
-                return "" if time.time() > until else f"no end after {_HANG:.0f} seconds"
+                if time.time() > until:  # perhaps while a finding was being made smaller
+                    why = place / "playing.why"
+                    return why.read_text() if why.exists() else ""
+                return f"no end after {_HANG:.0f} seconds"
     if child.returncode == 0:
         return ""
     text = log.read_text(errors="replace")
     if child.returncode < 0:
-        return f"ended by {signal.Signals(-child.returncode).name}\n{text[-3000:]}"
+        return f"ended by {signal.Signals(-child.returncode).name}\n{text[:3000]}"
     return text[-3000:]
+
+
+def _count(place: Path) -> int:
+    """Return how many cases a piece has played."""
+    count = place / "playing.count"
+    return count.stat().st_size if count.exists() else 0
 
 
 def main() -> int:
@@ -107,14 +117,16 @@ def main() -> int:
         return 0
     if given.play:
         return _play(given.play)
-    until, number, found, pieces = time.time() + given.minutes * 60, given.seed, 0, 0
+    until, number, found = time.time() + given.minutes * 60, given.seed, 0
+    played: Counter[str] = Counter()
     while time.time() < until:
         for target in given.targets:
             if time.time() >= until:
                 break
             with tempfile.TemporaryDirectory() as place:
                 wrong = _watched(Piece(target, number, given.examples), Path(place), until)
-                pieces += 1
+                played[target] += _count(Path(place))
+                print(f"{target}, seed {number}: {_count(Path(place))} cases", flush=True)
                 if not wrong:
                     continue
                 found += 1
@@ -126,7 +138,8 @@ def main() -> int:
                         break
                 print(f"{name}: {wrong}\n", flush=True)
         number += 1
-    print(f"{pieces} pieces, {found} findings, seeds {given.seed} to {number}", flush=True)
+    cases = f"{played.total()} cases of {len(played)} targets"
+    print(f"{cases}, {found} findings, seeds {given.seed} to {number}", flush=True)
     return min(found, 1)
 
 

@@ -99,7 +99,9 @@ def _standing_in(folder: Path) -> Iterator[None]:
     for name in list(os.environ):
         if name.startswith(("AWS_", "MINE_", "OPENAI_", "HF_", "XDG_")):
             del os.environ[name]
+    fonts = str(Path.home() / ".cache" / "matplotlib")  # else each process lists them anew
     os.environ |= {"HOME": str(folder), "AWS_EC2_METADATA_DISABLED": "true"}
+    os.environ["MPLCONFIGDIR"] = fonts
     os.chdir(folder)
     try:
         yield
@@ -136,6 +138,8 @@ def faults(case: Case, outcome: Outcome, folder: Path) -> list[str]:
         found.append(f"exit code {outcome.code}")
     if "Traceback" in said or "internal error" in said:
         found.append("a traceback or an internal error")
+    if "report.html was not written" in said:
+        found.append("a report that could not be made")
     if outcome.code and not outcome.err.strip():
         found.append("no word of what is wrong")
     if outcome.code and (len(outcome.err) > _LONGEST or outcome.err.count("\n") > _LINES):

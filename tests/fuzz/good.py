@@ -206,18 +206,25 @@ def good(name: str) -> Case:
 
 @functools.cache
 def good_output(name: str) -> Case:
-    """Return the same when it has been mined: the output folder is there too."""
+    """Return the same when it has been mined at two margins: the output folder is there too."""
     case = good(name)
     words = tuple(word for word in case.words if word != "--quiet")
+    files, links = dict(case.files), {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "case"
-        outcome = play(Case(case.files, (*words, "--set", "index.save=true")), folder)
-        assert outcome.code == 0, outcome
-        paths = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-        files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in paths
-            if "latest" not in path.relative_to(folder).parts
-        }
-        target = (folder / "out" / "latest").readlink()
-    return Case(files, words, published=True, links={"out/latest": str(target)})
+        for more in (("--margin", "0.3"), ("--set", "index.save=true")):
+            outcome = play(Case(files, (*words, *more), links=links), folder)
+            assert outcome.code == 0, outcome
+            files, links = _left(folder)
+    return Case(files, words, published=True, links=links)
+
+
+def _left(folder: Path) -> tuple[Files, dict[str, str]]:
+    """Read what lies in a case's folder: files, and where `latest` leads."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in paths
+        if "latest" not in path.relative_to(folder).parts
+    }
+    return files, {"out/latest": str((folder / "out" / "latest").readlink())}

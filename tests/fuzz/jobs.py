@@ -380,7 +380,6 @@ _BARE = [
     "--nope",
     "-h",
     "--",
-    "--debug",
 ]
 
 
@@ -406,8 +405,4 @@ def options(draw: Any) -> Case:
         else:
             words += ["--set", draw(st.one_of(_TEXTS, st.tuples(_TEXTS, _TEXTS).map("=".join)))]
     words = [word.replace("\0", "") for word in words]  # no word of a command line can hold one
-    start = ("--debug",) if "--debug" in words else ()
-    return Case(
-        _files(),
-        (*(), "run", "--data", "d.parquet", "--out", "out", *(w for w in words if w not in start)),
-    )
+    return Case(_files(), ("run", "--data", "d.parquet", "--out", "out", *words))

@@ -27,6 +27,8 @@ _READERS: list[tuple[str, ...]] = [
     ("export", "out/latest", "--format", "labeled-list", "--ragged", "--file-format", "jsonl"),
     ("pairs", "out/latest"),
     ("batches", "out/latest", "--p", "2", "--k", "2"),
+    ("report", "out/latest"),
+    ("report", "out", "--json", "--output", "page.html"),
     ("cache", "out"),
     ("prune", "out", "--keep", "0"),
     ("prune", "out", "--dry-run"),
@@ -55,14 +57,23 @@ _ODD += [{"a": 1}, ["x"], "\x1b[2J", "9" * 500, "euclidean", "hard", "\ud800"]
 
 
 def _commands(case: Case) -> list[tuple[str, ...]]:
-    again = case.words
+    again, (before, after) = case.words, _runs(case)
     return [
         *_READERS,
+        ("compare", before, after),
+        ("compare", before, "out", "--json"),
+        ("compare", after, before, "--output", "page.html"),
         again,
         (*again, "--force"),
         (*again, "--dry-run"),
-        (*again, "--margin", "0.3"),
+        (*again, "--margin", "0.25"),
     ]
+
+
+def _runs(case: Case) -> list[str]:
+    """The folders of the two runs, the earlier first."""
+    manifests = [name for name in case.files if name.endswith("/manifest.json")]
+    return sorted(name.removesuffix("/manifest.json") for name in manifests)
 
 
 @st.composite
@@ -101,7 +112,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def forged(draw: Any) -> Case:
     """A manifest whose values are odd, sealed as if it were whole."""
     case = good_output(draw(st.sampled_from(_OUTPUTS)))
-    name = next(name for name in case.files if name.endswith("/manifest.json"))
+    name = draw(st.sampled_from(_runs(case))) + "/manifest.json"
     manifest = json.loads(case.files[name])
     for _ in range(draw(st.sampled_from([1, 1, 2]))):
         *path, key = draw(st.sampled_from(_places(manifest)))
