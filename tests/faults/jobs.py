@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROWS, UNITS, CAP = 320, 20, 1500
-CALLS_MADE = {"write": 490, "fsync": 510, "rename": 255, "open": 2050, "unlink": 480}
+CALLS_MADE = {"write": 370, "fsync": 515, "rename": 258, "open": 2060, "unlink": 490}
 """About how many system calls of each kind an undisturbed start makes; see `Driver.calls`."""
 
 
