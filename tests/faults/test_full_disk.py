@@ -1,9 +1,10 @@
-"""Limits of disk, file size, open files and memory: one line, exit code 6, and on it goes after."""
+"""Limits of disk, file size, open files; what is read-only: one line, exit code 6, and on it goes."""
 
 from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import partial
@@ -76,3 +77,32 @@ def test_a_full_disk(lab: Lab, tiny: Path) -> None:
     (run,) = (tiny / "out/runs").iterdir()
     assert (tiny / "out/latest").resolve() == run
     assert payload(run) == lab.truth
+
+
+def remount(folder: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("begun", "data"), [(True, False), pytest.param(False, True, marks=pytest.mark.slow)]
+)
+def test_what_is_read_only(lab: Lab, tiny: Path, begun: bool, data: bool) -> None:
+    """The output root is refused in one line; the data may well be."""
+    remount(tiny, "size=16m")
+    driver, source = lab.driver(), lab.data
+    if data:
+        source = Path(shutil.copy(lab.data, tiny))
+    driver.arguments = words(source, tiny / "out")
+    if begun:
+        shutil.copytree(lab.out, tiny / "out", symlinks=True)
+    remount(tiny, "ro")
+    hit = driver.start(more=QUIET)
+    assert hit.code == 6, hit
+    lines = [line for line in hit.err.splitlines() if not line.startswith("mine: warning: ")]
+    assert len(lines) == 1 and "Read-only file system; nothing was published" in lines[0], hit
+    driver.arguments = words(source, lab.out)
+    lab.check_end(driver.start())
+    remount(tiny, "rw")
+    driver.arguments = words(source, tiny / "out")
+    assert driver.start().code == 0
+    assert payload((tiny / "out/latest").resolve()) == lab.truth

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,16 @@ def folder(request: pytest.FixtureRequest) -> Folder:
         return open_folder(f"{request.getfixturevalue('google')}/deep/er")
     pytest.importorskip("fsspec")
     return open_folder(f"memory://{uuid.uuid4().hex}/deep/er")
+
+
+def test_the_time_is_the_stores(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a machine whose clock is days ahead, every lease would have run out."""
+    real = time.time
+    before = folder.now()
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", lambda: real() + 200_000)
+        assert 0 <= folder.now() - before < 600
+    assert folder.entries() == []
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # gcsfs' own
