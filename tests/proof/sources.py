@@ -49,25 +49,18 @@ class Place:
 Source = Callable[[Place, int], Iterator[np.ndarray]]
 
 
-def _partners(labels: np.ndarray) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """Return the rows that have a positive, and the rows of each class."""
-    members = {int(name): np.flatnonzero(labels == name) for name in np.unique(labels)}
-    anchors = [rows for rows in members.values() if len(rows) > 1]
-    return np.concatenate(anchors), members
-
-
 def _pairs(place: Place, number: int, size: int) -> Iterator[np.ndarray]:
-    anchors, members = _partners(place.labels)
+    """Draw anchors that have a positive, and one of their positives each."""
+    by_class = np.argsort(place.labels, kind="stable")
+    _, starts, sizes = np.unique(place.labels[by_class], return_index=True, return_counts=True)
+    start, count = np.repeat(starts, sizes), np.repeat(sizes, sizes)
+    some = np.flatnonzero(count > 1)
     rng = place.rng(number)
     while True:
-        chosen = rng.choice(anchors, size)
-        others = [rng.choice(members[int(place.labels[row])]) for row in chosen]
-        pairs = np.stack([chosen, np.array(others)])
-        again = pairs[0] == pairs[1]
-        while again.any():
-            pairs[1, again] = [rng.choice(members[int(place.labels[r])]) for r in pairs[0, again]]
-            again = pairs[0] == pairs[1]
-        yield pairs
+        at = rng.choice(some, size)
+        step = rng.integers(1, count[at])  # once round the class, never back to the anchor
+        other = start[at] + (at - start[at] + step) % count[at]
+        yield np.stack([by_class[at], by_class[other]])
 
 
 def pair_batches(place: Place, number: int) -> Iterator[np.ndarray]:
@@ -89,12 +82,13 @@ def random_triplets(place: Place, number: int) -> Iterator[np.ndarray]:
 
 def class_batches(place: Place, number: int) -> Iterator[np.ndarray]:
     """Draw classes and some items of each, four at the least, until the batch is full."""
-    _, members = _partners(place.labels)
+    members = [np.flatnonzero(place.labels == name) for name in np.unique(place.labels)]
     rng = place.rng(number)
     each = max(4, -(-place.items // len(members)))
-    names = list(members)
+    most = -(-place.items // 2)  # classes that are drawn: enough, were all of them pairs
     while True:
-        drawn = [rng.permutation(members[names[n]])[:each] for n in rng.permutation(len(names))]
+        names = rng.permutation(len(members))[:most]
+        drawn = [rng.permutation(members[name])[:each] for name in names]
         yield np.concatenate(drawn)[: place.items][None]
 
 
@@ -166,7 +160,7 @@ def mined(select: Mapping[str, Any], difficulty: str) -> Source:
 
     def find(place: Place, number: int) -> Iterator[np.ndarray]:
         run = miner.mine(_job(place, number, select))
-        triplets = TripletDataset(run, difficulty, give="rows", seed=place.seed)
+        triplets = TripletDataset(run, difficulty, give="rows", seed=place.seed, buffer=1 << 15)
         return _read(triplets, place.items // 3)
 
     return find
@@ -184,7 +178,7 @@ def _job(place: Place, number: int, select: Mapping[str, Any]) -> dict[str, Any]
         "dataset": {"path": str(data)},
         "model": {"name": "tests.proof.checkpoint:Checkpoint", "options": model},
         "mining": {"margin": MARGIN},
-        "select": {"max_triplets": 100_000, "seed": place.seed, **select},
+        "select": {"max_triplets": 30_000, "seed": place.seed, **select},
         "output": {"path": str(place.folder / "mined"), "report": False, "content": False},
         "engine": {"workers": 1},
     }

@@ -21,7 +21,7 @@ from tests.proof.networks import embedded
 from tests.proof.sources import Place, Source
 from tests.proof.split import Split
 
-__all__ = ["Budget", "Trained", "train"]
+__all__ = ["Budget", "Trained", "judge", "seeded", "train"]
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,26 @@ class Budget:
         Embedded in a step: 64 triplets, 96 pairs or 192 items are the same.
     """
 
-    steps: int = 600
+    steps: int = 200
     items: int = 192
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to, and the seconds that finding its triplets took."""
+    """What a training came to after each round, and the seconds that finding its triplets took."""
 
-    scores: Scores
+    by_round: tuple[Scores, ...]
     mining_seconds: float
     seconds: float
 
+    @property
+    def scores(self) -> Scores:
+        """What it came to in the end."""
+        return self.by_round[-1]
+
 
 @contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Make torch's draws those of a seed, and leave the caller's own as they were."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -73,8 +78,9 @@ def train(
     together have the steps of one. Runs of `mine` are kept where a folder is given.
     """
     began, mining = time.perf_counter(), 0.0
+    judged = []
     inputs = np.ascontiguousarray(given.inputs[split.train])
-    with tempfile.TemporaryDirectory() as made, _seeded(seed):
+    with tempfile.TemporaryDirectory() as made, seeded(seed):
         network = given.network()
         optimiser = torch.optim.Adam(network.parameters(), lr=given.rate)
         for number in range(rounds):
@@ -85,8 +91,13 @@ def train(
             mining += time.perf_counter() - started
             steps = budget.steps * (number + 1) // rounds - budget.steps * number // rounds
             _steps(network, optimiser, place, batches, loss, steps)
-    judged = evaluate(embedded(network, given.inputs[split.test]), given.labels[split.test])
-    return Trained(judged, mining, time.perf_counter() - began)
+            judged.append(judge(network, given, split))
+    return Trained(tuple(judged), mining, time.perf_counter() - began)
+
+
+def judge(network: nn.Module, given: ProofSet, split: Split) -> Scores:
+    """Return what a network is worth on the classes that were held out."""
+    return evaluate(embedded(network, given.inputs[split.test]), given.labels[split.test])
 
 
 def _steps(
