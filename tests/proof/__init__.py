@@ -1,1 +1,1 @@
-"""Does mining help? Small models are trained on what it wrote, and held against what else there is."""
+"""Does mining help? Small models trained on what it wrote, beside other ways to train."""

@@ -47,18 +47,27 @@ def _trained(given: ProofSet, split: Split, method: Method, seed: int, budget: B
 
 
 def prove(
-    given: ProofSet, methods: list[str], seeds: int, budget: Budget
+    given: ProofSet, methods: list[str], seeds: int, budget: Budget, kept: Path | None = None
 ) -> dict[str, list[Trained]]:
-    """Train with each method on the same splits and seeds."""
+    """Train with each method on the same splits and seeds; figures are kept seed by seed."""
     found: dict[str, list[Trained]] = {name: [] for name in methods}
     for seed in range(seeds):
         split = split_classes(given.labels, seed, given.most, given.wrong)
         for name in methods:
-            found[name].append(_trained(given, split, METHODS[name], seed, budget))
-            last = found[name][-1]
+            last = _trained(given, split, METHODS[name], seed, budget)
+            found[name].append(last)
             said = f"MAP@R {last.scores.map_at_r:.4f}, {last.seconds:.1f} s"
             print(f"  {given.name}, seed {seed}, {name}: {said}", file=sys.stderr, flush=True)
+        if kept is not None:
+            _keep(kept, given.name, found)
     return found
+
+
+def _keep(path: Path, name: str, found: dict[str, list[Trained]]) -> None:
+    """Put a set's figures into the file, beside those of other sets."""
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    figures[name] = {method: [asdict(one) for one in runs] for method, runs in found.items()}
+    path.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def warm_up() -> None:
@@ -75,15 +84,11 @@ def main(given: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     warm_up()
     seeds, steps = (2, 40) if options.quick else (options.seeds, options.steps)
-    figures = {}
     for name in options.sets or _REAL:
         made, began = SETS[name](), time.perf_counter()
-        found = prove(made, options.methods, seeds, Budget(steps))
+        found = prove(made, options.methods, seeds, Budget(steps), options.json)
         print(f"\n{name}: {seeds} seeds, {steps} steps, {time.perf_counter() - began:.0f} s\n")
         print(table(found), flush=True)
-        figures[name] = {method: [asdict(one) for one in runs] for method, runs in found.items()}
-        if options.json:
-            options.json.write_text(json.dumps(figures, indent=1) + "\n")
     return 0
 
 

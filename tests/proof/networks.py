@@ -1,4 +1,4 @@
-"""Small networks that embed: a head over frozen vectors, a whole encoder of tokens, an image net."""
+"""Small networks that embed: a head over frozen vectors, an encoder of tokens, an image net."""
 
 from __future__ import annotations
 

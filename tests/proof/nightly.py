@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def compared(folder: Path) -> list[str]:
     """Return what `mine compare` says of each run and the next."""
     runs = sorted((folder / "mined" / "runs").iterdir())  # the names begin with the time
     said = []
-    for earlier, later in zip(runs, runs[1:], strict=False):
+    for earlier, later in itertools.pairwise(runs):
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
             mine(["compare", str(earlier), str(later)])

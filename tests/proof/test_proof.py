@@ -76,6 +76,7 @@ def test_losses_by_hand() -> None:
     assert float(ranking(vectors, labels)) == pytest.approx(np.mean(losses))
 
 
+@pytest.mark.slow  # its imports take longer than all else here
 def test_the_peer_gives_valid_triplets(place: Place) -> None:
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("datasets")
