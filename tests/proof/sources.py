@@ -1,0 +1,198 @@
+"""Where batches come from: draws at random, sentence-transformers' miner, and runs of `mine`.
+
+A source is called with a place and the number of the round; it finds what it needs (that is the
+time of mining) and gives batches without end: arrays of rows (roles, n).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+import miner
+from miner.torch import TripletDataset
+from tests.proof.losses import MARGIN
+from tests.proof.networks import embedded
+
+__all__ = ["Place", "Source", "class_batches", "mined", "pair_batches", "peer", "random_triplets"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The network and the training items at the beginning of a round."""
+
+    folder: Path
+    network: torch.nn.Module
+    inputs: np.ndarray
+    labels: np.ndarray
+    items: int
+    seed: int
+
+    def checkpoint(self, number: int) -> Path:
+        """Return the file of the network as it was before a round."""
+        return self.folder / f"network-{number}.pt"
+
+    def rng(self, number: int) -> np.random.Generator:
+        """Return the draws of a round."""
+        return np.random.default_rng([11, self.seed, number])
+
+
+Source = Callable[[Place, int], Iterator[np.ndarray]]
+
+
+def _pairs(place: Place, number: int, size: int) -> Iterator[np.ndarray]:
+    """Draw anchors that have a positive, and one of their positives each."""
+    by_class = np.argsort(place.labels, kind="stable")
+    _, starts, sizes = np.unique(place.labels[by_class], return_index=True, return_counts=True)
+    start, count = np.repeat(starts, sizes), np.repeat(sizes, sizes)
+    some = np.flatnonzero(count > 1)
+    rng = place.rng(number)
+    while True:
+        at = rng.choice(some, size)
+        step = rng.integers(1, count[at])  # once round the class, never back to the anchor
+        other = start[at] + (at - start[at] + step) % count[at]
+        yield np.stack([by_class[at], by_class[other]])
+
+
+def pair_batches(place: Place, number: int) -> Iterator[np.ndarray]:
+    """Draw anchors and one positive each: the others of the batch are the negatives."""
+    return _pairs(place, number, place.items // 2)
+
+
+def random_triplets(place: Place, number: int) -> Iterator[np.ndarray]:
+    """Draw anchors, a positive each, and any item of another class."""
+    rng = np.random.default_rng([12, place.seed, number])
+    for pairs in _pairs(place, number, place.items // 3):
+        negatives = rng.integers(len(place.labels), size=pairs.shape[1])
+        wrong = place.labels[negatives] == place.labels[pairs[0]]
+        while wrong.any():
+            negatives[wrong] = rng.integers(len(place.labels), size=int(wrong.sum()))
+            wrong = place.labels[negatives] == place.labels[pairs[0]]
+        yield np.vstack([pairs, negatives])
+
+
+def class_batches(place: Place, number: int) -> Iterator[np.ndarray]:
+    """Draw classes and some items of each, four at the least, until the batch is full."""
+    members = [np.flatnonzero(place.labels == name) for name in np.unique(place.labels)]
+    rng = place.rng(number)
+    each = max(4, -(-place.items // len(members)))
+    most = -(-place.items // 2)  # classes that are drawn: enough, were all of them pairs
+    while True:
+        names = rng.permutation(len(members))[:most]
+        drawn = [rng.permutation(members[name])[:each] for name in names]
+        yield np.concatenate(drawn)[: place.items][None]
+
+
+def _cycled(triplets: np.ndarray, place: Place, number: int) -> Iterator[np.ndarray]:
+    """Give triplets (3, n) in an order of their own in every epoch."""
+    rng, size = place.rng(number), place.items // 3
+    while triplets.shape[1]:
+        order = rng.permutation(triplets.shape[1])
+        while len(order) < size:
+            order = np.concatenate([order, rng.permutation(triplets.shape[1])])
+        for start in range(0, len(order) - size + 1, size):
+            yield triplets[:, order[start : start + size]]
+
+
+class _Encoder:
+    """What `mine_hard_negatives` asks of a model, for items that are called by their numbers."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def encode_document(self, texts: list[str], **_: Any) -> np.ndarray:
+        """Embed the items of these numbers."""
+        rows = np.array([int(text) for text in texts])
+        return embedded(self._place.network, self._place.inputs[rows])
+
+    encode_query = encode_document
+
+    def similarity(self, first: Any, second: Any) -> torch.Tensor:
+        """Return cosines: the vectors have unit length."""
+        return torch.as_tensor(first) @ torch.as_tensor(second).T
+
+    def similarity_pairwise(self, first: Any, second: Any) -> torch.Tensor:
+        """Return the cosine of each row with its counterpart."""
+        return (torch.as_tensor(first) * torch.as_tensor(second)).sum(-1)
+
+
+def peer(**options: Any) -> Source:
+    """Mine with sentence-transformers: one negative a pair, of all pairs that share a label."""
+
+    def find(place: Place, number: int) -> Iterator[np.ndarray]:
+        from datasets import Dataset, disable_progress_bars
+        from sentence_transformers.util import mine_hard_negatives
+
+        disable_progress_bars()
+        same = place.labels[:, None] == place.labels
+        np.fill_diagonal(same, False)
+        pairs = {
+            role: [str(row) for row in rows.tolist()]
+            for role, rows in zip(("anchor", "positive"), np.nonzero(same), strict=True)
+        }
+        with contextlib.redirect_stderr(io.StringIO()):
+            found = mine_hard_negatives(
+                Dataset.from_dict(pairs),
+                _Encoder(place),  # type: ignore[arg-type]
+                num_negatives=1,
+                verbose=False,
+                **options,
+            )
+        columns = [found.data.column(name).to_pylist() for name in found.column_names]
+        return _cycled(np.array(columns, dtype=np.int64), place, number)
+
+    return find
+
+
+def mined(select: Mapping[str, Any], difficulty: str) -> Source:
+    """Mine with `mine`, and read what it wrote by `miner.torch.TripletDataset`."""
+
+    def find(place: Place, number: int) -> Iterator[np.ndarray]:
+        run = miner.mine(_job(place, number, select))
+        triplets = TripletDataset(run, difficulty, give="rows", seed=place.seed, buffer=1 << 15)
+        return _read(triplets, place.items // 3)
+
+    return find
+
+
+def _job(place: Place, number: int, select: Mapping[str, Any]) -> dict[str, Any]:
+    data, inputs = place.folder / "items.parquet", place.folder / "inputs.npy"
+    if not data.exists():
+        np.save(inputs, place.inputs)
+        rows = np.arange(len(place.inputs))
+        columns = {"id": rows, "text": rows.astype(str), "label": place.labels}
+        pq.write_table(pa.table(columns), data)
+    model = {"network": str(place.checkpoint(number)), "inputs": str(inputs)}
+    return {
+        "dataset": {"path": str(data)},
+        "model": {"name": "tests.proof.checkpoint:Checkpoint", "options": model},
+        "mining": {"margin": MARGIN},
+        "select": {"max_triplets": 30_000, "seed": place.seed, **select},
+        "output": {"path": str(place.folder / "mined"), "report": False, "content": False},
+        "engine": {"workers": 1},
+    }
+
+
+def _read(triplets: TripletDataset, size: int) -> Iterator[np.ndarray]:
+    """Give batches of rows, epoch after epoch; what is left of one begins the next batch."""
+    rows: list[tuple[int, int, int]] = []
+    epoch = 0
+    while len(triplets):
+        triplets.set_epoch(epoch)
+        for item in triplets:
+            rows.append((item["anchor"], item["positive"], item["negative"]))
+            if len(rows) == size:
+                yield np.array(rows, dtype=np.int64).T
+                rows = []
+        epoch += 1
