@@ -1,4 +1,4 @@
-"""Limits of disk, file size, open files; what is read-only: one line, exit code 6, and on it goes."""
+"""Limits of disk, file size, open files; what is read-only: one line, exit code 6, and on."""
 
 from __future__ import annotations
 
