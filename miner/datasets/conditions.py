@@ -178,7 +178,7 @@ class OneOf:
         if not texts or family(values.type) != "text":
             return Or(tuple(equal)).evaluate(view)
         known = pa.array([literal.value for literal in self.literals], pa.string())
-        return pc.if_else(values.is_valid(), pc.is_in(values, value_set=known), None)
+        return pc.if_else(pc.is_valid(values), pc.is_in(values, value_set=known), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ class IsNull:
 
     def evaluate(self, view: View) -> Any:
         """Return true or false, never null."""
-        return self.value.evaluate(view).is_null()
+        return pc.is_null(self.value.evaluate(view))  # of a literal too, which is a scalar
 
 
 @dataclass(frozen=True, slots=True)

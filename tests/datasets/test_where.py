@@ -292,6 +292,16 @@ def test_a_long_chain_is_no_deep_one() -> None:
     assert masked(text, batch([{**dict.fromkeys(TYPES), "n": n} for n in (7, 3000)])) == [1, 0]
 
 
+@pytest.mark.parametrize(
+    ("literal", "true"),
+    [("1 is null", 0), ("'a' is not null", 1), ("'a' in ('a', 'b')", 1), ("'a' in ('b')", 0)],
+)
+def test_a_literal_is_asked_beside_a_column(literal: str, true: int) -> None:
+    table = batch([{**dict.fromkeys(TYPES), "n": n} for n in (1, 2)])
+    assert masked(f"{literal} or n = 2", table) == [true, 1]
+    assert masked(f"{literal} and n = 2", table) == [0, true]
+
+
 def test_text_is_read_as_numbers_where_it_has_to() -> None:
     table = batch([{"x": x} for x in ("10", " 9 ", "", " ", "1e1", "9.5")], {"x": pa.string()})
     assert masked("x >= 9.5", table, untyped=True) == [1, 0, 0, 0, 1, 1]
