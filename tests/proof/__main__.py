@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from dataclasses import asdict
@@ -82,6 +83,7 @@ def main(given: list[str] | None = None) -> int:
     """Prove what was asked for, one set after the other."""
     options = _arguments(given)
     torch.set_num_threads(1)
+    logging.getLogger("miner").setLevel(logging.WARNING)  # libraries let it speak
     warm_up()
     seeds, steps = (2, 40) if options.quick else (options.seeds, options.steps)
     for name in options.sets or _REAL:
