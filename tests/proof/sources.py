@@ -127,30 +127,40 @@ class _Encoder:
         return (torch.as_tensor(first) * torch.as_tensor(second)).sum(-1)
 
 
-def peer(**options: Any) -> Source:
-    """Mine with sentence-transformers: one negative a pair, of all pairs that share a label."""
+def peer(*, whole: bool = False, **options: Any) -> Source:
+    """Mine with sentence-transformers: one negative a pair, of all pairs that share a label.
+
+    Each item is listed as a positive of its own too, and those rows are dropped: only positives
+    that are listed are masked, and the nearest "negative" of every item would be itself. `whole`
+    lets it look at all items, so that its filters find what there is.
+    """
 
     def find(place: Place, number: int) -> Iterator[np.ndarray]:
         from datasets import Dataset, disable_progress_bars
         from sentence_transformers.util import mine_hard_negatives
 
         disable_progress_bars()
-        same = place.labels[:, None] == place.labels
-        np.fill_diagonal(same, False)
         pairs = {
             role: [str(row) for row in rows.tolist()]
-            for role, rows in zip(("anchor", "positive"), np.nonzero(same), strict=True)
+            for role, rows in zip(
+                ("anchor", "positive"),
+                np.nonzero(place.labels[:, None] == place.labels),
+                strict=True,
+            )
         }
+        reach = {"range_max": len(place.labels)} if whole else {}
         with contextlib.redirect_stderr(io.StringIO()):
             found = mine_hard_negatives(
                 Dataset.from_dict(pairs),
                 _Encoder(place),  # type: ignore[arg-type]
                 num_negatives=1,
                 verbose=False,
+                **reach,
                 **options,
             )
         columns = [found.data.column(name).to_pylist() for name in found.column_names]
-        return _cycled(np.array(columns, dtype=np.int64), place, number)
+        triplets = np.array(columns, dtype=np.int64).reshape(3, -1)
+        return _cycled(triplets[:, triplets[0] != triplets[1]], place, number)
 
     return find
 

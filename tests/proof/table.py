@@ -23,6 +23,11 @@ def table(trained: Mapping[str, Sequence[Trained]]) -> str:
     base = [one.scores.map_at_r for one in trained[BASE]]
     rows = [_TITLES, tuple("---" for _ in _TITLES)]
     for name, runs in trained.items():
+        lacking = sum(one.short > 0 for one in runs)
+        if lacking:  # its scores are those of a network that was trained less, or not at all
+            said = f"too few triplets in {lacking} of {len(runs)} trainings"
+            rows.append((name, "", "", said, ""))
+            continue
         values = [one.scores.map_at_r for one in runs]
         first = interval([one.scores.recall_at_1 for one in runs])
         seconds = interval([one.mining_seconds for one in runs]).mean

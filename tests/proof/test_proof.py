@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -13,13 +14,16 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
 import tests.proof.__main__ as proof
+from tests.proof.checkpoint import save_checkpoint
 from tests.proof.data import noisy, synthetic
 from tests.proof.losses import MARGIN, batch_all, ranking, triplet
 from tests.proof.methods import BASE, METHODS
+from tests.proof.networks import embedded
 from tests.proof.nightly import compared, nightly
 from tests.proof.sources import Place, class_batches, pair_batches, peer, random_triplets
 from tests.proof.split import split_classes
-from tests.proof.training import Budget
+from tests.proof.table import table
+from tests.proof.training import Budget, train
 
 SMALL = synthetic(classes=8, size=6, dim=6)
 SPLIT = split_classes(SMALL.labels, 0)
@@ -71,21 +75,50 @@ def test_losses_by_hand() -> None:
     for row in range(5):
         others = torch.cat([positives, negatives])
         counted = [n == row or labels[1:].flatten()[n] != names[row] for n in range(10)]
-        scores = (others @ anchors[row] * 20)[counted]
+        scores = (others @ anchors[row] * 20)[torch.tensor(counted)]
         losses.append(float(scores.logsumexp(0) - positives[row] @ anchors[row] * 20))
     assert float(ranking(vectors, labels)) == pytest.approx(np.mean(losses))
 
 
-@pytest.mark.slow  # its imports take longer than all else here
 def test_the_peer_gives_valid_triplets(place: Place) -> None:
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("datasets")
     drawn = np.concatenate(list(islice(peer()(place, 0), 30)), axis=1)
     anchors, positives, negatives = place.labels[drawn]
     assert (anchors == positives).all() and (anchors != negatives).all()
+    assert (drawn[0] != drawn[1]).all()
     vectors = place.inputs / np.linalg.norm(place.inputs, axis=1, keepdims=True)
     scores = np.where(place.labels[:, None] == place.labels, -2, vectors @ vectors.T)
     assert (drawn[2] == scores.argmax(1)[drawn[0]]).all()
+
+
+def test_a_training_without_triplets_is_not_given_out_as_one() -> None:
+    """Its score is that of the untrained network."""
+
+    def nothing(place: Place, number: int) -> Iterator[np.ndarray]:
+        return iter(())
+
+    base = train(SMALL, SPLIT, random_triplets, loss="triplet", seed=0, budget=Budget(3, 24))
+    none = train(SMALL, SPLIT, nothing, loss="triplet", seed=0, budget=Budget(3, 24))
+    assert (base.short, none.short) == (0, 3)
+    row = table({BASE: [base], "nothing": [none]}).splitlines()[-1]
+    assert row == "| nothing |  |  | too few triplets in 1 of 1 trainings |  |"
+
+
+@pytest.mark.parametrize("name", ["mine: all hard", "mine: semi-hard", "mine: hardest"])
+def test_what_is_mined_is_of_its_class(place: Place, name: str) -> None:
+    source = METHODS[name].source
+    assert source is not None
+    save_checkpoint(place.network, place.checkpoint(0))
+    drawn = np.concatenate(list(islice(source(place, 0), 10)), axis=1)
+    anchors, positives, negatives = place.labels[drawn]
+    assert (anchors == positives).all() and (anchors != negatives).all()
+    vectors = embedded(place.network, place.inputs).astype(np.float64)
+    near, far = (np.linalg.norm(vectors[drawn[0]] - vectors[rows], axis=1) for rows in drawn[1:])
+    if "hard" in name.split()[-1] and "semi" not in name:
+        assert (far <= near).all()
+    else:
+        assert ((far > near) & (far < near + MARGIN)).all()
 
 
 def test_the_whole_proof_runs(

@@ -41,11 +41,15 @@ class Budget:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to after each round, and the seconds that finding its triplets took."""
+    """What a training came to after each round, and the seconds that finding its triplets took.
+
+    `short` is how many steps of the budget were not done, because the source gave no triplets.
+    """
 
     by_round: tuple[Scores, ...]
     mining_seconds: float
     seconds: float
+    short: int = 0
 
     @property
     def scores(self) -> Scores:
@@ -78,7 +82,7 @@ def train(
     together have the steps of one. Runs of `mine` are kept where a folder is given.
     """
     began, mining = time.perf_counter(), 0.0
-    judged = []
+    judged, short = [], 0
     inputs = np.ascontiguousarray(given.inputs[split.train])
     with tempfile.TemporaryDirectory() as made, seeded(seed):
         network = given.network()
@@ -90,9 +94,9 @@ def train(
             batches = source(place, number)
             mining += time.perf_counter() - started
             steps = budget.steps * (number + 1) // rounds - budget.steps * number // rounds
-            _steps(network, optimiser, place, batches, loss, steps)
+            short += steps - _steps(network, optimiser, place, batches, loss, steps)
             judged.append(judge(network, given, split))
-    return Trained(tuple(judged), mining, time.perf_counter() - began)
+    return Trained(tuple(judged), mining, time.perf_counter() - began, short)
 
 
 def judge(network: nn.Module, given: ProofSet, split: Split) -> Scores:
@@ -107,7 +111,9 @@ def _steps(
     batches: Iterator[np.ndarray],
     loss: str,
     steps: int,
-) -> None:
+) -> int:
+    """Train for so many steps, or as long as there are batches; return how many there were."""
+    done = 0
     inputs, labels = torch.from_numpy(place.inputs), torch.from_numpy(place.labels)
     for _, rows in zip(range(steps), batches, strict=False):
         items = torch.from_numpy(rows)
@@ -116,3 +122,5 @@ def _steps(
         optimiser.zero_grad()
         value.backward()
         optimiser.step()
+        done += 1
+    return done
