@@ -15,10 +15,9 @@ from tests.faults.storm import Lab
 SEED, SAMPLE = 4, 12
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+@pytest.fixture(autouse=True, scope="module")
+def strace() -> None:
     needs_strace()
-    return Lab.made(tmp_path_factory.mktemp("injection"))
 
 
 CASES = [

@@ -52,7 +52,7 @@ def race(folder: Path) -> dict[str, str]:
 
 
 def test_one_works(folder: Path) -> None:
-    assert race(folder) == race(folder)
+    assert {name.split("/")[0] for name in race(folder)} >= {"census.parquet", "hard", "semi_hard"}
 
 
 @pytest.mark.slow
