@@ -17,7 +17,7 @@ from tests.faults.driver import Fault, needs_strace, traceable
 from tests.faults.jobs import CALLS_MADE, words
 from tests.faults.storm import Lab, Tally, random_faults, storm
 
-KILLS = int(os.environ.get("MINE_STORM_KILLS", "96"))
+KILLS = int(os.environ.get("MINE_STORM_KILLS", "48"))
 
 
 def kill(lab: Lab, faults: Iterable[Fault], kills: float = float("inf")) -> Tally:
@@ -39,7 +39,7 @@ def test_a_storm(lab: Lab) -> None:
     calls = {kind: lab.driver().calls(kind) for kind in CALLS_MADE}
     tally = kill(lab, random_faults(0, lab.seconds, calls), KILLS)
     print("\n" + tally.table())
-    assert tally.kills.total() == KILLS
+    assert tally.kills.total() >= KILLS  # the last chain goes on to its end
     assert {kind for kind, _ in tally.left} == {"time", *calls}
 
 
