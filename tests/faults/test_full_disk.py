@@ -18,11 +18,6 @@ from tests.faults.storm import Lab
 QUIET = ("--log-format", "text", "--quiet")
 
 
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return Lab.made(tmp_path_factory.mktemp("limits"))
-
-
 def limited(kind: int, most: int) -> None:
     resource.setrlimit(kind, (most, most))
 

@@ -17,12 +17,7 @@ from tests.faults.driver import Fault, needs_strace, traceable
 from tests.faults.jobs import CALLS_MADE, words
 from tests.faults.storm import Lab, Tally, random_faults, storm
 
-KILLS = int(os.environ.get("MINE_STORM_KILLS", "320"))
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    return Lab.made(tmp_path_factory.mktemp("storm"))
+KILLS = int(os.environ.get("MINE_STORM_KILLS", "48"))
 
 
 def kill(lab: Lab, faults: Iterable[Fault], kills: float = float("inf")) -> Tally:
@@ -34,8 +29,8 @@ def kill(lab: Lab, faults: Iterable[Fault], kills: float = float("inf")) -> Tall
 
 def test_a_breeze(lab: Lab) -> None:
     calls = {} if traceable() else CALLS_MADE
-    tally = kill(lab, itertools.islice(random_faults(3, lab.seconds, calls), 12))
-    assert tally.kills.total() >= 6
+    tally = kill(lab, itertools.islice(random_faults(3, lab.seconds, calls), 8))
+    assert tally.kills.total() >= 4
 
 
 @pytest.mark.slow
@@ -44,16 +39,17 @@ def test_a_storm(lab: Lab) -> None:
     calls = {kind: lab.driver().calls(kind) for kind in CALLS_MADE}
     tally = kill(lab, random_faults(0, lab.seconds, calls), KILLS)
     print("\n" + tally.table())
-    assert tally.kills.total() == KILLS
+    assert tally.kills.total() >= KILLS  # the last chain goes on to its end
     assert {kind for kind, _ in tally.left} == {"time", *calls}
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_rename(lab: Lab) -> None:
+def test_a_kill_at_every_third_rename(lab: Lab) -> None:
+    """And at the last one; `--every rename` of the storm's command leaves none out."""
     needs_strace()
     calls = lab.driver().calls("rename")
-    tally = kill(lab, (Fault("rename", number) for number in range(1, calls + 1)))
-    assert tally.kills["rename"] > calls / 2
+    tally = kill(lab, (Fault("rename", number) for number in [*range(1, calls, 3), calls]))
+    assert tally.kills["rename"] > calls / 6
     assert tally.left["rename", "new"]  # the last one is of the metrics, when all is published
 
 

