@@ -51,7 +51,8 @@ class Fault:
     kind : str
         ``time``, or one of `CALLS`.
     at : float
-        Seconds after it begins to work, or the number of the system call.
+        Seconds after it begins to work, or the number of the system call: strace counts each call
+        of a kind apart, and each thread's.
     inject : str
         What strace does then: by default it kills the process as it enters the call.
     onward : bool

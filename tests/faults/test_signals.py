@@ -19,8 +19,8 @@ import miner.signals
 from miner.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def hang(*arguments):
-    print("counting", flush=True)
-    try:
+    try:  # the signal may come as soon as the word is out
+        print("counting", flush=True)
         time.sleep(120)
     finally:  # what records on the way out hangs too
         print("leaving", flush=True)
