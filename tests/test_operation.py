@@ -144,6 +144,7 @@ def test_what_others_say_is_a_line_too(
         warnings.warn("old: https://user:hush@host", DeprecationWarning, stacklevel=1)
 
     monkeypatch.setattr("miner.run.keep_within", talk)
+    before = logging.getLogger("miner").level
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         result = cli(*words)
@@ -153,7 +154,7 @@ def test_what_others_say_is_a_line_too(
     assert said[0]["message"] == "see https://host\nand more"
     assert "hush" not in result.err
     assert lines[-1]["event"] == "done"
-    assert logging.getLogger("miner").level == logging.NOTSET  # all is as it was before
+    assert logging.getLogger("miner").level == before
 
 
 def test_names_of_any_kind_stay_in_their_line(small: Path, tmp_path: Path, cli: Cli) -> None:
