@@ -58,6 +58,7 @@ class Handler(BaseHTTPRequestHandler):
         if kind == "refused":
             self.send_response(503, "Slow Down")
             self.send_header("Content-Length", "0")
+            self.send_header("Connection", "close")
             self.end_headers()
             return
         upstream = http.client.HTTPConnection(self.server.upstream)
@@ -71,6 +72,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in answer.getheaders():
             if name.lower() not in ("connection", "server", "transfer-encoding"):
                 self.send_header(name, value)
+        # Said aloud, or a client may use the connection once more just before it sees the end of it.
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if kind == "cut" else content)
 
