@@ -23,6 +23,10 @@ def test_each_value_is_in_the_sample(count: int) -> None:
     assert min(count, len(GRID)) <= len(places) <= max(count, 9 + 4)
 
 
+def test_values_of_one_parameter_are_drawn() -> None:
+    assert len(sample([{"keys": value} for value in range(7)], 2, "a test")) == 2
+
+
 def test_another_test_has_another_sample() -> None:
     assert sample(GRID, 20, "one") != sample(GRID, 20, "other")
 

@@ -54,6 +54,7 @@ def strike(lab: Lab, kind: str, name: str, *, onward: bool, at: int) -> int:
     return hit.code
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("kind", "name", "onward"), CASES[:4])
 def test_a_call_that_fails(lab: Lab, kind: str, name: str, onward: bool) -> None:
     at = int(np.random.default_rng(SEED).integers(1, CALLS_MADE[kind] // 2))
