@@ -1,8 +1,8 @@
 """A seeded sample of a grid of cases for every day; the rest of the grid for `make test-slow`.
 
-A test marked `sampled(N)` runs with N of its cases by default. They are drawn by the test's name, to
-be the same everywhere, and of several parameters each value comes at least once (N is exceeded
-then). The others get the marker `wide`.
+A test marked `sampled(N)` runs with N of its cases by default, drawn by the test's name to be the
+same everywhere; of several parameters each value comes at least once (N is exceeded then). The
+others get the marker `wide`.
 """
 
 from __future__ import annotations
