@@ -105,7 +105,21 @@ _MOST_MARGIN = 1e100
 
 
 def parse_bytes(text: str, key: str = "mining.memory", *, zero: bool = False) -> int:
-    """Turn ``"512MiB"`` or ``"2GB"`` into bytes; `UsageError` that names the key otherwise."""
+    """Turn ``"512MiB"`` or ``"2GB"`` into bytes; `UsageError` that names the key otherwise.
+
+    Parameters
+    ----------
+    text : str
+        A number of bytes, or with a unit: KB, MB, GB, KiB, MiB, GiB.
+    key : str
+        What a message calls it.
+    zero : bool
+        Whether 0 is taken.
+
+    Returns
+    -------
+    int
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if not match or match[2] not in _UNITS:
         raise UsageError(f"{key} = {text!r} is not a size such as 512MiB or 2GiB")
@@ -117,6 +131,17 @@ def parse_bytes(text: str, key: str = "mining.memory", *, zero: bool = False) ->
 
 def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Job:
     """Read a job file and apply overrides (``"section.key": value``).
+
+    Parameters
+    ----------
+    path : str or Path
+        A TOML file.
+    overrides : mapping, optional
+        Values by ``section.key``, which win over those of the file.
+
+    Returns
+    -------
+    Job
 
     Raises
     ------
@@ -144,7 +169,21 @@ def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Jo
 def parse_job(
     sections: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, *, where: str = "job"
 ) -> Job:
-    """Build a checked job from nested mappings and dotted overrides."""
+    """Build a checked job from nested mappings and dotted overrides.
+
+    Parameters
+    ----------
+    sections : mapping
+        Keys and values by section, as TOML gives them.
+    overrides : mapping, optional
+        Values by ``section.key``, which win over those of `sections`.
+    where : str
+        What messages call the job.
+
+    Returns
+    -------
+    Job
+    """
     merged: dict[str, dict[str, Any]] = {}
     for name, keys in sections.items():
         known(name, SECTIONS, f"{where}: unknown section")

@@ -33,6 +33,13 @@ numpydoc_show_class_members = False
 numpydoc_validation_checks = {"PR01", "PR02", "PR03", "PR10", "RT01", "RT03"}
 """Parameters that are not described, are not there, or in another order; nothing said of what is
 returned: warnings, so errors of `make docs`."""
+numpydoc_validation_overrides = {
+    "PR01": [r"Attributes\n\s*-{10}"],  # a record's fields, which are what makes it
+    "RT01": [r"^\s*(Return|Whether)\b"],  # the summary says what is returned
+    "RT03": [r"Returns\n\s*-{7}\n\s*(Run|Job|Path|int|[Nn]one)\b"],  # nothing to add to the type
+}
+numpydoc_validation_exclude = {r"^miner\.sections\.", r"^miner\.Job$"}
+"""The keys of the job file: the README describes them, one by one."""
 
 
 def to_the_front_door(app: Sphinx, name: str, source: list[str]) -> None:
