@@ -11,7 +11,7 @@ from typing import IO, cast
 
 from miner.errors import DataError
 
-__all__ = ["extension", "is_pattern", "matching_files", "missing_file", "open_bytes"]
+__all__ = ["extension", "is_packed", "is_pattern", "matching_files", "missing_file", "open_bytes"]
 
 _SAME = {"pq": "parquet", "ndjson": "jsonl", "feather": "arrow", "ipc": "arrow", "txt": "tsv"}
 
@@ -82,8 +82,13 @@ def missing_file(path: str) -> DataError:
     return DataError(f"no such file: {path}; {near}")
 
 
+def is_packed(file: Path) -> bool:
+    """Whether a file is gzipped, by its name."""
+    return file.suffix.lower() == ".gz"
+
+
 def open_bytes(file: Path) -> IO[bytes]:
     """Open a file, unpacked when it is gzipped."""
-    if file.suffix.lower() == ".gz":
+    if is_packed(file):
         return cast(IO[bytes], gzip.open(file, "rb"))
     return file.open("rb")
