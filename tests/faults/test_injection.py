@@ -49,6 +49,8 @@ def strike(lab: Lab, kind: str, name: str, *, onward: bool, at: int) -> int:
         assert len(errors) == (hit.code == 6), hit
     if errors:
         assert os.strerror(getattr(errno, name)) in errors[0]
+        published = len(list((lab.out / "runs").iterdir())) > 1
+        assert not published or "nothing was published" not in errors[0]
         assert f"is {'still' if latest == 'old' else 'the new'} run" in errors[0]
     lab.check_end(driver.start())
     return hit.code
