@@ -218,8 +218,8 @@ def main() -> None:
         stack.callback(lambda: print(tally.table(), flush=True))
         if given.every:
             last = given.last or lab.driver().calls(given.every)
-            numbers = range(given.first, last + 1, given.step)
-            storm(lab, (Fault(given.every, number) for number in numbers), tally=tally)
+            for number in range(given.first, last + 1, given.step):  # each in a job not begun yet
+                storm(lab, [Fault(given.every, number)], tally=tally)
         else:
             storm(lab, random_faults(given.seed, lab.seconds, CALLS_MADE), given.kills, tally)
     sys.exit(bool(tally.failures))
