@@ -12,7 +12,7 @@ from tests.faults.driver import Fault, needs_strace
 from tests.faults.jobs import CALLS_MADE
 from tests.faults.storm import Lab
 
-SEED, SAMPLE = 4, 4
+SEED, SAMPLE = 4, 2
 
 
 @pytest.fixture(autouse=True, scope="module")

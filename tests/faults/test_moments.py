@@ -60,7 +60,13 @@ MOMENTS: dict[str, tuple[Any, str, Callable[[Path], Callable[..., bool]], str]] 
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+SLOW = {"manifest", "json", "look"}
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [pytest.param(one, marks=pytest.mark.slow) if one in SLOW else one for one in MOMENTS],
+)
 def test_the_words_are_true(
     moment: str, small: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

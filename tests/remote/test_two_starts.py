@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.faults.jobs import words, write_data
 from tests.remote.conftest import Bucket
 
-TIMES = int(os.environ.get("MINE_TWO_STARTS", "5"))
+TIMES = int(os.environ.get("MINE_TWO_STARTS", "3"))
 
 
 def start(data: Path, out: str, work: Path) -> subprocess.Popen[str]:
