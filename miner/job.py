@@ -14,6 +14,7 @@ from typing import Any
 
 from miner.errors import UsageError
 from miner.fields import built, known
+from miner.printable import is_text
 from miner.sections import (
     CacheJob,
     DatasetJob,
@@ -251,6 +252,15 @@ def _check(job: Job) -> None:
     if is_url(job.output.path):
         check_url(job.output.path, "output.path")
     _check_dataset(job.dataset)
+    _check_names(job)
+
+
+def _check_names(job: Job) -> None:
+    paths = {"output.path": job.output.path, "cache.path": job.cache.path}
+    paths |= {f"dataset.{key}": getattr(job.dataset, key) for key in _PATHS}
+    for key, path in paths.items():
+        if path and not is_text(path):
+            raise UsageError(f"{key} = {path!r} is not UTF-8, as manifests are; rename it")
 
 
 def _check_shares(job: Job) -> None:
@@ -263,8 +273,11 @@ def _check_shares(job: Job) -> None:
         raise UsageError(f"gates.max_hard_share = {share} must be from 0 to 1, such as 0.3")
 
 
+_PATHS = ("path", "queries", "corpus", "links")
+
+
 def _check_dataset(dataset: DatasetJob) -> None:
-    for key in ("path", "queries", "corpus", "links"):
+    for key in _PATHS:
         if is_url(getattr(dataset, key)):
             check_url(getattr(dataset, key), f"dataset.{key}")
     pairs = {"queries": dataset.queries, "corpus": dataset.corpus, "links": dataset.links}
