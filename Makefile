@@ -62,8 +62,7 @@ bench: extras ## Measure speed and memory, beside bare products and writes, and 
 
 proof: extras ## Train small models on what was mined, beside other ways.
 	$(BIN)/python -m pip install --quiet --editable '.[proof]'
-	$(BIN)/python -m tests.proof
-	$(BIN)/python -m tests.proof.nightly
+	$(BIN)/python -m tests.proof --json mined_proof.json
 
 data: setup ## Prepare real data sets in sample_data/prepared (needs npm for two of them).
 	$(BIN)/python -m pip install --quiet --editable '.[data]'

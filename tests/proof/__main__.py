@@ -1,97 +1,90 @@
-"""`python -m tests.proof`: train with all methods on one set or all, and print the tables."""
+"""`python -m tests.proof`: train with all methods on all sets, and print the tables."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import logging
+import multiprocessing
 import sys
+import tempfile
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-import torch
+from tests.proof import trials
+from tests.proof.figures import machine, write_figures
+from tests.proof.methods import METHODS
+from tests.proof.nightly import nights
+from tests.proof.table import summary, table
+from tests.proof.training import Trained
+from tests.proof.trials import PLAN, Trial
 
-from tests.proof.data import SETS, ProofSet, synthetic
-from tests.proof.methods import METHODS, Method
-from tests.proof.split import Split, split_classes
-from tests.proof.table import table
-from tests.proof.training import Budget, Trained, judge, seeded, train
+__all__ = ["main"]
 
-_REAL = ["icd10-tokens", "icd10-head", "mnist"]
-"""What is run unless sets are named."""
+_QUICK = (2, 40)
+"""Seeds and steps of a look."""
+Ask = Callable[[Trial, int], Callable[[], dict[str, Trained]]]
 
 
 def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
-    parser.add_argument("--set", dest="sets", action="append", choices=[*SETS], metavar="NAME")
+    parser.add_argument("--set", dest="sets", action="append", choices=[*PLAN], metavar="NAME")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=Budget().steps)
-    parser.add_argument("--methods", nargs="+", choices=[*METHODS], default=[*METHODS])
+    parser.add_argument("--methods", nargs="+", choices=[*METHODS])
     parser.add_argument("--quick", action="store_true", help="two seeds, 40 steps: a look")
+    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--no-nightly", dest="nightly", action="store_false")
     parser.add_argument("--json", type=Path, help="where all figures go as well")
     return parser.parse_args(given)
 
 
-def _trained(given: ProofSet, split: Split, method: Method, seed: int, budget: Budget) -> Trained:
-    if method.source is None:
-        with seeded(seed):
-            return Trained((judge(given.network(), given, split),), 0.0, 0.0)
-    return train(
-        given,
-        split,
-        method.source,
-        loss=method.loss,
-        seed=seed,
-        budget=budget,
-        rounds=method.rounds,
-    )
+def _trials(options: argparse.Namespace) -> list[Trial]:
+    """Return what is to be tried, as the options change it."""
+    chosen = [PLAN[name] for name in options.sets or PLAN]
+    if options.methods:
+        chosen = [replace(one, methods=tuple(options.methods)) for one in chosen]
+    return [replace(one, steps=_QUICK[1]) for one in chosen] if options.quick else chosen
 
 
-def prove(
-    given: ProofSet, methods: list[str], seeds: int, budget: Budget, kept: Path | None = None
-) -> dict[str, list[Trained]]:
-    """Train with each method on the same splits and seeds; figures are kept seed by seed."""
-    found: dict[str, list[Trained]] = {name: [] for name in methods}
-    for seed in range(seeds):
-        split = split_classes(given.labels, seed, given.most, given.wrong)
-        for name in methods:
-            last = _trained(given, split, METHODS[name], seed, budget)
-            found[name].append(last)
-            said = f"MAP@R {last.scores.map_at_r:.4f}, {last.seconds:.1f} s"
-            print(f"  {given.name}, seed {seed}, {name}: {said}", file=sys.stderr, flush=True)
-        if kept is not None:
-            _keep(kept, given.name, found)
-    return found
-
-
-def _keep(path: Path, name: str, found: dict[str, list[Trained]]) -> None:
-    """Put a set's figures into the file, beside those of other sets."""
-    figures = json.loads(path.read_text()) if path.exists() else {}
-    figures[name] = {method: [asdict(one) for one in runs] for method, runs in found.items()}
-    path.write_text(json.dumps(figures, indent=1) + "\n")
-
-
-def warm_up() -> None:
-    """Mine once, so that no method pays for the imports and for the compiling of loops."""
-    made = synthetic()
-    split = split_classes(made.labels, 0)
-    for name in ("mine: all semi-hard", "sentence-transformers, nearest"):
-        _trained(made, split, METHODS[name], 0, Budget(1))
+@contextmanager
+def _spread(workers: int) -> Iterator[Ask]:
+    """Give what asks for a seed of a trial: its answer is waited for when it is called."""
+    if workers == 1:
+        trials.begin()
+        yield lambda trial, seed: lambda: trials.one_seed(trial, seed)
+        return
+    context = multiprocessing.get_context("spawn")  # threads of torch and Arrow do not fork
+    with ProcessPoolExecutor(workers, context, initializer=trials.begin) as pool:
+        yield lambda trial, seed: pool.submit(trials.one_seed, trial, seed).result
 
 
 def main(given: list[str] | None = None) -> int:
-    """Prove what was asked for, one set after the other."""
+    """Prove what was asked for, and keep the figures."""
     options = _arguments(given)
-    torch.set_num_threads(1)
-    logging.getLogger("miner").setLevel(logging.WARNING)  # libraries let it speak
-    warm_up()
-    seeds, steps = (2, 40) if options.quick else (options.seeds, options.steps)
-    for name in options.sets or _REAL:
-        made, began = SETS[name](), time.perf_counter()
-        found = prove(made, options.methods, seeds, Budget(steps), options.json)
-        print(f"\n{name}: {seeds} seeds, {steps} steps, {time.perf_counter() - began:.0f} s\n")
-        print(table(found), flush=True)
+    seeds = _QUICK[0] if options.quick else options.seeds
+    began, sets = time.perf_counter(), {}
+    with _spread(options.workers) as ask:
+        asked = {trial: [ask(trial, seed) for seed in range(seeds)] for trial in _trials(options)}
+        for trial, answers in asked.items():
+            runs = [answer() for answer in answers]
+            found = {name: [one[name] for one in runs] for name in trial.methods}
+            sets[trial.name] = found
+            print(f"\n{trial.name}: {seeds} seeds, {trial.steps} steps\n")
+            print(table(found), flush=True)
+            facts = {"seeds": seeds, "seconds": round(time.perf_counter() - began)}
+            if options.json is not None:
+                write_figures(options.json, sets, {**facts, **machine()}, {})
+    looped = {}
+    if options.nightly:
+        with tempfile.TemporaryDirectory() as made:
+            looped = nights(Path(made), steps=_QUICK[1] if options.quick else 200)
+    print(f"\nMAP@R over random negatives, whose own row has it\n\n{summary(sets)}")
+    facts = {"seeds": seeds, "seconds": round(time.perf_counter() - began), **machine()}
+    print(f"\nall of it took {facts['seconds']} s", file=sys.stderr)
+    if options.json is not None:
+        write_figures(options.json, sets, facts, looped)
     return 0
 
 

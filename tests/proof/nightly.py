@@ -11,17 +11,21 @@ import contextlib
 import io
 import itertools
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
+import miner
 from miner.cli import main as mine
-from tests.proof.data import SETS, ProofSet
+from tests.proof.data import ProofSet
 from tests.proof.methods import METHODS
+from tests.proof.sets import SETS
 from tests.proof.split import split_classes
 from tests.proof.training import Budget, Trained, train
 
-__all__ = ["compared", "nightly"]
+__all__ = ["compared", "nightly", "nights"]
 
 _ROUNDS = 3
 
@@ -56,24 +60,53 @@ def compared(folder: Path) -> list[str]:
     return said
 
 
+def _shares(folder: Path) -> list[dict[str, float]]:
+    """Return of each run what share of the valid triplets was hard, and semi-hard."""
+    found = []
+    for path in sorted((folder / "mined" / "runs").iterdir()):
+        census = miner.open_run(path).manifest["census"]
+        kinds = ("hard", "semi_hard")
+        found.append({kind: round(census[kind] / census["valid"], 6) for kind in kinds})
+    return found
+
+
+def nights(
+    folder: Path,
+    name: str = "icd10-tokens",
+    method: str = "mine: semi-hard",
+    *,
+    seed: int = 0,
+    steps: int = 200,
+) -> dict[str, Any]:
+    """Go through three nights, print what became of triplets and network, and return it."""
+    trained = nightly(SETS[name](), method, seed, Budget(steps), folder)
+    print(f"\nthree nights: {name}, {method}, seed {seed}, {steps} steps in all")
+    for number, (scores, words) in enumerate(
+        zip(trained.by_round, ["", *compared(folder)], strict=True), 1
+    ):
+        found = f"Recall@1 {scores.recall_at_1:.3f}, MAP@R {scores.map_at_r:.4f}"
+        print(f"{words}\nafter night {number}: {found}", flush=True)
+    return {
+        "set": name,
+        "method": method,
+        "seed": seed,
+        "steps": steps,
+        "triplets": _shares(folder),
+        "scores": [asdict(scores) for scores in trained.by_round],
+    }
+
+
 def main(given: list[str] | None = None) -> int:
-    """Go through three nights, and print what became of the triplets and of the network."""
+    """Go through three nights with a set and a method of your choice."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.nightly", description=__doc__)
     parser.add_argument("--set", default="icd10-tokens", choices=[*SETS])
-    parser.add_argument("--method", default="mine: all semi-hard", choices=[*METHODS])
+    parser.add_argument("--method", default="mine: semi-hard", choices=[*METHODS])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=Budget().steps, help="of all rounds together")
     options = parser.parse_args(given)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        budget = Budget(options.steps)
-        trained = nightly(SETS[options.set](), options.method, options.seed, budget, folder)
-        said = ["", *compared(folder)]
-        for number, (scores, words) in enumerate(zip(trained.by_round, said, strict=True), 1):
-            print(words)
-            found = f"Recall@1 {scores.recall_at_1:.3f}, MAP@R {scores.map_at_r:.4f}"
-            print(f"after round {number}: {found}", flush=True)
+        nights(Path(made), options.set, options.method, seed=options.seed, steps=options.steps)
     return 0
 
 

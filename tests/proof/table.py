@@ -1,16 +1,16 @@
-"""The table of a set: means over seeds, and what each method gained on the base, in pairs."""
+"""Tables: of one set with all that was measured, and of all sets with what was gained on each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from tests.proof.methods import BASE
+from tests.proof.figures import Found
+from tests.proof.methods import BASE, METHODS
 from tests.proof.statistics import Interval, interval, paired
-from tests.proof.training import Trained
 
-__all__ = ["table"]
+__all__ = ["summary", "table"]
 
-_TITLES = ("method", "Recall@1", "MAP@R", f"MAP@R over {BASE} (95 %)", "mining")
+_TITLES = ("method", "Recall@1", "MAP@R", f"MAP@R over {BASE} (95 %)", "mining", "CPU of it")
 
 
 def _gain(found: Interval) -> str:
@@ -18,21 +18,57 @@ def _gain(found: Interval) -> str:
     return f"{found.mean:+.4f} +- {found.half:.4f}{sign}"
 
 
-def table(trained: Mapping[str, Sequence[Trained]]) -> str:
-    """Return the rows of a Markdown table, one a method, in their order."""
-    base = [one.scores.map_at_r for one in trained[BASE]]
-    rows = [_TITLES, tuple("---" for _ in _TITLES)]
-    for name, runs in trained.items():
-        lacking = sum(one.short > 0 for one in runs)
-        if lacking:  # its scores are those of a network that was trained less, or not at all
-            said = f"too few triplets in {lacking} of {len(runs)} trainings"
-            rows.append((name, "", "", said, ""))
-            continue
-        values = [one.scores.map_at_r for one in runs]
-        first = interval([one.scores.recall_at_1 for one in runs])
-        seconds = interval([one.mining_seconds for one in runs]).mean
-        gain = "" if name == BASE else _gain(paired(values, base))
-        rows.append(
-            (name, f"{first.mean:.3f}", f"{interval(values).mean:.4f}", gain, f"{seconds:.2f} s")
-        )
+def _lines(rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _short(found: Found, name: str) -> str:
+    """Say that a method had not the triplets for all its steps; else nothing."""
+    lacking = sum(one.short > 0 for one in found[name])
+    return f"too few triplets in {lacking} of {len(found[name])} trainings" if lacking else ""
+
+
+def _over_base(found: Found, name: str) -> Interval:
+    values, base = ([one.scores.map_at_r for one in found[key]] for key in (name, BASE))
+    return paired(values, base)
+
+
+def table(found: Found) -> str:
+    """Return the rows of a Markdown table, one a method, in their order."""
+    rows = [_TITLES, tuple("---" for _ in _TITLES)]
+    for name, runs in found.items():
+        said = _short(found, name)
+        if said:  # its scores are those of a network that was trained less, or not at all
+            rows.append((name, "", "", said, "", ""))
+            continue
+        first = interval([one.scores.recall_at_1 for one in runs]).mean
+        mean = interval([one.scores.map_at_r for one in runs]).mean
+        gain = "" if name == BASE else _gain(_over_base(found, name))
+        wall = interval([one.mining_seconds for one in runs]).mean
+        cpu = interval([one.mining_cpu_seconds for one in runs]).mean
+        rows.append((name, f"{first:.3f}", f"{mean:.4f}", gain, f"{wall:.2f} s", f"{cpu:.2f} s"))
+    return _lines(rows)
+
+
+def summary(sets: Mapping[str, Found]) -> str:
+    """Return a Markdown table of MAP@R over the base, a row a method and a column a set.
+
+    The row of the base has its MAP@R. Gains whose interval leaves out 0 are bold.
+    """
+    rows = [("method", *sets), tuple("---" for _ in range(len(sets) + 1))]
+    for name in METHODS:
+        if any(name in found for found in sets.values()):
+            rows.append((name, *(_cell(found, name) for found in sets.values())))
+    return _lines(rows)
+
+
+def _cell(found: Found, name: str) -> str:
+    if name not in found:
+        return ""
+    if _short(found, name):
+        return "too few"
+    if name == BASE:
+        return f"{interval([one.scores.map_at_r for one in found[name]]).mean:.3f}"
+    gain = _over_base(found, name)
+    said = f"{gain.mean:+.3f} ± {gain.half:.3f}"
+    return f"**{said}**" if gain.sure else said

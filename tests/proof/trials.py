@@ -1,0 +1,96 @@
+"""One set, one seed, all methods: what is spread over processes."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import warnings
+from dataclasses import dataclass
+
+import threadpoolctl
+import torch
+
+from tests.proof.data import ProofSet, synthetic
+from tests.proof.methods import LONGER, MAIN, METHODS, Method
+from tests.proof.sets import SETS
+from tests.proof.split import Split, split_classes
+from tests.proof.training import Budget, Trained, judge, seeded, train
+
+__all__ = ["PLAN", "Trial", "begin", "one_seed"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A set, the methods that are tried on it, and the steps that each has."""
+
+    name: str
+    source: str
+    methods: tuple[str, ...] = tuple(METHODS)
+    steps: int = Budget().steps
+
+
+_MAIN, _LONGER = tuple(MAIN), tuple(LONGER)
+
+PLAN = {
+    one.name: one
+    for one in (
+        Trial("icd10-tokens", "icd10-tokens"),
+        Trial("letters", "letters"),
+        Trial("intents-head", "intents-head"),
+        Trial("icd10-head", "icd10-head", _MAIN),
+        Trial("icd10-tokens-noisy", "icd10-tokens-noisy", _MAIN),
+        Trial("letters-noisy", "letters-noisy", _MAIN),
+        Trial("intents-minilm", "intents-minilm", _MAIN),
+        Trial("mnist", "mnist", _MAIN),
+        Trial("icd10-tokens-long", "icd10-tokens", _LONGER, 800),
+        Trial("icd10-large", "icd10-large", _LONGER),
+    )
+}
+"""What is run unless something else is asked for."""
+
+
+def begin() -> None:
+    """Make a process ready: one thread, and nothing that the first method would pay for."""
+    torch.set_num_threads(1)
+    threadpoolctl.threadpool_limits(1)
+    logging.getLogger("miner").setLevel(logging.WARNING)  # libraries let it speak
+    # simple_icd_10_cm reads its codes by a function that Python deprecates
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    made = synthetic()
+    split = split_classes(made.labels, 0)
+    for name in ("mine: all semi-hard", "mine: semi-hard", "sentence-transformers, nearest"):
+        _trained(made, split, METHODS[name], 0, Budget(1))
+
+
+@functools.cache
+def _made(source: str) -> ProofSet:
+    return SETS[source]()
+
+
+def one_seed(trial: Trial, seed: int) -> dict[str, Trained]:
+    """Train with each method on the same split and seed."""
+    given = _made(trial.source)
+    split = split_classes(given.labels, seed, given.most, given.wrong)
+    found = {}
+    for name in trial.methods:
+        last = _trained(given, split, METHODS[name], seed, Budget(trial.steps))
+        found[name] = last
+        said = f"MAP@R {last.scores.map_at_r:.4f}, {last.seconds:.1f} s"
+        print(f"  {trial.name}, seed {seed}, {name}: {said}", file=sys.stderr, flush=True)
+    return found
+
+
+def _trained(given: ProofSet, split: Split, method: Method, seed: int, budget: Budget) -> Trained:
+    if method.source is None:
+        with seeded(seed):
+            return Trained((judge(given.network(), given, split),), 0.0, 0.0, 0.0)
+    return train(
+        given,
+        split,
+        method.source,
+        loss=method.loss,
+        seed=seed,
+        budget=budget,
+        rounds=method.rounds,
+    )
