@@ -1,4 +1,4 @@
-"""What the README says of metrics and alarms: the names are there, the rules do what they say."""
+"""What the pages say of metrics and alarms: the names are there, the rules do what they say."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from tests.conftest import ROOT, Result
 from tests.operating import events, series
 
 README = (ROOT / "README.md").read_text()
-SECTION = README.partition("### Metrics and alarms")[2].partition("### Gates")[0]
-(RULES,) = re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+PAGE = (ROOT / "miner/docs/nightly.md").read_text()
+SECTION = PAGE.partition("## Metrics and alarms")[2]
+(RULES,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
 
@@ -89,7 +90,7 @@ def test_all_series_and_events_are_told(mined: tuple[Path, str]) -> None:
     names = {key[0] for key in series(path)}
     assert names == set(re.findall(r"\bmine_[a-z_]+\b", SECTION))
     assert set(re.findall(r"mine_[a-z_]+", RULES)) <= names
-    told = re.findall(r"^\| (`[a-z_`, ]+) \| (.*) \|$", README, re.MULTILINE)
+    told = re.findall(r"^\| (`[a-z_`, ]+) \| (.*) \|$", PAGE, re.MULTILINE)
     table = {name: facts for cell, facts in told for name in re.findall(r"`([a-z_]+)`", cell)}
     for line in events(log):
         assert line["event"] in table
