@@ -70,7 +70,7 @@ def test_every_block_runs(page: Path, cli: Callable[..., Result]) -> None:
         if page != pages.README and said:
             missing = list(pages.lines_of(said, block.shown))
             assert not missing, f"{block.text}\nprinted\n{said}\nwithout\n{missing}"
-    assert seen >= 5
+    assert seen >= 3
 
 
 @pytest.mark.usefixtures("here")
