@@ -6,7 +6,7 @@ ARGS ?= --margin 0.2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run extras test test-slow check bench proof data clean
+.PHONY: help setup run extras test test-slow check docs bench proof data clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,9 @@ extras: setup ## Install what the tests of all models, readers, engines and stor
 test: setup ## Run the tests (those of models that are not installed are skipped).
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8
 
-test-slow: setup .airflow/ready ## Run the long proofs, and the comparison with a peer (installs torch, Airflow).
+test-slow: setup .airflow/ready ## Run the rest of the large grids, the long proofs, and the comparison with a peer (installs torch, Airflow).
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 -m 'wide and not slow'
 	$(BIN)/python -m pytest -q -m slow
 
 check: setup ## Lint, format, types, the rules of the house, and known vulnerabilities of what is installed.
@@ -50,6 +51,10 @@ check: setup ## Lint, format, types, the rules of the house, and known vulnerabi
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 	$(BIN)/python -m tests.audit
+
+docs: setup ## Render pages, command line and Python API to build/docs; any warning is an error.
+	$(BIN)/python -m pip install --quiet --editable '.[fast,test,check,docs]'
+	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees miner/docs build/docs
 
 bench: extras ## Measure speed and memory, beside bare products and writes, and beside peers.
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'

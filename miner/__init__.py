@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from miner.comparison.words import describe_comparison
     from miner.describe import (
         describe_facts,
-        describe_kept,
-        describe_models,
-        describe_pruned,
         describe_run,
         describe_triplets,
         run_facts,
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
     from miner.exports.export import export_pairs, export_triplets
     from miner.exports.words import describe_batches, describe_export
     from miner.finished import Run, latest_id, list_runs, open_run
+    from miner.inventory import describe_kept, describe_models, describe_pruned
     from miner.job import Job, load_job, parse_bytes, parse_job
     from miner.leftovers import prune_output
     from miner.models.base import Model
@@ -100,10 +98,10 @@ _HOMES = {
     "describe_comparison": "comparison.words",
     "describe_export": "exports.words",
     "describe_facts": "describe",
-    "describe_kept": "describe",
-    "describe_models": "describe",
+    "describe_kept": "inventory",
+    "describe_models": "inventory",
     "describe_plan": "plan_words",
-    "describe_pruned": "describe",
+    "describe_pruned": "inventory",
     "describe_report": "report.words",
     "describe_run": "describe",
     "describe_starter": "starter",

@@ -14,14 +14,14 @@ import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 import miner
 from miner.attempt import Attempt, Ending, Settled
 from miner.commands import COMMANDS, json_option, print_facts
-from miner.endings import close_streams, log_ending, print_ending, print_trace
+from miner.endings import close_streams, log_ending, own_process, print_ending, print_trace
 from miner.errors import MineError, StorageError, UsageError
 from miner.logs import LoggedProgress, json_log
 from miner.progress import Progress
@@ -292,14 +292,21 @@ def _wants_json(words: list[str]) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with the code that README's table gives."""
-    words = sys.argv[1:] if arguments is None else arguments
+    """Run the command line and exit with the code that README's table gives.
+
+    Without arguments it is the command that the process was started for, and ends it.
+    """
+    with own_process() if arguments is None else contextlib.nullcontext():
+        _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(words: list[str]) -> NoReturn:
     debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
     log = json_log(attempt, quiet="--quiet" in words) if as_json else contextlib.nullcontext()
     trace = None
     with Signals() as signals, log:
         try:
-            cli(args=arguments, prog_name="mine", standalone_mode=False, obj=attempt)
+            cli(args=words, prog_name="mine", standalone_mode=False, obj=attempt)
             ending = Ending("done", 0)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)

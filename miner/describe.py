@@ -26,7 +26,18 @@ _LINES = 3
 
 
 def describe_run(run: Run) -> str:
-    """Say what was mined, its classes with their shares, what was written and how to load it."""
+    """Say what was mined, its classes with their shares, what was written and how to load it.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, as `open_run` gives it.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
     manifest = run.manifest
     lines = [f"run {run.run_id}", ""]
     lines += [f"  {name:<9} {text}" for name, text in _facts(manifest)]
@@ -183,6 +194,11 @@ def describe_triplets(run: Run, count: int) -> list[str]:
     run : Run
     count : int
         How many of each class.
+
+    Returns
+    -------
+    list of str
+        A line each.
     """
     lines = []
     for name in reversed(MINED):
@@ -211,7 +227,22 @@ def _shown(head: str, text: str) -> list[str]:
 
 
 def some_triplets(run: Run, difficulty: str, count: int) -> list[dict[str, Any]]:
-    """Return up to `count` triplets of a class, spread evenly over its rows."""
+    """Return up to `count` triplets of a class, spread evenly over its rows.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, as `open_run` gives it.
+    difficulty : str
+        ``hard`` or ``semi_hard``.
+    count : int
+        How many at most.
+
+    Returns
+    -------
+    list of dict
+        A row each: the columns of a shard.
+    """
     triplets = run.triplets(difficulty)
     with run.reading():
         rows = triplets.count_rows()
@@ -230,7 +261,15 @@ def cut_line(line: str) -> str:
 
 
 def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:
-    """Return one line's worth of facts of a run, for a list."""
+    """Return one line's worth of facts of a run, for a list.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, as `open_run` gives it.
+    latest : bool
+        Whether ``latest`` names it.
+    """
     manifest = run.manifest
     return {
         "run_id": run.run_id,
@@ -247,50 +286,21 @@ def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:
 
 
 def describe_facts(facts: dict[str, Any]) -> str:
-    """Put `run_facts` on two lines."""
+    """Put `run_facts` on two lines.
+
+    Parameters
+    ----------
+    facts : dict
+        As `run_facts` gives them.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
     mark = "  (latest)" if facts["latest"] else ""
     return (
         f"{facts['run_id']}{mark}\n"
         f"    {facts['model']}, {facts['metric']}, margin {facts['margin']}: "
         f"{facts['hard']:,} hard, {facts['semi_hard']:,} semi-hard"
     )
-
-
-def describe_kept(facts: dict[str, Any]) -> str:
-    """Say what vectors are kept, a line a folder, and what was removed."""
-    lines = []
-    for state, mark in (("removed", "removed  "), ("kept", "")):
-        for one in facts[state]:
-            size = f"{one['bytes'] / 2**20:,.1f} MiB"
-            lines.append(f"{mark}{one['kind']:<5}  {size:>12}  {one['used']}  {one['model']}")
-            lines.append(f"    {one['path']}")
-    lines.append(f"{facts['bytes'] / 2**20:,.1f} MiB are kept")
-    return "\n".join(lines)
-
-
-def describe_pruned(facts: dict[str, Any]) -> str:
-    """Say what was removed of an output root, a line each."""
-    verb = "would be removed" if facts["dry_run"] else "removed"
-    lines = [f"{one['kind']:<8} {_mib(one['bytes'])}  {one['path']}" for one in facts["removed"]]
-    used = [f"in use, so it stays: {path}" for path in facts["in_use"]]
-    return "\n".join([*lines, *used, f"{len(lines)} {verb}, {_mib(facts['bytes']).strip()}"])
-
-
-def _mib(count: int) -> str:
-    return f"{count / 2**20:>10,.1f} MiB"
-
-
-def describe_models(rows: list[dict[str, Any]]) -> str:
-    """List models, a line each; below those that are not installed, how to get them."""
-    names = [
-        row["name"] + (f":{row['argument'].upper()}" if row["argument"] else "") for row in rows
-    ]
-    width = max(map(len, names))
-    lines = []
-    for name, row in zip(names, rows, strict=True):
-        lines.append(f"{name:<{width}}  {row['state']:<13}  {row['summary']}")
-        if row["install"]:
-            lines.append(f"{'':<{width}}  {row['install']}")
-    lines.append("\nor package.module:attribute: a function from a batch to vectors, or an object")
-    lines.append("with a method embed or encode; or a folder with a model that one of these loads")
-    return "\n".join(lines)

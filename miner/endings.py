@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import os
 import shutil
 import sys
 import textwrap
 import traceback
+from collections.abc import Iterator
 
 import click
 
@@ -16,7 +19,7 @@ from miner.logs import ENDING
 from miner.printable import printable, short_message
 from miner.urls import url_name, without_secrets
 
-__all__ = ["close_streams", "log_ending", "print_ending", "print_trace"]
+__all__ = ["close_streams", "log_ending", "own_process", "print_ending", "print_trace"]
 
 _log = logging.getLogger(ENDING)
 
@@ -86,3 +89,30 @@ def close_streams() -> None:
             getattr(sys, name).flush()
         except (OSError, ValueError):
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def own_process() -> Iterator[None]:
+    """Let a SystemExit raised within end the process as soon as its exit functions are done.
+
+    Python goes on from there and takes itself down while threads of libraries may still be at
+    work: the workers of an interrupted run, or Arrow, which reads ahead. One that then asks for the
+    interpreter is unwound through C++ that forbids it (before Python 3.14), and the process ends
+    by SIGABRT in the place of its exit code, with "terminate called without an active exception"
+    (apache/arrow#34314). Streams are flushed before; what works on files is ready for a kill.
+    """
+    code: int | None = None
+
+    def leave() -> None:
+        if code is not None:
+            logging.shutdown()
+            close_streams()
+            os._exit(code)
+
+    atexit.register(leave)  # before others are, and so called after them
+    try:
+        yield
+    except SystemExit as done:
+        if done.code is None or isinstance(done.code, int):
+            code = done.code or 0
+        raise

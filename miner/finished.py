@@ -215,7 +215,7 @@ class Run:
 
 
 def open_run(path: str | Path) -> Run:
-    """Open a finished run.
+    """Return the finished run at a path.
 
     Parameters
     ----------
@@ -270,7 +270,13 @@ def _copied(folder: Folder, manifest: Mapping[str, Any]) -> Path:
 
 
 def latest_id(out: str | Path) -> str | None:
-    """Return the name of the run that an output root calls its latest, None without one."""
+    """Return the name of the run that an output root calls its latest, None without one.
+
+    Parameters
+    ----------
+    out : str or Path
+        A folder or a URL.
+    """
     if not is_url(out):
         latest = Path(out) / "latest"
         return latest.resolve().name if latest.exists() else None
@@ -281,7 +287,13 @@ def latest_id(out: str | Path) -> str | None:
 
 
 def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
-    """Return the finished runs of an output root, oldest first, and why others cannot be read."""
+    """Return the finished runs of an output root, oldest first, and why others cannot be read.
+
+    Parameters
+    ----------
+    out : str or Path
+        A folder or a URL.
+    """
     runs, problems = [], []
     for place in run_places(out):
         try:

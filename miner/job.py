@@ -14,6 +14,7 @@ from typing import Any
 
 from miner.errors import UsageError
 from miner.fields import built, known
+from miner.printable import is_text
 from miner.sections import (
     CacheJob,
     DatasetJob,
@@ -105,7 +106,21 @@ _MOST_MARGIN = 1e100
 
 
 def parse_bytes(text: str, key: str = "mining.memory", *, zero: bool = False) -> int:
-    """Turn ``"512MiB"`` or ``"2GB"`` into bytes; `UsageError` that names the key otherwise."""
+    """Turn ``"512MiB"`` or ``"2GB"`` into bytes; `UsageError` that names the key otherwise.
+
+    Parameters
+    ----------
+    text : str
+        A number of bytes, or with a unit: KB, MB, GB, KiB, MiB, GiB.
+    key : str
+        What a message calls it.
+    zero : bool
+        Whether 0 is taken.
+
+    Returns
+    -------
+    int
+    """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if not match or match[2] not in _UNITS:
         raise UsageError(f"{key} = {text!r} is not a size such as 512MiB or 2GiB")
@@ -117,6 +132,17 @@ def parse_bytes(text: str, key: str = "mining.memory", *, zero: bool = False) ->
 
 def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Job:
     """Read a job file and apply overrides (``"section.key": value``).
+
+    Parameters
+    ----------
+    path : str or Path
+        A TOML file.
+    overrides : mapping, optional
+        Values by ``section.key``, which win over those of the file.
+
+    Returns
+    -------
+    Job
 
     Raises
     ------
@@ -144,7 +170,21 @@ def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Jo
 def parse_job(
     sections: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, *, where: str = "job"
 ) -> Job:
-    """Build a checked job from nested mappings and dotted overrides."""
+    """Build a checked job from nested mappings and dotted overrides.
+
+    Parameters
+    ----------
+    sections : mapping
+        Keys and values by section, as TOML gives them.
+    overrides : mapping, optional
+        Values by ``section.key``, which win over those of `sections`.
+    where : str
+        What messages call the job.
+
+    Returns
+    -------
+    Job
+    """
     merged: dict[str, dict[str, Any]] = {}
     for name, keys in sections.items():
         known(name, SECTIONS, f"{where}: unknown section")
@@ -212,6 +252,15 @@ def _check(job: Job) -> None:
     if is_url(job.output.path):
         check_url(job.output.path, "output.path")
     _check_dataset(job.dataset)
+    _check_names(job)
+
+
+def _check_names(job: Job) -> None:
+    paths = {"output.path": job.output.path, "cache.path": job.cache.path}
+    paths |= {f"dataset.{key}": getattr(job.dataset, key) for key in _PATHS}
+    for key, path in paths.items():
+        if path and not is_text(path):
+            raise UsageError(f"{key} = {path!r} is not UTF-8, as manifests are; rename it")
 
 
 def _check_shares(job: Job) -> None:
@@ -224,8 +273,11 @@ def _check_shares(job: Job) -> None:
         raise UsageError(f"gates.max_hard_share = {share} must be from 0 to 1, such as 0.3")
 
 
+_PATHS = ("path", "queries", "corpus", "links")
+
+
 def _check_dataset(dataset: DatasetJob) -> None:
-    for key in ("path", "queries", "corpus", "links"):
+    for key in _PATHS:
         if is_url(getattr(dataset, key)):
             check_url(getattr(dataset, key), f"dataset.{key}")
     pairs = {"queries": dataset.queries, "corpus": dataset.corpus, "links": dataset.links}

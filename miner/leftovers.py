@@ -20,12 +20,14 @@ from miner.finished import MANIFEST, latest_id, run_places
 from miner.holding import unread
 from miner.manifest import Output
 from miner.publishing import RemoteOutput, open_output
+from miner.refusals import outcome
 from miner.remote.base import Entry, Folder
 from miner.storage import read_json, storage_errors
 
 __all__ = ["prune_output"]
 
 _HOUR = 3600
+_LEFT = "not all was removed; the same command goes on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def _local(kind: str, path: Path) -> _Leftover:
     files = (one for one in (path, *path.rglob("*")) if one.is_file() and not one.is_symlink())
 
     def remove() -> None:
-        with storage_errors(path):
+        with outcome(_LEFT), storage_errors(path):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -195,7 +197,7 @@ def _published(root: Path, name: str) -> _Leftover:
     inner = _local("run", path)
 
     def remove() -> None:
-        with storage_errors(path):
+        with outcome(_LEFT), storage_errors(path):
             hidden.parent.mkdir(exist_ok=True)
             path.rename(hidden)
             shutil.rmtree(hidden)

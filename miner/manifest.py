@@ -26,6 +26,7 @@ from miner.clock import Progress, silent
 from miner.errors import MineError, StorageError
 from miner.finished import Run, manifest_checksum, open_run
 from miner.metrics import METRICS, Metered
+from miner.refusals import PUBLISHED, outcome
 from miner.shards import FORMAT_VERSION, file_facts
 from miner.storage import (
     atomic_open,
@@ -97,7 +98,7 @@ class Output:
 
     def publish(self, staging: Staging, manifest: Mapping[str, Any], progress: Progress) -> None:
         """Make what is staged a run, of which the manifest is the last file that was written."""
-        publish_folder(staging.run, self.root / "runs" / staging.run_id)
+        publish_folder(staging.run, self.root / "runs" / staging.run_id, PUBLISHED)
 
     def point(self, run_id: str) -> None:
         """Make a published run the latest."""
@@ -231,9 +232,10 @@ class Staging:
     def finish(self, output: Output) -> Run:
         """Switch ``latest`` to the run, now that it is published, and clear the staging."""
         output.point(self.run_id)
-        self.clear()
-        clear_published(output)
-        return output.open(self.run_id)
+        with outcome("the run is published and the latest one"):
+            self.clear()
+            clear_published(output)
+            return output.open(self.run_id)
 
     def clear(self) -> None:
         """Remove what is staged."""

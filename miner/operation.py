@@ -20,6 +20,18 @@ def settle(attempt: Attempt, ending: Ending) -> Settled:
     They go to ``metrics.prom`` in the output root, or in the folder of this machine where the work
     for a remote one lies, if the start does not say where. An output root that is not there is
     made for it, but not for wrong usage; where it cannot be made, the error has said so.
+
+    Parameters
+    ----------
+    attempt : Attempt
+        What became known of the start.
+    ending : Ending
+        How it ended: event, exit code, message.
+
+    Returns
+    -------
+    Settled
+        What ``latest`` names now, and why metrics were not written where they were not.
     """
     latest, words = _latest(attempt)
     metered = Metered(

@@ -12,7 +12,18 @@ _BESIDE = ("store", "cache", "staged", "shards")
 
 
 def describe_plan(facts: dict[str, Any]) -> str:
-    """Say what a run would take."""
+    """Say what a run would take.
+
+    Parameters
+    ----------
+    facts : dict
+        As `plan_job` gives them.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
     dataset = facts["dataset"]
     anchors = f"{dataset['items']:,} items, {dataset['anchors']:,} anchors"
     known = facts["triplets_expected"], facts["triplets_at_most"]

@@ -13,13 +13,22 @@ from typing import Any
 
 from miner.urls import without_secrets
 
-__all__ = ["printable", "printable_json", "short_message"]
+__all__ = ["is_text", "printable", "printable_json", "short_message"]
 
 _HEAD, _TAIL = 1100, 500
 """What is shown of a message that is too long: its beginning, and what to do."""
 _UNSAFE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _IN_TEXT = re.compile(f"[{_UNSAFE}]")
 _IN_LINE = re.compile(f"[{_UNSAFE}\n\t]")
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8: to the system any bytes are one."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def printable(text: str) -> str:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from miner.errors import StorageError
 
-__all__ = ["refused"]
+__all__ = ["PUBLISHED", "outcome", "refused"]
+
+PUBLISHED = "the run is published, but not the latest one yet; the same command makes it that"
+_outcome = ContextVar("outcome", default="nothing was published")
 
 _FORBIDDEN = "allow it, or name a folder that you may write to"
 _DAMAGED = "look at the disk (its log), or name another --out"
@@ -32,10 +38,22 @@ def refused(error: OSError, where: object = "") -> StorageError:
     error : OSError
     where : object
         The path at which it happened, where the error does not know. Where nobody does, it is not
-        said either whether anything was published.
+        said either whether anything was published; see `outcome`.
     """
     place = error.filename or where
     reason = error.strerror or str(error)
     remedy = _REMEDIES.get(error.errno or 0, "")
-    known = [f"{place}: {reason}", "nothing was published"] if place else [reason]
+    known = [f"{place}: {reason}", _outcome.get()] if place else [reason]
     return StorageError("; ".join([*known, remedy] if remedy else known))
+
+
+@contextmanager
+def outcome(words: str) -> Iterator[None]:
+    """Say by other words what is published, of whatever the system refuses within."""
+    before = _outcome.set(words)
+    try:
+        yield
+    except OSError as error:
+        raise refused(error) from error
+    finally:
+        _outcome.reset(before)

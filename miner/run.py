@@ -125,6 +125,22 @@ def run_job(
     """Mine a job; say whether there was anything to do. See `mine`.
 
     `attempt` takes what becomes known on the way: it is there however the run ends.
+
+    Parameters
+    ----------
+    job : Job
+        As `load_job` or `parse_job` gives it.
+    force : bool
+        Mine again even if the latest run is of the same job.
+    progress : callable, optional
+        Called with a stage's name, what is done, and the total.
+    attempt : Attempt, optional
+        Takes what becomes known on the way.
+
+    Returns
+    -------
+    Outcome
+        `run`, and whether it was `mined` now.
     """
     attempt = attempt or Attempt()
     opened = Opened.of(job, progress)

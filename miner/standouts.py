@@ -22,6 +22,11 @@ def describe_tables(run: Run, count: int = 3) -> list[str]:
     run : Run
     count : int
         How many of each.
+
+    Returns
+    -------
+    list of str
+        A line each.
     """
     kinds = {CONFUSION: _confused, HUBS: _hub, LABEL_NOISE: _suspect}
     titles = {CONFUSION: "confusions", HUBS: "hubs", LABEL_NOISE: "labels"}

@@ -97,6 +97,11 @@ def starter_job(
     identity, content, label : str, optional
         Columns that are not to be guessed.
 
+    Returns
+    -------
+    Starter
+        `toml`, the text of the job file, and `seen`, what was guessed.
+
     Raises
     ------
     DataError
@@ -138,6 +143,11 @@ def describe_starter(starter: Starter, target: str, named: str | None) -> str:
         Where the job was written.
     named : str or None
         As `starter_job` has it.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
     """
     place = "" if named is None else f" {_word(named)}"
     lines = [f"wrote {target}"]

@@ -21,7 +21,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from miner.errors import LockError, StorageError
-from miner.refusals import refused
+from miner.refusals import PUBLISHED, outcome, refused
 
 __all__ = [
     "atomic_file",
@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 _CHUNK = 1 << 20
+_SWITCHED = "the run is published and the latest one, which a loss of power could undo"
 _PATIENCE = 2.0
 """Seconds to wait for the name of a lock's holder: it takes the lock first."""
 
@@ -142,12 +143,16 @@ def pretty_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def publish_folder(staged: Path, final: Path) -> None:
-    """Move a finished folder to its published name, in one rename."""
+def publish_folder(staged: Path, final: Path, then: str = "nothing was published") -> None:
+    """Move a finished folder to its published name, in one rename.
+
+    `then` is what an error says that comes after it.
+    """
     with storage_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         sync_folder(staged)
         staged.rename(final)
+    with outcome(then), storage_errors(final):
         sync_folder(final.parent)
         sync_folder(staged.parent)
 
@@ -155,11 +160,13 @@ def publish_folder(staged: Path, final: Path) -> None:
 def write_pointers(root: Path, run_id: str) -> None:
     """Point ``latest.json`` and then the symlink ``latest`` to a published run."""
     relative = f"runs/{run_id}"
-    write_json(root / "latest.json", {"run_id": run_id, "path": relative})
-    with storage_errors(root / "latest"):
-        temporary = root / f".latest.{uuid.uuid4().hex[:8]}.tmp"
-        temporary.symlink_to(relative, target_is_directory=True)
-        temporary.replace(root / "latest")
+    with outcome(PUBLISHED):
+        write_json(root / "latest.json", {"run_id": run_id, "path": relative})
+        with storage_errors(root / "latest"):
+            temporary = root / f".latest.{uuid.uuid4().hex[:8]}.tmp"
+            temporary.symlink_to(relative, target_is_directory=True)
+            temporary.replace(root / "latest")
+    with outcome(_SWITCHED), storage_errors(root / "latest"):
         sync_folder(root)
 
 

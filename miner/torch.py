@@ -107,7 +107,13 @@ class TripletDataset(torch.utils.data.IterableDataset):
         self._saved: dict[str, Any] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass; workers that persist hear of it too."""
+        """Choose the order of the next pass; workers that persist hear of it too.
+
+        Parameters
+        ----------
+        epoch : int
+            From 0.
+        """
         if epoch < 0:
             raise UsageError(f"epoch {epoch} must not be below 0")
         self._epoch[0] = epoch
@@ -199,6 +205,11 @@ class TripletDataset(torch.utils.data.IterableDataset):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken: the next pass gives the rest of its epoch.
+
+        Parameters
+        ----------
+        state : mapping
+            Of `state_dict` or `state_after`.
 
         Raises
         ------

@@ -13,8 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from miner.cli import main
+from tests.sampling import mark_the_rest
 
 ROOT = Path(__file__).parent.parent
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.hookimpl(tryfirst=True)  # before those of another mark are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_the_rest(items)
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ def test_nominees_are_counted_and_ranked_by_the_definition(
     assert again.within.tolist() == block.within.tolist()
 
 
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("factory", ["Flat", "IVF1,Flat", "HNSW64", "SQ8"])
@@ -124,6 +125,7 @@ def test_what_an_index_says_is_far_loses_no_triplet(factory: str, kind: str, met
             assert (found.hard[pair], found.within[pair]) == (hard, within)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_every_index_finds_saves_and_opens(factory: str, metric: str, tmp_path: Path) -> None:
@@ -283,6 +285,7 @@ def test_a_missed_floor_is_exit_5_and_keeps_what_was_made(
     assert cli("verify", out / "latest").code == 0
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "select", [{}, {"strategy": "hardest", "options": {"k": 2}}, {"strategy": "batch-hard"},
                {"relative_margin": 0.05}, {"strategy": "distance-weighted", "per_anchor": 5}],

@@ -47,6 +47,7 @@ def check(
     return truth
 
 
+@pytest.mark.sampled(40)
 @pytest.mark.parametrize("kernel", KERNELS.names())
 @pytest.mark.parametrize("normalized", [True, False])
 @pytest.mark.parametrize("metric", METRICS)

@@ -310,6 +310,7 @@ passes.count_unit = slow
 """
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("number", "code", "engine"),
     [

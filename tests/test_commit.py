@@ -213,6 +213,7 @@ JSONS = 1 + 1 + 2 * UNITS + 2 + 1
 """The JSON files of a run: of the staging, the index, all units, both shards, the manifest."""
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     ("place", "at", "late", "left"),  # left: units that the next call counts, writes and seals
     [
@@ -263,6 +264,7 @@ def test_workers_lose_no_finished_unit(lab: Lab) -> None:
     assert lab.resume(engine={"workers": 2}) == (UNITS - recorded, UNITS, 2)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("place", ["passes.count_unit", "passes.write_unit", "manifest.write_json"])
 def test_a_killed_process_leaves_latest(lab: Lab, old: Path, place: str) -> None:
     shutil.copytree(old, lab.out, symlinks=True)

@@ -200,6 +200,7 @@ def test_equal_contents_are_embedded_once(desk: Desk) -> None:
     assert (facts["rows"], facts["computed"], facts["embedded"], desk.calls) == (200, 200, 40, 40)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("at", [1, 200, 990])
 def test_a_killed_embedding_goes_on_where_it_stopped(at: int, desk: Desk) -> None:
     """Killed by SIGKILL in the model; the model then sees what is left, and one batch more."""

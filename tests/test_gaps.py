@@ -53,6 +53,7 @@ def check(gaps: Gaps) -> None:
         assert np.sum(units, axis=0).tolist() == everything
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_gaps_are_those_of_three_loops(kind: str, metric: Metric) -> None:

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -242,3 +243,20 @@ def test_an_array_of_what_are_no_characters(cli: Cli, tmp_path: Path) -> None:
     labels = np.full(4, 0xFFFFFFFF, "<u4").view("<U1")
     np.savez(tmp_path / "d.npz", embedding=np.eye(4, dtype="f4"), label=labels)
     told(cli("run", "--data", tmp_path / "d.npz", "--out", tmp_path / "o"), 3, "d.npz")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="names are UTF-8 there")
+@pytest.mark.parametrize("place", ["file", "folder", "images", "out"])
+def test_a_name_that_is_not_utf8(place: str, tmp_path: Path, cli: Callable[..., Result]) -> None:
+    odd, data = tmp_path / "a\udcff.csv", tmp_path / "data.csv"
+    for path in (odd, data):
+        path.write_text(TEXTS)
+    words = {"file": [odd], "folder": [tmp_path / "f"], "images": [tmp_path / "i"], "out": [data]}
+    for name in ("f/a\udcff.csv", "i/a\udcff/b.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(TEXTS)
+    out = tmp_path / ("o\udcff" if place == "out" else "o")
+    hit = cli("run", "--data", *words[place], "--out", out)
+    assert hit.code == (2 if place in ("file", "out") else 3), hit
+    assert "is not UTF-8" in hit.err and "rename it" in hit.err and hit.err.count("\n") <= 2
+    assert "\\udcff" in hit.err and not list(tmp_path.glob("*/runs"))

@@ -117,6 +117,7 @@ def same_bytes(folder: Path, census: Census, select: SelectJob, most: int) -> Re
     return files
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize(
     ("select", "relevance"),
     [(select, relevance) for select in SELECTS for relevance in ("links", "skewed")]
@@ -136,6 +137,7 @@ def test_every_selection_writes_the_same_bytes(
     same_bytes(tmp_path, census_of("random", relevance, margin=0.4), SELECTS[select], most=24)
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("margin", [0.1, pytest.param(1e30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)

@@ -186,6 +186,7 @@ def check_store(folder: Path, metric: Any, rows: np.ndarray, relevance: Relevanc
             assert table["d_an"].tolist() == [np.float32(truth.d[a, n]) for a, _, n in keys]
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_pass_over_sets_of_labels(kind: str, metric: str, tmp_path: Path) -> None:

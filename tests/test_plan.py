@@ -183,6 +183,7 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("select", KINDS, ids=str)
 @pytest.mark.parametrize("index", ["Flat", "IVF8,Flat", "HNSW16"])
 def test_a_plan_bounds_its_run(index: str, select: dict[str, Any], tmp_path: Path) -> None:

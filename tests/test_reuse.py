@@ -161,6 +161,7 @@ def letters(texts: list[str]) -> np.ndarray:
     return np.array([[text.count(x) for x in "abcde12"] for text in texts], dtype=np.float32)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("how", ["truncated", "changed", "missing", "empty"])
 @pytest.mark.parametrize("name", ["census.npy", "loss.npy", "record.json"])
 def test_a_torn_record_is_ignored(
@@ -193,6 +194,7 @@ def test_a_record_of_other_vectors_is_ignored(data: Path, tmp_path: Path, counts
     assert again(counts, job(data, out, select={"seed": 1}))[1] is False
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("place", "reused"),
     [

@@ -437,7 +437,7 @@ NULLS = {
     "mark": b"\xef\xbb\xbfnull\n",
     "inside": b'{"text": "a", "label": 1}\nnull\n',
     "beside": b'null {"text": "a", "label": 1}\n',
-    "later": (b'{"text": "' + b"x" * (1 << 20) + b'"}\n') * 17 + b"null\n",
+    "later": (b'{"label": 1, "text": "' + b"x" * (1 << 20) + b'"}\n') * 17 + b"null\n",
 }
 
 

@@ -83,6 +83,7 @@ def check_census(run: Any, truth: Truth, relevance: Relevance) -> None:
         assert run.manifest["census"]["mean_loss"] == pytest.approx(truth.loss / non_easy, rel=1e-6)
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_labelled_sets_are_the_oracles(tmp_path: Path, kind: str, metric: str) -> None:
@@ -132,6 +133,7 @@ def sample(folder: Path, rows: np.ndarray, relevance: LabelRelevance, **select: 
     return mine_labelled(folder, rows, relevance, select=select)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "caps",
     [

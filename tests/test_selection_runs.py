@@ -53,6 +53,7 @@ def bigger(tmp_path: Path) -> Path:
     return write_vectors(tmp_path / "bigger.parquet", rows, [f"c{n % 4}" for n in range(90)])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("select", STRATEGIES, ids=lambda keys: keys.get("strategy", "all"))
 def test_the_same_bytes_whatever_the_engine(
     select: dict[str, Any], bigger: Path, tmp_path: Path

@@ -101,6 +101,7 @@ def cases() -> list[Any]:
     return found
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(("kind", "select"), cases())
 def test_the_compiled_path_writes_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, select: SelectJob

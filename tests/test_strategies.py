@@ -75,6 +75,7 @@ def check_order(found: Data, selected: Selected, folder: str) -> None:
     assert triplets == sorted(triplets, key=lambda t: (t[0], t[1], d[t[0], t[2]], t[2]))
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("classes", ["even", "skewed", "giant", "one", "singletons", "pairs"])
 def test_strategies_take_what_three_loops_take(classes: str, metric: str) -> None:
@@ -82,6 +83,7 @@ def test_strategies_take_what_three_loops_take(classes: str, metric: str) -> Non
         compare_all(data(metric, "random", classes, normalized=normalized, size=24), turn)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "random"])
 def test_strategies_on_data_that_breaks_miners(kind: str, metric: str) -> None:
@@ -209,6 +211,7 @@ def inclusion(weights: list[float], k: int) -> list[float]:
     return chances
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "keys",
     [
@@ -248,6 +251,7 @@ def check_frequencies(
     assert 0.3 * len(unsure) < statistic < len(unsure) + 7 * np.sqrt(2 * len(unsure))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "keys",
     [

@@ -73,6 +73,11 @@ def compare_runs(a: Run, b: Run) -> Comparison:
     ----------
     a, b : Run
         The run that is the measure, and the one that is judged by it.
+
+    Returns
+    -------
+    Comparison
+        What `compare_facts`, `describe_comparison` and `write_comparison` take.
     """
     same = _data(a) == _data(b)
     anchors = compare_anchors(a, b)
@@ -92,7 +97,13 @@ def compare_runs(a: Run, b: Run) -> Comparison:
 
 
 def compare_facts(compared: Comparison) -> dict[str, Any]:
-    """Return a comparison as plain values."""
+    """Return a comparison as plain values.
+
+    Parameters
+    ----------
+    compared : Comparison
+        As `compare_runs` gives it.
+    """
     return {
         "a": _named(compared.a),
         "b": _named(compared.b),

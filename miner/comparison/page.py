@@ -16,6 +16,17 @@ __all__ = ["write_comparison"]
 def write_comparison(compared: Comparison, output: str | Path) -> Path:
     """Write a comparison as a page; return where.
 
+    Parameters
+    ----------
+    compared : Comparison
+        As `compare_runs` gives it.
+    output : str or Path
+        The HTML file to write.
+
+    Returns
+    -------
+    Path
+
     Raises
     ------
     StorageError

@@ -15,7 +15,18 @@ _SHOWN, _WIDTH = 5, 78
 
 
 def describe_comparison(compared: Comparison) -> str:
-    """Say what moved from run A to run B."""
+    """Say what moved from run A to run B.
+
+    Parameters
+    ----------
+    compared : Comparison
+        As `compare_runs` gives it.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
     lines = [f"A  run {compared.a.run_id}", f"B  run {compared.b.run_id}", ""]
     lines.append(f"  {compared.verdict.title}")
     for why in compared.verdict.reasons:

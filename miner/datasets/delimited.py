@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from miner.datasets.base import data_errors
-from miner.datasets.files import extension, open_bytes
+from miner.datasets.files import extension, is_packed
 from miner.datasets.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
 
@@ -42,7 +42,10 @@ def _open(file: Path, names: Sequence[str] | None) -> Iterator[Any]:
             strings_can_be_null=False,
         )
     read = pa.csv.ReadOptions(block_size=_BLOCK, use_threads=False)  # it then names the row
-    with open_bytes(file) as opened:
+    packed = "gzip" if is_packed(file) else None
+    # A file of Arrow's, not of Python's: its threads read ahead, and go on for a moment after an
+    # error; a process that ends then is brought down by one that asks for the interpreter.
+    with pa.input_stream(str(file), compression=packed) as opened:
         with pa.csv.open_csv(opened, read, _parse(file), convert) as reader:
             yield reader
 

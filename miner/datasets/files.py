@@ -10,10 +10,26 @@ from pathlib import Path
 from typing import IO, cast
 
 from miner.errors import DataError
+from miner.printable import is_text
 
-__all__ = ["extension", "is_pattern", "matching_files", "missing_file", "open_bytes"]
+__all__ = [
+    "check_names",
+    "extension",
+    "is_packed",
+    "is_pattern",
+    "matching_files",
+    "missing_file",
+    "open_bytes",
+]
 
 _SAME = {"pq": "parquet", "ndjson": "jsonl", "feather": "arrow", "ipc": "arrow", "txt": "tsv"}
+
+
+def check_names(files: Iterable[Path]) -> None:
+    """Refuse files that no manifest could name."""
+    for file in files:
+        if not is_text(str(file)):
+            raise DataError(f"{str(file)!r}: its name is not UTF-8, as manifests are; rename it")
 
 
 def extension(file: Path) -> str:
@@ -82,8 +98,13 @@ def missing_file(path: str) -> DataError:
     return DataError(f"no such file: {path}; {near}")
 
 
+def is_packed(file: Path) -> bool:
+    """Whether a file is gzipped, by its name."""
+    return file.suffix.lower() == ".gz"
+
+
 def open_bytes(file: Path) -> IO[bytes]:
     """Open a file, unpacked when it is gzipped."""
-    if file.suffix.lower() == ".gz":
+    if is_packed(file):
         return cast(IO[bytes], gzip.open(file, "rb"))
     return file.open("rb")

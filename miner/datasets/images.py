@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from miner.datasets.base import data_errors
+from miner.datasets.files import check_names
 from miner.errors import DataError
 
 __all__ = ["ImageFolder", "has_images", "open_images"]
@@ -97,6 +98,7 @@ def open_images(folder: Path) -> ImageFolder:
         When some images lie in class folders and others do not.
     """
     found = [file for file in folder.rglob("*") if _is_image(file, folder)]
+    check_names(found)
     names = sorted(file.relative_to(folder).as_posix() for file in found)
     parts = [name.split("/") for name in names]
     files = tuple(folder / name for name in names)

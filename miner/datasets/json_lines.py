@@ -14,13 +14,11 @@ import pyarrow.json
 
 from miner.datasets.base import data_errors
 from miner.datasets.files import open_bytes
-from miner.datasets.lines import MOST_LINE, JsonGuard, LineFault, bounded_lines
+from miner.datasets.lines import LineFault, bounded_lines, json_blocks
 from miner.datasets.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
 
 __all__ = ["open_json_lines"]
-
-_BLOCK = MOST_LINE
 
 
 def open_json_lines(path: str, files: Sequence[Path]) -> StreamedTable:
@@ -31,34 +29,42 @@ def open_json_lines(path: str, files: Sequence[Path]) -> StreamedTable:
 
     def stream(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         wanted = pa.schema([schema.field(name) for name in columns])
-        with _line_errors(file), _open(file, wanted) as reader:
-            yield from reader
+        with _line_errors(file):
+            for table in _tables(file, wanted):
+                yield from table.to_batches()
 
     return StreamedTable(path, tuple(files), schema, stream, {})
 
 
-@contextmanager
-def _open(file: Path, schema: Any) -> Iterator[Any]:
-    read = pa.json.ReadOptions(block_size=_BLOCK)
+def _tables(file: Path, schema: Any) -> Iterator[Any]:
+    """Read a file block by block; without a schema, columns and types are those of each block.
+
+    Arrow is given copies of blocks, in memory of its own: where it reads a file of Python's, its
+    threads read ahead after an error too, and bring a process down that ends meanwhile.
+    """
     parse = None
     if schema is not None:
         parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     with open_bytes(file) as opened:
-        guarded = JsonGuard(opened, str(file))
-        try:
-            with pa.json.open_json(guarded, read, parse) as reader:
-                yield reader
-        except (DataError, pa.ArrowException) as error:  # it ends within a line, perhaps
-            raise guarded.fault or error from None
-        if guarded.fault is not None:
-            raise guarded.fault
+        for block in json_blocks(opened, str(file)):
+            whole = pa.json.ReadOptions(block_size=len(block))
+            yield pa.json.read_json(pa.BufferReader(_copied(block)), whole, parse)
+
+
+def _copied(block: bytes) -> Any:
+    sink = pa.BufferOutputStream()
+    sink.write(block)
+    return sink.getvalue()
 
 
 def _schema(file: Path) -> Any:
-    with _line_errors(file), data_errors(str(file)), _open(file, None) as reader:
+    with _line_errors(file), data_errors(str(file)):
+        first = next(_tables(file, None), None)
+        if first is None:
+            raise DataError(f"{file} has nothing but blank lines; check how it was written")
         # Arrow takes texts that look like dates for dates, and a column of nulls for nothing else.
         return pa.schema(
-            [(one.name, pa.string() if _is_text(one.type) else one.type) for one in reader.schema]
+            [(one.name, pa.string() if _is_text(one.type) else one.type) for one in first.schema]
         )
 
 

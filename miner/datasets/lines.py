@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from typing import IO, Any
@@ -11,16 +10,15 @@ import numpy as np
 
 from miner.errors import DataError
 
-__all__ = ["MOST_LINE", "JsonGuard", "LineFault", "bounded_lines"]
+__all__ = ["MOST_LINE", "LineFault", "bounded_lines", "json_blocks"]
 
 MOST_LINE = 16 << 20
 """Bytes of a line."""
 _MOST_DEPTH = 100
 """Lists and objects within each other; Arrow's parser falls off the stack at some thousands."""
-_CHUNK = 4 << 20
 _BLANKS, _BOM, _SHOWN = b" \t\r", b"\xef\xbb\xbf", 20
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
-_OPEN, _NEW_LINE = (ord("["), ord("{")), ord("\n")
+_OPEN, _NEW_LINE = b"[{", b"\n"
 
 
 class LineFault(DataError):
@@ -47,88 +45,69 @@ def _too_long() -> str:
     return f"it is longer than {MOST_LINE >> 20} MiB; check how the file was written"
 
 
-class JsonGuard(io.RawIOBase):
-    """A file of JSON lines that ends where Arrow's parser would bring the process down.
+def json_blocks(file: IO[bytes], where: str) -> Iterator[bytes]:
+    """Read blocks of whole lines that Arrow's parser can take.
 
-    That is where values are nested too deep (a line that opens few lists and objects is passed
-    unseen, others are looked at), and where a line is ``null``: as the first of a block it ends in
-    a null pointer (seen in pyarrow 26.0). So every line must begin as an object does.
+    It brings the process down where values are nested too deep (a line that opens few lists and
+    objects is passed unseen, others are looked at), and where a line is ``null``: as the first of a
+    block it ends in a null pointer (seen in pyarrow 26.0). So every line must begin as an object
+    does. Blocks of nothing but blanks are left out.
 
-    Attributes
-    ----------
-    fault : LineFault or None
-        Why it ended. It is not raised: Arrow reads ahead in threads of its own, which would bring
-        the process down.
+    Raises
+    ------
+    LineFault
+        On a line that it cannot take, before the block in which it stands.
     """
+    number, rest = 1, b""
+    while data := file.read(MOST_LINE):
+        if number == 1 and not rest:
+            data = data.removeprefix(_BOM)
+        first, end = data.find(_NEW_LINE), data.rfind(_NEW_LINE) + 1
+        if len(rest) + (first if end else len(data)) > MOST_LINE:
+            raise LineFault(f"{where}, line {number}: {_too_long()}")
+        block, rest = (rest + data[:end], data[end:]) if end else (b"", rest + data)
+        yield from _checked(block, where, number)
+        number += block.count(_NEW_LINE)
+    yield from _checked(rest, where, number)
 
-    fault: LineFault | None = None
 
-    def __init__(self, inner: IO[bytes], where: str) -> None:
-        super().__init__()
-        self._inner, self._where = inner, where
-        self._rest = b""
-        self._line, self._read = 1, 0
+def _checked(block: bytes, where: str, number: int) -> Iterator[bytes]:
+    if block.strip():
+        _check_block(block, where, number)
+        yield block
 
-    def readable(self) -> bool:
-        """Whether it can be read: yes."""
-        return True
 
-    def readinto(self, buffer: Any) -> int:
-        """Read as `io.RawIOBase` does."""
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+def _check_block(block: bytes, where: str, number: int) -> None:
+    """Look at lines, the first of which has that number."""
+    values = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(values == _NEW_LINE[0])
+    _check_starts(block, ends, where, number)
+    opens = np.flatnonzero((values == _OPEN[0]) | (values == _OPEN[1]))
+    counts = np.bincount(np.searchsorted(ends, opens), minlength=len(ends) + 1)
+    for line in np.flatnonzero(counts > _MOST_DEPTH).tolist():
+        start = int(ends[line - 1]) + 1 if line else 0
+        stop = int(ends[line]) if line < len(ends) else len(block)
+        if _depth(block[start:stop]) > _MOST_DEPTH:
+            raise LineFault(
+                f"{where}, line {number + line}: lists and objects lie more than "
+                f"{_MOST_DEPTH} deep in each other; flatten them"
+            )
 
-    def read(self, size: int = -1, /) -> bytes:
-        """Read up to `size` bytes, and look at them before they are handed out."""
-        if self.fault is not None:
-            return b""
-        data = self._inner.read(_CHUNK if size < 0 else size)
-        try:
-            self._look(data)
-        except LineFault as fault:
-            self.fault = fault
-            return b""
-        return data
 
-    def _look(self, data: bytes) -> None:
-        values = np.frombuffer(data, np.uint8)
-        ends = np.flatnonzero(values == _NEW_LINE)
-        self._look_at_starts(values, data, ends)
-        opens = np.flatnonzero((values == _OPEN[0]) | (values == _OPEN[1]))
-        counts = np.bincount(np.searchsorted(ends, opens), minlength=len(ends) + 1)
-        counts[0] += self._rest.count(b"[") + self._rest.count(b"{")
-        for line in np.flatnonzero(counts > _MOST_DEPTH).tolist():
-            start = int(ends[line - 1]) + 1 if line else 0
-            stop = int(ends[line]) if line < len(ends) else len(data)
-            whole = (b"" if line else self._rest) + data[start:stop]
-            if _depth(whole) > _MOST_DEPTH:
-                raise LineFault(
-                    f"{self._where}, line {self._line + line}: lists and objects lie more than "
-                    f"{_MOST_DEPTH} deep in each other; flatten them"
-                )
-        self._line += len(ends)
-        self._read += len(data)
-        self._rest = data[int(ends[-1]) + 1 :] if len(ends) else self._rest + data
-        if len(self._rest) > MOST_LINE:
-            raise LineFault(f"{self._where}, line {self._line}: {_too_long()}")
-
-    def _look_at_starts(self, values: Any, data: bytes, ends: Any) -> None:
-        """Refuse a line that does not begin as an object; `_rest` is what came of the first."""
-        starts = np.concatenate([[0], ends + 1])
-        starts = starts[1 if self._rest.strip(_BLANKS) else 0 :]
-        starts = starts[starts < len(data)]
-        first = values[starts]
-        for start in starts[(first != _OPEN[1]) & (first != _NEW_LINE)].tolist():
-            begin = start + (len(_BOM) if start == self._read == 0 and data.startswith(_BOM) else 0)
-            end = data.find(b"\n", begin)
-            line = data[begin : end if end >= 0 else len(data)].lstrip(_BLANKS)
-            if line and not line.startswith(b"{"):
-                number = self._line + data.count(b"\n", 0, start)
-                raise LineFault(
-                    f"{self._where} cannot be read: line {number} is not a JSON object "
-                    f"({line[:_SHOWN]!r}); correct it"
-                )
+def _check_starts(block: bytes, ends: Any, where: str, number: int) -> None:
+    """Refuse a line that does not begin as an object."""
+    values = np.frombuffer(block, np.uint8)
+    starts = np.concatenate([[0], ends + 1])
+    starts = starts[starts < len(block)]
+    first = values[starts]
+    for start in starts[(first != _OPEN[1]) & (first != _NEW_LINE[0])].tolist():
+        end = block.find(_NEW_LINE, start)
+        line = block[start : end if end >= 0 else len(block)].lstrip(_BLANKS)
+        if line and not line.startswith(b"{"):
+            raise LineFault(
+                f"{where} cannot be read: line {number + block.count(_NEW_LINE, 0, start)} is not "
+                f"a JSON object ({line[:_SHOWN]!r}); correct it"
+            )
 
 
 def _depth(line: bytes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from miner.datasets.base import READERS, Table
-from miner.datasets.files import extension, is_pattern, matching_files, missing_file
+from miner.datasets.files import check_names, extension, is_pattern, matching_files, missing_file
 from miner.datasets.hf_saved import is_saved, open_saved
 from miner.datasets.images import has_images, open_images
 from miner.datasets.trec import is_trec
@@ -58,6 +58,7 @@ def _open_folder(folder: Path) -> Table:
 
 
 def _open_files(path: str, files: list[Path]) -> Table:
+    check_names(files)
     kind = extension(files[0])
     if kind == "tsv" and all(file.stat().st_size and is_trec(file) for file in files):
         kind = "qrels"

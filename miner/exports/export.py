@@ -108,10 +108,12 @@ def export_pairs(
     Parameters
     ----------
     run : Run
+    difficulty : str
+        ``hard``, ``semi_hard`` or ``both``.
     balance : bool
         As many negatives as positives an anchor: the nearest of both, as many as it has of the
         fewer; the others are counted.
-    difficulty, negatives, out, file_format, force
+    negatives, out, file_format, force
         See `export_triplets`; the folder is named ``pairs``.
 
     Returns

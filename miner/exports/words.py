@@ -20,7 +20,18 @@ _CLASSES = {"hard": "hard", "semi_hard": "semi-hard", "both": "hard and semi-har
 
 
 def describe_export(facts: dict[str, Any]) -> str:
-    """Say what an export wrote, what it left out, and how to load it."""
+    """Say what an export wrote, what it left out, and how to load it.
+
+    Parameters
+    ----------
+    facts : dict
+        As `export_triplets` or `export_pairs` gives them.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
     shown = "texts" if facts["content"] == "text" else "ids: the shards hold no texts"
     columns = facts["columns"]
     if len(columns) > 6:
@@ -60,7 +71,18 @@ def _load(facts: dict[str, Any]) -> list[str]:
 
 
 def describe_batches(facts: dict[str, Any]) -> str:
-    """Say what batches were composed, of what, and how to load them."""
+    """Say what batches were composed, of what, and how to load them.
+
+    Parameters
+    ----------
+    facts : dict
+        As `export_batches` gives them.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
     counted = "its table of confusions" if facts["confusion"] == "run" else "its hard triplets"
     lines = [
         f"{facts['batches']:,} batches of {facts['p']} labels x {facts['k']} items, run "

@@ -87,9 +87,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
             with storage_errors(target):
                 target.rename(old)
         try:
-            publish_folder(temporary, target)
+            publish_folder(temporary, target, "it is written; a loss of power could undo that")
         except BaseException:
-            if old.exists():
+            if old.exists() and not target.exists():
                 old.rename(target)
             raise
     finally:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from miner.distance import Metric, normalize_rows
 from miner.errors import UsageError, did_you_mean
 from miner.indexes.base import Float32
-from miner.storage import atomic_file
+from miner.indexes.files import read_index, reason, write_index
 
 __all__ = ["FactoryIndex"]
 
@@ -60,7 +60,7 @@ class FactoryIndex:
         """Open a saved index; what FAISS can leave on disk stays there."""
         lists = "IVF" in factory
         plain = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
-        opened = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if lists else plain)
+        opened = read_index(path, faiss.IO_FLAG_MMAP if lists else plain)
         if lists:
             inverted: Any = faiss.extract_index_ivf(opened).invlists
             inverted = faiss.downcast_InvertedLists(inverted)
@@ -84,7 +84,7 @@ class FactoryIndex:
         except RuntimeError as error:
             raise UsageError(
                 f"index.factory = {self._factory!r} cannot be trained on {len(rows):,} rows: "
-                f"{_reason(error)}; name a smaller one, or Flat"
+                f"{reason(error)}; name a smaller one, or Flat"
             ) from error
 
     def add(self, rows: Float32) -> None:
@@ -134,8 +134,7 @@ class FactoryIndex:
 
     def save(self, path: Path) -> None:
         """Write the index where ``faiss.read_index`` can open it."""
-        with atomic_file(path) as temporary:
-            faiss.write_index(self._index, str(temporary))
+        write_index(self._index, path)
 
     def _ready(self, rows: Float32) -> Float32:
         return normalize_rows(rows) if self._cosine else np.ascontiguousarray(rows)
@@ -153,12 +152,6 @@ def _made(factory: str, dim: int, metric: Metric) -> Any:
     except RuntimeError as error:
         where = "" if dim == _ANY_DIM else f" for vectors of {dim} values"
         raise UsageError(
-            f"index {factory!r}: FAISS cannot build it{where}: {_reason(error)}; a factory string "
+            f"index {factory!r}: FAISS cannot build it{where}: {reason(error)}; a factory string "
             f"is {_EXAMPLES}; {did_you_mean(factory, ['Flat', 'auto'])}"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """What FAISS says, without where in its source it says it."""
-    text = re.sub(r"^Error in .*? at \S+:\d+: ", "", " ".join(str(error).split()))
-    return text[:200].removeprefix("Error: ")

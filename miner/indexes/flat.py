@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from miner.distance import Metric, normalize_rows
 from miner.indexes.base import Float32
-from miner.storage import atomic_file
+from miner.indexes.files import write_index
 
 __all__ = ["FlatIndex", "StreamedRows", "nearest_rows"]
 
@@ -53,8 +53,7 @@ class FlatIndex:
 
     def save(self, path: Path) -> None:
         """Write the index where ``faiss.read_index`` can open it."""
-        with atomic_file(path) as temporary:
-            faiss.write_index(self._index, str(temporary))
+        write_index(self._index, path)
 
 
 class StreamedRows:

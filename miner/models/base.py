@@ -144,6 +144,11 @@ class Model(ABC):
             ``item``, ``query`` or ``document``.
         prompt : str
             What the job wants before each text; empty for nothing, and always for images.
+
+        Returns
+        -------
+        ndarray of shape (b, dim), float32
+            As of `embed`.
         """
         return self.embed([prompt + text for text in batch] if prompt else batch)
 

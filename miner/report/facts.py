@@ -17,7 +17,7 @@ from miner.finished import Run, read_census
 from miner.hardness import Mined
 from miner.report.advice import Advice, advise
 from miner.report.contents import Contents, Item, cut_text
-from miner.report.gallery import Gallery, make_gallery
+from miner.report.gallery import Gallery, make_gallery, pick_triplets, picked_ids
 from miner.report.sample import TripletSample, draw_sample
 from miner.report.shares import MarginShares, shares_of_gaps, shares_of_sample
 from miner.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
@@ -111,9 +111,14 @@ def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
     hubs = _table(run, HUBS, _HUBS)
     pairs = _table(run, CONFUSION, _READ)
     noise = _table(run, LABEL_NOISE, _SUSPECTS)
-    contents.load_pictures([(contents.row_side, row["row_id"]) for row in hubs])
-    contents.load_pictures([(0, row["anchor_id"]) for row in noise])
-    gallery = make_gallery(run, contents, sample)
+    picked = pick_triplets(run, contents, sample)
+    contents.load_pictures(
+        [
+            *((contents.row_side, row["row_id"]) for row in hubs),
+            *((0, row["anchor_id"]) for row in noise),
+            *picked_ids(picked, contents),
+        ]
+    )
     gaps = manifest["census"].get("gaps") or {}
     shares = shares_of_gaps(gaps) if gaps.get("anchors") else None
     if shares is None and sample is not None:
@@ -126,7 +131,7 @@ def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
         _confusions(pairs, manifest["dataset"].get("classes", 0)),
         _hubs(hubs, contents),
         _suspects(noise, contents),
-        gallery,
+        make_gallery(picked, contents),
         has_store=store is not None,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -99,19 +100,29 @@ def plane(sample: TripletSample, margin: float) -> str:
         for name, colour in _COLOURS.items():
             mine = some[classes == name]
             points = sample.d_ap[mine], sample.d_an[mine]
-            axes.scatter(*points, s=5, color=colour, alpha=0.45, linewidths=0)
+            axes.plot(*points, "o", color=colour, alpha=0.45, markersize=2.2, markeredgewidth=0)
         for offset in (0.0, margin):
             axes.plot([low, high], [low + offset, high + offset], color=INK, linewidth=1.2)
-        words = {"easy": (0.04, 0.95, "left"), "hard": (0.97, 0.05, "right")}
-        for name, (x, y, side) in words.items():
+        for name, x, y, side in _regions(margin / (high - low)):
             text = axes.text(x, y, name, transform=axes.transAxes, ha=side, va="center")
             text.set(color=INK, fontweight="bold")
+            if name == "semi-hard":
+                text.set(rotation=45, rotation_mode="anchor", transform_rotates_text=True)
         axes.set_xlim(low, high)
         axes.set_ylim(low, high)
         axes.set_xlabel("d(anchor, positive)")
         axes.set_ylabel("d(anchor, negative)")
 
     return _drawn("plane", draw, height=4.6)
+
+
+def _regions(wide: float) -> Iterator[tuple[str, float, float, str]]:
+    """Say where in the plane the names of the classes stand; the band's width is a share of it."""
+    yield "hard", 0.97, 0.05, "right"
+    half = min(wide / 2, 0.3)
+    yield "semi-hard", 0.84 - 1.5 * half, 0.84 - 0.5 * half, "center"
+    if wide < 0.8:  # a wider band has no corner above it
+        yield "easy", 0.04, 0.95, "left"
 
 
 def shares_by_margin(shares: MarginShares, margin: float) -> str:
@@ -146,6 +157,10 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> str:
     counts : ndarray of shape (labels, labels)
         Hard triplets by the anchor's label (down) and the negative's (across).
     """
+    names = [_short(name) for name in labels]
+    size = 11.0 if len(names) <= 10 else 9.5
+    longest = size * 0.58 * max(map(_columns, names), default=0)
+    turned = max(map(_columns, names), default=0) > 3
 
     def draw(axes: Any) -> None:
         from matplotlib.collections import PolyCollection
@@ -157,24 +172,39 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> str:
         cells = np.stack([columns, rows], axis=1)[:, None] + corners
         colours = [to_rgba(HARD, alpha) for alpha in full[rows, columns].tolist()]
         axes.add_collection(PolyCollection(list(cells), facecolors=colours, linewidths=0))
-        names = [name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…" for name in labels]
-        places = np.arange(len(names))
-        size = 11 if len(names) <= 10 else 9
-        turned = 0 if max(map(len, names), default=0) <= 3 else 55
+        places, end = np.arange(len(names)), len(names) - 0.5
+        # Lines, and not a grid at minor ticks, each of which is some objects that take their time.
+        lines = {"color": GRID, "linewidth": 0.8, "zorder": 0.5}
+        axes.hlines(places[:-1] + 0.5, -0.5, end, **lines)
+        axes.vlines(places[:-1] + 0.5, -0.5, end, **lines)
         side = {"ha": "right", "rotation_mode": "anchor"} if turned else {}
-        axes.set_xticks(places, names, rotation=turned, fontsize=size, **side)
+        axes.set_xticks(places, names, rotation=55 if turned else 0, fontsize=size, **side)
         axes.set_yticks(places, names, fontsize=size)
         axes.tick_params(length=0)
-        axes.set_xticks(places[:-1] + 0.5, minor=True)
-        axes.set_yticks(places[:-1] + 0.5, minor=True)
-        axes.grid(which="minor")
-        axes.tick_params(which="minor", length=0)
-        axes.set_xlim(-0.5, len(names) - 0.5)
-        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(-0.5, end)
+        axes.set_ylim(end, -0.5)
         axes.set_xlabel("label of the negative")
         axes.set_ylabel("label of the anchor")
 
-    return _drawn("confusion", draw, height=5.0, layout="constrained")
+    below = longest * np.sin(np.radians(55)) if turned else size
+    return _drawn("confusion", draw, height=5.0, left=longest + 30, below=float(below) + 32)
+
+
+def _short(name: str) -> str:
+    """Cut a label to what fits beside a figure."""
+    if _columns(name) <= _LABEL:
+        return name
+    kept = ""
+    for letter in name:
+        if _columns(kept + letter) >= _LABEL:
+            break
+        kept += letter
+    return f"{kept}…"
+
+
+def _columns(name: str) -> int:
+    """Return how many letters wide a text is; those of East Asia take two."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
 
 
 def _span(sample: TripletSample) -> tuple[float, float]:
@@ -186,14 +216,19 @@ def _span(sample: TripletSample) -> tuple[float, float]:
 
 
 def _drawn(
-    name: str, draw: Callable[[Any], None], height: float = _HEIGHT, layout: Any = None
+    name: str,
+    draw: Callable[[Any], None],
+    height: float = _HEIGHT,
+    left: float = 60.0,
+    below: float = 42.0,
 ) -> str:
     """Draw one pair of axes; return the SVG element, to be put into a page.
 
-    A `layout` that looks at the lengths of labels takes longer than one that is fixed.
+    The room for labels to the left and below, in points, is given: a layout that looks for it takes
+    longer than the drawing.
     """
     with _quiet():
-        return _for_page(_svg(draw, height, layout), name)
+        return _for_page(_svg(draw, height, left, below), name)
 
 
 @contextmanager
@@ -210,18 +245,18 @@ def _quiet() -> Iterator[None]:
         log.setLevel(before)
 
 
-def _svg(draw: Callable[[Any], None], height: float, layout: Any) -> str:
+def _svg(draw: Callable[[Any], None], height: float, left: float, below: float) -> str:
     """Draw one pair of axes; return the file's text."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, height), layout=layout)
+        figure = Figure(figsize=(_WIDTH, height))
         FigureCanvasSVG(figure)
         figure.patch.set_visible(False)
-        if layout is None:
-            figure.subplots_adjust(left=0.14, right=0.98, top=0.98, bottom=0.58 / height)
+        place = (left / (72 * _WIDTH), below / (72 * height))
+        figure.subplots_adjust(left=place[0], bottom=place[1], right=0.98, top=0.98)
         axes = figure.add_subplot()
         axes.patch.set_visible(False)
         draw(axes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from miner.hardness import MINED, Mined
 from miner.report.contents import Contents, Item, cut_text
 from miner.report.sample import TripletSample
 
-__all__ = ["Card", "Gallery", "make_gallery"]
+__all__ = ["Card", "Gallery", "Picked", "make_gallery", "pick_triplets", "picked_ids"]
 
 Rows = NDArray[np.int64]
 
@@ -51,7 +51,7 @@ class Gallery:
 
 
 @dataclass(frozen=True, slots=True)
-class _Picked:
+class Picked:
     """Chosen triplets: ids, and where the shards have them, texts."""
 
     rows: list[dict[str, Any]]
@@ -59,28 +59,35 @@ class _Picked:
     written: bool = True
 
 
-def make_gallery(
+def pick_triplets(
     run: Run, contents: Contents, sample: TripletSample | None
-) -> dict[Mined, Gallery]:
-    """Choose triplets of each class, with different anchors, and say what they are of."""
-    picked = {name: _pick(run, name, contents, sample) for name in MINED}
-    every = [row for one in picked.values() for row in one.rows]
+) -> dict[Mined, Picked]:
+    """Choose triplets of each class, with different anchors."""
+    return {name: _pick(run, name, contents, sample) for name in MINED}
+
+
+def picked_ids(picked: Mapping[Mined, Picked], contents: Contents) -> Iterator[tuple[int, Any]]:
+    """Yield side and id of each row of what was chosen."""
     sides = {"anchor": 0, "positive": contents.row_side, "negative": contents.row_side}
-    contents.load_pictures(
-        (side, row[f"{role}_id"]) for row in every for role, side in sides.items()
-    )
+    for one in picked.values():
+        for row in one.rows:
+            yield from ((side, row[f"{role}_id"]) for role, side in sides.items())
+
+
+def make_gallery(picked: Mapping[Mined, Picked], contents: Contents) -> dict[Mined, Gallery]:
+    """Make cards of what was chosen, and say what it is of."""
     return {
         name: Gallery(_cards(one.rows, contents), one.of, one.written)
         for name, one in picked.items()
     }
 
 
-def _pick(run: Run, name: Mined, contents: Contents, sample: TripletSample | None) -> _Picked:
+def _pick(run: Run, name: Mined, contents: Contents, sample: TripletSample | None) -> Picked:
     choose: Callable[[Any, Any], Rows] = _hardest if name == "hard" else _typical
     if run.manifest["written"][name]["rows"]:
         return _of_shards(run, name, choose)
     if sample is None or contents.store is None:
-        return _Picked([], 0)
+        return Picked([], 0)
     places = np.flatnonzero(sample.classes(run.manifest["job"]["mining"]["margin"]) == name)
     order = choose(sample.d_ap[places], sample.d_an[places])
     chosen = places[_first_of_each(order, sample.anchors[places])]
@@ -91,10 +98,10 @@ def _pick(run: Run, name: Mined, contents: Contents, sample: TripletSample | Non
         {"anchor_id": a, "positive_id": p, "negative_id": n, "d_ap": d_ap, "d_an": d_an}
         for a, p, n, d_ap, d_an in zip(*ids, sample.d_ap[chosen], sample.d_an[chosen], strict=True)
     ]
-    return _Picked(rows, len(places), written=False)
+    return Picked(rows, len(places), written=False)
 
 
-def _of_shards(run: Run, name: Mined, choose: Callable[[Any, Any], Rows]) -> _Picked:
+def _of_shards(run: Run, name: Mined, choose: Callable[[Any, Any], Rows]) -> Picked:
     triplets = run.triplets(name)
     with run.reading():
         parts = list(itertools.islice(triplets.get_fragments(), _MOST_PARTS))
@@ -106,10 +113,18 @@ def _of_shards(run: Run, name: Mined, choose: Callable[[Any, Any], Rows]) -> _Pi
         ends = np.cumsum([table.num_rows for table in held])
         rows: dict[int, dict[str, Any]] = {}
         for part, start, end in zip(parts, [0, *ends], ends, strict=False):
-            mine = chosen[(chosen >= start) & (chosen < end)]
-            if len(mine):
-                rows |= dict(zip(mine.tolist(), part.take(mine - start).to_pylist(), strict=True))
-    return _Picked([rows[place] for place in chosen.tolist()], len(anchors))
+            mine = np.sort(chosen[(chosen >= start) & (chosen < end)])
+            rows |= dict(zip(mine.tolist(), _rows_of(part, mine - start), strict=True))
+    return Picked([rows[place] for place in chosen.tolist()], len(anchors))
+
+
+def _rows_of(part: Any, places: Rows) -> Iterator[dict[str, Any]]:
+    """Read some rows of a shard, ascending, from the row groups alone that hold them."""
+    ends = np.cumsum([group.num_rows for group in part.row_groups])
+    for number in np.unique(np.searchsorted(ends, places, side="right")).tolist():
+        start, end = int(ends[number - 1]) if number else 0, int(ends[number])
+        mine = places[(places >= start) & (places < end)] - start
+        yield from part.subset(row_group_ids=[number]).take(mine).to_pylist()
 
 
 def _hardest(d_ap: Any, d_an: Any) -> Rows:

@@ -79,6 +79,11 @@ def make_report(run: Run, output: str | Path | None = None) -> Made:
         The file; default: ``reports/RUN_ID.html`` beside ``runs``. A run's own folder is as it was
         published, and takes no further file.
 
+    Returns
+    -------
+    Made
+        The `path` of the page, its `bytes`, and the `facts` in it.
+
     Raises
     ------
     StorageError

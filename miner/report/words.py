@@ -14,7 +14,15 @@ __all__ = ["describe_report", "report_facts"]
 
 
 def report_facts(made: Made, run: Run) -> dict[str, Any]:
-    """Return what `mine report` says as JSON."""
+    """Return what `mine report` says as JSON.
+
+    Parameters
+    ----------
+    made : Made
+        As `make_report` gives it.
+    run : Run
+        A finished run, as `open_run` gives it.
+    """
     facts = made.facts
     return {
         "run_id": run.run_id,
@@ -29,7 +37,18 @@ def report_facts(made: Made, run: Run) -> dict[str, Any]:
 
 
 def describe_report(facts: Mapping[str, Any]) -> str:
-    """Say where the page is, and what in it deserves a look."""
+    """Say where the page is, and what in it deserves a look.
+
+    Parameters
+    ----------
+    facts : mapping
+        As `report_facts` gives them.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
     lines = [f"wrote {facts['path']}, {bytes_text(facts['bytes'])}"]
     for one in facts["advice"]:
         lines.append(f"  {one['level']}: {one['title']}")

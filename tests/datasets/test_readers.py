@@ -368,3 +368,25 @@ def test_lists_of_labels_in_json(tmp_path: Path) -> None:
     census = miner.mine(job).census()
     assert census["positives"].to_pylist() == [5, 2, 5] * 3
     assert census["negatives"].to_pylist() == [3, 6, 3] * 3
+
+
+def test_json_lines_in_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines over the border of a block, blank ones, columns that come and go, no last newline."""
+    rows = [{"id": n, "text": "x" * (n % 40), "label": n % 3} for n in range(200)]
+    for row in rows[60:90]:
+        del row["label"]  # a block may hold no row that has it
+    rows[150]["more"] = [1]
+    lines = [json.dumps(row) for row in rows]
+    lines[5:5] = ["", " \t ", *[" " * 30] * 9]
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    whole = {name: column(open_table(str(path)), name) for name in ("id", "text", "label")}
+    assert whole["label"] == [row.get("label") for row in rows]
+    for size in (90, 97, 1000):
+        monkeypatch.setattr("miner.datasets.lines.MOST_LINE", size)
+        table = open_table(str(path))
+        assert list(table.types) == ["id", "text", "label"]
+        assert {name: column(table, name) for name in whole} == whole
+    monkeypatch.setattr("miner.datasets.lines.MOST_LINE", 70)
+    with pytest.raises(DataError, match=r"data.jsonl, line \d+: it is longer than"):
+        column(open_table(str(path)), "text")

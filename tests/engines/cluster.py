@@ -64,6 +64,11 @@ class Cluster:
             with distributed.Client(self.address, set_as_default=False) as client:
                 client.wait_for_workers(len(self.workers), timeout=60)
 
+    def connected(self) -> int:
+        """Count the workers that the scheduler has."""
+        with distributed.Client(self.address, set_as_default=False) as client:
+            return len(client.scheduler_info(n_workers=-1)["workers"])
+
     def kill(self, *names: str) -> None:
         """Kill workers at once, with all that they have started."""
         for name in names or list(self.workers):

@@ -2,7 +2,7 @@
 
 ``python -m tests.faults.storm --kills 300 --seed 0`` kills it so often, by SIGKILL at random times
 and at the N-th write, fsync, rename, open and unlink, and prints what came of it.
-``--every rename`` kills at each N there is instead.
+``--every rename`` kills at each N there is instead; with ``--report`` the runs draw theirs.
 
 A chain begins with an output root that holds a run of another job, the old one. The job is started
 and killed until a start comes to its end. After each kill every run that is published must be the
@@ -50,14 +50,15 @@ class Lab:
     before: dict[str, str] = field(default_factory=dict)
     old: str = ""
     seconds: float = 0.0
+    report: bool = False
 
     @classmethod
-    def made(cls, folder: Path) -> Lab:
+    def made(cls, folder: Path, *, report: bool = False) -> Lab:
         """Mine the job undisturbed, and the old run."""
-        lab = cls(folder)
+        lab = cls(folder, report=report)
         write_data(lab.data)
         for out, margin in ((lab.folder / "truth", 0.5), (lab.folder / "old", 0.25)):
-            done = Driver(words(lab.data, out, margin), folder).start()
+            done = Driver(words(lab.data, out, margin, report=report), folder).start()
             assert done.code == 0, done.err
             shutil.rmtree(out / ".store")
             lab.seconds = done.seconds
@@ -81,7 +82,7 @@ class Lab:
         """Begin a chain: an output root with nothing but the old run."""
         shutil.rmtree(self.out, ignore_errors=True)
         shutil.copytree(self.folder / "old", self.out, symlinks=True)
-        return Driver(words(self.data, self.out), self.folder)
+        return Driver(words(self.data, self.out, report=self.report), self.folder)
 
     def recorded(self) -> set[str]:
         """Return the units that have their record."""
@@ -204,18 +205,21 @@ def main() -> None:
     parser.add_argument("--every", choices=list(CALLS), help="kill at each call of a kind")
     parser.add_argument("--first", type=int, default=1, help="of --every: where to begin")
     parser.add_argument("--last", type=int, help="of --every: where to end")
+    parser.add_argument("--step", type=int, default=1, help="of --every: each so many calls")
+    parser.add_argument("--report", action="store_true", help="let the runs draw their report")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary one)")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # `timeout`: print what there is
     tally = Tally()
     with contextlib.ExitStack() as stack:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        lab = Lab.made(folder)
+        lab = Lab.made(folder, report=given.report)
         print(f"undisturbed: {lab.seconds:.2f} s", flush=True)
         stack.callback(lambda: print(tally.table(), flush=True))
         if given.every:
             last = given.last or lab.driver().calls(given.every)
-            storm(lab, (Fault(given.every, n) for n in range(given.first, last + 1)), tally=tally)
+            for number in range(given.first, last + 1, given.step):  # each in a job not begun yet
+                storm(lab, [Fault(given.every, number)], tally=tally)
         else:
             storm(lab, random_faults(given.seed, lab.seconds, CALLS_MADE), given.kills, tally)
     sys.exit(bool(tally.failures))

@@ -18,7 +18,7 @@ from miner.storage import lock_output
 from tests.conftest import ROOT
 from tests.faults.jobs import payload, words, write_data
 
-TIMES = int(os.environ.get("MINE_TWO_STARTS", "10"))
+TIMES = int(os.environ.get("MINE_TWO_STARTS", "5"))
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,7 @@ FILES = 7
 """Of a run: two shards, the census, three tables beside it, and the metrics."""
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("when", "operation", "ending", "left"),  # left: files that the next start uploads
     [

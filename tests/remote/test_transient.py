@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in answer.getheaders():
             if name.lower() not in ("connection", "server", "transfer-encoding"):
                 self.send_header(name, value)
-        # Said aloud, or a client may use the connection once more just before it sees the end of it.
+        # Said aloud, or a client may use the connection once more before it sees its end.
         self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if kind == "cut" else content)

@@ -51,6 +51,7 @@ def flat(batches: Any) -> list[tuple[Any, ...]]:
     return rows
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("difficulty", CLASSES)
 @pytest.mark.parametrize("kind", ["texts", "int ids", "text ids", "pairs"])
 def test_one_reader_has_every_row_once(cut_run: RunOf, kind: str, difficulty: str) -> None:
@@ -177,6 +178,7 @@ def test_it_goes_on_in_the_middle_of_an_epoch(cut_run: RunOf) -> None:
     assert len(keys(fresh)) == len(whole) and keys(fresh) != whole
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("workers", [0, 2, 3])
 @pytest.mark.parametrize("batches", [0, 1, 8, 10_000])
 def test_workers_go_on_after_so_many_batches(cut_run: RunOf, workers: int, batches: int) -> None:

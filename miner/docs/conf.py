@@ -1,0 +1,52 @@
+"""How `make docs` renders the pages of this folder, the command line and the Python API."""
+
+from __future__ import annotations
+
+from sphinx.application import Sphinx
+
+import miner
+
+project = "mine"
+version = release = miner.__version__
+copyright = "the authors of mine; Apache License 2.0"
+html_title = f"mine {release}"
+html_theme = "alabaster"
+html_theme_options = {"description": "An offline triplet miner", "page_width": "70em"}
+html_show_sphinx = False
+
+extensions = ["sphinx.ext.autodoc", "numpydoc", "myst_parser", "sphinx_click"]
+exclude_patterns = ["*.py"]
+
+myst_heading_anchors = 4
+"""Headings are linked as on the pages of a forge: by their words."""
+
+default_role = "code"
+"""Docstrings put names in single backticks, of parameters too: they are shown as they are."""
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+"""Types stand in the docstrings, with shapes, dtypes and units; annotations know none of these."""
+autodoc_mock_imports = ["torch"]
+"""Gigabytes that only `miner.torch` imports."""
+
+numpydoc_show_class_members = False
+numpydoc_validation_checks = {"PR01", "PR02", "PR03", "PR10", "RT01", "RT03"}
+"""Parameters that are not described, are not there, or in another order; nothing said of what is
+returned: warnings, so errors of `make docs`."""
+numpydoc_validation_overrides = {
+    "PR01": [r"Attributes\n\s*-{10}"],  # a record's fields, which are what makes it
+    "RT01": [r"^\s*(Return|Whether)\b"],  # the summary says what is returned
+    "RT03": [r"Returns\n\s*-{7}\n\s*(Run|Job|Path|int|[Nn]one)\b"],  # nothing to add to the type
+}
+numpydoc_validation_exclude = {r"^miner\.sections\.", r"^miner\.Job$"}
+"""The keys of the job file: the README describes them, one by one."""
+
+
+def to_the_front_door(app: Sphinx, name: str, source: list[str]) -> None:
+    """Let links to the README of the repository lead to its page here."""
+    source[0] = source[0].replace("](../../README.md", "](readme.md")
+
+
+def setup(app: Sphinx) -> None:
+    """Tell Sphinx what is done with the pages."""
+    app.connect("source-read", to_the_front_door)
