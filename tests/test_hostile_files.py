@@ -260,3 +260,11 @@ def test_a_name_that_is_not_utf8(place: str, tmp_path: Path, cli: Callable[..., 
     assert hit.code == (2 if place in ("file", "out") else 3), hit
     assert "is not UTF-8" in hit.err and "rename it" in hit.err and hit.err.count("\n") <= 2
     assert "\\udcff" in hit.err and not list(tmp_path.glob("*/runs"))
+
+
+def test_numbers_wider_than_arrow_knows(tmp_path: Path, cli: Callable[..., Result]) -> None:
+    """A warning would be an error here, and noise on stderr elsewhere."""
+    wide = np.full((6, 2), np.finfo(np.longdouble).max)
+    np.savez(tmp_path / "d.npz", embedding=wide, label=np.arange(6) % 2)
+    hit = cli("run", "--data", tmp_path / "d.npz", "--out", tmp_path / "o")
+    assert hit.code == 3 and "row 0" in hit.err, hit

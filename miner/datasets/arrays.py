@@ -79,7 +79,8 @@ def _let_go(values: Any) -> None:
 
 def _column(values: Any) -> Any:
     """Turn an array of any number of axes into an Arrow column, one list a row."""
-    values = np.asarray(values, dtype=_arrow_type(values.dtype))
+    with np.errstate(over="ignore", invalid="ignore"):  # what gets infinite is refused by its row
+        values = np.asarray(values, dtype=_arrow_type(values.dtype))
     if values.ndim == 1:
         return pa.array(values)
     width = int(np.prod(values.shape[1:]))

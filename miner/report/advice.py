@@ -188,7 +188,8 @@ def _of_tables(
             f"Of {noise['of']:,} anchors, {_share(noise['rows'], noise['of']):.1%} have mostly "
             "rows of one other label around them.",
             "Look through the list below (all of them are in label_noise.parquet); what is wrong "
-            "there becomes a false hard negative of its true class.",
+            "there becomes a false hard negative of its true class. Until that is mended, train on "
+            "the strategy semi-hard: hardest and batch-hard pick out just these.",
         )  # fmt: skip
     anchors = int((counts["positives"] > 0).sum())
     rows = dataset["items"] if dataset["kind"] == "labelled" else dataset["corpus"]

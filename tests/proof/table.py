@@ -53,13 +53,21 @@ def table(found: Found) -> str:
 def summary(sets: Mapping[str, Found]) -> str:
     """Return a Markdown table of MAP@R over the base, a row a method and a column a set.
 
-    The row of the base has its MAP@R. Gains whose interval leaves out 0 are bold.
+    The row of the base has its MAP@R. Gains whose interval leaves out 0 are bold. The last column
+    is the CPU time of mining for the first set.
     """
-    rows = [("method", *sets), tuple("---" for _ in range(len(sets) + 1))]
+    rows = [("method", *sets, "mining"), tuple("---" for _ in range(len(sets) + 2))]
     for name in METHODS:
         if any(name in found for found in sets.values()):
-            rows.append((name, *(_cell(found, name) for found in sets.values())))
+            cells = [_cell(found, name) for found in sets.values()]
+            rows.append((name, *cells, _cost(next(iter(sets.values())), name)))
     return _lines(rows)
+
+
+def _cost(found: Found, name: str) -> str:
+    if name not in found or not name.startswith(("mine", "sentence-transformers")):
+        return ""
+    return f"{interval([one.mining_cpu_seconds for one in found[name]]).mean:.1f} s"
 
 
 def _cell(found: Found, name: str) -> str:

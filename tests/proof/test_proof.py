@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,16 +13,21 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
 import tests.proof.__main__ as proof
+from tests.proof import trials
 from tests.proof.checkpoint import save_checkpoint
 from tests.proof.data import noisy, synthetic
+from tests.proof.evaluation import Scores
+from tests.proof.figures import read_figures
 from tests.proof.losses import MARGIN, batch_all, ranking, triplet
 from tests.proof.methods import BASE, METHODS
 from tests.proof.networks import embedded
-from tests.proof.nightly import compared, nightly
+from tests.proof.nightly import nights
+from tests.proof.sets import SETS
 from tests.proof.sources import Place, class_batches, pair_batches, peer, random_triplets
 from tests.proof.split import split_classes
-from tests.proof.table import table
-from tests.proof.training import Budget, train
+from tests.proof.table import summary, table
+from tests.proof.training import Budget, Trained, train
+from tests.proof.trials import PLAN, Trial
 
 SMALL = synthetic(classes=8, size=6, dim=6)
 SPLIT = split_classes(SMALL.labels, 0)
@@ -101,8 +105,10 @@ def test_a_training_without_triplets_is_not_given_out_as_one() -> None:
     base = train(SMALL, SPLIT, random_triplets, loss="triplet", seed=0, budget=Budget(3, 24))
     none = train(SMALL, SPLIT, nothing, loss="triplet", seed=0, budget=Budget(3, 24))
     assert (base.short, none.short) == (0, 3)
-    row = table({BASE: [base], "nothing": [none]}).splitlines()[-1]
-    assert row == "| nothing |  |  | too few triplets in 1 of 1 trainings |  |"
+    found = {BASE: [base], "mine: hardest": [none]}
+    row = table(found).splitlines()[-1]
+    assert row == "| mine: hardest |  |  | too few triplets in 1 of 1 trainings |  |  |"
+    assert summary({"set": found}).splitlines()[-1].startswith("| mine: hardest | too few |")
 
 
 @pytest.mark.parametrize("name", ["mine: all hard", "mine: semi-hard", "mine: hardest"])
@@ -124,27 +130,61 @@ def test_what_is_mined_is_of_its_class(place: Place, name: str) -> None:
 def test_the_whole_proof_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(proof.SETS, "synthetic", lambda: SMALL)
-    monkeypatch.setattr(proof, "warm_up", lambda: None)
+    monkeypatch.setitem(SETS, "small", lambda: SMALL)
+    monkeypatch.setitem(PLAN, "small", Trial("small", "small", steps=4))
+    monkeypatch.setattr(trials, "begin", lambda: None)
     names = [name for name in METHODS if not name.startswith("sentence-transformers")]
-    wanted = ["--set", "synthetic", "--quick", "--json", str(tmp_path / "found.json")]
-    assert proof.main([*wanted, "--steps", "4", "--methods", *names]) == 0
+    kept = tmp_path / "found.json"
+    wanted = ["--set", "small", "--seeds", "2", "--workers", "1", "--no-nightly"]
+    assert proof.main([*wanted, "--json", str(kept), "--methods", *names]) == 0
     printed = capsys.readouterr().out
-    figures = json.loads((tmp_path / "found.json").read_text())["synthetic"]
-    assert list(figures) == names
-    assert all(len(runs) == 2 for runs in figures.values())
-    moved = [runs[0]["by_round"][-1]["map_at_r"] for runs in figures.values()]
+    sets, facts = read_figures(kept)
+    found = sets["small"]
+    assert list(found) == names
+    assert all(len(runs) == 2 for runs in found.values())
+    assert facts["facts"]["seeds"] == 2
+    moved = [runs[0].scores.map_at_r for runs in found.values()]
     assert len(set(moved)) > len(names) // 2, "training changed nothing"
-    rows = [line for line in printed.splitlines() if line.startswith("| ")]
+    rows = [line for line in table(found).splitlines() if line.startswith("| ")]
     assert [row.split("|")[1].strip() for row in rows[2:]] == names
-    mean = np.mean([run["by_round"][-1]["map_at_r"] for run in figures[BASE]])
+    mean = np.mean([run.scores.map_at_r for run in found[BASE]])
     assert f"| {BASE} | " in printed and f"| {mean:.4f} |" in printed
 
 
-def test_three_nights_are_compared(tmp_path: Path) -> None:
-    trained = nightly(noisy(SMALL), "mine: all semi-hard", 0, Budget(30, 24), tmp_path)
-    assert len({scores.map_at_r for scores in trained.by_round}) > 1
-    said = compared(tmp_path)
-    assert len(said) == 2
-    assert all("semi-hard" in text for text in said)
+def test_a_look_is_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, int, int]] = []
+
+    def seed_of(trial: Trial, seed: int) -> dict[str, Trained]:
+        asked.append((trial.name, seed, trial.steps))
+        scores = (Scores(0.5, 0.25 + seed / 8),)
+        return {name: Trained(scores, 1.0, 0.5, 2.0) for name in trial.methods}
+
+    monkeypatch.setattr(trials, "begin", lambda: None)
+    monkeypatch.setattr(trials, "one_seed", seed_of)
+    assert proof.main(["--quick", "--workers", "1", "--no-nightly"]) == 0
+    assert asked == [(name, seed, 40) for name in PLAN for seed in range(2)]
+    head, _, *rows = summary_of(capsys.readouterr().out)
+    assert head.startswith(f"| method | {' | '.join(PLAN)} |")
+    assert len(rows) == len(METHODS)
+    assert f"| {BASE} |{' 0.312 |' * len(PLAN)}" in rows[1]
+
+
+def summary_of(printed: str) -> list[str]:
+    return printed[printed.index("whose own row has it") :].strip().splitlines()[2:]
+
+
+def test_three_nights_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(SETS, "small", lambda: noisy(SMALL))
+    monkeypatch.setitem(METHODS, "few", METHODS["mine: all semi-hard"])
+    found = nights(tmp_path, "small", "few", steps=30)
+    assert len({scores["map_at_r"] for scores in found["scores"]}) > 1
+    shares = found["triplets"]
+    assert len(shares) == 3 and len({share["hard"] for share in shares}) == 3
+    said = capsys.readouterr().out
+    assert [said.count(f"after night {number}:") for number in (1, 2, 3)] == [1, 1, 1]
+    assert f"{shares[2]['hard']:.2%}" in said  # `mine compare` has it
     assert len(list((tmp_path / "mined" / "runs").iterdir())) == 3

@@ -77,6 +77,12 @@ def test_thresholds(changes: dict[str, Any], found: set[str]) -> None:
     assert keys(manifest(**changes)) == found
 
 
+def test_wrong_labels_advise_a_strategy_that_bears_them() -> None:
+    facts = manifest(census__label_noise={"rows": 10, "of": 1000})
+    (found,) = advise(facts, {"positives": np.array([9] * 1000)}, [], [])
+    assert "semi-hard" in found.remedy and "batch-hard" in found.remedy
+
+
 def test_anchors_without_positives() -> None:
     assert keys(manifest(), [0] * 100 + [9] * 900) == {"no_positives"}
     assert keys(manifest(), [0] * 99 + [9] * 901) == set()
