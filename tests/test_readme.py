@@ -88,7 +88,7 @@ def test_a_page_runs_and_prints_what_it_shows(
     for block, said in ran:
         missing = list(pages.lines_of(said, block.shown)) if said else []
         assert not missing, f"{block.text}\nprinted\n{said}\nwithout\n{missing}"
-    assert len(ran) >= 3
+    assert len(ran) >= 2
 
 
 @pytest.mark.usefixtures("here")
