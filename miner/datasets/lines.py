@@ -72,7 +72,7 @@ def json_blocks(file: IO[bytes], where: str) -> Iterator[bytes]:
 
 
 def _checked(block: bytes, where: str, number: int) -> Iterator[bytes]:
-    if block.strip():
+    if block and not block.isspace():
         _check_block(block, where, number)
         yield block
 
