@@ -23,10 +23,10 @@ def describe_kept(facts: dict[str, Any]) -> str:
     lines = []
     for state, mark in (("removed", "removed  "), ("kept", "")):
         for one in facts[state]:
-            size = f"{one['bytes'] / 2**20:,.1f} MiB"
-            lines.append(f"{mark}{one['kind']:<5}  {size:>12}  {one['used']}  {one['model']}")
+            size = f"{_mib(one['bytes']):>12}"
+            lines.append(f"{mark}{one['kind']:<5}  {size}  {one['used']}  {one['model']}")
             lines.append(f"    {one['path']}")
-    lines.append(f"{facts['bytes'] / 2**20:,.1f} MiB are kept")
+    lines.append(f"{_mib(facts['bytes'])} are kept")
     return "\n".join(lines)
 
 
@@ -44,13 +44,15 @@ def describe_pruned(facts: dict[str, Any]) -> str:
         Lines of text for a terminal, without a newline at the end.
     """
     verb = "would be removed" if facts["dry_run"] else "removed"
-    lines = [f"{one['kind']:<8} {_mib(one['bytes'])}  {one['path']}" for one in facts["removed"]]
+    lines = [
+        f"{one['kind']:<8} {_mib(one['bytes']):>14}  {one['path']}" for one in facts["removed"]
+    ]
     used = [f"in use, so it stays: {path}" for path in facts["in_use"]]
-    return "\n".join([*lines, *used, f"{len(lines)} {verb}, {_mib(facts['bytes']).strip()}"])
+    return "\n".join([*lines, *used, f"{len(lines)} {verb}, {_mib(facts['bytes'])}"])
 
 
 def _mib(count: int) -> str:
-    return f"{count / 2**20:>10,.1f} MiB"
+    return f"{count / 2**20:,.1f} MiB"
 
 
 def describe_models(rows: list[dict[str, Any]]) -> str:

@@ -9,10 +9,11 @@ from contextvars import ContextVar
 
 from miner.errors import StorageError
 
-__all__ = ["PUBLISHED", "outcome", "refused"]
+__all__ = ["NOTHING", "PUBLISHED", "outcome", "refused"]
 
+NOTHING = "nothing was published"
 PUBLISHED = "the run is published, but not the latest one yet; the same command makes it that"
-_outcome = ContextVar("outcome", default="nothing was published")
+_outcome = ContextVar("outcome", default=NOTHING)
 
 _FORBIDDEN = "allow it, or name a folder that you may write to"
 _DAMAGED = "look at the disk (its log), or name another --out"

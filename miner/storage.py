@@ -21,7 +21,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from miner.errors import LockError, StorageError
-from miner.refusals import PUBLISHED, outcome, refused
+from miner.refusals import NOTHING, PUBLISHED, outcome, refused
 
 __all__ = [
     "atomic_file",
@@ -143,7 +143,7 @@ def pretty_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def publish_folder(staged: Path, final: Path, then: str = "nothing was published") -> None:
+def publish_folder(staged: Path, final: Path, then: str = NOTHING) -> None:
     """Move a finished folder to its published name, in one rename.
 
     `then` is what an error says that comes after it.
@@ -191,7 +191,7 @@ def lock_output(root: Path, name: str = "") -> Iterator[None]:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{root} cannot be made: {error.strerror}; nothing was published, name another --out"
+            f"{root} cannot be made: {error.strerror}; {NOTHING}, name another --out"
         ) from error
     with storage_errors(root):
         _acquire(lock, holder, name or str(root))

@@ -159,8 +159,8 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> str:
     """
     names = [_short(name) for name in labels]
     size = 11.0 if len(names) <= 10 else 9.5
-    longest = size * 0.58 * max(map(_columns, names), default=0)
-    turned = max(map(_columns, names), default=0) > 3
+    widest = max(map(_columns, names), default=0)
+    longest, turned = size * 0.58 * widest, widest > 3
 
     def draw(axes: Any) -> None:
         from matplotlib.collections import PolyCollection

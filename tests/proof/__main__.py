@@ -18,7 +18,7 @@ from tests.proof.figures import machine, write_figures
 from tests.proof.methods import METHODS
 from tests.proof.nightly import nights
 from tests.proof.table import summary, table
-from tests.proof.training import Trained
+from tests.proof.training import Budget, Trained
 from tests.proof.trials import PLAN, Trial
 
 __all__ = ["main"]
@@ -79,7 +79,7 @@ def main(given: list[str] | None = None) -> int:
     looped = {}
     if options.nightly:
         with tempfile.TemporaryDirectory() as made:
-            looped = nights(Path(made), steps=_QUICK[1] if options.quick else 200)
+            looped = nights(Path(made), steps=_QUICK[1] if options.quick else Budget().steps)
     print(f"\nMAP@R over random negatives, whose own row has it\n\n{summary(sets)}")
     facts = {"seeds": seeds, "seconds": round(time.perf_counter() - began), **machine()}
     print(f"\nall of it took {facts['seconds']} s", file=sys.stderr)

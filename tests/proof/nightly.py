@@ -76,7 +76,7 @@ def nights(
     method: str = "mine: semi-hard",
     *,
     seed: int = 0,
-    steps: int = 200,
+    steps: int = Budget().steps,
 ) -> dict[str, Any]:
     """Go through three nights, print what became of triplets and network, and return it."""
     trained = nightly(SETS[name](), method, seed, Budget(steps), folder)
