@@ -1,6 +1,11 @@
-"""The job of the storm, mined undisturbed once: that takes longer than most of the tests."""
+"""The job of the storm, mined undisturbed once (longer than most of the tests); a small disk."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,3 +15,15 @@ from tests.faults.storm import Lab
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return Lab.made(tmp_path_factory.mktemp("storm"))
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk, where it is allowed to")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import multiprocessing.process
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -247,3 +248,8 @@ def needs_strace() -> None:
     why = traceable()
     if why:
         pytest.skip(why)
+
+
+def limited(kind: int, most: int) -> None:
+    """Let this process have no more of a resource; for what a start does before its work."""
+    resource.setrlimit(kind, (most, most))

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROWS, UNITS, CAP = 320, 20, 1500
+QUIET = ("--log-format", "text", "--quiet")
+"""What changes the words of the job to those of a start that says its error alone."""
 CALLS_MADE = {"write": 370, "fsync": 515, "rename": 258, "open": 2060, "unlink": 490}
 """About how many system calls of each kind an undisturbed start makes; see `Driver.calls`."""
 
@@ -27,7 +29,7 @@ def write_data(path: Path, seed: int = 5) -> Path:
     return path
 
 
-def words(data: Path, out: Path, margin: float = 0.5, *, report: bool = False) -> list[str]:
+def words(data: Path, out: Path | str, margin: float = 0.5, *, report: bool = False) -> list[str]:
     """Return the arguments of the job: one worker, so that the N-th call is always the same.
 
     It makes no report: that would take longer than all the rest.

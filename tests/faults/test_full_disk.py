@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.faults.jobs import payload, words
+from tests.faults.driver import limited
+from tests.faults.jobs import QUIET, payload, words
 from tests.faults.storm import Lab
-
-QUIET = ("--log-format", "text", "--quiet")
-
-
-def limited(kind: int, most: int) -> None:
-    resource.setrlimit(kind, (most, most))
 
 
 def refused(lab: Lab, kind: int, most: int, said: str) -> None:
@@ -43,18 +36,6 @@ def test_files_that_may_not_grow(lab: Lab, most: int) -> None:
 @pytest.mark.parametrize("more", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 6))])
 def test_files_that_may_not_be_opened(lab: Lab, more: int) -> None:
     refused(lab, resource.RLIMIT_NOFILE, 6 + more, "Too many open files")
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 kB."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("only root can mount a small disk, where it is allowed to")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk(lab: Lab, tiny: Path) -> None:

@@ -14,12 +14,9 @@ import pytest
 import miner
 from miner.errors import StorageError
 from miner.indexes.base import build_index, open_index
-from tests.faults.driver import Driver
-from tests.faults.jobs import payload, words
+from tests.faults.driver import Driver, limited
+from tests.faults.jobs import QUIET, payload, words
 from tests.faults.storm import Lab
-from tests.faults.test_full_disk import QUIET, limited, tiny
-
-__all__ = ["tiny"]  # the fixture
 
 FACTORIES = ["Flat", "HNSW8", "IVF8,Flat"]
 

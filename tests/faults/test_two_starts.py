@@ -15,8 +15,8 @@ import pytest
 import miner
 from miner.errors import LockError
 from miner.storage import lock_output
-from tests.conftest import ROOT
-from tests.faults.jobs import payload, words, write_data
+from tests.faults.jobs import payload, write_data
+from tests.faults.races import race, start
 
 TIMES = int(os.environ.get("MINE_TWO_STARTS", "5"))
 
@@ -28,36 +28,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "miner", *words(folder / "images.parquet", folder / "out")]
-    command += ["--log-format", "text", "--quiet"]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
-
-
-def race(folder: Path) -> dict[str, str]:
+def raced(folder: Path) -> dict[str, str]:
     """Start twice at once; return the checksums of the run that the one made."""
-    shutil.rmtree(folder / "out", ignore_errors=True)
-    both = [start(folder) for _ in range(2)]
-    said = [process.communicate(timeout=300)[1] for process in both]
-    codes = [process.returncode for process in both]
-    assert sorted(codes) == [0, 4], said
-    refused, worker = codes.index(4), codes.index(0)
-    assert said[worker] == ""
-    assert said[refused].count("\n") == 1
-    assert f"is in use by process {both[worker].pid} on " in said[refused]
-    (run,) = (folder / "out/runs").iterdir()
-    assert miner.open_run(folder / "out").run_id == run.name
+    out = folder / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    race(start(folder / "images.parquet", out) for _ in range(2))
+    (run,) = (out / "runs").iterdir()
+    assert miner.open_run(out).run_id == run.name
     return payload(run)
 
 
 def test_one_works(folder: Path) -> None:
-    assert {name.split("/")[0] for name in race(folder)} >= {"census.parquet", "hard", "semi_hard"}
+    assert {name.split("/")[0] for name in raced(folder)} >= {"census.parquet", "hard", "semi_hard"}
 
 
 @pytest.mark.slow
 def test_one_works_every_time(folder: Path) -> None:
-    assert len({tuple(sorted(race(folder).items())) for _ in range(TIMES)}) == 1
+    assert len({tuple(sorted(raced(folder).items())) for _ in range(TIMES)}) == 1
 
 
 def test_who_died_is_not_named(tmp_path: Path) -> None:
