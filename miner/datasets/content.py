@@ -76,9 +76,7 @@ def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
 
 def is_string(kind: Any) -> bool:
     """Whether an Arrow type is one of the text types."""
-    return bool(
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _is_list(kind: Any) -> bool:

@@ -144,9 +144,9 @@ def nothing_left(side: Side, rows: int, passing: int = 1, labelled: int = 1) -> 
 
 
 def plain(column: Any) -> Any:
-    """Decode dictionaries and large or view strings to plain ones."""
+    """Decode dictionaries and large strings to plain ones."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if pa.types.is_large_string(kind):
         kind = pa.string()
     return column if column.type == kind else column.cast(kind)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from miner.datasets.base import ROWS, data_errors
+from miner.datasets.layouts import usual_layout, usual_type
 from miner.errors import DataError
 
 __all__ = ["StreamedTable", "check_filled", "one_schema"]
@@ -69,7 +70,7 @@ class StreamedTable:
                 value = self.constants[field.name][file]
                 arrays.append(pa.repeat(pa.scalar(value, field.type), len(batch)))
             else:
-                arrays.append(batch.column(field.name))
+                arrays.append(usual_layout(batch.column(field.name)))
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -82,7 +83,7 @@ def check_filled(files: Sequence[Path]) -> None:
 
 
 def one_schema(schemas: Mapping[Path, Any]) -> Any:
-    """Return the schema that all files share.
+    """Return the schema that all files share, in the usual layouts.
 
     Raises
     ------
@@ -104,4 +105,4 @@ def one_schema(schemas: Mapping[Path, Any]) -> Any:
                     f"{file}, column {name!r} is {found[name]}, in {first} it is {kind}; write "
                     "them with one type"
                 )
-    return schema
+    return pa.schema([one.with_type(usual_type(one.type)) for one in schema])
