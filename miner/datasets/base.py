@@ -13,7 +13,7 @@ import pyarrow as pa
 from miner.errors import DataError, did_you_mean
 from miner.registry import Registry
 
-__all__ = ["READERS", "ROWS", "Table", "data_errors", "require_column"]
+__all__ = ["READERS", "ROWS", "Table", "data_errors", "is_id", "require_column"]
 
 ROWS = 4096
 """Rows in a batch."""
@@ -63,6 +63,11 @@ def require_column(table: Table, name: str, key: str) -> str:
         near = did_you_mean(name, table.types)
         raise DataError(f"{table.where} has no column {name!r} ({key}): {near}")
     return name
+
+
+def is_id(column: Any) -> bool:
+    """Whether values of a column's type can be ids: text or whole numbers."""
+    return bool(pa.types.is_integer(column.type) or pa.types.is_string(column.type))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Layouts of Arrow that little can compute on, views and runs: read as the usual ones."""
+"""Layouts of Arrow that little can compute on, or be written, are read as the usual ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ __all__ = ["usual_layout", "usual_type"]
 def usual_type(kind: Any) -> Any:
     """Return a type with plain strings and binaries for views, and values for runs, at any depth.
 
+    Seconds become milliseconds, as they do in Parquet, so that those too far for it are refused as
+    they are read.
+
     Arrow filters and takes from no array of views, nor by places that are not as wide as its runs'
     ends (seen in pyarrow 26.0); others write them, polars for one.
     """
@@ -21,6 +24,8 @@ def usual_type(kind: Any) -> Any:
         return pa.string()
     if types.is_binary_view(kind):
         return pa.binary()
+    if types.is_timestamp(kind) and kind.unit == "s":
+        return pa.timestamp("ms", kind.tz)
     if types.is_dictionary(kind):
         return pa.dictionary(kind.index_type, usual_type(kind.value_type), kind.ordered)
     if types.is_run_end_encoded(kind):
@@ -51,7 +56,7 @@ def usual_layout(column: Any) -> Any:
 
     Raises
     ------
-    pyarrow.ArrowNotImplementedError
+    pyarrow.ArrowException
         Where Arrow cannot turn one into the other.
     """
     kind = usual_type(column.type)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from miner.datasets.base import Table, require_column
+from miner.datasets.base import Table, is_id, require_column
 from miner.datasets.scan import Items
 from miner.errors import DataError
 from miner.relevance import NONE
@@ -112,8 +112,9 @@ def _rows(table: Table, ids: Any, items: Items, column: str) -> NDArray[np.int64
     unknown = pc.and_(rows.is_null(), pc.invert(_dropped(texts, items)))
     if pc.any(unknown).as_py():
         link = int(pc.index(unknown, True).as_py())
+        shown = (ids if is_id(ids) else texts)[link].as_py()
         raise DataError(
-            f"{table.where}, row {link}: {column} {ids[link].as_py()!r} is not an id of "
+            f"{table.where}, row {link}: {column} {shown!r} is not an id of "
             f"{items.where}; remove the link, or add the row"
         )
     return np.asarray(pc.fill_null(rows, NONE).to_numpy()).astype(np.int64)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from miner.datasets.base import is_id
 from miner.datasets.content import Content, content_digests, refuse_faults
 from miner.datasets.side import Rows, Side, nothing_left, plain_batch
 from miner.datasets.spool import write_spool
@@ -188,7 +189,7 @@ def typed(column: Any) -> Any:
 
 def _check_ids(ids: Any, rows: Rows, side: Side) -> None:
     where = f"{side.table.where}, column {side.id!r}"
-    if not (pa.types.is_integer(ids.type) or pa.types.is_string(ids.type)):
+    if not is_id(ids):
         raise DataError(f"{where}: ids must be text or whole numbers, not {ids.type}")
     if ids.null_count:
         row = rows[int(pc.index(ids.is_null(), True).as_py())]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from miner.datasets.base import Table
+from miner.datasets.base import Table, is_id
 from miner.datasets.content import Content, Kind, Namer, Values, refuse_faults
 from miner.datasets.where import Filter
 from miner.errors import DataError
@@ -122,8 +122,8 @@ class Side:
 
         def name(position: int) -> str:
             words = f"{self.table.where}, row {rows[position]}"
-            if self.id:
-                words += f" (id {batch.column(self.id)[position].as_py()!r})"
+            if self.id and is_id(ids := batch.column(self.id)):
+                words += f" (id {ids[position].as_py()!r})"
             return f"{words}, column {self.content!r}"
 
         return name

@@ -84,7 +84,7 @@ class Filter:
                 )
         schema = pa.schema([(name, types[name]) for name in self.columns])
         try:
-            empty = [pa.array([], kind) for kind in schema.types]
+            empty = [pa.nulls(0, kind) for kind in schema.types]
             self._evaluate(pa.RecordBatch.from_arrays(empty, schema=schema), untyped)
         except DataError as error:
             raise DataError(f"{where}, {key} {self.text!r}: {error}") from error

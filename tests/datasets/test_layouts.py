@@ -34,6 +34,7 @@ COLUMNS = [
     (RUNS.slice(1, 4), TEXT),
     (RUNS.slice(0, 0), TEXT),
     (pa.RunEndEncodedArray.from_arrays([2], pa.array([7])), pa.int64()),
+    (pa.array([5, None], pa.timestamp("s", "UTC")), pa.timestamp("ms", "UTC")),
 ]
 
 
@@ -74,13 +75,18 @@ def as_runs(values: Any) -> Any:
     return pa.RunEndEncodedArray.from_arrays(range(1, len(values) + 1), values)
 
 
+def write_arrow(path: Path, columns: dict[str, Any]) -> None:
+    table = pa.table(columns)
+    with pa.ipc.new_file(path, table.schema) as file:
+        file.write_table(table)
+
+
 def written(folder: Path, columns: dict[str, Any], name: str) -> miner.Run:
-    table, path = pa.table(columns), folder / name
+    path = folder / name
     if path.suffix == ".parquet":
-        pq.write_table(table, path)
+        pq.write_table(pa.table(columns), path)
     else:
-        with pa.ipc.new_file(path, table.schema) as file:
-            file.write_table(table)
+        write_arrow(path, columns)
     where = {"path": str(path), "where": "kind = 'k1'", "group": "part"}
     out = {"path": str(folder / f"out-{name}"), "report": False}
     return miner.mine({"dataset": where, "output": out})
@@ -110,3 +116,32 @@ def test_runs_are_those_of_plain_columns(
         tables = [run.triplets(name).to_table() for run in runs]
         assert tables[0].num_rows > 0 and tables[0].equals(tables[1])
     assert runs[0].manifest["census"] == runs[1].manifest["census"]
+
+
+FAR = -(2**62)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "where", "code", "said"),
+    [
+        # Python knows no nanoseconds, and only pandas, which may not be there, shows them.
+        ("id", pa.array([FAR, 1, 2, 3]).cast(pa.timestamp("ns")), "", 3, "row 1, column 'text'"),
+        ("id", pa.array([FAR, 1, 2, 3]).cast(pa.duration("ns")), "", 3, "row 1, column 'text'"),
+        ("label", pa.array([-FAR, 1, -FAR, 1]).cast(pa.timestamp("s")), "", 3, "out of bounds"),
+        (
+            "day",
+            pa.array([0, 1, 0, 1], pa.timestamp("ns")).dictionary_encode(),
+            "day > 5",
+            3,
+            "day",
+        ),
+    ],
+)
+def test_times_that_python_or_parquet_cannot_take(
+    column: str, values: Any, where: str, code: int, said: str, tmp_path: Path, cli: Any
+) -> None:
+    columns = {"id": [1, 2, 3, 4], "text": ["a", None, "b", "c"], "label": [0, 1, 0, 1]}
+    write_arrow(tmp_path / "d.arrow", columns | {column: values})
+    words = ["run", "--data", tmp_path / "d.arrow", "--out", tmp_path / "out", "--quiet"]
+    told = cli(*words, *(["--set", f"dataset.where={where}"] if where else []))
+    assert told.code == code and said in told.err and told.err.count("\n") == 1, told
