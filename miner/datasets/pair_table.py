@@ -125,7 +125,7 @@ def open_pair_table(
     Raises
     ------
     DataError
-        When no row takes part.
+        When no row takes part, or a column holds what cannot be content.
     """
     rows: list[Rows] = []
     digests: dict[str, list[bytes]] = {anchor: [], positive: []}
@@ -134,7 +134,7 @@ def open_pair_table(
         chosen = np.arange(len(batch)) if keep is None else np.flatnonzero(keep(batch))
         for name, parts in digests.items():
             column = batch.column(name).take(pa.array(chosen))
-            parts.append(b"".join(map(_digest, column.to_pylist())))
+            parts.append(b"".join(map(_digest, _values(column, table, name))))
         rows.append(start + chosen)
         start += len(batch)
     every = np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
@@ -147,6 +147,17 @@ def open_pair_table(
         DistinctTable(table, positive, np.unique(corpus)),
         PairLinks(table, queries, corpus),
     )
+
+
+def _values(column: Any, table: Table, name: str) -> list[Any]:
+    """Return a column as Python's values, of which there are none for times as fine as Arrow's."""
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError) as error:
+        raise DataError(
+            f"{table.where}, content column {name!r} has the type {column.type}: it must hold "
+            "text, images or lists of numbers"
+        ) from error
 
 
 def _digest(value: Any) -> bytes:

@@ -145,3 +145,12 @@ def test_times_that_python_or_parquet_cannot_take(
     words = ["run", "--data", tmp_path / "d.arrow", "--out", tmp_path / "out", "--quiet"]
     told = cli(*words, *(["--set", f"dataset.where={where}"] if where else []))
     assert told.code == code and said in told.err and told.err.count("\n") == 1, told
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("us"), pa.time64("ns"), pa.duration("ns")], ids=str)
+def test_pairs_of_times_are_refused(kind: Any, tmp_path: Path, cli: Any) -> None:
+    times = pa.array([1, 86_399_999_999_999 if kind == pa.time64("ns") else FAR]).cast(kind)
+    write_arrow(tmp_path / "d.arrow", {"anchor": ["a", "b"], "positive": times})
+    told = cli("run", "--data", tmp_path / "d.arrow", "--out", tmp_path / "out", "--quiet")
+    assert told.code == 3 and told.err.count("\n") == 1, told
+    assert f"content column 'positive' has the type {kind}: it must hold text" in told.err
