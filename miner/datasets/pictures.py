@@ -22,19 +22,24 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVI
 _UNREADABLE = "; replace the file or remove the row"
 
 
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+_TEXT = (pa.types.is_string, pa.types.is_large_string)
+
+
 def is_encoded(kind: Any) -> bool:
     """Whether an Arrow type holds image files: bytes, or a struct of bytes and path.
 
     The struct is what the Hugging Face library `datasets` writes for its `Image` feature.
     """
     if pa.types.is_struct(kind):
-        names = {kind.field(i).name for i in range(kind.num_fields)}
-        return "bytes" in names
-    return bool(
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )
+        fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
+        return "bytes" in fields and all(map(_is_of_image, fields.values()))
+    return any(test(kind) for test in _BYTES)
+
+
+def _is_of_image(kind: Any) -> bool:
+    """Whether a field may stand in such a struct; of others Python may not know the values."""
+    return any(test(kind) for test in (*_BYTES, *_TEXT, pa.types.is_null))
 
 
 @dataclass(frozen=True, slots=True)
