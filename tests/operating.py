@@ -63,13 +63,12 @@ def slow(*arguments):
 passes.count_unit = slow
 """
 """So that a signal finds a run at work."""
-_HEARS = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
 def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start Python code with arguments, as a process of its own that hears SIGINT."""
+    """Start Python code with arguments, as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", _HEARS + code, *map(str, arguments)],
+        [sys.executable, "-c", code, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

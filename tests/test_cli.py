@@ -268,14 +268,10 @@ def test_a_large_summary_fits_80_columns(cli: Cli, home: Path) -> None:
     assert narrow(out), out
 
 
-HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-"""A shell starts jobs in the background deaf to SIGINT, and so would be what these tests start."""
-
-
 def start(code: str, *arguments: str) -> subprocess.Popen[str]:
     """Start Python code with arguments, as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-c", HEARS + code, *arguments],
+        [sys.executable, "-c", code, *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
