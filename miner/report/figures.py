@@ -83,6 +83,7 @@ def distances(sample: TripletSample, margin: float) -> str:
         axes.axvline(median, color=SEMI_HARD, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.set_xlim(low, high)
         axes.set_ylim(0)
+        axes.locator_params("x", nbins=6)
         axes.set_xlabel("distance")
         axes.set_ylabel("share of sampled triplets")
         axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
@@ -112,6 +113,7 @@ def plane(sample: TripletSample, margin: float) -> str:
                 text.set(rotation=45, rotation_mode="anchor", transform_rotates_text=True)
         axes.set_xlim(low, high)
         axes.set_ylim(low, high)
+        axes.locator_params(nbins=6)
         axes.set_xlabel("d(anchor, positive)")
         axes.set_ylabel("d(anchor, negative)")
 
@@ -171,6 +173,7 @@ def shares_by_margin(shares: MarginShares, margin: float) -> str:
         axes.axvline(margin, color=INK, linewidth=1.6, linestyle=(0, (4, 3)))
         axes.set_xlim(0, shares.reach(margin))
         axes.set_ylim(0, 1)
+        axes.locator_params("x", nbins=5)
         axes.set_xlabel("margin")
         axes.set_ylabel("share of all valid triplets")
         axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
@@ -190,7 +193,8 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> str:
     names = [_short(name) for name in labels]
     size = 11.0 if len(names) <= 10 else 9.5
     widest = max(map(_columns, names), default=0)
-    longest, turned = _NARROW * 0.58 * widest, widest > 3
+    longest = _NARROW * 0.58 * widest
+    turned = longest + 4 > (70 * _WIDTH - longest) / max(len(names), 1)
 
     def draw(axes: Any) -> None:
         from matplotlib.collections import PolyCollection
@@ -213,8 +217,8 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> str:
         axes.tick_params(length=0)
         axes.set_xlim(-0.5, end)
         axes.set_ylim(end, -0.5)
-        axes.set_xlabel("label of the negative")
-        axes.set_ylabel("label of the anchor")
+        axes.set_xlabel("label of the negative", gid="across")
+        axes.set_ylabel("label of the anchor", gid="down")
 
     below = longest * np.sin(np.radians(55)) if turned else _NARROW
     return _drawn("confusion", draw, height=5.0, left=longest + 34, below=float(below) + 36)

@@ -99,7 +99,7 @@ def count_text(value: float) -> str:
 def share_text(value: float | None) -> str:
     """Write a share in percent, and never 0 or 100 for what is not; a dash for one of nothing."""
     if value is None:
-        return "–"
+        return "\N{EN DASH}"
     if value and value < 0.00005:
         return "< 0.01\u00a0%"
     if 0.99995 < value < 1:

@@ -14,6 +14,21 @@ from miner.finished import Run
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \x1b]0;gone\x07 & \"'"
 
+ODD = {
+    "markup": '<b onclick="alert(3)">&amp;</b>',
+    "closing": "</text></svg><script>alert(4)</script>",
+    "arabic": "تم رفض البطاقة",
+    "hebrew": "הכרטיס נדחה",
+    "emoji": "👩‍👩‍👧 🏳️‍🌈",
+    "piled": "Z" + "\u0351\u0343\u0300\u0301" * 50 + "algo",
+    "marked": "\u202egnp.exe\u2066 \u200f",
+    "controls": "\x1b[31mred\x00\x07\x85\u2028",
+    "colour": '#1c2530 id="a" url(#b) font: 9px',
+    "formula": "$x^2$ %s {{ 7 * 7 }} {% raw %}",
+    "blank": " \u3000 ",
+}
+"""Labels that are of no use in a page as they stand."""
+
 
 def mined(tmp_path: Path, data: Path, **sections: dict[str, object]) -> Run:
     """Mine a file into a folder beside it."""
