@@ -103,7 +103,7 @@ def plane(sample: TripletSample, margin: float) -> str:
         points = np.where((points >= low) & (points <= high), points, np.nan)
         for name, colour in _COLOURS.items():
             for dots in _layers(points[classes == name]):
-                axes.add_patch(_dotted(dots, colour))
+                axes.add_artist(_dotted(dots, colour))  # a patch would be measured, dot by dot
         for offset in (0.0, margin):
             axes.plot([low, high], [low + offset, high + offset], color=INK, linewidth=1.2)
         for name, x, y, side in _regions(margin / (high - low)):
