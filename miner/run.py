@@ -21,7 +21,7 @@ from miner.auditing import Auditing, estimated_census
 from miner.clock import Clock, Progress, silent
 from miner.embedding import Store, StoreKey
 from miner.findings import Findings
-from miner.finished import REPORT, Run
+from miner.finished import Run
 from miner.gates import check_gates
 from miner.hardness import Kept, Mined
 from miner.hubs import cap_negatives
@@ -42,7 +42,7 @@ from miner.preparing import prepare_store
 from miner.pruning import keep_within
 from miner.publishing import open_output
 from miner.relevance import Tally
-from miner.report.making import add_report
+from miner.report.making import add_report, drop_report
 from miner.rescoring import Rescoring
 from miner.sealing import Piece, Sealer, fewer, seal_shards
 from miner.shards import FORMAT_VERSION, file_facts
@@ -249,19 +249,22 @@ class _Conductor:
             "peak_rss_bytes": peak_rss(),
         }
         with self.clock.stage("report"):
-            manifest["files"] = [*files, *self._report(manifest, store)]
+            manifest |= self._report(manifest, store)
         manifest |= {"timings": self.clock.seconds, "peak_rss_bytes": peak_rss()}
         return self.staging.publish(manifest, self.output, self.progress)
 
-    def _report(self, manifest: dict[str, Any], store: Store) -> list[dict[str, Any]]:
-        """Write the report beside the shards; return the facts of its file, if there is one."""
-        (self.staging.run / REPORT).unlink(missing_ok=True)  # of a start that died
-        if not self.job.output.report:
-            return []
-        self.progress("reporting", 0, 0)
-        staged = Run(self.staging.run, self.staging.described(manifest))
-        files, self.attempt.unreported = add_report(staged, store, self.opened.source)
-        return files
+    def _report(self, manifest: dict[str, Any], store: Store) -> dict[str, Any]:
+        """Write the report beside the shards; return what the manifest says of its file."""
+        run, work = self.staging.run, self.staging.work
+        if self.job.output.report:
+            self.progress("reporting", 0, 0)
+            staged = Run(run, self.staging.described(manifest))
+            files, why = add_report(staged, work, store, self.opened.source)
+        else:
+            files, why = drop_report(run, work)
+        self.attempt.unreported = why
+        said = {"report_not_written": why} if why else {}
+        return {"files": [*manifest["files"], *files], **said}
 
     def _rescored(self, store: Store, pieces: dict[Kept, list[Piece]]) -> dict[Kept, list[Piece]]:
         """Drop what the job's rescorer finds too relevant, if there is one."""

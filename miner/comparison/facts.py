@@ -11,7 +11,7 @@ from miner.comparison.triplets import Moves, Sets, compare_sets, reclassify
 from miner.comparison.verdict import Verdict, judge
 from miner.finished import Run
 from miner.hardness import CLASSES, MINED
-from miner.report.contents import cut_text
+from miner.report.contents import cut_text, label_text
 from miner.report.facts import run_store
 from miner.tables import CONFUSION, has_table, read_table
 
@@ -192,7 +192,12 @@ def _confusions(a: Run, b: Run) -> list[dict[str, Any]]:
         if change:
             rows.append((-abs(change), pair, counts, change))
     return [
-        {"anchor": cut_text(pair[0]), "negative": cut_text(pair[1]), "hard": counts, "change": by}
+        {
+            "anchor": label_text(pair[0]),
+            "negative": label_text(pair[1]),
+            "hard": counts,
+            "change": by,
+        }
         for _, pair, counts, by in sorted(rows)[:_PAIRS]
     ]
 

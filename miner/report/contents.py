@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,12 +19,13 @@ from miner.printable import printable
 from miner.relevance import Relevance
 from miner.report.thumbnails import thumbnails
 
-__all__ = ["Contents", "Item", "cut_text"]
+__all__ = ["Contents", "Item", "cut_text", "label_text"]
 
 Rows = NDArray[np.int64]
 
 _MOST_TEXT, _MOST_NAME = 280, 64
 """Characters of a text, and of an id or label, that are shown."""
+_MOST_MARKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,26 @@ class Item:
 
 
 def cut_text(value: Any, most: int = _MOST_NAME) -> str:
-    """Return a value as one printable line of bounded length."""
-    line = " ".join(printable(str(value)[: 4 * most]).split())
+    """Return a value as one printable line of bounded length and height."""
+    line = " ".join(_low(printable(str(value)[: 4 * most])).split())
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+
+
+def label_text(value: Any) -> str:
+    """Return a label as `cut_text` does, and words for one of which nothing is to be seen."""
+    return cut_text(value) or "(blank)"
+
+
+def _low(text: str) -> str:
+    """Drop marks that are piled on one letter: writing has few, and more cover other lines."""
+    if text.isascii():
+        return text
+    kept, pile = [], 0
+    for letter in text:
+        pile = pile + 1 if unicodedata.category(letter) in ("Mn", "Me") else 0
+        if pile <= _MOST_MARKS:
+            kept.append(letter)
+    return "".join(kept)
 
 
 @dataclass
@@ -112,7 +131,7 @@ class Contents:
         if names is None or self._labels is None or not len(rows):
             return []
         codes = self._labels.anchors if side == 0 else self._labels.rows
-        return [cut_text(name) for name in names.take(codes[rows]).to_pylist()]
+        return [label_text(name) for name in names.take(codes[rows]).to_pylist()]
 
     def load_pictures(self, wanted: Iterable[tuple[int, Any]]) -> None:
         """Read the pictures of some (side, id) once, so that `items` shows them.

@@ -16,7 +16,7 @@ from miner.errors import MineError
 from miner.finished import Run, read_census
 from miner.hardness import Mined
 from miner.report.advice import Advice, advise
-from miner.report.contents import Contents, Item, cut_text
+from miner.report.contents import Contents, Item, label_text
 from miner.report.gallery import Gallery, make_gallery, pick_triplets, picked_ids
 from miner.report.sample import TripletSample, draw_sample
 from miner.report.shares import MarginShares, shares_of_gaps, shares_of_sample
@@ -158,12 +158,7 @@ def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | Non
     """Put the pairs into a square of the labels that have the most hard triplets."""
     weights: dict[str, int] = {}
     named = [
-        (
-            cut_text(row["anchor_label"]),
-            cut_text(row["negative_label"]),
-            row["hard"],
-            row["semi_hard"],
-        )
+        (str(row["anchor_label"]), str(row["negative_label"]), row["hard"], row["semi_hard"])
         for row in pairs
     ]
     for anchor, negative, hard, _ in named:
@@ -177,7 +172,8 @@ def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | Non
     for anchor, negative, hard, _ in named:
         if anchor in places and negative in places:
             counts[places[anchor], places[negative]] += hard
-    return Confusions(labels, counts, named[:_PAIRS], of)
+    shown = [(label_text(a), label_text(n), *counted) for a, n, *counted in named[:_PAIRS]]
+    return Confusions(list(map(label_text, labels)), counts, shown, of)
 
 
 def _natural(label: str) -> tuple[bool, float, str]:
@@ -201,8 +197,8 @@ def _suspects(rows: Sequence[Mapping[str, Any]], contents: Contents) -> list[Sus
     return [
         Suspect(
             item,
-            cut_text(row["label"]),
-            cut_text(row["neighbour_label"]),
+            label_text(row["label"]),
+            label_text(row["neighbour_label"]),
             row["share"],
             row["hard_share"],
         )

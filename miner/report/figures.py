@@ -41,7 +41,9 @@ _WIDTH, _HEIGHT = 5.6, 3.9
 _BINS = 60
 POINTS = 4000
 """Dots that are drawn of a sample."""
-_LABEL = 14
+_LAYERS = 12
+_LABEL, _NARROW = 14, 13.0
+"""Letters of a label beside a figure, and the size that text has there on a narrow screen."""
 
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -50,6 +52,7 @@ _STYLE: dict[str, Any] = {
     "text.color": INK,
     "text.parse_math": False,
     "axes.labelcolor": SOFT,
+    "axes.labelpad": 8.0,
     "axes.edgecolor": GRID,
     "axes.linewidth": 1.0,
     "axes.spines.top": False,
@@ -80,11 +83,10 @@ def distances(sample: TripletSample, margin: float) -> str:
         axes.axvline(median, color=SEMI_HARD, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.set_xlim(low, high)
         axes.set_ylim(0)
+        axes.locator_params("x", nbins=6)
         axes.set_xlabel("distance")
         axes.set_ylabel("share of sampled triplets")
-        axes.yaxis.set_major_formatter(
-            lambda value, _: f"{value:.0%}" if value >= 0.01 or not value else f"{value:.1%}"
-        )
+        axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
         axes.grid(axis="y")
 
     return _drawn("distances", draw)
@@ -97,10 +99,11 @@ def plane(sample: TripletSample, margin: float) -> str:
         low, high = _span(sample)
         some = np.linspace(0, len(sample) - 1, min(POINTS, len(sample))).astype(np.int64)
         classes = sample.classes(margin)[some]
+        points = np.stack([sample.d_ap, sample.d_an], axis=1)[some]
+        points = np.where((points >= low) & (points <= high), points, np.nan)
         for name, colour in _COLOURS.items():
-            mine = some[classes == name]
-            points = sample.d_ap[mine], sample.d_an[mine]
-            axes.plot(*points, "o", color=colour, alpha=0.45, markersize=2.2, markeredgewidth=0)
+            for dots in _layers(points[classes == name]):
+                axes.add_artist(_dotted(dots, colour))  # a patch would be measured, dot by dot
         for offset in (0.0, margin):
             axes.plot([low, high], [low + offset, high + offset], color=INK, linewidth=1.2)
         for name, x, y, side in _regions(margin / (high - low)):
@@ -110,10 +113,39 @@ def plane(sample: TripletSample, margin: float) -> str:
                 text.set(rotation=45, rotation_mode="anchor", transform_rotates_text=True)
         axes.set_xlim(low, high)
         axes.set_ylim(low, high)
+        axes.locator_params(nbins=6)
         axes.set_xlabel("d(anchor, positive)")
         axes.set_ylabel("d(anchor, negative)")
 
     return _drawn("plane", draw, height=4.6)
+
+
+def _percent(value: float) -> str:
+    """Write a share beside an axis."""
+    digits = 0 if value >= 0.01 or not value else 1
+    return f"{100 * value:.{digits}f} %"
+
+
+def _layers(points: Float64) -> list[Float64]:
+    """Deal points to layers: where they lie on each other, colours add up layer by layer."""
+    points = points[np.isfinite(points).all(axis=1)]
+    return [points[start::_LAYERS] for start in range(min(_LAYERS, len(points)))]
+
+
+def _dotted(points: Float64, colour: str) -> Any:
+    """Draw points as one line without length at each, whose round ends are a dot.
+
+    Markers would be an element each: four times the bytes, and most of the time.
+    """
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    codes = np.tile(np.array([Path.MOVETO, Path.LINETO], Path.code_type), len(points))
+    path = Path(np.repeat(points, 2, axis=0), codes)
+    path.should_simplify = False  # it would leave out what has no length
+    return PathPatch(
+        path, fill=False, edgecolor=colour, alpha=0.45, linewidth=2.2, capstyle="round"
+    )
 
 
 def _regions(wide: float) -> Iterator[tuple[str, float, float, str]]:
@@ -141,9 +173,10 @@ def shares_by_margin(shares: MarginShares, margin: float) -> str:
         axes.axvline(margin, color=INK, linewidth=1.6, linestyle=(0, (4, 3)))
         axes.set_xlim(0, shares.reach(margin))
         axes.set_ylim(0, 1)
+        axes.locator_params("x", nbins=5)
         axes.set_xlabel("margin")
         axes.set_ylabel("share of all valid triplets")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
 
     return _drawn("margins", draw)
 
@@ -160,7 +193,8 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> str:
     names = [_short(name) for name in labels]
     size = 11.0 if len(names) <= 10 else 9.5
     widest = max(map(_columns, names), default=0)
-    longest, turned = size * 0.58 * widest, widest > 3
+    longest = _NARROW * 0.58 * widest
+    turned = longest + 4 > (70 * _WIDTH - longest) / max(len(names), 1)
 
     def draw(axes: Any) -> None:
         from matplotlib.collections import PolyCollection
@@ -183,11 +217,11 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> str:
         axes.tick_params(length=0)
         axes.set_xlim(-0.5, end)
         axes.set_ylim(end, -0.5)
-        axes.set_xlabel("label of the negative")
-        axes.set_ylabel("label of the anchor")
+        axes.set_xlabel("label of the negative", gid="across")
+        axes.set_ylabel("label of the anchor", gid="down")
 
-    below = longest * np.sin(np.radians(55)) if turned else size
-    return _drawn("confusion", draw, height=5.0, left=longest + 30, below=float(below) + 32)
+    below = longest * np.sin(np.radians(55)) if turned else _NARROW
+    return _drawn("confusion", draw, height=5.0, left=longest + 34, below=float(below) + 36)
 
 
 def _short(name: str) -> str:
@@ -220,7 +254,7 @@ def _drawn(
     draw: Callable[[Any], None],
     height: float = _HEIGHT,
     left: float = 60.0,
-    below: float = 42.0,
+    below: float = 46.0,
 ) -> str:
     """Draw one pair of axes; return the SVG element, to be put into a page.
 
@@ -266,15 +300,25 @@ def _svg(draw: Callable[[Any], None], height: float, left: float, below: float) 
 
 
 def _for_page(text: str, name: str) -> str:
-    """Make a file's SVG part of a page: names of its own, colours and typeface of the page."""
+    """Make a file's SVG part of a page: names of its own, colours and typeface of the page.
+
+    Only tags are changed, never the text between them, which may be of the data.
+    """
     svg = text[text.index("<svg") :].strip()
-    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
-    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\1{name}-", svg)
-    svg = re.sub(r"font: ([^;\"']*?)([0-9.]+px)[^;\"]*;?", r"font-size: \2;", svg)
-    svg = re.sub(r"font-family: [^;\"]*;?", "", svg)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, f"var(--{variable}, {colour})")
+    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|\n *", "", svg, flags=re.DOTALL)
     head, tail = svg.split(">", 1)
     head = re.sub(r' (?:width|height|version)="[^"]*"', "", head)
-    return f'{head} role="img" aria-labelledby="{name}-title" class="plot">{tail}'
+    tail = re.sub(r"<[^>]+>", lambda tag: _own(tag[0], name), tail)
+    return f'{head} role="img" aria-labelledby="{name}-title" class="plot {name}">{tail}'
+
+
+def _own(tag: str, name: str) -> str:
+    """Make a tag of a drawing one of the page."""
+    tag = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', tag)
+    tag = re.sub(r'(xlink:href="#|url\(#)', rf"\1{name}-", tag)
+    tag = re.sub(r"font: ([^;\"']*?)([0-9.]+px)[^;\"]*;?", r"font-size: \2;", tag)
+    tag = re.sub(r"font-family: [^;\"]*;?", "", tag)
+    tag = re.sub(r"(\.\d\d)\d+", r"\1", tag)  # of a point: what nobody sees
+    for colour, variable in _VARIABLES.items():
+        tag = tag.replace(colour, f"var(--{variable}, {colour})")
+    return tag

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,20 @@ from miner.errors import MineError, StorageError
 from miner.fields import built
 from miner.finished import REPORT, Run
 from miner.job import DatasetJob
+from miner.printable import short_message
+from miner.refusals import outcome
 from miner.report.facts import Facts, gather, run_store
-from miner.report.page import report_page
+from miner.report.page import bytes_text, report_page
 from miner.shards import file_facts
-from miner.storage import atomic_open
+from miner.storage import atomic_open, storage_errors
 from miner.urls import is_url
 
-__all__ = ["Made", "add_report", "make_report"]
+__all__ = ["Made", "add_report", "drop_report", "make_report"]
+
+_RESERVE = 1 << 20
+"""Bytes of a disk that a report leaves free: manifest, metrics and pointers take a tenth of it."""
+
+_WITHOUT = "the run is whole without it, mine report makes it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +40,92 @@ class Made:
     facts: Facts
 
 
-def add_report(run: Run, store: Store, source: Source | None) -> tuple[list[dict[str, Any]], str]:
+def add_report(
+    run: Run, work: Path, store: Store, source: Source | None
+) -> tuple[list[dict[str, Any]], str]:
     """Write the report of a run that is about to be published; never lose the run for it.
+
+    It is drawn in `work`, which is never published, and takes its place in the run by one rename:
+    nothing half-written can lie there, and the page of a start that died is replaced.
+
+    Parameters
+    ----------
+    run : Run
+        Staged with all its files but this one.
+    work : Path
+        A folder on the disk of the run.
+    store : Store
+    source : Source or None
+        See `miner.report.facts.gather`.
 
     Returns
     -------
     tuple of list and str
         The facts of the file; or none, and why it could not be written.
     """
-    path = run.path / REPORT
+    draft = work / REPORT
     try:
-        _make_page(run, store, source, path)
+        with outcome(_WITHOUT):
+            _make_page(run, store, source, draft)
+            facts = file_facts(draft, work, 0)
+            _leave_room(work)
+            draft.replace(run.path / REPORT)
     except Exception as error:  # whatever it is, the triplets are worth more than a page on them
-        path.unlink(missing_ok=True)
-        return [], (
-            f"{REPORT} was not written: {type(error).__name__}: {error}; the run is whole without "
-            "it, mine report makes it"
-        )
-    return [file_facts(path, run.path, 0)], ""
+        why = short_message(f"{REPORT} was not written: {_words(error)}")
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)  # the manifest may need the room
+        files, stays = drop_report(run.path, work)
+        return files, f"{why}; {stays}" if stays else why
+    return [facts], ""
+
+
+def drop_report(run: Path, work: Path) -> tuple[list[dict[str, Any]], str]:
+    """Take the report that an earlier start has left out of a staged run.
+
+    One that can be neither moved nor removed stays and is named by the manifest: it is whole, and
+    of this run but for its times. A file that no manifest names would spoil the run.
+
+    Parameters
+    ----------
+    run : Path
+        The folder of the staged run.
+    work : Path
+        A folder on the same disk.
+
+    Returns
+    -------
+    tuple of list and str
+        The facts of a page that stays, and what is to be said of it; both are empty otherwise.
+
+    Raises
+    ------
+    StorageError
+        When the page stays and cannot even be read.
+    """
+    path = run / REPORT
+    for take in (path.unlink, partial(path.replace, work / f"old-{REPORT}")):
+        with suppress(OSError):  # of both at once: then it stays
+            if path.exists():
+                take()
+    with storage_errors(path):
+        if not path.exists():
+            return [], ""
+        return [file_facts(path, run, 0)], f"the {REPORT} of an earlier start could not be removed"
+
+
+def _words(error: Exception) -> str:
+    """Say what an error is; errors of ours say it themselves."""
+    told = str(error)
+    if not isinstance(error, MineError):
+        told = f"{type(error).__name__}: {told}" if told else type(error).__name__
+    return told if _WITHOUT in told else f"{told}; {_WITHOUT}"
+
+
+def _leave_room(folder: Path) -> None:
+    """Refuse to take what a disk has left: the manifest, which makes the run, is still to come."""
+    free = shutil.disk_usage(folder).free
+    if free < _RESERVE:
+        raise StorageError(f"the disk has {bytes_text(free)} left, which the run needs")
 
 
 def _make_page(run: Run, store: Store | None, source: Source | None, path: Path) -> Made:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -17,6 +18,9 @@ from miner.report.facts import Facts
 from miner.urls import without_secrets
 
 __all__ = ["bytes_text", "render", "report_page"]
+
+_MOST = 20_000
+"""Characters of a command or a job that are shown."""
 
 
 def report_page(facts: Facts) -> str:
@@ -35,8 +39,8 @@ def report_page(facts: Facts) -> str:
         figures=figures_of(facts),
         name=data_name(manifest),
         when=run_time(manifest["run_id"]),
-        command=printable(without_secrets(shell_line(words))),
-        job=printable(json.dumps(manifest["job"], indent=2, ensure_ascii=False)),
+        command=_cut(without_secrets(shell_line(words))),
+        job=_cut(json.dumps(manifest["job"], indent=2, ensure_ascii=False)),
         scaled=_scaled(manifest),
     )
 
@@ -64,6 +68,7 @@ def _environment() -> Any:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("miner.report"),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -74,10 +79,16 @@ def _environment() -> Any:
         "size": bytes_text,
         "d": distance_text,
         "seconds": seconds_text,
+        "spaced": lambda text: re.sub(r"(?<=\d)%", "\u00a0%", text),
         "label": lambda name: str(name).replace("_", "-"),
         "width": lambda share: f"{100 * share:.4f}%",
     }
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """Make a text fit to show; what is markup already was made of such."""
+    return printable(value) if type(value) is str else value
 
 
 def count_text(value: float) -> str:
@@ -85,18 +96,22 @@ def count_text(value: float) -> str:
     return f"{round(value):,}"
 
 
-def share_text(value: float) -> str:
-    """Write a share in percent, and never 0 or 100 for what is not."""
+def share_text(value: float | None) -> str:
+    """Write a share in percent, and never 0 or 100 for what is not; a dash for one of nothing."""
+    if value is None:
+        return "\N{EN DASH}"
     if value and value < 0.00005:
-        return "< 0.01 %"
+        return "< 0.01\u00a0%"
     if 0.99995 < value < 1:
-        return "> 99.99 %"
-    return f"{value:.2%}".replace("%", " %")
+        return "> 99.99\u00a0%"
+    return f"{100 * value:.2f}\u00a0%"
 
 
 def distance_text(value: float) -> str:
-    """Write a distance."""
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+    """Write a distance, and never 0 for what is not."""
+    if value and not 0.00005 <= abs(value) < 1000:
+        return f"{value:.4g}"
+    return f"{value + 0.0:.4f}"
 
 
 def seconds_text(value: float) -> str:
@@ -132,6 +147,11 @@ def data_name(manifest: Mapping[str, Any]) -> str:
     return printable(without_secrets(PurePath(named).name or named))[:80]
 
 
+def _cut(text: str) -> str:
+    """Bound a text that comes from the job file, where it may be of any length."""
+    return text if len(text) <= _MOST else f"{text[:_MOST]} [...]"
+
+
 def _scaled(manifest: Mapping[str, Any]) -> str:
     mining = manifest["job"]["mining"]
     unit = mining["normalize"] is not False and mining["metric"] != "dot"
@@ -151,7 +171,7 @@ def _classes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             "name": name,
             "count": census[name],
-            "share": census[name] / census["valid"] if census["valid"] else 0.0,
+            "share": census[name] / census["valid"] if census["valid"] else None,
             "words": words[name],
             "written": written.get(name) if name in MINED else None,
             "recall": recall.get(name),

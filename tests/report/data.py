@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,27 @@ import miner
 from miner.finished import Run
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \x1b]0;gone\x07 & \"'"
+
+ODD = {
+    "markup": '<b onclick="alert(3)">&amp;</b>',
+    "closing": "</text></svg><script>alert(4)</script>",
+    "arabic": "تم رفض البطاقة",
+    "hebrew": "הכרטיס נדחה",
+    "emoji": "👩‍👩‍👧 🏳️‍🌈",
+    "piled": "Z" + "\u0351\u0343\u0300\u0301" * 50 + "algo",
+    "marked": "\u202egnp.exe\u2066 \u200f",
+    "controls": "\x1b[31mred\x00\x07\x85\u2028",
+    "colour": '#1c2530 id="a" url(#b) font: 9px',
+    "formula": "$x^2$ %s {{ 7 * 7 }} {% raw %}",
+    "blank": " \u3000 ",
+}
+"""Labels that are of no use in a page as they stand."""
+
+
+def embed(texts: Sequence[str]) -> np.ndarray:
+    """Embed each text as four numbers that only its letters decide."""
+    sums = ([zlib.crc32(text.encode(), salt) % 1000 for salt in range(4)] for text in texts)
+    return np.array(list(sums), dtype=np.float32) - 500
 
 
 def mined(tmp_path: Path, data: Path, **sections: dict[str, object]) -> Run:
