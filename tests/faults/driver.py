@@ -224,10 +224,6 @@ class Driver:
         kill_after = fault.at if fault is not None and fault.kind == "time" else None
         return self._start([*self.arguments, *more], options, kill_after, before)
 
-    def calls(self, kind: str) -> int:
-        """Count the system calls of a start, of one kind; it runs to its end."""
-        return len(self.places(kind))
-
     def places(self, kind: str) -> list[Place]:
         """Return the system calls of a start, of one kind, in their order; it runs to its end."""
         log, found = self.folder / "calls.txt", []

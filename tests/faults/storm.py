@@ -234,6 +234,8 @@ def main() -> None:
             print(f"{given.every}: {len(chosen)} of {len(places)} calls", flush=True)
             for place in chosen:  # each in a job not begun yet
                 storm(lab, [place.fault()], tally=tally)
+                if tally.kills.total() % 50 == 0:
+                    print(f"{tally.kills.total()} kills", flush=True)
         else:
             storm(lab, random_faults(given.seed, lab.seconds, CALLS_MADE), given.kills, tally)
     sys.exit(bool(tally.failures))
