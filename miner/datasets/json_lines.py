@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from miner.errors import DataError
 
 __all__ = ["open_json_lines"]
 
+_ROW = re.compile(r"JSON parse error: (?P<why>.*) in row (?P<row>\d+)$")
+"""What Arrow says of a value of another type; it counts rows from 0, in a block."""
 _BLOCK, _MOST_THREADS = 4 << 20, 4
 """Bytes of a block that is parsed, of which there are a few at once, and by how many threads."""
 
@@ -83,7 +86,16 @@ def _parsed(block: JsonBlock, parse: Any, *, threads: bool) -> Any:
     sink = pa.BufferOutputStream()
     sink.write(block.lines)
     whole = pa.json.ReadOptions(use_threads=threads, block_size=len(block.lines))
-    return pa.json.read_json(pa.BufferReader(sink.getvalue()), whole, parse)
+    try:
+        return pa.json.read_json(pa.BufferReader(sink.getvalue()), whole, parse)
+    except pa.ArrowInvalid as error:
+        told = _ROW.search(str(error))
+        if told is None:
+            raise
+        line = f"line {block.line_of(int(told['row']))}"
+        raise DataError(
+            f"{block.where} cannot be read: {line}: {told['why']}; correct it"
+        ) from error
 
 
 def _schema(file: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ class JsonBlock:
             On a line that it cannot take.
         """
         _check_block(self.lines, self.where, self.number)
+
+    def line_of(self, row: int) -> int:
+        """Return the number of the line of an object, counted from 0, where each has its own."""
+        filled = (n for n, line in enumerate(self.lines.split(_NEW_LINE)) if line.strip())
+        return self.number + next(itertools.islice(filled, row, None))
 
 
 def json_blocks(file: IO[bytes], where: str, size: int | None = None) -> Iterator[JsonBlock]:

@@ -412,6 +412,21 @@ def test_the_first_error_of_json_lines_is_told(
     assert 50 < len(told) <= 60 and set(told) == {1}
 
 
+@pytest.mark.parametrize("block", [60, 1 << 20])
+def test_a_value_of_another_type_is_told_by_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr("miner.datasets.lines.MOST_LINE", 200)
+    monkeypatch.setattr("miner.datasets.json_lines._BLOCK", block)
+    lines = ['{"id": "1", "x": 1}', ""] * 40
+    lines[70] = '{"id": 5, "x": 1}'
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(lines))
+    told = r"line 71: Column\(/id\) changed from string to number; correct it$"
+    with pytest.raises(DataError, match=told):
+        column(open_table(str(path)), "id")
+
+
 def test_json_lines_leave_no_thread_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("miner.datasets.json_lines._BLOCK", 1000)
     (tmp_path / "data.jsonl").write_bytes(json_text() * 50)
