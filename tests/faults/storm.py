@@ -120,6 +120,7 @@ class Lab:
         assert self.check() == "new"
         run = miner.open_run(self.out)
         assert miner.verify_run(run).problems == []
+        assert (run.path / "report.html").exists() == self.report
         left = [path.name for path in (self.out / ".staging").iterdir()]
         assert left == [], f"staging is not cleared: {left}"
 
