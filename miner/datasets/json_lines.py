@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,16 @@ import pyarrow.json
 
 from miner.datasets.base import data_errors
 from miner.datasets.files import open_bytes
-from miner.datasets.lines import LineFault, bounded_lines, json_blocks
+from miner.datasets.lines import JsonBlock, LineFault, bounded_lines, json_blocks
 from miner.datasets.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
 
 __all__ = ["open_json_lines"]
+
+_ROW = re.compile(r"JSON parse error: (?P<why>.*) in row (?P<row>\d+)$")
+"""What Arrow says of a value of another type; it counts rows from 0, in a block."""
+_BLOCK, _MOST_THREADS = 4 << 20, 4
+"""Bytes of a block that is parsed, of which there are a few at once, and by how many threads."""
 
 
 def open_json_lines(path: str, files: Sequence[Path]) -> StreamedTable:
@@ -37,31 +45,65 @@ def open_json_lines(path: str, files: Sequence[Path]) -> StreamedTable:
 
 
 def _tables(file: Path, schema: Any) -> Iterator[Any]:
-    """Read a file block by block; without a schema, columns and types are those of each block.
+    """Read a file block by block, a few at once in threads.
 
-    Arrow is given copies of blocks, in memory of its own: where it reads a file of Python's, its
-    threads read ahead after an error too, and bring a process down that ends meanwhile.
+    The threads are ours, and done when this ends: where Arrow reads a file of Python's, its own
+    read ahead after an error too, and bring a process down that ends meanwhile.
     """
-    parse = None
-    if schema is not None:
-        parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-    with open_bytes(file) as opened:
-        for block in json_blocks(opened, str(file)):
-            whole = pa.json.ReadOptions(block_size=len(block))
-            yield pa.json.read_json(pa.BufferReader(_copied(block)), whole, parse)
+    parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    threads = min(pa.cpu_count(), _MOST_THREADS)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="mine-json")
+    waiting: deque[Future[Any]] = deque()
+    try:
+        with open_bytes(file) as opened:
+            for block in _in_turn(pool, json_blocks(opened, str(file), _BLOCK), parse):
+                waiting.append(block)
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _copied(block: bytes) -> Any:
+def _in_turn(pool: ThreadPoolExecutor, blocks: Iterator[JsonBlock], parse: Any) -> Iterator[Any]:
+    """Yield what will be the table of each block, and then the error of reading, if there is one.
+
+    It takes its turn as they do: the blocks before may hold an error that comes first in the file.
+    """
+    try:
+        for block in blocks:
+            yield pool.submit(_parsed, block, parse, threads=False)
+    except (DataError, OSError, EOFError, zlib.error) as error:
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        yield failed
+
+
+def _parsed(block: JsonBlock, parse: Any, *, threads: bool) -> Any:
+    """Parse a block, copied to memory of Arrow's own: there it needs no interpreter to free it."""
+    block.check()
     sink = pa.BufferOutputStream()
-    sink.write(block)
-    return sink.getvalue()
+    sink.write(block.lines)
+    whole = pa.json.ReadOptions(use_threads=threads, block_size=len(block.lines))
+    try:
+        return pa.json.read_json(pa.BufferReader(sink.getvalue()), whole, parse)
+    except pa.ArrowInvalid as error:
+        told = _ROW.search(str(error))
+        if told is None:
+            raise
+        line = f"line {block.line_of(int(told['row']))}"
+        raise DataError(
+            f"{block.where} cannot be read: {line}: {told['why']}; correct it"
+        ) from error
 
 
 def _schema(file: Path) -> Any:
-    with _line_errors(file), data_errors(str(file)):
-        first = next(_tables(file, None), None)
-        if first is None:
+    with _line_errors(file), data_errors(str(file)), open_bytes(file) as opened:
+        block = next(json_blocks(opened, str(file)), None)
+        if block is None:
             raise DataError(f"{file} has nothing but blank lines; check how it was written")
+        first = _parsed(block, None, threads=True)
         # Arrow takes texts that look like dates for dates, and a column of nulls for nothing else.
         return pa.schema(
             [(one.name, pa.string() if _is_text(one.type) else one.type) for one in first.schema]

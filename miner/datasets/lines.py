@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
 
 from miner.errors import DataError
 
-__all__ = ["MOST_LINE", "LineFault", "bounded_lines", "json_blocks"]
+__all__ = ["MOST_LINE", "JsonBlock", "LineFault", "bounded_lines", "json_blocks"]
 
 MOST_LINE = 16 << 20
 """Bytes of a line."""
@@ -45,36 +47,65 @@ def _too_long() -> str:
     return f"it is longer than {MOST_LINE >> 20} MiB; check how the file was written"
 
 
-def json_blocks(file: IO[bytes], where: str) -> Iterator[bytes]:
-    """Read blocks of whole lines that Arrow's parser can take.
+@dataclass(frozen=True, slots=True)
+class JsonBlock:
+    """Whole lines of a file.
 
-    It brings the process down where values are nested too deep (a line that opens few lists and
-    objects is passed unseen, others are looked at), and where a line is ``null``: as the first of a
-    block it ends in a null pointer (seen in pyarrow 26.0). So every line must begin as an object
-    does. Blocks of nothing but blanks are left out.
+    Attributes
+    ----------
+    lines : bytes
+    where : str
+        The file, as messages name it.
+    number : int
+        Of the first line.
+    """
+
+    lines: bytes
+    where: str
+    number: int
+
+    def check(self) -> None:
+        """See that Arrow's parser can take the lines.
+
+        It brings the process down where values are nested too deep (a line that opens few lists
+        and objects is passed unseen, others are looked at), and where a line is ``null``: as the
+        first of a block it ends in a null pointer (seen in pyarrow 26.0). So every line must begin
+        as an object does.
+
+        Raises
+        ------
+        LineFault
+            On a line that it cannot take.
+        """
+        _check_block(self.lines, self.where, self.number)
+
+    def line_of(self, row: int) -> int:
+        """Return the number of the line of an object, counted from 0, where each has its own."""
+        filled = (n for n, line in enumerate(self.lines.split(_NEW_LINE)) if line.strip())
+        return self.number + next(itertools.islice(filled, row, None))
+
+
+def json_blocks(file: IO[bytes], where: str, size: int | None = None) -> Iterator[JsonBlock]:
+    """Read blocks of whole lines, of about so many bytes (default: `MOST_LINE`); no blank ones.
 
     Raises
     ------
     LineFault
-        On a line that it cannot take, before the block in which it stands.
+        On a line that is longer than `MOST_LINE`, after the blocks before it.
     """
     number, rest = 1, b""
-    while data := file.read(MOST_LINE):
+    while data := file.read(size or MOST_LINE):
         if number == 1 and not rest:
             data = data.removeprefix(_BOM)
         first, end = data.find(_NEW_LINE), data.rfind(_NEW_LINE) + 1
         if len(rest) + (first if end else len(data)) > MOST_LINE:
             raise LineFault(f"{where}, line {number}: {_too_long()}")
         block, rest = (rest + data[:end], data[end:]) if end else (b"", rest + data)
-        yield from _checked(block, where, number)
+        if block and not block.isspace():
+            yield JsonBlock(block, where, number)
         number += block.count(_NEW_LINE)
-    yield from _checked(rest, where, number)
-
-
-def _checked(block: bytes, where: str, number: int) -> Iterator[bytes]:
-    if block and not block.isspace():
-        _check_block(block, where, number)
-        yield block
+    if rest and not rest.isspace():
+        yield JsonBlock(rest, where, number)
 
 
 def _check_block(block: bytes, where: str, number: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -384,9 +385,54 @@ def test_json_lines_in_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert whole["label"] == [row.get("label") for row in rows]
     for size in (90, 97, 1000):
         monkeypatch.setattr("miner.datasets.lines.MOST_LINE", size)
+        monkeypatch.setattr("miner.datasets.json_lines._BLOCK", size * 2 // 3)
         table = open_table(str(path))
         assert list(table.types) == ["id", "text", "label"]
         assert {name: column(table, name) for name in whole} == whole
     monkeypatch.setattr("miner.datasets.lines.MOST_LINE", 70)
     with pytest.raises(DataError, match=r"data.jsonl, line \d+: it is longer than"):
         column(open_table(str(path)), "text")
+
+
+@pytest.mark.parametrize("second", ['{"id": 1, "te', '{"id": "much too long"}' * 20, "null"])
+def test_the_first_error_of_json_lines_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    """Blocks are parsed a few at once: one that comes later may be refused before."""
+    monkeypatch.setattr("miner.datasets.lines.MOST_LINE", 400)
+    monkeypatch.setattr("miner.datasets.json_lines._BLOCK", 60)
+    lines = ['{"id": 1}'] * 90
+    lines[60], lines[67] = '{"id": 1, "x": "' + "y" * 300, second
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(lines))
+    told: list[int] = []
+    with pytest.raises(DataError, match=r"data.jsonl cannot be read: line 61 is not a JSON object"):
+        for batch in open_table(str(path)).batches(["id"]):
+            told += batch.column("id").to_pylist()
+    assert 50 < len(told) <= 60 and set(told) == {1}
+
+
+@pytest.mark.parametrize("block", [60, 1 << 20])
+def test_a_value_of_another_type_is_told_by_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr("miner.datasets.lines.MOST_LINE", 200)
+    monkeypatch.setattr("miner.datasets.json_lines._BLOCK", block)
+    lines = ['{"id": "1", "x": 1}', ""] * 40
+    lines[70] = '{"id": 5, "x": 1}'
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(lines))
+    told = r"line 71: Column\(/id\) changed from string to number; correct it$"
+    with pytest.raises(DataError, match=told):
+        column(open_table(str(path)), "id")
+
+
+def test_json_lines_leave_no_thread_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("miner.datasets.json_lines._BLOCK", 1000)
+    (tmp_path / "data.jsonl").write_bytes(json_text() * 50)
+    before = set(threading.enumerate())
+    batches = open_table(str(tmp_path / "data.jsonl")).batches(["text"])
+    next(batches)
+    assert set(threading.enumerate()) - before
+    batches.close()
+    assert set(threading.enumerate()) == before

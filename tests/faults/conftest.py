@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.storm import Lab
+from tests.faults.driver import Place
+from tests.faults.storm import Lab, sweep
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return Lab.made(tmp_path_factory.mktemp("storm"))
+
+
+@pytest.fixture(scope="session")
+def calls_of(lab: Lab) -> Callable[[str], list[Place]]:
+    """The system calls of the job by kind; see `sweep`."""
+    return functools.cache(lambda kind: sweep(lab, kind))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -58,18 +59,56 @@ class Fault:
         What strace does then: by default it kills the process as it enters the call.
     onward : bool
         Whether all later calls meet the same.
+    call : str
+        The one system call of its kind that is meant, where it is not the first of any to be the
+        N-th.
     """
 
     kind: str
     at: float
     inject: str = "signal=KILL"
     onward: bool = False
+    call: str = ""
 
     def strace(self) -> list[str]:
         """Return the options of strace that make it happen."""
-        calls, when = CALLS[self.kind], f"{int(self.at)}{'+' if self.onward else ''}"
+        calls = self.call or CALLS[self.kind]
+        when = f"{int(self.at)}{'+' if self.onward else ''}"
         inject = f"inject={calls}:{self.inject}:when={when}"
         return ["-o", "/dev/null", "-e", f"trace={calls}", "-e", inject]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A system call of an undisturbed start.
+
+    Attributes
+    ----------
+    kind : str
+        One of `CALLS`.
+    call : str
+        Its name.
+    number : int
+        It is the N-th of that name in its thread, as strace counts them.
+    told : str
+        How strace shows it.
+    """
+
+    kind: str
+    call: str
+    number: int
+    told: str
+
+    @property
+    def makes(self) -> bool:
+        """Whether a file or a folder is made, or emptied: whether there is something new after."""
+        if self.call.startswith("mkdir"):
+            return self.told.endswith(" = 0")
+        return "O_CREAT" in self.told or "O_TRUNC" in self.told
+
+    def fault(self, inject: str = "signal=KILL", *, onward: bool = False) -> Fault:
+        """Return what happens to a start there, and, `onward`, at all later calls of its name."""
+        return Fault(self.kind, self.number, inject, onward, self.call)
 
 
 @dataclass(frozen=True)
@@ -185,12 +224,20 @@ class Driver:
         kill_after = fault.at if fault is not None and fault.kind == "time" else None
         return self._start([*self.arguments, *more], options, kill_after, before)
 
-    def calls(self, kind: str) -> int:
-        """Count the system calls of a start, of one kind; it runs to its end."""
-        log = self.folder / "calls.txt"
-        done = self._start(self.arguments, ["-o", str(log), "-e", f"trace={CALLS[kind]}"], None)
+    def places(self, kind: str) -> list[Place]:
+        """Return the system calls of a start, of one kind, in their order; it runs to its end."""
+        log, found = self.folder / "calls.txt", []
+        options = ["-y", "-o", str(log), "-e", f"trace={CALLS[kind]}"]
+        done = self._start(self.arguments, options, None)
         assert done.code == 0, done.err
-        return sum("resumed>" not in line for line in log.read_text().splitlines())
+        seen: Counter[tuple[str, str]] = Counter()
+        for line in log.read_text().splitlines():
+            if "resumed>" not in line:
+                thread, told = line.split(maxsplit=1)
+                call = told.partition("(")[0]
+                seen[thread, call] += 1
+                found.append(Place(kind, call, seen[thread, call], told))
+        return found
 
     def _start(
         self,

@@ -2,7 +2,9 @@
 
 ``python -m tests.faults.storm --kills 300 --seed 0`` kills it so often, by SIGKILL at random times
 and at the N-th write, fsync, rename, open and unlink, and prints what came of it.
-``--every rename`` kills at each N there is instead; with ``--report`` the runs draw theirs.
+``--every rename`` kills at each of them there is instead; of open that is each that makes or
+empties a file or makes a folder, and with ``--reading`` each of the others below the output root
+(before and after which the disk is the same). With ``--report`` the runs draw theirs.
 
 A chain begins with an output root that holds a run of another job, the old one. The job is started
 and killed until a start comes to its end. After each kill every run that is published must be the
@@ -29,7 +31,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 import miner
-from tests.faults.driver import CALLS, Driver, Fault, Start
+from tests.faults.driver import CALLS, Driver, Fault, Place, Start
 from tests.faults.jobs import CALLS_MADE, payload, words, write_data
 
 KINDS = ("time", *CALLS)
@@ -118,6 +120,7 @@ class Lab:
         assert self.check() == "new"
         run = miner.open_run(self.out)
         assert miner.verify_run(run).problems == []
+        assert (run.path / "report.html").exists() == self.report
         left = [path.name for path in (self.out / ".staging").iterdir()]
         assert left == [], f"staging is not cleared: {left}"
 
@@ -197,6 +200,15 @@ def random_faults(seed: int, seconds: float, calls: Mapping[str, int]) -> Iterat
         yield Fault(kind, part * seconds if kind == "time" else 1 + int(part * calls[kind]))
 
 
+def sweep(lab: Lab, kind: str, *, reading: bool = False) -> list[Place]:
+    """Return the calls of one kind that a kill is worth: see `--every` above."""
+    driver = lab.driver()
+    places = driver.places(kind)
+    if kind != "open":
+        return places
+    return [one for one in places if str(lab.out) in one.told and one.makes != reading]
+
+
 def main() -> None:
     """Let a storm loose, and print what came of it."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.storm", description=__doc__)
@@ -206,6 +218,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1, help="of --every: where to begin")
     parser.add_argument("--last", type=int, help="of --every: where to end")
     parser.add_argument("--step", type=int, default=1, help="of --every: each so many calls")
+    parser.add_argument("--reading", action="store_true", help="of --every open: the others")
     parser.add_argument("--report", action="store_true", help="let the runs draw their report")
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary one)")
     given = parser.parse_args()
@@ -217,9 +230,13 @@ def main() -> None:
         print(f"undisturbed: {lab.seconds:.2f} s", flush=True)
         stack.callback(lambda: print(tally.table(), flush=True))
         if given.every:
-            last = given.last or lab.driver().calls(given.every)
-            for number in range(given.first, last + 1, given.step):  # each in a job not begun yet
-                storm(lab, [Fault(given.every, number)], tally=tally)
+            places = sweep(lab, given.every, reading=given.reading)
+            chosen = places[given.first - 1 : given.last : given.step]
+            print(f"{given.every}: {len(chosen)} of {len(places)} calls", flush=True)
+            for place in chosen:  # each in a job not begun yet
+                storm(lab, [place.fault()], tally=tally)
+                if tally.kills.total() % 50 == 0:
+                    print(f"{tally.kills.total()} kills", flush=True)
         else:
             storm(lab, random_faults(given.seed, lab.seconds, CALLS_MADE), given.kills, tally)
     sys.exit(bool(tally.failures))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from tests.faults.driver import Fault, needs_strace
+from tests.faults.driver import Fault, Place, needs_strace
 from tests.faults.jobs import CALLS_MADE
 from tests.faults.storm import Lab
 
-SEED, SAMPLE = 4, 2
+SEED = 4
+SAMPLE = int(os.environ.get("MINE_INJECTIONS", "1"))
+"""Calls of each case."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -31,12 +34,16 @@ CASES = [
     ("write", "EDQUOT", True),
     ("rename", "ENOSPC", True),
     ("unlink", "EIO", True),
+    ("open", "ENOSPC", False),
+    ("open", "EIO", False),
+    ("open", "ENOSPC", True),
+    ("open", "EIO", True),
 ]
 
 
-def strike(lab: Lab, kind: str, name: str, *, onward: bool, at: int) -> int:
-    """Let calls fail from the `at`-th on, or it alone; return the exit code of the start."""
-    driver, fault = lab.driver(), Fault(kind, at, f"error={name}", onward)
+def strike(lab: Lab, fault: Fault) -> int:
+    """Let a call fail, or all from it on; return the exit code of the start."""
+    driver, name = lab.driver(), fault.inject.removeprefix("error=")
     hit = driver.start(fault, more=("--log-format", "text", "--quiet"))
     told = hit.err.splitlines()
     latest = lab.check()
@@ -45,7 +52,7 @@ def strike(lab: Lab, kind: str, name: str, *, onward: bool, at: int) -> int:
     warnings = [line for line in told if line.startswith("mine: warning: ")]
     errors = [line for line in told if line.startswith("mine: error: ")]
     assert told == warnings + errors, hit
-    if kind != "write":  # else what it would say may have met the same
+    if fault.kind != "write":  # else what it would say may have met the same
         assert len(errors) == (hit.code == 6), hit
     if errors:
         assert os.strerror(getattr(errno, name)) in errors[0]
@@ -60,12 +67,17 @@ def strike(lab: Lab, kind: str, name: str, *, onward: bool, at: int) -> int:
 @pytest.mark.parametrize(("kind", "name", "onward"), CASES[:4])
 def test_a_call_that_fails(lab: Lab, kind: str, name: str, onward: bool) -> None:
     at = int(np.random.default_rng(SEED).integers(1, CALLS_MADE[kind] // 2))
-    assert strike(lab, kind, name, onward=onward, at=at) == 6
+    assert strike(lab, Fault(kind, at, f"error={name}", onward)) == 6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name", "onward"), CASES)
-def test_many_calls_that_fail(lab: Lab, kind: str, name: str, onward: bool) -> None:
-    numbers = np.random.default_rng(SEED).choice(CALLS_MADE[kind], SAMPLE, replace=False) + 1
-    codes = [strike(lab, kind, name, onward=onward, at=int(at)) for at in sorted(numbers)]
+def test_many_calls_that_fail(
+    lab: Lab, calls_of: Callable[[str], list[Place]], kind: str, name: str, onward: bool
+) -> None:
+    """Of opens those that make something: others are of what may well be missing."""
+    places = calls_of(kind)
+    rng = np.random.default_rng([SEED, CASES.index((kind, name, onward))])
+    chosen = [places[at] for at in rng.choice(len(places), SAMPLE, replace=False)]
+    codes = [strike(lab, one.fault(f"error={name}", onward=onward)) for one in chosen]
     assert kind == "unlink" or codes.count(6) >= SAMPLE / 2

@@ -8,16 +8,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from tests.faults.driver import Fault, needs_strace, traceable
+from tests.faults.driver import Fault, Place, needs_strace, traceable
 from tests.faults.jobs import CALLS_MADE, words
 from tests.faults.storm import Lab, Tally, random_faults, storm
 
-KILLS = int(os.environ.get("MINE_STORM_KILLS", "36"))
+KILLS = int(os.environ.get("MINE_STORM_KILLS", "24"))
+STEP = int(os.environ.get("MINE_STORM_STEP", "24"))
+"""The storm's own command, with `--every`, leaves no call out."""
 
 
 def kill(lab: Lab, faults: Iterable[Fault], kills: float = float("inf")) -> Tally:
@@ -36,21 +39,25 @@ def test_a_breeze(lab: Lab) -> None:
 @pytest.mark.slow
 def test_a_storm(lab: Lab) -> None:
     needs_strace()
-    calls = {kind: lab.driver().calls(kind) for kind in CALLS_MADE}
-    tally = kill(lab, random_faults(0, lab.seconds, calls), KILLS)
+    tally = kill(lab, random_faults(0, lab.seconds, CALLS_MADE), KILLS)
     print("\n" + tally.table())
     assert tally.kills.total() >= KILLS  # the last chain goes on to its end
-    assert {kind for kind, _ in tally.left} == {"time", *calls}
+    assert {kind for kind, _ in tally.left} == {"time", *CALLS_MADE}
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_seventh_rename(lab: Lab) -> None:
-    """And at the last one; `--every rename` of the storm's command leaves none out."""
+@pytest.mark.parametrize("kind", ["rename", "open"])
+def test_a_kill_at_every_so_many_calls(
+    lab: Lab, calls_of: Callable[[str], list[Place]], kind: str
+) -> None:
+    """And at the last one, of the metrics, when all is published."""
     needs_strace()
-    calls = lab.driver().calls("rename") - 1  # the link of ``latest`` has a count of its own
-    tally = kill(lab, (Fault("rename", number) for number in [calls, *range(1, calls, 7)]))
-    assert tally.kills["rename"] > calls / 15
-    assert tally.left["rename", "new"]  # the last one is of the metrics, when all is published
+    places = calls_of(kind)
+    assert "metrics.prom" in places[-1].told
+    chosen = [places[-1], *places[np.random.default_rng(6).integers(STEP) :: STEP]]
+    tally = kill(lab, (place.fault() for place in chosen))
+    assert tally.kills[kind] > len(chosen) / 2  # in a chain there is less to do than at first
+    assert tally.left[kind, "new"]
 
 
 @pytest.mark.parametrize(

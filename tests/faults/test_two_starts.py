@@ -18,7 +18,7 @@ from miner.storage import lock_output
 from tests.faults.jobs import payload, write_data
 from tests.faults.races import race, start
 
-TIMES = int(os.environ.get("MINE_TWO_STARTS", "5"))
+TIMES = int(os.environ.get("MINE_TWO_STARTS", "3"))
 
 
 @pytest.fixture(scope="module")
