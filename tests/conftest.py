@@ -14,6 +14,8 @@ import pytest
 
 from miner.cli import main
 from tests.sampling import mark_the_rest
+from tests.spreading import group_of
+from tests.spreading import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,6 +25,7 @@ pytest_plugins = ["pytester"]
 @pytest.hookimpl(tryfirst=True)  # before those of another mark are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_the_rest(items)
+    items.sort(key=lambda item: group_of(item.nodeid))
 
 
 @dataclass(frozen=True)
