@@ -29,7 +29,7 @@ class _Later:
 
 
 def later(name: str) -> Any:
-    """Return a module that is imported at its first use; skip the file where it is not installed."""
+    """Return a module that is imported at its first use; skip the file where it is missing."""
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed", allow_module_level=True)
     return _Later(name)

@@ -1,4 +1,4 @@
-"""How tests are spread over the processes of `pytest -n`: those that share what is dear stay together.
+"""How `pytest -n` spreads the tests: those that share what is dear run in one process.
 
 Files that share a server, a mined run or a heavy library are a group, which one process runs, so
 that it is made once; each other test is a group of its own. The groups come first, the longest
