@@ -15,6 +15,8 @@ import pytest
 
 from miner.cli import main
 from tests.sampling import mark_the_rest
+from tests.spreading import group_of
+from tests.spreading import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # before those of another mark are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_the_rest(items)
+    items.sort(key=lambda item: group_of(item.nodeid))
 
 
 @dataclass(frozen=True)

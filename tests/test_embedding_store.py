@@ -108,7 +108,8 @@ class Desk:
 
     def spawn(self, path: Path, *settings: str, out: str = "out") -> subprocess.Popen[str]:
         command = ["run", "--data", str(path), "--model", "counting:Counting", "--out", out]
-        more = [word for text in ("model.batch_size=16", *settings) for word in ("--set", text)]
+        given = ("model.batch_size=16", "output.report=false", *settings)
+        more = [word for text in given for word in ("--set", text)]
         return subprocess.Popen(
             [sys.executable, "-m", "miner", *command, "--max-triplets", "100", *more],
             cwd=self.folder,

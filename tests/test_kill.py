@@ -43,6 +43,7 @@ def test_torn_files_are_not_published(small: Path, tmp_path: Path) -> None:
 
 def test_damaged_records_cost_their_unit_only(small: Path, tmp_path: Path) -> None:
     command = ["run", "--data", str(small), "--out", str(tmp_path / "out"), "--quiet"]
+    command += ["--set", "output.report=false"]
     subprocess.run([sys.executable, "-c", DIE.format(calls=0), *command])
     staging = next((tmp_path / "out" / ".staging").iterdir())
     next(staging.glob("work/count-*.json")).write_text("")

@@ -228,7 +228,7 @@ for name in names:
         "model": {"name": "precomputed"},
         "mining": {"margin": 0.3},
         "select": {"strategy": name, "options": {"k": 400}, "max_score": 0.8, "per_negative": 9},
-        "output": {"path": f"{out}/{name}"},
+        "output": {"path": f"{out}/{name}", "report": False},
     })
     print(name, [shard["sha256"] for shard in run.manifest["shards"]])
 """

@@ -121,6 +121,7 @@ def test_a_run_that_was_killed_counts_the_rest(noisy: Path, tmp_path: Path) -> N
     whole = mine(noisy, tmp_path / "whole")
     out = tmp_path / "out"
     command = ["run", "--data", str(noisy), "--out", str(out), "--workers", "1", "--quiet"]
+    command += ["--set", "output.report=false"]
     assert subprocess.run([sys.executable, "-c", DIE, *command]).returncode == 137
     assert len(list(out.glob(".staging/*/work/count-*.hubs.npy"))) == 2
     subprocess.run([sys.executable, "-m", "miner", *command], check=True)

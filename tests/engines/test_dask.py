@@ -148,7 +148,7 @@ class Run:
         self.out = out
         command = [sys.executable, "-m", "miner", "run", "--data", str(data), "--out", str(out)]
         self.process = subprocess.Popen(
-            [*command, "--engine", "dask", *words],
+            [*command, "--engine", "dask", "--set", "output.report=false", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
+from tests.later import later
 
-datasets = pytest.importorskip("datasets")
+datasets = later("datasets")
 
 RunOf = Callable[[str], miner.Run]
 

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("sentence_transformers")
-transformers = pytest.importorskip("transformers")
-
-import torch
-
 import miner
 from miner.models.rescorers import load_rescorer
+from tests.later import later
 from tests.test_rescoring import WORDS, rows, texts
+
+sentence_transformers = later("sentence_transformers")
+torch, transformers = later("torch"), later("transformers")
 
 # Its imports warn about the future of others' modules.
 pytestmark = [
@@ -23,6 +22,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 __all__ = ["texts"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library() -> Any:
+    """Import it here, where warnings are let through, and not where the package does."""
+    return sentence_transformers.CrossEncoder
 
 
 def random_encoder(folder: Path, seed: int) -> Path:

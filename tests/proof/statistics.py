@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 __all__ = ["Interval", "interval", "paired"]
 
@@ -30,7 +30,7 @@ def interval(values: Sequence[float]) -> Interval:
     if len(given) < 2:
         return Interval(float(given.mean()), float("nan"))
     error = given.std(ddof=1) / np.sqrt(len(given))
-    return Interval(float(given.mean()), float(student.ppf(0.975, len(given) - 1) * error))
+    return Interval(float(given.mean()), float(stdtrit(len(given) - 1, 0.975) * error))
 
 
 def paired(values: Sequence[float], base: Sequence[float]) -> Interval:

@@ -1,0 +1,71 @@
+"""How `pytest -n` spreads the tests: those that share what is dear run in one process.
+
+Files that share a server, a mined run or a heavy library are a group, which one process runs, so
+that it is made once; each other test is a group of its own. The groups come first, the longest
+before the others, so that the end is filled up with short tests.
+
+What is compiled is kept on disk for all processes, but in a fresh checkout each would compile it
+for itself, side by side. So the first group compiles, for about a minute, while another process
+runs the tests of readers, refusals and words, which need none of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+COMPILING = ("tests/test_sifting.py",)
+UNCOMPILED = (
+    "tests/datasets/test_where.py",
+    "tests/test_bad_job.py",
+    "tests/test_architecture.py",
+    "tests/test_schedules.py",
+    "tests/test_progress.py",
+    "tests/test_alarms.py",
+    "tests/test_scratch.py",
+    "tests/test_init.py",
+    "tests/test_audit.py",
+)
+TOGETHER: tuple[tuple[str, ...], ...] = (
+    ("tests/faults/",),
+    ("tests/engines/test_dask.py",),
+    ("tests/remote/",),
+    ("tests/models/", "tests/test_rescoring.py", "tests/exports/", "tests/training/"),
+    ("tests/test_readme.py",),
+    ("tests/report/",),
+    ("tests/proof/",),
+    ("tests/test_peer_defects.py",),
+    ("tests/test_verify.py",),
+    ("tests/test_commit.py",),
+    ("tests/test_flips.py",),
+    ("tests/test_bad_input.py",),
+    ("tests/test_prepare.py",),
+)
+GROUPS = (COMPILING, UNCOMPILED, *TOGETHER)
+
+
+def group_of(nodeid: str) -> int:
+    """Return the place of a test's group in `GROUPS`; their number where it has none."""
+    for place, group in enumerate(GROUPS):
+        if nodeid.startswith(group):
+            return place
+    return len(GROUPS)
+
+
+class Together(LoadScopeScheduling):
+    """Hand out groups in the order of the tests."""
+
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        super().__init__(config, log)
+        config.option.loadscopereorder = False
+
+    def _split_scope(self, nodeid: str) -> str:
+        place = group_of(nodeid)
+        return nodeid if place == len(GROUPS) else f"group {place}"
+
+
+@pytest.hookimpl(optionalhook=True)  # for a pytest without `-n`
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
