@@ -43,7 +43,7 @@ test: setup ## Run the tests (those of models that are not installed are skipped
 test-slow: setup .airflow/ready ## Run the rest of the large grids, the long proofs, and the comparison with a peer (installs torch, Airflow).
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 -m 'wide and not slow'
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m slow
 
 check: setup ## Lint, format, types, the rules of the house, and known vulnerabilities of what is installed.
 	$(BIN)/ruff check .
