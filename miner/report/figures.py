@@ -319,6 +319,7 @@ def _own(tag: str, name: str) -> str:
     tag = re.sub(r"font: ([^;\"']*?)([0-9.]+px)[^;\"]*;?", r"font-size: \2;", tag)
     tag = re.sub(r"font-family: [^;\"]*;?", "", tag)
     tag = re.sub(r"(\.\d\d)\d+", r"\1", tag)  # of a point: what nobody sees
+    tag = re.sub(r"M (\S+ \S+) ?L \1 ", r"M\1h0", tag)  # a dot, in half the bytes
     for colour, variable in _VARIABLES.items():
         tag = tag.replace(colour, f"var(--{variable}, {colour})")
     return tag

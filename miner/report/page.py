@@ -19,7 +19,7 @@ from miner.urls import without_secrets
 
 __all__ = ["bytes_text", "render", "report_page"]
 
-_MOST = 20_000
+_MOST = 8000
 """Characters of a command or a job that are shown."""
 
 

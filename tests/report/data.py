@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 import miner
@@ -79,4 +81,15 @@ def empty(tmp_path: Path) -> Path:
         {"id": n, "embedding": [float(n), 1.0], "label": n % 2, "group": "one"} for n in range(6)
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def odd(tmp_path: Path) -> Path:
+    """Three rows of each label of `ODD`, and of two that differ in their last letter alone."""
+    names = [*ODD.values(), "x" * 5000 + "1", "x" * 5000 + "2"]
+    labels = [name for name in names for _ in range(3)]
+    ids = [f"{row} {label}" for row, label in enumerate(labels)]
+    texts = [f"{one} {HOSTILE} {ODD['piled']} {'very long ' * 500}" for one in ids]
+    path = tmp_path / "odd.parquet"
+    pq.write_table(pa.table({"id": ids, "text": texts, "label": labels}), path)
     return path
