@@ -12,7 +12,7 @@ import pytest
 
 import miner
 from miner.finished import Run
-from tests.faults.driver import Driver, Fault, limited, needs_strace
+from tests.faults.driver import Driver, Fault, limited, needs_strace, nothing
 from tests.faults.jobs import QUIET, words, write_data
 
 KINDS = [("open", "EMFILE"), ("write", "ENOSPC"), ("fsync", "EIO"), ("rename", "EIO")]
@@ -27,7 +27,7 @@ def driver(tmp_path: Path) -> Driver:
 
 def published(driver: Driver, fault: Fault | None = None, most: int = 0) -> tuple[str, Run]:
     """Start; return what is said, and the run, which is whole."""
-    before = partial(limited, resource.RLIMIT_FSIZE, most) if most else (lambda: None)
+    before = partial(limited, resource.RLIMIT_FSIZE, most) if most else nothing
     done = driver.start(fault, before=before, more=QUIET)
     assert done.code == 0, done
     run = miner.open_run(driver.folder / "out")

@@ -54,7 +54,7 @@ MADE: dict[str, Callable[[Path], Path]] = {"images": images, "odd": odd, "empty"
 
 TOO_WIDE = """
 const wide = [...document.querySelectorAll('table, td, th, p, dd, dt, h1, h2, h3, pre, figure')]
-  .filter(e => e.offsetWidth > 1 && getComputedStyle(e).display != 'inline')
+  .filter(e => getComputedStyle(e.closest('thead') || e).position != 'absolute')  // for ears alone
   .filter(e => e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > innerWidth);
 return wide.map(e => e.outerHTML.slice(0, 200));
 """
