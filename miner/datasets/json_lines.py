@@ -90,12 +90,11 @@ def _parsed(block: JsonBlock, parse: Any, *, threads: bool) -> Any:
         return pa.json.read_json(pa.BufferReader(sink.getvalue()), whole, parse)
     except pa.ArrowInvalid as error:
         told = _ROW.search(str(error))
-        if told is None:
+        line = block.line_of(int(told["row"])) if told is not None else None
+        if told is None or line is None:
             raise
-        line = f"line {block.line_of(int(told['row']))}"
-        raise DataError(
-            f"{block.where} cannot be read: {line}: {told['why']}; correct it"
-        ) from error
+        where = f"{block.where} cannot be read: line {line}"
+        raise DataError(f"{where}: {told['why']}; correct it") from error
 
 
 def _schema(file: Path) -> Any:

@@ -79,10 +79,11 @@ class JsonBlock:
         """
         _check_block(self.lines, self.where, self.number)
 
-    def line_of(self, row: int) -> int:
-        """Return the number of the line of an object, counted from 0, where each has its own."""
-        filled = (n for n, line in enumerate(self.lines.split(_NEW_LINE)) if line.strip())
-        return self.number + next(itertools.islice(filled, row, None))
+    def line_of(self, row: int) -> int | None:
+        """Return the number of the line of an object, counted from 0, if each has its own."""
+        lines = enumerate(self.lines.split(_NEW_LINE), self.number)
+        filled = (number for number, line in lines if line.strip())
+        return next(itertools.islice(filled, row, None), None)
 
 
 def json_blocks(file: IO[bytes], where: str, size: int | None = None) -> Iterator[JsonBlock]:

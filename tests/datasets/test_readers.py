@@ -427,6 +427,14 @@ def test_a_value_of_another_type_is_told_by_its_line(
         column(open_table(str(path)), "id")
 
 
+@pytest.mark.parametrize("content", ['{"id": 1} {"id"', '{"id": 1} {"id": "x"}\n{"id": 2}'])
+def test_two_objects_on_a_line_are_refused(tmp_path: Path, content: str) -> None:
+    """Arrow counts more rows there than there are lines."""
+    (tmp_path / "data.jsonl").write_text(content)
+    with pytest.raises(DataError, match=r"line 1 is not a JSON object \(Extra data"):
+        open_table(str(tmp_path / "data.jsonl"))
+
+
 def test_json_lines_leave_no_thread_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("miner.datasets.json_lines._BLOCK", 1000)
     (tmp_path / "data.jsonl").write_bytes(json_text() * 50)

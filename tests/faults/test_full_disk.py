@@ -27,13 +27,25 @@ def refused(lab: Lab, kind: int, most: int, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "most", [2048, *(pytest.param(n << 10, marks=pytest.mark.slow) for n in (4, 6, 8, 12, 16))]
+    "most",
+    [
+        2048,
+        *(pytest.param(n << 10, marks=pytest.mark.slow) for n in (4, 12)),
+        *(pytest.param(n << 10, marks=pytest.mark.wide) for n in (6, 8, 16)),
+    ],
 )
 def test_files_that_may_not_grow(lab: Lab, most: int) -> None:
     refused(lab, resource.RLIMIT_FSIZE, most, "File too large; nothing was published; raise the")
 
 
-@pytest.mark.parametrize("more", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4, 6))])
+@pytest.mark.parametrize(
+    "more",
+    [
+        3,
+        pytest.param(6, marks=pytest.mark.slow),
+        *(pytest.param(n, marks=pytest.mark.wide) for n in (2, 4)),
+    ],
+)
 def test_files_that_may_not_be_opened(lab: Lab, more: int) -> None:
     refused(lab, resource.RLIMIT_NOFILE, 6 + more, "Too many open files")
 

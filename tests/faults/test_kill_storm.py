@@ -18,8 +18,8 @@ from tests.faults.driver import Fault, Place, needs_strace, traceable
 from tests.faults.jobs import CALLS_MADE, words
 from tests.faults.storm import Lab, Tally, random_faults, storm
 
-KILLS = int(os.environ.get("MINE_STORM_KILLS", "24"))
-STEP = int(os.environ.get("MINE_STORM_STEP", "24"))
+KILLS = int(os.environ.get("MINE_STORM_KILLS", "18"))
+STEP = int(os.environ.get("MINE_STORM_STEP", "40"))
 """The storm's own command, with `--every`, leaves no call out."""
 
 
@@ -61,7 +61,12 @@ def test_a_kill_at_every_so_many_calls(
 
 
 @pytest.mark.parametrize(
-    "seconds", [1.0, *(pytest.param(n / 4, marks=pytest.mark.slow) for n in (1, 3, 6, 10))]
+    "seconds",
+    [
+        1.0,
+        *(pytest.param(n / 4, marks=pytest.mark.slow) for n in (1, 6)),
+        *(pytest.param(n / 4, marks=pytest.mark.wide) for n in (3, 10)),
+    ],
 )
 def test_a_process_that_a_shell_starts(lab: Lab, seconds: float) -> None:
     """The same without the fork server: what Python loads is read from the disk too."""
