@@ -16,7 +16,14 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-COMPILING = ("tests/test_sifting.py",)
+COMPILING = (
+    "tests/test_sifting.py",
+    "tests/test_screening.py",
+    "tests/test_besides.py",
+    "tests/test_gaps.py",
+    "tests/test_census.py",
+    "tests/test_measuring.py",
+)
 UNCOMPILED = (
     "tests/datasets/test_where.py",
     "tests/test_bad_job.py",

@@ -83,7 +83,7 @@ def test_strategies_take_what_three_loops_take(classes: str, metric: str) -> Non
         compare_all(data(metric, "random", classes, normalized=normalized, size=24), turn)
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "random"])
 def test_strategies_on_data_that_breaks_miners(kind: str, metric: str) -> None:
