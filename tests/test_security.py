@@ -100,11 +100,6 @@ def test_other_keys_import_nothing(
 # Archives and manifests
 
 
-@pytest.fixture
-def run(small: Path, tmp_path: Path) -> miner.Run:
-    return miner.mine({"dataset": {"path": str(small)}, "output": {"path": str(tmp_path / "out")}})
-
-
 def forge(run: miner.Run, change: Callable[[dict[str, Any]], Any]) -> None:
     """Change a manifest as one would who knows how it is sealed."""
     manifest = json.loads(pretty_json(run.manifest))
