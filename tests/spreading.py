@@ -49,6 +49,9 @@ TOGETHER: tuple[tuple[str, ...], ...] = (
     ("tests/test_flips.py",),
     ("tests/test_bad_input.py",),
     ("tests/test_prepare.py",),
+    ("tests/test_security.py",),
+    ("tests/test_reuse.py",),
+    ("tests/test_hostile_files.py",),
 )
 GROUPS = (COMPILING, UNCOMPILED, *TOGETHER)
 
