@@ -64,6 +64,12 @@ def group_of(nodeid: str) -> int:
     return len(GROUPS)
 
 
+def scope_of(nodeid: str) -> str:
+    """Return the name of a test's group; its own where it has none."""
+    place = group_of(nodeid)
+    return nodeid if place == len(GROUPS) else f"group {place}"
+
+
 class Together(LoadScopeScheduling):
     """Hand out groups in the order of the tests."""
 
@@ -72,8 +78,7 @@ class Together(LoadScopeScheduling):
         config.option.loadscopereorder = False
 
     def _split_scope(self, nodeid: str) -> str:
-        place = group_of(nodeid)
-        return nodeid if place == len(GROUPS) else f"group {place}"
+        return scope_of(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)  # for a pytest without `-n`
