@@ -22,6 +22,8 @@ from tests.conftest import ROOT
 from tests.hard_data import KINDS, labelled, vectors
 from tests.select_oracle import Data, Selected, admitted, chosen, data, dropped, select
 
+EVERY = 100
+"""Anchors in a unit: all in one, where the same is selected many times."""
 FIXED: list[dict[str, Any]] = [
     {"strategy": "all"},
     {"strategy": "hardest"},
@@ -175,7 +177,7 @@ def frequencies(found: Data, times: int, **keys: Any) -> dict[str, Counter[Any]]
     """How often each triplet of a class is drawn under so many seeds."""
     seen: dict[str, Counter[Any]] = {name: Counter() for name in MINED}
     for seed in range(times):
-        selected = select(found, **keys, seed=seed)
+        selected = select(found, EVERY, **keys, seed=seed)
         for name in MINED:
             seen[name].update(selected.triplets(name))
     return seen
@@ -267,7 +269,7 @@ def test_uniform_draws_are_uniform_and_their_weights_unbiased(keys: dict[str, An
     times, sums = 150, dict.fromkeys(MINED, 0.0)
     drawn: Counter[Any] = Counter()
     for seed in range(times):
-        selected = select(found, strategy="uniform", **keys, seed=seed)
+        selected = select(found, EVERY, strategy="uniform", **keys, seed=seed)
         for name in MINED:
             drawn.update(selected.triplets(name))
             sums[name] += float(selected.records[name]["weight"].sum()) / times
