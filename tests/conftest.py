@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import miner
 from miner.cli import main
 from tests.sampling import mark_the_rest
 from tests.spreading import group_of
@@ -87,9 +89,29 @@ def write_vectors(
     return path
 
 
+def write_small(folder: Path) -> Path:
+    """Write 60 vectors of 8 dimensions in 5 classes, a Parquet file."""
+    rng = np.random.default_rng(7)
+    vectors = rng.standard_normal((60, 8)).astype(np.float32)
+    return write_vectors(folder / "small.parquet", vectors, [f"c{n % 5}" for n in range(60)])
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """60 vectors of 8 dimensions in 5 classes, a Parquet file."""
-    rng = np.random.default_rng(7)
-    vectors = rng.standard_normal((60, 8)).astype(np.float32)
-    return write_vectors(tmp_path / "small.parquet", vectors, [f"c{n % 5}" for n in range(60)])
+    return write_small(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def mined_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output root of a run of `small`, mined once: tests copy it."""
+    folder = tmp_path_factory.mktemp("small")
+    out = {"path": str(folder / "out"), "report": False}
+    miner.mine({"dataset": {"path": str(write_small(folder))}, "output": out})
+    return folder / "out"
+
+
+@pytest.fixture
+def run(mined_small: Path, tmp_path: Path) -> miner.Run:
+    """A copy of a run of `small`, in `out`, that a test may damage."""
+    return miner.open_run(shutil.copytree(mined_small, tmp_path / "out", symlinks=True))

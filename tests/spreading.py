@@ -16,16 +16,29 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-COMPILING = ("tests/test_sifting.py",)
+COMPILING = (
+    "tests/test_sifting.py",
+    "tests/test_screening.py",
+    "tests/test_besides.py",
+    "tests/test_gaps.py",
+    "tests/test_census.py",
+    "tests/test_measuring.py",
+)
 UNCOMPILED = (
-    "tests/datasets/test_where.py",
-    "tests/test_bad_job.py",
+    "tests/engines/test_contract.py::test_each_unit",
+    "tests/engines/test_contract.py::test_a_dead",
+    "tests/test_security.py::test_deeply_nested",
+    "tests/test_security.py::test_a_line_that_is_null",
+    "tests/test_security.py::test_giant_lines",
+    "tests/test_security.py::test_no_module",
+    "tests/test_leaving.py",
     "tests/test_architecture.py",
     "tests/test_schedules.py",
+    "tests/test_bad_job.py",
+    "tests/datasets/test_where.py",
     "tests/test_progress.py",
     "tests/test_alarms.py",
     "tests/test_scratch.py",
-    "tests/test_init.py",
     "tests/test_audit.py",
 )
 TOGETHER: tuple[tuple[str, ...], ...] = (
@@ -42,6 +55,9 @@ TOGETHER: tuple[tuple[str, ...], ...] = (
     ("tests/test_flips.py",),
     ("tests/test_bad_input.py",),
     ("tests/test_prepare.py",),
+    ("tests/test_security.py",),
+    ("tests/test_reuse.py",),
+    ("tests/test_hostile_files.py",),
 )
 GROUPS = (COMPILING, UNCOMPILED, *TOGETHER)
 
@@ -54,6 +70,12 @@ def group_of(nodeid: str) -> int:
     return len(GROUPS)
 
 
+def scope_of(nodeid: str) -> str:
+    """Return the name of a test's group; its own where it has none."""
+    place = group_of(nodeid)
+    return nodeid if place == len(GROUPS) else f"group {place}"
+
+
 class Together(LoadScopeScheduling):
     """Hand out groups in the order of the tests."""
 
@@ -62,8 +84,7 @@ class Together(LoadScopeScheduling):
         config.option.loadscopereorder = False
 
     def _split_scope(self, nodeid: str) -> str:
-        place = group_of(nodeid)
-        return nodeid if place == len(GROUPS) else f"group {place}"
+        return scope_of(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)  # for a pytest without `-n`

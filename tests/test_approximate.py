@@ -50,6 +50,7 @@ class Some:
         return None, self.found
 
 
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("who", ["labelled", "links"])
@@ -97,7 +98,7 @@ def test_nominees_are_counted_and_ranked_by_the_definition(
     assert again.within.tolist() == block.within.tolist()
 
 
-@pytest.mark.sampled(36)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("factory", ["Flat", "IVF1,Flat", "HNSW64", "SQ8"])

@@ -66,7 +66,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished")
     vectors = np.random.default_rng(4).standard_normal((12, 3)).astype(np.float32)
     data = write_vectors(folder / "good.parquet", vectors, [f"c{n % 3}" for n in range(12)])
-    miner.mine({"dataset": {"path": str(data)}, "output": {"path": str(folder / "out")}})
+    out = {"path": str(folder / "out"), "report": False}
+    miner.mine({"dataset": {"path": str(data)}, "output": out})
     return folder
 
 

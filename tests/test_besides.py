@@ -147,7 +147,7 @@ def check_gaps(truth: Truth, edges: np.ndarray, gaps: np.ndarray, margin: float)
         assert gaps[at[0] + 1 :].sum() == counts["easy"]
 
 
-@pytest.mark.sampled(36)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_labelled(kind: str, metric: str, way: str) -> None:

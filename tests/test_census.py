@@ -47,7 +47,7 @@ def check(
     return truth
 
 
-@pytest.mark.sampled(40)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("kernel", KERNELS.names())
 @pytest.mark.parametrize("normalized", [True, False])
 @pytest.mark.parametrize("metric", METRICS)
@@ -62,6 +62,7 @@ def test_labelled_census_is_the_definition(
         check(metric, margin, Vectors(rows, rows), relevance, kernel)
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_pairs_census_is_the_definition(kind: str, metric: str) -> None:

@@ -128,7 +128,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def truth(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The bytes of an undisturbed run, by one worker."""
-    run = miner.mine(job(data, tmp_path_factory.mktemp("truth")))
+    run = miner.mine(job(data, tmp_path_factory.mktemp("truth"), output={"report": False}))
     written, census = run.manifest["written"], run.manifest["census"]
     assert {(facts["rows"], facts["truncated"]) for facts in written.values()} == {(CAP, True)}
     assert min(census[name] for name in ("easy", "semi_hard", "hard")) > 10_000
@@ -147,7 +147,8 @@ def lab(
 def old(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output root with a run of another job."""
     out = tmp_path_factory.mktemp("old") / "out"
-    miner.mine(job(data, out, mining={"margin": 0.25}, select={"max_triplets": 50}))
+    other = {"mining": {"margin": 0.25}, "select": {"max_triplets": 50}}
+    miner.mine(job(data, out, output={"report": False}, **other))
     shutil.rmtree(out / ".store")
     return out
 

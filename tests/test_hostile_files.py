@@ -29,12 +29,21 @@ TEXTS = "text,label\na,x\nb b,x\nc c c,y\nd d,y\n"
 MODEL = ("--model", "tests.fuzz.letters:letters")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, and an output folder with vectors in its cache and its store."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "d.csv").write_text(TEXTS)
+    out = {"path": str(folder / "out"), "report": False}
+    job = {"dataset": {"path": str(folder / "d.csv")}, "model": {"name": MODEL[1]}, "output": out}
+    miner.mine(job)
+    return folder
+
+
 @pytest.fixture
-def mined(cli: Cli, tmp_path: Path) -> Path:
-    """An output folder with vectors in its cache and its store."""
-    (tmp_path / "d.csv").write_text(TEXTS)
-    result = cli("run", "--data", tmp_path / "d.csv", *MODEL, "--out", tmp_path / "out")
-    assert result.code == 0, result.err
+def mined(made: Path, tmp_path: Path) -> Path:
+    """A copy of the output folder, beside the data."""
+    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
     return tmp_path / "out"
 
 

@@ -196,6 +196,7 @@ def test_the_pass_over_sets_of_labels(kind: str, metric: str, tmp_path: Path) ->
         check_store(tmp_path / sets, metric, rows, relevance)
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_pass_over_chosen_anchors(kind: str, metric: str, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from miner.ranking import Ranking
 from tests.hard_data import KINDS, labelled, vectors
 
 
+@pytest.mark.sampled(14)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_few_ranks_and_all_ranks_agree_with_the_true_order(kind: str, metric: str) -> None:

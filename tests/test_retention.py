@@ -21,10 +21,9 @@ Cli = Callable[..., Result]
 
 
 @pytest.fixture
-def out(small: Path, tmp_path: Path) -> Path:
+def out(run: miner.Run, tmp_path: Path) -> Path:
     """Nine nights of one run, of which the first is the latest."""
     out = tmp_path / "out"
-    run = miner.mine({"dataset": {"path": str(small)}, "output": {"path": str(out)}})
     for night in range(1, 10):
         shutil.copytree(run.path, out / f"runs/2026010{night}T000000Z-x")
     shutil.rmtree(run.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,13 @@ SECOND: list[tuple[dict[str, Any], bool]] = [
 ]
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(3)
     rows = rng.standard_normal((ROWS, 5)).astype(np.float32)
     rows[30:34] = rows[:4]  # ties
-    return write_vectors(tmp_path / "data.parquet", rows, [f"c{n % 4}" for n in range(ROWS)])
+    path = tmp_path_factory.mktemp("data") / "data.parquet"
+    return write_vectors(path, rows, [f"c{n % 4}" for n in range(ROWS)])
 
 
 def job(data: Path, out: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -47,6 +49,21 @@ def job(data: Path, out: Path, **sections: dict[str, Any]) -> dict[str, dict[str
         "engine": {"workers": 1},
     }
     return {name: {**built.get(name, {}), **sections.get(name, {})} for name in built | sections}
+
+
+@pytest.fixture(scope="module")
+def first(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output root of the first run, which has counted."""
+    out = tmp_path_factory.mktemp("first") / "out"
+    run = miner.mine(job(data, out, output={"report": False}))
+    assert run.manifest["census"]["reused"] is False
+    return out
+
+
+@pytest.fixture
+def counted(first: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return shutil.copytree(first, tmp_path / "out", symlinks=True)
 
 
 @pytest.fixture
@@ -67,11 +84,14 @@ def again(counts: Counted, job: dict[str, Any], *, force: bool = False) -> tuple
 
 @pytest.mark.parametrize(("select", "reused"), SECOND, ids=lambda value: str(value))
 def test_another_selection_writes_what_a_fresh_run_writes(
-    select: dict[str, Any], reused: bool, data: Path, tmp_path: Path, counts: Counted
+    select: dict[str, Any],
+    reused: bool,
+    data: Path,
+    counted: Path,
+    tmp_path: Path,
+    counts: Counted,
 ) -> None:
-    out = tmp_path / "out"
-    assert again(counts, job(data, out))[1] is False
-    run, kept = again(counts, job(data, out, select=select))
+    run, kept = again(counts, job(data, counted, select=select))
     assert kept is reused
     fresh, kept = again(counts, job(data, tmp_path / "fresh", select=select))
     assert kept is False
@@ -112,22 +132,21 @@ def test_what_a_strategy_made_of_the_pairs_is_kept_too(
     ids=str,
 )
 def test_other_triplets_are_counted(
-    mining: dict[str, Any], data: Path, tmp_path: Path, counts: Counted
+    mining: dict[str, Any], data: Path, counted: Path, counts: Counted
 ) -> None:
-    out = tmp_path / "out"
-    first, _ = again(counts, job(data, out))
-    other, kept = again(counts, job(data, out, mining=mining))
+    before = payload(miner.open_run(counted))
+    other, kept = again(counts, job(data, counted, mining=mining))
     assert kept is False
-    assert payload(other)["census.parquet"] != payload(first)["census.parquet"]
-    assert again(counts, job(data, out, select={"seed": 1}))[1] is True  # the first one's
+    assert payload(other)["census.parquet"] != before["census.parquet"]
+    assert again(counts, job(data, counted, select={"seed": 1}))[1] is True  # the first one's
 
 
-def test_force_counts_again(data: Path, tmp_path: Path, counts: Counted) -> None:
-    first, _ = again(counts, job(data, tmp_path / "out"))
-    forced, kept = again(counts, job(data, tmp_path / "out"), force=True)
-    assert kept is False and forced.run_id != first.run_id
-    assert payload(forced) == payload(first)
-    assert again(counts, job(data, tmp_path / "out", select={"seed": 1}))[1] is True
+def test_force_counts_again(data: Path, counted: Path, counts: Counted) -> None:
+    before = miner.open_run(counted)
+    forced, kept = again(counts, job(data, counted), force=True)
+    assert kept is False and forced.run_id != before.run_id
+    assert payload(forced) == payload(before)
+    assert again(counts, job(data, counted, select={"seed": 1}))[1] is True
 
 
 def test_the_loss_is_counted_when_it_is_missing(
@@ -165,10 +184,9 @@ def letters(texts: list[str]) -> np.ndarray:
 @pytest.mark.parametrize("how", ["truncated", "changed", "missing", "empty"])
 @pytest.mark.parametrize("name", ["census.npy", "loss.npy", "record.json"])
 def test_a_torn_record_is_ignored(
-    name: str, how: str, data: Path, tmp_path: Path, counts: Counted
+    name: str, how: str, data: Path, counted: Path, tmp_path: Path, counts: Counted
 ) -> None:
-    out = tmp_path / "out"
-    again(counts, job(data, out))
+    out = counted
     (path,) = out.glob(f".store/*/counts/*/{name}")
     whole = bytearray(path.read_bytes())
     if how == "missing":
@@ -184,14 +202,12 @@ def test_a_torn_record_is_ignored(
     assert again(counts, job(data, out, select={"seed": 2}))[1] is True  # it was mended
 
 
-def test_a_record_of_other_vectors_is_ignored(data: Path, tmp_path: Path, counts: Counted) -> None:
-    out = tmp_path / "out"
-    again(counts, job(data, out))
-    (vectors,) = out.glob(".store/*/vectors-0.f32")
+def test_a_record_of_other_vectors_is_ignored(data: Path, counted: Path, counts: Counted) -> None:
+    (vectors,) = counted.glob(".store/*/vectors-0.f32")
     moved = np.fromfile(vectors, dtype="<f4")
     moved[:5] = moved[5:10]
     moved.tofile(vectors)
-    assert again(counts, job(data, out, select={"seed": 1}))[1] is False
+    assert again(counts, job(data, counted, select={"seed": 1}))[1] is False
 
 
 @pytest.mark.sampled(1)

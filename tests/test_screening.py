@@ -68,7 +68,7 @@ def check(metric: str, margin: float, stored: Vectors, relevance: Relevance) -> 
     return float(found.sure.mean()) if len(able) else 1.0
 
 
-@pytest.mark.sampled(50)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("normalized", [True, False])
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,7 +81,7 @@ def test_labelled(kind: str, metric: str, normalized: bool, mode: str) -> None:
         assert shares[1] == 1.0
 
 
-@pytest.mark.sampled(40)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_pairs(kind: str, metric: str, mode: str) -> None:

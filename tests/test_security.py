@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -99,11 +100,6 @@ def test_other_keys_import_nothing(
 # Archives and manifests
 
 
-@pytest.fixture
-def run(small: Path, tmp_path: Path) -> miner.Run:
-    return miner.mine({"dataset": {"path": str(small)}, "output": {"path": str(tmp_path / "out")}})
-
-
 def forge(run: miner.Run, change: Callable[[dict[str, Any]], Any]) -> None:
     """Change a manifest as one would who knows how it is sealed."""
     manifest = json.loads(pretty_json(run.manifest))
@@ -191,29 +187,75 @@ def data(cli: Cli, path: Path, *more: str) -> Result:
     return cli("run", "--quiet", "--data", path, "--out", path.parent / "out", *more)
 
 
-@pytest.mark.parametrize("kind", ["list", "object", "open", "across"])
-def test_deeply_nested_lines_are_refused(kind: str, tmp_path: Path) -> None:
-    """In a process of its own: Arrow's parser would bring it down."""
-    deep = 100_000
-    values = {
-        "list": "[" * deep + "]" * deep,
-        "object": '{"a":' * deep + "1" + "}" * deep,
-        "open": "[" * deep,
-        "across": '"' + "x" * (15 << 20) + '", "b": ' + "[" * deep + "]" * deep,
-    }
-    line = f'{{"text": "a", "label": 1, "more": {values[kind]}}}\n'
-    path = tmp_path / "data.jsonl"
-    path.write_text('{"text": "[[[", "label": 1, "more": null}\n' * 3 + line)
-    done = subprocess.run(
-        [sys.executable, "-m", "miner", "run", "--data", str(path), "--out", str(tmp_path / "o")],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 3, done
-    assert "line 4" in done.stderr or "longer" in done.stderr
-    assert "Traceback" not in done.stderr
+DEEP = 100_000
+NESTED = {
+    "list": "[" * DEEP + "]" * DEEP,
+    "object": '{"a":' * DEEP + "1" + "}" * DEEP,
+    "open": "[" * DEEP,
+    "across": '"' + "x" * (15 << 20) + '", "b": ' + "[" * DEEP + "]" * DEEP,
+}
+NULLS = {
+    "alone": b"null\n",
+    "first": b'null\n{"text": "a", "label": 1}\n',
+    "blanks": b' \t null \n{"text": "a", "label": 1}\n',
+    "mark": b"\xef\xbb\xbfnull\n",
+    "inside": b'{"text": "a", "label": 1}\nnull\n',
+    "beside": b'null {"text": "a", "label": 1}\n',
+    "later": (b'{"label": 1, "text": "' + b"x" * (1 << 20) + b'"}\n') * 17 + b"null\n",
+}
+MINE_EACH = """
+import sys
+from miner.cli import main
+out, *paths = sys.argv[1:]
+for path in paths:
+    try:
+        main(["run", "--data", path, "--out", out])
+    except SystemExit as ended:
+        print(f"<{path}> {ended.code}", file=sys.stderr, flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """What is said of files that Arrow's parser would bring a process down at: exit code, words.
+
+    They are read by a process of their own, one after the other.
+    """
+    folder, paths = tmp_path_factory.mktemp("lines"), []
+    for name, value in NESTED.items():
+        line = f'{{"text": "a", "label": 1, "more": {value}}}\n'
+        path = folder / f"nested-{name}.jsonl"
+        path.write_text('{"text": "[[[", "label": 1, "more": null}\n' * 3 + line)
+        paths.append(path)
+    for name, content in NULLS.items():
+        paths += [folder / f"null-{name}.jsonl", folder / f"null-{name}.jsonl.gz"]
+        paths[-2].write_bytes(content)
+        paths[-1].write_bytes(gzip.compress(content, 1))
+    words = [sys.executable, "-c", MINE_EACH, str(folder / "out"), *map(str, paths)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done
+    parts = re.findall(r"(.*?)^<(.*?)> (\d+)$", done.stderr, re.MULTILINE | re.DOTALL)
+    assert len(parts) == len(paths)
+    return {Path(path).name: (int(code), words) for words, path, code in parts}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+def test_deeply_nested_lines_are_refused(kind: str, told: dict[str, tuple[int, str]]) -> None:
+    code, said = told[f"nested-{kind}.jsonl"]
+    assert code == 3
+    assert "line 4" in said or "longer" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("place", NULLS)
+def test_a_line_that_is_null_is_refused(
+    place: str, packed: bool, told: dict[str, tuple[int, str]]
+) -> None:
+    code, said = told[f"null-{place}.jsonl{'.gz' if packed else ''}"]
+    assert code == 3
+    number = {"inside": 2, "later": 18}.get(place, 1)
+    assert f"line {number} is not a JSON object" in said
 
 
 def test_brackets_in_texts_are_no_nesting(cli: Cli, tmp_path: Path) -> None:
@@ -428,32 +470,3 @@ def test_files_are_only_as_open_as_the_umask_says(mask: int, tmp_path: Path) -> 
     for path in (tmp_path / "out").rglob("*"):
         if not path.is_symlink():
             assert not path.stat().st_mode & mask, path
-
-
-NULLS = {
-    "alone": b"null\n",
-    "first": b'null\n{"text": "a", "label": 1}\n',
-    "blanks": b' \t null \n{"text": "a", "label": 1}\n',
-    "mark": b"\xef\xbb\xbfnull\n",
-    "inside": b'{"text": "a", "label": 1}\nnull\n',
-    "beside": b'null {"text": "a", "label": 1}\n',
-    "later": (b'{"label": 1, "text": "' + b"x" * (1 << 20) + b'"}\n') * 17 + b"null\n",
-}
-
-
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("place", NULLS)
-def test_a_line_that_is_null_is_refused(place: str, packed: bool, tmp_path: Path) -> None:
-    """In a process of its own: Arrow's parser would bring it down."""
-    path = tmp_path / f"data.jsonl{'.gz' if packed else ''}"
-    path.write_bytes(gzip.compress(NULLS[place], 1) if packed else NULLS[place])
-    done = subprocess.run(
-        [sys.executable, "-m", "miner", "run", "--data", str(path), "--out", str(tmp_path / "o")],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 3, done
-    number = {"inside": 2, "later": 18}.get(place, 1)
-    assert f"line {number} is not a JSON object" in done.stderr

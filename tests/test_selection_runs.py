@@ -99,11 +99,17 @@ def test_no_negative_comes_more_often_than_its_cap(
 
 def test_which_of_a_hubs_triplets_stay_is_drawn_evenly(bigger: Path, tmp_path: Path) -> None:
     """Chi-square over seeds: each triplet of a negative is as likely to stay."""
-    whole = triplets(mine(bigger, tmp_path, max_triplets=10**6), "hard")
+
+    def hard(**select: Any) -> list[tuple[str, ...]]:
+        job = {"dataset": {"path": str(bigger)}, "output": {"path": str(tmp_path)}}
+        bare = {"hubs": 0, "confusions": 0, "neighbours": 0, "gaps": 0, "loss": False}
+        return triplets(miner.mine({**job, "mining": bare, "select": select}), "hard")
+
+    whole = hard(max_triplets=10**6)
     times = 40
     stayed: Counter[tuple[str, ...]] = Counter()
     for seed in range(times):
-        stayed.update(triplets(mine(bigger, tmp_path, seed=seed, per_negative=6), "hard"))
+        stayed.update(hard(seed=seed, per_negative=6))
     seen = Counter(negative for _, _, negative in whole)
     chance = {t: min(1.0, 6 / seen[t[2]]) for t in whole}
     free = [t for t in whole if chance[t] < 1]

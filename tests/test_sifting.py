@@ -33,6 +33,7 @@ def census_of(kind: str, metric: Any, margin: float, rows: int = 700) -> Census:
     return Census(Vectors(found, found), labelled("skewed", rows, 4), metric, margin)
 
 
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("margin", [0.05, 1e30])
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)

@@ -36,7 +36,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "dataset": {"path": str(data)},
         "index": {"save": True},
         "select": {"max_triplets": 400},
-        "output": {"path": str(folder / "out")},
+        "output": {"path": str(folder / "out"), "report": False},
     }
     miner.mine(job)
     return folder / "out"

@@ -77,7 +77,7 @@ def cells(table: pa.Table) -> list[list[Any]]:
     return [list(row.values()) for row in table.to_pylist()]
 
 
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("difficulty", CLASSES)
 @pytest.mark.parametrize("name", FORMATS)

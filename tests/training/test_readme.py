@@ -34,7 +34,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "dataset": {"path": str(ROOT / "sample_data/support_requests.csv")},
         "mining": {"metric": "cosine", "hubs": 0, "confusions": 0, "neighbours": 0, "gaps": 0},
         "select": {"max_triplets": ROWS},
-        "output": {"path": str(folder / "mined_support")},
+        "output": {"path": str(folder / "mined_support"), "report": False},
     }
     miner.mine(job)
     return folder
