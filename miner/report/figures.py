@@ -308,7 +308,7 @@ def _for_page(text: str, name: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|\n *", "", svg, flags=re.DOTALL)
     head, tail = svg.split(">", 1)
     head = re.sub(r' (?:width|height|version)="[^"]*"', "", head)
-    tail = re.sub(r"<[^>]+>", lambda tag: _own(tag[0], name), tail)
+    tail = re.sub(r"<\w[^>]*>", lambda tag: _own(tag[0], name), tail)
     return f'{head} role="img" aria-labelledby="{name}-title" class="plot {name}">{tail}'
 
 
