@@ -85,7 +85,7 @@ def distances(sample: TripletSample, margin: float) -> str:
         axes.set_ylim(0)
         axes.locator_params("x", nbins=6)
         axes.set_xlabel("distance")
-        axes.set_ylabel("share of sampled triplets")
+        axes.set_ylabel("share of sampled triplets", labelpad=12)
         axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
         axes.grid(axis="y")
 
@@ -115,7 +115,7 @@ def plane(sample: TripletSample, margin: float) -> str:
         axes.set_ylim(low, high)
         axes.locator_params(nbins=6)
         axes.set_xlabel("d(anchor, positive)")
-        axes.set_ylabel("d(anchor, negative)")
+        axes.set_ylabel("d(anchor, negative)", labelpad=12)
 
     return _drawn("plane", draw, height=4.6)
 
@@ -175,7 +175,7 @@ def shares_by_margin(shares: MarginShares, margin: float) -> str:
         axes.set_ylim(0, 1)
         axes.locator_params("x", nbins=5)
         axes.set_xlabel("margin")
-        axes.set_ylabel("share of all valid triplets")
+        axes.set_ylabel("share of all valid triplets", labelpad=12)
         axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
 
     return _drawn("margins", draw)
@@ -253,7 +253,7 @@ def _drawn(
     name: str,
     draw: Callable[[Any], None],
     height: float = _HEIGHT,
-    left: float = 60.0,
+    left: float = 64.0,
     below: float = 46.0,
 ) -> str:
     """Draw one pair of axes; return the SVG element, to be put into a page.
@@ -308,7 +308,7 @@ def _for_page(text: str, name: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|\n *", "", svg, flags=re.DOTALL)
     head, tail = svg.split(">", 1)
     head = re.sub(r' (?:width|height|version)="[^"]*"', "", head)
-    tail = re.sub(r"<[^>]+>", lambda tag: _own(tag[0], name), tail)
+    tail = re.sub(r"<\w[^>]*>", lambda tag: _own(tag[0], name), tail)
     return f'{head} role="img" aria-labelledby="{name}-title" class="plot {name}">{tail}'
 
 

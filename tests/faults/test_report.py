@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +23,12 @@ KINDS = [("open", "EMFILE"), ("write", "ENOSPC"), ("fsync", "EIO"), ("rename", "
 def driver(tmp_path: Path) -> Driver:
     """Starts of the storm's job that draw their report."""
     data = write_data(tmp_path / "images.parquet")
-    return Driver([*words(data, tmp_path / "out", report=True), "--force"], tmp_path)
+    return Driver(words(data, tmp_path / "out", report=True), tmp_path)
 
 
 def published(driver: Driver, fault: Fault | None = None, most: int = 0) -> tuple[str, Run]:
-    """Start; return what is said, and the run, which is whole."""
+    """Start afresh; return what is said, and the run, which is whole."""
+    shutil.rmtree(driver.folder / "out", ignore_errors=True)  # calls are those of a first start
     before = partial(limited, resource.RLIMIT_FSIZE, most) if most else nothing
     done = driver.start(fault, before=before, more=QUIET)
     assert done.code == 0, done
