@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +46,25 @@ class Result:
     code: int
     out: str
     err: str
+
+
+class _ShortNaps:
+    """The module `time`, but that it sleeps a tenth as long."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds / 10)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def short_naps() -> Iterator[None]:
+    """Let joblib look for results each millisecond: ten are more than most units of tests take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("joblib.parallel.time", _ShortNaps())
+        yield
 
 
 @pytest.fixture(autouse=True)
