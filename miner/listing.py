@@ -23,7 +23,9 @@ _MOST = 512
 _FEWER = 16
 """A listed row costs as much as so many keys of a whole block."""
 _ENTRIES = (1 << 29) // 8
-"""Rows that are listed for all anchors together: half a GiB on disk."""
+"""Rows that are listed for all anchors together as they are counted: half a GiB on disk;"""
+_EACH = 256
+"""or so many for each, where that is more: a large job would otherwise count most anchors again."""
 _AT_ONCE = 2048
 
 
@@ -54,7 +56,8 @@ class Listing:
         return ReachRoom(self.most, self._entries(anchors), self._serving)
 
     def _entries(self, anchors: int) -> int:
-        return int(_ENTRIES * anchors / max(1, len(self.positives)))
+        whole = len(self.positives)
+        return int(_kept(whole) * anchors / max(1, whole))
 
     def _serving(
         self, anchors: Rows, reach: Reach, hard: Rows, within: Rows, sure: NDArray[np.bool_]
@@ -90,20 +93,24 @@ class Listing:
             parts = [(others, reach.take(others))]
             for start in range(0, len(missing), _AT_ONCE):
                 part = missing[start : start + _AT_ONCE]
-                room = self._room_for(anchors[part], needs[part])
+                share = self.memory // 2 // ENTRY.itemsize * len(part) // len(missing)
+                room = self._room_for(anchors[part], needs[part], share)
                 parts.append(
                     (part, self.screen.count(anchors[part], self.memory, reach=room).reach)
                 )
             reach = Reach.gathered(len(anchors), parts)
         return ListedAnchors(reach, hard, within, positives)
 
-    def _room_for(self, anchors: Rows, needs: Rows) -> ReachRoom:
-        """Return how much is kept of anchors (ascending) whose needs are known."""
+    def _room_for(self, anchors: Rows, needs: Rows, share: int) -> ReachRoom:
+        """Return how much is kept of anchors (ascending) whose needs are known.
+
+        They are not kept on disk, so that memory alone bounds it: `share` rows.
+        """
 
         def serving(some: Rows, reach: Reach, *_: NDArray[Any]) -> Reach:
             return shorten(reach, needs[np.searchsorted(anchors, some)])
 
-        return ReachRoom(self.most, self._entries(len(anchors)), serving)
+        return ReachRoom(self.most, share, serving)
 
     def _needs(self, anchors: Rows, hard: Rows, within: Rows) -> Rows:
         """Return how many of its nearest rows each anchor needs; -1: all within reach."""
@@ -114,9 +121,14 @@ class Listing:
         return needs
 
 
+def _kept(anchors: int) -> int:
+    """Return how many rows are listed at most of all anchors as they are counted."""
+    return max(_ENTRIES, _EACH * anchors)
+
+
 def listed_bytes(anchors: int, rows: int) -> int:
     """Bound what the lists of so many anchors take on disk."""
-    entries = min(_ENTRIES, 2 * min(_MOST, rows // _FEWER) * anchors)
+    entries = min(_kept(anchors), 2 * min(_MOST, rows // _FEWER) * anchors)
     return ENTRY.itemsize * entries + HEAD.itemsize * anchors
 
 

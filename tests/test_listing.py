@@ -232,3 +232,26 @@ def test_pairs_are_counted_as_the_census_does() -> None:
             assert block.hard.tolist() == truth.hard.tolist()
             assert block.within.tolist() == truth.within.tolist()
         assert len(some) or kind not in ("random", "duplicated", "tied")
+
+
+@pytest.mark.parametrize("relevance", ["links", "skewed"])
+def test_what_found_no_room_is_listed_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relevance: str
+) -> None:
+    census = census_of("random", relevance, margin=0.05)
+    select = SELECTS["all, capped"]
+    miner = listing_miner(census, select, ROWS)
+    monkeypatch.setattr("miner.listing._ENTRIES", 8 * ROWS)
+    monkeypatch.setattr("miner.listing._EACH", 1)
+    counted, files = counted_with_lists(tmp_path, miner)
+    wanted = counted["hard"] + counted["semi_hard"] > 0
+    later = wanted & (files.of(np.arange(ROWS)).head["held"] == LATER)
+    assert 0 < later.sum() < wanted.sum()
+    plain = plain_miner(census, select)
+    truth = written(tmp_path / "whole", plain, select, counted)
+
+    def fail(*arguments: Any) -> None:
+        raise AssertionError("a whole block was made")
+
+    monkeypatch.setattr("miner.unit_writer.UnitWriter._write_whole", fail)
+    assert written(tmp_path / "later", miner, select, counted, files) == truth
