@@ -9,6 +9,7 @@ neighbours of a poisonous unit too.
 from __future__ import annotations
 
 import contextlib
+import heapq
 import queue
 import time
 import uuid
@@ -105,7 +106,7 @@ class Submitted:
         self._most = self._at_once(there)
         self._name = f"mine-{uuid.uuid4().hex[:8]}"
         self._waiting: deque[tuple[int, Any]] = deque(units)
-        self._suspects: deque[tuple[int, Any]] = deque()
+        self._suspects: list[tuple[int, Any]] = []
         self._flying: dict[str, _Flight] = {}
         self._landed: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._again: dict[int, int] = {}
@@ -136,7 +137,7 @@ class Submitted:
         """Keep the workers busy; while some unit is suspected, do one at a time of those."""
         if self._suspects:
             if not self._flying:
-                self._fly(*self._suspects.popleft(), alone=True)
+                self._fly(*heapq.heappop(self._suspects), alone=True)  # as without a fault
             return
         while self._waiting and len(self._flying) < self._most:
             self._fly(*self._waiting.popleft(), alone=False)
@@ -209,7 +210,7 @@ class Submitted:
                 "memory? lower mining.memory, or give workers more); the same command goes on "
                 "from here"
             ) from error
-        self._suspects.append((flight.number, flight.unit))
+        heapq.heappush(self._suspects, (flight.number, flight.unit))
 
 
 def _told(error: BaseException) -> BaseException:

@@ -20,9 +20,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 
 @pytest.fixture(scope="session")
-def calls_of(lab: Lab) -> Callable[[str], list[Place]]:
-    """The system calls of the job by kind; see `sweep`."""
-    return functools.cache(lambda kind: sweep(lab, kind))
+def calls_of(lab: Lab) -> Callable[..., list[Place]]:
+    """The system calls of the job by kind, and by what its start is told besides; see `sweep`."""
+    return functools.cache(functools.partial(sweep, lab))
 
 
 @pytest.fixture

@@ -224,11 +224,14 @@ class Driver:
         kill_after = fault.at if fault is not None and fault.kind == "time" else None
         return self._start([*self.arguments, *more], options, kill_after, before)
 
-    def places(self, kind: str) -> list[Place]:
-        """Return the system calls of a start, of one kind, in their order; it runs to its end."""
+    def places(self, kind: str, more: Sequence[str] = ()) -> list[Place]:
+        """Return the system calls of a start, of one kind, in their order; it runs to its end.
+
+        `more` as of the starts that a fault is to meet there: what they say is written, too.
+        """
         log, found = self.folder / "calls.txt", []
         options = ["-y", "-o", str(log), "-e", f"trace={CALLS[kind]}"]
-        done = self._start(self.arguments, options, None)
+        done = self._start([*self.arguments, *more], options, None)
         assert done.code == 0, done.err
         seen: Counter[tuple[str, str]] = Counter()
         for line in log.read_text().splitlines():

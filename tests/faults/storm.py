@@ -23,7 +23,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -200,10 +200,9 @@ def random_faults(seed: int, seconds: float, calls: Mapping[str, int]) -> Iterat
         yield Fault(kind, part * seconds if kind == "time" else 1 + int(part * calls[kind]))
 
 
-def sweep(lab: Lab, kind: str, *, reading: bool = False) -> list[Place]:
+def sweep(lab: Lab, kind: str, more: Sequence[str] = (), *, reading: bool = False) -> list[Place]:
     """Return the calls of one kind that a kill is worth: see `--every` above."""
-    driver = lab.driver()
-    places = driver.places(kind)
+    places = lab.driver().places(kind, more)
     if kind != "open":
         return places
     return [one for one in places if str(lab.out) in one.told and one.makes != reading]

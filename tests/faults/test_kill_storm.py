@@ -48,7 +48,7 @@ def test_a_storm(lab: Lab) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["rename", "open"])
 def test_a_kill_at_every_so_many_calls(
-    lab: Lab, calls_of: Callable[[str], list[Place]], kind: str
+    lab: Lab, calls_of: Callable[..., list[Place]], kind: str
 ) -> None:
     """And at the last one, of the metrics, when all is published."""
     needs_strace()

@@ -16,8 +16,7 @@ from miner.finished import Run
 from tests.faults.driver import Driver, Fault, limited, needs_strace, nothing
 from tests.faults.jobs import QUIET, words, write_data
 
-KINDS = [("open", "EMFILE"), ("fsync", "EIO"), ("rename", "EIO")]
-"""Not write: starts do not count those alike, and a limit of sizes finds that of the page."""
+KINDS = [("open", "EMFILE"), ("write", "ENOSPC"), ("fsync", "EIO"), ("rename", "EIO")]
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def test_calls_that_fail(driver: Driver, kind: str, name: str) -> None:
     """Each call that touches the page, one start for each."""
     needs_strace()
     reason = os.strerror(getattr(errno, name))
-    places = [one for one in driver.places(kind) if "report.html" in one.told]
+    places = [one for one in driver.places(kind, QUIET) if "report.html" in one.told]
     assert places
     for place in places:
         said, run = published(driver, place.fault(f"error={name}"))
