@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from miner.report.facts import Facts
-from miner.report.figures import POINTS, confusion_map, distances, plane, shares_by_margin
+from miner.report.figures import confusion_map, distances, plane, shares_by_margin
 
 __all__ = ["Figure", "figures_of"]
 
@@ -47,7 +47,7 @@ def _of_sample(facts: Facts) -> Iterator[Figure]:
         "plane",
         plane(sample, margin),
         "Every triplet has a place in this plane",
-        f"Each dot is one of {min(POINTS, len(sample)):,} sampled triplets. On or below the lower "
+        f"Each dot is one of {len(sample):,} sampled triplets. On or below the lower "
         "line the negative is as near as the positive or nearer (hard, red); between the lines it "
         f"is farther by less than the margin {margin:g} (semi-hard, blue); above both, easy "
         "(grey).",

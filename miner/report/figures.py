@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from miner.report.sample import TripletSample
 from miner.report.shares import MarginShares
 
-__all__ = ["POINTS", "confusion_map", "distances", "plane", "shares_by_margin"]
+__all__ = ["confusion_map", "distances", "plane", "shares_by_margin"]
 
 Float64 = NDArray[np.float64]
 
@@ -39,8 +39,6 @@ _VARIABLES = {
 _COLOURS = {"easy": EASY, "semi_hard": SEMI_HARD, "hard": HARD}
 _WIDTH, _HEIGHT = 5.6, 3.9
 _BINS = 60
-POINTS = 4000
-"""Dots that are drawn of a sample."""
 _LAYERS = 12
 _LABEL, _NARROW = 14, 13.0
 """Letters of a label beside a figure, and the size that text has there on a narrow screen."""
@@ -97,9 +95,8 @@ def plane(sample: TripletSample, margin: float) -> str:
 
     def draw(axes: Any) -> None:
         low, high = _span(sample)
-        some = np.linspace(0, len(sample) - 1, min(POINTS, len(sample))).astype(np.int64)
-        classes = sample.classes(margin)[some]
-        points = np.stack([sample.d_ap, sample.d_an], axis=1)[some]
+        classes = sample.classes(margin)
+        points = np.stack([sample.d_ap, sample.d_an], axis=1)
         points = np.where((points >= low) & (points <= high), points, np.nan)
         for name, colour in _COLOURS.items():
             for dots in _layers(points[classes == name]):
@@ -319,7 +316,6 @@ def _own(tag: str, name: str) -> str:
     tag = re.sub(r"font: ([^;\"']*?)([0-9.]+px)[^;\"]*;?", r"font-size: \2;", tag)
     tag = re.sub(r"font-family: [^;\"]*;?", "", tag)
     tag = re.sub(r"(\.\d\d)\d+", r"\1", tag)  # of a point: what nobody sees
-    tag = re.sub(r"M (\S+ \S+) ?L \1 ", r"M\1h0", tag)  # a dot, in half the bytes
     for colour, variable in _VARIABLES.items():
         tag = tag.replace(colour, f"var(--{variable}, {colour})")
     return tag
