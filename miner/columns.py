@@ -51,7 +51,7 @@ def labels_of(relevance: Relevance) -> Labels | None:
 
 
 class ColumnSums:
-    """Adds up what the anchors of a unit find, one label of anchors after the other.
+    """Adds up what the anchors of a unit find.
 
     Parameters
     ----------
@@ -67,8 +67,6 @@ class ColumnSums:
         Triplets in which the row is the negative: hard; hard or semi-hard.
     seen : ndarray of shape (rows,), uint32
         Anchors that the row is a hard negative of.
-    by_label : ndarray of shape (2, labels), int64
-        The same as `totals` by the negatives' label, of the anchors since the last `flush`.
     """
 
     def __init__(
@@ -77,7 +75,6 @@ class ColumnSums:
         self.labels, self.confusions = labels, confusions
         self.totals = np.zeros((2, rows), dtype=np.int64)
         self.seen = np.zeros(rows, dtype=np.uint32)
-        self.by_label = np.zeros((2, labels.count if labels else 0), dtype=np.int64)
 
     def add(self, anchor: int, columns: Rows, hard: Rows, within: Rows) -> None:
         """Add one anchor's triplets: per negative that are hard, and hard or semi-hard."""
@@ -85,17 +82,23 @@ class ColumnSums:
         self.totals[1, columns] += within
         self.seen[columns] += (hard > 0).astype(np.uint32)
         if self.labels is not None:
-            codes = self.labels.rows[columns]
-            np.add.at(self.by_label[0], codes, hard)
-            np.add.at(self.by_label[1], codes, within)
-            self.flush(int(self.labels.anchors[anchor]))
+            others, at = np.unique(self.labels.rows[columns], return_inverse=True)
+            counts = np.zeros((2, len(others)), dtype=np.int64)
+            np.add.at(counts[0], at, hard)
+            np.add.at(counts[1], at, within)
+            self.book(np.full(len(others), self.labels.anchors[anchor]), others, counts)
 
-    def flush(self, label: int) -> None:
-        """Book `by_label` to a label of anchors, and empty it; what it takes off is below 0."""
-        others = np.flatnonzero(self.by_label[1])
-        if len(others) and self.confusions is not None:
-            self.confusions.add(label, others, self.by_label.take(others, axis=1))
-        self.by_label[:] = 0
+    def book(self, labels: Rows, others: Rows, counts: Rows) -> None:
+        """Book triplets by labels of anchors and of negatives; what is below 0 is taken off.
+
+        Parameters
+        ----------
+        labels, others : ndarray of shape (n,), int64
+        counts : ndarray of shape (2, n), int64
+            Hard; hard or semi-hard.
+        """
+        if self.confusions is not None:
+            self.confusions.add(labels, others, counts)
 
     def hubs(self) -> NDArray[np.void]:
         """Return the rows that are a negative of some triplet, with `HUBS`."""

@@ -9,6 +9,7 @@ the units.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -24,7 +25,7 @@ _Pairs = tuple[Rows, Rows]
 CONFUSED = ("anchor_label", "negative_label", "hard", "semi_hard")
 _SPARE = 1 << 18
 """Pairs that are held beyond those that are kept, before the least are dropped."""
-_HELD = 1 << 21
+_HELD = 1 << 20
 """Pairs of labels that are not done with, before those that stand twice are added up."""
 
 
@@ -109,32 +110,43 @@ class UnitConfusions:
 
     def __init__(self, ends: set[int], kept: MostConfused, labels: int) -> None:
         self.held = 0
-        self._ends, self._kept = ends, kept
-        self._open: dict[int, list[_Pairs]] = {}
+        self._ends, self._kept, self._labels = ends, kept, labels
+        self._parts: list[Rows] = []
         self._handed: dict[int, _Pairs] = {}
-        self._sums = np.zeros((2, labels), dtype=np.int64)
         self._most = _HELD
 
-    def add(self, label: int, others: Rows, counts: Rows) -> None:
-        """Add triplets: hard, and hard or semi-hard; below 0 takes off."""
-        self._open.setdefault(label, []).append((others, counts))
-        self.held += len(others)
+    def add(self, labels: Rows, others: Rows, counts: Rows) -> None:
+        """Add triplets by labels of anchors and of negatives, in any order.
+
+        Parameters
+        ----------
+        labels, others : ndarray of shape (n,), int64
+        counts : ndarray of shape (2, n), int64
+            Hard, and hard or semi-hard; below 0 takes off.
+        """
+        self._parts.append(np.vstack([labels * self._labels + others, counts]))
+        self.held += len(labels)
         if self.held > self._most:
-            self._open = {label: [self._added(parts)] for label, parts in self._open.items()}
-            self.held = sum(len(others) for ((others, _),) in self._open.values())
+            self._add_up()
             self._most = max(_HELD, 2 * self.held)
 
     def close(self, but: int | None = None) -> None:
         """Be done with all labels but one that goes on."""
-        for label in sorted(self._open.keys() - {but}):
-            parts = self._open.pop(label)
-            self.held -= sum(len(others) for others, _ in parts)
-            others, (hard, within) = self._added(parts)
-            pairs = others, np.vstack([hard, within - hard])
-            if label in self._ends:
-                self._handed[label] = pairs
+        pairs = self._add_up()
+        label = pairs[0] // self._labels
+        self._parts = [pairs[:, label == but]]
+        self.held = self._parts[0].shape[1]
+        starts = np.flatnonzero(np.diff(label, prepend=-1)).tolist()
+        for start, stop in itertools.pairwise([*starts, len(label)]):
+            mine = int(label[start])
+            if mine == but:
+                continue
+            code, hard, within = pairs[:, start:stop]
+            found = code % self._labels, np.vstack([hard, within - hard])
+            if mine in self._ends:
+                self._handed[mine] = found
             else:
-                self._kept.add(label, *pairs)
+                self._kept.add(mine, *found)
 
     def arrays(self) -> dict[str, NDArray[np.void]]:
         """Return what `add_up_confusions` reads of the unit.
@@ -150,16 +162,31 @@ class UnitConfusions:
             name: packed(dict(zip(CONFUSED, pairs, strict=True))) for name, pairs in arrays.items()
         }
 
-    def _added(self, parts: list[_Pairs]) -> _Pairs:
-        """Add up the parts of one label."""
-        if len(parts) > 1:
-            for others, counts in parts:
-                self._sums[:, others] += counts  # a pair stands once in a part
-            others = np.flatnonzero(self._sums[1])
-            counts = self._sums[:, others]
-            self._sums[:, others] = 0
-            return others, counts
-        return parts[0]
+    def _add_up(self) -> Rows:
+        """Add up what stands twice; return the codes of the pairs, each once, and their counts."""
+        pairs = np.concatenate([np.empty((3, 0), dtype=np.int64), *self._parts], axis=1)
+        first = int(pairs[0].min(initial=np.iinfo(np.int64).max))
+        span = int(pairs[0].max(initial=first)) - first + 1
+        pairs = _tabled(pairs, first, span) if span <= 2 * pairs.shape[1] else _sorted(pairs)
+        self._parts, self.held = [pairs], pairs.shape[1]
+        return pairs
+
+
+def _tabled(pairs: Rows, first: int, span: int) -> Rows:
+    """Add up pairs, from one code on, where most codes of their span are there."""
+    codes = pairs[0] - first
+    hard, within = (np.bincount(codes, counts, span) for counts in pairs[1:])  # below 2^53: exact
+    there = np.flatnonzero(within)
+    return np.vstack([there + first, hard[there].astype(np.int64), within[there].astype(np.int64)])
+
+
+def _sorted(pairs: Rows) -> Rows:
+    """Add up pairs of any codes."""
+    order = np.argsort(pairs[0])  # of equals any order will do: they are added up
+    codes = pairs[0, order]
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    sums = np.add.reduceat(pairs[1:, order], starts, axis=1)
+    return np.vstack([codes[starts], sums])[:, sums[1] != 0]
 
 
 def add_up_confusions(

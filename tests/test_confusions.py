@@ -62,7 +62,7 @@ def test_the_most_of_all(seed: int, most: int, monkeypatch: pytest.MonkeyPatch) 
             continue
         unit = UnitConfusions({mine[0][0], mine[-1][0]}, MostConfused(most, ranks), LABELS)
         for place, (label, others, counts) in enumerate(mine):
-            unit.add(label, others, counts)
+            unit.add(np.full(len(others), label), others, counts)
             ahead = mine[place + 1][0] if place + 1 < len(mine) else None
             if rng.random() < 0.5:
                 unit.close(ahead)

@@ -12,9 +12,10 @@ import miner.screening.blocks as blocks
 import miner.screening.products as products
 import miner.screening.screen as screening
 from miner.census import Census, Vectors
-from miner.distance import METRICS, normalize_rows
+from miner.distance import METRICS, Metric, normalize_rows
 from miner.mining import Miner
 from miner.relevance import AnchorSubset, LabelRelevance, LinkRelevance, Relevance, tally
+from miner.screening.borders import PairBorders
 from miner.strategies.all import All
 from miner.strategies.caps import Caps
 from miner.strategies.hardest import Hardest
@@ -208,18 +209,21 @@ def test_anchors_with_one_pair_are_selected_by_their_totals() -> None:
     assert fast["slots_hard"].max() == 4 and fast["wanted_hard"].max() == 6
 
 
-def test_the_error_of_float32_keys_is_bounded() -> None:
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_the_error_of_float32_keys_is_bounded(metric: Metric, kept: bool) -> None:
     """Each key, as the pass multiplies it, is within its bound; and the bound is no fiction."""
     worst = 0.0
     for kind, dim in (("random", 6), ("offset", 40), ("random", 300), ("tied", 300)):
         rows = vectors(kind, 500, dim, seed=dim)
         relevance = labelled("even", 500, 1)
         stored = Vectors(rows, rows)
-        census = Census(stored, relevance, "euclidean", 0.2)
-        multiplying = products.Products(census, keep_bytes=1 << 30)
+        census = Census(stored, relevance, metric, 0.2)
+        scale = PairBorders(stored, relevance, census.space, 0.2).scale
+        multiplying = products.Products(census, (1 << 30) * kept, scale)
         queries = census.space.prepare(rows[:50])
         wide = census.space.prepare(rows)
-        bias = (wide * wide).sum(-1) / 2
+        bias = census.space.bias(wide)
         ((_, out),) = multiplying.tiles(queries.astype(np.float32), 128, 500)
         keys = bias.astype(np.float32) - out
         true = bias - queries @ wide.T

@@ -15,7 +15,7 @@ from miner.census import Vectors
 from miner.distance import Float64, Metric
 from miner.screening.borders import Pairs
 from miner.screening.reaching import ReachPass
-from miner.screening.watch import NearestPass, Watch
+from miner.screening.watch import NearestPass, Runs, Watch
 
 __all__ = [
     "BlockPass",
@@ -29,8 +29,6 @@ __all__ = [
 ]
 
 Rows = NDArray[np.int64]
-Lines = tuple[int, int, int]
-"""The first line, the one after the last, and which line of products the first has."""
 
 _LEAST_CELLS, _MOST_CELLS = 1024, 65536
 _MIXED_COST = 50.0
@@ -72,9 +70,7 @@ class BlockPass(ABC):
 
     def go(self, products: NDArray[Any], start: int) -> None:
         """Count a tile, and note what is watched."""
-        part = slice(start, start + products.shape[1])
-        for first, last in self.watch.runs(self.anchors, self.pairs.most):
-            self._count(products, (first, last, first), part, 1)
+        self._count(products, self.watch.runs(self.anchors, self.pairs.most), start, 1)
 
     def find_nearest(self, vectors: Vectors, metric: Metric) -> Rows:
         """Return the nearest rows; a line for which they were not found is not sure."""
@@ -90,24 +86,24 @@ class BlockPass(ABC):
 
     def take_off(self, products: NDArray[Any], start: int, lines: Rows) -> None:
         """Count some lines a second time, and take off what was noted of them."""
-        part = slice(start, start + products.shape[1])
-        for place, line in enumerate(lines.tolist()):
-            self._count(products, (line, line + 1, place), part, -1)
+        runs = np.column_stack([lines, lines + 1, np.arange(len(lines))])
+        self._count(products, runs, start, -1)
 
     @abstractmethod
     def looked_up(self) -> NDArray[np.bool_]:
         """Say of which lines keys are looked up at all."""
 
     @abstractmethod
-    def loop(
-        self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any, kept: Any
-    ) -> None:
-        """Send some lines through the compiled loop."""
+    def loop(self, products: NDArray[Any], part: slice, runs: Runs, room: tuple[Any, ...]) -> int:
+        """Send some lines through the compiled loop; return how many pairs of labels it booked."""
 
-    def _count(self, products: NDArray[Any], lines: Lines, part: slice, sign: int) -> None:
+    def _count(self, products: NDArray[Any], runs: Runs, start: int, sign: int) -> None:
+        part = slice(start, start + products.shape[1])
         into, near = self.watch.into(part, sign), self.nearest.into(sign)
-        self.loop(products, lines, part, into, near, self.reach.into(sign))
-        self.watch.book(int(self.anchors[lines[0]]), part, sign)
+        for some in self.watch.groups(runs, products.shape[1]):
+            book = self.watch.booking(some, part, sign)
+            held = self.loop(products, part, some, (into, near, self.reach.into(sign), book))
+            self.watch.book(self.anchors, some, held)
 
 
 @dataclass(slots=True)
@@ -143,23 +139,21 @@ class TabledPass(BlockPass):
         """Say of which lines there are tables."""
         return np.asarray(self.tables[0][:, 2] > 0)
 
-    def loop(
-        self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any, kept: Any
-    ) -> None:
+    def loop(self, products: NDArray[Any], part: slice, runs: Runs, room: tuple[Any, ...]) -> int:
         """Send some lines through the loop for whole rows, or through the one for tiles."""
-        rest = (self.results, self.loss, lines, into, near, kept)
+        rest = (self.results, self.loss, runs, *room)
         if self.whole:
-            some = slice(lines[0], lines[1])
-            self.errors[0][some] = self._wide[some]
-            self.loops.count_rows(
+            self.errors[0][:] = self._wide
+            held = self.loops.count_rows(
                 products, self.bias, self.shift, self.pairs.borders, self.able, self.unit,
                 self.data, self.errors, self.tables, *rest,
             )  # fmt: skip
         else:
-            self.loops.count_tile(
+            held = self.loops.count_tile(
                 products, part.start, self.bias[part], self.shift, self.pairs.borders, self.data,
                 self.errors, self.tables, *rest,
             )  # fmt: skip
+        return int(held)
 
 
 @dataclass(slots=True)
@@ -180,14 +174,13 @@ class DensePass(BlockPass):
         """Say which lines have a grid."""
         return np.asarray(self.tables[0][:, 2] > 0)
 
-    def loop(
-        self, products: NDArray[Any], lines: Lines, part: slice, into: Any, near: Any, kept: Any
-    ) -> None:
+    def loop(self, products: NDArray[Any], part: slice, runs: Runs, room: tuple[Any, ...]) -> int:
         """Send some lines through the loop."""
-        self.loops.count_dense(
+        held = self.loops.count_dense(
             products, self.bias, self.pairs.borders, self.data, self.pairs.tolerance, self.tables,
-            self.results, self.loss, lines, into, near, kept,
+            self.results, self.loss, runs, *room,
         )  # fmt: skip
+        return int(held)
 
 
 def cells_for(positives: int, rows: int) -> int:

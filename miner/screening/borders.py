@@ -73,12 +73,12 @@ class PairBorders:
         self._loops: Any = importlib.import_module("miner.screening.exact")
         self._vectors, self._relevance = vectors, relevance
         self._space, self._margin = space, margin
-        self.bias, self._scale = _row_facts(space, vectors.rows)
+        self.bias, self.scale = _row_facts(space, vectors.rows)
 
     def space(self, queries: Float64, offset: Float64) -> tuple[Any, ...]:
         """Return what the compiled loops call `space`."""
         space = self._space
-        rows = (self._vectors.rows, space.center, self._scale, self.bias)
+        rows = (self._vectors.rows, space.center, self.scale, self.bias)
         return (queries, *rows, offset, float(space.slope), float(self._margin), space.root)
 
     def of(

@@ -1,6 +1,12 @@
 """Compiled loops that add up what the rows are to the anchors of one label; see `watch`.
 
 What is added per row is as tables hold it: hard in the low 16 bits, hard or semi-hard above.
+
+book : (whether, start, labels, sign, totals, by_label, touched, pairs)
+    Whether anything is booked. The first row of the tile, and the labels of its rows, if they have
+    any. 1 adds, -1 takes off. What it is added to per row. Zeros per label, and room for the
+    labels that are met. Where the pairs of a run and a label of negatives go, a line each:
+    the run, the label, hard, hard or semi-hard.
 """
 
 from __future__ import annotations
@@ -36,10 +42,12 @@ def add_one(column: Any, hard: Any, within: Any, packed: Any, seen: Any, step: A
 
 
 @compiled
-def fold(
-    packed: Any, start: Any, labels: Any, sign: Any, totals: Any, by_label: Any
-) -> None:  # pragma: no cover  (compiled)
-    """Add rows from `start` on to their totals and to those of their labels, if any; empty them."""
+def fold(run: Any, held: Any, packed: Any, book: Any) -> Any:  # pragma: no cover  (compiled)
+    """Book what a run of anchors found of a tile, and empty it; return how many pairs are held."""
+    whether, start, labels, sign, totals, by_label, touched, pairs = book
+    if not whether:
+        return held
+    met: Any = 0
     for column in range(packed.size):
         value = packed[column]
         if value:
@@ -48,6 +56,17 @@ def fold(
             totals[0, start + column] += hard
             totals[1, start + column] += within
             if labels.size:
-                by_label[0, labels[column]] += hard
-                by_label[1, labels[column]] += within
+                label = labels[column]
+                if by_label[0, label] == 0 == by_label[1, label]:  # all have one sign
+                    touched[met] = label
+                    met += 1
+                by_label[0, label] += hard
+                by_label[1, label] += within
             packed[column] = 0
+    for place in range(met):
+        label = touched[place]
+        pairs[0, held], pairs[1, held] = run, label
+        pairs[2, held], pairs[3, held] = by_label[0, label], by_label[1, label]
+        by_label[0, label] = by_label[1, label] = 0
+        held += 1
+    return held

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from miner.compiling import compiled
-from miner.screening.columns import add_found, add_one
+from miner.screening.columns import add_found, add_one, fold
 from miner.screening.exact import FEW, dot
 from miner.screening.keeping import keep, keeps
 from miner.screening.nearest import nearest_room, scan
@@ -283,8 +283,8 @@ def _count_line(
 @compiled
 def count_dense(
     products: Any, bias: Any, pairs: Any, space: Any, tolerance: Any, tables: Any, results: Any,
-    loss: Any, lines: Any, into: Any, near: Any, kept: Any,
-) -> None:  # fmt: skip  # pragma: no cover  (compiled)
+    loss: Any, runs: Any, into: Any, near: Any, kept: Any, book: Any,
+) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Count whole rows of float64 products, as `miner.screening.loops.count_rows` does.
 
     Parameters
@@ -297,14 +297,17 @@ def count_dense(
         np.empty(_STEP, np.uint32), np.empty(_STEP, np.float32), np.empty(_STEP + 1, np.int32),
         np.empty(_STEP, np.float32),
     )  # fmt: skip
-    best = nearest_room(near[0], bias)
-    for line in range(lines[0], lines[1]):
-        row = products[line - lines[0] + lines[2]]
-        if near[0]:
-            scan(line, row, 0, bias, near, best)
-        if tables[0][line, 2] == 0:
-            results[0][line, 2] = 1
-            continue
-        _count_line(
-            line, row, bias, pairs, space, tolerance, tables, results, loss, room, into, kept
-        )
+    best, held = nearest_room(near[0], bias), 0
+    for run in range(len(runs)):
+        for line in range(runs[run, 0], runs[run, 1]):
+            row = products[line - runs[run, 0] + runs[run, 2]]
+            if near[0]:
+                scan(line, row, 0, bias, near, best)
+            if tables[0][line, 2] == 0:
+                results[0][line, 2] = 1
+                continue
+            _count_line(
+                line, row, bias, pairs, space, tolerance, tables, results, loss, room, into, kept
+            )
+        held = fold(run, held, into[0], book)
+    return held

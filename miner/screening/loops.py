@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from miner.compiling import compiled
-from miner.screening.columns import add_found, add_one
+from miner.screening.columns import add_found, add_one, fold
 from miner.screening.exact import FEW, dot
 from miner.screening.keeping import keep, keeps
 from miner.screening.nearest import nearest_room, scan
@@ -180,10 +180,11 @@ def _room(kind: Any) -> Any:  # pragma: no cover  (compiled)
 @compiled
 def count_tile(
     products: Any, start: Any, bias: Any, shift: Any, pairs: Any, space: Any, errors: Any,
-    tables: Any, results: Any, loss: Any, lines: Any, into: Any,
-    near: Any, kept: Any,
-) -> None:  # fmt: skip  # pragma: no cover  (compiled)
+    tables: Any, results: Any, loss: Any, runs: Any, into: Any, near: Any, kept: Any, book: Any,
+) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Count a tile of products of some anchors with the rows from `start` on.
+
+    Returns how many pairs of labels were booked.
 
     Parameters
     ----------
@@ -193,42 +194,51 @@ def count_tile(
         What the rows add to their keys.
     shift : ndarray of shape (b, 2), of the same type
         Offset and slope of the distance of a key, per anchor.
-    lines : tuple of int
-        The first anchor, the one after the last, and which line of products the first has.
+    runs : ndarray of shape (r, 3), int64
+        The first anchor, the one after the last, and which line of products the first has: of
+        each run of anchors that are booked together.
     into : (packed, seen, one, whether)
         Where it is noted what the rows of the tile are (`miner.screening.columns`), if it is.
     near : tuple
         As `miner.screening.nearest.scan` has it.
     kept : tuple
         As `miner.screening.keeping.keep` has it.
+    book : tuple
+        As `miner.screening.columns.fold` has it.
     """
     looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
-    room, best = _room(products), nearest_room(near[0], bias)
-    for line in range(lines[0], lines[1]):
-        row = products[line - lines[0] + lines[2]]
-        if near[0]:
-            scan(line, row, start, bias, near, best)
-        _count_line(
-            line, line, start, row, bias, shift, pairs, space, errors, tables, results, loss,
-            looks, room, into, kept,
-        )  # fmt: skip
+    room, best, held = _room(products), nearest_room(near[0], bias), 0
+    for run in range(len(runs)):
+        for line in range(runs[run, 0], runs[run, 1]):
+            row = products[line - runs[run, 0] + runs[run, 2]]
+            if near[0]:
+                scan(line, row, start, bias, near, best)
+            _count_line(
+                line, line, start, row, bias, shift, pairs, space, errors, tables, results, loss,
+                looks, room, into, kept,
+            )  # fmt: skip
+        held = fold(run, held, into[0], book)
+    return held
 
 
 @compiled
 def count_rows(
     products: Any, bias: Any, shift: Any, pairs: Any, able: Any, unit: Any, space: Any,
-    errors: Any, tables: Any, results: Any, loss: Any, lines: Any, into: Any,
-    near: Any, kept: Any,
-) -> None:  # fmt: skip  # pragma: no cover  (compiled)
+    errors: Any, tables: Any, results: Any, loss: Any, runs: Any, into: Any, near: Any, kept: Any,
+    book: Any,
+) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Count all rows at once, anchor by anchor, with room for the tables of one."""
     looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
-    room, best = _room(products), nearest_room(near[0], bias)
-    for line in range(lines[0], lines[1]):
-        build(pairs, able, errors[0], space[7], unit, tables, line)
-        row = products[line - lines[0] + lines[2]]
-        if near[0]:
-            scan(line, row, 0, bias, near, best)
-        _count_line(
-            line, 0, 0, row, bias, shift, pairs, space, errors, tables, results, loss, looks, room,
-            into, kept,
-        )  # fmt: skip
+    room, best, held = _room(products), nearest_room(near[0], bias), 0
+    for run in range(len(runs)):
+        for line in range(runs[run, 0], runs[run, 1]):
+            build(pairs, able, errors[0], space[7], unit, tables, line)
+            row = products[line - runs[run, 0] + runs[run, 2]]
+            if near[0]:
+                scan(line, row, 0, bias, near, best)
+            _count_line(
+                line, 0, 0, row, bias, shift, pairs, space, errors, tables, results, loss, looks,
+                room, into, kept,
+            )  # fmt: skip
+        held = fold(run, held, into[0], book)
+    return held

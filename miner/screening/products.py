@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,19 +30,23 @@ class Products:
     census : Census
     keep_bytes : int
         Rows are kept in float32 key space when they take no more than this.
+    scale : ndarray of shape (rows,), float64
+        What the stored vector of each row is scaled by in key space.
     rooms : Rooms, optional
         Where the memory for keys comes from; by default its own.
     """
 
-    def __init__(self, census: Census, keep_bytes: int, rooms: Rooms | None = None) -> None:
-        self._census, self._rooms = census, rooms or Rooms()
+    def __init__(
+        self, census: Census, keep_bytes: int, scale: Float64, rooms: Rooms | None = None
+    ) -> None:
+        self._census, self._rooms, self._scale = census, rooms or Rooms(), scale
+        self._loops: Any = importlib.import_module("miner.screening.steps")
         rows = census.vectors.rows
         self._kept: Float32 | None = None
         if rows.nbytes <= keep_bytes:
             kept = np.empty(rows.shape, dtype=np.float32)
             for start in range(0, len(rows), TILE):
-                stop = min(start + TILE, len(rows))
-                kept[start:stop] = census.prepared(start, stop)
+                self._narrow(start, kept[start : start + TILE])
             self._kept = kept
 
     def rest(self) -> None:
@@ -75,15 +80,15 @@ class Products:
         """Yield where each tile of `width` rows starts, and its products, in one buffer."""
         rows, lines = len(self._census.vectors.rows), len(queries)
         step = min(_STEP, width, rows)
-        numbers = lines * (width + 2 * step)
+        numbers = lines * (width + 2 * step) + step * queries.shape[1]
         with self._rooms.room(-(-numbers * queries.itemsize // 8)) as room:
             flat = room.view(queries.dtype)
-            more = flat[lines * width :]
+            more, made = np.split(flat[lines * width : numbers], [2 * lines * step])
             for start in range(0, rows, width):
                 stop = min(start + width, rows)
                 products = flat[: lines * (stop - start)].reshape(lines, -1)
                 for column in range(start, stop, step):
-                    tile = self.tile(column, min(column + step, stop), queries.dtype)
+                    tile = self._tile(column, min(column + step, stop), made)
                     out = products[:, column - start : column - start + len(tile)]
                     self.multiply(queries, tile, out, more, part)
                 yield start, products
@@ -112,10 +117,19 @@ class Products:
             np.matmul(queries[:, axes], tile[:, axes].T, out=next_one)
             np.add(total, next_one, out=total if axis + part < dim else out)
 
-    def tile(self, start: int, stop: int, kind: Any) -> NDArray[Any]:
-        """Return rows in key space."""
-        if kind == np.float64:
+    def _tile(self, start: int, stop: int, room: NDArray[Any]) -> NDArray[Any]:
+        """Return rows in key space, of the type of `room`, where they may lie."""
+        if room.dtype == np.float64:
             return self._census.prepared(start, stop)
         if self._kept is not None:
             return self._kept[start:stop]
-        return self._census.prepared(start, stop).astype(np.float32)
+        dim = self._census.vectors.dim
+        made = room[: (stop - start) * dim].reshape(-1, dim)
+        self._narrow(start, made)
+        return made
+
+    def _narrow(self, start: int, out: NDArray[Any]) -> None:
+        """Put the rows from `start` on in key space, in float32."""
+        part = slice(start, start + len(out))
+        rows = self._census.vectors.rows[part]
+        self._loops.narrow(rows, self._census.space.center, self._scale[part], out)

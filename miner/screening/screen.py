@@ -101,7 +101,7 @@ class Screen:
         self._usable = _RANGE[0] < self._space.reach**2 < _RANGE[1]
         if not self._usable:
             return  # nothing is sure
-        self._products = Products(census, keep_bytes, rooms)
+        self._products = Products(census, keep_bytes, self.pairs.scale, rooms)
         rows = self._vectors.rows
         self._bias32 = self.pairs.bias.astype(np.float32)
         some = np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64))

@@ -14,6 +14,7 @@ __all__ = [
     "add_counts",
     "list_mixed",
     "list_within_reach",
+    "narrow",
     "note",
     "strike",
     "sum_few",
@@ -25,6 +26,14 @@ __all__ = [
 _F0, _F1 = np.float32(0.0), np.float32(1.0)  # they widen to float64 without loss
 _LOW16, _BY16, _BY31 = np.uint32(0xFFFF), np.uint32(16), np.uint32(31)
 _NONE, _WITHIN = np.uint32(0), np.uint32(1 << 16)
+
+
+@compiled
+def narrow(rows: Any, center: Any, scale: Any, out: Any) -> None:  # pragma: no cover  (compiled)
+    """Put rows in key space, made in float64 and rounded once to float32, without room for both."""
+    for row in range(len(rows)):
+        for axis in range(len(center)):
+            out[row, axis] = np.float32((np.float64(rows[row, axis]) - center[axis]) * scale[row])
 
 
 @compiled

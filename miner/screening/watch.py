@@ -10,6 +10,7 @@ side of it, and near one the same float64 key decides.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,17 @@ from miner.distance import Float64, Metric
 from miner.neighbours import settle_nearest
 from miner.screening.borders import Pairs
 
-__all__ = ["NearestPass", "Watch"]
+__all__ = ["NearestPass", "Runs", "Watch"]
 
 Rows = NDArray[np.int64]
+Runs = NDArray[np.int64]
+"""Lines that are booked together: of each run the first, the one after the last, and which line of
+products the first has."""
 
 _MOST = 0xFFFF
 """What 16 bits hold."""
+_PAIRS = 1 << 17
+"""Room for so many pairs of labels at once, or for those of one run."""
 _HELD = 12
 """Room for so many times as many rows as are the nearest."""
 
@@ -42,43 +48,69 @@ class Watch:
     """
 
     def __init__(self, rows: int, sums: ColumnSums | None) -> None:
-        self._loops: Any = importlib.import_module("miner.screening.columns")
         self.sums = sums
         self._packed = np.zeros(rows if sums else 0, dtype=np.uint32)
         self._seen = sums.seen if sums else self._packed
         labels = sums.labels if sums else None
         codes = labels.rows if labels else np.empty(0)
         self._codes = codes.astype(np.int32)
+        self._by_label = np.zeros((2, labels.count if labels else 0), dtype=np.int64)
+        self._touched = np.empty(0, dtype=np.int32)
+        self._pairs = np.empty((4, 0), dtype=np.int64)
 
-    def runs(self, anchors: Rows, positives: int) -> list[tuple[int, int]]:
-        """Cut the lines of a block into runs of one label that 16 bits can hold."""
+    def runs(self, anchors: Rows, positives: int) -> Runs:
+        """Cut the lines of a block into runs of one label that 16 bits can hold.
+
+        Returns
+        -------
+        ndarray of shape (r, 3), int64
+            The first line, the one after the last, and the first again.
+        """
         if self.sums is None:
-            return [(0, len(anchors))]
+            return np.array([[0, len(anchors), 0]])
         cuts = np.zeros(len(anchors), dtype=np.bool_)
         if self.sums.labels is not None:
             cuts[1:] = np.diff(self.sums.labels.anchors[anchors]) != 0
         starts = np.flatnonzero(cuts).tolist()
         step = max(1, _MOST // max(1, positives))
-        return [
-            (first, min(first + step, end))
+        found = [
+            (first, min(first + step, end), first)
             for begin, end in zip([0, *starts], [*starts, len(anchors)], strict=True)
             for first in range(begin, end, step)
         ]
+        return np.array(found)
+
+    def groups(self, runs: Runs, width: int) -> Iterator[Runs]:
+        """Yield runs, as many at once as there is room for their pairs of labels."""
+        most = min(width, self._by_label.shape[1])
+        step = max(1, _PAIRS // max(1, most))
+        for first in range(0, len(runs), step):
+            yield runs[first : first + step]
 
     def into(self, part: slice, sign: int) -> tuple[Any, ...]:
         """Return what the loops note some rows in."""
         one = np.uint32(1) if sign > 0 else np.uint32(0xFFFFFFFF)  # minus 1, in 32 bits
         return self._packed[part], self._seen[part], one, self.sums is not None
 
-    def book(self, anchor: int, part: slice, sign: int) -> None:
-        """Book what was noted of some rows to the label of an anchor, or take it off."""
-        sums = self.sums
-        if sums is None:
-            return
-        codes, into = self._codes[part], (sums.totals, sums.by_label)
-        self._loops.fold(self._packed[part], part.start, codes, sign, *into)
-        if sums.labels is not None:
-            sums.flush(int(sums.labels.anchors[anchor]))
+    def booking(self, runs: Runs, part: slice, sign: int) -> tuple[Any, ...]:
+        """Return what the loops book the runs in; see `miner.screening.columns`."""
+        sums, labels = self.sums, self._by_label.shape[1]
+        width = part.stop - part.start
+        totals = sums.totals if sums else np.empty((2, 0), dtype=np.int64)
+        most = min(width, labels)
+        if len(self._touched) < most:
+            self._touched = np.empty(most, dtype=np.int32)
+        if self._pairs.shape[1] < len(runs) * most:
+            self._pairs = np.empty((4, len(runs) * most), dtype=np.int64)
+        codes, room = self._codes[part], (self._by_label, self._touched, self._pairs)
+        return sums is not None, part.start, codes, sign, totals, *room
+
+    def book(self, anchors: Rows, runs: Runs, held: int) -> None:
+        """Book the pairs of labels that some runs found, or took off."""
+        if held and self.sums is not None and self.sums.labels is not None:
+            run, others, *counts = self._pairs[:, :held]
+            labels = self.sums.labels.anchors[anchors[runs[:, 0]]]
+            self.sums.book(labels[run], others, np.array(counts))
 
 
 class NearestPass:
