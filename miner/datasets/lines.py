@@ -77,7 +77,35 @@ class JsonBlock:
         LineFault
             On a line that it cannot take.
         """
-        _check_block(self.lines, self.where, self.number)
+        values = np.frombuffer(self.lines, np.uint8)
+        ends = np.flatnonzero(values == _NEW_LINE[0])
+        self._check_starts(ends)
+        opens = np.flatnonzero((values == _OPEN[0]) | (values == _OPEN[1]))
+        counts = np.bincount(np.searchsorted(ends, opens), minlength=len(ends) + 1)
+        for line in np.flatnonzero(counts > _MOST_DEPTH).tolist():
+            start = int(ends[line - 1]) + 1 if line else 0
+            stop = int(ends[line]) if line < len(ends) else len(self.lines)
+            if _depth(self.lines[start:stop]) > _MOST_DEPTH:
+                raise LineFault(
+                    f"{self.where}, line {self.number + line}: lists and objects lie more than "
+                    f"{_MOST_DEPTH} deep in each other; flatten them"
+                )
+
+    def _check_starts(self, ends: Any) -> None:
+        """Refuse a line that does not begin as an object."""
+        block = self.lines
+        starts = np.concatenate([[0], ends + 1])
+        starts = starts[starts < len(block)]
+        first = np.frombuffer(block, np.uint8)[starts]
+        for start in starts[(first != _OPEN[1]) & (first != _NEW_LINE[0])].tolist():
+            end = block.find(_NEW_LINE, start)
+            line = block[start : end if end >= 0 else len(block)].lstrip(_BLANKS)
+            if line and not line.startswith(b"{"):
+                number = self.number + block.count(_NEW_LINE, 0, start)
+                raise LineFault(
+                    f"{self.where} cannot be read: line {number} is not a JSON object "
+                    f"({line[:_SHOWN]!r}); correct it"
+                )
 
     def line_of(self, row: int) -> int | None:
         """Return the number of the line of an object, counted from 0, if each has its own."""
@@ -107,39 +135,6 @@ def json_blocks(file: IO[bytes], where: str, size: int | None = None) -> Iterato
         number += block.count(_NEW_LINE)
     if rest and not rest.isspace():
         yield JsonBlock(rest, where, number)
-
-
-def _check_block(block: bytes, where: str, number: int) -> None:
-    """Look at lines, the first of which has that number."""
-    values = np.frombuffer(block, np.uint8)
-    ends = np.flatnonzero(values == _NEW_LINE[0])
-    _check_starts(block, ends, where, number)
-    opens = np.flatnonzero((values == _OPEN[0]) | (values == _OPEN[1]))
-    counts = np.bincount(np.searchsorted(ends, opens), minlength=len(ends) + 1)
-    for line in np.flatnonzero(counts > _MOST_DEPTH).tolist():
-        start = int(ends[line - 1]) + 1 if line else 0
-        stop = int(ends[line]) if line < len(ends) else len(block)
-        if _depth(block[start:stop]) > _MOST_DEPTH:
-            raise LineFault(
-                f"{where}, line {number + line}: lists and objects lie more than "
-                f"{_MOST_DEPTH} deep in each other; flatten them"
-            )
-
-
-def _check_starts(block: bytes, ends: Any, where: str, number: int) -> None:
-    """Refuse a line that does not begin as an object."""
-    values = np.frombuffer(block, np.uint8)
-    starts = np.concatenate([[0], ends + 1])
-    starts = starts[starts < len(block)]
-    first = values[starts]
-    for start in starts[(first != _OPEN[1]) & (first != _NEW_LINE[0])].tolist():
-        end = block.find(_NEW_LINE, start)
-        line = block[start : end if end >= 0 else len(block)].lstrip(_BLANKS)
-        if line and not line.startswith(b"{"):
-            raise LineFault(
-                f"{where} cannot be read: line {number + block.count(_NEW_LINE, 0, start)} is not "
-                f"a JSON object ({line[:_SHOWN]!r}); correct it"
-            )
 
 
 def _depth(line: bytes) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from miner.hardness import Kept, Mined
-from miner.strategies.base import Admitted, Counts, Strategy, Take
+from miner.hardness import Kept
+from miner.strategies.base import Admitted, Strategy, Take
 
 __all__ = ["All"]
 
@@ -22,7 +22,3 @@ class All(Strategy):
         """Take the whole interval of each pair."""
         begin, span = admitted.span(name)
         return Take(begin, span, span, int(span.sum()))
-
-    def wants(self, span: Counts, name: Mined) -> Counts:
-        """Want what there is."""
-        return span

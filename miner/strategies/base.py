@@ -264,7 +264,9 @@ class Strategy(ABC):
         """Say how many it takes of each pair, of one class."""
 
     def wants(self, span: Counts, name: Mined) -> Counts:
-        """Return how many of each pair it would take if there were enough; where `by_pair`.
+        """Return how many of each pair it would take if there were enough: by default, all.
+
+        Asked for only where `by_pair`.
 
         Parameters
         ----------
@@ -273,7 +275,7 @@ class Strategy(ABC):
         name : str
             A class that the job writes.
         """
-        raise NotImplementedError
+        return span
 
     def ranks(
         self, admitted: Admitted, take: Take, picks: Picks, rng: np.random.Generator
