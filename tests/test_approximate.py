@@ -286,6 +286,7 @@ def test_a_missed_floor_is_exit_5_and_keeps_what_was_made(
     assert cli("verify", out / "latest").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "select", [{}, {"strategy": "hardest", "options": {"k": 2}}, {"strategy": "batch-hard"},
@@ -365,6 +366,7 @@ def test_the_oracle_is_that_of_the_exact_pass() -> None:
     assert hard.tolist() == [truth.hard[anchor] for anchor in range(30)]
 
 
+@pytest.mark.slow
 def test_plan_reckons_with_the_index(tmp_path: Path, cli: Callable[..., Any]) -> None:
     data = clusters(tmp_path / "data.npz", rows=4000)
     plan = ["plan", "--data", data, "--out", tmp_path / "out"]

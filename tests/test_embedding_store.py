@@ -143,6 +143,7 @@ def test_another_margin_or_normalisation_embeds_nothing(desk: Desk) -> None:
     assert run.manifest["embedding"]["computed"] == desk.calls == 0
 
 
+@pytest.mark.slow
 def test_one_percent_more_rows_embed_one_percent(desk: Desk) -> None:
     desk.mine(desk.data(1000))
     assert desk.calls == 1000
@@ -216,6 +217,7 @@ def test_a_killed_embedding_goes_on_where_it_stopped(at: int, desk: Desk) -> Non
     assert vectors(run) == vectors(desk.mine(path, "fresh", mining={"margin": 0.2}))
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_share_a_cache(desk: Desk) -> None:
     path = desk.data(600)
     runs = [desk.spawn(path, "cache.path=shared", out=name) for name in ("a", "b")]

@@ -94,6 +94,7 @@ def refused(cli: Cli, path: Path, *words: str) -> str:
     return result.err
 
 
+@pytest.mark.slow
 def test_the_runs_have_every_kind_of_file(mined: list[miner.Run]) -> None:
     names = {name.rpartition("/")[2] for run in mined for name in run.sizes()}
     assert {"manifest.json", "census.parquet", "hubs.parquet", "index.faiss"} <= names
@@ -103,6 +104,7 @@ def test_the_runs_have_every_kind_of_file(mined: list[miner.Run]) -> None:
     assert [miner.verify_run(run, full=True).problems for run in mined] == [[]] * len(mined)
 
 
+@pytest.mark.slow
 def test_two_hundred_flips_are_found(cli: Cli, mined: list[miner.Run]) -> None:
     rng = np.random.default_rng(20)
     files = [(run, name) for run in mined for name in sorted(run.sizes())]
@@ -122,6 +124,7 @@ def test_two_hundred_flips_are_found(cli: Cli, mined: list[miner.Run]) -> None:
         assert cli("verify", run.path).code == 0
 
 
+@pytest.mark.slow
 def test_a_byte_of_the_manifest_that_says_nothing_is_found(cli: Cli, run: miner.Run) -> None:
     path = run.path / "manifest.json"
     whole = path.read_bytes()
@@ -149,6 +152,7 @@ def test_a_byte_of_the_manifest_that_says_nothing_is_found(cli: Cli, run: miner.
     assert cli("verify", run.path).code == 0
 
 
+@pytest.mark.slow
 def test_what_is_cut_doubled_or_missing_is_found(cli: Cli, run: miner.Run) -> None:
     for name in sorted(run.sizes()):
         path = run.path / name
@@ -164,6 +168,7 @@ def test_what_is_cut_doubled_or_missing_is_found(cli: Cli, run: miner.Run) -> No
     refused(cli, run.path, "hard/part-00001.parquet is not named")
 
 
+@pytest.mark.slow
 def test_links_are_no_files_of_a_run(cli: Cli, run: miner.Run, tmp_path: Path) -> None:
     shard = run.path / "hard" / "part-00000.parquet"
     shutil.move(shard, tmp_path / "moved.parquet")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import miner
 
 DIE = """
@@ -23,6 +25,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_torn_files_are_not_published(small: Path, tmp_path: Path) -> None:
     command = ["run", "--data", str(small), "--out", str(tmp_path / "out"), "--quiet"]
     for calls in (0, 1):

@@ -203,9 +203,9 @@ def test_metrics_that_cannot_be_written_are_a_warning(
     ]
     assert (out / "metrics.prom").read_bytes() == before
     assert not list(out.glob(".metrics.prom*.tmp"))
-    nowhere = cli(*words, "--metrics", "/proc/mine.prom")
+    nowhere = cli(*words, "--metrics", "/sys/mine.prom")
     assert nowhere.code == 0
-    assert "/proc/mine.prom cannot be written" in nowhere.err
+    assert "/sys/mine.prom cannot be written" in nowhere.err
 
 
 def metered(out: Path, code: int) -> Metered:

@@ -117,6 +117,7 @@ def test_labelled_items_of_many_times_the_memory_have_the_same_bytes(tmp_path: P
     assert little.files == plenty.files and len(little.files) == 6
 
 
+@pytest.mark.slow
 def test_a_quarter_of_the_vectors_is_enough(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "data.parquet", 2048, 512, labels=300)
     seen = []

@@ -250,6 +250,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
     return folder / "77", found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_what_is_short_is_not_filled_up(name: str, short: tuple[Path, dict[str, Any]]) -> None:
     """Fillers drawn at random repeat rows, and a set's order hangs on the hash seed."""

@@ -79,6 +79,7 @@ def test_the_readme_runs(here: Path, cli: Callable[..., Result]) -> None:
     assert len(run_blocks(pages.README, cli)) >= 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.stem)
 def test_a_page_runs_and_prints_what_it_shows(
     page: Path, here: Path, mined: Path, cli: Callable[..., Result]

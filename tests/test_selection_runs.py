@@ -97,6 +97,7 @@ def test_no_negative_comes_more_often_than_its_cap(
     assert set(triplets(seeded, "semi_hard")) != kept[1]
 
 
+@pytest.mark.slow
 def test_which_of_a_hubs_triplets_stay_is_drawn_evenly(bigger: Path, tmp_path: Path) -> None:
     """Chi-square over seeds: each triplet of a negative is as likely to stay."""
 
@@ -120,6 +121,7 @@ def test_which_of_a_hubs_triplets_stay_is_drawn_evenly(bigger: Path, tmp_path: P
     assert 0.5 * len(free) < statistic < len(free) + 5 * np.sqrt(2 * len(free))
 
 
+@pytest.mark.slow
 def test_suspects_are_what_the_guard_dropped(bigger: Path, tmp_path: Path) -> None:
     everything = mine(bigger, tmp_path / "a", max_triplets=10**6)
     run = mine(bigger, tmp_path / "b", max_triplets=10**6, relative_margin=0.05, suspects=True)

@@ -117,6 +117,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_counts_the_rest(noisy: Path, tmp_path: Path) -> None:
     whole = mine(noisy, tmp_path / "whole")
     out = tmp_path / "out"

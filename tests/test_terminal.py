@@ -88,6 +88,7 @@ def seen(command: list[str], folder: Path, code: int = 0) -> list[str]:
     return re.split(r"\r\n|\r|\n", text)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_terminal(tmp_path: Path) -> None:
     """Each stage has a line of its own that fits; the words after it do too."""
     data = ROOT / "sample_data/support_requests.csv"

@@ -17,6 +17,8 @@ from tests.engines.data import payload, write_labelled, write_pairs
 
 JOBLIB = ["joblib:sequential", "joblib:multiprocessing"]
 NAMES = [name for name in ENGINES.names() if name != "joblib"] + JOBLIB
+SLOW = "joblib:multiprocessing"
+"""Its pools take seconds to begin, and few use it."""
 
 
 def needed(name: str) -> str:
@@ -26,7 +28,12 @@ def needed(name: str) -> str:
     return name
 
 
-@pytest.fixture(params=NAMES)
+def marked(names: list[str]) -> list[Any]:
+    """Leave the slow one to `make test-slow`."""
+    return [pytest.param(n, marks=pytest.mark.slow) if n == SLOW else n for n in names]
+
+
+@pytest.fixture(params=marked(NAMES))
 def name(request: pytest.FixtureRequest) -> str:
     return needed(request.param)
 
@@ -54,7 +61,7 @@ def test_each_unit_is_done_once_and_errors_are_their_own(name: str) -> None:
         assert sorted(engine.map(units.square, range(3))) == [0, 1, 4]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("threads", "dask")])
+@pytest.mark.parametrize("name", marked([n for n in NAMES if n not in ("threads", "dask")]))
 def test_all_have_the_same_bytes(name: str, tmp_path: Path) -> None:
     """Those of dask are compared in `test_dask`, where workers are at hand."""
     labelled = {"path": str(write_labelled(tmp_path / "vectors.parquet"))}
@@ -98,6 +105,7 @@ def test_leaving_early_takes_no_time(name: str) -> None:
     assert time.monotonic() - began < 8
 
 
+@pytest.mark.slow
 def test_what_is_sent_does_not_grow_with_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

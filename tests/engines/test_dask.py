@@ -107,6 +107,7 @@ def test_a_killed_worker_costs_nothing(
     assert {"stays"} <= {one["worker"] for one in run.manifest["engine"]["did"]}
 
 
+@pytest.mark.slow
 def test_without_workers_a_run_ends_and_goes_on_later(
     data: Path, truth: dict[str, bytes], cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_without_workers_a_run_ends_and_goes_on_later(
     assert next(number for stage, number in seen if stage == "counting") == done * UNIT
 
 
+@pytest.mark.slow
 def test_a_poisonous_unit_is_found(data: Path, cluster: Cluster, tmp_path: Path) -> None:
     cluster.start("one", "two", sabotage="exit:48", nanny=True)
     with pytest.raises(
@@ -175,6 +177,7 @@ def at(cluster: Cluster) -> tuple[str, str]:
     return "--set", f"engine.address={cluster.address}"
 
 
+@pytest.mark.slow
 def test_a_dead_scheduler_ends_the_run(data: Path, cluster: Cluster, tmp_path: Path) -> None:
     cluster.start("one", sabotage="slow:0.5")
     run = Run(data, tmp_path / "out", *at(cluster))
@@ -185,9 +188,10 @@ def test_a_dead_scheduler_ends_the_run(data: Path, cluster: Cluster, tmp_path: P
     assert "the scheduler is gone" in said and "goes on from here" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)],
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130)],
     ids=["term", "int"],
 )
 def test_a_signal_clears_the_queue(
@@ -261,6 +265,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_cluster_of_our_own_is_gone_with_the_run(
     data: Path, truth: dict[str, bytes], tmp_path: Path, scratch: Path
 ) -> None:

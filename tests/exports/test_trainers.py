@@ -67,6 +67,7 @@ def test_datasets_load_json_lines(run_of: RunOf, tmp_path: Path, name: str) -> N
     assert loaded.to_list() == pq.read_table(tmp_path / "a").to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "loss_name"),
     [

@@ -26,11 +26,12 @@ def refused(lab: Lab, kind: int, most: int, said: str) -> None:
     lab.check_end(driver.start())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "most",
     [
         2048,
-        *(pytest.param(n << 10, marks=pytest.mark.slow) for n in (4, 12)),
+        *(n << 10 for n in (4, 12)),
         *(pytest.param(n << 10, marks=pytest.mark.wide) for n in (6, 8, 16)),
     ],
 )
@@ -38,11 +39,12 @@ def test_files_that_may_not_grow(lab: Lab, most: int) -> None:
     refused(lab, resource.RLIMIT_FSIZE, most, "File too large; nothing was published; raise the")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
         3,
-        pytest.param(6, marks=pytest.mark.slow),
+        6,
         *(pytest.param(n, marks=pytest.mark.wide) for n in (2, 4)),
     ],
 )
@@ -71,9 +73,8 @@ def remount(folder: Path, how: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{how}", folder], check=True)
 
 
-@pytest.mark.parametrize(
-    ("begun", "data"), [(True, False), pytest.param(False, True, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("begun", "data"), [(True, False), (False, True)])
 def test_what_is_read_only(lab: Lab, tiny: Path, begun: bool, data: bool) -> None:
     """The output root is refused in one line; the data may well be."""
     remount(tiny, "size=16m")

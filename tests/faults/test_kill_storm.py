@@ -30,6 +30,7 @@ def kill(lab: Lab, faults: Iterable[Fault], kills: float = float("inf")) -> Tall
     return tally
 
 
+@pytest.mark.slow
 def test_a_breeze(lab: Lab) -> None:
     calls = {} if traceable() else CALLS_MADE
     tally = kill(lab, itertools.islice(random_faults(3, lab.seconds, calls), 8))
@@ -60,11 +61,12 @@ def test_a_kill_at_every_so_many_calls(
     assert tally.left[kind, "new"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seconds",
     [
         1.0,
-        *(pytest.param(n / 4, marks=pytest.mark.slow) for n in (1, 6)),
+        *(n / 4 for n in (1, 6)),
         *(pytest.param(n / 4, marks=pytest.mark.wide) for n in (3, 10)),
     ],
 )

@@ -84,6 +84,7 @@ def test_losses_by_hand() -> None:
     assert float(ranking(vectors, labels)) == pytest.approx(np.mean(losses))
 
 
+@pytest.mark.slow
 def test_the_peer_gives_valid_triplets(place: Place) -> None:
     pytest.importorskip("sentence_transformers")
     pytest.importorskip("datasets")
@@ -127,6 +128,7 @@ def test_what_is_mined_is_of_its_class(place: Place, name: str) -> None:
         assert ((far > near) & (far < near + MARGIN)).all()
 
 
+@pytest.mark.slow
 def test_the_whole_proof_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

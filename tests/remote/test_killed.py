@@ -69,15 +69,15 @@ FILES = 7
 """Of a run: two shards, the census, three tables beside it, and the metrics."""
 
 
-@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("when", "operation", "ending", "left"),  # left: files that the next start uploads
     [
         pytest.param("before", "PutObject", "hard/part-00000.parquet", FILES, marks=SLOW),
         ("before", "UploadPart", "", FILES),
-        ("after", "PutObject", "census.parquet", FILES - 2),
-        ("before", "PutObject", "manifest.json", 1),  # the metrics tell when it ended
-        ("after", "PutObject", "manifest.json", None),
+        pytest.param("after", "PutObject", "census.parquet", FILES - 2, marks=SLOW),
+        # The metrics tell when it ended:
+        pytest.param("before", "PutObject", "manifest.json", 1, marks=SLOW),
+        pytest.param("after", "PutObject", "manifest.json", None, marks=SLOW),
         pytest.param("after", "PutObject", "latest.json", None, marks=SLOW),
     ],
 )

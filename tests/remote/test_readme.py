@@ -14,6 +14,7 @@ from tests.remote.conftest import Bucket
 README = (ROOT / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_section_runs(
     bucket: Bucket,
     cli: Callable[..., Result],

@@ -27,7 +27,8 @@ def raced(bucket: Bucket, data: Path, out: str, works: list[Path]) -> set[tuple[
     return {(shard["path"], shard["sha256"]) for shard in run.manifest["shards"]}
 
 
-@pytest.mark.parametrize("machines", [2, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("machines", [2, 1])
 def test_one_works(bucket: Bucket, tmp_path: Path, machines: int) -> None:
     """A machine is known by its work folder: on one it is the lock that decides."""
     data = write_data(tmp_path / "images.parquet")

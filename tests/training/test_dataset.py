@@ -143,6 +143,7 @@ def test_ranks_have_equal_shares(cut_run: RunOf, drop_last: bool) -> None:
         assert not whole - counts and sum((counts - whole).values()) == -sum(whole.values()) % 4
 
 
+@pytest.mark.slow
 def test_the_ranks_of_torch_distributed_are_found(cut_run: RunOf, tmp_path: Path) -> None:
     where = (tmp_path / "meeting").as_uri()
     code = f"""
