@@ -115,3 +115,18 @@ def test_many_labels_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
             assert max(held) < 16 * labels
     assert found[0] == found[1]
     assert found[0][0] > 0.9 * labels * (labels - 1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pairs_are_added_up_alike_in_tables_and_sorted(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 50, int(rng.integers(0, 200))) + 10**12 * seed
+    hard = rng.integers(-3, 4, len(codes))
+    pairs = np.vstack([codes, hard, hard + rng.integers(-2, 3, len(codes))])
+    want = {int(code): pairs[1:, codes == code].sum(axis=1).tolist() for code in np.unique(codes)}
+    want = {code: counts for code, counts in want.items() if counts[1]}
+    first = int(codes.min(initial=10**12 * seed + 50))
+    tabled = confusions_of._tabled(pairs, first, 10**12 * seed + 50 - first)
+    for found in (tabled, confusions_of._sorted(pairs)):
+        assert found.dtype == np.int64
+        assert {int(code): [int(hard), int(within)] for code, hard, within in found.T} == want
