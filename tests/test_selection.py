@@ -136,7 +136,7 @@ def sample(folder: Path, rows: np.ndarray, relevance: LabelRelevance, **select: 
     return mine_labelled(folder, rows, relevance, select=select, mining=bare)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "caps",
     [

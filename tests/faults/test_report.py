@@ -38,6 +38,7 @@ def published(driver: Driver, fault: Fault | None = None, most: int = 0) -> tupl
     return done.err, run
 
 
+@pytest.mark.slow
 def test_a_report_that_may_not_grow(driver: Driver) -> None:
     """The page alone is larger than what a file may be."""
     said, run = published(driver, most=100_000)

@@ -129,6 +129,7 @@ def test_a_killed_upload_goes_on(
     assert not list((tmp_path / "work/out").glob("*/.staging/*"))
 
 
+@pytest.mark.slow
 def test_another_machine_takes_over_and_the_orphan_is_pruned(
     bucket: Bucket,
     arguments: list[str],

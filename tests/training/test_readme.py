@@ -117,6 +117,7 @@ def test_sentence_transformers_train(word: str, here: Path, tmp_path: Path) -> N
             assert (row["first"], row["second"]) in texts[row["label"]]
 
 
+@pytest.mark.slow
 def test_datasets_stream_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = example("streaming=True")
     known = {
