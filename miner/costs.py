@@ -107,7 +107,9 @@ class Costs:
     count_serial, write_serial : float
         Share of that work which workers of one process do one at a time.
     record : float
-        Bytes that a unit leaves of an anchor, but for hubs.
+        Bytes that a unit leaves of an anchor, but for hubs and lists of the rows within reach.
+    listed : float
+        Bytes of those lists, an anchor: of the sample's rows.
     hub : float
         Bytes of a hub in a unit's file; 0 where there are none.
     seen : float
@@ -140,6 +142,7 @@ class Costs:
     count_serial: float = 0.0
     write_serial: float = 0.0
     record: float = 0.0
+    listed: float = 0.0
     hub: float = 0.0
     seen: float = 0.0
     sliced: int = 1

@@ -35,7 +35,9 @@ def hubs(work: Work, costs: Costs) -> float:
     return work.rows * (1.0 - missed)
 
 
-def disk(work: Work, costs: Costs, *, cached: bool, texts: int = 0) -> dict[str, int]:
+def disk(
+    work: Work, costs: Costs, *, cached: bool, lists: int = 0, texts: int = 0
+) -> dict[str, int]:
     """Estimate what a run has on disk when it has most.
 
     Parameters
@@ -44,6 +46,8 @@ def disk(work: Work, costs: Costs, *, cached: bool, texts: int = 0) -> dict[str,
     costs : Costs
     cached : bool
         Whether the vectors are kept by content beside the store.
+    lists : int
+        Bytes that the lists of rows within reach have at most.
     texts : int
         Bytes of texts in the store.
 
@@ -56,6 +60,8 @@ def disk(work: Work, costs: Costs, *, cached: bool, texts: int = 0) -> dict[str,
     vectors = 4 * work.stored * work.dim
     staged = work.units * hubs(work, costs) * costs.hub if costs.hub else 0.0
     staged += costs.record * work.all_anchors + _COUNTED * work.all_anchors
+    # An anchor has the more rows within reach, the more rows there are.
+    staged += min(lists, costs.listed * work.all_anchors * work.rows / max(1, costs.rows))
     staged += 2 * 8 * work.all_anchors + _RECORD * work.triplets
     if work.lists or work.audited:
         staged += work.rows * (4 * work.dim + 8)

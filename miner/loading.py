@@ -7,6 +7,7 @@ ends in a `SystemError`, "AST constructor recursion depth mismatch". So one thre
 
 from __future__ import annotations
 
+import mmap
 import threading
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from miner.storage import atomic_open
 
-__all__ = ["load_array", "load_arrays", "save_array"]
+__all__ = ["let_go", "load_array", "load_arrays", "save_array"]
 
 _ONE = threading.Lock()
 
@@ -39,6 +40,13 @@ def load_array(path: Path) -> NDArray[Any]:
     with _ONE:
         mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
+
+
+def let_go(values: Any) -> None:
+    """Give the pages of a mapped array back: else they count as ours until the process ends."""
+    mapped = getattr(values, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def load_arrays(file: IO[bytes]) -> dict[str, NDArray[Any]]:

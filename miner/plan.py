@@ -26,6 +26,7 @@ from miner.footprint import disk, memory
 from miner.gaps import counts_all
 from miner.indexing import factory_of
 from miner.job import Job, MiningJob, parse_bytes
+from miner.listing import listed_bytes
 from miner.manifest import finished_run
 from miner.opened import Opened
 from miner.relevance import Relevance, Tally, tally
@@ -156,6 +157,7 @@ def plan_job(job: Job, *, price: float | None = None) -> dict[str, Any]:
         replace(work, triplets=min(most, round(_SPARE * work.triplets))),
         costs,
         cached=opened.model.model.cached,
+        lists=listed_bytes(work.all_anchors, work.rows),
         texts=0 if current else texts,
     )
     there = _there(local_root(job.output.path))

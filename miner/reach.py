@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.loading import load_array
+from miner.loading import let_go, load_array
 from miner.relevance import spans
 
 __all__ = [
@@ -162,4 +162,5 @@ class ReachFiles:
             sizes = np.maximum(head["held"], 0).astype(np.int64)
             at = spans(self._start[places[mine]], sizes)
             parts.append((mine, Reach(head, self._entries[unit][at])))
+            let_go(self._entries[unit])
         return Reach.gathered(len(anchors), parts)

@@ -20,7 +20,7 @@ from miner.estimate import serial_share
 from miner.hardness import KEPT, Kept
 from miner.job import SelectJob
 from miner.loading import load_array
-from miner.reach import HEADS, ReachFiles
+from miner.reach import ENTRIES, HEADS, ReachFiles
 from miner.sealing import Piece
 from miner.strategies.base import seeds
 from miner.tasks import Task, count_anchors, count_unit, open_miner
@@ -176,13 +176,14 @@ class Counting:
     def _left(self, costs: Costs, slices: list[Slice]) -> Costs:
         """Say what slices leave in files, and how long it takes to add up hubs."""
         files = [
-            (path.stat().st_size, ".hubs." in path.name)
+            (path.stat().st_size, path.name.removeprefix(census.stem))
             for _, census in slices
             for path in self.folder.glob(f"{census.stem}.*")
         ]
         anchors = sum(len(anchors) for anchors, _ in slices)
-        record = sum(size for size, hub in files if not hub) / anchors
-        costs = replace(costs, record=record)
+        listed = sum(size for size, end in files if end == ENTRIES)
+        record = sum(size for size, end in files if end not in (ENTRIES, ".hubs.npy")) / anchors
+        costs = replace(costs, record=record, listed=listed / anchors)
         paths = [census.with_suffix(".hubs.npy") for _, census in slices]
         if not paths[0].exists():
             return costs

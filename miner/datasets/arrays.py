@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import mmap
 import os
 import struct
 import tokenize
@@ -20,6 +19,7 @@ import pyarrow as pa
 
 from miner.datasets.base import ROWS, data_errors
 from miner.errors import DataError
+from miner.loading import let_go
 
 __all__ = ["ArrayTable", "open_npy", "open_npz"]
 
@@ -67,14 +67,7 @@ class ArrayTable:
                 parts = [_column(self.arrays[name][start : start + ROWS]) for name in names]
             yield pa.RecordBatch.from_arrays(parts, names=names)
         for name in names:
-            _let_go(self.arrays[name])
-
-
-def _let_go(values: Any) -> None:
-    """Give the pages of a mapped array back: else they count as ours until the process ends."""
-    mapped = getattr(values, "_mmap", None)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
+            let_go(self.arrays[name])
 
 
 def _column(values: Any) -> Any:
