@@ -157,6 +157,16 @@ def test_units_leave_at_most_all_rows_as_hubs() -> None:
     assert room["staged"] - plain["staged"] == 10 * 750 * 20 and plain["cache"] == 0
 
 
+def test_lists_of_rows_within_reach_grow_with_the_rows() -> None:
+    """As far as they may: the sample has 500 of the 1,000 rows that the job has."""
+    costs = Costs(500, record=10.0, shard=12.0, row=30.0)
+    work = Work(2000, 2000, 1000, 8, 10, 200, 1000, 1000, 100, 2)
+    listed = dataclasses.replace(costs, listed=100.0)
+    plain = disk(work, costs, cached=True)["staged"]
+    for most, want in ((10**9, 2000 * 100 * work.rows / 500), (5000, 5000), (0, 0)):
+        assert disk(work, listed, cached=True, lists=most)["staged"] - plain == want
+
+
 def test_memory_is_that_of_the_rows_and_of_the_job() -> None:
     def planned(rows: int, *, workers: int = 2, keys: int = 1 << 29, sides: int = 1) -> int:
         work = Work(10**5, 10**5, rows, 128, 100, 1000, rows, rows, 10**6, 2)
