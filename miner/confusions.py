@@ -134,13 +134,12 @@ class UnitConfusions:
         """Be done with all labels but one that goes on."""
         pairs = self._add_up()
         label = pairs[0] // self._labels
-        self._parts = [pairs[:, label == but]]
-        self.held = self._parts[0].shape[1]
+        done = label != but
+        self._parts, self.held = [pairs[:, ~done]], int((~done).sum())
+        pairs, label = pairs[:, done], label[done]
         starts = np.flatnonzero(np.diff(label, prepend=-1)).tolist()
         for start, stop in itertools.pairwise([*starts, len(label)]):
             mine = int(label[start])
-            if mine == but:
-                continue
             code, hard, within = pairs[:, start:stop]
             found = code % self._labels, np.vstack([hard, within - hard])
             if mine in self._ends:

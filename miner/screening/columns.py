@@ -2,11 +2,11 @@
 
 What is added per row is as tables hold it: hard in the low 16 bits, hard or semi-hard above.
 
-book : (whether, start, labels, sign, totals, by_label, touched, pairs)
-    Whether anything is booked. The first row of the tile, and the labels of its rows, if they have
-    any. 1 adds, -1 takes off. What it is added to per row. Zeros per label, and room for the
-    labels that are met. Where the pairs of a run and a label of negatives go, a line each:
-    the run, the label, hard, hard or semi-hard.
+book : (start, labels, sign, totals, by_label, touched, pairs)
+    The first row of the tile, and the labels of its rows, if they have any. 1 adds, -1 takes off.
+    What it is added to per row. Zeros per label, and room for the labels that are met. Where the
+    pairs of a run and a label of negatives go, a line each: the run, the label, hard, hard or
+    semi-hard.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ def add_one(column: Any, hard: Any, within: Any, packed: Any, seen: Any, step: A
 @compiled
 def fold(run: Any, held: Any, packed: Any, book: Any) -> Any:  # pragma: no cover  (compiled)
     """Book what a run of anchors found of a tile, and empty it; return how many pairs are held."""
-    whether, start, labels, sign, totals, by_label, touched, pairs = book
-    if not whether:
-        return held
+    start, labels, sign, totals, by_label, touched, pairs = book
     met: Any = 0
     for column in range(packed.size):
         value = packed[column]

@@ -82,8 +82,7 @@ class Watch:
 
     def groups(self, runs: Runs, width: int) -> Iterator[Runs]:
         """Yield runs, as many at once as there is room for their pairs of labels."""
-        most = min(width, self._by_label.shape[1])
-        step = max(1, _PAIRS // max(1, most))
+        step = max(1, _PAIRS // max(1, self._most_labels(width)))
         for first in range(0, len(runs), step):
             yield runs[first : first + step]
 
@@ -94,16 +93,18 @@ class Watch:
 
     def booking(self, runs: Runs, part: slice, sign: int) -> tuple[Any, ...]:
         """Return what the loops book the runs in; see `miner.screening.columns`."""
-        sums, labels = self.sums, self._by_label.shape[1]
-        width = part.stop - part.start
-        totals = sums.totals if sums else np.empty((2, 0), dtype=np.int64)
-        most = min(width, labels)
+        totals = self.sums.totals if self.sums else np.empty((2, 0), dtype=np.int64)
+        most = self._most_labels(part.stop - part.start)
         if len(self._touched) < most:
             self._touched = np.empty(most, dtype=np.int32)
         if self._pairs.shape[1] < len(runs) * most:
             self._pairs = np.empty((4, len(runs) * most), dtype=np.int64)
         codes, room = self._codes[part], (self._by_label, self._touched, self._pairs)
-        return sums is not None, part.start, codes, sign, totals, *room
+        return part.start, codes, sign, totals, *room
+
+    def _most_labels(self, width: int) -> int:
+        """Bound the labels of so many rows."""
+        return min(width, self._by_label.shape[1])
 
     def book(self, anchors: Rows, runs: Runs, held: int) -> None:
         """Book the pairs of labels that some runs found, or took off."""
