@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from miner.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from miner.comparison.facts import compare_facts, compare_runs
     from miner.comparison.page import write_comparison
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
     from miner.run import mine, run_job
     from miner.starter import describe_starter, starter_job
     from miner.verify import verify_run
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Job",

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import miner
 from miner.distance import Metric
 from miner.embedding import Store
 from miner.errors import StorageError
@@ -32,6 +31,7 @@ from miner.storage import (
     storage_errors,
     write_json,
 )
+from miner.version import __version__
 
 __all__ = ["KeptCounts"]
 
@@ -62,7 +62,7 @@ class KeptCounts:
         names = ["relevance.npz", *(f"vectors-{side}.f32" for side in sides)]
         facts = {
             "format": _FORMAT,
-            "versions": {"mine": miner.__version__, "numpy": np.__version__},
+            "versions": {"mine": __version__, "numpy": np.__version__},
             "files": [sha256_file(store.folder / name) for name in names],
             "rows": store.facts["rows"],
             "dim": store.dim,

@@ -39,7 +39,7 @@ from miner.storage import (
     write_json,
     write_pointers,
 )
-from miner.versions import package_versions
+from miner.version import package_versions
 
 __all__ = [
     "Output",

@@ -17,10 +17,10 @@ from filelock import FileLock, Timeout
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-import miner
 from miner.hardness import CLASSES, MINED
 from miner.storage import atomic_open
 from miner.urls import is_url
+from miner.version import __version__
 
 __all__ = ["METRICS", "Metered", "write_metrics"]
 
@@ -92,7 +92,7 @@ class Metered:
 
     def _add_latest(self, sheet: _Sheet) -> None:
         """Add what trainers read now."""
-        facts = {"version": miner.__version__}
+        facts = {"version": __version__}
         if self.latest is not None:
             self._add_counts(sheet, self.latest)
             facts["run_id"] = str(self.latest["run_id"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import miner
 from miner.clock import Progress, silent
 from miner.datasets.source import Source, open_source
 from miner.embedding import Recipe, StoreKey
@@ -19,6 +18,7 @@ from miner.remote.inputs import fetch_dataset
 from miner.shards import FORMAT_VERSION
 from miner.storage import digest
 from miner.strategies.selection import check_selection
+from miner.version import __version__
 
 __all__ = ["Opened"]
 
@@ -85,7 +85,7 @@ class Opened:
     def identity(self, key: StoreKey) -> dict[str, Any]:
         """Return everything that changes bytes."""
         facts = {
-            "mine": miner.__version__,
+            "mine": __version__,
             "format": FORMAT_VERSION,
             "job": self.job.identity(),
             "index": self.job.index.factory,

@@ -51,7 +51,7 @@ from miner.tasks import Approximate, Task, open_miner, open_reach
 from miner.totals import census_facts, written_facts
 from miner.units import cut_units
 from miner.urls import named_by_url
-from miner.versions import package_versions
+from miner.version import package_versions
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
 

@@ -24,7 +24,7 @@ FLOORS = [
         "fields",
         "urls",
         "clock",
-        "versions",
+        "version",
         "compiling",
         "changes",
         "holding",

@@ -24,7 +24,7 @@ from miner.engines.submitting import Submitted, able_workers, nobody
 from miner.errors import EngineError, UsageError
 from miner.job import EngineJob
 from miner.scratch import scratch_folder
-from miner.versions import package_versions
+from miner.version import package_versions
 
 __all__ = ["Dask"]
 

@@ -1,4 +1,4 @@
-"""The versions of what decides results: they must be the same wherever units of a run are done."""
+"""The version of this program, and the versions of the packages that decide its results."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import functools
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-import miner
+__all__ = ["__version__", "package_versions"]
 
-__all__ = ["package_versions"]
+__version__ = "0.1.0"
 
 _PACKAGES = ("numpy", "pyarrow", "faiss-cpu", "joblib", "numba")
 
@@ -23,5 +23,5 @@ def _installed(name: str) -> str | None:
 
 def package_versions() -> dict[str, str | None]:
     """Return the versions of this program, Python, and what decides results and speed."""
-    own = {"mine": miner.__version__, "python": platform.python_version()}
+    own = {"mine": __version__, "python": platform.python_version()}
     return own | {name: _installed(name) for name in _PACKAGES}
