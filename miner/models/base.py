@@ -110,6 +110,10 @@ class Model(ABC):
         used for models that cannot identify their weights.
     argument : str or None
         The option that ``NAME:VALUE`` sets, as in ``onnx:path/of/model``.
+    cache_id : str or None
+        The class's name in the keys of the vector cache, where its module was renamed since
+        vectors were cached under it; None for the module and class as they are. A subclass does
+        not inherit it.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image", "vectors"})
@@ -117,6 +121,7 @@ class Model(ABC):
     by_role: bool = False
     drift: ClassVar[float] = 1e-6
     argument: ClassVar[str | None] = None
+    cache_id: ClassVar[str | None] = None
 
     @abstractmethod
     def embed(self, batch: Batch) -> NDArray[np.floating]:
@@ -228,7 +233,8 @@ class LoadedModel:
         if facts is None:
             return {"name": self.name, "options": dict(self.options)}
         kind = type(self.model)
-        return {"class": f"{kind.__module__}:{kind.__qualname__}", "facts": dict(facts)}
+        name = vars(kind).get("cache_id") or f"{kind.__module__}:{kind.__qualname__}"
+        return {"class": name, "facts": dict(facts)}
 
 
 def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> LoadedModel:

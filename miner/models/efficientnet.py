@@ -33,6 +33,7 @@ class EfficientNetLite0(Network):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
+    cache_id: ClassVar[str] = "miner.models.efficientnet:EfficientNetLite0"
 
     def __init__(self, device: str | None = None, size: int = 224) -> None:
         module = EfficientNet.from_name("efficientnet-lite0")

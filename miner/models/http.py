@@ -105,6 +105,7 @@ class Http(Model):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     argument: ClassVar[str] = "url"
+    cache_id: ClassVar[str] = "miner.models.http:Http"
     drift: ClassVar[float] = 1e-3
 
     def __init__(

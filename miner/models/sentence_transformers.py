@@ -38,6 +38,7 @@ class SentenceTransformers(Model):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     argument: ClassVar[str] = "path"
+    cache_id: ClassVar[str] = "miner.models.sentence_transformers:SentenceTransformers"
 
     def __init__(
         self,

@@ -75,6 +75,7 @@ class TorchModule(Network):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image"})
     argument: ClassVar[str] = "target"
+    cache_id: ClassVar[str] = "miner.models.torch_module:TorchModule"
 
     def __init__(
         self,

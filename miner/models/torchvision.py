@@ -35,6 +35,7 @@ class Torchvision(Network):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
     argument: ClassVar[str] = "name"
+    cache_id: ClassVar[str] = "miner.models.torchvision:Torchvision"
 
     def __init__(
         self, name: str, weights: str = "DEFAULT", device: str | None = None, size: int = 224
