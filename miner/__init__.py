@@ -12,35 +12,35 @@ from typing import TYPE_CHECKING, Any
 from miner.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from miner.comparison.facts import compare_facts, compare_runs
-    from miner.comparison.page import write_comparison
-    from miner.comparison.words import describe_comparison
-    from miner.describe import (
+    from miner.embedding.describe import describe_kept, describe_models, describe_pruned
+    from miner.embedding.eviction import kept_facts
+    from miner.embedding.models.base import Model
+    from miner.embedding.models.listing import list_models
+    from miner.errors import MineError
+    from miner.inspection.compare.describe import describe_comparison
+    from miner.inspection.compare.facts import compare_facts, compare_runs
+    from miner.inspection.compare.page import write_comparison
+    from miner.inspection.report.build import make_report
+    from miner.inspection.report.describe import describe_report, report_facts
+    from miner.inspection.verify.run import verify_run
+    from miner.job import Job, load_job, parse_bytes, parse_job
+    from miner.pipeline.run import mine, run_job
+    from miner.pipeline.settle import settle
+    from miner.planning.describe import describe_plan
+    from miner.planning.plan import plan_job
+    from miner.planning.starter_job import describe_starter, starter_job
+    from miner.runs.describe import (
         describe_facts,
         describe_run,
         describe_triplets,
         run_facts,
         some_triplets,
     )
-    from miner.errors import MineError
-    from miner.exports.batches import export_batches
-    from miner.exports.export import export_pairs, export_triplets
-    from miner.exports.words import describe_batches, describe_export
-    from miner.finished import Run, latest_id, list_runs, open_run
-    from miner.inventory import describe_kept, describe_models, describe_pruned
-    from miner.job import Job, load_job, parse_bytes, parse_job
-    from miner.leftovers import prune_output
-    from miner.models.base import Model
-    from miner.models.listing import list_models
-    from miner.operation import settle
-    from miner.plan import plan_job
-    from miner.plan_words import describe_plan
-    from miner.pruning import kept_facts
-    from miner.report.making import make_report
-    from miner.report.words import describe_report, report_facts
-    from miner.run import mine, run_job
-    from miner.starter import describe_starter, starter_job
-    from miner.verify import verify_run
+    from miner.runs.prune import prune_output
+    from miner.runs.run import Run, latest_id, list_runs, open_run
+    from miner.training.exports.batches import export_batches
+    from miner.training.exports.describe import describe_batches, describe_export
+    from miner.training.exports.export import export_pairs, export_triplets
 
 __all__ = [
     "Job",
@@ -90,46 +90,46 @@ __all__ = [
 _HOMES = {
     "Job": "job",
     "MineError": "errors",
-    "Model": "models.base",
-    "Run": "finished",
-    "compare_facts": "comparison.facts",
-    "compare_runs": "comparison.facts",
-    "describe_batches": "exports.words",
-    "describe_comparison": "comparison.words",
-    "describe_export": "exports.words",
-    "describe_facts": "describe",
-    "describe_kept": "inventory",
-    "describe_models": "inventory",
-    "describe_plan": "plan_words",
-    "describe_pruned": "inventory",
-    "describe_report": "report.words",
-    "describe_run": "describe",
-    "describe_starter": "starter",
-    "describe_tables": "standouts",
-    "describe_triplets": "describe",
-    "export_batches": "exports.batches",
-    "export_pairs": "exports.export",
-    "export_triplets": "exports.export",
-    "kept_facts": "pruning",
-    "latest_id": "finished",
-    "list_models": "models.listing",
-    "list_runs": "finished",
+    "Model": "embedding.models.base",
+    "Run": "runs.run",
+    "compare_facts": "inspection.compare.facts",
+    "compare_runs": "inspection.compare.facts",
+    "describe_batches": "training.exports.describe",
+    "describe_comparison": "inspection.compare.describe",
+    "describe_export": "training.exports.describe",
+    "describe_facts": "runs.describe",
+    "describe_kept": "embedding.describe",
+    "describe_models": "embedding.describe",
+    "describe_plan": "planning.describe",
+    "describe_pruned": "embedding.describe",
+    "describe_report": "inspection.report.describe",
+    "describe_run": "runs.describe",
+    "describe_starter": "planning.starter_job",
+    "describe_tables": "runs.describe_statistics",
+    "describe_triplets": "runs.describe",
+    "export_batches": "training.exports.batches",
+    "export_pairs": "training.exports.export",
+    "export_triplets": "training.exports.export",
+    "kept_facts": "embedding.eviction",
+    "latest_id": "runs.run",
+    "list_models": "embedding.models.listing",
+    "list_runs": "runs.run",
     "load_job": "job",
-    "make_report": "report.making",
-    "mine": "run",
-    "open_run": "finished",
+    "make_report": "inspection.report.build",
+    "mine": "pipeline.run",
+    "open_run": "runs.run",
     "parse_bytes": "job",
     "parse_job": "job",
-    "plan_job": "plan",
-    "prune_output": "leftovers",
-    "report_facts": "report.words",
-    "run_facts": "describe",
-    "run_job": "run",
-    "settle": "operation",
-    "some_triplets": "describe",
-    "starter_job": "starter",
-    "verify_run": "verify",
-    "write_comparison": "comparison.page",
+    "plan_job": "planning.plan",
+    "prune_output": "runs.prune",
+    "report_facts": "inspection.report.describe",
+    "run_facts": "runs.describe",
+    "run_job": "pipeline.run",
+    "settle": "pipeline.settle",
+    "some_triplets": "runs.describe",
+    "starter_job": "planning.starter_job",
+    "verify_run": "inspection.verify.run",
+    "write_comparison": "inspection.compare.page",
 }
 
 

@@ -1,6 +1,6 @@
 """``python -m miner`` is ``mine``."""
 
-from miner.cli import main
+from miner.cli.main import main
 
 if __name__ == "__main__":
     main()

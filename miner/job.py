@@ -1,4 +1,4 @@
-"""The job file: parsing, overrides, checks. Its sections are those of `miner.sections`."""
+"""The job file: parsing, overrides, checks. Its sections are those of `miner.job_sections`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from miner.errors import UsageError
-from miner.fields import built, known
-from miner.printable import is_text
-from miner.sections import (
+from miner.formatting import is_text
+from miner.job_fields import built, known
+from miner.job_sections import (
     CacheJob,
     DatasetJob,
     EngineJob,
@@ -26,7 +26,7 @@ from miner.sections import (
     OutputJob,
     SelectJob,
 )
-from miner.urls import check_url, expanded, is_url, local_root
+from miner.storage.urls import check_url, expanded, is_url, local_root
 
 __all__ = [
     "CacheJob",

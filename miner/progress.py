@@ -1,104 +1,39 @@
-"""How far a run is, on stderr."""
+"""What a run tells while it goes on, and how long its stages took."""
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
-import click
+__all__ = ["Clock", "Progress", "silent"]
 
-__all__ = ["Progress"]
+_log = logging.getLogger(__name__)
 
-_EVERY = 30.0
-"""Seconds between the lines of a stage where there is no terminal."""
-_BYTES = frozenset({"uploading", "fetching"})
-"""Stages whose numbers are bytes; those of the others are rows, anchors or triplets."""
-_SURE = 0.5
-"""Seconds until a rate says something."""
+Progress = Callable[[str, int, int], None]
+"""Called with a stage's name, what is done, and the total."""
 
 
-class Progress:
-    """A bar a stage in a terminal; elsewhere a line a stage, and one every half minute.
-
-    Parameters
-    ----------
-    quiet : bool
-        Say nothing.
-    """
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._stage = ""
-        self._bar: Any = None
-        self._shown = self._first = 0
-        self._began = self._spoke = 0.0
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Take note of what is done of a stage; a total of 0 is one of unknown length."""
-        if self._quiet:
-            return
-        if stage != self._stage:
-            self._begin(stage, done, total)
-        if self._bar is not None:
-            self._bar.update(done - self._shown, self._words(done, total))
-            self._shown = done
-        elif total and done < total and time.monotonic() - self._spoke > _EVERY:
-            self._spoke = time.monotonic()
-            click.echo(f"mine: {stage}: {self._words(done, total)}", err=True)
-
-    def _begin(self, stage: str, done: int, total: int) -> None:
-        self.close()
-        self._stage, self._shown, self._first = stage, 0, done
-        self._began = self._spoke = time.monotonic()
-        if sys.stderr.isatty() and total:
-            self._bar = click.progressbar(
-                length=total,
-                label=f"{stage:<9}",
-                file=sys.stderr,
-                width=0,  # what the words leave of the line: one that is too long breaks into many
-                show_eta=False,
-                show_percent=False,
-                item_show_func=lambda words: words,
-            )
-            self._bar.__enter__()
-        else:
-            click.echo(f"mine: {stage}", err=True)
-
-    def _words(self, done: int, total: int) -> str:
-        """Say how much is done, how fast, and how long the rest takes at that rate.
-
-        What an earlier start had done before this stage began tells nothing of the rate.
-        """
-        if self._stage in _BYTES:
-            words = f"{_mib(done)} of {_mib(total)} MiB"
-        else:
-            words = f"{done:,} of {total:,}"
-        seconds, fresh = time.monotonic() - self._began, done - self._first
-        if not fresh or (seconds < _SURE and done < total):
-            return words
-        rate = fresh / max(seconds, 1e-3)
-        speed = f"{_mib(rate)} MiB/s" if self._stage in _BYTES else f"{_short(rate)}/s"
-        left = f", {_duration((total - done) / rate)} left" if done < total else ""
-        return f"{words}, {speed}{left}"
-
-    def close(self) -> None:
-        """Finish the bar at hand."""
-        if self._bar is not None:
-            self._bar.__exit__(None, None, None)
-            self._bar = None
+def silent(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
 
 
-def _short(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+@dataclass(slots=True)
+class Clock:
+    """Seconds per stage."""
 
+    seconds: dict[str, float] = field(default_factory=dict)
 
-def _mib(count: float) -> str:
-    return _short(count / 2**20)
-
-
-def _duration(seconds: float) -> str:
-    """Return seconds as people say them."""
-    if seconds < 120:
-        return f"{seconds:,.0f} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; the log is told when it begins and when it is done."""
+        began = time.perf_counter()
+        _log.info("stage_started", extra={"facts": {"stage": name}})
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.perf_counter() - began, 3)
+        facts = {"stage": name, "seconds": self.seconds[name]}
+        _log.info("stage_done", extra={"facts": facts})

@@ -14,10 +14,10 @@ import torch.distributed
 import torch.utils.data
 
 from miner.errors import UsageError, did_you_mean
-from miner.finished import Run, open_run
-from miner.training.batch import BatchTriplets, places_of
-from miner.training.order import EpochOrder, Reader
-from miner.training.rows import EXTRA, ROLES, RowGroups, Sides, give_default
+from miner.runs.run import Run, open_run
+from miner.training.batch_triplets import BatchTriplets, places_of
+from miner.training.epoch_order import EpochOrder, Reader
+from miner.training.row_groups import EXTRA, ROLES, RowGroups, Sides, give_default
 
 __all__ = ["TripletDataset", "TripletIndex", "distinct_items"]
 

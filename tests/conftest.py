@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.cli import main
+from miner.cli.main import main
 from tests.sampling import mark_the_rest
 from tests.spreading import group_of
 from tests.spreading import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
@@ -77,7 +77,7 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw no report of runs in this process, for the same reason, but in tests marked for it."""
     if request.node.get_closest_marker("report") is None:
-        monkeypatch.setattr("miner.run.add_report", lambda *_: ([], ""))
+        monkeypatch.setattr("miner.pipeline.run.add_report", lambda *_: ([], ""))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from miner.relevance import LabelRelevance, LinkRelevance
+from miner.triplets.relevance import LabelRelevance, LinkRelevance
 
 KINDS = ("random", "tied", "near_tied", "offset", "duplicated", "zeros", "scales", "tiny", "huge")
 CLASSES = ("even", "skewed", "singletons", "giant", "one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from miner.relevance import AnchorSubset, LabelRelevance, MultiLabelRelevance, Relevance
+from miner.triplets.relevance import AnchorSubset, LabelRelevance, MultiLabelRelevance, Relevance
 
 SETS = ("few", "many", "skewed", "one_each", "all_alike", "apart")
 

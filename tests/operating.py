@@ -52,10 +52,10 @@ def outs(path: Path) -> set[str]:
     return {sample.labels["out"] for family in families for sample in family.samples}
 
 
-MAIN = "from miner.cli import main\nmain()\n"
+MAIN = "from miner.cli.main import main\nmain()\n"
 SLOW = """
 import time
-import miner.passes as passes
+import miner.pipeline.passes as passes
 count = passes.count_unit
 def slow(*arguments):
     time.sleep(0.3)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from miner.relevance import Relevance
+from miner.triplets.relevance import Relevance
 
 
 def distance(metric: str, a: np.ndarray, x: np.ndarray) -> float:

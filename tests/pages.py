@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from miner.engines.base import ENGINES
+from miner.pipeline.engines.base import ENGINES
 from tests.conftest import ROOT, Result
 
 README = ROOT / "README.md"

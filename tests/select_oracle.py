@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from miner.census import Census, Vectors
-from miner.distance import normalize_rows
-from miner.hardness import MINED
+from miner.census.reference import Census, Vectors
 from miner.job import SelectJob
-from miner.mining import Miner
-from miner.passes import share_out
-from miner.ranking import TRIPLET
-from miner.relevance import LabelRelevance, LinkRelevance, Relevance, tally
-from miner.strategies.selection import load_selection
+from miner.pipeline.passes import share_out
+from miner.pipeline.units.miner import Miner
+from miner.selection.ranking import TRIPLET
+from miner.selection.selection import load_selection
+from miner.triplets.distance import normalize_rows
+from miner.triplets.hardness import MINED
+from miner.triplets.relevance import LabelRelevance, LinkRelevance, Relevance, tally
 from tests.hard_data import labelled, linked, vectors
 from tests.oracle import Truth, enumerate_triplets, negatives
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 import miner
-from miner.approximate.audit import audit_sample, estimate, measure_recall
-from miner.approximate.nominees import Nominees
-from miner.approximate.tuning import choose_factory, tune
-from miner.census import Census, Vectors
-from miner.distance import METRICS, normalize_rows
+from miner.census.reference import Census, Vectors
 from miner.errors import GateError, UsageError
-from miner.hardness import MINED
 from miner.indexes.base import Index, build_index, open_index
 from miner.indexes.flat import nearest_rows
-from miner.relevance import Relevance
-from miner.units import COUNTED
-from miner.verify import verify_run
+from miner.indexes.tuning import choose_factory, tune
+from miner.inspection.verify.run import verify_run
+from miner.pipeline.audit_sample import audit_sample, estimate, measure_recall
+from miner.pipeline.units.approximate_block import Nominees
+from miner.pipeline.units.layout import COUNTED
+from miner.triplets.distance import METRICS, normalize_rows
+from miner.triplets.hardness import MINED
+from miner.triplets.relevance import Relevance
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.oracle import distance, enumerate_triplets, negatives
 
@@ -279,8 +279,8 @@ def test_a_missed_floor_is_exit_5_and_keeps_what_was_made(
     def fail(*_: Any) -> None:
         raise AssertionError("counted again")
 
-    monkeypatch.setattr("miner.approximate.mining.ApproximateMiner.count", fail)
-    monkeypatch.setattr("miner.auditing.count_anchors", fail)
+    monkeypatch.setattr("miner.pipeline.units.approximate.ApproximateMiner.count", fail)
+    monkeypatch.setattr("miner.pipeline.audit.count_anchors", fail)
     options += ["--set", "index.candidates=3", "--set", "index.min_recall=0.0001"]
     assert cli("run", *options).code == 0
     assert cli("verify", out / "latest").code == 0

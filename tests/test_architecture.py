@@ -213,8 +213,11 @@ SOME = [
 @pytest.mark.parametrize(
     ("statement", "heavy"),
     [
-        ("import miner.cli", [*SOME, "faiss", "pyarrow", "sqlglot", "numpy", "prometheus_client"]),
-        ("import miner.run", [*SOME, "pyarrow.dataset"]),
+        (
+            "import miner.cli.main",
+            [*SOME, "faiss", "pyarrow", "sqlglot", "numpy", "prometheus_client"],
+        ),
+        ("import miner.pipeline.run", [*SOME, "pyarrow.dataset"]),
     ],
 )
 def test_an_import_is_light(statement: str, heavy: list[str]) -> None:

@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-import miner.screening.products as products
-import miner.screening.screen as screening
-import miner.screening.watch as watching
-from miner.besides import Wanted, plan_besides
-from miner.census import Census, Vectors
-from miner.columns import HUBS, add_up_hubs, labels_of
-from miner.confusions import CONFUSED, MostConfused, add_up_confusions
-from miner.distance import METRICS, normalize_rows
-from miner.mining import Miner
-from miner.relevance import LabelRelevance, Relevance, tally
-from miner.strategies.all import All
-from miner.strategies.hardest import Hardest
-from miner.strategies.selection import Selection
-from miner.units import cut_units
+import miner.census.fast.column_pass as watching
+import miner.census.fast.counter as screening
+import miner.census.fast.products as products
+from miner.census.column_sums import HUBS, add_up_hubs, labels_of
+from miner.census.confusions import CONFUSED, MostConfused, add_up_confusions
+from miner.census.reference import Census, Vectors
+from miner.census.statistics import Wanted, plan_besides
+from miner.pipeline.units.layout import cut_units
+from miner.pipeline.units.miner import Miner
+from miner.selection.selection import Selection
+from miner.selection.strategies.all import All
+from miner.selection.strategies.hardest import Hardest
+from miner.triplets.distance import METRICS, normalize_rows
+from miner.triplets.relevance import LabelRelevance, Relevance, tally
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel, subset
 from tests.oracle import Truth, enumerate_triplets, negatives

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from miner.census import Census, Vectors, blocks
-from miner.counting import KERNELS, load_kernel
-from miner.distance import METRICS, normalize_rows
-from miner.relevance import LabelRelevance, Relevance, tally
+from miner.census.reference import Census, Vectors, blocks
+from miner.census.reference_kernel import KERNELS, load_kernel
+from miner.triplets.distance import METRICS, normalize_rows
+from miner.triplets.relevance import LabelRelevance, Relevance, tally
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.oracle import Truth, enumerate_triplets
 
@@ -131,7 +131,7 @@ def test_blocks_and_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None
     relevance = labelled("skewed", 90, 8, hide=True)
     stored = Vectors(rows, rows)
     want = counted("cosine", 0.1, stored, relevance, keep_bytes=1 << 20)
-    monkeypatch.setattr("miner.prepared.tile_rows", lambda dim: 7)
+    monkeypatch.setattr("miner.census.key_space.tile_rows", lambda dim: 7)
     got = counted("cosine", 0.1, stored, relevance)
     assert (got[0] == want[0]).all() and (got[1] == want[1]).all()
 

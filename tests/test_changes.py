@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import miner
-from miner.changes import changed_keys, describe_changes
 from miner.errors import DataError
+from miner.runs.changes import changed_keys, describe_changes
 from tests.conftest import write_vectors
 
 
@@ -57,7 +57,7 @@ def test_an_unfinished_run_of_another_job_is_not_gone_on_with(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("miner.run.seal_shards", die)
+        patched.setattr("miner.pipeline.run.seal_shards", die)
         assert cli("run", "--data", path, "--out", out).code != 0
     done = cli("run", "--data", path, "--out", out, "--seed", "4")
     assert "not that of the unfinished one: select.seed (was 0, is 4)" in done.err

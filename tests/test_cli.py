@@ -23,11 +23,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.storage import lock_output
+from miner.storage.files import lock_output
 from tests.conftest import ROOT, Result
 
 Cli = Callable[..., Result]
-MINE = "from miner.cli import main; main()"
+MINE = "from miner.cli.main import main; main()"
 
 
 @pytest.fixture
@@ -287,7 +287,11 @@ def end(process: subprocess.Popen[str]) -> Result:
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], None])
 def test_help_and_import_are_light(home: Path, arguments: list[str] | None) -> None:
     heavy = "{'faiss', 'pyarrow', 'torch', 'numba', 'joblib'}"
-    call = "import miner" if arguments is None else f"from miner.cli import main; main({arguments})"
+    call = (
+        "import miner"
+        if arguments is None
+        else f"from miner.cli.main import main; main({arguments})"
+    )
     code = f"import sys\ntry:\n {call}\nfinally:\n print(sorted({heavy} & set(sys.modules)))"
     result = end(start(code))
     assert (result.code, result.err) == (0, "")
@@ -296,7 +300,7 @@ def test_help_and_import_are_light(home: Path, arguments: list[str] | None) -> N
 
 
 SLOW = """
-import threading, time, miner.passes as passes
+import threading, time, miner.pipeline.passes as passes
 count, lock = passes.count_unit, threading.Lock()
 def slow(*arguments):
     with lock:

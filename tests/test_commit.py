@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.counting import KERNELS
-from miner.tasks import open_miner
+from miner.census.reference_kernel import KERNELS
+from miner.pipeline.units.task import open_miner
 from tests.conftest import ROOT
 
 ROWS, UNITS, CAP = 96, 6, 1500
@@ -46,14 +46,14 @@ class Counted:
 
 
 HOMES: dict[str, tuple[str, str]] = {
-    "embed": ("miner.preparing", "Embedder"),
-    "count": ("miner.passes", "count_unit"),
-    "write": ("miner.passes", "write_unit"),
-    "seal": ("miner.sealing", "write_part"),
-    "census": ("miner.findings", "write_census"),
-    "json": ("miner.manifest", "write_json"),
-    "publish": ("miner.manifest", "publish_folder"),
-    "pointers": ("miner.manifest", "write_pointers"),
+    "embed": ("miner.embedding.build", "Embedder"),
+    "count": ("miner.pipeline.passes", "count_unit"),
+    "write": ("miner.pipeline.passes", "write_unit"),
+    "seal": ("miner.pipeline.seal", "write_part"),
+    "census": ("miner.pipeline.census_files", "write_census"),
+    "json": ("miner.runs.staging", "write_json"),
+    "publish": ("miner.runs.staging", "publish_folder"),
+    "pointers": ("miner.runs.staging", "write_pointers"),
 }
 KEPT = {name: getattr(importlib.import_module(home), key) for name, (home, key) in HOMES.items()}
 
@@ -172,7 +172,7 @@ def test_nothing_but_the_job_shows_in_the_bytes(
 
 def test_the_kernel_does_not_show_in_the_bytes(lab: Lab) -> None:
     load = Counted(lambda name: KERNELS.load("numpy"))
-    lab.monkeypatch.setattr("miner.census.load_kernel", load)
+    lab.monkeypatch.setattr("miner.census.reference.load_kernel", load)
     assert payload(lab.mine()) == lab.truth
     assert load.calls == 1
     open_miner.cache_clear()

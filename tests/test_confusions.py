@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import miner.besides as besides_of
-import miner.confusions as confusions_of
-from miner.besides import Wanted, plan_besides
-from miner.census import Census, Vectors
-from miner.confusions import MostConfused, UnitConfusions, add_up_confusions
-from miner.distance import normalize_rows
-from miner.mining import Miner
-from miner.relevance import LabelRelevance, tally
-from miner.strategies.all import All
-from miner.strategies.selection import Selection
+import miner.census.confusions as confusions_of
+import miner.census.statistics as besides_of
+from miner.census.confusions import MostConfused, UnitConfusions, add_up_confusions
+from miner.census.reference import Census, Vectors
+from miner.census.statistics import Wanted, plan_besides
+from miner.pipeline.units.miner import Miner
+from miner.selection.selection import Selection
+from miner.selection.strategies.all import All
+from miner.triplets.distance import normalize_rows
+from miner.triplets.relevance import LabelRelevance, tally
 
 LABELS = 30
 

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.cache import open_generation
-from miner.embedding import open_store
+from miner.embedding.cache import open_generation
+from miner.embedding.eviction import list_kept
+from miner.embedding.store import open_store
 from miner.errors import DataError, EngineError, LockError
-from miner.pruning import list_kept
-from miner.storage import lock_output
+from miner.storage.files import lock_output
 from tests.conftest import Result
 
 MODEL = '''

@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-import miner.gaps as counting
-from miner.besides import Wanted, plan_besides
-from miner.census import Census, Vectors
-from miner.distance import METRICS, Metric, normalize_rows
-from miner.gaps import Gaps, gap_facts, plan_gaps
-from miner.relevance import LabelRelevance, Relevance, tally
+import miner.census.gap_histogram as counting
+from miner.census.gap_histogram import Gaps, gap_facts, plan_gaps
+from miner.census.reference import Census, Vectors
+from miner.census.statistics import Wanted, plan_besides
+from miner.triplets.distance import METRICS, Metric, normalize_rows
+from miner.triplets.relevance import LabelRelevance, Relevance, tally
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.oracle import negatives
 

@@ -12,15 +12,15 @@ import miner
 
 DIE = """
 import os
-import miner.shards
-from miner.cli import main
-whole, calls = miner.shards._table, []
+import miner.runs.shards
+from miner.cli.main import main
+whole, calls = miner.runs.shards._table, []
 def table(*arguments):
     calls.append(1)
     if len(calls) > {calls}:
         os._exit(137)
     return whole(*arguments)
-miner.shards._table = table
+miner.runs.shards._table = table
 main()
 """
 

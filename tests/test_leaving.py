@@ -16,13 +16,13 @@ from tests.conftest import ROOT
 TIMES = int(os.environ.get("MINE_LEAVING", "2"))
 ABANDONED = """
 import sys
-from miner.cli import main
+from miner.cli.main import main
 main(sys.argv[1:])
 """
 BUSY = """
 import io, threading, time
 import pyarrow.json
-from miner.cli import main
+from miner.cli.main import main
 class Slow(io.RawIOBase):
     def readable(self): return True
     def read(self, size=-1):
@@ -84,13 +84,13 @@ def test_a_command_does_not_wait_for_threads(words: tuple[str, ...], code: int) 
 def test_exit_functions_are_called_and_streams_flushed() -> None:
     code = """
 import atexit, sys
-import miner.cli
-run = miner.cli._run
+import miner.cli.main
+run = miner.cli.main._run
 def registering(words):
     atexit.register(sys.stdout.write, "after")
     run(words)
-miner.cli._run = registering
-miner.cli.main()
+miner.cli.main._run = registering
+miner.cli.main.main()
 """
     done = mine(code, "--version")
     assert (done.returncode, done.stderr) == (0, "")

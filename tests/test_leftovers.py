@@ -13,7 +13,7 @@ import pytest
 
 import miner
 from miner.errors import LockError
-from miner.storage import lock_output
+from miner.storage.files import lock_output
 from tests.conftest import Result
 
 Cli = Callable[..., Result]
@@ -40,7 +40,7 @@ def out(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (out / "latest").unlink()
     (out / "latest").symlink_to("runs/20260102T000000Z-x")
     with monkeypatch.context() as patched:
-        patched.setattr("miner.findings.write_census", lambda *arguments: 1 / 0)
+        patched.setattr("miner.pipeline.census_files.write_census", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             mine(small, out, 0.4)
     return out

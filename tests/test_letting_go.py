@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-import miner.run as running
-from miner.census import Census, Vectors
-from miner.distance import normalize_rows
-from miner.mining import Miner
-from miner.models.base import load_model
-from miner.relevance import tally
-from miner.rooms import Rooms
-from miner.screening.screen import open_screen
-from miner.strategies.all import All
-from miner.strategies.selection import Selection
-from miner.tasks import open_miner
+import miner.pipeline.run as running
+from miner.census.buffers import Rooms
+from miner.census.fast.counter import open_screen
+from miner.census.reference import Census, Vectors
+from miner.embedding.models.base import load_model
+from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.task import open_miner
+from miner.selection.selection import Selection
+from miner.selection.strategies.all import All
+from miner.triplets.distance import normalize_rows
+from miner.triplets.relevance import tally
 from tests.conftest import write_vectors
 from tests.hard_data import labelled, vectors
 

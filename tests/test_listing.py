@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.besides import Besides
-from miner.census import Census, Vectors
-from miner.distance import METRICS
-from miner.hardness import MINED, Kept
+from miner.census.candidate_lists import ENTRIES, HEADS, LATER, VAIN, Reach, ReachFiles, ReachRoom
+from miner.census.fast.counter import Screen
+from miner.census.reference import Census, Vectors
+from miner.census.statistics import Besides
 from miner.job import SelectJob
-from miner.listing import Listing
-from miner.mining import Miner
-from miner.passes import share_out
-from miner.reach import ENTRIES, HEADS, LATER, VAIN, Reach, ReachFiles, ReachRoom
-from miner.relevance import Relevance, tally
-from miner.screening.screen import Screen
-from miner.sifting.listed import Lister
-from miner.strategies.base import STRATEGIES
-from miner.strategies.selection import load_selection
+from miner.pipeline.passes import share_out
+from miner.pipeline.units.candidates import Listing
+from miner.pipeline.units.miner import Miner
+from miner.selection.listed_block import Lister
+from miner.selection.selection import load_selection
+from miner.selection.strategies.base import STRATEGIES
+from miner.triplets.distance import METRICS
+from miner.triplets.hardness import MINED, Kept
+from miner.triplets.relevance import Relevance, tally
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel
 
@@ -93,7 +93,7 @@ def written(
 
 
 def counted_with_lists(folder: Path, miner: Miner) -> tuple[np.ndarray, ReachFiles]:
-    """Count all units, as `miner.tasks.count_unit` does."""
+    """Count all units, as `miner.pipeline.units.task.count_unit` does."""
     parts, names = [], []
     for number, unit in enumerate(UNITS):
         reaches: list[Reach] = []
@@ -130,9 +130,9 @@ def same_bytes(folder: Path, census: Census, select: SelectJob, most: int) -> Re
 def test_every_selection_writes_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select: str, relevance: str
 ) -> None:
-    monkeypatch.setattr("miner.writing._CHUNK", 1000)
-    monkeypatch.setattr("miner.unit_writer._STRETCH", 900)
-    monkeypatch.setattr("miner.unit_writer._ENTRIES", 700)
+    monkeypatch.setattr("miner.pipeline.units.block_writer._CHUNK", 1000)
+    monkeypatch.setattr("miner.pipeline.units.unit_writer._STRETCH", 900)
+    monkeypatch.setattr("miner.pipeline.units.unit_writer._ENTRIES", 700)
     assert {job.strategy for job in SELECTS.values()} == set(STRATEGIES.names())
     same_bytes(tmp_path, census_of("random", relevance, margin=0.4), SELECTS[select], most=24)
 
@@ -212,7 +212,7 @@ def test_what_is_listed_saves_the_product(tmp_path: Path, monkeypatch: pytest.Mo
         raise AssertionError("a product was made")
 
     monkeypatch.setattr("miner.census.Census._keys", fail)
-    monkeypatch.setattr("miner.screening.products.Products.tiles", fail)
+    monkeypatch.setattr("miner.census.fast.products.Products.tiles", fail)
     assert any(written(tmp_path / "out", miner, select, counted, files).values())
 
 
@@ -253,5 +253,5 @@ def test_what_found_no_room_is_listed_as_it_is_written(
     def fail(*arguments: Any) -> None:
         raise AssertionError("a whole block was made")
 
-    monkeypatch.setattr("miner.unit_writer.UnitWriter._write_whole", fail)
+    monkeypatch.setattr("miner.pipeline.units.unit_writer.UnitWriter._write_whole", fail)
     assert written(tmp_path / "later", miner, select, counted, files) == truth

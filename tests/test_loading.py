@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.loading import load_array, load_arrays
+from miner.storage.arrays import load_array, load_arrays
 
 
 def test_headers_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

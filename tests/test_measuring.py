@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from miner.distance import METRICS
-from miner.measuring import load_measure, measure_rows
+from miner.census.measure import load_measure, measure_rows
+from miner.triplets.distance import METRICS
 from tests.hard_data import KINDS, vectors
 
 pytest.importorskip("numba")
@@ -69,7 +69,7 @@ def test_loops_with_other_bits_are_not_used(monkeypatch: pytest.MonkeyPatch) -> 
         return np.nextafter(measure_rows(*given), np.inf)
 
     load_measure.cache_clear()
-    monkeypatch.setattr("miner.measuring_numba.measure_rows", off)
+    monkeypatch.setattr("miner.census.kernels.measure.measure_rows", off)
     assert load_measure() is measure_rows
     monkeypatch.undo()
     load_measure.cache_clear()

@@ -14,8 +14,8 @@ import pytest
 
 import miner
 from miner.errors import StorageError
-from miner.metrics import Metered, write_metrics
-from miner.storage import lock_output
+from miner.runs.metrics import Metered, write_metrics
+from miner.storage.files import lock_output
 from tests.conftest import Result
 from tests.operating import MAIN, SLOW, end, outs, series, start, wait_for_a_unit
 
@@ -95,7 +95,7 @@ def _storage(words: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Res
 
 
 def _defect(words: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Result:
-    monkeypatch.setattr("miner.run.census_facts", lambda *arguments, **more: 1 / 0)
+    monkeypatch.setattr("miner.pipeline.run.census_facts", lambda *arguments, **more: 1 / 0)
     return cli(*words, "--margin", "0.3")
 
 

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 import miner
+from miner.embedding.models.base import MODELS, load_model
 from miner.errors import DataError, MineError, UsageError
-from miner.models.base import MODELS, load_model
 
 TEXTS = [
     "how do I return a parcel",

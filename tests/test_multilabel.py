@@ -10,15 +10,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from miner.datasets.spool import write_column
-from miner.distance import METRICS
-from miner.hardness import MINED
+from miner.datasets.column_store import write_column
 from miner.indexes.flat import FlatIndex
+from miner.indexes.nearest_positive import nearest_share
 from miner.job import SelectJob
-from miner.nearest import nearest_share
-from miner.passes import share_out
-from miner.ranking import TRIPLET
-from miner.relevance import (
+from miner.pipeline.passes import share_out
+from miner.pipeline.units.layout import COUNTED, cut_units
+from miner.pipeline.units.task import Task, count_unit, open_miner, write_unit
+from miner.selection.ranking import TRIPLET
+from miner.storage.files import write_json
+from miner.triplets.distance import METRICS
+from miner.triplets.hardness import MINED
+from miner.triplets.relevance import (
     AnchorSubset,
     LabelRelevance,
     MultiLabelRelevance,
@@ -26,9 +29,6 @@ from miner.relevance import (
     load,
     tally,
 )
-from miner.storage import write_json
-from miner.tasks import Task, count_unit, open_miner, write_unit
-from miner.units import COUNTED, cut_units
 from tests.hard_data import CLASSES, KINDS, labelled, vectors
 from tests.hard_relevance import SETS, multilabel, one_label_each, subset
 from tests.oracle import enumerate_triplets

@@ -11,7 +11,7 @@ import pytest
 
 import miner
 from miner.errors import StorageError
-from miner.storage import storage_errors
+from miner.storage.files import storage_errors
 from tests.conftest import ROOT, Result
 
 REQUESTS = str(ROOT / "sample_data/support_requests.csv")
@@ -94,7 +94,9 @@ def test_a_plan_warns_of_an_output_that_cannot_be_written(
     plan = ("plan", "--data", small, "--out")
     assert "warning" not in cli(*plan, tmp_path / "new" / "out").out
     assert "cannot be written to: use --out" in cli(*plan, small).out  # a file
-    monkeypatch.setattr("miner.plan.os.access", lambda path, mode, **_: str(path) == str(small))
+    monkeypatch.setattr(
+        "miner.planning.plan.os.access", lambda path, mode, **_: str(path) == str(small)
+    )
     assert "cannot be written to: use --out" in cli(*plan, tmp_path / "out").out
 
 
@@ -108,6 +110,6 @@ def test_a_count_that_can_only_be_read_serves(
         if path.name == "record.json":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr("miner.counts.os.utime", refuse)
+    monkeypatch.setattr("miner.pipeline.count_cache.os.utime", refuse)
     run = miner.mine({**job, "select": {"seed": 1}})
     assert run.manifest["census"]["reused"] is True

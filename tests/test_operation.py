@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import miner
-from miner.storage import lock_output
+from miner.storage.files import lock_output
 from tests.conftest import Result
 from tests.operating import MAIN, SLOW, end, events, named, start, wait_for_a_unit
 
@@ -116,7 +116,7 @@ def test_a_defect_is_told_with_its_trace_on_request(
     def fail(*arguments: object, **more: object) -> None:
         raise RuntimeError("of https://user:hush@host/x\nand more")
 
-    monkeypatch.setattr("miner.run.census_facts", fail)
+    monkeypatch.setattr("miner.pipeline.run.census_facts", fail)
     last = events(cli(*words).err)[-1]
     assert (last["exit_code"], last["level"]) == (1, "error")
     assert last["message"].startswith("RuntimeError: of https://host/x")
@@ -143,7 +143,7 @@ def test_what_others_say_is_a_line_too(
         logging.getLogger("someone.else").warning("see https://user:hush@host\nand more")
         warnings.warn("old: https://user:hush@host", DeprecationWarning, stacklevel=1)
 
-    monkeypatch.setattr("miner.run.keep_within", talk)
+    monkeypatch.setattr("miner.pipeline.run.keep_within", talk)
     before = logging.getLogger("miner").level
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -185,7 +185,7 @@ def test_a_signal_is_the_last_line(
 
 CLEARS = """
 import sys, time
-import miner.passes as passes
+import miner.pipeline.passes as passes
 def count(*arguments):
     try:
         print("counting", flush=True)

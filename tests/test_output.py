@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.hardness import CLASSES, MINED
+from miner.triplets.hardness import CLASSES, MINED
 from tests.conftest import write_vectors
 
 MARGIN = 0.2
@@ -338,10 +338,10 @@ def test_parts_join_to_what_one_part_holds(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = mine(small, tmp_path / "one")
-    monkeypatch.setattr("miner.shards.PART_ROWS", 1000)
-    monkeypatch.setattr("miner.sealing.PART_ROWS", 1000)
-    monkeypatch.setattr("miner.shards._GROUP_ROWS", 300)
-    monkeypatch.setattr("miner.shards._SLICE_ROWS", 128)
+    monkeypatch.setattr("miner.runs.shards.PART_ROWS", 1000)
+    monkeypatch.setattr("miner.pipeline.seal.PART_ROWS", 1000)
+    monkeypatch.setattr("miner.runs.shards._GROUP_ROWS", 300)
+    monkeypatch.setattr("miner.runs.shards._SLICE_ROWS", 128)
     cut = mine(small, tmp_path / "many")
     check_schema(cut, IDS + FLOATS, cap=300)
     for name in MINED:

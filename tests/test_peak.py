@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from miner.manifest import peak_rss
+from miner.runs.staging import peak_rss
 from tests.conftest import ROOT
 
 FAT = 600 << 20
@@ -16,7 +16,7 @@ PARENT = f"""
 import subprocess, sys
 held = bytearray({FAT})
 held[::4096] = bytes(len(range(0, {FAT}, 4096)))
-child = "from miner.manifest import peak_rss; print(peak_rss())"
+child = "from miner.runs.staging import peak_rss; print(peak_rss())"
 print(subprocess.run([sys.executable, "-c", child], stdout=-1, text=True, check=True).stdout)
 """
 
@@ -29,5 +29,5 @@ def test_a_fat_parent_does_not_show() -> None:
 
 
 def test_without_a_status_file_the_system_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miner.manifest._STATUS", Path("/nowhere/status"))
+    monkeypatch.setattr("miner.runs.staging._STATUS", Path("/nowhere/status"))
     assert peak_rss() > 10 << 20

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.distance import measure, normalize_rows
-from miner.hardness import classify
+from miner.triplets.distance import measure, normalize_rows
+from miner.triplets.hardness import classify
 from tests.conftest import ROOT
 
 pytestmark = [

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import miner
-from miner.calibration.index import lists_of, scaled
-from miner.calibration.part import Part, made_up, part_of
-from miner.costs import Costs, IndexCosts, Work
-from miner.estimate import Stage, cluster, seconds, serial_share, stages
-from miner.footprint import disk, hubs, memory
-from miner.hardness import MINED
-from miner.relevance import AnchorSubset, LabelRelevance, LinkRelevance, Relevance
-from miner.strategies.base import STRATEGIES
+from miner.planning.costs import Costs, IndexCosts, Work
+from miner.planning.estimate import Stage, cluster, seconds, serial_share, stages
+from miner.planning.footprint import disk, hubs, memory
+from miner.planning.rehearsal.index import lists_of, scaled
+from miner.planning.rehearsal.sample import Part, made_up, part_of
+from miner.selection.strategies.base import STRATEGIES
+from miner.triplets.hardness import MINED
+from miner.triplets.relevance import AnchorSubset, LabelRelevance, LinkRelevance, Relevance
 from tests.conftest import Result, write_vectors
 
 ANCHORS, CLASSES = 60, 5
@@ -304,7 +304,7 @@ def test_a_part_of_a_job_stands_for_it(tmp_path: Path, monkeypatch: pytest.Monke
     vectors = rng.standard_normal((300, 8))[labels] + 0.5 * rng.standard_normal((3000, 8))
     data = write_vectors(tmp_path / "d.parquet", vectors, labels)
     whole = miner.plan_job(job(data, tmp_path / "out", max_triplets=10**9))
-    monkeypatch.setattr("miner.plan._VALUES", 8 * 1000)
+    monkeypatch.setattr("miner.planning.plan._VALUES", 8 * 1000)
     part = miner.plan_job(job(data, tmp_path / "out", max_triplets=10**9))
     assert part["calibration"]["rows"] == 1000 and whole["calibration"]["rows"] == 3000
     assert part["triplets_expected"] == pytest.approx(whole["triplets_expected"], rel=0.3)
@@ -335,8 +335,8 @@ def test_vectors_that_take_long_are_made_up(
         "select": {"max_triplets": 10**9},
     }
     known = miner.plan_job(miner.parse_job(sections))
-    monkeypatch.setattr("miner.calibration.vectors._SECONDS", 0.0)
-    monkeypatch.setattr("miner.calibration.vectors._LEAST", 300)
+    monkeypatch.setattr("miner.planning.rehearsal.vectors._SECONDS", 0.0)
+    monkeypatch.setattr("miner.planning.rehearsal.vectors._LEAST", 300)
     made = miner.plan_job(miner.parse_job(sections))
     assert known["calibration"]["made_up"] == 0
     assert 0.7 <= made["calibration"]["made_up"] <= 0.8

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from miner.progress import Progress
+from miner.cli.progress_bar import Progress
 
 
 def test_a_log_has_a_line_every_half_minute(

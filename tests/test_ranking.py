@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from miner.census import Census, Vectors
-from miner.distance import METRICS, measure
-from miner.ranking import Ranking
+from miner.census.reference import Census, Vectors
+from miner.selection.ranking import Ranking
+from miner.triplets.distance import METRICS, measure
 from tests.hard_data import KINDS, labelled, vectors
 
 

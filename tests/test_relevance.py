@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from miner.relevance import AnchorSubset, Buckets, LabelRelevance, Relevance, load, tally
+from miner.triplets.relevance import AnchorSubset, Buckets, LabelRelevance, Relevance, load, tally
 from tests.hard_data import CLASSES, labelled, linked
 
 
@@ -64,7 +64,7 @@ def test_what_is_hidden_from_all_queries_at_once(monkeypatch: pytest.MonkeyPatch
         none = np.full(30, -1, dtype=np.int64)
         relevance = dataclasses.replace(grouped, query_groups=none)
         with monkeypatch.context() as patch:
-            patch.setattr("miner.relevance.links._MOST_LISTED", 0)
+            patch.setattr("miner.triplets.relevance.links._MOST_LISTED", 0)
             slow = dataclasses.replace(relevance)
             counts, lists = slow.exclusion_counts(), slow.hidden_lists(np.arange(30))
             assert slow._many

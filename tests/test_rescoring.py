@@ -73,7 +73,7 @@ def rows(run: miner.Run, folder: str) -> list[dict[str, Any]]:
 def test_negatives_that_score_too_high_are_dropped(
     chunk: int, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("miner.rescoring._CHUNK", chunk)
+    monkeypatch.setattr("miner.pipeline.rescore._CHUNK", chunk)
     CALLS.clear()
     free = mine(texts, tmp_path / "a", max_triplets=700)
     rescore = {"rescore": "tests.test_rescoring:overlap", "rescore_max": 0.25}

@@ -118,10 +118,10 @@ def test_a_reader_that_died_holds_nothing(out: Path, cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("command", "inner"),
     [
-        (["export", "--format", "triplet"], "miner.exports.export.write_parts"),
-        (["pairs"], "miner.exports.export.write_parts"),
-        (["batches", "--p", "2", "--k", "2"], "miner.exports.batches.write_parts"),
-        (["verify"], "miner.verify._from_vectors"),
+        (["export", "--format", "triplet"], "miner.training.exports.export.write_parts"),
+        (["pairs"], "miner.training.exports.export.write_parts"),
+        (["batches", "--p", "2", "--k", "2"], "miner.training.exports.batches.write_parts"),
+        (["verify"], "miner.inspection.verify.run._from_vectors"),
     ],
 )
 def test_our_own_commands_are_readers(

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import miner
-import miner.passes
+import miner.pipeline.passes
+from miner.embedding.eviction import list_kept
 from miner.errors import StorageError
-from miner.pruning import list_kept
 from tests.conftest import Result, write_vectors
 from tests.test_commit import Counted, payload, python
 
@@ -69,8 +69,8 @@ def counted(first: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counted:
     """The calls that count a unit."""
-    spy = Counted(miner.passes.count_unit)
-    monkeypatch.setattr("miner.passes.count_unit", spy)
+    spy = Counted(miner.pipeline.passes.count_unit)
+    monkeypatch.setattr("miner.pipeline.passes.count_unit", spy)
     return spy
 
 
@@ -292,7 +292,7 @@ def test_a_full_disk_is_said(data: Path, tmp_path: Path, monkeypatch: pytest.Mon
     def full(*arguments: Any) -> None:
         raise StorageError(f"{arguments[0]}: No space left on device; nothing was published")
 
-    monkeypatch.setattr("miner.counts.write_json", full)
+    monkeypatch.setattr("miner.pipeline.count_cache.write_json", full)
     with pytest.raises(StorageError, match="No space left"):
         miner.mine(job(data, out))
     assert not (out / "latest").exists()

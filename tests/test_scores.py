@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.census import Census, Vectors
-from miner.distance import METRICS, Metric, normalize_rows, score
+from miner.census.reference import Census, Vectors
 from miner.job import SelectJob
-from miner.relevance import LinkRelevance, Relevance
-from miner.scores import count_scoring
-from miner.strategies.base import Bound
-from miner.strategies.filters import Filters
+from miner.selection.filters import Filters
+from miner.selection.score_counts import count_scoring
+from miner.selection.strategies.base import Bound
+from miner.triplets.distance import METRICS, Metric, normalize_rows, score
+from miner.triplets.relevance import LinkRelevance, Relevance
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.oracle import negatives
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from miner.scratch import scratch_folder
+from miner.storage.scratch import scratch_folder
 from tests.conftest import ROOT
 
 HOLD = """
 import sys
-from miner.scratch import scratch_folder
+from miner.storage.scratch import scratch_folder
 with scratch_folder("mine-test-") as folder:
     (folder / "deep").mkdir()
     (folder / "deep" / "file").write_text("x")
@@ -96,7 +96,7 @@ def test_without_locks_a_folder_is_kept(place: Path, monkeypatch: pytest.MonkeyP
     def refuse(*arguments: object) -> None:
         raise OSError("no locks here")
 
-    monkeypatch.setattr("miner.scratch.fcntl.flock", refuse)
+    monkeypatch.setattr("miner.storage.scratch.fcntl.flock", refuse)
     with scratch_folder("mine-test-") as one, scratch_folder("mine-test-") as other:
         assert one.is_dir() and other.is_dir() and one != other
     assert list(place.iterdir()) == []

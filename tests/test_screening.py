@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-import miner.screening.blocks as blocks
-import miner.screening.products as products
-import miner.screening.screen as screening
-from miner.census import Census, Vectors
-from miner.distance import METRICS, Metric, normalize_rows
-from miner.mining import Miner
-from miner.relevance import AnchorSubset, LabelRelevance, LinkRelevance, Relevance, tally
-from miner.screening.borders import PairBorders
-from miner.strategies.all import All
-from miner.strategies.caps import Caps
-from miner.strategies.hardest import Hardest
-from miner.strategies.selection import Selection
+import miner.census.fast.block_pass as blocks
+import miner.census.fast.counter as screening
+import miner.census.fast.products as products
+from miner.census.fast.thresholds import PairBorders
+from miner.census.reference import Census, Vectors
+from miner.pipeline.units.miner import Miner
+from miner.selection.caps import Caps
+from miner.selection.selection import Selection
+from miner.selection.strategies.all import All
+from miner.selection.strategies.hardest import Hardest
+from miner.triplets.distance import METRICS, Metric, normalize_rows
+from miner.triplets.relevance import AnchorSubset, LabelRelevance, LinkRelevance, Relevance, tally
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.oracle import enumerate_triplets
 

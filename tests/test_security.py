@@ -21,9 +21,9 @@ import numpy as np
 import pytest
 
 import miner
-from miner.finished import manifest_checksum
-from miner.printable import printable, printable_json, short_message
-from miner.storage import pretty_json
+from miner.formatting import printable, printable_json, short_message
+from miner.runs.run import manifest_checksum
+from miner.storage.files import pretty_json
 from tests.conftest import Result, write_vectors
 from tests.test_architecture import MODULES, PACKAGE
 
@@ -205,7 +205,7 @@ NULLS = {
 }
 MINE_EACH = """
 import sys
-from miner.cli import main
+from miner.cli.main import main
 out, *paths = sys.argv[1:]
 for path in paths:
     try:

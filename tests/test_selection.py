@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.allocation import allocate
-from miner.distance import METRICS, normalize_rows
-from miner.relevance import LabelRelevance, LinkRelevance, Relevance
-from miner.strategies.base import seeds
-from miner.strategies.caps import Caps
-from miner.strategies.drawing import draw_distinct, draw_of_many
+from miner.selection.allocation import allocate
+from miner.selection.caps import Caps
+from miner.selection.draws import draw_distinct, draw_of_many
+from miner.selection.strategies.base import seeds
+from miner.triplets.distance import METRICS, normalize_rows
+from miner.triplets.relevance import LabelRelevance, LinkRelevance, Relevance
 from tests.conftest import write_vectors
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.oracle import Truth, enumerate_triplets
@@ -106,7 +106,7 @@ def test_anchors_with_more_triplets_than_a_chunk(
 ) -> None:
     rows, relevance, truth = small_truth()
     for chunk in (1, 7, 1000):
-        monkeypatch.setattr("miner.writing._CHUNK", chunk)
+        monkeypatch.setattr("miner.pipeline.units.block_writer._CHUNK", chunk)
         check_sets(mine_labelled(tmp_path / str(chunk), rows, relevance), truth)
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import miner
-from miner.embedding import open_store
+from miner.embedding.store import open_store
 from miner.errors import UsageError
-from miner.shards import read_shard, shard_facts
-from miner.verification.vectors import Truth
+from miner.inspection.verify.vectors import Truth
+from miner.runs.shards import read_shard, shard_facts
 from tests.conftest import Result, write_vectors
 
 ROLES = ("anchor_id", "positive_id", "negative_id")
@@ -76,8 +76,8 @@ def test_the_same_bytes_whatever_the_engine(
 def test_no_negative_comes_more_often_than_its_cap(
     chunk: int, bigger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("miner.hubs._CHUNK", chunk)
-    monkeypatch.setattr("miner.hubs._HELD", chunk)
+    monkeypatch.setattr("miner.pipeline.cap_negatives._CHUNK", chunk)
+    monkeypatch.setattr("miner.pipeline.cap_negatives._HELD", chunk)
     free = mine(bigger, tmp_path / "free", max_triplets=10**6)
     kept = []
     for most in (1, 9, 10**9):

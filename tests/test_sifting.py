@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.census import Census, Vectors
-from miner.counting import count_below
-from miner.distance import METRICS
-from miner.hardness import MINED, Kept
+from miner.census.reference import Census, Vectors
+from miner.census.reference_kernel import count_below
 from miner.job import SelectJob
-from miner.mining import Miner
-from miner.passes import share_out
-from miner.ranking import Ranking
-from miner.relevance import tally
-from miner.sifting.sieve import Sieve
-from miner.strategies.selection import load_selection
+from miner.pipeline.passes import share_out
+from miner.pipeline.units.miner import Miner
+from miner.selection.rank_grid import Sieve
+from miner.selection.ranking import Ranking
+from miner.selection.selection import load_selection
+from miner.triplets.distance import METRICS
+from miner.triplets.hardness import MINED, Kept
+from miner.triplets.relevance import tally
 from tests.hard_data import KINDS, labelled, vectors
 
 
@@ -108,8 +108,8 @@ def test_the_compiled_path_writes_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, select: SelectJob
 ) -> None:
     census = census_of(kind, "euclidean", 0.1)
-    monkeypatch.setattr("miner.writing._CHUNK", 1000)
+    monkeypatch.setattr("miner.pipeline.units.block_writer._CHUNK", 1000)
     fast = written(tmp_path, census, select)
-    monkeypatch.setattr("miner.mining.open_sieve", lambda rows: None)
+    monkeypatch.setattr("miner.pipeline.units.miner.open_sieve", lambda rows: None)
     assert fast == written(tmp_path, census, select)
     assert any(fast.values())

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from miner.datasets.base import ROWS
-from miner.datasets.spool import Spool, write_column
+from miner.datasets.column_store import Spool, write_column
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def spool(tmp_path: Path) -> Spool:
 def test_slices_hold_the_values_of_the_rows(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, count: int, most: int
 ) -> None:
-    monkeypatch.setattr("miner.datasets.spool._MOST_BYTES", most)
+    monkeypatch.setattr("miner.datasets.column_store._MOST_BYTES", most)
     rows = np.random.default_rng(count).integers(0, 2 * ROWS + 5, count)
     rows[count // 2 :] = 2 * ROWS + 4  # the last, often
     expected = [f"row {row}" for row in rows]

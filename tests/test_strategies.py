@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.census import Census, Vectors
-from miner.distance import METRICS, normalize_rows
-from miner.hardness import MINED
+from miner.census.reference import Census, Vectors
 from miner.job import SelectJob
-from miner.mining import Miner
-from miner.relevance import tally
-from miner.strategies.base import STRATEGIES
-from miner.strategies.selection import Selection, load_selection
+from miner.pipeline.units.miner import Miner
+from miner.selection.selection import Selection, load_selection
+from miner.selection.strategies.base import STRATEGIES
+from miner.triplets.distance import METRICS, normalize_rows
+from miner.triplets.hardness import MINED
+from miner.triplets.relevance import tally
 from tests.conftest import ROOT
 from tests.hard_data import KINDS, labelled, vectors
 from tests.select_oracle import Data, Selected, admitted, chosen, data, dropped, select

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-import miner.verify
-from miner.distance import normalize_rows
-from miner.embedding import open_store
-from miner.standouts import describe_tables
-from miner.tables import CONFUSION, HUBS, LABEL_NOISE
+import miner.inspection.verify.run
+from miner.embedding.store import open_store
+from miner.runs.describe_statistics import describe_tables
+from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE
+from miner.triplets.distance import normalize_rows
 from tests.conftest import Result, write_vectors
 from tests.oracle import Truth, enumerate_triplets
 
@@ -104,15 +104,15 @@ def test_bytes_hang_on_the_job_only(noisy: Path, tmp_path: Path) -> None:
 
 DIE = """
 import os
-import miner.passes
-from miner.cli import main
-whole, calls = miner.passes.count_unit, []
+import miner.pipeline.passes
+from miner.cli.main import main
+whole, calls = miner.pipeline.passes.count_unit, []
 def count_unit(*arguments):
     calls.append(1)
     if len(calls) > 2:
         os._exit(137)
     return whole(*arguments)
-miner.passes.count_unit = count_unit
+miner.pipeline.passes.count_unit = count_unit
 main()
 """
 
@@ -170,8 +170,12 @@ def test_tables_are_cut_and_left_out(noisy: Path, tmp_path: Path) -> None:
 def test_verify_finds_what_is_wrong(
     noisy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, column: str, said: str
 ) -> None:
-    others = {key: check for key, check in miner.verify._CHECKS.items() if key != "files"}
-    monkeypatch.setattr(miner.verify, "_CHECKS", others)  # a new one: put back, a key would be last
+    others = {
+        key: check for key, check in miner.inspection.verify.run._CHECKS.items() if key != "files"
+    }
+    monkeypatch.setattr(
+        miner.inspection.verify.run, "_CHECKS", others
+    )  # a new one: put back, a key would be last
     run = mine(noisy, tmp_path / "out", mining={"hubs": 2})
     table = pq.read_table(run.path / name)
     values = table[column].to_numpy() + (-0.25 if column == "share" else 1)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from miner.cli import cli as group
+from miner.cli.main import cli as group
 from tests.conftest import ROOT, Result
 from tests.test_readme import README
 

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.distance import measure, normalize_rows
-from miner.finished import manifest_checksum
-from miner.storage import pretty_json, sha256_file
+from miner.runs.run import manifest_checksum
+from miner.storage.files import pretty_json, sha256_file
+from miner.triplets.distance import measure, normalize_rows
 from tests.conftest import Result, write_vectors
 
 Cli = Callable[..., Result]

@@ -43,15 +43,19 @@ class Table(Protocol):
 
 
 READERS = Registry("reader")
-READERS.register("parquet", "miner.datasets.parquet:open_parquet", "Parquet")
-READERS.register("csv", "miner.datasets.delimited:open_delimited", "comma-separated text")
-READERS.register("tsv", "miner.datasets.delimited:open_delimited", "tab-separated text")
-READERS.register("jsonl", "miner.datasets.json_lines:open_json_lines", "one JSON object a line")
-READERS.register("arrow", "miner.datasets.arrow_ipc:open_arrow", "Arrow IPC, file or stream")
-READERS.register("npy", "miner.datasets.arrays:open_npy", "NumPy array of vectors")
-READERS.register("npz", "miner.datasets.arrays:open_npz", "NumPy arrays by column name")
-READERS.register("qrels", "miner.datasets.trec:open_trec", "TREC relevance judgements")
-READERS.register("trec", "miner.datasets.trec:open_trec", "TREC relevance judgements")
+READERS.register("parquet", "miner.datasets.formats.parquet:open_parquet", "Parquet")
+READERS.register("csv", "miner.datasets.formats.delimited:open_delimited", "comma-separated text")
+READERS.register("tsv", "miner.datasets.formats.delimited:open_delimited", "tab-separated text")
+READERS.register(
+    "jsonl", "miner.datasets.formats.json_lines:open_json_lines", "one JSON object a line"
+)
+READERS.register(
+    "arrow", "miner.datasets.formats.arrow_ipc:open_arrow", "Arrow IPC, file or stream"
+)
+READERS.register("npy", "miner.datasets.formats.arrays:open_npy", "NumPy array of vectors")
+READERS.register("npz", "miner.datasets.formats.arrays:open_npz", "NumPy arrays by column name")
+READERS.register("qrels", "miner.datasets.formats.trec:open_trec", "TREC relevance judgements")
+READERS.register("trec", "miner.datasets.formats.trec:open_trec", "TREC relevance judgements")
 
 
 def require_column(table: Table, name: str, key: str) -> str:

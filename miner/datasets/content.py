@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from miner.datasets.pictures import Pictures, is_encoded
+from miner.datasets.image_files import Pictures, is_encoded
 from miner.errors import DataError
 
 __all__ = [

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from miner.errors import DataError
-from miner.printable import is_text
+from miner.formatting import is_text
 
 __all__ = [
     "check_names",

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from miner.datasets.base import READERS, Table
 from miner.datasets.files import check_names, extension, is_pattern, matching_files, missing_file
-from miner.datasets.hf_saved import is_saved, open_saved
-from miner.datasets.images import has_images, open_images
-from miner.datasets.trec import is_trec
+from miner.datasets.formats.hf_saved import is_saved, open_saved
+from miner.datasets.formats.images import has_images, open_images
+from miner.datasets.formats.trec import is_trec
 from miner.errors import DataError, did_you_mean
-from miner.urls import expanded
+from miner.storage.urls import expanded
 
 __all__ = ["open_table"]
 

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from miner.datasets.base import is_id
+from miner.datasets.column_store import write_spool
 from miner.datasets.content import Content, content_digests, refuse_faults
-from miner.datasets.side import Rows, Side, nothing_left, plain_batch
-from miner.datasets.spool import write_spool
+from miner.datasets.roles import Rows, Side, nothing_left, plain_batch
 from miner.errors import DataError
 
 __all__ = ["Items", "scan", "typed"]

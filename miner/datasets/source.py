@@ -14,15 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from miner.datasets.base import Table, require_column
-from miner.datasets.beir import is_beir, open_beir
+from miner.datasets.column_store import keep_rows, write_column
 from miner.datasets.content import Kind, column_kind
+from miner.datasets.formats.beir import is_beir, open_beir
+from miner.datasets.formats.pair_table import open_pair_table
 from miner.datasets.opening import open_table
-from miner.datasets.pair_table import open_pair_table
-from miner.datasets.relations import Scanned, scan_labelled, scan_pairs
+from miner.datasets.relevance import Scanned, scan_labelled, scan_pairs
+from miner.datasets.roles import Side
 from miner.datasets.scan import scan
-from miner.datasets.side import Side
-from miner.datasets.spool import keep_rows, write_column
-from miner.datasets.where import Filter, parse_filter
+from miner.datasets.where.parser import Filter, parse_filter
 from miner.errors import DataError
 from miner.job import DatasetJob
 

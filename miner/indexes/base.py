@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.distance import Metric
 from miner.registry import Registry
+from miner.triplets.distance import Metric
 
 __all__ = [
     "AUTO",

@@ -13,10 +13,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.distance import Metric, normalize_rows
 from miner.errors import UsageError, did_you_mean
 from miner.indexes.base import Float32
 from miner.indexes.files import read_index, reason, write_index
+from miner.triplets.distance import Metric, normalize_rows
 
 __all__ = ["FactoryIndex"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import faiss
 
 from miner.errors import StorageError
-from miner.storage import atomic_open, storage_errors
+from miner.storage.files import atomic_open, storage_errors
 
 __all__ = ["read_index", "reason", "write_index"]
 

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from miner.besides import Wanted, plan_besides
-from miner.census import Census, Vectors
-from miner.engines.base import open_engine
+from miner.census.fast.counter import open_screen
+from miner.census.reference import Census, Vectors
+from miner.census.statistics import Wanted, plan_besides
 from miner.job import EngineJob
-from miner.mining import Miner
-from miner.relevance import tally
-from miner.screening.screen import open_screen
-from miner.strategies.all import All
-from miner.strategies.selection import Selection
-from miner.units import cut_units
+from miner.pipeline.engines.base import open_engine
+from miner.pipeline.units.layout import cut_units
+from miner.pipeline.units.miner import Miner
+from miner.selection.selection import Selection
+from miner.selection.strategies.all import All
+from miner.triplets.relevance import tally
 from tests.bench.common import blas, median, peak_bytes, report, rounded, timed
 from tests.bench.shapes import SHAPES, Shape
 

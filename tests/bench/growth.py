@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.approximate.tuning import choose_factory
+from miner.indexes.tuning import choose_factory
 from tests.bench.growth_model import CLUSTER, describe_model
 from tests.bench.planning import watched
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from miner.approximate.tuning import choose_factory
+from miner.indexes.tuning import choose_factory
 
 __all__ = ["CLUSTER", "describe_model", "predict"]
 

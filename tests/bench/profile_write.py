@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from miner.census import Census, Vectors
-from miner.hardness import MINED
+from miner.census.reference import Census, Vectors
 from miner.job import SelectJob
-from miner.mining import Miner
-from miner.passes import share_out
-from miner.relevance import tally
-from miner.strategies.all import All
-from miner.strategies.selection import Selection
-from miner.units import cut_units
+from miner.pipeline.passes import share_out
+from miner.pipeline.units.layout import cut_units
+from miner.pipeline.units.miner import Miner
+from miner.selection.selection import Selection
+from miner.selection.strategies.all import All
+from miner.triplets.hardness import MINED
+from miner.triplets.relevance import tally
 from tests.bench.census_speed import MARGIN, MEMORY, WORKERS
 from tests.bench.common import timed
 from tests.bench.shapes import skewed

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from miner.distance import normalize_rows
-from miner.relevance import LabelRelevance, LinkRelevance
+from miner.triplets.distance import normalize_rows
+from miner.triplets.relevance import LabelRelevance, LinkRelevance
 
 NONE = -1
 _SLICE = 4096
@@ -28,7 +28,7 @@ class Shape:
         One array for labelled items.
     relevance : LabelRelevance or LinkRelevance
     positive : callable
-        Anchor -> mask of its positives, told without `miner.relevance`.
+        Anchor -> mask of its positives, told without `miner.triplets.relevance`.
     share : float
         How much of the anchors a bench counts unless told otherwise.
     """

@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.models.base import load_model
-from miner.opened import Opened
-from miner.preparing import prepare_store
+from miner.embedding.build import prepare_store
+from miner.embedding.models.base import load_model
+from miner.pipeline.resolve import Opened
 
 pytestmark = pytest.mark.bench
 
@@ -112,8 +112,8 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 import miner
-from miner.preparing import prepare_store
-from miner.opened import Opened
+from miner.embedding.build import prepare_store
+from miner.pipeline.resolve import Opened
 job = miner.parse_job({
     "dataset": {"path": sys.argv[1]},
     "model": {"name": "stub:embed"},

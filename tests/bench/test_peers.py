@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.strategies.base import STRATEGIES
+from miner.selection.strategies.base import STRATEGIES
 from tests.bench import peer_pml, peer_st
 from tests.bench.common import median, rounded, run_module
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import miner
-from miner.comparison.facts import compare_runs
-from miner.finished import Run
+from miner.inspection.compare.facts import compare_runs
+from miner.runs.run import Run
 from tests.conftest import Result, write_vectors
 from tests.report.test_page import Page, check_safe
 

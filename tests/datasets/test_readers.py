@@ -17,7 +17,7 @@ import pytest
 
 import miner
 from miner.datasets.base import ROWS, Table
-from miner.datasets.beir import open_beir
+from miner.datasets.formats.beir import open_beir
 from miner.datasets.opening import open_table
 from miner.errors import DataError
 from tests.conftest import Result
@@ -384,12 +384,12 @@ def test_json_lines_in_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     whole = {name: column(open_table(str(path)), name) for name in ("id", "text", "label")}
     assert whole["label"] == [row.get("label") for row in rows]
     for size in (90, 97, 1000):
-        monkeypatch.setattr("miner.datasets.lines.MOST_LINE", size)
-        monkeypatch.setattr("miner.datasets.json_lines._BLOCK", size * 2 // 3)
+        monkeypatch.setattr("miner.datasets.formats.bounded_lines.MOST_LINE", size)
+        monkeypatch.setattr("miner.datasets.formats.json_lines._BLOCK", size * 2 // 3)
         table = open_table(str(path))
         assert list(table.types) == ["id", "text", "label"]
         assert {name: column(table, name) for name in whole} == whole
-    monkeypatch.setattr("miner.datasets.lines.MOST_LINE", 70)
+    monkeypatch.setattr("miner.datasets.formats.bounded_lines.MOST_LINE", 70)
     with pytest.raises(DataError, match=r"data.jsonl, line \d+: it is longer than"):
         column(open_table(str(path)), "text")
 
@@ -399,8 +399,8 @@ def test_the_first_error_of_json_lines_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str
 ) -> None:
     """Blocks are parsed a few at once: one that comes later may be refused before."""
-    monkeypatch.setattr("miner.datasets.lines.MOST_LINE", 400)
-    monkeypatch.setattr("miner.datasets.json_lines._BLOCK", 60)
+    monkeypatch.setattr("miner.datasets.formats.bounded_lines.MOST_LINE", 400)
+    monkeypatch.setattr("miner.datasets.formats.json_lines._BLOCK", 60)
     lines = ['{"id": 1}'] * 90
     lines[60], lines[67] = '{"id": 1, "x": "' + "y" * 300, second
     path = tmp_path / "data.jsonl"
@@ -416,8 +416,8 @@ def test_the_first_error_of_json_lines_is_told(
 def test_a_value_of_another_type_is_told_by_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr("miner.datasets.lines.MOST_LINE", 200)
-    monkeypatch.setattr("miner.datasets.json_lines._BLOCK", block)
+    monkeypatch.setattr("miner.datasets.formats.bounded_lines.MOST_LINE", 200)
+    monkeypatch.setattr("miner.datasets.formats.json_lines._BLOCK", block)
     lines = ['{"id": "1", "x": 1}', ""] * 40
     lines[70] = '{"id": 5, "x": 1}'
     path = tmp_path / "data.jsonl"
@@ -436,7 +436,7 @@ def test_two_objects_on_a_line_are_refused(tmp_path: Path, content: str) -> None
 
 
 def test_json_lines_leave_no_thread_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miner.datasets.json_lines._BLOCK", 1000)
+    monkeypatch.setattr("miner.datasets.formats.json_lines._BLOCK", 1000)
     (tmp_path / "data.jsonl").write_bytes(json_text() * 50)
     before = set(threading.enumerate())
     batches = open_table(str(tmp_path / "data.jsonl")).batches(["text"])

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
-from miner.datasets.where import Filter, parse_filter
+from miner.datasets.where.parser import Filter, parse_filter
 from miner.errors import DataError, UsageError
 
 Row = dict[str, Any]

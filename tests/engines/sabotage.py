@@ -10,11 +10,11 @@ import os
 import time
 from typing import Any
 
-import miner.passes
+import miner.pipeline.passes
 from miner.errors import GateError
 
 _RULES = dict(rule.split(":") for rule in os.environ.get("MINE_SABOTAGE", "").split(",") if rule)
-_COUNT = miner.passes.count_unit
+_COUNT = miner.pipeline.passes.count_unit
 
 
 def count_unit(task: Any, path: Any, unit: tuple[int, int]) -> dict[str, str]:
@@ -26,4 +26,4 @@ def count_unit(task: Any, path: Any, unit: tuple[int, int]) -> dict[str, str]:
     return _COUNT(task, path, unit)
 
 
-miner.passes.count_unit = count_unit
+miner.pipeline.passes.count_unit = count_unit

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import miner
-from miner.engines.base import ENGINES, open_engine
 from miner.errors import DataError, EngineError, UsageError
 from miner.job import EngineJob
+from miner.pipeline.engines.base import ENGINES, open_engine
 from tests.engines import units
 from tests.engines.data import payload, write_labelled, write_pairs
 

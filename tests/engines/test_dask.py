@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 import miner
-from miner.engines.base import ENGINES, open_engine
 from miner.errors import EngineError, GateError, UsageError
 from miner.job import EngineJob
+from miner.pipeline.engines.base import ENGINES, open_engine
 
 distributed = pytest.importorskip("distributed")
 psutil = pytest.importorskip("psutil")
@@ -247,10 +247,10 @@ def test_what_cannot_be_reached_is_said_at_once(
 def test_workers_must_run_the_same_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     call = open_engine(EngineJob("dask")).call(len)
     monkeypatch.setattr(type(call), "worker", lambda self: "w0")
-    monkeypatch.setattr("miner.engines.dask._limit_for_good", lambda: None)
+    monkeypatch.setattr("miner.pipeline.engines.dask._limit_for_good", lambda: None)
     assert call("unit").result == 4  # type: ignore[arg-type]
     there = dict.fromkeys(call.versions, "0")  # type: ignore[attr-defined]
-    monkeypatch.setattr("miner.engines.dask.package_versions", lambda: there)
+    monkeypatch.setattr("miner.pipeline.engines.dask.package_versions", lambda: there)
     with pytest.raises(EngineError, match=r"worker w0 has mine 0, not .* install the same there"):
         call("unit")
 

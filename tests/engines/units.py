@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from miner.engines.base import Call, Done, R, U
-from miner.engines.joblib import Threads
 from miner.errors import DataError
+from miner.pipeline.engines.base import Call, Done, R, U
+from miner.pipeline.engines.joblib import Threads
 
 SENT: list[int] = []
 """Bytes of each unit that went through `Measuring`, with the call that goes with it."""

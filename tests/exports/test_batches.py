@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.exports.confusion import count_confusion
-from miner.exports.labels import open_labelled
+from miner.training.exports.confusion import count_confusion
+from miner.training.exports.labels import open_labelled
 from tests.conftest import Result
 from tests.exports.conftest import make_run, rows_of, write_texts
 

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.exports import triplets as reading
-from miner.exports import writing
+from miner.training.exports import triplets as reading
+from miner.training.exports import writing
 from tests.conftest import Result
 from tests.exports.conftest import CLASSES, KINDS, rows_of
 

@@ -29,7 +29,7 @@ from typing import Any
 
 import pytest
 
-from miner.cli import main
+from miner.cli.main import main
 
 TOO_LONG = float(os.environ.get("MINE_FAULTS_PATIENCE", "300"))
 """Seconds after which a start is taken to hang."""

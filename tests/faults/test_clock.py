@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import miner
-import miner.manifest
+import miner.runs.staging
 from tests.conftest import Result
 from tests.faults.jobs import payload
 
@@ -38,7 +38,7 @@ class Wall:
 def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     wall = Wall(time.time)
     monkeypatch.setattr(time, "time", wall.time)
-    monkeypatch.setattr(miner.manifest, "datetime", wall)
+    monkeypatch.setattr(miner.runs.staging, "datetime", wall)
     return wall
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import miner
-import miner.storage
+import miner.storage.files
 from tests.conftest import Result
 
 Cli = Callable[..., Result]
@@ -37,7 +37,7 @@ MOMENTS: dict[str, tuple[Any, str, Callable[[Path], Callable[..., bool]], str]] 
     "manifest": (Path, "replace", lambda out: lambda _, to: to.name == "manifest.json", NOTHING),
     "rename": (Path, "rename", lambda out: lambda _, to: to.parent == out / "runs", NOTHING),
     "renamed": (
-        miner.storage,
+        miner.storage.files,
         "sync_folder",
         lambda out: lambda folder: folder == out / "runs",
         PUBLISHED,
@@ -46,7 +46,7 @@ MOMENTS: dict[str, tuple[Any, str, Callable[[Path], Callable[..., bool]], str]] 
     "link": (Path, "symlink_to", lambda out: lambda path, *_: path.parent == out, PUBLISHED),
     "switch": (Path, "replace", lambda out: lambda _, to: to == out / "latest", PUBLISHED),
     "switched": (
-        miner.storage,
+        miner.storage.files,
         "sync_folder",
         lambda out: lambda folder: folder == out and (out / "latest").exists(),
         LATEST,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import miner
-from miner.finished import Run
+from miner.runs.run import Run
 from tests.faults.driver import Driver, Fault, limited, needs_strace, nothing
 from tests.faults.jobs import QUIET, words, write_data
 

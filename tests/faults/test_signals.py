@@ -14,9 +14,9 @@ from tests.conftest import ROOT
 
 HANGS = """
 import sys, time
-import miner.passes as passes
-import miner.signals
-from miner.cli import main
+import miner.pipeline.passes as passes
+import miner.cli.signals
+from miner.cli.main import main
 def hang(*arguments):
     try:  # the signal may come as soon as the word is out
         print("counting", flush=True)
@@ -25,7 +25,7 @@ def hang(*arguments):
         print("leaving", flush=True)
         time.sleep(120)
 passes.count_unit = hang
-miner.signals._SAME = 4.0  # as long as a busy machine needs
+miner.cli.signals._SAME = 4.0  # as long as a busy machine needs
 main(sys.argv[1:])
 """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[name] = "1"  # before what reads it is imported
 
-from miner.cli import main  # noqa: E402
+from miner.cli.main import main  # noqa: E402
 from tests.faults.jobs import words, write_data  # noqa: E402
 
 with tempfile.TemporaryDirectory() as folder:

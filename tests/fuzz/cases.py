@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from miner.cli import main
+from miner.cli.main import main
 
 __all__ = ["CODES", "Case", "Outcome", "faults", "play", "put", "replayed", "save"]
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from miner.models.base import MODELS, LoadedModel, load_model
-from miner.storage import digest
+from miner.embedding.models.base import MODELS, LoadedModel, load_model
+from miner.storage.files import digest
 
 CACHED_AS = {
-    "sentence-transformers": "miner.models.sentence_transformers:SentenceTransformers",
-    "onnx": "miner.models.onnx:Onnx",
-    "torch": "miner.models.torch_module:TorchModule",
-    "torchvision": "miner.models.torchvision:Torchvision",
-    "efficientnet-lite0": "miner.models.efficientnet:EfficientNetLite0",
-    "http": "miner.models.http:Http",
+    "sentence-transformers": "miner.embedding.models.sentence_transformers:SentenceTransformers",
+    "onnx": "miner.embedding.models.onnx:Onnx",
+    "torch": "miner.embedding.models.torch_module:TorchModule",
+    "torchvision": "miner.embedding.models.torchvision:Torchvision",
+    "efficientnet-lite0": "miner.embedding.models.efficientnet:EfficientNetLite0",
+    "http": "miner.embedding.models.http:Http",
 }
 """The class in the key of each family: a change makes every user embed everything again."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import miner
-from miner.models.rescorers import load_rescorer
+from miner.embedding.models.rescorers import load_rescorer
 from tests.later import later
 from tests.test_rescoring import WORDS, rows, texts
 

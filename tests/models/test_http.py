@@ -17,8 +17,8 @@ import pytest
 pytest.importorskip("requests")
 
 import miner
+from miner.embedding.models.base import load_model
 from miner.errors import DataError, EngineError, UsageError
-from miner.models.base import load_model
 from tests.conftest import Result
 from tests.models.conftest import TEXTS, stored, unit
 
@@ -205,22 +205,22 @@ def test_a_key_that_no_header_can_hold_is_not_said(
 
 
 def test_an_answer_without_end_is_not_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miner.models.http._MOST_BYTES", 1 << 20)
-    monkeypatch.setattr("miner.models.http._MOST_BYTES_TEXT", 0)
+    monkeypatch.setattr("miner.embedding.models.http._MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("miner.embedding.models.http._MOST_BYTES_TEXT", 0)
     server.broken = "x" * (3 << 20)
     with pytest.raises(EngineError, match="more than 1 MiB"):
         embed(server, TEXTS)
 
 
 def test_an_answer_that_drips_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miner.models.http._CHUNK", 1)
-    monkeypatch.setattr("miner.models.http._DRIPS", 0)
+    monkeypatch.setattr("miner.embedding.models.http._CHUNK", 1)
+    monkeypatch.setattr("miner.embedding.models.http._DRIPS", 0)
     with pytest.raises(EngineError, match="for one answer"):
         embed(server, TEXTS)
 
 
 def test_a_server_cannot_send_us_to_sleep(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miner.models.http._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("miner.embedding.models.http._LONGEST_PAUSE", 0.01)
     server.answers = [(429, {"Retry-After": "1000000"}, "")]
     began = time.monotonic()
     assert embed(server, TEXTS).shape == (6, 5)

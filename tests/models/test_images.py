@@ -15,8 +15,8 @@ import pytest
 Image = pytest.importorskip("PIL.Image")
 
 import miner
+from miner.embedding.models.base import load_model
 from miner.errors import DataError, MineError, UsageError
-from miner.models.base import load_model
 from tests.models.conftest import stored, unit
 
 NETWORK = """

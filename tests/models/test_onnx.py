@@ -18,8 +18,8 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 import miner
+from miner.embedding.models.base import load_model
 from miner.errors import UsageError
-from miner.models.base import load_model
 from tests.models.conftest import TEXTS, stored, unit
 
 MODEL = Path(str(int8.model_path()))

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
+from miner.embedding.models.base import load_model
 from miner.errors import UsageError
-from miner.models.base import load_model
 from tests.later import later
 from tests.models.conftest import TEXTS, stored, unit
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from miner.models.base import Batch, Model
+from miner.embedding.models.base import Batch, Model
 from tests.proof.networks import embedded
 
 __all__ = ["Checkpoint", "save_checkpoint"]

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 import miner
-from miner.cli import main as mine
+from miner.cli.main import main as mine
 from tests.proof.data import ProofSet
 from tests.proof.methods import METHODS
 from tests.proof.sets import SETS

@@ -17,9 +17,9 @@ pytest.importorskip("boto3")
 
 import miner
 from miner.errors import MineError, StorageError, UsageError
-from miner.remote.base import FOLDERS, Folder, open_folder
-from miner.remote.s3 import S3Folder
-from miner.urls import check_url, fetched_folder, is_url, local_root, url_name
+from miner.storage.remote.base import FOLDERS, Folder, open_folder
+from miner.storage.remote.s3 import S3Folder
+from miner.storage.urls import check_url, fetched_folder, is_url, local_root, url_name
 from tests.conftest import Result
 from tests.remote.conftest import Bucket
 
@@ -146,7 +146,7 @@ def test_what_breaks_off_is_gone_on_with(bucket: Bucket, monkeypatch: pytest.Mon
             yield chunk
 
     monkeypatch.setattr(S3Folder, "_body", torn)
-    monkeypatch.setattr("miner.remote.s3.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("miner.storage.remote.s3.time.sleep", lambda seconds: None)
     assert b"".join(folder.stream(entry, 0)) == content
     assert len(starts) > 3
 

@@ -14,10 +14,11 @@ import pytest
 
 pytest.importorskip("boto3")
 
+from miner.storage.remote import lease
+
 import miner
 from miner.errors import StorageError
-from miner.remote import lease
-from miner.remote.s3 import S3Folder
+from miner.storage.remote.s3 import S3Folder
 from tests.conftest import ROOT, Result
 from tests.remote.conftest import Bucket
 
@@ -26,8 +27,8 @@ SLOW = pytest.mark.slow
 
 DIE = """
 import os, signal, sys
-import miner.remote.s3 as s3
-from miner.cli import main
+import miner.storage.remote.s3 as s3
+from miner.cli.main import main
 when, operation, ending = sys.argv[1:4]
 inner = s3._client
 def client(environment):

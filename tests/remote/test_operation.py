@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("boto3")
 
 import miner
-from miner.remote.base import open_folder
-from miner.remote.lease import Lease
-from miner.urls import local_root
+from miner.storage.remote.base import open_folder
+from miner.storage.remote.lease import Lease
+from miner.storage.urls import local_root
 from tests.conftest import Result
 from tests.operating import events, outs, series
 from tests.remote.conftest import Bucket

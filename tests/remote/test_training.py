@@ -11,7 +11,7 @@ pytest.importorskip("boto3")
 pytest.importorskip("torch")
 
 import miner
-from miner.embedding import open_store
+from miner.embedding.store import open_store
 from miner.torch import TripletDataset, TripletIndex
 from tests.remote.conftest import Bucket
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 import miner
-from miner.finished import Run
+from miner.runs.run import Run
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> \x1b]0;gone\x07 & \"'"
 

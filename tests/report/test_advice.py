@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.report.advice import advise
+from miner.inspection.report.advice import advise
 
 
 def manifest(**changes: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import miner
-from miner.finished import Run
+from miner.runs.run import Run
 from tests.conftest import ROOT
 from tests.report.data import empty, images, odd
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 import miner
-from miner.cli import _FLAGS, _setting
-from miner.report.command import reproducing_command
+from miner.cli.main import _FLAGS, _setting
+from miner.inspection.report.rerun_command import reproducing_command
 
 JOBS: list[dict[str, Any]] = [
     {"dataset": {"path": "a b.csv"}},

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import miner
-from miner.finished import Run
-from miner.storage import sha256_file
+from miner.runs.run import Run
+from miner.storage.files import sha256_file
 from tests.conftest import ROOT, Result
 from tests.report.data import empty, images, mined, texts
 
@@ -184,7 +184,7 @@ def test_a_report_that_fails_never_loses_the_run(
     def broken(*_: object, **__: object) -> str:
         raise ValueError("no ink")
 
-    monkeypatch.setattr("miner.report.making.report_page", broken)
+    monkeypatch.setattr("miner.inspection.report.build.report_page", broken)
     done = cli("run", "--data", small, "--out", tmp_path / "out", "--quiet")
     assert done.code == 0
     assert done.err.count("\n") == 1
@@ -202,7 +202,7 @@ def test_a_report_of_a_start_that_died_is_not_published(
 
     job = {"dataset": {"path": str(small)}, "output": {"path": str(tmp_path / "out")}}
     with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
-        dying.setattr("miner.manifest.Staging.publish", die)
+        dying.setattr("miner.runs.staging.Staging.publish", die)
         miner.mine(job)
     assert list((tmp_path / "out" / ".staging").glob("*/run/report.html"))
     run = miner.mine({**job, "output": {"path": str(tmp_path / "out"), "report": False}})

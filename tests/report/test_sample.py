@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from miner.census import Vectors
-from miner.embedding import open_store
-from miner.finished import read_census
-from miner.report.sample import draw_sample
-from miner.report.shares import shares_of_gaps, shares_of_sample
+from miner.census.reference import Vectors
+from miner.embedding.store import open_store
+from miner.inspection.report.margin_shares import shares_of_gaps, shares_of_sample
+from miner.inspection.report.sample import draw_sample
+from miner.runs.run import read_census
 from tests.conftest import write_vectors
 from tests.report.data import mined
 

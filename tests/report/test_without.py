@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import pytest
 
 import miner
-from miner.finished import Run
-from miner.manifest import Staging
+from miner.runs.run import Run
+from miner.runs.staging import Staging
 from tests.conftest import Result
 
 pytestmark = pytest.mark.report
@@ -82,7 +82,7 @@ def test_whatever_fails(
     error: BaseException,
     why: str,
 ) -> None:
-    monkeypatch.setattr(f"miner.report.{place}", failing(error))
+    monkeypatch.setattr(f"miner.inspection.report.{place}", failing(error))
     done, run = mined(cli, small, tmp_path / "out")
     left_out(done, run, why)
     assert len(done.err) < 2000
@@ -96,7 +96,7 @@ def test_a_disk_that_refuses_the_report(
     monkeypatch: pytest.MonkeyPatch,
     methods: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr("miner.report.making.report_page", lambda _: "a page")
+    monkeypatch.setattr("miner.inspection.report.build.report_page", lambda _: "a page")
     with monkeypatch.context() as disk:
         refuse(disk, *methods)
         done, run = mined(cli, small, tmp_path / "out")
@@ -108,8 +108,8 @@ def test_the_last_room_of_a_disk_is_left_to_the_manifest(
     tmp_path: Path, small: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=300 << 10)
-    monkeypatch.setattr("miner.report.making.report_page", lambda _: "a page")
-    monkeypatch.setattr("miner.report.making.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("miner.inspection.report.build.report_page", lambda _: "a page")
+    monkeypatch.setattr("miner.inspection.report.build.shutil.disk_usage", lambda _: usage)
     done, run = mined(cli, small, tmp_path / "out")
     left_out(done, run, "the disk has 300 KiB left, which the run needs")
 
@@ -117,7 +117,7 @@ def test_the_last_room_of_a_disk_is_left_to_the_manifest(
 def test_a_log_names_it(
     tmp_path: Path, small: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("miner.report.making.report_page", failing(ValueError("no ink")))
+    monkeypatch.setattr("miner.inspection.report.build.report_page", failing(ValueError("no ink")))
     done, run = mined(cli, small, tmp_path / "out", "--log-format", "json")
     lines = [json.loads(line) for line in done.err.splitlines()]
     (event,) = (line for line in lines if line["event"] == "report_not_written")
@@ -133,7 +133,9 @@ def dead(
 
     def die() -> Path:
         with monkeypatch.context() as dying:
-            dying.setattr("miner.report.making.report_page", lambda _: "of the first start")
+            dying.setattr(
+                "miner.inspection.report.build.report_page", lambda _: "of the first start"
+            )
             dying.setattr(Staging, "publish", failing(KeyboardInterrupt()))
             assert cli("run", "--data", small, "--out", tmp_path / "out", "--quiet").code == 130
         (left,) = (tmp_path / "out" / ".staging").glob("*/run/report.html")
@@ -154,7 +156,7 @@ def test_an_old_report_gives_way(
 ) -> None:
     """To none where none can be made or is wanted, whatever of the two the disk refuses."""
     out = dead()
-    monkeypatch.setattr("miner.report.making.report_page", failing(ValueError("no ink")))
+    monkeypatch.setattr("miner.inspection.report.build.report_page", failing(ValueError("no ink")))
     refuse(monkeypatch, refused)
     done, run = mined(cli, small, out, "--set", f"output.report={str(wanted).lower()}")
     if wanted:
@@ -167,7 +169,9 @@ def test_an_old_report_gives_way_to_a_new_one(
     small: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, dead: Callable[[], Path]
 ) -> None:
     out = dead()
-    monkeypatch.setattr("miner.report.making.report_page", lambda _: "of the second start")
+    monkeypatch.setattr(
+        "miner.inspection.report.build.report_page", lambda _: "of the second start"
+    )
     refuse(monkeypatch, "unlink")
     done, run = mined(cli, small, out)
     assert done.err == "" and "report_not_written" not in run.manifest
@@ -183,7 +187,7 @@ def test_an_old_report_that_stays_is_named(
     wanted: bool,
 ) -> None:
     out = dead()
-    monkeypatch.setattr("miner.report.making.report_page", failing(ValueError("no ink")))
+    monkeypatch.setattr("miner.inspection.report.build.report_page", failing(ValueError("no ink")))
     refuse(monkeypatch, "unlink", "replace")
     done, run = mined(cli, small, out, "--set", f"output.report={str(wanted).lower()}")
     assert done.err.count("\n") == 1

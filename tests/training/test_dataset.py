@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch")
 
 from torch.utils.data import DataLoader
 
-from miner.embedding import open_store
+from miner.embedding.store import open_store
 from miner.torch import TripletDataset
 
 # More workers than this machine has cores: the split is looked at, not the speed.

@@ -14,7 +14,7 @@ from tests.training.conftest import RunOf
 
 torch = pytest.importorskip("torch")
 
-from miner.embedding import open_store
+from miner.embedding.store import open_store
 from miner.torch import TripletDataset, TripletIndex, distinct_items
 
 IDS = ("anchor_id", "positive_id", "negative_id")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miner.errors import UsageError
-from miner.training.order import EpochOrder, Reader
+from miner.training.epoch_order import EpochOrder, Reader
 
 Row = tuple[int, int]
 

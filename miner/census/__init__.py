@@ -1,0 +1,1 @@
+"""Count every triplet of a block of anchors."""

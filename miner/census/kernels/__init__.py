@@ -1,0 +1,1 @@
+"""Compiled loops. The only place that imports numba."""

@@ -1,0 +1,82 @@
+"""True distances of stored rows by number: NumPy's expression, or a compiled loop that is as true.
+
+Two implementations of one function with the same results: `measure_rows` here, in NumPy, is the
+reference and the fallback; `miner.census.kernels.measure` gathers no rows.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.registry import Registry
+from miner.triplets.distance import METRICS, Float32, Float64, Metric, measure
+
+__all__ = ["MEASURES", "Measure", "load_measure", "measure_rows"]
+
+Rows = NDArray[np.int64]
+Measure = Callable[[Metric, Float32, Float32, Rows, Rows], Float64]
+
+MEASURES = Registry("measure")
+MEASURES.register("numpy", "miner.census.measure:measure_rows", "NumPy's expression")
+MEASURES.register("numba", "miner.census.kernels.measure:measure_rows", "the same sums, compiled")
+
+_GATHER_BYTES = 4 << 20
+_TRIED = (3, 21, 128, 300, 1000)
+"""Dimensions for which the compiled sums are held against NumPy's."""
+
+
+def measure_rows(
+    metric: Metric, anchors: Float32, rows: Float32, left: Rows, right: Rows
+) -> Float64:
+    """Measure rows from one anchor or from one each; few vectors are gathered at a time.
+
+    Parameters
+    ----------
+    metric : str
+    anchors : ndarray of shape (n, d), float32
+    rows : ndarray of shape (m, d), float32
+    left : ndarray of shape (k,) or (1,), int64
+        Anchors; one serves for all rows.
+    right : ndarray of shape (k,), int64
+        Rows.
+
+    Returns
+    -------
+    ndarray of shape (k,), float64
+        `miner.triplets.distance.measure` of each.
+    """
+    step = max(1, _GATHER_BYTES // (4 * max(1, rows.shape[1])))
+    result = np.empty(len(right))
+    for start in range(0, len(right), step):
+        part = slice(start, start + step)
+        own = left if len(left) == 1 else left[part]
+        result[part] = measure(metric, anchors[own], rows[right[part]])
+    return result
+
+
+@functools.cache
+def load_measure(name: str = "auto") -> Measure:
+    """Return an implementation; ``auto`` is numba's where it is there and gives NumPy's bits."""
+    if name == "auto":
+        there = importlib.util.find_spec("numba") is not None
+        name = "numba" if there and _alike(MEASURES.load("numba")) else "numpy"
+    found: Measure = MEASURES.load(name)
+    return found
+
+
+def _alike(other: Measure) -> bool:
+    """Whether an implementation gives the same bits as NumPy on this machine."""
+    rng = np.random.default_rng(0)
+    for dim in _TRIED:
+        rows = rng.normal(size=(40, dim)).astype(np.float32)
+        left, right = rng.integers(0, 40, (2, 200))
+        for metric in METRICS:
+            given = (metric, rows, rows, left, right)
+            if not np.array_equal(other(*given), measure_rows(*given)):  # type: ignore[arg-type]
+                return False
+    return True

@@ -1,0 +1,165 @@
+"""What a job counts beside the classes: hubs, confusions, nearest rows, gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census.column_sums import ColumnSums, Labels, labels_of
+from miner.census.confusions import MostConfused, UnitConfusions
+from miner.census.gap_histogram import Gaps, plan_gaps
+from miner.census.neighbors import NearestRows, majority
+from miner.census.reference import BlockCounts, Census
+from miner.census.reference_statistics import add_columns, find_nearest
+from miner.job import MiningJob
+from miner.triplets.relevance import Tally
+
+__all__ = ["Besides", "Wanted", "plan_besides"]
+
+Rows = NDArray[np.int64]
+
+_LEAST_PART = 64
+"""Anchors that are counted together, however many pairs of labels they make."""
+_PAIRS = 1 << 20
+"""Pairs that a part of a unit holds, or so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of it a job wants.
+
+    Attributes
+    ----------
+    hubs : bool
+    confusions : int
+        How many pairs of labels are kept; 0 for none.
+    neighbours : int
+        How many of the nearest rows are looked at; 0 for none.
+    gaps : int
+        At most so many anchors are sampled, where all are too many; 0 for none.
+    """
+
+    hubs: bool = False
+    confusions: int = 0
+    neighbours: int = 0
+    gaps: int = 0
+
+    @classmethod
+    def of(cls, mining: MiningJob) -> Wanted:
+        """Return what a job wants."""
+        return cls(mining.hubs > 0, mining.confusions, mining.neighbours, mining.gaps)
+
+
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """How a job's units count it.
+
+    Attributes
+    ----------
+    labels : Labels or None
+    order : ndarray of shape (anchors,), int64
+        The anchors in the order in which they are counted: by label, where each has one. Empty
+        stands for that of their numbers.
+    columns : bool
+        Whether triplets are counted by their negative.
+    confusions : int
+        How many pairs of labels, of anchor and negative, are kept; 0 counts none.
+    ranks : ndarray of shape (labels,), int64
+        The place of each label among all.
+    neighbours : int
+    gaps : Gaps or None
+    """
+
+    order: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64), compare=False)
+    labels: Labels | None = field(default=None, compare=False)
+    columns: bool = False
+    confusions: int = 0
+    ranks: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64), compare=False)
+    neighbours: int = 0
+    gaps: Gaps | None = field(default=None, compare=False)
+
+    def anchors(self, unit: tuple[int, int]) -> Rows:
+        """Return the anchors that a unit counts."""
+        return self.order[slice(*unit)] if len(self.order) else np.arange(*unit)
+
+    @property
+    def row_by_row(self) -> bool:
+        """Whether the pass has to say what each row is to each anchor."""
+        return self.columns or self.neighbours > 0
+
+    def sums(self, rows: int, unit: tuple[int, int]) -> ColumnSums | None:
+        """Return what a unit adds up in, if anything."""
+        if not self.columns:
+            return None
+        if not self.confusions or self.labels is None:
+            return ColumnSums(rows)
+        ends = self.labels.anchors[self.anchors(unit)[[0, -1]]]
+        kept, labels = MostConfused(self.confusions, self.ranks), self.labels.count
+        return ColumnSums(rows, self.labels, UnitConfusions(set(ends.tolist()), kept, labels))
+
+    def parts(self, unit: tuple[int, int], sums: ColumnSums | None) -> Iterator[tuple[int, int]]:
+        """Cut a unit into parts; after each, be done with labels, whose pairs would pile up.
+
+        Where there are few pairs an anchor, a part is longer than the one before.
+        """
+        start, end = unit
+        pairs = sums.confusions if sums is not None else None
+        if pairs is None or self.labels is None:
+            yield unit
+            return
+        step = max(_LEAST_PART, _PAIRS // max(1, self.labels.count))
+        while start < end:
+            stop = min(start + step, end)
+            yield start, stop
+            step = min(max(_LEAST_PART, step * _PAIRS // max(1, pairs.held)), 4 * step)
+            pairs.close(int(self.labels.anchors[self.order[stop]]) if stop < end else None)
+            start = stop
+
+    def look(
+        self,
+        census: Census,
+        block: BlockCounts,
+        line: int,
+        sums: ColumnSums | None,
+        counted: NDArray[np.void],
+    ) -> None:
+        """Look at an anchor of a counted block row by row; `counted` is its line, shape (1,)."""
+        if sums is not None:
+            add_columns(census, block, line, sums)
+        if self.neighbours:
+            self.judge(find_nearest(census, block, line, self.neighbours), counted)
+
+    def judge(self, nearest: NearestRows, counted: NDArray[np.void]) -> None:
+        """Say which other label is around the anchors, in their lines."""
+        assert self.labels is not None
+        counted["neighbour"], counted["votes"], counted["looked"] = majority(nearest, self.labels)
+
+
+def plan_besides(
+    census: Census, tally: Tally, wanted: Wanted, ranks: Rows | None = None
+) -> Besides:
+    """Settle what can be counted: without one label a row neither confusions nor neighbours.
+
+    `ranks` are the places of the labels among all; by default their numbers.
+    """
+    relevance = census.relevance
+    labels = labels_of(relevance)
+    order = np.empty(0, dtype=np.int64)
+    if labels is not None and (wanted.hubs or wanted.confusions or wanted.neighbours):
+        order = np.argsort(labels.anchors, kind="stable")
+    gaps = plan_gaps(census, tally, wanted.gaps) if wanted.gaps else None
+    confusions = wanted.confusions if labels is not None else 0
+    if ranks is None:
+        ranks = np.arange(labels.count if labels is not None else 0)
+    return Besides(
+        order=order,
+        labels=labels,
+        columns=wanted.hubs or confusions > 0,
+        confusions=confusions,
+        ranks=ranks,
+        neighbours=min(wanted.neighbours, relevance.rows) if labels is not None else 0,
+        gaps=gaps,
+    )

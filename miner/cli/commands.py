@@ -1,0 +1,259 @@
+"""Commands that read what finished runs left: parse, call, print. `miner.cli.main` adds them."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import miner
+from miner.errors import StorageError, UsageError
+from miner.formatting import printable, printable_json, short_message
+
+__all__ = ["COMMANDS", "json_option", "print_facts"]
+
+_OUT = "mined"
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+
+
+def print_facts(facts: Any, text: str, *, as_json: bool, quiet: bool = False) -> None:
+    """Print facts as JSON, or the text that says them."""
+    if as_json:
+        click.echo(printable_json(facts))
+    elif not quiet:
+        click.echo(printable(text))
+
+
+def _listed(out: str) -> str:
+    """Return an output folder to list; the default one may not be there yet."""
+    if out != _OUT and "://" not in out and not Path(out).is_dir():
+        raise UsageError(f"{out}: no such folder; name the output folder of a job")
+    return out
+
+
+@click.command()
+@click.argument("out", default=_OUT, type=click.Path())
+@json_option
+def runs(out: str, as_json: bool) -> None:
+    """List the finished runs in OUT (default: mined)."""
+    found, problems = miner.list_runs(_listed(out))
+    latest = miner.latest_id(out)
+    facts = [miner.run_facts(run, latest=run.run_id == latest) for run in found]
+    text = "\n".join(miner.describe_facts(fact) for fact in facts) or f"no runs in {out}"
+    print_facts(facts, text, as_json=as_json)
+    for problem in problems:
+        click.echo(f"mine: {short_message(problem)}", err=True)
+
+
+@click.command()
+@click.argument("run", default="mined/latest", type=click.Path())
+@click.option(
+    "--triplets",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Of each class.",
+)
+@json_option
+def show(run: str, triplets: int, as_json: bool) -> None:
+    """Show a RUN: its census, what stands out in it, and a few triplets in words."""
+    opened = miner.open_run(run)
+    rows = {name: miner.some_triplets(opened, name, triplets) for name in ("hard", "semi_hard")}
+    tables, some = miner.describe_tables(opened), miner.describe_triplets(opened, triplets)
+    text = "\n".join([miner.describe_run(opened), "", *tables, "", *some])
+    print_facts({"manifest": opened.manifest, "triplets": rows}, text, as_json=as_json)
+
+
+@click.command()
+@click.argument("run", default="mined/latest", type=click.Path())
+@click.option("--full", is_flag=True, help="Every triplet and anchor, not a sample.")
+@json_option
+def verify(run: str, full: bool, as_json: bool) -> None:
+    """Verify a RUN: checksums, schema, counts, classes recomputed from the vectors."""
+    result = miner.verify_run(miner.open_run(run), full=full)
+    facts = {
+        "run_id": result.run.run_id,
+        "ok": not result.problems,
+        "checks": [
+            {
+                "name": check.name,
+                "state": check.state,
+                "detail": check.detail,
+                "problems": check.problems,
+            }
+            for check in result.checks
+        ],
+    }
+    lines = [f"  {check.state:<7}  {check.name:<9} {check.detail}" for check in result.checks]
+    print_facts(facts, "\n".join([f"run {result.run.run_id}", *lines]), as_json=as_json)
+    if result.problems:
+        first = "; ".join(result.problems[:3])
+        count = len(result.problems)
+        raise StorageError(f"{run}: {first} ({count} problem{'s' if count > 1 else ''})")
+
+
+@click.command()
+@json_option
+def models(as_json: bool) -> None:
+    """List the models that can be plugged."""
+    facts = miner.list_models()
+    print_facts(facts, miner.describe_models(facts), as_json=as_json)
+
+
+@click.command()
+@click.argument("out", default=_OUT, type=click.Path())
+@click.option(
+    "--cache",
+    "folder",
+    metavar="DIR",
+    help="The cache, where it is not OUT/.cache; default: MINE_CACHE if that is set.",
+)
+@click.option("--prune", metavar="SIZE", help="Remove what was unused longest, down to SIZE.")
+@json_option
+def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> None:
+    """List the vectors that are kept for OUT (default: mined), and give room back."""
+    most = None if prune is None else miner.parse_bytes(prune, "--prune", zero=True)
+    facts = miner.kept_facts(_listed(out), folder, most)
+    print_facts(facts, miner.describe_kept(facts), as_json=as_json)
+
+
+@click.command()
+@click.argument("out", default=_OUT, type=click.Path())
+@click.option(
+    "--keep",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Keep the newest N runs, and the latest; default: all.",
+)
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0),
+    default=24,
+    show_default=True,
+    help="Unfinished work goes when it is older.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@json_option
+def prune(out: str, as_json: bool, **options: Any) -> None:
+    """Remove what runs in OUT (default: mined) left unfinished: staging, orphaned uploads."""
+    facts = miner.prune_output(out, **options)
+    print_facts(facts, miner.describe_pruned(facts), as_json=as_json)
+
+
+def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say where an export goes."""
+    force = click.option("--force", is_flag=True, help="Replace an export that is there.")
+    help_ = "The folder to make; default: one in exports, beside runs."
+    return click.option("--out", type=click.Path(), metavar="DIR", help=help_)(force(command))
+
+
+def _export_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add RUN and what `mine export` and `mine pairs` share."""
+    options: list[Callable[..., Any]] = [
+        click.argument("run", default="mined/latest", type=click.Path()),
+        click.option(
+            "--difficulty",
+            default="hard",
+            show_default=True,
+            metavar="NAME",
+            help="hard, semi_hard or both.",
+        ),
+        click.option("--negatives", type=int, metavar="K", help="The K nearest only."),
+        _folder_options,
+        click.option(
+            "--file-format",
+            default="parquet",
+            show_default=True,
+            metavar="NAME",
+            help="parquet or jsonl.",
+        ),
+        json_option,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option(
+    "--format",
+    "name",
+    required=True,
+    metavar="NAME",
+    help="triplet, n-tuple, labeled-pair or labeled-list.",
+)
+@click.option("--ragged", is_flag=True, help="Lists of labeled-list may be shorter than K.")
+@_export_options
+def export(run: str, name: str, as_json: bool, **options: Any) -> None:
+    """Write the triplets of a RUN in a format of sentence-transformers.
+
+    Columns are anchor, positive, negative (triplet); anchor, positive, negative_1 to negative_K
+    (n-tuple); anchor, passage, label (labeled-pair); anchor, passages, labels (labeled-list). A
+    pair (anchor, positive) with fewer than K negatives (default: 3) is left out of n-tuple and
+    labeled-list, and counted.
+    """
+    facts = miner.export_triplets(miner.open_run(run), name, **options)
+    print_facts(facts, miner.describe_export(facts), as_json=as_json)
+
+
+@click.command()
+@click.option("--balance", is_flag=True, help="As many negatives as positives an anchor.")
+@_export_options
+def pairs(run: str, as_json: bool, **options: Any) -> None:
+    """Write labelled pairs of a RUN: anchor, other, label (1.0 or 0.0)."""
+    facts = miner.export_pairs(miner.open_run(run), **options)
+    print_facts(facts, miner.describe_export(facts), as_json=as_json)
+
+
+@click.command()
+@click.argument("run", default="mined/latest", type=click.Path())
+@click.option("--p", type=int, default=16, show_default=True, help="Labels in a batch.")
+@click.option("--k", type=int, default=4, show_default=True, help="Items of each label.")
+@click.option("--batches", type=int, metavar="N", help="Default: one from each label.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all draws.")
+@_folder_options
+@json_option
+def batches(run: str, as_json: bool, **options: Any) -> None:
+    """Write batches of P labels x K items of a RUN, confusable labels together."""
+    facts = miner.export_batches(miner.open_run(run), **options)
+    print_facts(facts, miner.describe_batches(facts), as_json=as_json)
+
+
+@click.command()
+@click.argument("run", default="mined/latest")
+@click.option("--open", "show_it", is_flag=True, help="Open the page in a browser.")
+@click.option(
+    "--output", metavar="FILE", help="The page; default: reports/RUN_ID.html beside runs."
+)
+@json_option
+def report(run: str, show_it: bool, output: str | None, as_json: bool) -> None:
+    """Write the report of a RUN anew, as one HTML file."""
+    opened = miner.open_run(run)
+    made = miner.make_report(opened, output)
+    facts = miner.report_facts(made, opened)
+    print_facts(facts, miner.describe_report(facts), as_json=as_json)
+    if show_it and not webbrowser.open(made.path.resolve().as_uri()):
+        click.echo(f"mine: no browser could be started; open {made.path}", err=True)
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b", default="mined/latest")
+@click.option("--output", metavar="FILE", help="Write a page, one HTML file, too.")
+@json_option
+def compare(a: str, b: str, output: str | None, as_json: bool) -> None:
+    """Compare run A with run B (default: mined/latest): what moved, and whether B is better."""
+    compared = miner.compare_runs(miner.open_run(a), miner.open_run(b))
+    text = miner.describe_comparison(compared)
+    if output is not None:
+        text += f"\n  page       {miner.write_comparison(compared, output)}"
+    print_facts(miner.compare_facts(compared), text, as_json=as_json)
+
+
+COMMANDS = (runs, show, verify, models, cache, prune, export, pairs, batches, report, compare)
+"""In no order: the help sorts them."""

@@ -1,0 +1,327 @@
+"""The command line: parse, call, print, exit code.
+
+Here are the commands that lead to a run, and the way out; those that read finished runs stand in
+`miner.cli.commands`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+import miner
+from miner.cli.commands import COMMANDS, json_option, print_facts
+from miner.cli.exit import close_streams, log_ending, own_process, print_ending, print_trace
+from miner.cli.json_log import LoggedProgress, json_log
+from miner.cli.progress_bar import Progress
+from miner.cli.signals import Signalled, Signals
+from miner.errors import MineError, StorageError, UsageError
+from miner.pipeline.attempt import Attempt, Ending, Settled
+from miner.storage.os_errors import refused
+from miner.storage.urls import is_url
+
+__all__ = ["main"]
+
+DEFAULT_JOB = Path("jobs/default.toml")
+
+_FLAGS = {
+    "data": "dataset.path",
+    "model": "model.name",
+    "margin": "mining.margin",
+    "metric": "mining.metric",
+    "normalize": "mining.normalize",
+    "index": "index.factory",
+    "select": "select.strategy",
+    "per_pair": "select.per_pair",
+    "per_anchor": "select.per_anchor",
+    "max_triplets": "select.max_triplets",
+    "seed": "select.seed",
+    "out": "output.path",
+    "engine": "engine.name",
+    "workers": "engine.workers",
+}
+
+
+def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add JOB and the options that override it."""
+    options = [
+        click.argument("job", required=False, type=click.Path(path_type=Path)),
+        click.option(
+            "--data",
+            type=click.Path(),
+            metavar="PATH",
+            help="Data set: a file, or a folder (BEIR).",
+        ),
+        click.option(
+            "--model", metavar="SPEC", help="A name of `mine models`, or module:attribute."
+        ),
+        click.option("--margin", type=float, help="Margin of the classes, above 0."),
+        click.option("--metric", metavar="NAME", help="euclidean, sqeuclidean, cosine or dot."),
+        click.option("--normalize/--no-normalize", default=None, help="Scale to unit length."),
+        click.option("--index", metavar="SPEC", help="FAISS factory string."),
+        click.option("--select", metavar="NAME", help="Strategy."),
+        click.option("--per-pair", type=int, metavar="N", help="Cap per (anchor, positive)."),
+        click.option("--per-anchor", type=int, metavar="N", help="Cap per anchor."),
+        click.option(
+            "--max-triplets", type=int, metavar="N", help="Cap per class; 0: census only."
+        ),
+        click.option("--seed", type=int, metavar="N", help="Seed of all draws."),
+        click.option("--out", type=click.Path(), metavar="DIR", help="Output folder."),
+        click.option("--engine", metavar="NAME", help="threads, processes, dask, joblib:NAME."),
+        click.option("--workers", type=int, metavar="N", help="Default: one a core."),
+        click.option(
+            "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Any other key."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _job(path: Path | None, settings: tuple[str, ...], flags: Mapping[str, Any]) -> Any:
+    """Build the job from the file and the options; see DEFAULT_JOB."""
+    overrides = {_FLAGS[name]: value for name, value in flags.items() if value is not None}
+    overrides |= dict(_setting(text) for text in settings)
+    if path is None and not {"dataset.path", "dataset.queries"} & overrides.keys():
+        if not DEFAULT_JOB.exists():
+            raise UsageError(
+                f"no job: {DEFAULT_JOB} is not in this folder. Name a job file, use --data PATH, "
+                "or let `mine init DATA` write one"
+            )
+        path = DEFAULT_JOB
+    if path is None:
+        return miner.parse_job({}, overrides)
+    return miner.load_job(path, overrides)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Split ``section.key=value``; the value is TOML, or else plain text."""
+    key, equals, value = text.partition("=")
+    if not equals or "." not in key:
+        raise UsageError(f"--set {text!r} is not of the form SECTION.KEY=VALUE")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except (ValueError, RecursionError):  # ValueError: no TOML, or a number of too many digits
+        return key.strip(), value.strip()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(miner.__version__, prog_name="mine")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Mine exact hard and semi-hard triplets of a whole data set."""
+
+
+@cli.command()
+@_job_options
+@click.option("--force", is_flag=True, help="Mine again, even what is mined already.")
+@click.option("--dry-run", is_flag=True, help="Check everything and print the plan only.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Of stderr; json: one object a line (with --quiet only warnings, and the last).",
+)
+@click.option(
+    "--metrics",
+    metavar="PATH",
+    help="Metrics for Prometheus; default: metrics.prom in the output folder.",
+)
+@json_option
+@click.pass_obj
+def run(
+    attempt: Attempt,
+    /,
+    job: Path | None,
+    settings: tuple[str, ...],
+    force: bool,
+    dry_run: bool,
+    quiet: bool,
+    log_format: str,
+    metrics: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Mine a job: JOB is a TOML file, by default jobs/default.toml."""
+    if is_url(metrics):
+        raise UsageError(f"--metrics {metrics} is a URL; name a file of this machine")
+    attempt.metrics = None if dry_run or metrics is None else Path(metrics)
+    resolved = _job(job, settings, flags)
+    if dry_run:
+        _plan(resolved, as_json=as_json, quiet=quiet)
+        return
+    attempt.out = resolved.output.path
+    bar = LoggedProgress() if log_format == "json" else Progress(quiet=quiet or as_json)
+    try:
+        outcome = miner.run_job(resolved, force=force, progress=bar, attempt=attempt)
+    finally:
+        bar.close()
+    text = miner.describe_run(outcome.run)
+    if not outcome.mined:
+        text = "already mined: nothing changed since this run (--force mines again)\n" + text
+    text += f"\n  latest    {attempt.out}/latest is run {outcome.run.run_id}"
+    facts = {"mined": outcome.mined, "path": outcome.run.where, **outcome.run.manifest}
+    print_facts(facts, text, as_json=as_json, quiet=quiet)
+
+
+@cli.command()
+@_job_options
+@click.option(
+    "--price-per-hour",
+    "price",
+    type=click.FloatRange(min=0),
+    metavar="FLOAT",
+    help="Of one worker: say what a run costs.",
+)
+@json_option
+def plan(
+    job: Path | None, settings: tuple[str, ...], price: float | None, as_json: bool, **flags: Any
+) -> None:
+    """Predict what a run takes: items, triplets, time, memory, disk, cost."""
+    _plan(_job(job, settings, flags), price, as_json=as_json, quiet=False)
+
+
+def _plan(job: Any, price: float | None = None, *, as_json: bool, quiet: bool) -> None:
+    facts = miner.plan_job(job, price=price)
+    print_facts(facts, miner.describe_plan(facts), as_json=as_json, quiet=quiet)
+
+
+@cli.command()
+@click.argument("data", type=click.Path())
+@click.option(
+    "--job",
+    "target",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_JOB,
+    show_default=True,
+    help="Where to write the job file.",
+)
+@click.option("--id", "identity", metavar="COLUMN", help="Not guessed: the column of ids.")
+@click.option("--content", metavar="COLUMN", help="Not guessed: the column to embed.")
+@click.option("--label", metavar="COLUMN", help="Not guessed: rows that share it are positives.")
+@click.option("--force", is_flag=True, help="Overwrite the job file.")
+@json_option
+def init(data: str, target: Path, force: bool, as_json: bool, **columns: str | None) -> None:
+    """Look at DATA and write a commented job for it.
+
+    DATA is a file, a pattern or a folder: see README, Data sets. What is guessed is said, and
+    stands in the job file, to be changed there.
+    """
+    if target.resolve() == Path(data).resolve():
+        raise UsageError(f"--job {target} is the data itself; name another file")
+    if target.exists() and not force:
+        raise UsageError(f"{target} is there already; use --force, or --job OTHER.toml")
+    named = None if target == DEFAULT_JOB else str(target)
+    starter = miner.starter_job(data, named, **columns)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(starter.toml, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{target} cannot be written: {error.strerror}") from error
+    facts = {"job": str(target), "seen": {name: text for name, text in starter.seen if name}}
+    print_facts(facts, miner.describe_starter(starter, str(target), named), as_json=as_json)
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
+
+
+def _ending(error: BaseException, *, debug: bool) -> Ending:
+    """Return how a command ended that raised an error."""
+    if isinstance(error, click.exceptions.Exit):
+        return Ending("done", error.exit_code)
+    if isinstance(error, click.ClickException):
+        at = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mine"
+        return Ending("failed", error.exit_code, f"{error.format_message()} (see {at} --help)")
+    if isinstance(error, MineError):
+        return Ending("failed", error.exit_code, str(error))
+    if isinstance(error, Signalled) and error.number == signal.SIGTERM:
+        return Ending("terminated", 143, "terminated; the same command goes on from here")
+    if isinstance(error, Signalled | click.Abort | KeyboardInterrupt):
+        return Ending("interrupted", 130, "interrupted; the same command goes on from here")
+    if isinstance(error, MemoryError):
+        return Ending("failed", 6, "out of memory; lower mining.memory or workers")
+    if isinstance(error, FileNotFoundError) and not _stands_somewhere():
+        return Ending("failed", 2, "the current folder was removed; go to another one")
+    if isinstance(error, OSError):
+        return Ending("failed", 6, str(refused(error)))
+    if isinstance(error, Exception):  # the last door: anything else is a defect of ours
+        hint = "" if debug else "; `mine --debug ...` shows where"
+        return Ending("failed", 1, f"{type(error).__name__}: {error}{hint}")
+    raise error
+
+
+def _stands_somewhere() -> bool:
+    """Whether the current folder is still there."""
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
+
+
+def _settled(attempt: Attempt, ending: Ending) -> Settled | None:
+    """Close a start of a job; whatever goes wrong with that must not hide how it ended."""
+    if attempt.out is None and attempt.metrics is None:
+        return None
+    try:
+        return miner.settle(attempt, ending)
+    except Exception as error:
+        return Settled(None, "", f"metrics: {type(error).__name__}: {error}")
+
+
+def _wants_json(words: list[str]) -> bool:
+    """Whether the log is asked for as JSON: known before anything else may be wrong."""
+    pairs = itertools.pairwise([*words, ""])
+    asked = [
+        word.partition("=")[2] or after
+        for word, after in pairs
+        if word.partition("=")[0] == "--log-format"
+    ]
+    return "run" in words and asked[-1:] == ["json"]  # of several, the last one counts
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with the code that README's table gives.
+
+    Without arguments it is the command that the process was started for, and ends it.
+    """
+    with own_process() if arguments is None else contextlib.nullcontext():
+        _run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _run(words: list[str]) -> NoReturn:
+    debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
+    log = json_log(attempt, quiet="--quiet" in words) if as_json else contextlib.nullcontext()
+    trace = None
+    with Signals() as signals, log:
+        try:
+            cli(args=words, prog_name="mine", standalone_mode=False, obj=attempt)
+            ending = Ending("done", 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(error.exit_code)
+        except BaseException as error:
+            ending = _ending(error, debug=debug)
+            trace = error if debug and not isinstance(error, click.ClickException) else None
+        signals.settling()
+        settled = _settled(attempt, ending)
+        with contextlib.suppress(OSError):  # where nobody can be told, the exit code still tells
+            if as_json:
+                log_ending(attempt, ending, settled, trace)
+            else:
+                if trace is not None and ending.code:
+                    print_trace(trace)
+                print_ending(attempt, ending, settled)
+    close_streams()
+    sys.exit(ending.code)

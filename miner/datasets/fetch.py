@@ -1,0 +1,138 @@
+"""Input data on object storage: what a URL names, copied to this machine for the readers.
+
+A URL names an object, a folder (all objects below it) or a pattern, as a local path does.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from miner.errors import DataError
+from miner.job import DatasetJob
+from miner.progress import Progress
+from miner.storage.remote.base import Entry, Folder, open_folder
+from miner.storage.remote.copies import copy_entries, keep_copies_within, safe_names
+from miner.storage.urls import check_url, is_url
+
+__all__ = ["fetch", "fetch_dataset"]
+
+_BESIDE = ("label", "id", "group")
+"""Of NAME.npy, the arrays that stand beside it as NAME.label.npy and so on."""
+
+
+def fetch_dataset(dataset: DatasetJob, most: int, progress: Progress) -> DatasetJob:
+    """Return a data set with local paths for what lies in object storage.
+
+    Parameters
+    ----------
+    dataset : DatasetJob
+    most : int
+        Bytes that copies may take on this machine; those in use stay beyond it.
+    progress : callable
+        Hears of the progress in bytes.
+
+    Raises
+    ------
+    DataError, StorageError
+        See `fetch`.
+    """
+    given = {name: getattr(dataset, name) for name in ("path", "queries", "corpus", "links")}
+    remote = {name: path for name, path in given.items() if path and is_url(path)}
+    if not remote:
+        return dataset
+    local: dict[str, Any] = {
+        name: fetch(path, f"dataset.{name}", progress) for name, path in remote.items()
+    }
+    keep_copies_within(most)
+    return replace(dataset, **local)
+
+
+def fetch(path: str, key: str, progress: Progress) -> str:
+    """Return a local path that serves for `path`: itself, or where a copy of the objects lies.
+
+    Parameters
+    ----------
+    path : str
+        A local path, or a URL of an object, a folder or a pattern.
+    key : str
+        The job key or option that it comes from.
+    progress : callable
+        Hears of the progress in bytes.
+
+    Raises
+    ------
+    DataError
+        When the URL names nothing.
+    StorageError
+        When the store or the disk fails.
+    """
+    if not is_url(path):
+        return path
+    url = check_url(path, key)
+    parent, _, name = url.rpartition("/")
+    alone = url.count("/") > 2
+    if alone:
+        beside = open_folder(parent, key)
+        found = beside.entry(name)
+        if found is not None:
+            return str(copy_entries(beside, _with_beside(beside, found), progress) / name)
+    if glob.has_magic(url):
+        return _fetch_pattern(url, key, progress)
+    folder = open_folder(url, key)
+    entries = safe_names(folder, (one for one in folder.entries() if _is_data(one.name)))
+    if not entries:
+        raise DataError(_nothing(url, beside if alone else folder, name))
+    return str(copy_entries(folder, entries, progress))
+
+
+def _with_beside(folder: Folder, found: Entry) -> list[Entry]:
+    """Return an object and what belongs to it."""
+    stem, _, kind = found.name.rpartition(".")
+    if kind.lower() != "npy":
+        return [found]
+    others = [folder.entry(f"{stem}.{name}.npy") for name in _BESIDE]
+    return [found, *(other for other in others if other is not None)]
+
+
+def _is_data(name: str) -> bool:
+    """Whether a reader could want it: hidden files and folders are no data."""
+    return not any(part.startswith(".") and part.strip(".") for part in name.split("/"))
+
+
+def _fetch_pattern(url: str, key: str, progress: Progress) -> str:
+    """Copy what a pattern matches; return the pattern in the copy."""
+    parts = url.split("/")
+    depth = next(depth for depth, part in enumerate(parts) if glob.has_magic(part))
+    if depth < 3:
+        raise DataError(f"{url}: a pattern cannot stand for a bucket; name the bucket")
+    folder, pattern = open_folder("/".join(parts[:depth]), key), parts[depth:]
+    matching = (one for one in folder.entries() if _matches(one.name.split("/"), pattern))
+    entries = safe_names(folder, matching)
+    if not entries:
+        raise DataError(f"{url} matches no object; check the path")
+    copied = copy_entries(folder, entries, progress)
+    return str(Path(glob.escape(str(copied)), *pattern))
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a name matches a pattern whose ``**`` stands for any folders, as in `glob`."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        rest = pattern[1:] or ["*"]
+        return any(_matches(parts[skip:], rest) for skip in range(len(parts)))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _nothing(url: str, beside: Folder, name: str) -> str:
+    """Say that a URL names nothing, and what is near."""
+    siblings = {entry.name.split("/")[0] for entry in beside.entries(name[:1])}
+    close = get_close_matches(name, sorted(siblings), n=1, cutoff=0.5)
+    near = f"did you mean {close[0]!r}?" if close else "check the path"
+    return f"no such object or folder: {url}; {near}"

@@ -1,0 +1,214 @@
+"""NumPy files: ``.npz`` holds columns by name, ``.npy`` vectors with their labels beside them."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from miner.datasets.base import ROWS, data_errors
+from miner.errors import DataError
+from miner.storage.arrays import let_go
+
+__all__ = ["ArrayTable", "open_npy", "open_npz"]
+
+_LOCAL_HEADER, _CHECKED = 30, 1 << 20
+"""Bytes of a zip archive's local header before its names; bytes that are checked at a time."""
+_NO_ROOM = "needs more memory than there is; save it with np.savez, which does not pack"
+_FAULTS = (
+    *(ValueError, TypeError, KeyError, IndexError, ArithmeticError, OSError, EOFError),
+    *(RuntimeError, RecursionError, SyntaxError, tokenize.TokenError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+"""What `numpy` and `zipfile` raise on damaged, packed in a strange way, or encrypted files."""
+_HEADERS: dict[tuple[int, int], Any] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayTable:
+    """Columns that are NumPy arrays of equal length."""
+
+    path: Path
+    files: tuple[Path, ...]
+    arrays: dict[str, Any]
+    untyped: bool = False
+    hints: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The path, as messages name it."""
+        return str(self.path)
+
+    @property
+    def types(self) -> dict[str, Any]:
+        """Column name -> Arrow type."""
+        return {name: _column(values[:0]).type for name, values in self.arrays.items()}
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Stream the named columns, in batches of at most `ROWS` rows."""
+        names = list(dict.fromkeys(columns))
+        count = len(next(iter(self.arrays.values())))
+        for start in range(0, count, ROWS):
+            with data_errors(self.where):  # text may hold what is no character
+                parts = [_column(self.arrays[name][start : start + ROWS]) for name in names]
+            yield pa.RecordBatch.from_arrays(parts, names=names)
+        for name in names:
+            let_go(self.arrays[name])
+
+
+def _column(values: Any) -> Any:
+    """Turn an array of any number of axes into an Arrow column, one list a row."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what gets infinite is refused by its row
+        values = np.asarray(values, dtype=_arrow_type(values.dtype))
+    if values.ndim == 1:
+        return pa.array(values)
+    width = int(np.prod(values.shape[1:]))
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, width)
+
+
+def _arrow_type(kind: Any) -> Any:
+    """Return the nearest type that Arrow knows: in this machine's byte order, 64 bits at most."""
+    wide = kind.kind == "f" and kind.itemsize > 8
+    return np.dtype(np.float64) if wide else kind.newbyteorder("=")
+
+
+@contextmanager
+def _load_errors(path: Path) -> Iterator[None]:
+    """Say in one line what NumPy has against a file."""
+    try:
+        with np.errstate(over="raise"):  # of a shape's product, which else only warns
+            yield
+    except MemoryError as error:
+        raise DataError(f"{path} {_NO_ROOM}") from error
+    except _FAULTS as error:
+        if "pickle" in str(error) or "Python objects" in str(error):
+            reason = "it holds Python objects, which are not loaded; save numbers or text"
+        else:
+            reason = f"{error}; write the file again"
+        raise DataError(f"{path} cannot be read: {reason}") from error
+
+
+def _load(path: Path, mode: Any = None) -> Any:
+    """Load without pickle, which could run code."""
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty; check how it was written")
+    with path.open("rb") as file:
+        packed = file.read(2) == b"PK"
+    if packed and not zipfile.is_zipfile(path):
+        raise DataError(f"{path} cannot be read: the archive is cut off; write the file again")
+    with _load_errors(path):
+        if packed:
+            zipfile.ZipFile(path).close()  # numpy leaves the file open where this fails
+        return np.load(path, mmap_mode=mode, allow_pickle=False)
+
+
+def _load_array(path: Path, mode: Any = None) -> Any:
+    array = _load(path, mode)
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path} is an .npz archive; name it .npz, or save one array with np.save")
+    return array
+
+
+def _checked(path: Path, files: tuple[Path, ...], arrays: dict[str, Any]) -> ArrayTable:
+    lengths = {name: len(values) if values.ndim else 0 for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(
+            f"{path}: arrays of different lengths: {lengths}; each must have a row an item"
+        )
+    if not lengths or not max(lengths.values()):
+        raise DataError(f"{path} is empty: it has no rows; check how it was written")
+    for name, values in arrays.items():
+        if values.ndim > 1 and not values[0].size:
+            raise DataError(f"{path}: array {name!r} has empty rows; vectors need values")
+        if values.dtype.kind not in "iufUb":
+            raise DataError(
+                f"{path}: array {name!r} has the type {values.dtype}, not numbers or text"
+            )
+    return ArrayTable(path, files, arrays)
+
+
+def open_npz(where: str, files: Sequence[Path]) -> ArrayTable:
+    """Open an archive whose arrays are the columns (`embedding`, `label`, `id`, ...)."""
+    path = files[0]
+    archive = _load(path)
+    if isinstance(archive, np.ndarray):
+        raise DataError(f"{path} is not an .npz archive; name it .npy, or save it with np.savez")
+    with archive, _load_errors(path):
+        arrays = {name: _member(path, archive, name) for name in archive.files}
+    return _checked(path, (path,), arrays)
+
+
+def _member(path: Path, archive: Any, name: str) -> Any:
+    """Map an array of an archive into memory where it lies there as it is; else load it."""
+    members = {info.filename: info for info in archive.zip.infolist()}
+    info = members.get(f"{name}.npy")
+    if info is not None and info.file_size > _memory():
+        raise DataError(
+            f"{path}: array {name!r} unpacks to {info.file_size:,} bytes: it {_NO_ROOM}"
+        )
+    if info is None or info.compress_type != zipfile.ZIP_STORED:
+        return _unpacked(archive, name)
+    with archive.zip.open(info) as file:
+        while file.read(_CHECKED):  # to the end: so the archive's checksum is held against it
+            pass
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        lengths = struct.unpack("<2H", file.read(_LOCAL_HEADER)[-4:])
+        file.seek(sum(lengths), 1)
+        version = np.lib.format.read_magic(file)
+        if version not in _HEADERS:
+            return _unpacked(archive, name)
+        shape, fortran, kind = _HEADERS[version](file)
+        if kind.hasobject or 0 in shape:
+            return _unpacked(archive, name)
+        order: Any = "F" if fortran else "C"
+        return np.memmap(path, kind, "r", offset=file.tell(), shape=shape, order=order)
+
+
+def _unpacked(archive: Any, name: str) -> Any:
+    """Load an array of an archive; NumPy gives the bytes of a member that is none."""
+    array = archive[name]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name!r} in it is no array")
+    return array
+
+
+def _memory() -> int:
+    """Return the bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:
+    """Open a 2-d array as column `embedding`, with ``NAME.label.npy`` beside it as `label`."""
+    path = given[0]
+    vectors = _load_array(path, "r")
+    if vectors.ndim < 2:
+        raise DataError(
+            f"{path} has the shape {vectors.shape}; vectors need two axes (rows, values)"
+        )
+    arrays = {"embedding": vectors}
+    files = [path]
+    for name in ("label", "id", "group"):
+        beside = path.with_name(f"{path.stem}.{name}.npy")
+        if beside.exists():
+            arrays[name] = _load_array(beside)
+            files.append(beside)
+    table = _checked(path, tuple(files), arrays)
+    beside = path.with_name(f"{path.stem}.label.npy")
+    hint = f"has vectors only; put their labels into {beside}, or use an .npz"
+    return replace(table, hints={"label": hint})

@@ -1,0 +1,141 @@
+"""JSON lines, gzipped or not: one object a line; column types are those of the first 16 MiB."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json
+
+from miner.datasets.base import data_errors
+from miner.datasets.files import open_bytes
+from miner.datasets.formats.bounded_lines import JsonBlock, LineFault, bounded_lines, json_blocks
+from miner.datasets.formats.streamed import StreamedTable, check_filled, one_schema
+from miner.errors import DataError
+
+__all__ = ["open_json_lines"]
+
+_ROW = re.compile(r"JSON parse error: (?P<why>.*) in row (?P<row>\d+)$")
+"""What Arrow says of a value of another type; it counts rows from 0, in a block."""
+_BLOCK, _MOST_THREADS = 4 << 20, 4
+"""Bytes of a block that is parsed, of which there are a few at once, and by how many threads."""
+
+
+def open_json_lines(path: str, files: Sequence[Path]) -> StreamedTable:
+    """Open files of one JSON object a line as one table."""
+    check_filled(files)
+    schemas = {file: _schema(file) for file in files}
+    schema = one_schema(schemas)
+
+    def stream(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        wanted = pa.schema([schema.field(name) for name in columns])
+        with _line_errors(file):
+            for table in _tables(file, wanted):
+                yield from table.to_batches()
+
+    return StreamedTable(path, tuple(files), schema, stream, {})
+
+
+def _tables(file: Path, schema: Any) -> Iterator[Any]:
+    """Read a file block by block, a few at once in threads.
+
+    The threads are ours, and done when this ends: where Arrow reads a file of Python's, its own
+    read ahead after an error too, and bring a process down that ends meanwhile.
+    """
+    parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    threads = min(pa.cpu_count(), _MOST_THREADS)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="mine-json")
+    waiting: deque[Future[Any]] = deque()
+    try:
+        with open_bytes(file) as opened:
+            for block in _in_turn(pool, json_blocks(opened, str(file), _BLOCK), parse):
+                waiting.append(block)
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_turn(pool: ThreadPoolExecutor, blocks: Iterator[JsonBlock], parse: Any) -> Iterator[Any]:
+    """Yield what will be the table of each block, and then the error of reading, if there is one.
+
+    It takes its turn as they do: the blocks before may hold an error that comes first in the file.
+    """
+    try:
+        for block in blocks:
+            yield pool.submit(_parsed, block, parse, threads=False)
+    except (DataError, OSError, EOFError, zlib.error) as error:
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        yield failed
+
+
+def _parsed(block: JsonBlock, parse: Any, *, threads: bool) -> Any:
+    """Parse a block, copied to memory of Arrow's own: there it needs no interpreter to free it."""
+    block.check()
+    sink = pa.BufferOutputStream()
+    sink.write(block.lines)
+    whole = pa.json.ReadOptions(use_threads=threads, block_size=len(block.lines))
+    try:
+        return pa.json.read_json(pa.BufferReader(sink.getvalue()), whole, parse)
+    except pa.ArrowInvalid as error:
+        told = _ROW.search(str(error))
+        line = block.line_of(int(told["row"])) if told is not None else None
+        if told is None or line is None:
+            raise
+        where = f"{block.where} cannot be read: line {line}"
+        raise DataError(f"{where}: {told['why']}; correct it") from error
+
+
+def _schema(file: Path) -> Any:
+    with _line_errors(file), data_errors(str(file)), open_bytes(file) as opened:
+        block = next(json_blocks(opened, str(file)), None)
+        if block is None:
+            raise DataError(f"{file} has nothing but blank lines; check how it was written")
+        first = _parsed(block, None, threads=True)
+        # Arrow takes texts that look like dates for dates, and a column of nulls for nothing else.
+        return pa.schema(
+            [(one.name, pa.string() if _is_text(one.type) else one.type) for one in first.schema]
+        )
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_null(kind) or pa.types.is_string(kind))
+
+
+@contextmanager
+def _line_errors(file: Path) -> Iterator[None]:
+    """Name the line that Arrow stumbled over: its own row counts from a block."""
+    try:
+        yield
+    except LineFault:
+        raise
+    except (DataError, pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        line = _broken_line(file)
+        if line is None:
+            raise
+        raise DataError(f"{file} cannot be read: {line}; correct it") from error
+
+
+def _broken_line(file: Path) -> str | None:
+    try:
+        with open_bytes(file) as opened:
+            for number, line in enumerate(bounded_lines(opened, str(file)), start=1):
+                try:
+                    json.loads(line.decode("utf-8-sig") if line.strip() else "{}")
+                except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one
+                    words = "UTF-8" if isinstance(error, UnicodeDecodeError) else "a JSON object"
+                    return f"line {number} is not {words} ({error})"
+    except (OSError, EOFError, zlib.error):
+        return None
+    return None

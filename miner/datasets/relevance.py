@@ -1,0 +1,266 @@
+"""From scanned items to who is relevant to whom: labels, lists of labels, links."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from miner.datasets.base import Table
+from miner.datasets.qrels import Links, read_links
+from miner.datasets.roles import Side
+from miner.datasets.scan import Items
+from miner.errors import DataError
+from miner.triplets.relevance import (
+    NONE,
+    AnchorSubset,
+    LabelRelevance,
+    LinkRelevance,
+    MultiLabelRelevance,
+    Relevance,
+)
+
+__all__ = ["Scanned", "scan_labelled", "scan_pairs"]
+
+Codes = NDArray[np.int64]
+Digests = NDArray[np.void]
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """What a scan leaves: relevance in memory, and which rows of the tables take part.
+
+    Attributes
+    ----------
+    relevance : Relevance
+    rows : tuple of ndarray of int64
+        Per table, the rows of the file that take part, ascending.
+    digests : tuple of (ndarray of V16 or None)
+        Per table, the content digests of those rows; None for vectors.
+    chosen : ndarray of int64 or None
+        Which of the rows are anchors, when not all of them are.
+    facts : dict
+        Counts for the manifest.
+    names : pyarrow.Array or None
+        The value of each label, in the order of their codes; None without one label a row.
+    """
+
+    relevance: Relevance
+    rows: tuple[Codes, ...]
+    digests: tuple[Digests | None, ...]
+    chosen: Codes | None
+    facts: dict[str, Any]
+    names: Any = None
+
+
+def scan_labelled(items: Items, side: Side) -> tuple[Scanned, NDArray[np.bool_]]:
+    """Make labelled items: the rows that have a label; return which of the items those are.
+
+    Raises
+    ------
+    DataError
+        When there are no labels, no positives, no negatives or no anchors.
+    """
+    where = f"{items.where}, column {side.label!r}"
+    nested, names = _is_list(items.labels.type), None
+    if nested:
+        labels: Any = _label_lists(items.labels, side, items)
+        keep = np.diff(labels[0]) > 0
+    else:
+        labels, names = _encoded(_known(items, items.labels, side.label))
+        keep = labels >= 0
+    if not keep.any():
+        raise DataError(f"{where}: no row has a label; fill it in, or name another column")
+    known = _known_groups(items, side)
+    groups = (np.full(len(items), NONE) if known is None else _codes(known))[keep]
+    contents = _content_codes(items)[keep]
+    relevance: Relevance
+    if nested:
+        starts = np.concatenate([[0], np.cumsum(np.diff(labels[0])[keep])]).astype(np.int64)
+        relevance = MultiLabelRelevance(starts, labels[1], contents, groups)
+        sizes = np.bincount(labels[1])
+    else:
+        relevance = LabelRelevance(labels[keep], contents, groups)
+        sizes = relevance.members.sizes
+    sizes = sizes[sizes > 0]
+    _refuse_degenerate(where, sizes)
+    chosen = None
+    if items.anchors is not None:
+        chosen = np.flatnonzero(items.anchors[keep]).astype(np.int64)
+        if not len(chosen):
+            text = side.anchors.text if side.anchors else ""
+            raise DataError(f"{items.where}: no row with a label is an anchor by {text!r}; mend it")
+        relevance = AnchorSubset(relevance, chosen)
+    facts = {
+        "kind": "labelled",
+        "items": len(items),
+        "anchors": relevance.anchors,
+        "classes": len(sizes),
+        "skipped": {
+            "unlabelled": int((~keep).sum()),
+            "singletons": int((sizes == 1).sum()),
+            **_left_out((items,), (side,)),
+        },
+    }
+    digests = None if items.digests is None else items.digests[keep]
+    return Scanned(relevance, (items.rows[keep],), (digests,), chosen, facts, names), keep
+
+
+def scan_pairs(
+    queries: Items,
+    corpus: Items,
+    sides: tuple[Side, ...],
+    tables: Sequence[Table],
+    columns: tuple[str | None, str | None, str | None],
+) -> Scanned:
+    """Make queries and a corpus whose links are in `tables`.
+
+    Raises
+    ------
+    DataError
+        When the widths differ, a link is broken, or no link says what is relevant.
+    """
+    if queries.width != corpus.width:
+        raise DataError(
+            f"{queries.where} has {queries.width} values a row, {corpus.where} {corpus.width}; "
+            "both need the same number"
+        )
+    links = read_links(tables, columns, queries, corpus)
+    relevance = _link_relevance(links, queries, corpus, sides)
+    linked = np.diff(links.starts) > 0
+    if not linked.any():
+        raise DataError(
+            f"{tables[0].where}: no link has a score above 0, so no positives; check the scores"
+        )
+    facts = {
+        "kind": "pairs",
+        "items": len(queries) + len(corpus),
+        "queries": len(queries),
+        "corpus": len(corpus),
+        "anchors": len(queries),
+        "classes": None,
+        "links": len(links.linked),
+        "judged_non_relevant": links.judged,
+        "skipped": {
+            "unlinked_queries": int((~linked).sum()),
+            **_left_out((queries, corpus), sides),
+            **({"links": links.dropped} if links.dropped else {}),
+        },
+    }
+    rows, digests = (queries.rows, corpus.rows), (queries.digests, corpus.digests)
+    return Scanned(relevance, rows, digests, None, facts)
+
+
+def _left_out(items: Sequence[Items], sides: Sequence[Side]) -> dict[str, int]:
+    """Count the rows that take no part, where the job has a reason to leave rows out."""
+    facts = {}
+    if any(side.where for side in sides):
+        facts["filtered"] = sum(part.filtered for part in items)
+    if any(side.skip for side in sides):
+        facts["unreadable"] = sum(part.unreadable for part in items)
+    return facts
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def _label_lists(column: Any, side: Side, items: Items) -> tuple[Codes, Codes]:
+    """Number the labels of lists: ``codes[starts[r]:starts[r + 1]]`` are row r's, ascending."""
+    values = column.flatten()
+    if _is_list(values.type):
+        raise DataError(
+            f"{items.where}, column {side.label!r}: labels must be text, numbers or lists of them, "
+            f"not {column.type}; name another column"
+        )
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    rows = np.repeat(np.arange(len(column), dtype=np.int64), lengths)
+    codes = _codes(_known(items, values, side.label))
+    pairs = np.unique(np.stack([rows, codes], axis=1)[codes >= 0], axis=0)
+    starts = np.searchsorted(pairs[:, 0], np.arange(len(column) + 1))
+    return starts.astype(np.int64), np.ascontiguousarray(pairs[:, 1])
+
+
+def _known(items: Items, column: Any, name: str | None) -> Any:
+    """Return labels or groups, NaN as null; refuse types that do not name a class."""
+    if pa.types.is_floating(column.type):
+        return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    if pa.types.is_nested(column.type):
+        raise DataError(
+            f"{items.where}, column {name!r}: its values must be text or numbers, not {column.type}"
+        )
+    return column
+
+
+def _known_groups(items: Items, side: Side) -> Any:
+    return None if items.groups is None else _known(items, items.groups, side.group)
+
+
+def _codes(*columns: Any) -> Codes:
+    """Number the values of columns jointly, in order of appearance; `NONE` for nulls."""
+    texts = columns if len(columns) == 1 else [column.cast(pa.string()) for column in columns]
+    return _encoded(pa.concat_arrays(list(texts)))[0]
+
+
+def _encoded(column: Any) -> tuple[Codes, Any]:
+    """Number the values of a column; return the codes and the value of each."""
+    encoded = column.dictionary_encode()
+    indices = encoded.indices.fill_null(NONE)
+    codes = np.asarray(indices.to_numpy(zero_copy_only=False)).astype(np.int64)
+    return codes, encoded.dictionary
+
+
+def _content_codes(*items: Items) -> Codes:
+    """Number equal contents jointly; `NONE` everywhere for vectors."""
+    digests = [item.digests for item in items if item.digests is not None]
+    if len(digests) < len(items):
+        return np.full(sum(map(len, items)), NONE, dtype=np.int64)
+    _, codes = np.unique(np.concatenate(digests), return_inverse=True)
+    return np.asarray(codes, dtype=np.int64)
+
+
+def _refuse_degenerate(where: str, sizes: Codes) -> None:
+    if len(sizes) == 1:
+        raise DataError(
+            f"{where}: all labelled rows have one label; there are no negatives; add a second label"
+        )
+    if sizes.max() == 1:
+        raise DataError(
+            f"{where}: every label stands once only, so there are no positives; name the column "
+            "of the labels with --set dataset.label=NAME, or add items"
+        )
+
+
+def _link_relevance(
+    links: Links, queries: Items, corpus: Items, sides: tuple[Side, ...]
+) -> LinkRelevance:
+    cut = len(queries)
+    contents = _content_codes(queries, corpus)
+    named = [_known_groups(*pair) for pair in zip((queries, corpus), sides, strict=True)]
+    if all(part is not None for part in named):
+        groups = _codes(*named)
+    else:
+        groups = np.full(len(queries) + len(corpus), NONE, dtype=np.int64)
+    twins = np.full(len(queries), NONE, dtype=np.int64)
+    # Row numbers are no identity: only ids that both tables state can name one thing. They are
+    # compared as links are, as text.
+    if sides[0].id and sides[1].id:
+        texts = [items.ids.cast(pa.string()) for items in (queries, corpus)]
+        found = pc.index_in(texts[0], value_set=texts[1]).fill_null(NONE)
+        twins = np.asarray(found.to_numpy(zero_copy_only=False)).astype(np.int64)
+    return LinkRelevance(
+        links.starts,
+        links.linked,
+        contents[cut:],
+        contents[:cut],
+        groups[cut:],
+        groups[:cut],
+        twins,
+    )

@@ -1,0 +1,165 @@
+"""A table and the roles of its columns; its content, streamed for a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from miner.datasets.base import Table, is_id
+from miner.datasets.content import Content, Kind, Namer, Values, refuse_faults
+from miner.datasets.where.parser import Filter
+from miner.errors import DataError
+
+__all__ = ["Rows", "Side", "nothing_left", "plain_batch"]
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A table and the roles of its columns: the items, the queries, or the corpus.
+
+    Attributes
+    ----------
+    where : Filter or None
+        Which rows take part.
+    anchors : Filter or None
+        Which of them are anchors (labelled items only); None for all.
+    skip : bool
+        Whether rows whose content cannot be embedded are left out; otherwise they are errors.
+    folder : str
+        Where relative paths of images start.
+    origin : str
+        What made the table out of another one, if anything did: part of the store's key.
+    """
+
+    table: Table
+    content: str
+    kind: Kind
+    id: str | None = None
+    label: str | None = None
+    group: str | None = None
+    where: Filter | None = None
+    anchors: Filter | None = None
+    skip: bool = False
+    folder: str = "."
+    origin: str = ""
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are read."""
+        names = [self.content, self.id, self.label, self.group]
+        filters = [part for part in (self.where, self.anchors) if part is not None]
+        return [name for name in names if name is not None] + [
+            name for part in filters for name in part.columns
+        ]
+
+    def values(self, rows: Rows | None = None) -> Iterator[Values]:
+        """Stream the content in batches for a model; only `rows`, ascending, when given.
+
+        Raises
+        ------
+        DataError
+            On a row that cannot be embedded.
+        """
+        content = Content(self.kind, self.folder)
+        for numbers, batch in self._batches([self.content] + ([self.id] if self.id else []), rows):
+            yield content.values(batch.column(self.content), self.namer(batch, numbers))
+
+    def sample(self, count: int) -> tuple[Rows, Values]:
+        """Return the first rows that can be embedded, at most `count`, and their content.
+
+        Raises
+        ------
+        DataError
+            When there is none, or, unless such rows are left out, the first cannot be.
+        """
+        content = Content(self.kind, self.folder)
+        start = passing = labelled = 0
+        for batch in self.table.batches(list(dict.fromkeys(self.columns))):
+            rows, batch = np.arange(start, start + len(batch)), plain_batch(batch)
+            start += len(batch)
+            keep = np.ones(len(batch), dtype=np.bool_)
+            if self.where is not None:
+                keep = self.where.mask(batch, untyped=self.table.untyped)
+            passing += int(keep.sum())
+            if self.label is not None:
+                keep &= _present(batch.column(self.label))
+            labelled += int(keep.sum())
+            rows, batch = rows[keep], batch.filter(pa.array(keep))
+            rows, batch = rows[: 4 * count], batch.slice(0, 4 * count)
+            examined = content.examine(batch.column(self.content), thorough=True)
+            if examined.faults and not self.skip:
+                refuse_faults(examined.faults, self.namer(batch, rows))
+            if len(examined.values):
+                return np.delete(rows, list(examined.faults))[:count], examined.values[:count]
+        raise DataError(nothing_left(self, start, passing, labelled))
+
+    def _batches(
+        self, columns: list[str], rows: Rows | None
+    ) -> Iterator[tuple[Rows, pa.RecordBatch]]:
+        start = 0
+        for batch in self.table.batches(columns):
+            end, batch = start + len(batch), plain_batch(batch)
+            if rows is None:
+                numbers = np.arange(start, end)
+            else:
+                numbers = rows[slice(*np.searchsorted(rows, (start, end)))]
+                if len(numbers) < len(batch):
+                    batch = batch.take(pa.array(numbers - start))
+            start = end
+            if len(numbers):
+                yield numbers, batch
+
+    def namer(self, batch: pa.RecordBatch, rows: Rows) -> Namer:
+        """Return what names a row of a batch in a message; `rows` are its rows in the file."""
+
+        def name(position: int) -> str:
+            words = f"{self.table.where}, row {rows[position]}"
+            if self.id and is_id(ids := batch.column(self.id)):
+                words += f" (id {ids[position].as_py()!r})"
+            return f"{words}, column {self.content!r}"
+
+        return name
+
+
+def nothing_left(side: Side, rows: int, passing: int = 1, labelled: int = 1) -> str:
+    """Say why no row of a table takes part."""
+    where = side.table.where
+    if not rows:
+        return f"{where} is empty: it has no rows; check how it was written"
+    if not passing and side.where:
+        return f"{where}: no row passes {side.where.key} = {side.where.text!r}; loosen it"
+    filtered = f" and passes the filter {side.where.text!r}" if side.where else ""
+    if not labelled:
+        where = f"{where}, column {side.label!r}"
+        return f"{where}: no row has a label{filtered}; fill it in, or name another column"
+    return f"{where}: no row has content in {side.content!r}{filtered}; check the file and the job"
+
+
+def plain(column: Any) -> Any:
+    """Decode dictionaries and large strings to plain ones."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_large_string(kind):
+        kind = pa.string()
+    return column if column.type == kind else column.cast(kind)
+
+
+def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Make all columns of a batch plain, so that Arrow can filter them."""
+    columns = [plain(column) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _present(column: Any) -> NDArray[np.bool_]:
+    """Say where a column has a value; a blank of an untyped table is none."""
+    there = column.is_valid()
+    if pa.types.is_string(column.type):
+        there = pc.and_(there, pc.not_equal(pc.fill_null(column, ""), ""))
+    return np.asarray(there.to_numpy(zero_copy_only=False))

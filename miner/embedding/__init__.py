@@ -1,0 +1,1 @@
+"""Content to stored vectors: models, cache, store."""

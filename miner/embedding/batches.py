@@ -1,0 +1,237 @@
+"""From content to vectors: batches, what is checked of each, and what to do without memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.datasets.content import Values, content_digests
+from miner.datasets.image_files import Pictures
+from miner.datasets.roles import Side
+from miner.embedding.cache import Digests, Generation
+from miner.embedding.models.base import Batch, LoadedModel, Role
+from miner.errors import DataError, EngineError
+
+__all__ = ["Embedder", "embed_missing"]
+
+_WINDOW_BATCHES = 64
+_WINDOW_BYTES = 64 << 20
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Embedder:
+    """A model at work on one side of a data set.
+
+    Parameters
+    ----------
+    model : LoadedModel
+    where : str
+        The table, as messages name it.
+    role, prompt : str
+    batch_size : int
+        Rows in a batch; halved whenever the model runs out of memory.
+    dim : int or None
+        What the vectors must have; None until the first batch.
+    """
+
+    model: LoadedModel
+    where: str
+    role: Role
+    prompt: str
+    batch_size: int
+    dim: int | None = None
+
+    def embed(self, values: Values, rows: Rows) -> NDArray[np.floating]:
+        """Embed a batch and check what came back.
+
+        Parameters
+        ----------
+        values : list of str, ndarray or Pictures
+        rows : ndarray of int64
+            Their rows of the file, for messages.
+
+        Returns
+        -------
+        ndarray of shape (rows, dim), as the model made it
+
+        Raises
+        ------
+        DataError
+            On vectors of another dimension, or not finite in float32; a message names the row.
+        EngineError
+            When there is no memory for a single row.
+        """
+        parts = []
+        start = 0
+        while start < len(values):
+            end = start + self.batch_size
+            try:
+                vectors = self.model.embed(
+                    self._decoded(values[start:end], rows[start:end]), self.role, self.prompt
+                )
+            except MemoryError as error:
+                self._halve(min(self.batch_size, len(values) - start), int(rows[start]), error)
+                continue
+            self.check(vectors, rows[start:end])
+            parts.append(vectors)
+            start = end
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _halve(self, size: int, row: int, error: MemoryError) -> None:
+        if size == 1:
+            raise EngineError(
+                f"{self.where}, row {row}: model {self.model.name!r} has no memory even for this "
+                "row alone; shorten it, or use a smaller model or a larger machine"
+            ) from error
+        self.batch_size = size // 2
+
+    def _decoded(self, values: Values, rows: Rows) -> Batch:
+        if not isinstance(values, Pictures):
+            return values
+        images = []
+        for row, position in zip(rows, range(len(values)), strict=True):
+            try:
+                images.append(values[position])
+            except Exception as error:  # Pillow's plugins raise what they like on broken files
+                words = " ".join(str(error).split())
+                raise DataError(
+                    f"{self.where}, row {row} is not a readable image ({words}); replace the file, "
+                    'or leave such rows out: dataset.on_error = "skip"'
+                ) from error
+        return images
+
+    def check_content(self, values: Values, rows: Rows, digests: Digests) -> None:
+        """Hold a batch against the digests of the scan: under these its vectors are kept.
+
+        Raises
+        ------
+        DataError
+            When the file has changed since; else its vectors would be found for other content.
+        """
+        changed = np.flatnonzero(content_digests(values) != digests)
+        if len(changed):
+            raise DataError(
+                f"{self.where}, row {rows[changed].min()}: the file changed as it was read; run "
+                "the same command again when it is whole"
+            )
+
+    def check(self, vectors: NDArray[np.floating], rows: Rows) -> None:
+        """Raise the `DataError` of `embed` when vectors cannot be stored."""
+        if self.dim is None:
+            self.dim = vectors.shape[1]
+        if vectors.shape[1] != self.dim or self.dim == 0:
+            raise DataError(
+                f"model {self.model.name!r} returned {vectors.shape[1]} dimensions for "
+                f"{self.where}, row {rows.min()}, and {self.dim} before; all rows need the same"
+            )
+        with np.errstate(over="ignore"):
+            bad = np.flatnonzero(~np.isfinite(vectors.astype("<f4", copy=False)).all(axis=1))
+        if len(bad):
+            raise DataError(
+                f"{self.where}, row {rows[bad].min()}: the vector holds NaN, an infinite number, "
+                f"or one too large for float32 (model {self.model.name!r}); correct the model, or "
+                "remove the row"
+            )
+
+
+def embed_missing(
+    embedder: Embedder,
+    side: Side,
+    generation: Generation,
+    todo: Rows,
+    digests: Digests,
+    done: Callable[[int], None],
+    *,
+    again: bool = False,
+) -> int:
+    """Embed rows and keep their vectors; return how many went through the model.
+
+    Rows are cut into the same batches whatever is there already, so that a run that was killed
+    makes the same bytes as one that was not: a model may round differently in another batch. A
+    batch that is all there is not embedded again.
+
+    Parameters
+    ----------
+    embedder : Embedder
+    side : Side
+    generation : Generation
+    todo : ndarray of int64
+        Rows of the file, ascending.
+    digests : ndarray of V16
+        Of their contents.
+    done : callable
+        Told of every batch how many rows it has.
+    again : bool
+        Embed also what seems to be there: it was found to be damaged.
+    """
+    computed, size = 0, embedder.batch_size  # which running out of memory makes smaller
+    for start, values in _windows(side, todo, size):
+        order = _by_length(values)
+        for cut in range(0, len(order), size):
+            chosen = order[cut : cut + size]
+            places = start + chosen
+            if again or (generation.find(digests[places])[:, 0] < 0).any():
+                batch = _take(values, chosen)
+                embedder.check_content(batch, todo[places], digests[places])
+                vectors = embedder.embed(batch, todo[places])
+                generation.append(digests[places], vectors)
+                computed += len(chosen)
+            done(len(chosen))
+    return computed
+
+
+def _windows(side: Side, todo: Rows, batch_size: int) -> Iterator[tuple[int, Values]]:
+    """Stream the content of rows in pieces of whole batches; each with its place in `todo`."""
+    most = batch_size * (_WINDOW_BATCHES if side.kind == "text" else 1)
+    held: list[Values] = []
+    start = rows = weight = 0
+    for values in side.values(todo):
+        held.append(values)
+        rows += len(values)
+        weight += _weight(values)
+        if rows < batch_size or (rows < most and weight < _WINDOW_BYTES):
+            continue
+        joined, whole = _join(held), rows - rows % batch_size
+        yield start, joined[:whole]
+        held = [joined[whole:]] if whole < rows else []
+        start, rows, weight = start + whole, rows - whole, sum(map(_weight, held))
+    if rows:
+        yield start, _join(held)
+
+
+def _weight(values: Values) -> int:
+    """Return about how many bytes a batch of content takes."""
+    if isinstance(values, np.ndarray):
+        return int(values.nbytes)
+    return sum(map(len, values.encoded if isinstance(values, Pictures) else values))
+
+
+def _join(parts: list[Values]) -> Values:
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    if isinstance(parts[0], Pictures):
+        pictures = (part for part in parts if isinstance(part, Pictures))
+        return Pictures(tuple(image for part in pictures for image in part.encoded))
+    return [text for part in parts for text in part]
+
+
+def _by_length(values: Values) -> Rows:
+    """Return an order in which texts of one length stand together: batches pad less."""
+    if isinstance(values, np.ndarray | Pictures):
+        return np.arange(len(values))
+    return np.argsort(np.fromiter(map(len, values), np.int64, len(values)), kind="stable")
+
+
+def _take(values: Values, chosen: Rows) -> Values:
+    if isinstance(values, np.ndarray):
+        return values[chosen]
+    if isinstance(values, Pictures):
+        return Pictures(tuple(values.encoded[row] for row in chosen.tolist()))
+    return [values[row] for row in chosen.tolist()]

@@ -1,0 +1,343 @@
+"""Making an embedding store: try the model, scan the data, embed what is missing, put in order."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.datasets.content import content_digests
+from miner.datasets.roles import Side
+from miner.embedding.batches import Embedder, embed_missing
+from miner.embedding.cache import Digests, Generation, open_generation
+from miner.embedding.model_identity import CANARY_ROWS
+from miner.embedding.store import Progress, Recipe, Store, StoreKey, open_store, store_errors
+from miner.errors import DataError, StorageError
+from miner.storage.arrays import save_array
+from miner.storage.files import (
+    atomic_open,
+    digest,
+    publish_folder,
+    read_json,
+    sha256_file,
+    storage_errors,
+    write_json,
+)
+from miner.triplets.distance import Float32, normalize_rows
+
+__all__ = ["prepare_store"]
+
+_CHUNK = 256  # rows that are normalised at once: they stay in a CPU's cache
+_READ_ROWS, _READ_BYTES = 1 << 14, 16 << 20  # of the cache at once: batches by length lie apart
+_REPAIRS = 3
+_GENERATION_VERSION = 1
+
+Rows = NDArray[np.int64]
+
+
+def prepare_store(
+    root: Path, key: StoreKey, recipe: Recipe, progress: Progress
+) -> tuple[Store, dict[str, Any]]:
+    """Find the store of a key, or make it.
+
+    Returns
+    -------
+    Store
+    dict
+        For the manifest: ``rows``; ``computed``, those whose vectors were made now, and
+        ``reused``, the others; ``embedded``, how many contents went through the model (equal ones
+        do once); ``zero_vectors``; ``batch_size``, smaller than the job's when the model ran out
+        of memory; ``seconds``.
+    """
+    began = time.perf_counter()
+    store = open_store(root / key.name)
+    reused, embedded, batch_size = None, 0, recipe.batch_size
+    if store is not None:
+        os.utime(store.folder / "store.json")  # the time of the last use, for `keep_within`
+    else:
+        maker = _Maker(root, key, recipe, progress)
+        store = maker.make()
+        reused, embedded, batch_size = maker.reused, maker.embedded, maker.batch_size
+    rows = store.facts["items"]
+    reused = rows if reused is None else reused
+    return store, {
+        "rows": rows,
+        "computed": rows - reused,
+        "reused": reused,
+        "embedded": embedded,
+        "zero_vectors": store.facts["zeros"],
+        "batch_size": batch_size,
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+@dataclass(slots=True)
+class _Scan:
+    """What is needed of a scan to embed: rows of the file and digests, per table."""
+
+    rows: list[Rows]
+    digests: list[Digests | None]
+    chosen: Rows | None
+    facts: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Maker:
+    """Makes one store."""
+
+    root: Path
+    key: StoreKey
+    recipe: Recipe
+    progress: Progress
+    reused: int = 0
+    embedded: int = 0
+    zeros: int = 0
+    tried: dict[int, Digests] = field(default_factory=dict)
+    batch_size: int = 0
+    dim: int | None = None
+    stages: tuple[str, ...] = field(default=("embedding",))
+
+    def _check_files(self) -> None:
+        """Hold the data's files against their checksums, now that they are read.
+
+        Raises
+        ------
+        DataError
+            When one is gone, or has changed since the run began.
+        """
+        for path, told in zip(self.recipe.source.files, self.key.files, strict=True):
+            if not path.exists():
+                raise DataError(f"{path} is gone since the run began; put it back and run again")
+            if sha256_file(path) != told["sha256"]:
+                raise DataError(
+                    f"{path} changed as it was read; run the same command again when it is whole"
+                )
+
+    def make(self) -> Store:
+        """Go through the stages; return the published store."""
+        final, partial = self.root / self.key.name, self.root / f".{self.key.name}.partial"
+        sides = self.recipe.source.sides
+        self.batch_size = self.recipe.batch_size
+        if len(sides) == 2:
+            self.stages = ("embedding queries", "embedding corpus")
+        with storage_errors(self.root):
+            shutil.rmtree(final, ignore_errors=True)
+            partial.mkdir(parents=True, exist_ok=True)
+        self._try_model()
+        scan = self._scan(partial)
+        for number, side in enumerate(sides):
+            target = partial / f"vectors-{number}.f32"
+            if self.recipe.model.model.cached:
+                self._from_cache(partial, number, side, scan, target)
+            else:
+                self._straight(number, side, scan.rows[number], target)
+        counts = [len(rows) for rows in scan.rows]
+        rows = counts
+        if scan.chosen is not None:
+            rows = [len(scan.chosen), *counts]
+            self._split_anchors(partial, scan.chosen, counts[0])
+        facts = {
+            **self.key.facts,
+            "key": digest(self.key.facts),
+            "dim": self.dim,
+            "rows": rows,
+            "items": sum(counts),
+            "zeros": self.zeros,
+            "dataset": scan.facts,
+        }
+        for helper in [*partial.glob("todo-*.npy"), partial / "scan.npz", partial / "scan.json"]:
+            helper.unlink(missing_ok=True)
+        self._check_files()
+        write_json(partial / "store.json", facts)
+        publish_folder(partial, final)
+        return Store(final, read_json(final / "store.json"))
+
+    def _embedder(self, number: int) -> Embedder:
+        recipe = self.recipe
+        return Embedder(
+            recipe.model,
+            recipe.source.sides[number].table.where,
+            recipe.role(number),
+            recipe.prompts[number],
+            self.batch_size,
+            self.dim,
+        )
+
+    def _generation(self, number: int) -> Generation:
+        """Open the vectors of a side's kind of row."""
+        recipe, identity = self.recipe, self.key.identity
+        facts = {
+            "version": _GENERATION_VERSION,
+            "model": {**identity.family, "weights": identity.facts["weights"]},
+            "kind": recipe.source.kind,
+            "prompt": recipe.prompts[number],
+            "role": recipe.role(number) if recipe.model.model.by_role else None,
+        }
+        return open_generation(recipe.cache, facts, identity.facts["id"])
+
+    def _try_model(self) -> None:
+        """Embed a handful of rows of each side before the long haul; keep their vectors."""
+        for number, side in enumerate(self.recipe.source.sides):
+            rows, sample = side.sample(CANARY_ROWS)
+            embedder = self._embedder(number)
+            if not self.recipe.model.model.cached:
+                embedder.embed(sample, rows)
+                continue
+            digests = content_digests(sample)
+            with self._generation(number) as generation:
+                if (generation.find(digests)[:, 0] >= 0).all():
+                    continue
+                vectors = self.key.identity.vectors if number == 0 else None
+                if vectors is None:
+                    vectors = embedder.embed(sample, rows)
+                embedder.check(vectors, rows)
+                generation.append(digests, vectors)
+            self.tried[number] = digests
+            self.embedded += len(sample)
+
+    def _scan(self, partial: Path) -> _Scan:
+        """Scan the data, or take what a run that died has scanned."""
+        done = partial / "scan.json"
+        sides = range(len(self.recipe.source.sides))
+        if not done.exists():
+            with storage_errors(partial):
+                shutil.rmtree(partial)
+                partial.mkdir()
+            self._fresh_scan(partial)
+        with store_errors(partial / "scan.npz"):
+            with np.load(partial / "scan.npz", allow_pickle=False) as arrays:
+                return _Scan(
+                    [arrays[f"rows_{number}"] for number in sides],
+                    [arrays.get(f"digests_{number}") for number in sides],
+                    arrays.get("chosen"),
+                    read_json(done),
+                )
+
+    def _fresh_scan(self, partial: Path) -> None:
+        self.progress("reading", 0, 0)
+        texts = self.recipe.texts and self.recipe.source.kind == "text"
+        scanned = self.recipe.source.scan(partial, texts=texts)
+        with atomic_open(partial / "relevance.npz") as file:
+            np.savez(file, allow_pickle=False, **scanned.relevance.arrays())
+        arrays: dict[str, NDArray[Any]] = {
+            f"rows_{number}": rows for number, rows in enumerate(scanned.rows)
+        }
+        if self.recipe.model.model.cached:
+            for number, digests in enumerate(scanned.digests):
+                if digests is not None:
+                    arrays[f"digests_{number}"] = digests
+        if scanned.chosen is not None:
+            arrays["chosen"] = scanned.chosen
+        with atomic_open(partial / "scan.npz") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        self._check_files()  # of other data, it would be taken for this by the run that goes on
+        write_json(partial / "scan.json", scanned.facts)
+
+    def _straight(self, number: int, side: Side, rows: Rows, target: Path) -> None:
+        """Write vectors that are not worth a cache as they come from the model."""
+        embedder = self._embedder(number)
+        done = 0
+        with atomic_open(target) as file:
+            for values in side.values(rows):
+                for start in range(0, len(values), self.batch_size):
+                    batch = values[start : start + self.batch_size]
+                    vectors = embedder.embed(batch, rows[done : done + len(batch)])
+                    file.write(self._stored(vectors).data)
+                    done += len(batch)
+                    self.progress(self.stages[number], done, len(rows))
+        self.dim, self.embedded = embedder.dim, self.embedded + done
+
+    def _from_cache(
+        self, partial: Path, number: int, side: Side, scan: _Scan, target: Path
+    ) -> None:
+        """Embed what the cache has not, then write all in the order of the rows."""
+        rows, digests = scan.rows[number], scan.digests[number]
+        assert digests is not None  # only precomputed vectors have none, and they are not cached
+        with self._generation(number) as generation:
+            self.dim = self.dim or generation.dim
+            there = generation.find(digests)[:, 0] >= 0
+            tried = self.tried.get(number, digests[:0])
+            self.reused += int((there & ~np.isin(digests, tried)).sum())
+            todo = _todo(partial / f"todo-{number}.npy", digests, there)
+            for attempt in range(_REPAIRS):
+                work = (rows[todo], digests[todo])
+                self._embed(number, side, generation, *work, again=attempt > 0)
+                generation.refresh()
+                todo = self._write(generation, digests, target)
+                if not len(todo):
+                    return
+        raise StorageError(f"{generation.folder}: vectors cannot be read back; remove the folder")
+
+    def _embed(
+        self,
+        number: int,
+        side: Side,
+        generation: Generation,
+        todo: Rows,
+        digests: Digests,
+        *,
+        again: bool,
+    ) -> None:
+        embedder, stage, finished = self._embedder(number), self.stages[number], 0
+
+        def done(rows: int) -> None:
+            nonlocal finished
+            finished += rows
+            self.progress(stage, finished, len(todo))
+
+        if len(todo):
+            self.progress(stage, 0, len(todo))
+            self.embedded += embed_missing(
+                embedder, side, generation, todo, digests, done, again=again
+            )
+        self.batch_size = embedder.batch_size
+        self.dim = self.dim or embedder.dim or generation.dim
+
+    def _write(self, generation: Generation, digests: Digests, target: Path) -> Rows:
+        """Write a side's stored rows; return the rows that the cache could not give."""
+        lost, zeros = [], self.zeros
+        step = min(_READ_ROWS, max(_CHUNK, _READ_BYTES // (8 * (self.dim or 1))))
+        with atomic_open(target) as file:
+            for start in range(0, len(digests), step):
+                part = digests[start : start + step]
+                vectors, whole = generation.read(part, generation.find(part))
+                lost.append(start + np.flatnonzero(~whole))
+                for cut in range(0, len(part), _CHUNK):
+                    file.write(self._stored(vectors[cut : cut + _CHUNK]).data)
+        missing: Rows = np.concatenate(lost)
+        if len(missing):
+            self.zeros = zeros
+        return missing
+
+    def _stored(self, vectors: NDArray[np.floating]) -> Float32:
+        narrow = np.ascontiguousarray(vectors, dtype="<f4")
+        self.zeros += int((~narrow.any(axis=1)).sum())
+        return normalize_rows(vectors) if self.recipe.normalize else narrow
+
+    def _split_anchors(self, partial: Path, chosen: Rows, count: int) -> None:
+        """Make the vectors of all rows side 1, and those of the chosen anchors side 0."""
+        assert self.dim is not None
+        (partial / "vectors-0.f32").replace(partial / "vectors-1.f32")
+        every = np.memmap(partial / "vectors-1.f32", "<f4", "r", shape=(count, self.dim))
+        with atomic_open(partial / "vectors-0.f32") as file:
+            for start in range(0, len(chosen), _CHUNK):
+                file.write(every[chosen[start : start + _CHUNK]].data)
+
+
+def _todo(path: Path, digests: Digests, there: NDArray[np.bool_]) -> Rows:
+    """Return the rows to embed, each content once; those that a run which died had set out with."""
+    if path.exists():
+        with store_errors(path):
+            saved: Rows = np.load(path, allow_pickle=False)
+        return saved
+    missing = np.flatnonzero(~there)
+    _, first = np.unique(digests[missing], return_index=True)
+    todo: Rows = missing[np.sort(first)]
+    save_array(path, todo)
+    return todo

@@ -1,0 +1,168 @@
+"""The room that vectors and counts take: what there is, when it was last used, giving it back."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Container, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from miner.errors import StorageError
+from miner.job import Job, OutputJob
+from miner.storage.files import lock_output, read_json, storage_errors
+from miner.storage.urls import expanded, local_root
+
+__all__ = ["Kept", "keep_within", "kept_facts", "list_kept", "prune_kept"]
+
+
+Kind = Literal["cache", "store", "count"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A folder that can be made again.
+
+    Attributes
+    ----------
+    kind : str
+        ``cache``: the vectors of one model by content; ``store``: one data set, ready to mine;
+        ``count``: what was counted of a store at one metric and margin. It lies in the store's
+        folder, goes with it, and its bytes are not among the store's.
+    path : Path
+    model : str
+        The model's name, as the job that made it had it.
+    bytes : int
+    used : float
+        When it was last used, in seconds since 1970.
+    """
+
+    kind: Kind
+    path: Path
+    model: str
+    bytes: int
+    used: float
+
+
+def list_kept(cache: Path, stores: Path) -> list[Kept]:
+    """List the generations of a cache, the stores beside runs and their counts, newest first."""
+    found = [*_read("cache", cache, "model.json"), *_read("store", stores, "store.json")]
+    for store in found:
+        if store.kind == "store":
+            found = [*found, *_read("count", store.path / "counts", "record.json", store.model)]
+    return sorted(found, key=lambda kept: (-kept.used, kept.path))
+
+
+def _read(kind: Kind, root: Path, described: str, model: str = "?") -> Iterator[Kept]:
+    for path in root.glob(f"*/{described}"):
+        try:
+            facts, used = read_json(path), path.stat().st_mtime
+            size = sum(one.stat().st_size for one in path.parent.iterdir() if one.is_file())
+        except (StorageError, OSError):  # removed by another process since, or damaged
+            continue
+        yield Kept(kind, path.parent, _model_name(facts) or model, size, used)
+
+
+def _model_name(facts: Any) -> str | None:
+    """Return what a description calls its model; None where it is damaged, or says nothing."""
+    named = [facts, facts.get("model")] if isinstance(facts, dict) else []
+    names = (one.get("id") for one in named if isinstance(one, dict))
+    return next((name for name in names if isinstance(name, str)), None)
+
+
+def prune_kept(kept: Iterable[Kept], most: int, spare: Container[Path] = ()) -> list[Kept]:
+    """Remove what was not used for longest, until all is within `most` bytes.
+
+    Parameters
+    ----------
+    kept : iterable of Kept
+    most : int
+    spare : container of Path
+        Folders that stay.
+
+    Returns
+    -------
+    list of Kept
+        What was removed; with a store its counts. Generations that a process is working with stay.
+    """
+    ordered = sorted(kept, key=lambda one: (one.used, one.path))
+    total = sum(one.bytes for one in ordered)
+    removed: list[Kept] = []
+    for one in ordered:
+        if total <= most:
+            break
+        if one in removed or one.path in spare or not _remove(one):
+            continue
+        gone = [one, *(other for other in ordered if one.path in other.path.parents)]
+        removed += [other for other in gone if other not in removed]
+        total = sum(other.bytes for other in ordered if other not in removed)
+    return removed
+
+
+def _remove(kept: Kept) -> bool:
+    """Remove a folder; False when it is in use."""
+    if kept.kind != "cache":
+        with storage_errors(kept.path):
+            shutil.rmtree(kept.path)
+        return True
+    with storage_errors(kept.path), FileLock(kept.path.parent / ".lock"), ExitStack() as locks:
+        try:
+            for path in sorted(kept.path.glob("segment-*.lock")):
+                locks.enter_context(FileLock(path, timeout=0))
+        except Timeout:
+            return False
+        shutil.rmtree(kept.path)
+    return True
+
+
+def keep_within(most: int, cache: Path, store: Path) -> list[Kept]:
+    """Bound the room of a cache and of the stores; `store` and the newest vectors stay."""
+    kept = list_kept(cache, store.parent)
+    newest = next((one.path for one in kept if one.kind == "cache"), store)
+    return prune_kept(kept, most, {newest, store})
+
+
+def kept_facts(
+    out: str | Path, cache: str | None = None, most: int | None = None
+) -> dict[str, Any]:
+    """Say what is kept for an output folder, having pruned it to `most` bytes if that is given.
+
+    Parameters
+    ----------
+    out : str or Path
+    cache : str or None
+        The cache; default: as for a job that does not name one.
+    most : int or None
+
+    Returns
+    -------
+    dict
+        ``kept`` and ``removed`` (kind, path, model, bytes, used), and their total ``bytes``.
+
+    Raises
+    ------
+    LockError
+        When a run is at work in it and something is to be removed.
+    """
+    root = local_root(out)
+    folder = expanded(cache) if cache else Job(output=OutputJob(str(out))).cache_folder
+    stores = root / ".store"
+    removed = []
+    if most is not None and root.is_dir():
+        with lock_output(root, str(out)):
+            removed = prune_kept(list_kept(folder, stores), most)
+    kept = list_kept(folder, stores)
+    return {
+        "bytes": sum(one.bytes for one in kept),
+        "kept": [_facts(one) for one in kept],
+        "removed": [_facts(one) for one in removed],
+    }
+
+
+def _facts(kept: Kept) -> dict[str, Any]:
+    used = datetime.fromtimestamp(kept.used, UTC).isoformat(timespec="seconds")
+    return {**asdict(kept), "path": str(kept.path), "used": used}

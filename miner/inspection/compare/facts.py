@@ -1,0 +1,219 @@
+"""What moved between two finished runs: shares, labels, anchors, triplets, time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from miner.inspection.compare.anchors import Anchors, compare_anchors
+from miner.inspection.compare.triplets import Moves, Sets, compare_sets, reclassify
+from miner.inspection.compare.verdict import Verdict, judge
+from miner.inspection.report.contents import cut_text, label_text
+from miner.inspection.report.facts import run_store
+from miner.runs.run import Run
+from miner.runs.tables import CONFUSION, has_table, read_table
+from miner.triplets.hardness import CLASSES, MINED
+
+__all__ = ["Comparison", "compare_facts", "compare_runs", "run_seconds"]
+
+_PAIRS, _SETTING = 10, 28
+_SETTINGS = {
+    "model": ("model", "id"),
+    "weights": ("model", "weights"),
+    "metric": ("job", "mining", "metric"),
+    "margin": ("job", "mining", "margin"),
+    "index": ("index", "factory"),
+    "strategy": ("job", "select", "strategy"),
+    "max_triplets": ("job", "select", "max_triplets"),
+    "seed": ("job", "select", "seed"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs side by side; A is the earlier one by convention.
+
+    Attributes
+    ----------
+    same_data : bool
+        Whether both read the same bytes with the same columns.
+    settings : list of (name, in A, in B)
+        What differs.
+    shares : list of mapping
+        Per class: count and share in A and in B, and the difference of shares.
+    confusions : list of mapping
+        Pairs of labels whose share of all triplets moved most.
+    anchors : Anchors or None
+        None where the runs have no anchor ids in common.
+    sets : Sets or None
+        Which written triplets stayed, changed class, are new or gone; None where a run wrote a
+        sample, which no other sample can be held against.
+    moves : list of Moves
+        Samples of written triplets, classified by the vectors of the other run.
+    """
+
+    a: Run
+    b: Run
+    same_data: bool
+    settings: list[tuple[str, str, str]]
+    shares: list[dict[str, Any]]
+    confusions: list[dict[str, Any]]
+    anchors: Anchors | None
+    sets: Sets | None
+    why_no_sets: str
+    moves: list[Moves]
+    verdict: Verdict
+
+
+def compare_runs(a: Run, b: Run) -> Comparison:
+    """Compare two finished runs.
+
+    Parameters
+    ----------
+    a, b : Run
+        The run that is the measure, and the one that is judged by it.
+
+    Returns
+    -------
+    Comparison
+        What `compare_facts`, `describe_comparison` and `write_comparison` take.
+    """
+    same = _data(a) == _data(b)
+    anchors = compare_anchors(a, b)
+    settings = list(_settings(a.manifest, b.manifest))
+    why = _why_no_sets(a, b)
+    sets = None if why else compare_sets(a, b)
+    stores = run_store(a), run_store(b)
+    moves = [
+        moved
+        for one, other, store, name in ((a, b, stores[1], "AB"), (b, a, stores[0], "BA"))
+        for moved in reclassify(one, other, store, name)
+    ]
+    return Comparison(
+        a, b, same, settings, _shares(a, b), _confusions(a, b), anchors, sets, why, moves,
+        judge(a, b, same_data=same, anchors=anchors),
+    )  # fmt: skip
+
+
+def compare_facts(compared: Comparison) -> dict[str, Any]:
+    """Return a comparison as plain values.
+
+    Parameters
+    ----------
+    compared : Comparison
+        As `compare_runs` gives it.
+    """
+    return {
+        "a": _named(compared.a),
+        "b": _named(compared.b),
+        "same_data": compared.same_data,
+        "verdict": asdict(compared.verdict),
+        "settings": [{"name": name, "a": was, "b": now} for name, was, now in compared.settings],
+        "shares": compared.shares,
+        "nearest": [_nearest(compared.a), _nearest(compared.b)],
+        "recall": [one.manifest["index"].get("recall") for one in (compared.a, compared.b)],
+        "confusions": compared.confusions,
+        "anchors": None if compared.anchors is None else asdict(compared.anchors),
+        "triplets": None if compared.sets is None else asdict(compared.sets),
+        "why_no_triplets": compared.why_no_sets,
+        "reclassified": [asdict(one) for one in compared.moves],
+        "seconds": [run_seconds(compared.a), run_seconds(compared.b)],
+        "peak_rss_bytes": [one.manifest.get("peak_rss_bytes") for one in (compared.a, compared.b)],
+    }
+
+
+def _named(run: Run) -> dict[str, Any]:
+    return {"run_id": run.run_id, "path": run.where, "valid": run.manifest["census"]["valid"]}
+
+
+def _nearest(run: Run) -> float | None:
+    share: float | None = run.manifest["index"]["nearest"]["positive"]
+    return share
+
+
+def run_seconds(run: Run) -> float:
+    """Return how long a run took."""
+    timings = run.manifest.get("timings")
+    return float(sum(timings.values())) if isinstance(timings, dict) else 0.0
+
+
+def _data(run: Run) -> tuple[Any, ...]:
+    dataset = run.manifest["dataset"]
+    files = dataset.get("files") or []
+    return [file["sha256"] for file in files], dataset.get("columns")
+
+
+def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for name, path in _SETTINGS.items():
+        was, now = _at(a, path), _at(b, path)
+        if was != now:
+            yield name, cut_text(was, _SETTING), cut_text(now, _SETTING)
+
+
+def _at(manifest: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        manifest = manifest.get(key) if isinstance(manifest, Mapping) else None
+    return manifest
+
+
+def _shares(a: Run, b: Run) -> list[dict[str, Any]]:
+    rows = []
+    for name in reversed(CLASSES):
+        counts = [run.manifest["census"][name] for run in (a, b)]
+        valid = [run.manifest["census"]["valid"] for run in (a, b)]
+        shares = [count / of if of else 0.0 for count, of in zip(counts, valid, strict=True)]
+        rows.append(
+            {
+                "class": name,
+                "counts": counts,
+                "shares": shares,
+                "change": shares[1] - shares[0],
+                "written": [run.manifest["written"].get(name, {}).get("rows") for run in (a, b)],
+            }
+        )
+    return rows
+
+
+def _confusions(a: Run, b: Run) -> list[dict[str, Any]]:
+    """Return the pairs of labels whose share of all triplets moved most."""
+    if not (has_table(a, CONFUSION) and has_table(b, CONFUSION)):
+        return []
+    tables: list[dict[tuple[str, str], int]] = []
+    for run in (a, b):
+        rows = read_table(run, CONFUSION).to_pylist()
+        names = ("anchor_label", "negative_label")
+        tables.append({(str(row[names[0]]), str(row[names[1]])): row["hard"] for row in rows})
+    valid = [max(1, run.manifest["census"]["valid"]) for run in (a, b)]
+    rows = []
+    for pair in tables[0].keys() | tables[1].keys():
+        counts = [table.get(pair, 0) for table in tables]
+        change = counts[1] / valid[1] - counts[0] / valid[0]
+        if change:
+            rows.append((-abs(change), pair, counts, change))
+    return [
+        {
+            "anchor": label_text(pair[0]),
+            "negative": label_text(pair[1]),
+            "hard": counts,
+            "change": by,
+        }
+        for _, pair, counts, by in sorted(rows)[:_PAIRS]
+    ]
+
+
+def _why_no_sets(a: Run, b: Run) -> str:
+    """Say why written triplets cannot be held against each other one by one."""
+    for run in (a, b):
+        written = [run.manifest["written"][name] for name in MINED]
+        if any(one["truncated"] or one["rows"] != one["of"] for one in written):
+            return (
+                "a run wrote a sample of its triplets, and two samples cannot be compared one by "
+                "one"
+            )
+    if any(sum(r.manifest["written"][n]["rows"] for n in MINED) > _MOST_ROWS for r in (a, b)):
+        return f"more than {_MOST_ROWS:,} triplets were written"
+    return ""
+
+
+_MOST_ROWS = 8_000_000

@@ -1,0 +1,145 @@
+"""Triplets of two runs: sets held against each other, or a sample classified by other vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from miner.census.reference import Vectors
+from miner.embedding.store import Store
+from miner.runs.run import Run
+from miner.triplets.hardness import CLASSES, MINED, classify
+
+__all__ = ["Moves", "Sets", "compare_sets", "reclassify"]
+
+_IDS = ["anchor_id", "positive_id", "negative_id"]
+_SAMPLE = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """Written triplets of two runs, all of them.
+
+    Attributes
+    ----------
+    kept : int
+        Of the same class in both.
+    changed : dict
+        ``"hard to semi_hard"`` and so on: how many.
+    new, gone : int
+        In B only, in A only: easy, or not there, in the other run.
+    """
+
+    kept: int
+    changed: dict[str, int]
+    new: int
+    gone: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moves:
+    """A sample of one run's written triplets of a class, classified by the other's vectors.
+
+    Attributes
+    ----------
+    direction : str
+        ``AB``: written by A, classified by B; ``BA`` the other way.
+    name : str
+        The class that they were written as.
+    looked : int
+    classes : dict
+        How many are of each class by the other run's vectors, metric and margin.
+    """
+
+    direction: str
+    name: str
+    looked: int
+    classes: dict[str, int]
+
+
+def compare_sets(a: Run, b: Run) -> Sets | None:
+    """Hold all written triplets of two runs against each other; None where ids differ in type."""
+    tables = [_triplets(run) for run in (a, b)]
+    if tables[0].select(_IDS).schema != tables[1].select(_IDS).schema:
+        return None
+    joined = tables[0].join(
+        tables[1], keys=_IDS, join_type="full outer", right_suffix="_b", use_threads=False
+    )
+    before, after = (joined[name].fill_null(-1).to_numpy() for name in ("class", "class_b"))
+    changed = {
+        f"{was} to {now}": int(((before == i) & (after == j)).sum())
+        for i, was in enumerate(MINED)
+        for j, now in enumerate(MINED)
+        if i != j
+    }
+    kept = int(((before == after) & (before >= 0)).sum())
+    return Sets(kept, changed, int((before < 0).sum()), int((after < 0).sum()))
+
+
+def _triplets(run: Run) -> Any:
+    """Return ids and class of all written triplets."""
+    parts = []
+    for number, name in enumerate(MINED):
+        triplets = run.triplets(name)
+        with run.reading():
+            table = triplets.to_table(columns=_IDS)
+        codes = pa.array(np.full(table.num_rows, number, dtype=np.int8))
+        parts.append(table.replace_schema_metadata(None).append_column("class", codes))
+    return pa.concat_tables(parts)
+
+
+def reclassify(run: Run, other: Run, store: Store | None, direction: str) -> Iterator[Moves]:
+    """Classify samples of what a run wrote by the vectors of the other run.
+
+    Parameters
+    ----------
+    run, other : Run
+    store : Store or None
+        The vectors of `other`; nothing can be said without them.
+    direction : str
+        See `Moves`.
+    """
+    if store is None:
+        return
+    mining = other.manifest["job"]["mining"]
+    vectors = Vectors(store.vectors(0), store.vectors(store.row_side), "numpy")
+    for name in reversed(MINED):
+        table = _sample(run, name)
+        rows = [
+            store.ids(side).rows_of(table[column].to_pylist())
+            for side, column in zip((0, store.row_side, store.row_side), _IDS, strict=True)
+            if _fits(store, side, table[column])
+        ]
+        if len(rows) < len(_IDS):
+            return
+        known = np.flatnonzero(np.all([one >= 0 for one in rows], axis=0))
+        anchors, positives, negatives = (one[known] for one in rows)
+        if not len(known):
+            continue
+        d_ap = vectors.measure(mining["metric"], anchors, positives)
+        d_an = vectors.measure(mining["metric"], anchors, negatives)
+        yield Moves(direction, name, len(known), _counted(classify(d_ap, d_an, mining["margin"])))
+
+
+def _fits(store: Store, side: int, column: Any) -> bool:
+    """Whether ids are texts where those of the store are, and numbers where those are."""
+    texts = {pa.types.is_integer(kind) for kind in (column.type, store.ids(side).type)}
+    return len(texts) == 1
+
+
+def _counted(classes: NDArray[np.str_]) -> dict[str, int]:
+    return {name: int((classes == name).sum()) for name in reversed(CLASSES)}
+
+
+def _sample(run: Run, name: Any) -> Any:
+    """Return ids of triplets of a class, spread evenly over its rows."""
+    triplets = run.triplets(name)
+    with run.reading():
+        total = triplets.count_rows()
+        places = np.unique(np.linspace(0, max(total - 1, 0), min(total, _SAMPLE)).astype(np.int64))
+        return triplets.take(places).select(_IDS) if total else triplets.head(0).select(_IDS)

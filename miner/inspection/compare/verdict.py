@@ -1,0 +1,106 @@
+"""Whether the second of two runs is better, in words, and on what that rests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from miner.inspection.compare.anchors import Anchors
+from miner.runs.run import Run
+
+__all__ = ["Verdict", "judge"]
+
+_RELATIVE = 0.01
+"""Changes of less than one percent of a share are none."""
+_POINTS = 0.005
+"""And of the share of anchors that have a positive as nearest row, of half a point."""
+
+Outcome = Literal["better", "worse", "mixed", "same", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What B is beside A: `title` says it, `reasons` say why."""
+
+    outcome: Outcome
+    title: str
+    reasons: list[str]
+
+
+def judge(a: Run, b: Run, *, same_data: bool, anchors: Anchors | None) -> Verdict:
+    """Judge the second run by the first.
+
+    Only runs of one data set by one definition of the classes can be: then fewer hard triplets,
+    and more anchors whose nearest row is a positive, are better.
+    """
+    obstacles = list(_obstacles(a, b, same_data))
+    if obstacles:
+        return Verdict("unknown", "Which is better cannot be said", obstacles)
+    hard = [_hard(run) for run in (a, b)]
+    nearest: list[float | None] = [run.manifest["index"]["nearest"]["positive"] for run in (a, b)]
+    signs, reasons = [], []
+    before, after = _interval(a), _interval(b)
+    estimated = not all(run.manifest["index"]["exact"] for run in (a, b))
+    if estimated and before[0] <= after[1] and after[0] <= before[1]:
+        reasons.append("The share of hard triplets is estimated, and the intervals overlap.")
+    else:
+        moved = abs(hard[1] - hard[0]) > _RELATIVE * max(hard)
+        signs.append((hard[1] < hard[0]) - (hard[1] > hard[0]) if moved else 0)
+        reasons.append(f"Hard triplets: {hard[0]:.2%} of all in A, {hard[1]:.2%} in B.")
+    if nearest[0] is not None and nearest[1] is not None:
+        moved = abs(nearest[1] - nearest[0]) > _POINTS
+        signs.append((nearest[1] > nearest[0]) - (nearest[1] < nearest[0]) if moved else 0)
+        reasons.append(
+            f"Anchors with a positive as nearest row: {nearest[0]:.1%} in A, {nearest[1]:.1%} in B."
+        )
+    if anchors is not None:
+        reasons.append(
+            f"{anchors.fewer:,} anchors have a smaller share of hard triplets, "
+            f"{anchors.more:,} a larger, {anchors.same:,} the same."
+        )
+    outcome = _outcome(signs)
+    titles = {
+        "better": "B separates the labels better than A",
+        "worse": "B separates the labels worse than A",
+        "mixed": "B is better in one respect and worse in another",
+        "same": "B is as good as A",
+    }
+    return Verdict(outcome, titles[outcome], reasons)
+
+
+def _outcome(signs: list[int]) -> Outcome:
+    if not any(signs):
+        return "same"
+    if min(signs) < 0 < max(signs):
+        return "mixed"
+    return "better" if max(signs) > 0 else "worse"
+
+
+def _obstacles(a: Run, b: Run, same_data: bool) -> Any:
+    """Say what stands against a judgement."""
+    if not same_data:
+        yield "The runs are of different data, so their shares are of different triplets."
+    mining = [run.manifest["job"]["mining"] for run in (a, b)]
+    for key in ("metric", "margin"):
+        if mining[0][key] != mining[1][key]:
+            yield f"The {key} differs: {mining[0][key]} in A, {mining[1][key]} in B."
+    if _scaled(mining[0]) != _scaled(mining[1]):
+        yield "One run scaled its vectors to unit length, the other did not."
+    if not all(run.manifest["census"]["valid"] for run in (a, b)):
+        yield "A run has no valid triplet."
+
+
+def _scaled(mining: dict[str, Any]) -> bool:
+    return mining["normalize"] is not False and mining["metric"] != "dot"
+
+
+def _hard(run: Run) -> float:
+    census = run.manifest["census"]
+    return float(census["hard"] / census["valid"]) if census["valid"] else 0.0
+
+
+def _interval(run: Run) -> tuple[float, float]:
+    """Return the interval of an estimated share of hard triplets; of an exact one, itself twice."""
+    census = run.manifest["census"]
+    ends = (census.get("interval") or {}).get("hard", [census["hard"], census["hard"]])
+    return float(ends[0] / census["valid"]), float(ends[1] / census["valid"])

@@ -1,0 +1,206 @@
+"""Everything a report says, gathered from a finished run and the store of its vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census.reference import Vectors
+from miner.datasets.source import Source
+from miner.embedding.store import Store, open_store
+from miner.errors import MineError
+from miner.inspection.report.advice import Advice, advise
+from miner.inspection.report.contents import Contents, Item, label_text
+from miner.inspection.report.gallery import Gallery, make_gallery, pick_triplets, picked_ids
+from miner.inspection.report.margin_shares import MarginShares, shares_of_gaps, shares_of_sample
+from miner.inspection.report.sample import TripletSample, draw_sample
+from miner.runs.run import Run, read_census
+from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
+from miner.triplets.hardness import Mined
+
+__all__ = ["Confusions", "Facts", "Hub", "Suspect", "gather", "run_store"]
+
+_HUBS, _SUSPECTS, _PAIRS, _LABELS = 10, 12, 10, 16
+_READ = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A row that is the negative of many triplets."""
+
+    item: Item
+    hard: int
+    semi_hard: int
+    anchors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """An anchor whose label may be wrong."""
+
+    item: Item
+    label: str
+    other: str
+    share: float
+    hard_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confusions:
+    """Which labels are taken for each other.
+
+    Attributes
+    ----------
+    labels : list of str
+        Those with the most hard triplets.
+    counts : ndarray of shape (labels, labels), float64
+        Hard triplets, by the anchor's label and the negative's.
+    pairs : list of (anchor's label, negative's label, hard, semi-hard)
+        The most confused, first.
+    of : int
+        How many labels there are.
+    """
+
+    labels: list[str]
+    counts: NDArray[np.float64]
+    pairs: list[tuple[str, str, int, int]]
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the page shows; what is not known is None or empty."""
+
+    manifest: Mapping[str, Any]
+    advice: list[Advice]
+    sample: TripletSample | None
+    shares: MarginShares | None
+    confusions: Confusions | None
+    hubs: list[Hub]
+    suspects: list[Suspect]
+    gallery: dict[Mined, Gallery]
+    has_store: bool = True
+
+
+def run_store(run: Run) -> Store | None:
+    """Return the store of a run's vectors, None where it is gone or cannot be read."""
+    try:
+        return open_store(run.root / ".store" / str(run.manifest["store"]))
+    except MineError:
+        return None
+
+
+def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
+    """Gather what a report says.
+
+    Parameters
+    ----------
+    run : Run
+    store : Store or None
+        Its vectors: without them no distances are sampled and no texts of rows are known.
+    source : Source or None
+        Its data, for pictures.
+    """
+    manifest, contents = run.manifest, Contents(store, source)
+    counts = read_census(run)
+    sample = _sample(manifest, contents, counts)
+    hubs = _table(run, HUBS, _HUBS)
+    pairs = _table(run, CONFUSION, _READ)
+    noise = _table(run, LABEL_NOISE, _SUSPECTS)
+    picked = pick_triplets(run, contents, sample)
+    contents.load_pictures(
+        [
+            *((contents.row_side, row["row_id"]) for row in hubs),
+            *((0, row["anchor_id"]) for row in noise),
+            *picked_ids(picked, contents),
+        ]
+    )
+    gaps = manifest["census"].get("gaps") or {}
+    shares = shares_of_gaps(gaps) if gaps.get("anchors") else None
+    if shares is None and sample is not None:
+        shares = shares_of_sample(sample, manifest["job"]["mining"]["margin"])
+    return Facts(
+        manifest,
+        advise(manifest, counts, hubs, pairs),
+        sample,
+        shares,
+        _confusions(pairs, manifest["dataset"].get("classes", 0)),
+        _hubs(hubs, contents),
+        _suspects(noise, contents),
+        make_gallery(picked, contents),
+        has_store=store is not None,
+    )
+
+
+def _table(run: Run, name: str, rows: int) -> list[dict[str, Any]]:
+    """Return the first rows of a table, none where the run has no such table."""
+    return list(read_table(run, name, rows).to_pylist()) if has_table(run, name) else []
+
+
+def _sample(
+    manifest: Mapping[str, Any], contents: Contents, counts: Mapping[str, NDArray[np.int64]]
+) -> TripletSample | None:
+    store = contents.store
+    if store is None or contents.relevance is None:
+        return None
+    vectors = Vectors(store.vectors(0), store.vectors(store.row_side), "numpy")
+    able = counts["positives"], counts["negatives"]
+    metric = manifest["job"]["mining"]["metric"]
+    sample = draw_sample(contents.relevance, vectors, metric, able)
+    return sample if len(sample) else None
+
+
+def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | None:
+    """Put the pairs into a square of the labels that have the most hard triplets."""
+    weights: dict[str, int] = {}
+    named = [
+        (str(row["anchor_label"]), str(row["negative_label"]), row["hard"], row["semi_hard"])
+        for row in pairs
+    ]
+    for anchor, negative, hard, _ in named:
+        for label in (anchor, negative):
+            weights[label] = weights.get(label, 0) + hard
+    if not any(weights.values()):
+        return None
+    labels = sorted(sorted(weights, key=lambda one: -weights[one])[:_LABELS], key=_natural)
+    places = {label: place for place, label in enumerate(labels)}
+    counts = np.zeros((len(labels), len(labels)))
+    for anchor, negative, hard, _ in named:
+        if anchor in places and negative in places:
+            counts[places[anchor], places[negative]] += hard
+    shown = [(label_text(a), label_text(n), *counted) for a, n, *counted in named[:_PAIRS]]
+    return Confusions(list(map(label_text, labels)), counts, shown, of)
+
+
+def _natural(label: str) -> tuple[bool, float, str]:
+    """Order numbers as numbers, before texts."""
+    try:
+        return False, float(label), label
+    except ValueError:
+        return True, 0.0, label
+
+
+def _hubs(rows: Sequence[Mapping[str, Any]], contents: Contents) -> list[Hub]:
+    items = contents.items_by_id(contents.row_side, [row["row_id"] for row in rows])
+    return [
+        Hub(item, row["hard"], row["semi_hard"], row["anchors"])
+        for row, item in zip(rows, items, strict=True)
+    ]
+
+
+def _suspects(rows: Sequence[Mapping[str, Any]], contents: Contents) -> list[Suspect]:
+    items = contents.items_by_id(0, [row["anchor_id"] for row in rows])
+    return [
+        Suspect(
+            item,
+            label_text(row["label"]),
+            label_text(row["neighbour_label"]),
+            row["share"],
+            row["hard_share"],
+        )
+        for row, item in zip(rows, items, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""The checks of `mine verify`, one file a subject; `run` says in which order."""

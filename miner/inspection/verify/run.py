@@ -1,0 +1,102 @@
+"""`mine verify`: whether a run is whole, and its classes true.
+
+Checked are the manifest's own checksum and form, every file's presence, size, SHA-256, schema and
+rows, the census against the manifest, and, where the embedding store is still there, a sample of
+triplets and of anchors (or all), classified again from the stored vectors by the float64
+definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from miner.embedding.store import open_store
+from miner.errors import MineError
+from miner.inspection.verify.check import Check
+from miner.inspection.verify.files import check_files, check_manifest, check_shards
+from miner.inspection.verify.tables import check_census, check_tables
+from miner.inspection.verify.vectors import Truth
+from miner.runs.run import Run
+
+__all__ = ["Check", "Verification", "verify_run"]
+
+_CHECKS: dict[str, Callable[[Run], Check]] = {
+    "manifest": check_manifest,
+    "files": check_files,
+    "shards": check_shards,
+    "census": check_census,
+    "tables": check_tables,
+}
+
+
+@dataclass(slots=True)
+class Verification:
+    """All checks of a run."""
+
+    run: Run
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is wrong."""
+        return [problem for check in self.checks for problem in check.problems]
+
+
+def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
+    """Verify a finished run.
+
+    Parameters
+    ----------
+    run : Run
+    full : bool
+        Look at every triplet, anchor, hub and suspect of label noise, not at a sample.
+    seed : int
+        Of the sample.
+
+    Returns
+    -------
+    Verification
+        Its `checks`, each with its state, and all `problems`: none where the run is whole.
+    """
+    with run.held(), run.afresh() as fresh:
+        return _verified(fresh, full=full, seed=seed)
+
+
+def _verified(run: Run, *, full: bool, seed: int) -> Verification:
+    result = Verification(run)
+    for name, check in _CHECKS.items():
+        if not result.problems:  # what a damaged manifest says is no guide
+            result.checks.append(_guarded(name, check, run))
+    if not result.problems:
+        result.checks += _from_vectors(run, full, np.random.default_rng(seed))
+    return result
+
+
+def _guarded(name: str, check: Callable[..., Check], *arguments: Any) -> Check:
+    """Make a check, or a problem of the error that stops it."""
+    try:
+        return check(*arguments)
+    except MineError as error:
+        return Check(name, [str(error)])
+
+
+def _from_vectors(run: Run, full: bool, rng: np.random.Generator) -> Iterator[Check]:
+    """Recompute classes and counts from the stored vectors, where they are still there."""
+    folder = run.root / ".store" / str(run.manifest["store"])
+    try:
+        store = open_store(folder)
+        truth = Truth(run, store) if store is not None else None
+    except MineError as error:
+        yield Check("vectors", [str(error)])
+        return
+    if truth is None:
+        detail = f"the embedding store {folder} is gone; mine run --force makes it again"
+        yield Check("vectors", [], detail, skipped=True)
+        return
+    yield _guarded("triplets", truth.triplets, full, rng)
+    yield _guarded("anchors", truth.anchors, full, rng)
+    yield _guarded("hubs", truth.tables, full, rng)

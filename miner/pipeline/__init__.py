@@ -1,0 +1,1 @@
+"""Running a job: its stages in order."""

@@ -1,0 +1,149 @@
+"""The cap on a row as negative: at most N triplets of a class have the same negative.
+
+Rows that are near to everything (hubs) would fill a set. Which of a hub's triplets stay is decided
+by an order drawn by seed: each triplet has a number, a bijective mix (the finaliser of splitmix64,
+Steele, Lea and Flood 2014) of its anchor, its positive and a key of its negative, and the N
+smallest stay. So neither the units nor the engine matter. The records are read from their files,
+some at a time: memory is in proportion to the rows, and to N times so many hubs as are looked at
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.pipeline.seal import Piece, read_piece
+from miner.selection.strategies.base import seeds
+from miner.storage.files import atomic_open
+from miner.triplets.hardness import KEPT, MINED, Kept
+
+__all__ = ["cap_negatives"]
+
+Records = NDArray[np.void]
+Numbers = NDArray[np.uint64]
+_Numbered = tuple[NDArray[np.int64], Numbers]
+"""Negatives, and the numbers of their triplets."""
+
+_CHUNK = 1 << 18
+_HELD = 1 << 22
+"""Numbers that are held to find where hubs are cut."""
+_PLACE = len(KEPT) + 1
+_ALL = np.iinfo(np.uint64).max
+
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """The pieces of one class, and what orders its triplets."""
+
+    pieces: list[Piece]
+    salt: np.uint64
+
+    def chunks(self) -> Iterator[Records]:
+        for piece in self.pieces:
+            yield from read_piece(piece, _CHUNK)
+
+    def numbers(self, records: Records) -> Numbers:
+        """Return the triplets' numbers: no two of one negative are equal."""
+        anchor, positive, negative = (
+            records[name].astype(np.uint64) for name in ("anchor", "positive", "negative")
+        )
+        key = _mix(negative + self.salt)
+        return _mix(((anchor << np.uint64(32)) | positive) ^ key)
+
+
+def cap_negatives(
+    pieces: Mapping[Kept, list[Piece]], most: int, seed: int, rows: int
+) -> dict[Kept, list[Piece]]:
+    """Leave at most so many triplets of each class to a negative.
+
+    Parameters
+    ----------
+    pieces : mapping
+        Per folder, files of records; those of a class that has hubs are written again beside them.
+    most : int
+        0 for no cap.
+    seed : int
+        The job's.
+    rows : int
+        How many rows there are.
+
+    Returns
+    -------
+    dict
+        Per folder, the pieces that are left, in the same order.
+    """
+    result = dict(pieces)
+    for code, name in enumerate(MINED if most else ()):
+        salt = seeds(seed, _PLACE, code).generate_state(1, np.uint64)[0]
+        mine = _Class(pieces[name], salt)
+        cuts = _cuts(mine, most, rows)
+        if cuts is not None:
+            result[name] = [_cut(mine, piece, cuts) for piece in mine.pieces]
+    return result
+
+
+def _cuts(mine: _Class, most: int, rows: int) -> Numbers | None:
+    """Return per negative the largest number that stays; None when there are no hubs."""
+    counts = np.zeros(rows, dtype=np.int64)
+    for records in mine.chunks():
+        counts += np.bincount(records["negative"], minlength=rows)
+    hubs = np.flatnonzero(counts > most)
+    if not len(hubs):
+        return None
+    cuts = np.full(rows, _ALL, dtype=np.uint64)
+    together = max(1, _HELD // most)
+    for start in range(0, len(hubs), together):
+        _find_cuts(mine, most, hubs[start : start + together], cuts)
+    return cuts
+
+
+def _find_cuts(mine: _Class, most: int, hubs: NDArray[np.int64], cuts: Numbers) -> None:
+    """Set the cuts of some hubs, in one pass over all records."""
+    looked = np.zeros(len(cuts), dtype=np.bool_)
+    looked[hubs] = True
+    parts, held = [], 0
+    for records in mine.chunks():
+        part = records[looked[records["negative"]]]
+        parts.append((part["negative"].astype(np.int64), mine.numbers(part)))
+        held += len(part)
+        if held > 2 * max(_HELD, most * len(hubs)):
+            parts = [_smallest(parts, most)]
+            held = len(parts[0][0])
+    negatives, numbers = _smallest(parts, most)
+    cuts[hubs] = 0
+    np.maximum.at(cuts, negatives, numbers)
+
+
+def _smallest(parts: list[_Numbered], most: int) -> _Numbered:
+    """Keep the smallest numbers of each negative."""
+    negatives, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((numbers, negatives))
+    ordered = negatives[order]
+    place = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    kept = order[place < most]
+    return negatives[kept], numbers[kept]
+
+
+def _cut(mine: _Class, piece: Piece, cuts: Numbers) -> Piece:
+    """Write a piece again without the triplets beyond the cuts."""
+    path = Path(piece.path)
+    target = path.with_name(f"capped-{path.name}")
+    rows = 0
+    with atomic_open(target) as file:
+        for records in read_piece(piece, _CHUNK):
+            kept = records[mine.numbers(records) <= cuts[records["negative"]]]
+            file.write(kept.tobytes())
+            rows += len(kept)
+    return Piece(str(target), rows)
+
+
+def _mix(numbers: Numbers) -> Numbers:
+    """Mix the bits of numbers, one to one."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))

@@ -1,0 +1,146 @@
+"""What counting passes found, kept beside the vectors for the next selection of the same triplets.
+
+A record is a folder ``counts/DIGEST`` in an embedding store: named arrays (``NAME.npy``), and
+``record.json``, written last, which names them with their checksums; an array that it does not name
+does not exist. The digest is made from the bytes of the vectors and of the relevance, the metric,
+the margin and the versions, so a store that was made again with other vectors finds nothing, and
+one that differs only in the texts that it keeps finds all. A record goes with its store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.embedding.store import Store
+from miner.errors import StorageError
+from miner.storage.arrays import save_array
+from miner.storage.files import (
+    digest,
+    read_json,
+    sha256_file,
+    storage_errors,
+    write_json,
+)
+from miner.triplets.distance import Metric
+from miner.version import __version__
+
+__all__ = ["KeptCounts"]
+
+_FORMAT = 2
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCounts:
+    """The record of one store, metric and margin, which may not be there yet.
+
+    Attributes
+    ----------
+    store : Path
+        The folder of the embedding store.
+    facts : dict
+        What the counts hang on.
+    """
+
+    store: Path
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, store: Store, metric: Metric, margin: float, *, normalized: bool) -> KeptCounts:
+        """Read the checksums of a store's vectors and relevance."""
+        sides = range(len(store.facts["rows"]))
+        names = ["relevance.npz", *(f"vectors-{side}.f32" for side in sides)]
+        facts = {
+            "format": _FORMAT,
+            "versions": {"mine": __version__, "numpy": np.__version__},
+            "files": [sha256_file(store.folder / name) for name in names],
+            "rows": store.facts["rows"],
+            "dim": store.dim,
+            "metric": metric,
+            "margin": margin,
+            "normalize": normalized,
+        }
+        return cls(store.folder, facts)
+
+    @property
+    def folder(self) -> Path:
+        """Where the record of this store is, or will be."""
+        return self.store / "counts" / digest(self.facts)[:24]
+
+    def find(self, names: Collection[str]) -> dict[str, Array] | None:
+        """Return arrays of the record; None unless all are there, and whole.
+
+        The records of the stores beside this one are looked at too. What is used is marked so, for
+        `miner.embedding.eviction`.
+        """
+        for folder in self._folders():
+            arrays = dict(self._arrays(folder, names))
+            if len(arrays) == len(names):
+                with contextlib.suppress(OSError):  # what can be read only serves as well
+                    os.utime(folder / "record.json")
+                return arrays
+        return None
+
+    def holds(self, names: Collection[str]) -> bool:
+        """Whether `find` would find them; changes nothing."""
+        wanted = len(names)
+        return any(len(dict(self._arrays(one, names))) == wanted for one in self._folders())
+
+    def keep(self, arrays: Mapping[str, Array]) -> None:
+        """Add arrays to the record; those that it has already, and are whole, stay."""
+        folder = self.folder
+        with storage_errors(folder):
+            for torn in folder.glob(".*.tmp"):  # of a process that was killed as it wrote
+                torn.unlink()
+        named = self._named(folder)
+        there = dict(self._arrays(folder, named)).keys()
+        files = {name: named[name] for name in there}
+        for name in arrays.keys() - there:
+            path = folder / f"{name}.npy"
+            save_array(path, arrays[name])
+            files[name] = {"file": path.name, "sha256": sha256_file(path)}
+        write_json(folder / "record.json", {"facts": self.facts, "arrays": files})
+
+    def drop(self) -> None:
+        """Remove the record, here and in the stores beside this one."""
+        for folder in self._folders():
+            with storage_errors(folder):
+                shutil.rmtree(folder)
+
+    def _folders(self) -> list[Path]:
+        """Return where the record is, in this store first."""
+        name = self.folder.name
+        found = sorted(self.store.parent.glob(f"*/counts/{name}"))
+        return sorted(found, key=lambda folder: folder != self.folder)
+
+    def _named(self, folder: Path) -> dict[str, Any]:
+        """Return what a record says of its arrays; nothing when it is damaged, or of others."""
+        try:
+            record = read_json(folder / "record.json")
+        except StorageError:
+            return {}
+        if not isinstance(record, dict) or record.get("facts") != self.facts:
+            return {}
+        arrays = record.get("arrays")
+        return arrays if isinstance(arrays, dict) else {}
+
+    def _arrays(self, folder: Path, names: Collection[str]) -> Iterator[tuple[str, Array]]:
+        """Read arrays of a record, but for those that are damaged or not there."""
+        named = self._named(folder)
+        for name in names:
+            try:
+                path = folder / Path(named[name]["file"]).name
+                if sha256_file(path) == named[name]["sha256"]:
+                    yield name, np.load(path, allow_pickle=False)
+            except (StorageError, OSError, ValueError, KeyError, TypeError, EOFError):
+                continue

@@ -1,0 +1,103 @@
+"""joblib and its backends. The only place that imports joblib."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import joblib
+from joblib.externals.loky.process_executor import BrokenProcessPool
+from threadpoolctl import threadpool_limits
+
+from miner.errors import EngineError, UsageError, did_you_mean
+from miner.job import EngineJob
+from miner.pipeline.engines.base import Call, Done, Engine, R, U
+
+__all__ = ["Backend", "Processes", "Threads"]
+
+# An interrupted run is no news: joblib would count the tasks that it leaves.
+warnings.filterwarnings("ignore", r"\d+ tasks ", UserWarning, r"joblib\.parallel")
+
+_RESTARTS = 3
+"""A worker that dies takes its pool with it, and nothing tells which unit it died of."""
+
+
+class _Joblib(Engine):
+    """A backend of joblib."""
+
+    backend = ""
+
+    @property
+    def workers(self) -> int:
+        """As the job says, or one a core that this process may use."""
+        return self.job.workers or int(joblib.cpu_count())
+
+    def spread(self, call: Call[U, R], units: list[U]) -> Iterator[Done[R]]:
+        """Call units; when a pool broke, start another one for those that are not done."""
+        left = dict(enumerate(units))
+        restarts = 0
+        while left:
+            try:
+                for number, done in self._stream(call, left):
+                    del left[number]
+                    yield done
+            except BrokenProcessPool as error:
+                self.lost += 1
+                restarts += 1
+                if restarts > _RESTARTS:
+                    raise EngineError(
+                        f"engine {self.job.name}: worker processes died {restarts} times (out of "
+                        f"memory?), {len(left)} of {len(units)} units are not done; give fewer "
+                        "--workers; the same command goes on from here"
+                    ) from error
+
+    def _stream(self, call: Call[U, R], left: dict[int, U]) -> Iterator[tuple[int, Done[R]]]:
+        calls = (joblib.delayed(_numbered)(call, *item) for item in list(left.items()))
+        with (
+            threadpool_limits(limits=1, user_api="blas"),
+            joblib.parallel_config(backend=self.backend, n_jobs=self.workers, **self._inner()),
+        ):
+            yield from joblib.Parallel(
+                return_as=self._results(), pre_dispatch="2*n_jobs", batch_size=1
+            )(calls)
+
+    def _results(self) -> str:
+        """Results as they come, from a backend that can; else all at the end."""
+        able = getattr(joblib.parallel.BACKENDS[self.backend], "supports_return_generator", False)
+        return "generator_unordered" if able else "list"
+
+    def _inner(self) -> dict[str, Any]:
+        return {"inner_max_num_threads": 1} if self.backend == "loky" else {}
+
+
+def _numbered(call: Call[U, R], number: int, unit: U) -> tuple[int, Done[R]]:
+    """Do a unit, in a worker."""
+    return number, call(unit)
+
+
+class Threads(_Joblib):
+    """Threads of this process: no copies."""
+
+    backend = "threading"
+    shares_memory = True
+
+
+class Processes(_Joblib):
+    """Processes of this machine."""
+
+    backend = "loky"
+
+
+class Backend(_Joblib):
+    """Any backend that is registered with joblib, by its name there."""
+
+    def __init__(self, job: EngineJob, argument: str) -> None:
+        super().__init__(job, argument)
+        known = joblib.parallel.BACKENDS
+        if argument == "dask":  # it hangs for ever when a unit keeps killing its worker
+            raise UsageError("engine 'joblib:dask' is not used; write engine 'dask'")
+        if argument not in known:
+            raise UsageError(f"joblib has no backend {argument!r}: {did_you_mean(argument, known)}")
+        self.backend = argument
+        self.shares_memory = argument in ("threading", "sequential")

@@ -1,0 +1,110 @@
+"""The gates of a job: what a run must reach before it becomes the latest one.
+
+They are looked at as soon as the triplets are counted, before any is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from miner.errors import GateError
+from miner.job import Job
+from miner.runs.totals import found_counts
+
+__all__ = ["check_gates"]
+
+_KEPT = "; what was made is kept"
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """A gate: what was measured, the job's bound, whether it holds, and what to say if not."""
+
+    name: str
+    value: float
+    bound: float
+    holds: bool
+    words: str
+
+
+def check_gates(
+    job: Job,
+    census: Mapping[str, Any],
+    index: Mapping[str, Any],
+    seen: dict[str, tuple[float, float]] | None = None,
+) -> None:
+    """Hold what was counted to the gates of a job.
+
+    Parameters
+    ----------
+    job : Job
+    census, index : mapping
+        As in the manifest.
+    seen : dict, optional
+        Takes what was measured at each gate, and its bound.
+
+    Raises
+    ------
+    GateError
+        Of the first gate that does not hold.
+    """
+    gates = list(_gates(job, census, index))
+    if seen is not None:
+        seen.update({gate.name: (gate.value, gate.bound) for gate in gates})
+    for gate in gates:
+        if not gate.holds:
+            raise GateError(gate.words + _KEPT)
+
+
+def _gates(job: Job, census: Mapping[str, Any], index: Mapping[str, Any]) -> Iterator[_Gate]:
+    """Yield the gates that the job sets, with what was measured."""
+    if "recall" in index:
+        yield _recall(job, index)
+    if job.gates.min_triplets:
+        yield _triplets(job, census)
+    if job.gates.max_hard_share < 1:
+        yield _hard_share(job, census)
+
+
+def _recall(job: Job, index: Mapping[str, Any]) -> _Gate:
+    """Judge by the class, of those that the job writes, of which least was found."""
+    own = job.gates.min_recall is not None
+    floor = job.gates.min_recall if job.gates.min_recall is not None else job.index.min_recall
+    key = "gates.min_recall" if own else "index.min_recall"
+    name = min(job.select.classes, key=lambda name: float(index["recall"][name]["recall"]))
+    recall = index["recall"][name]
+    low, high = recall["interval"]
+    words = (
+        f"index {index['factory']}: {recall['recall']:.1%} of the {name.replace('_', '-')} "
+        f"triplets were found (95 % interval {low:.1%} to {high:.1%}, {recall['anchors']:,} "
+        f"anchors audited), less than {key} = {floor}; raise index.candidates, name an index "
+        f"that finds more, write one class (select.classes), or lower {key}"
+    )
+    return _Gate("min_recall", recall["recall"], floor, recall["recall"] >= floor, words)
+
+
+def _triplets(job: Job, census: Mapping[str, Any]) -> _Gate:
+    """Count the triplets that were found of the classes that the job writes."""
+    bound, found = job.gates.min_triplets, found_counts(census)
+    classes = sorted(set(job.select.classes))
+    value = sum(found[name] for name in classes)
+    words = (
+        f"{value:,} {' and '.join(name.replace('_', '-') for name in classes)} triplets were "
+        f"found, fewer than gates.min_triplets = {bound:,}; look at the data and the model, or "
+        "lower gates.min_triplets"
+    )
+    return _Gate("min_triplets", value, bound, value >= bound, words)
+
+
+def _hard_share(job: Job, census: Mapping[str, Any]) -> _Gate:
+    """Say how much of the valid triplets is hard."""
+    bound = job.gates.max_hard_share
+    value = census["hard"] / census["valid"] if census["valid"] else 0.0
+    words = (
+        f"{value:.2%} of the valid triplets are hard, more than gates.max_hard_share = {bound}; "
+        "look at the labels and the model (is it the right one, and trained?), or raise "
+        "gates.max_hard_share"
+    )
+    return _Gate("max_hard_share", value, bound, value <= bound, words)

@@ -1,0 +1,96 @@
+"""What the units left in files, added up: the census of all anchors, and arrays beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census.column_sums import add_up_hubs
+from miner.census.confusions import MostConfused, add_up_confusions
+from miner.census.statistics import Besides
+from miner.job import MiningJob
+from miner.pipeline.units.layout import COUNTED
+from miner.storage.arrays import load_array
+
+__all__ = ["Arrays", "Merging", "array_names"]
+
+Rows = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
+
+
+def array_names(mining: MiningJob, *, labelled: bool) -> dict[str, str]:
+    """Return what arrays a job has beside the census, by what decides them: name -> kind."""
+    names = {}
+    if mining.hubs:
+        names[f"hubs-{mining.hubs}"] = "hubs"
+    if mining.confusions and labelled:
+        names[f"confusions-{mining.confusions}"] = "confusions"
+    if mining.gaps:
+        names[f"gaps-{mining.gaps}"] = "gaps"
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Merging:
+    """Adds up what units left.
+
+    Attributes
+    ----------
+    work : Path
+        Where their files are.
+    units : list of str
+        The units, in order.
+    besides : Besides
+    """
+
+    work: Path
+    units: list[str]
+    besides: Besides
+
+    def counted(self, anchors: int) -> NDArray[np.void]:
+        """Return the census of all anchors in their order, an array of `COUNTED`."""
+        result = np.empty(anchors, dtype=COUNTED)
+        result[self.besides.anchors((0, anchors))] = np.concatenate(self._read(""))
+        return result
+
+    def arrays(self, rows: int, mining: MiningJob) -> Arrays:
+        """Return the arrays of `array_names`.
+
+        Hubs are the rows with most hard triplets, confusions the pairs of labels: shape (4, n + 1),
+        as `HUBS` and `CONFUSED` have them; first stands how many there are.
+        """
+        make = {"hubs": self._hubs, "confusions": self._confusions, "gaps": self._gaps}
+        names = array_names(mining, labelled=self.besides.labels is not None)
+        return {name: make[kind](rows, mining) for name, kind in names.items()}
+
+    def _read(self, kind: str) -> list[NDArray[Any]]:
+        paths = (self.work / f"{name}{kind}.npy" for name in self.units)
+        return [load_array(path) for path in paths]
+
+    def _hubs(self, rows: int, mining: MiningJob) -> Rows:
+        totals = add_up_hubs(self._read(".hubs"), rows)
+        found = np.flatnonzero(totals[:2].any(axis=0))
+        order = np.lexsort((found, -totals[1, found], -totals[0, found]))
+        kept = found[order[: mining.hubs]]
+        return _headed(len(found), np.vstack([kept, totals[:, kept]]))
+
+    def _confusions(self, rows: int, mining: MiningJob) -> Rows:
+        besides = self.besides
+        assert besides.labels is not None
+        kept = MostConfused(mining.confusions, besides.ranks)
+        units = zip(self._read(".confusion"), self._read(".ends"), strict=True)
+        add_up_confusions(units, kept, besides.labels.count)
+        return _headed(kept.of, kept.pairs())
+
+    def _gaps(self, rows: int, mining: MiningJob) -> Rows:
+        return np.asarray(np.sum(self._read(".gaps"), axis=0), dtype=np.int64)
+
+
+def _headed(of: int, table: Rows) -> Rows:
+    head = np.zeros((len(table), 1), dtype=np.int64)
+    head[0] = of
+    return np.concatenate([head, table], axis=1)

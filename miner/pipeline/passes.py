@@ -1,0 +1,225 @@
+"""The two passes over all units: count them, then write their triplets.
+
+Each finished unit leaves a record; a run that goes on after a crash does only the units without
+one.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.embedding.store import Progress, Store
+from miner.job import MiningJob, SelectJob
+from miner.pipeline.count_cache import KeptCounts
+from miner.pipeline.count_reuse import join, parts, split
+from miner.pipeline.engines.base import Engine
+from miner.pipeline.merge import Arrays, Merging
+from miner.pipeline.seal import Piece
+from miner.pipeline.units.layout import Share
+from miner.pipeline.units.task import Task, count_unit, open_miner, open_reach, write_unit
+from miner.runs.staging import Staging
+from miner.selection.allocation import allocate
+from miner.selection.strategies.base import seeds
+from miner.storage.arrays import load_array, save_array
+from miner.storage.files import storage_errors
+from miner.triplets.hardness import KEPT, Kept
+
+__all__ = ["Passes", "share_out"]
+
+_log = logging.getLogger(__name__)
+
+Numbered = tuple[int, tuple[int, int]]
+"""A unit as it is sent: its number, and its range of anchors."""
+
+
+def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]:
+    """Share out the cap of each folder over the anchors.
+
+    Parameters
+    ----------
+    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    select : SelectJob
+
+    Returns
+    -------
+    dict
+        Per folder, how many triplets each anchor writes, and the factor that the cap on the folder
+        puts on their weights; the suspects are there only where the job keeps them.
+    """
+    shares = {}
+    for code, name in enumerate(KEPT):
+        if name == "suspects" and not select.suspects:
+            continue
+        slots = counted[f"slots_{name}"]
+        total = sum(slots.tolist())
+        share = allocate(slots, select.max_triplets, seeds(select.seed, code))
+        kept = int(share.sum())
+        shares[name] = Share(share, total / kept if kept else 1.0)
+    return shares
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Both passes of a staged run."""
+
+    staging: Staging
+    engine: Engine
+    task: Task
+    units: list[tuple[int, int]]
+    progress: Progress
+
+    def counted(
+        self, store: Store, mining: MiningJob, *, fresh: bool
+    ) -> tuple[NDArray[np.void], Arrays, bool]:
+        """Return the census of all anchors, what was counted beside it, and whether it was kept.
+
+        Parameters
+        ----------
+        store : Store
+            That of the task; a finished count is kept there.
+        mining : MiningJob
+        fresh : bool
+            Forget what is kept and count.
+        """
+        task, besides = self.task, open_miner(self.task).besides
+        kept = KeptCounts.of(store, task.metric, task.margin, normalized=task.normalized)
+        named = parts(task.select, mining, labelled=besides.labels is not None)
+        exact = task.approximate is None  # what an index happened to find is no count
+        if fresh:
+            kept.drop()
+        found = kept.find(named) if exact else None
+        if found is not None:
+            self.progress("counting: kept from an earlier run", 0, 0)
+            return join(found, named, open_miner(task)), found, True
+        records = self.count()
+        open_miner(self.task).counted()
+        merging = Merging(self.staging.work, records, besides)
+        counted = merging.counted(store.facts["rows"][0])
+        arrays = split(counted, named) | merging.arrays(store.facts["rows"][-1], mining)
+        if exact:
+            kept.keep({name: arrays[name] for name in named})
+        return counted, arrays, False
+
+    def count(self) -> list[str]:
+        """Count all units; return the names of their records, which name their files."""
+        names = self._names()
+        pending = [n for n, name in enumerate(names) if self.staging.recorded(name) is None]
+        total = sum(map(_anchors, self.units))
+        done = total - sum(_anchors(self.units[n]) for n in pending)
+        self.progress("counting", done, total)
+        call = functools.partial(_count, self.task, self._work)
+        for unit in self.engine.each(call, [(n, self.units[n]) for n in pending]):
+            number, files = unit.result
+            facts = {f"work/{file}": checksum for file, checksum in files.items()}
+            self.staging.record(names[number], {"files": facts})
+            self._log_unit("counting", number, unit.seconds)
+            done += _anchors(self.units[number])
+            self.progress("counting", done, total)
+        return names
+
+    def write(
+        self, shares: Mapping[Kept, Share], counted: NDArray[np.void]
+    ) -> dict[Kept, list[Piece]]:
+        """Write the triplets of all units; return the pieces of each folder, in order."""
+        busy = [
+            n
+            for n, unit in enumerate(self.units)
+            if any(share.part(slice(*unit)).total for share in shares.values())
+        ]
+        facts = {n: self.staging.recorded(f"write-{n:05d}") for n in busy}
+        pending = [(n, self.units[n]) for n in busy if facts[n] is None]
+        total = sum(_anchors(self.units[n]) for n in busy)
+        done = total - sum(_anchors(unit) for _, unit in pending)
+        self.progress("writing", done, total)
+        for unit in self.engine.each(self._writer(shares, counted, pending), pending):
+            number, rows, files = unit.result
+            record = {"rows": rows, "files": files}
+            self.staging.record(f"write-{number:05d}", record)
+            self._log_unit("writing", number, unit.seconds, rows=sum(rows.values()))
+            facts[number] = record
+            done += _anchors(self.units[number])
+            self.progress("writing", done, total)
+        return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in shares}
+
+    def _writer(
+        self, shares: Mapping[Kept, Share], counted: NDArray[np.void], pending: list[Numbered]
+    ) -> Callable[[Numbered], tuple[int, dict[str, int], dict[str, str]]]:
+        """Lay what was counted and shared out where workers find it by path."""
+        arrays: dict[str, NDArray[Any]] = {"counted": counted}
+        arrays |= {f"share-{name}": share.counts for name, share in shares.items()}
+        for name, array in arrays.items() if pending else ():
+            save_array(self.staging.work / f"{name}.npy", array)
+        factors = {name: share.factor for name, share in shares.items()}
+        names = self._names() if pending else []
+        # None is, where the count is that of an earlier run.
+        whole = all(self.staging.recorded(name) is not None for name in names)
+        return functools.partial(_write, self.task, self._work, len(names) * whole, factors)
+
+    def _log_unit(self, stage: str, number: int, seconds: float, **more: int) -> None:
+        start, stop = self.units[number]
+        facts = {"stage": stage, "unit": number, "anchors": stop - start, **more}
+        _log.info("unit_done", extra={"facts": {**facts, "seconds": round(seconds, 3)}})
+
+    def _names(self) -> list[str]:
+        return [_name(number) for number in range(len(self.units))]
+
+    @property
+    def _work(self) -> str:
+        """Where units are; workers may have another working folder."""
+        return str(self.staging.work.resolve())
+
+
+def _anchors(unit: tuple[int, int]) -> int:
+    return unit[1] - unit[0]
+
+
+def _name(number: int) -> str:
+    return f"count-{number:05d}"
+
+
+def _piece(staging: Staging, number: int, name: Kept, facts: Any) -> Piece:
+    return Piece(
+        str(staging.work.resolve() / f"write-{number:05d}-{name}.bin"), facts["rows"][name]
+    )
+
+
+def _count(task: Task, work: str, numbered: Numbered) -> tuple[int, dict[str, str]]:
+    """Count one unit, in a worker."""
+    number, unit = numbered
+    return number, count_unit(task, Path(work) / f"{_name(number)}.npy", unit)
+
+
+def _write(
+    task: Task,
+    work: str,
+    listed: int,
+    factors: Mapping[Kept, float],
+    numbered: Numbered,
+) -> tuple[int, dict[str, int], dict[str, str]]:
+    """Write one unit, in a worker; so many units were listed as they were counted."""
+    number, unit = numbered
+    shares = {
+        name: Share(_part(work, f"share-{name}", unit), factor) for name, factor in factors.items()
+    }
+    names = {name: f"write-{number:05d}-{name}.bin" for name in shares}
+    paths = {name: Path(work) / names[name] for name in shares}
+    files = open_reach(task, Path(work), tuple(map(_name, range(listed))))
+    facts = write_unit(task, unit, shares, paths, _part(work, "counted", unit), files)
+    rows = {str(name): int(facts[name]["rows"]) for name in shares}
+    return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in shares}
+
+
+def _part(work: str, name: str, unit: tuple[int, int]) -> NDArray[Any]:
+    """Read a unit's part of what lies there of all anchors."""
+    path = Path(work) / f"{name}.npy"
+    with storage_errors(path):
+        whole = load_array(path)
+    return np.array(whole[slice(*unit)])

@@ -1,0 +1,97 @@
+"""A job whose names are all resolved: its source, model, engine and rescorer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from miner.datasets.fetch import fetch_dataset
+from miner.datasets.source import Source, open_source
+from miner.embedding.models.base import LoadedModel, load_model
+from miner.embedding.models.rescorers import Rescorer, load_rescorer
+from miner.embedding.store import Recipe, StoreKey
+from miner.errors import UsageError
+from miner.indexes.base import check_factory
+from miner.job import Job, parse_bytes
+from miner.pipeline.engines.base import Engine, open_engine
+from miner.progress import Progress, silent
+from miner.runs.shards import FORMAT_VERSION
+from miner.selection.selection import check_selection
+from miner.storage.files import digest
+from miner.version import __version__
+
+__all__ = ["Opened"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A job whose names are all resolved: source, model and engine are there."""
+
+    job: Job
+    source: Source
+    model: LoadedModel
+    engine: Engine
+    rescorer: Rescorer | None = None
+
+    @classmethod
+    def of(cls, job: Job, progress: Progress = silent) -> Opened:
+        """Resolve every name of a job, before any work; copy what lies in object storage."""
+        check_selection(job)
+        check_factory(job.index.factory)
+        engine = open_engine(job.engine)
+        most = parse_bytes(job.cache.max_size, "cache.max_size")
+        dataset = fetch_dataset(job.dataset, most, progress)
+        source = open_source(dataset, job.model.name)
+        model = load_model(job.model.name, source.kind, job.model.options)
+        if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
+            raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
+        opened = cls(job, source, model, engine)
+        if job.select.rescore is None:
+            return opened
+        if not opened.texts:
+            raise UsageError("select.rescore reads texts; it needs text and output.content = true")
+        return replace(opened, rescorer=load_rescorer(job.select.rescore))
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the source becomes vectors."""
+        return Recipe(
+            self.source,
+            self.model,
+            self.job.model.prompts(len(self.source.sides)),
+            self.job.cache_folder,
+            self.job.model.batch_size,
+            self.job.mining.normalized,
+            self.texts,
+        )
+
+    def key(self, *, keep: bool = True) -> StoreKey:
+        """Identify the embedding store; `keep` as for `identify`."""
+        return StoreKey.of(self.recipe, keep=keep)
+
+    def embedded(self) -> Opened:
+        """Return the job without the weights of its model, which take memory for nothing."""
+        return replace(self, model=self.model.done())
+
+    @property
+    def texts(self) -> bool:
+        """Whether shards show content: where it is text, unless the job says no."""
+        return self.job.output.content and self.source.kind == "text"
+
+    def fingerprint(self, key: StoreKey) -> str:
+        """Identify the run."""
+        return digest(self.identity(key))
+
+    def identity(self, key: StoreKey) -> dict[str, Any]:
+        """Return everything that changes bytes."""
+        facts = {
+            "mine": __version__,
+            "format": FORMAT_VERSION,
+            "job": self.job.identity(),
+            "index": self.job.index.factory,
+            "texts": self.texts,
+            "store": key.facts,
+        }
+        if self.rescorer is not None:
+            facts["rescorer"] = self.rescorer.weights
+        return facts

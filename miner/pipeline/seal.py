@@ -1,0 +1,182 @@
+"""Sealing: the pieces that units wrote become shards of equal size.
+
+Shards are cut by the number of the row in the class' order, so that neither the cut of the units
+nor the engine shows in their bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.embedding.store import Progress, open_store
+from miner.errors import StorageError
+from miner.pipeline.engines.base import Engine
+from miner.runs.shards import (
+    PART_ROWS,
+    Sides,
+    file_facts,
+    group_slices,
+    triplet_schema,
+    write_part,
+)
+from miner.runs.staging import Staging
+from miner.selection.ranking import TRIPLET
+from miner.storage.files import read_json, storage_errors, write_json
+from miner.triplets.hardness import Kept, difficulty
+
+__all__ = ["Part", "Piece", "Sealer", "fewer", "read_piece", "seal_shards"]
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file of `TRIPLET` records that one unit wrote for one folder."""
+
+    path: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A shard to be written: rows ``start`` to ``start + rows`` of a folder."""
+
+    folder: Kept
+    number: int
+    start: int
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """Its path in the run."""
+        return f"{self.folder}/part-{self.number:05d}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """What a worker needs to write shards.
+
+    Attributes
+    ----------
+    store, run, work : str
+        Folders of the embedding store, of the staged run, and of what tells its pieces.
+    texts : bool
+        Whether shards show content, where it is text.
+    metadata : dict of str
+        What the rows mean; `difficulty` is added.
+    """
+
+    store: str
+    run: str
+    work: str
+    texts: bool
+    metadata: dict[str, str]
+
+    def tell(self, folder: Kept, pieces: list[Piece]) -> None:
+        """Say in a file what the pieces of a folder are: there may be thousands."""
+        write_json(self._pieces(folder), [[piece.path, piece.rows] for piece in pieces])
+
+    def _pieces(self, folder: Kept) -> Path:
+        return Path(self.work) / f"pieces-{folder}.json"
+
+    def seal(self, part: Part) -> dict[str, Any]:
+        """Write one shard; return its facts."""
+        sides = self._sides()
+        schema = triplet_schema(sides, {**self.metadata, "difficulty": difficulty(part.folder)})
+        path = Path(self.run) / part.name
+        mine = [Piece(*piece) for piece in read_json(self._pieces(part.folder))]
+        groups = (
+            _records(mine, part.start + first, last - first)
+            for first, last in group_slices(part.rows)
+        )
+        write_part(path, schema, sides, groups)
+        return file_facts(path, Path(self.run), part.rows)
+
+    def _sides(self) -> Sides:
+        store = open_store(Path(self.store))
+        if store is None:
+            raise StorageError(f"{self.store} is gone; run the same command again")
+        rows = store.row_side
+        texts = (store.texts(0), store.texts(rows)) if self.texts else (None, None)
+        return Sides(store.ids(0), store.ids(rows), *texts)
+
+
+def fewer(before: Mapping[Kept, list[Piece]], after: Mapping[Kept, list[Piece]]) -> dict[Kept, int]:
+    """Count, per folder, the rows that a pass over the pieces dropped."""
+    return {
+        name: sum(piece.rows for piece in before[name]) - sum(piece.rows for piece in after[name])
+        for name in before
+    }
+
+
+def read_piece(piece: Piece, chunk: int) -> Iterator[NDArray[np.void]]:
+    """Read a piece's records, so many at a time."""
+    for start in range(0, piece.rows, chunk):
+        yield _records([piece], start, min(chunk, piece.rows - start))
+
+
+def _records(pieces: list[Piece], start: int, rows: int) -> NDArray[np.void]:
+    """Read records by their number in the order of a class."""
+    parts = []
+    for piece in pieces:
+        if start < piece.rows and rows > 0:
+            count = min(rows, piece.rows - start)
+            with storage_errors(Path(piece.path)):
+                offset = start * TRIPLET.itemsize
+                parts.append(np.fromfile(piece.path, TRIPLET, count, offset=offset))
+            rows -= count
+            start = 0
+        else:
+            start -= min(start, piece.rows)
+    return np.concatenate(parts) if parts else np.empty(0, TRIPLET)
+
+
+def _cut(pieces: Mapping[Kept, list[Piece]]) -> Iterator[Part]:
+    """Cut each folder into shards; an empty one still has one."""
+    for folder in pieces:
+        total = sum(piece.rows for piece in pieces[folder])
+        for number, start in enumerate(range(0, max(total, 1), PART_ROWS)):
+            yield Part(folder, number, start, min(PART_ROWS, total - start))
+
+
+def seal_shards(
+    sealer: Sealer,
+    staging: Staging,
+    engine: Engine,
+    pieces: Mapping[Kept, list[Piece]],
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Write all shards that are not written yet; return their facts, in order."""
+    parts = list(_cut(pieces))
+    names = {part: f"seal-{part.folder}-{part.number:05d}" for part in parts}
+    sealed = {part: staging.recorded(name) for part, name in names.items()}
+    pending = [part for part, record in sealed.items() if record is None]
+    total = sum(part.rows for part in parts)
+    done = total - sum(part.rows for part in pending)
+    progress("sealing", done, total)
+    for folder in {part.folder for part in pending}:
+        sealer.tell(folder, pieces[folder])
+    for unit in engine.each(functools.partial(_seal, sealer), pending):
+        part, facts = unit.result
+        record = {"facts": facts, "files": {f"run/{part.name}": facts["sha256"]}}
+        staging.record(names[part], record)
+        sealed[part] = record
+        told = {"unit": part.name, "rows": part.rows, "seconds": round(unit.seconds, 3)}
+        _log.info("unit_done", extra={"facts": {"stage": "sealing", **told}})
+        done += part.rows
+        progress("sealing", done, total)
+    return [record["facts"] for record in sealed.values() if record is not None]
+
+
+def _seal(sealer: Sealer, part: Part) -> tuple[Part, dict[str, Any]]:
+    """Write one shard, in a worker."""
+    return part, sealer.seal(part)

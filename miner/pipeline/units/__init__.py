@@ -1,0 +1,1 @@
+"""Units of work: blocks of anchors, counted and written."""

@@ -1,0 +1,228 @@
+"""Units of work as workers get them: what a task is, and the units of both passes by file."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census.buffers import Rooms
+from miner.census.candidate_lists import ENTRIES, HEADS, Reach, ReachFiles
+from miner.census.fast.counter import open_screen
+from miner.census.reference import Census, Vectors
+from miner.census.statistics import Besides, Wanted, plan_besides
+from miner.embedding.store import Store, open_store
+from miner.errors import StorageError
+from miner.indexes.base import open_index
+from miner.job import Job, MiningJob, SelectJob, parse_bytes
+from miner.pipeline.engines.base import Engine
+from miner.pipeline.units.approximate import ApproximateMiner
+from miner.pipeline.units.approximate_block import Nominees
+from miner.pipeline.units.candidates import plan_listing
+from miner.pipeline.units.layout import Share
+from miner.pipeline.units.miner import Miner
+from miner.runs.tables import label_ranks
+from miner.selection.selection import load_selection
+from miner.storage.arrays import save_array
+from miner.storage.files import sha256_file
+from miner.triplets.distance import Metric
+from miner.triplets.hardness import Kept
+from miner.triplets.relevance import Relevance, tally
+
+__all__ = [
+    "Approximate",
+    "Task",
+    "count_anchors",
+    "count_unit",
+    "open_miner",
+    "open_reach",
+    "write_unit",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Approximate:
+    """An approximate index, by file.
+
+    Attributes
+    ----------
+    path : str
+    factory : str
+    settings : tuple of (str, float)
+        Its search parameters.
+    candidates : int
+        Nominees an anchor.
+    """
+
+    path: str
+    factory: str
+    settings: tuple[tuple[str, float], ...]
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """All that a worker needs to know to do units of a job: a few hundred bytes.
+
+    Attributes
+    ----------
+    store : str
+        Folder of the embedding store.
+    metric, margin, select
+        As in the job.
+    memory : int
+        Bytes for a block of keys.
+    keep : int
+        Bytes up to which prepared rows are kept.
+    loss : bool
+        Whether the mean loss is wanted.
+    normalized : bool
+        Whether the stored vectors have unit length.
+    wanted : Wanted
+        What is counted beside the classes.
+    approximate : Approximate or None
+        The index that nominates negatives, where not all are looked at.
+    """
+
+    store: str
+    metric: Metric
+    margin: float
+    select: SelectJob
+    memory: int
+    keep: int
+    loss: bool = True
+    normalized: bool = True
+    wanted: Wanted = Wanted()  # noqa: RUF009  (frozen)
+    approximate: Approximate | None = None
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        store: Store,
+        engine: Engine,
+        mining: MiningJob,
+        approximate: Approximate | None = None,
+    ) -> Task:
+        """Share out a job's memory among the workers of a machine."""
+        memory = parse_bytes(mining.memory)
+        return cls(
+            store=str(store.folder.resolve()),
+            metric=mining.metric,
+            margin=mining.margin,
+            select=job.select,
+            memory=max(1, memory // 2 // engine.per_machine),
+            keep=memory // 2 // engine.processes,
+            loss=mining.loss,
+            normalized=mining.normalized,
+            wanted=Wanted.of(mining),
+            approximate=approximate,
+        )
+
+
+@functools.lru_cache(maxsize=1)
+def open_miner(task: Task) -> Miner:
+    """Open a task's store and prepare its pass; done once a process."""
+    store = open_store(Path(task.store))
+    if store is None:
+        raise StorageError(f"{task.store} is gone; run the same command again")
+    rows = store.vectors(store.row_side)
+    vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows)
+    relevance = store.relevance()
+    if task.approximate is not None:
+        return _open_approximate(task, vectors, relevance)
+    # Rows in float32 are worth more than those in float64, which few blocks of keys need.
+    narrow = rows.nbytes if rows.nbytes <= task.keep else 0
+    census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep - narrow)
+    rooms = Rooms()
+    screen = open_screen(census, loss=task.loss, keep_bytes=narrow, rooms=rooms)
+    selection = load_selection(task.select)
+    seed, memory, counts = task.select.seed, task.memory, tally(relevance)
+    listing = plan_listing(
+        screen, selection, counts.positives, len(rows), memory, writes=task.select.max_triplets > 0
+    )
+    names = store.label_names() if task.wanted.confusions else None
+    ranks = None if names is None else label_ranks(names)
+    besides = plan_besides(census, counts, task.wanted, ranks)
+    facing = (census, counts, selection, seed, memory, task.normalized)
+    return Miner(*facing, screen, besides, listing, rooms)
+
+
+def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Miner:
+    """Open the index of a task, memory-mapped."""
+    given = task.approximate
+    assert given is not None
+    census = Census(vectors, relevance, task.metric, task.margin)
+    index = open_index(given.factory, task.metric, Path(given.path))
+    index.turn(dict(given.settings))
+    facing = (census, tally(relevance), load_selection(task.select), task.select.seed, task.memory)
+    nominees = Nominees(census, index, given.candidates)
+    return ApproximateMiner(*facing, task.normalized, nominees=nominees)
+
+
+def count_anchors(task: Task, anchors: tuple[int, ...]) -> NDArray[np.void]:
+    """Count some anchors of an exact task, an array of `COUNTED`."""
+    order = np.array(anchors, dtype=np.int64)
+    opened = open_miner(task)
+    some = replace(opened, besides=Besides(order=order), listing=None)
+    return some.count((0, len(order)))
+
+
+def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
+    """Count a unit, leave its census in a file, and what is counted beside it in more.
+
+    Returns
+    -------
+    dict
+        Of each file that was written: its name and its checksum.
+    """
+    miner = open_miner(task)
+    sums = miner.besides.sums(len(miner.census.vectors.rows), unit)
+    counted, listed = [], []
+    for part in miner.besides.parts(unit, sums):
+        reaches: list[Reach] = []
+        counted.append(miner.count(part, sums, reaches))
+        places = np.arange(*part) - unit[0]
+        listed += [(places, reach) for reach in reaches]
+    files: dict[Path, NDArray[Any]] = {path: np.concatenate(counted)}
+    if miner.listing is not None or listed:
+        reach = Reach.gathered(unit[1] - unit[0], listed)
+        files[path.with_suffix(HEADS)] = reach.head
+        files[path.with_suffix(ENTRIES)] = reach.entries
+    if sums is not None:
+        files[path.with_suffix(".hubs.npy")] = sums.hubs()
+        for name, array in sums.confusions.arrays().items() if sums.confusions else ():
+            files[path.with_suffix(f".{name}.npy")] = array
+    if miner.besides.gaps is not None:
+        anchors = miner.besides.anchors(unit)
+        files[path.with_suffix(".gaps.npy")] = miner.besides.gaps.count(anchors)
+    for target, array in files.items():
+        save_array(target, array)
+    return {target.name: sha256_file(target) for target in files}
+
+
+@functools.lru_cache(maxsize=1)
+def open_reach(task: Task, work: Path, counted: tuple[str, ...]) -> ReachFiles | None:
+    """Open what was listed as units were counted, if all of it is there; done once a process."""
+    miner = open_miner(task)
+    there = all((work / f"{unit}{end}").exists() for unit in counted for end in (HEADS, ENTRIES))
+    if not counted or not there:
+        return None
+    return ReachFiles(work, counted, miner.besides.anchors((0, len(miner.tally.positives))))
+
+
+def write_unit(
+    task: Task,
+    unit: tuple[int, int],
+    shares: Mapping[Kept, Share],
+    paths: Mapping[Kept, Path],
+    counted: NDArray[np.void] | None = None,
+    files: ReachFiles | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Write a unit's triplets; see `Miner.write`."""
+    return open_miner(task).write(unit, shares, paths, counted, files)

@@ -1,0 +1,1 @@
+"""Predicting a run, and writing a starter job."""

@@ -1,0 +1,1 @@
+"""A run on disk: staging, commit, manifest, shards, opening, pruning."""

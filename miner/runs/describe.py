@@ -1,0 +1,306 @@
+"""A finished run in words, for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from miner.formatting import printable
+from miner.runs.run import Run
+from miner.triplets.hardness import CLASSES, MINED
+
+__all__ = [
+    "cut_line",
+    "describe_facts",
+    "describe_run",
+    "describe_triplets",
+    "run_facts",
+    "some_triplets",
+]
+
+_WIDTH = 78
+_INDENT = 25
+_LINES = 3
+"""A text of a triplet is shown on: enough to judge it by."""
+
+
+def describe_run(run: Run) -> str:
+    """Say what was mined, its classes with their shares, what was written and how to load it.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, as `open_run` gives it.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
+    manifest = run.manifest
+    lines = [f"run {run.run_id}", ""]
+    lines += [f"  {name:<9} {text}" for name, text in _facts(manifest)]
+    lines += ["", *_census(manifest), ""]
+    lines += _load(run)
+    return "\n".join(lines)
+
+
+def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    dataset, model, mining = manifest["dataset"], manifest["model"], manifest["job"]["mining"]
+    named = manifest["job"]["dataset"]
+    for number, key in enumerate(key for key in ("path", "queries", "corpus") if named[key]):
+        yield "" if number else "data", str(named[key])
+    if dataset["kind"] == "labelled":
+        yield "", f"{dataset['items']:,} items in {dataset['classes']:,} classes"
+    else:
+        yield (
+            "",
+            (
+                f"{dataset['queries']:,} queries, {dataset['corpus']:,} documents, "
+                f"{dataset['links']:,} links"
+            ),
+        )
+    skipped = [f"{n:,} {why.replace('_', ' ')}" for why, n in dataset["skipped"].items() if n]
+    if skipped:
+        yield "skipped", ", ".join(skipped)
+    hidden = [
+        f"{dataset['hidden'][why]:,} as {why}"
+        for why in ("duplicates", "group")
+        if dataset["hidden"][why]
+    ]
+    if hidden:
+        yield "excluded", "(anchor, row) pairs that are no negatives: " + ", ".join(hidden)
+    embedding = manifest["embedding"]
+    yield (
+        "model",
+        (
+            f"{model['id']}, {model['dim']} dimensions; {embedding['computed']:,} rows embedded, "
+            f"{embedding['reused']:,} reused"
+        ),
+    )
+    if embedding["zero_vectors"]:
+        yield "", f"{embedding['zero_vectors']:,} are zero vectors: they have no direction"
+    index = manifest["index"]
+    if not index["exact"]:
+        yield "index", f"{index['factory']}, {index['candidates']:,} negatives an anchor looked at"
+    nearest = index["nearest"]
+    if nearest["positive"] is not None:
+        yield (
+            "nearest",
+            (
+                f"of {nearest['anchors']:,} anchors, {nearest['positive']:.1%} have a positive as "
+                "nearest row"
+            ),
+        )
+    scaled = (
+        "unit vectors"
+        if mining["normalize"] is not False and mining["metric"] != "dot"
+        else ("vectors as they are")
+    )
+    yield "classes", f"{mining['metric']} distance of {scaled}, margin {mining['margin']}"
+    if manifest["census"].get("reused"):
+        yield "", "counts kept from an earlier run (--force counts again)"
+
+
+def _census(manifest: dict[str, Any]) -> Iterator[str]:
+    census, written = manifest["census"], manifest["written"]
+    valid = census["valid"]
+    if "found" in census:
+        yield f"  {valid:,} valid triplets; estimates, from those that the index found:"
+    else:
+        yield f"  {valid:,} valid triplets, every one classified:"
+    select = manifest["job"]["select"]
+    sample = _why_fewer(select)
+    for name in CLASSES:
+        share = census[name] / valid if valid else 0.0
+        line = f"    {name.replace('_', '-'):<10} {census[name]:>18,} {share:>8.2%}"
+        if name in written:
+            rows = written[name]["rows"]
+            line += f"   {rows:,} written"
+            line += f", {sample}" if written[name]["truncated"] and rows else ""
+        yield line
+    for name, recall in manifest["index"].get("recall", {}).items():
+        low, high = recall["interval"]
+        yield (
+            f"    {name.replace('_', '-'):<10} {recall['recall']:.1%} found (95 % interval "
+            f"{low:.1%} to {high:.1%})"
+        )
+    for name in written:
+        yield from _short(name, written[name])
+    if select["max_triplets"] and not any(written[name].get("available", 1) for name in MINED):
+        yield "    nothing was written: " + (
+            "no triplet passes the filters of [select]"
+            if any(census[name] for name in MINED)
+            else "every triplet is easy at this margin"
+        )
+
+
+def _why_fewer(select: dict[str, Any]) -> str:
+    """Say why fewer triplets of a class were written than there are."""
+    chosen = select["strategy"] != "all" or select.get("options")
+    filters = ("absolute_margin", "relative_margin", "min_score", "max_score", "ranks")
+    if chosen or select.get("skip_nearest") or any(select.get(k) is not None for k in filters):
+        return f"by {select['strategy']}" if chosen else "filtered"
+    caps = ("per_pair", "per_anchor", "per_negative")
+    return "capped" if any(select.get(cap) for cap in caps) else "a uniform sample"
+
+
+def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
+    """Say what was kept beside the classes, and where the strategy asked for more than it got."""
+    if name == "suspects":
+        yield f"    suspects   {written['of']:>18,}            {written['rows']:,} written"
+        return
+    if written.get("rescored"):
+        yield f"    {name.replace('_', '-')}: {written['rescored']:,} dropped by the rescorer"
+    wanted, available = (written.get(key, written["of"]) for key in ("wanted", "available"))
+    if wanted > written["rows"] and not wanted == available == written["of"]:
+        label = name.replace("_", "-")
+        yield f"    {label}: {wanted:,} wanted, {available:,} pass the filters"
+
+
+def _load(run: Run) -> Iterator[str]:
+    """Say where the triplets are, and one line that loads them."""
+    yield f"  written   {run.where}"
+    written = run.manifest["written"]
+    if not any(written[name]["rows"] for name in MINED):
+        return
+    folder = _shortest(run)
+    full = [name for name in reversed(MINED) if written[name]["rows"]]
+    if "anchor" in run.triplets(full[0]).schema.names:
+        yield "  load      from datasets import load_dataset"
+        yield '            load_dataset("parquet", split="train",'
+        yield f'                data_files="{folder}/{full[0]}/*.parquet",'
+        yield '                columns=["anchor", "positive", "negative"])'
+    else:
+        yield "  load      import pyarrow.parquet as pq"
+        for name in full:
+            yield f'            {name} = pq.read_table("{folder}/{name}")'
+
+
+def _shortest(run: Run) -> str:
+    """Name the run's folder, by ``latest`` as the job named its output where that leads to it."""
+    latest = run.path.parent.parent / "latest"
+    if run.remote is not None or latest.resolve() != run.path:
+        return run.where
+    return f"{run.manifest['job']['output']['path']}/latest"
+
+
+def describe_triplets(run: Run, count: int) -> list[str]:
+    """Put some triplets of each class into words.
+
+    Parameters
+    ----------
+    run : Run
+    count : int
+        How many of each class.
+
+    Returns
+    -------
+    list of str
+        A line each.
+    """
+    lines = []
+    for name in reversed(MINED):
+        for row in some_triplets(run, name, count):
+            lines.append(
+                f"{name.replace('_', '-')}: d(a,p) {row['d_ap']:.4f}, d(a,n) {row['d_an']:.4f}, "
+                f"weight {row['weight']:.4g}"
+            )
+            for role in ("anchor", "positive", "negative"):
+                lines += _shown(f"    {role:<9} {row[f'{role}_id']!s:<10} ", row.get(role, ""))
+    return lines
+
+
+def _shown(head: str, text: str) -> list[str]:
+    """Put a text beside its id, on as many lines as a paragraph may take."""
+    indent = " " * min(len(head), _INDENT)
+    wrapped = textwrap.wrap(
+        printable(" ".join(text.split())),
+        _WIDTH,
+        initial_indent=printable(head),
+        subsequent_indent=indent,
+        max_lines=_LINES,
+        placeholder=" ...",
+    )
+    return [cut_line(line) for line in wrapped] or [cut_line(head.rstrip())]
+
+
+def some_triplets(run: Run, difficulty: str, count: int) -> list[dict[str, Any]]:
+    """Return up to `count` triplets of a class, spread evenly over its rows.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, as `open_run` gives it.
+    difficulty : str
+        ``hard`` or ``semi_hard``.
+    count : int
+        How many at most.
+
+    Returns
+    -------
+    list of dict
+        A row each: the columns of a shard.
+    """
+    triplets = run.triplets(difficulty)
+    with run.reading():
+        rows = triplets.count_rows()
+        count = min(count, rows)
+        if not count:
+            return []
+        places = [rows * n // count for n in range(count)]
+        picked: list[dict[str, Any]] = triplets.take(places).to_pylist()
+    return picked
+
+
+def cut_line(line: str) -> str:
+    """Return a text on one line of the terminal, cut where it is too long."""
+    line = printable(" ".join(line.split("\n")))
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
+
+
+def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:
+    """Return one line's worth of facts of a run, for a list.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, as `open_run` gives it.
+    latest : bool
+        Whether ``latest`` names it.
+    """
+    manifest = run.manifest
+    return {
+        "run_id": run.run_id,
+        "path": run.where,
+        "latest": latest,
+        "margin": manifest["job"]["mining"]["margin"],
+        "metric": manifest["job"]["mining"]["metric"],
+        "model": manifest["model"]["id"],
+        "valid": manifest["census"]["valid"],
+        "semi_hard": manifest["census"]["semi_hard"],
+        "hard": manifest["census"]["hard"],
+        "written": {name: manifest["written"][name]["rows"] for name in MINED},
+    }
+
+
+def describe_facts(facts: dict[str, Any]) -> str:
+    """Put `run_facts` on two lines.
+
+    Parameters
+    ----------
+    facts : dict
+        As `run_facts` gives them.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
+    mark = "  (latest)" if facts["latest"] else ""
+    return (
+        f"{facts['run_id']}{mark}\n"
+        f"    {facts['model']}, {facts['metric']}, margin {facts['margin']}: "
+        f"{facts['hard']:,} hard, {facts['semi_hard']:,} semi-hard"
+    )

@@ -1,0 +1,281 @@
+"""What a manifest must look like before anything of it is believed.
+
+A manifest is data: it may be damaged, or made by others. Checked are the keys that readers rely
+on, the types and bounds of their values, and that no path leads out of the run's folder. A key
+that is not listed here may hold anything, so that a later version can add some.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from miner.errors import StorageError
+from miner.storage.files import canonical_json
+from miner.triplets.distance import METRICS
+from miner.triplets.hardness import KEPT, MINED
+
+__all__ = ["check_manifest_shape", "is_plain_name", "is_plain_path"]
+
+_MOST = 10**60
+"""Beyond all counts of triplets, and still a float64."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*")
+
+Spec = Callable[[Any], bool] | Mapping[str, Any]
+"""A test of a value, or the specs of a table's keys; ``?`` after a key: it may be missing."""
+
+
+def is_plain_name(name: Any) -> bool:
+    """Whether a value can be the name of a file or folder, and nothing but a name."""
+    return isinstance(name, str) and len(name) <= 255 and _NAME.fullmatch(name) is not None
+
+
+def is_plain_path(path: Any) -> bool:
+    """Whether a value is a relative path of plain names, which cannot leave its folder."""
+    return isinstance(path, str) and all(map(is_plain_name, path.split("/")))
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _flag_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
+
+
+def _count_or_none(value: Any) -> bool:
+    return value is None or _count(value)
+
+
+def _number(value: Any) -> bool:
+    kind = isinstance(value, int | float) and not isinstance(value, bool)
+    return kind and abs(value) < _MOST and math.isfinite(value)
+
+
+def _number_or_none(value: Any) -> bool:
+    return value is None or _number(value)
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_number, value))
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_count, value))
+
+
+def _counts_by_name(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_count, value.values()))
+
+
+def _span_or_none(value: Any) -> bool:
+    return value is None or (_counts(value) and len(value) == 2)
+
+
+def _interval(value: Any) -> bool:
+    return _numbers(value) and len(value) == 2
+
+
+def _margin(value: Any) -> bool:
+    return _number(value) and value > 0
+
+
+def _sha256(value: Any) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+def _complete(value: Any) -> bool:
+    return isinstance(value, str) and value == "complete"
+
+
+def _metric(value: Any) -> bool:
+    return isinstance(value, str) and value in METRICS
+
+
+def _some(names: Iterable[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in names
+
+
+def _files(value: Any) -> bool:
+    return isinstance(value, list)  # looked at one by one
+
+
+_TOTALS = dict.fromkeys(MINED, _count)
+_ROWS_OF = {"rows": _count, "of": _count}
+_WRITTEN = {**_ROWS_OF, "truncated": _flag, "wanted?": _count, "available?": _count}
+_WRITTEN |= {"rescored?": _count}
+_RECALL = {"recall": _number, "interval": _interval}
+_SHAPE: dict[str, Any] = {
+    "run_id": is_plain_name,
+    "status?": _complete,
+    "fingerprint": _text,
+    "store": is_plain_name,
+    "job": {
+        "dataset": dict.fromkeys(("path", "queries", "corpus"), _text_or_none),
+        "mining": {
+            "margin": _margin,
+            "metric": _metric,
+            "normalize": _flag_or_none,
+            "neighbours?": _count,
+        },
+        "select": {
+            "strategy": _text,
+            "max_triplets": _count,
+            **dict.fromkeys(("per_pair?", "per_anchor?", "per_negative?"), _count),
+            "skip_nearest?": _count,
+            **dict.fromkeys(
+                ("absolute_margin?", "relative_margin?", "min_score?", "max_score?"),
+                _number_or_none,
+            ),
+            "ranks?": _span_or_none,
+            "suspects?": _flag,
+        },
+        "output": {"path": _text},
+    },
+    "dataset": {
+        "kind": _some(("labelled", "pairs")),
+        "skipped": _counts_by_name,
+        "hidden": {"duplicates": _count, "group": _count},
+        "classes?": _count_or_none,
+        **dict.fromkeys(("items?", "queries?", "corpus?", "links?"), _count),
+    },
+    "model": {"id": _text, "dim": _count},
+    "embedding": {"computed": _count, "reused": _count, "zero_vectors": _count},
+    "index": {
+        "exact": _flag,
+        "factory": _text,
+        "candidates?": _count,
+        "nearest": {"anchors": _count, "positive": _number_or_none},
+        "recall?": {f"{name}?": _RECALL for name in MINED},
+    },
+    "census": {
+        "valid": _count,
+        "easy": _count,
+        **_TOTALS,
+        "found?": _TOTALS,
+        "reused?": _flag,
+        "hubs?": _ROWS_OF,
+        "confusions?": {**_ROWS_OF, **_TOTALS},
+        "label_noise?": _ROWS_OF,
+        "gaps?": {
+            "anchors": _count,
+            "of?": _count,
+            "exact?": _flag,
+            "edges?": _numbers,
+            "counts?": _counts,
+            "below?": _count,
+            "above?": _count,
+        },
+    },
+    "written": {**dict.fromkeys(MINED, _WRITTEN), "suspects?": _WRITTEN},
+    "shards": _files,
+    "files": _files,
+}
+_FILE = {"path": is_plain_path, "rows": _count, "bytes": _count, "sha256": _sha256}
+_LABELLED, _PAIRS = ("items", "classes"), ("queries", "corpus", "links")
+
+
+def check_manifest_shape(manifest: Mapping[str, Any], where: str) -> None:
+    """Refuse what is not a finished run's manifest.
+
+    Parameters
+    ----------
+    manifest : mapping
+        As it was read.
+    where : str
+        The run, for messages.
+
+    Raises
+    ------
+    StorageError
+        That names the key and what is wrong with it; of an unfinished run it says so.
+    """
+    status = manifest.get("status", "complete")
+    if isinstance(status, str) and status != "complete":
+        raise StorageError(
+            f"{where} is not a finished run: its manifest says status {status!r}; run its job again"
+        )
+    fault = next(_all_faults(manifest), None)
+    if fault is not None:
+        raise StorageError(f"{where}/manifest.json is damaged: {fault}; mine the job again")
+
+
+def _all_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong, one thing after the other: what comes later relies on what is good."""
+    try:
+        canonical_json(manifest)
+    except (ValueError, RecursionError):  # halves of characters, numbers beyond all
+        yield "it holds text or numbers that cannot be written"
+    yield from _faults(manifest, _SHAPE, "")
+    yield from _file_faults(manifest)
+    yield from _more(manifest)
+
+
+def _faults(found: Any, spec: Spec, key: str) -> Iterator[str]:
+    """Say what of a value is not as its spec wants it."""
+    if not isinstance(spec, Mapping):
+        if not spec(found):
+            yield f"the value of {key} is not one that `mine` writes"
+        return
+    if not isinstance(found, dict):
+        yield f"{key} is not a table"
+        return
+    for name, inner in spec.items():
+        bare = name.removesuffix("?")
+        if bare in found:
+            yield from _faults(found[bare], inner, f"{key}.{bare}".lstrip("."))
+        elif bare == name:
+            yield f"{f'{key}.{bare}'.lstrip('.')} is missing"
+
+
+def _file_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the lists of files; a file stands in one of them, once."""
+    seen = {"manifest.json"}
+    for key in ("shards", "files"):
+        for number, file in enumerate(manifest[key]):
+            yield from _faults(file, _FILE, f"{key}[{number}]")
+            path = file["path"]
+            if path in seen:
+                yield f"{path} is named twice"
+            seen.add(path)
+            if key == "shards" and path.split("/")[0] not in KEPT:
+                yield f"{path} is in no class' folder"
+    if "census.parquet" not in seen:
+        yield "census.parquet is not named"
+
+
+def _more(manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is missing that only some runs have."""
+    dataset, census = manifest["dataset"], manifest["census"]
+    for name in _LABELLED if dataset["kind"] == "labelled" else _PAIRS:
+        if dataset.get(name) is None:
+            yield f"dataset.{name} is missing"
+    if not manifest["index"]["exact"] and "candidates" not in manifest["index"]:
+        yield "index.candidates is missing"
+    named = {file["path"] for file in manifest["files"]}
+    for name, table in (("hubs", "hubs.parquet"), ("confusions", "confusion.parquet")):
+        if table in named and name not in census:
+            yield f"census.{name} is missing"
+    if "label_noise.parquet" in named and "neighbours" not in manifest["job"]["mining"]:
+        yield "job.mining.neighbours is missing"
+    gaps = census.get("gaps", {"anchors": 0})
+    if gaps["anchors"]:
+        edges, counts = gaps.get("edges", []), gaps.get("counts", [])
+        rest = {"of", "exact", "below", "above"} - gaps.keys()
+        if rest or 0.0 not in edges or len(counts) != len(edges) - 1 or len(edges) % 2 == 0:
+            yield "census.gaps is not whole"

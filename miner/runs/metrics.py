@@ -1,0 +1,181 @@
+"""``metrics.prom``: what a run tells Prometheus, by the textfile collector.
+
+Every series has the label ``out``, the output root, so that the files of several jobs may lie in
+one collector's folder. Of the last start: times, exit code, durations, memory, gates. Of the run
+that ``latest`` names, whichever start made it: items, anchors, triplets, recall.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from miner.storage.files import atomic_open
+from miner.storage.urls import is_url
+from miner.triplets.hardness import CLASSES, MINED
+from miner.version import __version__
+
+__all__ = ["METRICS", "Metered", "write_metrics"]
+
+METRICS = "metrics.prom"
+
+_SUCCESS = "mine_last_success_timestamp_seconds"
+_PATIENCE = 10.0
+"""Seconds to wait for another process that writes the same file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """What is known of the last start of a job.
+
+    Attributes
+    ----------
+    out : str or None
+        The output root; None when the job could not be read.
+    ended : float
+        Unix time.
+    code : int
+        The exit code.
+    seconds : float
+        From its start to its end.
+    stages : mapping of str to float
+        Seconds per stage.
+    peak : int
+        Peak resident memory, in bytes.
+    gates : mapping
+        What was measured at each gate, and the bound.
+    latest : mapping or None
+        The manifest of the run that ``latest`` names.
+    """
+
+    out: str | None
+    ended: float
+    code: int
+    seconds: float
+    stages: Mapping[str, float]
+    peak: int
+    gates: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    latest: Mapping[str, Any] | None = None
+
+    def text(self, succeeded: float = 0.0, out: str = "") -> bytes:
+        """Return the file's content.
+
+        Parameters
+        ----------
+        succeeded : float
+            When the job last ended well before this start, a Unix time; 0: it is not known to have.
+        out : str
+            The label of a job that could not be read.
+        """
+        sheet = _Sheet(out if self.out is None else _absolute(self.out))
+        sheet.add("mine_last_run_timestamp_seconds", "When the last start ended.", self.ended)
+        last = succeeded if self.code else self.ended
+        sheet.add(_SUCCESS, "When a start last ended with exit code 0; 0: never.", last)
+        sheet.add("mine_last_exit_code", "Exit code of the last start.", self.code)
+        sheet.add("mine_run_duration_seconds", "How long the last start took.", self.seconds)
+        sheet.add("mine_peak_memory_bytes", "Peak resident memory of the last start.", self.peak)
+        told = "How long a stage of the last start took."
+        sheet.table("mine_duration_seconds", told, "stage", self.stages)
+        measured = {name: value for name, (value, _) in self.gates.items()}
+        sheet.table("mine_gate_value", "What the last start measured at a gate.", "gate", measured)
+        bounds = {name: bound for name, (_, bound) in self.gates.items()}
+        sheet.table("mine_gate_bound", "What the job asks at a gate.", "gate", bounds)
+        self._add_latest(sheet)
+        return sheet.text()
+
+    def _add_latest(self, sheet: _Sheet) -> None:
+        """Add what trainers read now."""
+        facts = {"version": __version__}
+        if self.latest is not None:
+            self._add_counts(sheet, self.latest)
+            facts["run_id"] = str(self.latest["run_id"])
+        sheet.add("mine_info", "Version of mine, and the run that latest names.", 1, **facts)
+
+    def _add_counts(self, sheet: _Sheet, manifest: Mapping[str, Any]) -> None:
+        dataset, census, index = (manifest[name] for name in ("dataset", "census", "index"))
+        sheet.add("mine_items", "Items (of pairs: queries and documents).", dataset["items"])
+        sheet.add("mine_anchors", "Anchors.", dataset["anchors"])
+        counts = {name: census[name] for name in CLASSES}
+        sheet.table("mine_triplets", "Valid triplets by class.", "class", counts)
+        rows = {name: facts["rows"] for name, facts in manifest["written"].items()}
+        sheet.table("mine_triplets_written", "Triplets in the shards.", "class", rows)
+        recall = index.get("recall", {})
+        found = {str(name): recall[name]["recall"] if recall else 1.0 for name in MINED}
+        told = "Share of a class' triplets that was found: 1 of an exact run."
+        sheet.table("mine_recall", told, "class", found)
+
+
+class _Sheet:
+    """Gauges of one output root."""
+
+    def __init__(self, out: str) -> None:
+        self._out = out
+        self._registry = CollectorRegistry()
+
+    def add(self, name: str, words: str, value: float, **labels: str) -> None:
+        """Add a gauge of one value."""
+        labels = {"out": self._out, **labels}
+        Gauge(name, words, list(labels), registry=self._registry).labels(**labels).set(value)
+
+    def table(self, name: str, words: str, label: str, values: Mapping[str, float]) -> None:
+        """Add a gauge of one value for each value of a label."""
+        if values:
+            gauge = Gauge(name, words, ["out", label], registry=self._registry)
+            for key, value in values.items():
+                gauge.labels(self._out, key).set(value)
+
+    def text(self) -> bytes:
+        """Return all in the text format."""
+        return generate_latest(self._registry)
+
+
+def write_metrics(path: Path, metered: Metered) -> None:
+    """Write a metrics file whole, with what the one before knows of the last success.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be written.
+    """
+    with _alone(path):
+        out, succeeded = _before(path)
+        if metered.out is not None and out != _absolute(metered.out):
+            succeeded = 0.0  # it is another job's
+        with atomic_open(path) as file:
+            file.write(metered.text(succeeded, out))
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep a start that is refused from undoing what the one at work writes as it ends."""
+    lock = FileLock(path.parent / f".{path.name}.lock", timeout=_PATIENCE)
+    with contextlib.suppress(Timeout, OSError):  # then without: the file is whole all the same
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _before(path: Path) -> tuple[str, float]:
+    """Read the output root and the time of the last success from a file, as far as it has them."""
+    try:
+        families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return "", 0.0
+    for family in families:
+        for sample in family.samples:
+            if sample.name == _SUCCESS:
+                return sample.labels.get("out", ""), float(sample.value)
+    return "", 0.0
+
+
+def _absolute(out: str) -> str:
+    return out if is_url(out) else str(Path(out).absolute())

@@ -1,0 +1,137 @@
+"""Publishing a run in object storage, where nothing can be renamed.
+
+The files are uploaded whole under their final names ``runs/RUN_ID/...``; then the manifest is
+written by one conditional put, which is the commit: readers trust only runs with a manifest, and
+only the files that it names. ``latest.json`` is written last. Work (staging, embedding store,
+cache) lies in a folder of this machine, so that a run that was killed goes on: what it uploaded is
+known by the store's tag and not uploaded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from miner.errors import StorageError
+from miner.progress import Progress
+from miner.runs.metrics import METRICS
+from miner.runs.run import REPORT, Run, open_run
+from miner.runs.staging import Output, Staging
+from miner.storage.files import lock_output, parse_json, pretty_json
+from miner.storage.remote.base import Entry, open_folder
+from miner.storage.remote.lease import Lease, held_lease
+from miner.storage.urls import check_url, is_url, local_root
+
+__all__ = ["RemoteOutput", "open_output"]
+
+
+def open_output(path: str) -> Output:
+    """Open where a job's runs go: a folder, or a URL."""
+    return RemoteOutput(path) if is_url(path) else Output(path)
+
+
+class RemoteOutput(Output):
+    """An output root in object storage."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(check_url(path, "output.path"))
+        self.root = local_root(self.where)
+        self.folder = open_folder(self.where, "output.path")
+        self._lease: Lease | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Be the one writer: of the work folder by its lock, of the output root by its lease."""
+        with lock_output(self.root, self.where), held_lease(self.folder, self.root) as lease:
+            self._lease = lease
+            try:
+                yield
+            finally:
+                self._lease = None
+
+    def holds(self, run_id: str) -> bool:
+        """Whether a run is published."""
+        return self.folder.entry(f"runs/{run_id}/manifest.json") is not None
+
+    def publish(self, staging: Staging, manifest: Mapping[str, Any], progress: Progress) -> None:
+        """Upload the files, look at them, and commit them by the manifest."""
+        named = {file["path"]: file for file in [*manifest["shards"], *manifest["files"]]}
+        under = f"runs/{staging.run_id}/"
+        with suppress(StorageError):  # only `mine prune` must be allowed to look at these
+            for left in self.folder.unfinished(under):
+                self.folder.abort(left)
+        tags = self._upload(staging, named, progress)
+        found = {entry.name.removeprefix(under): entry for entry in self.folder.entries(under)}
+        found.pop("manifest.json", None)
+        for name, tag in tags.items():
+            if name not in found or found[name].tag != tag:
+                raise StorageError(
+                    f"{self.where}/{under}{name} is not what was uploaded; run the command again"
+                )
+        self.folder.remove(under + name for name in sorted(found.keys() - tags.keys()))
+        self._check()
+        content = (staging.run / "manifest.json").read_bytes()
+        if not self.folder.create(f"{under}manifest.json", content):
+            self._accept(staging.run_id, manifest)
+
+    def _upload(
+        self, staging: Staging, named: Mapping[str, Mapping[str, Any]], progress: Progress
+    ) -> dict[str, str]:
+        """Upload what is not there yet; return the tag of every file."""
+        under = f"runs/{staging.run_id}/"
+        there = {entry.name: entry for entry in self.folder.entries(under)}
+        tags: dict[str, str] = {}
+        done, total = 0, sum(facts["bytes"] for facts in named.values())
+        progress("uploading", done, total)
+        for name, facts in named.items():
+            record = f"upload-{name.replace('/', '-')}"
+            known = staging.recorded(record) or {}
+            entry = there.get(under + name)
+            if entry is None or known != _known(entry, facts["sha256"]):
+                self._check()
+                entry = self.folder.upload(staging.run / name, under + name)
+                staging.record(record, _known(entry, facts["sha256"]))
+            tags[name] = entry.tag
+            done += facts["bytes"]
+            progress("uploading", done, total)
+        return tags
+
+    def _accept(self, run_id: str, manifest: Mapping[str, Any]) -> None:
+        """Take another publisher's commit of the same run for ours, if it is of the same files."""
+        name = f"runs/{run_id}/manifest.json"
+        content = self.folder.read(name)
+        other = parse_json(content or b"", f"{self.where}/{name}")
+        keys = ("fingerprint", "shards")
+        same = isinstance(other, dict) and _timeless(other) == _timeless(manifest)
+        same = same and all(other.get(key) == manifest[key] for key in keys)
+        if not same:
+            raise StorageError(
+                f"{self.where}/runs/{run_id} was published by another process, with other files; "
+                "run the command again with --force"
+            )
+
+    def _check(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+
+    def point(self, run_id: str) -> None:
+        """Point ``latest.json`` to a published run."""
+        self._check()
+        facts = {"run_id": run_id, "path": f"runs/{run_id}"}
+        self.folder.write("latest.json", pretty_json(facts))
+
+    def open(self, run_id: str) -> Run:
+        """Open a published run."""
+        return open_run(f"{self.where}/runs/{run_id}")
+
+
+def _timeless(manifest: Mapping[str, Any]) -> list[Any]:
+    """Return a manifest's files but the metrics and the report, which tell of times."""
+    files, told = manifest.get("files"), (METRICS, REPORT)
+    some = files if isinstance(files, list) else []
+    return [one for one in some if not isinstance(one, dict) or one.get("path") not in told]
+
+
+def _known(entry: Entry, sha256: str) -> dict[str, Any]:
+    return {"tag": entry.tag, "bytes": entry.bytes, "sha256": sha256}

@@ -1,0 +1,220 @@
+"""Parquet in both directions: the triplet schema, writing parts, reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from miner.errors import StorageError
+from miner.storage.files import atomic_open, sha256_file, storage_errors
+
+__all__ = [
+    "FORMAT_VERSION",
+    "PART_ROWS",
+    "Column",
+    "Sides",
+    "file_facts",
+    "parquet_errors",
+    "parquet_writer",
+    "read_shard",
+    "shard_facts",
+    "triplet_schema",
+    "write_census",
+    "write_part",
+]
+
+FORMAT_VERSION = 1
+PART_ROWS = 1 << 20
+"""Rows in a shard; every shard but the last of a class has so many."""
+_GROUP_ROWS = 1 << 15
+"""Rows in a row group: the least that a reader reads, so that many trainers can share a shard."""
+_SLICE_ROWS = 1 << 14
+_FLOATS = ("d_ap", "d_an", "weight")
+_ROLES = ("anchor", "positive", "negative")
+
+Records = NDArray[np.void]
+
+
+class Column(Protocol):
+    """A column of the data set from which values are taken by row."""
+
+    @property
+    def type(self) -> Any:
+        """The Arrow type of the values."""
+
+    def take(self, rows: NDArray[np.int64]) -> Any:
+        """Return the values of `rows` as an Arrow array."""
+
+    def slices(self, rows: NDArray[np.int64], size: int) -> Iterator[Any]:
+        """Yield the values of `rows` as Arrow arrays of at most `size`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Where ids and texts of anchors and of rows come from; texts None to leave them out."""
+
+    anchor_ids: Column
+    row_ids: Column
+    anchor_texts: Column | None = None
+    row_texts: Column | None = None
+
+
+def triplet_schema(sides: Sides, metadata: Mapping[str, str]) -> Any:
+    """Return the Arrow schema of a triplet shard.
+
+    Parameters
+    ----------
+    sides : Sides
+    metadata : mapping of str
+        Metric, margin and the rest of what the rows mean; the same for two runs of one job.
+    """
+    columns = []
+    if sides.anchor_texts is not None:
+        columns += [(role, pa.string()) for role in _ROLES]
+    columns += [
+        ("anchor_id", sides.anchor_ids.type),
+        ("positive_id", sides.row_ids.type),
+        ("negative_id", sides.row_ids.type),
+    ]
+    columns += [(name, pa.float32()) for name in _FLOATS]
+    return pa.schema(columns, metadata=dict(metadata))
+
+
+def write_part(path: Path, schema: Any, sides: Sides, groups: Iterator[Records]) -> int:
+    """Write one shard.
+
+    Parameters
+    ----------
+    path : Path
+    schema : pyarrow.Schema
+    sides : Sides
+    groups : iterator of ndarray
+        Records of `miner.selection.ranking.TRIPLET`, one array a row group.
+
+    Returns
+    -------
+    int
+        Rows written. Memory is bounded by a row group.
+    """
+    rows = 0
+    texts = [name for name in schema.names if name in _ROLES or name.endswith("_id")]
+    with atomic_open(path) as sink:
+        with parquet_writer(sink, schema, texts) as writer:
+            for records in groups:
+                writer.write_table(_table(schema, sides, records), row_group_size=_GROUP_ROWS)
+                rows += len(records)
+    return rows
+
+
+def parquet_writer(sink: Any, schema: Any, dictionaries: Sequence[str]) -> Any:
+    """Open a Parquet writer with the settings of all files of a run."""
+    kept: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "version": "2.6"}
+    return pq.ParquetWriter(
+        sink, schema, use_dictionary=list(dictionaries), write_page_checksum=True, **kept
+    )
+
+
+def group_slices(rows: int) -> Iterator[tuple[int, int]]:
+    """Cut a shard's rows into row groups."""
+    for start in range(0, rows, _GROUP_ROWS):
+        yield start, min(start + _GROUP_ROWS, rows)
+
+
+def _table(schema: Any, sides: Sides, records: Records) -> Any:
+    """Build a table; strings in slices, so that no array of them passes Arrow's 2 GiB limit."""
+    columns = []
+    for field in schema:
+        if field.name in _FLOATS:
+            columns.append(pa.array(np.ascontiguousarray(records[field.name])))
+        else:
+            parts = _taken(sides, field.name, records)
+            columns.append(pa.chunked_array([part.cast(field.type) for part in parts], field.type))
+    return pa.table(columns, schema=schema)
+
+
+def _taken(sides: Sides, name: str, records: Records) -> Iterator[Any]:
+    role = name.removesuffix("_id")
+    if name == role:
+        source = sides.anchor_texts if role == "anchor" else sides.row_texts
+    else:
+        source = sides.anchor_ids if role == "anchor" else sides.row_ids
+    assert source is not None  # the schema has a text column only where there are texts
+    return source.slices(records[role].astype(np.int64), _SLICE_ROWS)
+
+
+def write_census(path: Path, ids: Column, counts: Mapping[str, NDArray[np.int64]]) -> None:
+    """Write ``census.parquet``: one row per anchor, its id and its counts."""
+    rows = len(next(iter(counts.values())))
+    columns = {"anchor_id": ids.take(np.arange(rows))}
+    columns |= {name: pa.array(values) for name, values in counts.items()}
+    table = pa.table(columns)
+    with atomic_open(path) as sink:
+        with parquet_writer(sink, table.schema, ["anchor_id"]) as writer:
+            writer.write_table(table, row_group_size=_GROUP_ROWS)
+
+
+def file_facts(path: Path, root: Path, rows: int) -> dict[str, Any]:
+    """Return what the manifest says of a file."""
+    return {
+        "path": path.relative_to(root).as_posix(),
+        "rows": rows,
+        "bytes": path.stat().st_size,
+        "sha256": sha256_file(path),
+    }
+
+
+@contextmanager
+def parquet_errors(path: Path) -> Iterator[None]:
+    """Turn what Arrow says of a broken file into a `StorageError` that names it."""
+    try:
+        with storage_errors(path):
+            yield
+    except pa.ArrowException as error:
+        raise StorageError(f"{path} is not whole: {str(error).splitlines()[0]}") from error
+
+
+def shard_facts(path: Path) -> dict[str, Any]:
+    """Return a shard's rows, what is wrong with its columns, and its metadata."""
+    with parquet_errors(path):
+        file = pq.ParquetFile(path)
+        schema = file.schema_arrow
+        metadata = {  # of a damaged file they may be no text
+            key.decode(errors="replace"): value.decode(errors="replace")
+            for key, value in (schema.metadata or {}).items()
+        }
+        return {"rows": file.metadata.num_rows, "wrong": _wrong(schema), "metadata": metadata}
+
+
+def _wrong(schema: Any) -> list[str]:
+    """Say what of a shard's schema is not as `triplet_schema` makes it."""
+    ids = [f"{role}_id" for role in _ROLES]
+    bare = [*ids, *_FLOATS]
+    if schema.names not in (bare, [*_ROLES, *bare]):
+        return [f"its columns are {', '.join(schema.names)}, not {', '.join(bare)}"]
+    wanted = {role: (pa.string(),) for role in _ROLES}
+    wanted |= {name: (pa.float32(),) for name in _FLOATS}
+    return [
+        f"column {field.name} is {field.type}"
+        for field in schema
+        if not (
+            field.type in wanted[field.name]
+            if field.name in wanted
+            else pa.types.is_string(field.type) or pa.types.is_integer(field.type)
+        )
+    ]
+
+
+def read_shard(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a shard's ids and distances, as NumPy arrays."""
+    names = [f"{role}_id" for role in _ROLES] + ["d_ap", "d_an"]
+    with parquet_errors(path):
+        table = pq.read_table(path, columns=names)
+    return {name: table[name].to_numpy() for name in names}

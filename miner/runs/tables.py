@@ -1,0 +1,106 @@
+"""The tables beside the census: hubs, confusions, suspects of label noise, in Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from miner.runs.run import Run
+from miner.runs.shards import Column, parquet_errors, parquet_writer
+from miner.storage.files import atomic_open
+
+__all__ = [
+    "CONFUSION",
+    "HUBS",
+    "LABEL_NOISE",
+    "has_table",
+    "label_ranks",
+    "read_table",
+    "write_confusion",
+    "write_hubs",
+    "write_label_noise",
+]
+
+HUBS, CONFUSION, LABEL_NOISE = "hubs.parquet", "confusion.parquet", "label_noise.parquet"
+
+Rows = NDArray[np.int64]
+
+
+def write_hubs(path: Path, ids: Column, labels: Any, rows: Rows, counts: Rows) -> None:
+    """Write ``hubs.parquet``.
+
+    Parameters
+    ----------
+    path : Path
+    ids : Column
+    labels : pyarrow.Array or None
+        The label of each of `rows`.
+    rows : ndarray of shape (h,), int64
+    counts : ndarray of shape (3, h), int64
+        Hard, semi-hard, anchors.
+    """
+    columns = {"row_id": ids.take(rows)}
+    if labels is not None:
+        columns["label"] = labels
+    _write(path, columns | dict(zip(("hard", "semi_hard", "anchors"), counts, strict=True)))
+
+
+def write_confusion(path: Path, names: Any, pairs: Rows) -> None:
+    """Write ``confusion.parquet``: pairs of label codes with hard and semi-hard, shape (4, n)."""
+    columns = {"anchor_label": names.take(pa.array(pairs[0]))}
+    columns |= {"negative_label": names.take(pa.array(pairs[1]))}
+    _write(path, columns | {"hard": pairs[2], "semi_hard": pairs[3]})
+
+
+def write_label_noise(
+    path: Path,
+    ids: Column,
+    anchors: Rows,
+    labels: tuple[Any, Any],
+    shares: Mapping[str, NDArray[np.float64]],
+) -> None:
+    """Write ``label_noise.parquet``: anchors, their label and that of their neighbours, shares."""
+    columns = {"anchor_id": ids.take(anchors), "label": labels[0], "neighbour_label": labels[1]}
+    _write(path, columns | dict(shares))
+
+
+def label_ranks(names: Any) -> Rows:
+    """Return the place of each label among all, in ascending order of their values."""
+    try:
+        order = pc.array_sort_indices(names).to_numpy()
+    except pa.ArrowNotImplementedError:  # values without an order keep that of the data
+        order = np.arange(len(names))
+    ranks = np.empty(len(names), dtype=np.int64)
+    ranks[order] = np.arange(len(names))
+    return ranks
+
+
+def _write(path: Path, columns: Mapping[str, Any]) -> None:
+    arrays = {
+        name: pa.array(np.ascontiguousarray(values)) if isinstance(values, np.ndarray) else values
+        for name, values in columns.items()
+    }
+    table = pa.table(arrays)
+    with atomic_open(path) as sink:
+        with parquet_writer(sink, table.schema, []) as writer:
+            writer.write_table(table, row_group_size=1 << 17)
+
+
+def has_table(run: Run, name: str) -> bool:
+    """Whether a run names such a table."""
+    return any(file["path"] == name for file in run.manifest["files"])
+
+
+def read_table(run: Run, name: str, rows: int | None = None) -> Any:
+    """Return a table of a run as a ``pyarrow.Table``, or its first rows."""
+    path = run.file(name)
+    with parquet_errors(path):
+        table = pq.read_table(path)
+    return table if rows is None else table.slice(0, rows)

@@ -1,0 +1,83 @@
+"""What the manifest says of counts: the census, and what was written of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.triplets.hardness import KEPT, MINED, Kept
+
+__all__ = ["census_facts", "found_counts", "written_facts"]
+
+Counted = NDArray[np.void]
+
+
+def census_facts(counted: Counted, *, loss: bool, reused: bool = False) -> dict[str, Any]:
+    """Return the classes' totals over all anchors, and on request the mean loss.
+
+    Parameters
+    ----------
+    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    loss : bool
+    reused : bool
+        Whether an earlier run counted them.
+    """
+    counts = {name: _total(counted, name) for name in ("easy", "semi_hard", "hard")}
+    facts: dict[str, Any] = {"valid": sum(counts.values()), **counts, "reused": reused}
+    if loss:
+        non_easy = counts["semi_hard"] + counts["hard"]
+        facts["mean_loss"] = float(counted["loss"].sum()) / non_easy if non_easy else 0.0
+    return facts
+
+
+def found_counts(census: Mapping[str, Any]) -> dict[str, int]:
+    """Return what the anchors' counts add up to, from the facts of a census.
+
+    An approximate run states estimates, and beside them what it found; what it did not find to be
+    anything else counts as easy.
+    """
+    found: dict[str, int] = {name: census.get("found", census)[name] for name in MINED}
+    return {"easy": int(census["valid"]) - sum(found.values()), **found}
+
+
+def written_facts(
+    counted: Counted,
+    shards: list[dict[str, Any]],
+    *,
+    suspects: bool,
+    rescored: Mapping[Kept, int] | None = None,
+) -> dict[str, Any]:
+    """Return, per folder, the rows in its shards and of how many they are.
+
+    Of a class also ``wanted``, what the strategy asked for, and ``available``, the triplets that
+    pass the filters: where fewer were written than wanted, one of both, or a cap, says why.
+
+    Parameters
+    ----------
+    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    shards : list of dict
+        As in the manifest.
+    suspects : bool
+        Whether the job keeps them.
+    rescored : mapping, optional
+        What a rescorer dropped of each folder.
+    """
+    facts: dict[str, Any] = {}
+    for name in KEPT if suspects else MINED:
+        of = _total(counted, "slots_suspects" if name == "suspects" else name)
+        rows = sum(shard["rows"] for shard in shards if shard["path"].startswith(f"{name}/"))
+        facts[name] = {"rows": rows, "of": of, "truncated": rows < of}
+        if name != "suspects":
+            facts[name]["wanted"] = _total(counted, f"wanted_{name}")
+            facts[name]["available"] = _total(counted, f"available_{name}")
+            if rescored is not None:
+                facts[name]["rescored"] = rescored[name]
+    return facts
+
+
+def _total(counted: Counted, name: str) -> int:
+    """Add up counts as Python's integers, which do not overflow."""
+    return sum(counted[name].tolist())

@@ -1,0 +1,184 @@
+"""The filters: for each pair an interval of ranks, and filters intersect.
+
+Scores are those of `miner.triplets.distance.score` (larger is closer), compared in float64. Kept
+are negatives n of a pair (anchor, positive p) with
+
+===================  ==============================================================================
+`classes`            the class of the triplet among them
+`absolute_margin` x  ``s(n) < s(p) - x`` (MarginPos of NV-Retriever, Moreira et al. 2024)
+`relative_margin` x  ``s(n) < s(p) - x |s(p)|`` (PercPos of the same; right for negative scores too)
+`max_score` x        ``s(n) <= x``
+`min_score` x        ``s(n) >= x``
+`skip_nearest` N     rank N or more among the anchor's negatives, counted from 0
+`ranks` [lo, hi]     ``lo <= rank < hi``
+===================  ==============================================================================
+
+Both margins and `max_score` guard against false negatives: what they drop are the suspects. A hard
+negative scores as its positive or above, so either margin drops all hard triplets; what is left is
+semi-hard.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.errors import UsageError
+from miner.job import SelectJob
+from miner.selection.strategies.base import Admitted, Anchor, Bound, Float64
+from miner.triplets.hardness import MINED, Mined
+
+__all__ = ["Filters"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The filters of a job; None or 0 means no filter."""
+
+    classes: tuple[Mined, ...] = MINED
+    absolute_margin: float | None = None
+    relative_margin: float | None = None
+    min_score: float | None = None
+    max_score: float | None = None
+    skip_nearest: int = 0
+    ranks: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, job: SelectJob) -> Filters:
+        """Return a job's filters, checked."""
+        filters = cls(
+            job.classes,
+            job.absolute_margin,
+            job.relative_margin,
+            job.min_score,
+            job.max_score,
+            job.skip_nearest,
+            job.ranks,
+        )
+        filters.check()
+        return filters
+
+    @classmethod
+    def recorded(cls, select: Mapping[str, Any]) -> Filters:
+        """Return the filters that a manifest says a run had; older ones know fewer keys."""
+        fields = {one.name for one in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in select.items() if key in fields})
+
+    def check(self) -> None:
+        """Raise `UsageError` on values without a meaning."""
+        if not self.classes:
+            raise UsageError("select.classes is empty; name 'hard', 'semi_hard' or both")
+        for key in ("absolute_margin", "relative_margin", "min_score", "max_score"):
+            value = getattr(self, key)
+            if value is not None and not np.isfinite(value):
+                raise UsageError(f"select.{key} = {value} must be a finite number")
+        if self.absolute_margin is not None and self.absolute_margin < 0:
+            raise UsageError(
+                f"select.absolute_margin = {self.absolute_margin} must be 0 or more, such as 0.05"
+            )
+        if self.relative_margin is not None and not 0 <= self.relative_margin <= 1:
+            raise UsageError(
+                f"select.relative_margin = {self.relative_margin} must be between 0 and 1, "
+                "such as 0.05"
+            )
+        self._check_windows()
+
+    def _check_windows(self) -> None:
+        low, high = self.min_score, self.max_score
+        if low is not None and high is not None and low > high:
+            raise UsageError(f"select.min_score = {low} is above max_score = {high}; none are left")
+        ranks = self.ranks
+        if ranks is not None and not (len(ranks) == 2 and 0 <= ranks[0] < ranks[1]):
+            raise UsageError(
+                f"select.ranks = {list(ranks)} must be [lo, hi] with 0 <= lo < hi, "
+                "such as [10, 210]"
+            )
+
+    @property
+    def aware(self) -> bool:
+        """Whether there are filters that make suspects."""
+        guards = (self.absolute_margin, self.relative_margin, self.max_score)
+        return any(guard is not None for guard in guards)
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are filters that look at scores."""
+        return self.aware or self.min_score is not None
+
+    @property
+    def whole_classes(self) -> bool:
+        """Whether each class is kept whole, or dropped whole."""
+        return not (self.scored or self.skip_nearest or self.ranks)
+
+    @property
+    def by_rank(self) -> bool:
+        """Whether no filter asks for distances."""
+        return not self.aware and self.min_score is None
+
+    def admit(self, anchor: Anchor) -> Admitted:
+        """Intersect the intervals of all filters, for each pair of an anchor."""
+        hard, within = anchor.hard, anchor.within
+        guard = self.guard
+        suspects = np.minimum(anchor.scoring(guard), within) if guard else np.zeros_like(hard)
+        low, high = suspects.copy(), within.copy()
+        if "hard" not in self.classes:
+            low = np.maximum(low, hard)
+        if "semi_hard" not in self.classes:
+            high = np.minimum(high, hard)
+        first, last = self.ranks or (0, None)
+        low = np.maximum(low, max(first, self.skip_nearest))
+        if last is not None:
+            high = np.minimum(high, last)
+        if self.min_score is not None:
+            least = self.min_score
+            enough = Bound(lambda positive: np.full_like(positive, least), by_pair=False)
+            high = np.minimum(high, anchor.scoring(enough))
+        return Admitted(anchor, low, high, suspects, self.classes)
+
+    @property
+    def guard(self) -> Bound | None:
+        """What the score of a suspect is not below, if there are filters that make suspects."""
+        return Bound(self._least, self.relative) if self.aware else None
+
+    def _least(self, positive: Float64) -> Float64:
+        """Return the lowest score that some guard drops, from the positives' scores."""
+        bounds = self.bounds(positive)
+        if self.max_score is not None:
+            bounds.append(np.full_like(positive, np.nextafter(self.max_score, np.inf)))
+        lowest: Float64 = np.minimum.reduce(bounds)
+        return lowest
+
+    @property
+    def relative(self) -> bool:
+        """Whether there are filters that compare a negative with the pair's positive."""
+        return self.absolute_margin is not None or self.relative_margin is not None
+
+    def bounds(self, positive: Float64) -> list[Float64]:
+        """Return what the margins ask the score of a negative to be below, from the positives'."""
+        found = []
+        if self.absolute_margin is not None:
+            found.append(positive - self.absolute_margin)
+        if self.relative_margin is not None:
+            found.append(positive - self.relative_margin * np.abs(positive))
+        return found
+
+    def suspect(self, positive: Float64, negative: Float64) -> NDArray[np.bool_]:
+        """Whether a guard drops triplets, elementwise, from the scores of both rows."""
+        dropped = np.zeros(len(negative), dtype=np.bool_)
+        for bounds in self.bounds(positive):
+            dropped |= negative >= bounds
+        if self.max_score is not None:
+            dropped |= negative > self.max_score
+        return dropped
+
+    def rejects(self, positive: Float64, negative: Float64) -> NDArray[np.bool_]:
+        """Whether any filter on scores drops triplets, elementwise."""
+        dropped = self.suspect(positive, negative)
+        if self.min_score is not None:
+            dropped |= negative < self.min_score
+        return dropped

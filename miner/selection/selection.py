@@ -1,0 +1,184 @@
+"""A job's selection: filters, then the strategy, then the caps of an anchor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from miner.errors import UsageError
+from miner.job import Job, SelectJob
+from miner.job_fields import built
+from miner.selection.caps import Caps
+from miner.selection.filters import Filters
+from miner.selection.strategies.base import STRATEGIES, Admitted, Anchor, Counts, Pairs, Strategy
+from miner.selection.suspects import Suspects
+from miner.triplets.hardness import MINED, Kept, Mined
+
+__all__ = ["Selection", "check_selection", "counts_identity", "load_selection"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which triplets of an anchor are written.
+
+    Attributes
+    ----------
+    strategy : Strategy
+    filters : Filters
+    caps : Caps
+    suspects : bool
+        Whether what the guards of the filters drop is kept.
+    """
+
+    strategy: Strategy
+    filters: Filters = field(default_factory=Filters)
+    caps: Caps = field(default_factory=Caps)
+    suspects: bool = False
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether the slots of an anchor need more than its totals of each class."""
+        whole = self.strategy.from_totals and self.filters.whole_classes
+        return not whole or bool(self.caps.per_pair)
+
+    @property
+    def by_pair(self) -> bool:
+        """Whether the slots of an anchor follow from its pairs, each on its own."""
+        return self.strategy.by_pair
+
+    @property
+    def by_rank(self) -> bool:
+        """Whether they follow from the counts of its pairs, without distances."""
+        return self.by_pair and self.filters.by_rank
+
+    def admit_pairs(self, pairs: Pairs) -> Admitted:
+        """Return what the filters leave of many anchors; only where `by_pair`.
+
+        `pairs` has scores too, as an `Anchor` has, but where `by_rank`.
+        """
+        return self.filters.admit(cast(Anchor, pairs))
+
+    @property
+    def plain(self) -> bool:
+        """Whether the counts of its pairs tell of an anchor which ranks are taken, too."""
+        by_rank = self.by_rank and not self.suspects
+        return by_rank and type(self.strategy).ranks is Strategy.ranks
+
+    def depths(self, pairs: Pairs) -> Counts:
+        """Return below which rank all lie that may be written, pair by pair; only where `plain`."""
+        admitted = self.filters.admit(cast(Anchor, pairs))
+        depths: Counts = np.zeros_like(pairs.hard)
+        for name in MINED:
+            take = self.strategy.take(admitted, name)
+            depths = np.maximum(depths, np.where(take.counts > 0, take.begin + take.counts, 0))
+        return depths
+
+    def of_pairs(
+        self, name: Mined, admitted: Admitted, starts: Counts
+    ) -> tuple[Counts, Counts, Counts]:
+        """Return slots, wanted and available triplets of anchors; only where `by_pair`.
+
+        Parameters
+        ----------
+        name : str
+        admitted : Admitted
+            Of the pairs of all the anchors.
+        starts : ndarray of shape (anchors,), int64
+            Where the pairs of each begin.
+        """
+        _, span = admitted.span(name)
+        take = self.strategy.take(admitted, name)
+        wants = self.strategy.wants(span, name) if name in self.filters.classes else span * 0
+        return (
+            self.caps.slots_of_pairs(take.counts, starts),
+            np.add.reduceat(wants, starts),
+            np.add.reduceat(span, starts),
+        )
+
+    def of_totals(self, name: Mined, totals: Counts) -> tuple[Counts, Counts]:
+        """Return slots and available triplets of anchors, from their totals of a class.
+
+        Only where `needs_pairs` is False; such a strategy wants what is available.
+
+        Parameters
+        ----------
+        name : str
+        totals : ndarray of shape (anchors,), int64
+        """
+        available = totals if name in self.filters.classes else totals * 0
+        return self.caps.slots_of_totals(available), available
+
+    def at_most(self, pairs: int, anchors: int, most: int) -> int:
+        """Bound the triplets of all classes together, before any is dropped again.
+
+        Parameters
+        ----------
+        pairs, anchors : int
+            Pairs (anchor, positive) whose anchor has a negative, and such anchors.
+        most : int
+            What a class has at most: the triplets that there are, or the job's cap.
+        """
+        ranks, caps = self.filters.ranks, self.caps
+        limits = [most, pairs * (ranks[1] - ranks[0]) if ranks else most]
+        limits += [pairs * caps.per_pair or most, anchors * caps.per_anchor or most]
+        limit, taken = min(limits), []
+        for name in set(self.filters.classes):
+            bound = self.strategy.at_most(name, pairs, anchors)
+            taken.append(limit if bound is None else bound)
+        total = sum(min(limit, bound) for bound in taken)
+        return min(total, max(taken)) if self.strategy.shared else total
+
+    def admit(self, anchor: Anchor) -> Admitted:
+        """Return what the filters leave of an anchor."""
+        return self.filters.admit(anchor)
+
+    def rule(self, folder: Kept) -> tuple[Strategy, Caps]:
+        """Return what takes the triplets of a folder, and the caps of an anchor there."""
+        if folder == "suspects":
+            return Suspects(), Caps()
+        return self.strategy, self.caps
+
+
+def load_selection(job: SelectJob) -> Selection:
+    """Build the selection of a job.
+
+    Raises
+    ------
+    UsageError
+        When the strategy or one of its options is unknown, or a value has no meaning.
+    """
+    kind: Any = STRATEGIES.load(job.strategy)
+    strategy: Strategy = built(kind, "select.options", job.options, f"strategy {job.strategy!r}")
+    filters = Filters.of(job)
+    if job.suspects and not filters.aware:
+        raise UsageError(
+            "select.suspects = true keeps what absolute_margin, relative_margin or max_score drop; "
+            "set one of them"
+        )
+    if (job.rescore is None) != (job.rescore_max is None):
+        raise UsageError(
+            "select.rescore and select.rescore_max go together: triplets whose negative the "
+            "rescorer scores above the bound are dropped; set both"
+        )
+    caps = Caps(per_pair=job.per_pair, per_anchor=job.per_anchor)
+    return Selection(strategy, filters, caps, job.suspects)
+
+
+def counts_identity(job: SelectJob) -> dict[str, Any]:
+    """Return what decides how many triplets of each anchor a selection has to write.
+
+    Left out is what only decides which of them are drawn, or what is dropped afterwards.
+    """
+    later = {"max_triplets", "per_negative", "rescore", "rescore_max"}
+    if not load_selection(job).strategy.seeded:
+        later.add("seed")
+    return {key: value for key, value in job.identity().items() if key not in later}
+
+
+def check_selection(job: Job) -> None:
+    """Raise `UsageError` when a job's selection cannot be followed, before any work."""
+    selection = load_selection(job.select)
+    mining = job.mining
+    selection.strategy.check(mining.metric, mining.normalized, selection.filters.classes)

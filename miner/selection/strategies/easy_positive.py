@@ -1,0 +1,52 @@
+"""``easy-positive``: per anchor the nearest positive, and a negative that is hard for it.
+
+Xuan, Stylianou and Pless 2020: ``ephn`` takes the nearest negative, ``epshn`` the
+nearest that is farther than the positive. One triplet an anchor at most, in the class that it is
+of. The positive is the nearest whatever the filters leave: another would not be the easy one. When
+no negative of it is within the margin, the triplet has no loss and the anchor has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from miner.errors import UsageError
+from miner.selection.strategies.base import Admitted, Strategy, Take, single
+from miner.triplets.distance import Metric
+from miner.triplets.hardness import Kept, Mined
+
+__all__ = ["EasyPositive"]
+
+
+@dataclass(frozen=True)
+class EasyPositive(Strategy):
+    """Takes one triplet of each anchor, with its nearest positive."""
+
+    seeded = False
+    shared = True
+    measures = True
+    variant: Literal["ephn", "epshn"] = "ephn"
+
+    def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
+        """Refuse ``epshn`` without semi-hard triplets."""
+        if self.variant == "epshn" and "semi_hard" not in classes:
+            raise UsageError(
+                "variant 'epshn' finds semi-hard triplets only, and select.classes leaves them "
+                "out; add 'semi_hard', or use the variant 'ephn'"
+            )
+
+    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+        """Bound it by one an anchor."""
+        return anchors
+
+    def take(self, admitted: Admitted, name: Kept) -> Take:
+        """Take one triplet of the anchor, if it is of this class."""
+        pair = int(np.argmin(admitted.anchor.d_ap))
+        rank = int(admitted.low[pair])
+        if self.variant == "epshn":
+            rank = max(rank, int(admitted.anchor.hard[pair]))
+        found = rank < admitted.high[pair]
+        return single(admitted, name, pair if found else None, rank)

@@ -1,0 +1,39 @@
+"""``simans``: negatives whose score is near the positive's (Zhou et al. 2022).
+
+``w = exp(-a (s(a,n) - s(a,p) - b)^2)``, with a = 0.5 and b = 0 as the paper has them. Scores are
+those of `miner.triplets.distance.score`; cosines differ by little, so there a larger `a` chooses
+more sharply. The sign of `b` is the paper's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from miner.errors import UsageError
+from miner.selection.strategies.base import Admitted, Float64
+from miner.selection.strategies.weighted import Weighted
+
+__all__ = ["SimAns"]
+
+
+@dataclass(frozen=True)
+class SimAns(Weighted):
+    """Draws `k` negatives of each pair and class, ambiguous ones the likelier."""
+
+    a: float = 0.5
+    b: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (0 <= self.a < 1e100 and math.isfinite(self.b)):
+            raise UsageError(
+                f"select.options.a = {self.a} must be 0 or more, and b = {self.b} a number"
+            )
+
+    def log_weights(self, admitted: Admitted, pair: int, begin: int, end: int) -> Float64:
+        """Return the formula of the module."""
+        anchor = admitted.anchor
+        away = anchor.score(anchor.d_an[begin:end]) - anchor.score(anchor.d_ap[pair : pair + 1])
+        weights: Float64 = -self.a * (away - self.b) ** 2
+        return weights

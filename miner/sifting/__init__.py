@@ -1,1 +1,0 @@
-"""Keys counted and found by rank without sorting them, for writing triplets. `sieve.Sieve`."""

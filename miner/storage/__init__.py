@@ -1,0 +1,1 @@
+"""Durable files, JSON, arrays, locks and URLs."""

@@ -1,0 +1,205 @@
+"""The writer's lease of an output root in object storage: one writer, who may die.
+
+A lease is an object ``.lease/NUMBER.json``. Who takes it creates the next number, which of several
+takers only one can; a number has one writer, who writes it again while it is at work. A lease is
+free when its holder gave it back, when it was not renewed for as long as it says, or when its
+holder ran in the work folder that we hold the lock of, so that it must be dead. Ages are told by
+the store's clock. A holder that was taken for dead finds a higher number and stops: what it has
+uploaded stays invisible.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from miner.errors import LockError, StorageError
+from miner.storage.files import canonical_json, storage_errors, write_json
+from miner.storage.remote.base import Entry, Folder
+
+__all__ = ["SECONDS", "Lease", "held_lease"]
+
+SECONDS = 120
+"""How long a lease lasts that is not renewed; it is renewed four times as often."""
+_GRACE = 2  # stores tell times in whole seconds
+_TRIES = 5
+_LONGEST = 86400
+"""Seconds of a lease that is believed: what lies in the store may be written by others."""
+_PLACE = ".lease/"
+
+
+class Lease:
+    """A lease of one output root; `acquire` it first."""
+
+    def __init__(self, folder: Folder, work: str, seconds: float = SECONDS) -> None:
+        self.folder = folder
+        self.seconds = seconds
+        self.number = 0
+        self.lost = False
+        self._guard = threading.Lock()
+        self._stop = threading.Event()
+        self._facts: dict[str, Any] = {
+            "process": os.getpid(),
+            "host": socket.gethostname(),
+            "work": work,
+            "token": uuid.uuid4().hex,
+            "seconds": seconds,
+            "renewed": 0,
+            "released": False,
+        }
+
+    def acquire(self) -> None:
+        """Take the lease.
+
+        Raises
+        ------
+        LockError
+            When another process has it; the message names that process.
+        """
+        for _ in range(_TRIES):
+            newest = self._newest()
+            if newest is not None:
+                self._refuse_unless_free(newest)
+            self.number = _number(newest) + 1
+            if self.folder.create(self._name(self.number), canonical_json(self._facts)):
+                break
+        else:
+            raise LockError(f"{self.folder.url} is taken by others again and again; try later")
+        older = (entry.name for entry in self._all() if _number(entry) < self.number)
+        self.folder.remove(older)
+
+    def renew(self) -> None:
+        """Say that we are alive, unless another has taken over by now."""
+        with self._guard:
+            if not self.lost and _number(self._newest()) != self.number:
+                self.lost = True
+            if not self.lost:
+                self._facts["renewed"] += 1
+                self.folder.write(self._name(self.number), canonical_json(self._facts))
+
+    def check(self) -> None:
+        """Make sure that we hold the lease.
+
+        Raises
+        ------
+        LockError
+            When another process has taken it over.
+        """
+        self.renew()
+        if self.lost:
+            raise LockError(
+                f"{self.folder.url} was taken over by another run, as this one did not answer for "
+                f"{self.seconds:g} s; what was finished is kept for the next start"
+            )
+
+    def keep(self) -> None:
+        """Renew until `release`, in a thread."""
+        while not self.lost and not self._stop.wait(self.seconds / 4):
+            with contextlib.suppress(StorageError):  # the next try, or `check`, will tell
+                self.renew()
+
+    def release(self) -> None:
+        """Give the lease back. The object stays, so that no number comes twice."""
+        self._stop.set()
+        with contextlib.suppress(StorageError):  # then it runs out
+            self._facts["released"] = True
+            self.renew()
+
+    def _refuse_unless_free(self, newest: Entry) -> None:
+        facts = self._read(newest)
+        if facts is None or facts.get("released") is True:
+            return
+        ours = (self._facts["host"], self._facts["work"])
+        if (facts.get("host"), facts.get("work")) == ours:
+            return
+        lasts = facts.get("seconds")
+        if not isinstance(lasts, int | float) or not 0 <= lasts <= _LONGEST:  # NaN, an eternity
+            lasts = SECONDS
+        age = self.folder.now() - newest.modified
+        if age <= lasts + _GRACE:
+            raise LockError(
+                f"{self.folder.url} is in use by process {facts.get('process')} on "
+                f"{facts.get('host')}, which was alive {max(age, 0):.0f} s ago (if it is dead, the "
+                f"output is free after {lasts:g} s); wait, or use --out"
+            )
+
+    def _read(self, entry: Entry) -> dict[str, Any] | None:
+        """Read a lease; None when it was cleared away since, as a newer one was taken."""
+        content = self.folder.read(entry.name)
+        if content is None:
+            return None
+        try:
+            facts = json.loads(content)
+        except (ValueError, RecursionError):
+            facts = None
+        return facts if isinstance(facts, dict) else {}
+
+    def _all(self) -> list[Entry]:
+        return [entry for entry in self.folder.entries(_PLACE) if _number(entry)]
+
+    def _newest(self) -> Entry | None:
+        return max(self._all(), key=_number, default=None)
+
+    @staticmethod
+    def _name(number: int) -> str:
+        return f"{_PLACE}{number:08d}.json"
+
+
+def _number(entry: Entry | None) -> int:
+    """Return the number of a lease, 0 for what is none."""
+    name = "" if entry is None else entry.name.removeprefix(_PLACE).removesuffix(".json")
+    return int(name) if name.isdecimal() else 0
+
+
+@contextlib.contextmanager
+def held_lease(folder: Folder, root: Path) -> Iterator[Lease]:
+    """Hold the lease of an output root.
+
+    Parameters
+    ----------
+    folder : Folder
+        The output root.
+    root : Path
+        Its work folder on this machine, whose lock the caller holds.
+
+    Raises
+    ------
+    LockError
+        When another process has it.
+    """
+    lease = Lease(folder, _work_id(root), SECONDS)
+    lease.acquire()
+    thread = threading.Thread(target=lease.keep, name="mine-lease", daemon=True)
+    thread.start()
+    try:
+        yield lease
+    finally:
+        lease.release()
+        thread.join()
+
+
+def _work_id(root: Path) -> str:
+    """Return what tells this work folder from those of other machines."""
+    path = root / ".work.json"
+    with storage_errors(path):
+        known = _read_id(path)
+        if known is None:
+            known = uuid.uuid4().hex
+            write_json(path, {"id": known})
+        return known
+
+
+def _read_id(path: Path) -> str | None:
+    """Read a work folder's id; None where there is none, or a damaged one."""
+    try:
+        known = json.loads(path.read_bytes())["id"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return known if isinstance(known, str) else None

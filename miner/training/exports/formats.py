@@ -1,0 +1,207 @@
+"""The columns of an export, made of a block.
+
+They are those of `sentence_transformers.util.mine_hard_negatives` (6.2), in its order. It names
+the first two as its input has them, so that its labelled formats put negatives under the name of
+the positives; here these are ``passage`` and ``passages``. Trainers go by order; only ``label`` and
+``labels`` are known by name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from miner.training.exports.grouping import Groups, nearest_distinct, negatives_of_pairs
+from miner.training.exports.triplets import Block, Codes
+
+__all__ = ["FORMATS", "Columns", "Wish", "labelled_pairs", "record_batches"]
+
+_SLICE_ROWS = 1 << 12
+_SLICE_PASSAGES = 1 << 15
+
+
+class Column(Protocol):
+    """A column whose values are made when they are written."""
+
+    def part(self, start: int, end: int) -> Any:
+        """Return some rows as an Arrow array."""
+
+
+Columns = Mapping[str, Column]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A value a row."""
+
+    codes: Codes
+    values: Any
+
+    def part(self, start: int, end: int) -> Any:
+        """Return some rows as an Arrow array."""
+        return self.values.take(pa.array(self.codes[start:end]))
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A number a row."""
+
+    values: NDArray[Any]
+
+    def part(self, start: int, end: int) -> Any:
+        """Return some rows as an Arrow array."""
+        return pa.array(self.values[start:end])
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """A list a row, of the values of another column."""
+
+    inner: Column
+    starts: Codes
+
+    def part(self, start: int, end: int) -> Any:
+        """Return some rows as an Arrow array."""
+        first, last = int(self.starts[start]), int(self.starts[end])
+        offsets = pa.array((self.starts[start : end + 1] - first).astype(np.int32))
+        return pa.ListArray.from_arrays(offsets, self.inner.part(first, last))
+
+
+@dataclass(slots=True)
+class Wish:
+    """What was asked for, and what was left out meanwhile.
+
+    Attributes
+    ----------
+    negatives : int or None
+        How many of a pair (of an anchor for labelled pairs); None for all.
+    ragged : bool
+        Whether pairs with fewer may be written.
+    balance : bool
+        Whether an anchor has as many positives as negatives.
+    left_out : Counter
+        Rows, negatives or pairs, by the reason.
+    """
+
+    negatives: int | None = None
+    ragged: bool = False
+    balance: bool = False
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def distinct(self, block: Block) -> Groups:
+        """Return the distinct negatives of each pair; count the rows that repeat one."""
+        pairs = negatives_of_pairs(block)
+        self.left_out["repeated_triplets"] += len(block.anchors) - len(pairs.rows)
+        return pairs
+
+    def nearest(self, groups: Groups) -> Groups:
+        """Keep the nearest negatives of each group; count the others."""
+        if self.negatives is None:
+            return groups
+        kept = groups.first(self.negatives)
+        self.left_out["farther_negatives"] += len(groups.rows) - len(kept.rows)
+        return kept
+
+    def full(self, pairs: Groups) -> Groups:
+        """Keep the pairs that have all the negatives asked for; count the others."""
+        assert self.negatives is not None  # formats of fixed length have a default
+        enough = pairs.sizes >= self.negatives
+        self.left_out["pairs_with_too_few_negatives"] += int((~enough).sum())
+        return self.nearest(pairs.chosen(enough))
+
+
+def _triplets(block: Block, wish: Wish) -> Columns:
+    rows = wish.nearest(wish.distinct(block)).rows
+    return {
+        "anchor": Shown(block.shown[rows], block.anchor_values),
+        "positive": Shown(block.positives[rows], block.passages),
+        "negative": Shown(block.negatives[rows], block.passages),
+    }
+
+
+def _tuples(block: Block, wish: Wish) -> Columns:
+    pairs = wish.full(wish.distinct(block))
+    assert wish.negatives is not None
+    grid = pairs.rows.reshape(-1, wish.negatives)
+    columns = {
+        "anchor": Shown(block.shown[grid[:, 0]], block.anchor_values),
+        "positive": Shown(block.positives[grid[:, 0]], block.passages),
+    }
+    for number, rows in enumerate(grid.T, start=1):
+        columns[f"negative_{number}"] = Shown(block.negatives[rows], block.passages)
+    return columns
+
+
+def _lists(block: Block, wish: Wish) -> Columns:
+    distinct = wish.distinct(block)
+    pairs = wish.nearest(distinct) if wish.ragged else wish.full(distinct)
+    heads = pairs.starts[:-1]
+    first = pairs.rows[heads]
+    starts = pairs.starts + np.arange(len(pairs.starts))
+    positives = block.positives[first]
+    codes = np.insert(block.negatives[pairs.rows], heads, positives)
+    labels = np.insert(np.zeros(len(pairs.rows), dtype=np.int64), heads, 1)
+    return {
+        "anchor": Shown(block.shown[first], block.anchor_values),
+        "passages": Lists(Shown(codes, block.passages), starts),
+        "labels": Lists(Numbers(labels), starts),
+    }
+
+
+def labelled_pairs(
+    block: Block, wish: Wish, names: tuple[str, str, str], label: type[np.generic]
+) -> Columns:
+    """Make pairs of an anchor and a passage: per anchor its positives, then its negatives.
+
+    Both are the nearest first, each passage once an anchor. To balance, an anchor keeps the nearest
+    of both, as many as it has of the fewer.
+    """
+    positives = nearest_distinct(block.anchors, block.positives, block.d_ap)
+    every = nearest_distinct(block.anchors, block.negatives, block.d_an)
+    negatives = wish.nearest(every)
+    if wish.balance:
+        fewer = np.minimum(positives.sizes, negatives.sizes)
+        for reason, groups in (("positives", positives), ("negatives", negatives)):
+            wish.left_out[f"{reason}_to_balance"] += int((groups.sizes - fewer).sum())
+        positives, negatives = positives.first(fewer), negatives.first(fewer)
+    rows = np.concatenate([positives.rows, negatives.rows])
+    codes = np.concatenate([block.positives[positives.rows], block.negatives[negatives.rows]])
+    labels = np.repeat(np.array([1, 0], dtype=label), [len(positives.rows), len(negatives.rows)])
+    order = np.argsort(block.anchors[rows], kind="stable")
+    rows = rows[order]
+    return {
+        names[0]: Shown(block.shown[rows], block.anchor_values),
+        names[1]: Shown(codes[order], block.passages),
+        names[2]: Numbers(labels[order]),
+    }
+
+
+def _labelled(block: Block, wish: Wish) -> Columns:
+    return labelled_pairs(block, wish, ("anchor", "passage", "label"), np.int64)
+
+
+FORMATS: dict[str, Callable[[Block, Wish], Columns]] = {
+    "triplet": _triplets,
+    "n-tuple": _tuples,
+    "labeled-pair": _labelled,
+    "labeled-list": _lists,
+}
+
+
+def record_batches(columns: Columns) -> Iterator[Any]:
+    """Cut columns into record batches of a bounded size; one without rows when there are none."""
+    lists = [column.starts for column in columns.values() if isinstance(column, Lists)]
+    shown = [column.codes for column in columns.values() if isinstance(column, Shown)]
+    widest = max([int(np.diff(starts).max(initial=1)) for starts in lists], default=1)
+    step = max(1, min(_SLICE_ROWS, _SLICE_PASSAGES // widest))
+    rows = len(shown[0])
+    for start in range(0, max(rows, 1), step):
+        end = min(start + step, rows)
+        parts = {name: column.part(start, end) for name, column in columns.items()}
+        yield pa.record_batch(list(parts.values()), names=list(parts))

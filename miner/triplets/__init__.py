@@ -1,0 +1,1 @@
+"""The definition: distances, the three classes, and who is relevant to whom."""

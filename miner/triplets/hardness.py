@@ -1,0 +1,134 @@
+"""The three classes of a triplet. The only place where their borders are written.
+
+For an anchor a, a positive p, a negative n, a distance d and a margin m > 0:
+
+==========  ======================================  =======================================
+class       condition                               hinge loss max(0, m + d(a,p) - d(a,n))
+==========  ======================================  =======================================
+hard        d(a,n) <= d(a,p)                        >= m
+semi-hard   d(a,p) < d(a,n) < d(a,p) + m            between 0 and m
+easy        d(a,n) >= d(a,p) + m                    0
+==========  ======================================  =======================================
+
+The hinge and the semi-hard band are those of FaceNet (Schroff, Kalenichenko and Philbin 2015,
+sections 3.1 and 3.2); that a tie is hard and the upper border easy follows from the loss.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "CLASSES",
+    "KEPT",
+    "MINED",
+    "Kept",
+    "Mined",
+    "classify",
+    "count_hard",
+    "count_positives",
+    "count_within",
+    "difficulty",
+    "is_hard",
+    "is_within",
+    "semi_hard_border",
+]
+
+Float64 = NDArray[np.float64]
+Mined = Literal["semi_hard", "hard"]
+
+CLASSES = ("easy", "semi_hard", "hard")
+Kept = Literal["semi_hard", "hard", "suspects"]
+
+MINED: tuple[Mined, ...] = ("semi_hard", "hard")
+KEPT: tuple[Kept, ...] = (*MINED, "suspects")
+"""The folders that triplets are written to: the classes, and what filters dropped of both."""
+
+
+def difficulty(folder: str) -> str:
+    """Return what the metadata of shards call the triplets of a folder."""
+    return "suspect" if folder == "suspects" else folder
+
+
+def semi_hard_border(d_ap: Float64, margin: float | Float64) -> Float64:
+    """Return d(a,p) + m: negatives at this distance or beyond are easy."""
+    return d_ap + margin
+
+
+def classify(d_ap: Float64, d_an: Float64, margin: float | Float64) -> NDArray[np.str_]:
+    """Name the class of each triplet, elementwise.
+
+    Parameters
+    ----------
+    d_ap, d_an : ndarray of float64
+        True distances (`miner.triplets.distance.measure`), of broadcastable shapes.
+    margin : float, or ndarray of such a shape
+
+    Returns
+    -------
+    ndarray of str
+        ``"hard"``, ``"semi_hard"`` or ``"easy"``.
+    """
+    hard = d_an <= d_ap
+    semi_hard = d_an < semi_hard_border(d_ap, margin)
+    return np.where(hard, "hard", np.where(semi_hard, "semi_hard", "easy"))
+
+
+def count_hard(d_ap: Float64, sorted_d_an: Float64) -> NDArray[np.int64]:
+    """Count, per positive, the negatives that are hard: d(a,n) <= d(a,p).
+
+    Parameters
+    ----------
+    d_ap : ndarray of shape (p,), float64
+    sorted_d_an : ndarray of shape (n,), float64, ascending
+
+    Returns
+    -------
+    ndarray of shape (p,), int64
+    """
+    return np.searchsorted(sorted_d_an, d_ap, side="right").astype(np.int64)
+
+
+def count_within(d_ap: Float64, sorted_d_an: Float64, margin: float | Float64) -> NDArray[np.int64]:
+    """Count, per positive, the negatives that are hard or semi-hard: d(a,n) < d(a,p) + m.
+
+    Distances and margins may be arrays of any shapes that go together.
+    """
+    border = semi_hard_border(d_ap, margin)
+    within = np.searchsorted(sorted_d_an, border, side="left").astype(np.int64)
+    # For a margin below the spacing of floats, d + m == d: ties are hard all the same.
+    return np.maximum(within, count_hard(d_ap, sorted_d_an))
+
+
+def is_hard(d_ap: Float64, d_an: Float64) -> NDArray[np.bool_]:
+    """Whether triplets are hard, elementwise."""
+    return np.asarray(d_an <= d_ap)
+
+
+def is_within(d_ap: Float64, d_an: Float64, margin: float) -> NDArray[np.bool_]:
+    """Whether triplets are hard or semi-hard, elementwise."""
+    return np.asarray(d_an < semi_hard_border(d_ap, margin)) | is_hard(d_ap, d_an)
+
+
+def count_positives(
+    d_an: Float64, sorted_d_ap: Float64, margin: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count, per negative, the positives that it is hard for, and hard or semi-hard for.
+
+    Parameters
+    ----------
+    d_an : ndarray of shape (n,), float64
+    sorted_d_ap : ndarray of shape (p,), float64, ascending
+    margin : float
+
+    Returns
+    -------
+    tuple of ndarray of shape (n,), int64
+    """
+    border = semi_hard_border(sorted_d_ap, margin)
+    hard = len(sorted_d_ap) - np.searchsorted(sorted_d_ap, d_an, side="left")
+    within = len(sorted_d_ap) - np.searchsorted(border, d_an, side="right")
+    return hard.astype(np.int64), np.maximum(within, hard).astype(np.int64)

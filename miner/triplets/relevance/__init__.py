@@ -1,0 +1,43 @@
+"""Who is a positive of an anchor, and who is neither positive nor negative.
+
+Anchors and rows (the candidates) are numbered from 0. Of labelled items the anchors are the rows,
+or some of them (`AnchorSubset`); of pairs the anchors are the queries and the rows the corpus. All
+rows that are neither positives nor hidden are the anchor's negatives. Hidden are the anchor itself,
+rows whose content equals the anchor's or one of its positives', and rows of the anchor's group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from miner.triplets.relevance.base import NONE, Buckets, Relevance, Rows, Tally, spans, tally
+from miner.triplets.relevance.labels import LabelRelevance
+from miner.triplets.relevance.links import LinkRelevance
+from miner.triplets.relevance.multilabel import MultiLabelRelevance
+from miner.triplets.relevance.subset import AnchorSubset
+
+__all__ = [
+    "NONE",
+    "AnchorSubset",
+    "Buckets",
+    "LabelRelevance",
+    "LinkRelevance",
+    "MultiLabelRelevance",
+    "Relevance",
+    "Tally",
+    "load",
+    "spans",
+    "tally",
+]
+
+
+def load(arrays: Mapping[str, Rows]) -> Relevance:
+    """Build the relevance that ``arrays()`` described: their names tell its kind."""
+    if "chosen" in arrays:
+        inner = {name: array for name, array in arrays.items() if name != "chosen"}
+        return AnchorSubset(load(inner), arrays["chosen"])
+    if "labels" in arrays and "starts" in arrays:
+        return MultiLabelRelevance(**arrays)
+    if "labels" in arrays:
+        return LabelRelevance(**arrays)
+    return LinkRelevance(**arrays)

@@ -1,0 +1,198 @@
+"""What the miner asks of a relevance, and what all kinds of it share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "NONE",
+    "Buckets",
+    "Lists",
+    "Relevance",
+    "Rows",
+    "Tally",
+    "count_one_by_one",
+    "hidden_one_by_one",
+    "positives_one_by_one",
+    "spans",
+    "tally",
+]
+
+Rows = NDArray[np.int64]
+
+NONE = -1
+"""The code of a row without a value (no label, no group, content that cannot be compared)."""
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Rows by code: ``rows(code)`` in ascending order.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int64
+        A code a row, `NONE` for none.
+    """
+
+    codes: Rows
+
+    @cached_property
+    def order(self) -> Rows:
+        """All rows that have a code, by code, then ascending."""
+        order = np.argsort(self.codes, kind="stable")
+        return order[np.searchsorted(self.codes[order], 0) :]
+
+    @cached_property
+    def starts(self) -> Rows:
+        """Where each code begins in `order`, and the end, shape (codes + 1,)."""
+        present = self.codes[self.codes >= 0]
+        counts = np.bincount(present, minlength=1)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    @property
+    def sizes(self) -> Rows:
+        """Rows per code, shape (codes,)."""
+        return np.diff(self.starts)
+
+    def rows(self, code: int) -> Rows:
+        """Return the rows of a code; none for a code below zero or never seen."""
+        if code < 0 or code + 1 >= len(self.starts):
+            return np.empty(0, dtype=np.int64)
+        return self.order[self.starts[code] : self.starts[code + 1]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """The positives of some anchors, as slices of one array: anchors may share theirs.
+
+    Attributes
+    ----------
+    starts, stops : ndarray of shape (k,), int64
+        The positives of anchor i are ``rows[starts[i]:stops[i]]``, ascending, without `skipped[i]`.
+    rows : ndarray of int64
+    skipped : ndarray of shape (k,), int64
+        A row of the slice that is no positive (the anchor itself), or `NONE`.
+    """
+
+    starts: Rows
+    stops: Rows
+    rows: Rows
+    skipped: Rows
+
+    @property
+    def counts(self) -> Rows:
+        """How many positives each anchor has."""
+        return np.asarray(self.stops - self.starts - (self.skipped >= 0))
+
+    @property
+    def columns(self) -> Rows:
+        """The positives, anchor after anchor."""
+        wide = self.stops - self.starts
+        rows = self.rows[spans(self.starts, wide)]
+        return np.asarray(rows[rows != np.repeat(self.skipped, wide)])
+
+
+class Relevance(Protocol):
+    """What the miner asks about an anchor."""
+
+    @property
+    def anchors(self) -> int:
+        """How many anchors there are."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows (candidates) there are."""
+
+    def positives(self, anchor: int) -> Rows:
+        """Return the anchor's positives, ascending."""
+
+    @property
+    def positive_counts(self) -> Rows:
+        """How many positives each anchor has, shape (anchors,)."""
+
+    def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
+        """Return rows hidden as itself, as duplicates, as group; disjoint, no positives."""
+
+    def exclusion_counts(self) -> NDArray[np.int64]:
+        """Count what `exclusions` returns, for all anchors, shape (anchors, 3)."""
+
+    def hidden(self, anchor: int) -> Rows:
+        """Return all rows that are neither positive nor negative."""
+
+    def alike(self, anchors: Rows) -> Rows:
+        """Return a number for each anchor: the same for those that share their positives."""
+
+    def positive_lists(self, anchors: Rows) -> Lists:
+        """Return the positives of some anchors at once."""
+
+    def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
+        """Return starts and rows of what `hidden` returns for some anchors, each's ascending."""
+
+    def arrays(self) -> dict[str, NDArray[np.int64]]:
+        """Return what `load` in `miner.triplets.relevance` needs to build the same object again."""
+
+
+def count_one_by_one(relevance: Relevance) -> NDArray[np.int64]:
+    """Count the exclusions of each anchor by listing them, shape (anchors, 3)."""
+    counts = [list(map(len, relevance.exclusions(a))) for a in range(relevance.anchors)]
+    return np.array(counts, dtype=np.int64).reshape(-1, 3)
+
+
+def spans(starts: Rows, counts: Rows) -> Rows:
+    """Return ``starts[i], starts[i] + 1, ...``, `counts[i]` numbers for each i."""
+    ends = np.cumsum(counts)
+    whole: Rows = np.arange(int(counts.sum())) + np.repeat(starts - (ends - counts), counts)
+    return whole
+
+
+def positives_one_by_one(relevance: Relevance, anchors: Rows) -> Lists:
+    """Answer `Relevance.positive_lists` anchor by anchor."""
+    starts, rows = _joined([relevance.positives(int(anchor)) for anchor in anchors])
+    return Lists(starts[:-1], starts[1:], rows, np.full(len(anchors), NONE, dtype=np.int64))
+
+
+def hidden_one_by_one(relevance: Relevance, anchors: Rows) -> tuple[Rows, Rows]:
+    """Answer `Relevance.hidden_lists` anchor by anchor."""
+    return _joined([np.sort(relevance.hidden(int(anchor))) for anchor in anchors])
+
+
+def _joined(parts: list[Rows]) -> tuple[Rows, Rows]:
+    starts = np.cumsum([0, *map(len, parts)])
+    return starts, np.concatenate([np.empty(0, dtype=np.int64), *parts])
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many positives and negatives each anchor has, and how many rows are hidden from it.
+
+    Parameters
+    ----------
+    positives, negatives : ndarray of shape (anchors,), int64
+    itself, duplicates, group : int
+        Pairs (anchor, row) hidden for each reason, over all anchors; a pair counts once.
+    """
+
+    positives: Rows
+    negatives: Rows
+    itself: int
+    duplicates: int
+    group: int
+
+    @property
+    def valid(self) -> int:
+        """The number of valid triplets: the sum of positives x negatives."""
+        pairs = zip(self.positives.tolist(), self.negatives.tolist(), strict=True)
+        return sum(p * n for p, n in pairs)
+
+
+def tally(relevance: Relevance) -> Tally:
+    """Count positives, negatives and hidden rows of every anchor."""
+    positives, hidden = relevance.positive_counts, relevance.exclusion_counts()
+    itself, duplicates, group = (int(total) for total in hidden.sum(axis=0))
+    negatives = relevance.rows - positives - hidden.sum(axis=1)
+    return Tally(positives, negatives, itself, duplicates, group)

@@ -1,0 +1,120 @@
+"""Labelled items with one label each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.triplets.relevance.base import Buckets, Lists, Rows, count_one_by_one, hidden_one_by_one
+
+__all__ = ["LabelRelevance"]
+
+
+@dataclass(frozen=True)
+class LabelRelevance:
+    """Labelled items: positives share the label, negatives have another.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int64
+        A label code a row, all >= 0.
+    contents : ndarray of shape (n,), int64
+        Equal codes for equal content; `NONE` where content is not compared.
+    groups : ndarray of shape (n,), int64
+        Group codes, `NONE` for rows without a group.
+    """
+
+    labels: Rows
+    contents: Rows
+    groups: Rows
+
+    @property
+    def anchors(self) -> int:
+        """How many anchors there are: every row is one."""
+        return len(self.labels)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.labels)
+
+    @cached_property
+    def members(self) -> Buckets:
+        """The rows of each label."""
+        return Buckets(self.labels)
+
+    @cached_property
+    def _by_group(self) -> Buckets:
+        return Buckets(self.groups)
+
+    @cached_property
+    def _conflicts(self) -> Mapping[int, Rows]:
+        """Per label, the rows of other labels whose content stands in it too."""
+        by_content = Buckets(self.contents)
+        found: dict[int, list[Rows]] = {}
+        for code in np.flatnonzero(by_content.sizes > 1):
+            rows = by_content.rows(int(code))
+            labels = np.unique(self.labels[rows])
+            for label in labels if len(labels) > 1 else ():
+                found.setdefault(int(label), []).append(rows[self.labels[rows] != label])
+        return {label: np.unique(np.concatenate(parts)) for label, parts in found.items()}
+
+    @property
+    def positive_counts(self) -> Rows:
+        """How many positives each anchor has."""
+        return np.asarray(self.members.sizes[self.labels] - 1)
+
+    def positives(self, anchor: int) -> Rows:
+        """Return the other rows of the anchor's label."""
+        members = self.members.rows(int(self.labels[anchor]))
+        others: Rows = members[members != anchor]
+        return others
+
+    def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
+        """Return the anchor, the duplicates, and the group's rows of other labels."""
+        label = int(self.labels[anchor])
+        itself = np.array([anchor], dtype=np.int64)
+        duplicates = self._conflicts.get(label, itself[:0])
+        group = self._by_group.rows(int(self.groups[anchor]))
+        group = group[self.labels[group] != label]
+        if len(group) and len(duplicates):
+            group = np.setdiff1d(group, duplicates)
+        return itself, duplicates, group
+
+    def exclusion_counts(self) -> NDArray[np.int64]:
+        """Count the exclusions of all anchors; without groups they are those of their labels."""
+        if (self.groups >= 0).any():
+            return count_one_by_one(self)
+        duplicates = np.zeros(len(self.members.sizes), dtype=np.int64)
+        for label, rows in self._conflicts.items():
+            duplicates[label] = len(rows)
+        counts = np.zeros((self.anchors, 3), dtype=np.int64)
+        counts[:, 0], counts[:, 1] = 1, duplicates[self.labels]
+        return counts
+
+    def hidden(self, anchor: int) -> Rows:
+        """Return all rows that are neither positive nor negative."""
+        return np.concatenate(self.exclusions(anchor))
+
+    def alike(self, anchors: Rows) -> Rows:
+        """Return the labels."""
+        return self.labels[anchors]
+
+    def positive_lists(self, anchors: Rows) -> Lists:
+        """Return the labels of the anchors: slices of the rows by label."""
+        members, codes = self.members, self.labels[anchors]
+        return Lists(members.starts[codes], members.starts[codes + 1], members.order, anchors)
+
+    def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
+        """Return the anchors, and what has to be listed beside them."""
+        if self._conflicts or (self.groups >= 0).any():
+            return hidden_one_by_one(self, anchors)
+        return np.arange(len(anchors) + 1), anchors
+
+    def arrays(self) -> dict[str, Rows]:
+        """Return the codes."""
+        return {"labels": self.labels, "contents": self.contents, "groups": self.groups}

@@ -1,0 +1,169 @@
+"""Queries and a corpus, with links between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.triplets.relevance.base import (
+    NONE,
+    Buckets,
+    Lists,
+    Rows,
+    count_one_by_one,
+    hidden_one_by_one,
+    spans,
+)
+
+__all__ = ["LinkRelevance"]
+
+_MOST_LISTED = 1 << 25
+
+
+def _disjoint(parts: list[Rows], taken: Rows) -> list[Rows]:
+    """Drop from each part what stands in `taken` or in an earlier part."""
+    result = []
+    for part in parts:
+        fresh = np.setdiff1d(part, taken)
+        taken = np.concatenate([taken, fresh])
+        result.append(fresh)
+    return result
+
+
+@dataclass(frozen=True)
+class LinkRelevance:
+    """Queries and a corpus: links name the positives.
+
+    Parameters
+    ----------
+    starts : ndarray of shape (queries + 1,), int64
+    linked : ndarray of shape (starts[-1],), int64
+        The positives of query q are ``linked[starts[q]:starts[q + 1]]``, ascending, each once.
+    contents, query_contents : ndarray of int64
+        Content codes of the corpus and of the queries, from one numbering.
+    groups, query_groups : ndarray of int64
+        Group codes, likewise.
+    twins : ndarray of shape (queries,), int64
+        The row that has the query's id, or `NONE`.
+    """
+
+    starts: Rows
+    linked: Rows
+    contents: Rows
+    query_contents: Rows
+    groups: Rows
+    query_groups: Rows
+    twins: Rows
+
+    @property
+    def anchors(self) -> int:
+        """How many queries there are."""
+        return len(self.starts) - 1
+
+    @property
+    def rows(self) -> int:
+        """How many rows the corpus has."""
+        return len(self.contents)
+
+    @cached_property
+    def _by_content(self) -> Buckets:
+        return Buckets(self.contents)
+
+    @cached_property
+    def _by_group(self) -> Buckets:
+        return Buckets(self.groups)
+
+    @property
+    def positive_counts(self) -> Rows:
+        """How many positives each query has."""
+        return np.diff(self.starts)
+
+    def positives(self, anchor: int) -> Rows:
+        """Return the rows linked to the query."""
+        return self.linked[self.starts[anchor] : self.starts[anchor + 1]]
+
+    def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
+        """Return the query's twin, the duplicates, and the group's rows; never a linked row."""
+        positives = self.positives(anchor)
+        codes = np.unique(np.append(self.contents[positives], self.query_contents[anchor]))
+        duplicates = np.concatenate([self._by_content.rows(int(code)) for code in codes])
+        group = self._by_group.rows(int(self.query_groups[anchor]))
+        twin = self.twins[anchor : anchor + 1]
+        itself, duplicates, group = _disjoint([twin[twin >= 0], duplicates, group], positives)
+        return itself, duplicates, group
+
+    def exclusion_counts(self) -> NDArray[np.int64]:
+        """Count the exclusions of all queries."""
+        return count_one_by_one(self) if self._many else self._hidden[2]
+
+    def hidden(self, anchor: int) -> Rows:
+        """Return all rows that are neither positive nor negative."""
+        return np.concatenate(self.exclusions(anchor))
+
+    def alike(self, anchors: Rows) -> Rows:
+        """Return the anchors: each has links of its own."""
+        return anchors
+
+    def positive_lists(self, anchors: Rows) -> Lists:
+        """Return the links of some queries."""
+        none = np.full(len(anchors), NONE, dtype=np.int64)
+        return Lists(self.starts[anchors], self.starts[anchors + 1], self.linked, none)
+
+    def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
+        """Return what is hidden from some queries."""
+        if self._many:
+            return hidden_one_by_one(self, anchors)
+        starts, rows = self._hidden[0], self._hidden[1]
+        counts = starts[anchors + 1] - starts[anchors]
+        return np.concatenate([[0], np.cumsum(counts)]), rows[spans(starts[anchors], counts)]
+
+    @cached_property
+    def _many(self) -> bool:
+        """Whether more may be hidden than can be listed for all queries at once."""
+        if (self.query_groups >= 0).any():
+            return True
+        codes = np.concatenate([self.query_contents, self.contents[self.linked]])
+        sizes = self._by_content.sizes
+        codes = codes[(codes >= 0) & (codes < len(sizes))]
+        return int(sizes[codes].sum()) > _MOST_LISTED
+
+    @cached_property
+    def _hidden(self) -> tuple[Rows, Rows, NDArray[np.int64]]:
+        """List what is hidden from every query, without groups: starts, rows, counts by reason."""
+        queries = np.arange(self.anchors)
+        owners = np.repeat(queries, np.diff(self.starts))
+        linked = owners * self.rows + self.linked
+        twinned = np.flatnonzero(self.twins >= 0)
+        twins = twinned * self.rows + self.twins[twinned]
+        twins = twins[~np.isin(twins, linked)]
+        own, codes = self.query_contents >= 0, self.contents[self.linked]
+        sizes = self._by_content.sizes
+        more = (codes >= 0) & (sizes[np.maximum(codes, 0)] > 1)  # a row alone is the linked one
+        asking = np.concatenate([queries[own], owners[more]])
+        codes = np.concatenate([self.query_contents[own], codes[more]])
+        known = codes < len(sizes)
+        asking, codes = asking[known], codes[known]
+        found = spans(self._by_content.starts[codes], sizes[codes])
+        pairs = np.repeat(asking, sizes[codes]) * self.rows + self._by_content.order[found]
+        duplicates = np.setdiff1d(pairs, np.concatenate([linked, twins]))
+        hidden = np.sort(np.concatenate([twins, duplicates]))
+        starts = np.searchsorted(hidden, np.arange(self.anchors + 1) * self.rows)
+        counts = np.zeros((self.anchors, 3), dtype=np.int64)
+        for place, part in enumerate((twins, duplicates)):
+            counts[:, place] = np.bincount(part // self.rows, minlength=self.anchors)
+        return starts, hidden % self.rows, counts
+
+    def arrays(self) -> dict[str, Rows]:
+        """Return the links and codes."""
+        return {
+            "starts": self.starts,
+            "linked": self.linked,
+            "contents": self.contents,
+            "query_contents": self.query_contents,
+            "groups": self.groups,
+            "query_groups": self.query_groups,
+            "twins": self.twins,
+        }

@@ -1,0 +1,221 @@
+"""Labelled items with a set of labels each: tags, topics, attributes."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.triplets.relevance.base import (
+    NONE,
+    Buckets,
+    Lists,
+    Rows,
+    hidden_one_by_one,
+    positives_one_by_one,
+)
+
+__all__ = ["MultiLabelRelevance"]
+
+Mask = NDArray[np.bool_]
+
+_WIDE = 32
+"""A label is wide when more than one row in so many has it."""
+
+
+@dataclass(frozen=True)
+class MultiLabelRelevance:
+    """Labelled items: positives share a label at least, negatives share none.
+
+    Rows with the same set of labels have the same positives (but for themselves) and the same
+    duplicates, so both are counted once a set. A question about one anchor takes a mask of all
+    rows: memory is one byte a row, however many positives there are.
+
+    Parameters
+    ----------
+    starts : ndarray of shape (n + 1,), int64
+    labels : ndarray of shape (starts[-1],), int64
+        The labels of row r are ``labels[starts[r]:starts[r + 1]]``: codes >= 0, ascending, each
+        once, at least one a row.
+    contents : ndarray of shape (n,), int64
+        Equal codes for equal content; `NONE` where content is not compared.
+    groups : ndarray of shape (n,), int64
+        Group codes, `NONE` for rows without a group.
+    """
+
+    starts: Rows
+    labels: Rows
+    contents: Rows
+    groups: Rows
+
+    @property
+    def anchors(self) -> int:
+        """How many anchors there are: every row is one."""
+        return len(self.starts) - 1
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.starts) - 1
+
+    @property
+    def sizes(self) -> Rows:
+        """Rows per label, shape (labels,)."""
+        return self._entries.sizes
+
+    @cached_property
+    def _entries(self) -> Buckets:
+        """The places in `labels` of each label."""
+        return Buckets(self.labels)
+
+    @cached_property
+    def _owners(self) -> NDArray[np.int32]:
+        """The row of each place in `labels`."""
+        return np.repeat(np.arange(self.rows, dtype=np.int32), np.diff(self.starts))
+
+    @cached_property
+    def _by_group(self) -> Buckets:
+        return Buckets(self.groups)
+
+    @cached_property
+    def _sets(self) -> Rows:
+        """A code a row: the same for the same set of labels."""
+        known: dict[bytes, int] = {}
+        bounds = zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
+        codes = (
+            known.setdefault(self.labels[start:end].tobytes(), len(known)) for start, end in bounds
+        )
+        return np.fromiter(codes, dtype=np.int64, count=self.rows)
+
+    @cached_property
+    def _mixed(self) -> tuple[Rows, Rows]:
+        """Rows whose content another row has under another set of labels, and their contents."""
+        rows = np.flatnonzero(self.contents >= 0)
+        contents, sets = self.contents[rows], self._sets[rows]
+        low = np.full(contents.max(initial=NONE) + 1, self.rows, dtype=np.int64)
+        high = np.full(len(low), NONE, dtype=np.int64)
+        np.minimum.at(low, contents, sets)
+        np.maximum.at(high, contents, sets)
+        mixed = low[contents] != high[contents]
+        _, codes = np.unique(contents[mixed], return_inverse=True)
+        return rows[mixed], codes.astype(np.int64)
+
+    @cached_property
+    def _wide(self) -> dict[int, NDArray[np.uint8]]:
+        """The rows of each label that many have, a bit a row: fewer bytes than their numbers."""
+        wide = {}
+        for label in np.flatnonzero(self.sizes * _WIDE > self.rows).tolist():
+            mask = np.zeros(self.rows, dtype=np.bool_)
+            mask[self._owners[self._entries.rows(label)]] = True
+            wide[label] = np.packbits(mask)
+        return wide
+
+    def _kin(self, row: int) -> Mask:
+        """Whether each row shares a label with this one; it does so with itself."""
+        labels = self.labels[self.starts[row] : self.starts[row + 1]].tolist()
+        wide = [self._wide[label] for label in labels if label in self._wide]
+        if wide:
+            bits = functools.reduce(np.bitwise_or, wide)
+            kin = np.unpackbits(bits, count=self.rows).view(np.bool_)
+        else:
+            kin = np.zeros(self.rows, dtype=np.bool_)
+        for label in labels:
+            if label not in self._wide:
+                kin[self._owners[self._entries.rows(label)]] = True
+        return kin
+
+    def _duplicates(self, kin: Mask) -> Rows:
+        """Return the rows that are no kin and have the content of one that is."""
+        rows, codes = self._mixed
+        if not len(rows):
+            return rows
+        near = kin[rows]
+        said = np.zeros(len(rows), dtype=np.bool_)
+        said[codes[near]] = True
+        return rows[said[codes] & ~near]
+
+    def positives(self, anchor: int) -> Rows:
+        """Return the other rows that share a label with the anchor."""
+        kin = self._kin(anchor)
+        kin[anchor] = False
+        return np.flatnonzero(kin)
+
+    @cached_property
+    def _representatives(self) -> Rows:
+        """The first row of each set of labels."""
+        _, first = np.unique(self._sets, return_index=True)
+        return np.asarray(first, dtype=np.int64)
+
+    @cached_property
+    def positive_counts(self) -> Rows:
+        """How many positives each anchor has."""
+        single = np.diff(self.starts)[self._representatives] == 1
+        kin = np.empty(len(self._representatives), dtype=np.int64)
+        kin[single] = self.sizes[self.labels[self.starts[self._representatives[single]]]]
+        for code in np.flatnonzero(~single).tolist():
+            kin[code] = np.count_nonzero(self._kin(int(self._representatives[code])))
+        return np.asarray(kin[self._sets] - 1)
+
+    def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
+        """Return the anchor, the duplicates, and the group's rows that share no label."""
+        kin = self._kin(anchor)
+        duplicates = self._duplicates(kin)
+        group = self._by_group.rows(int(self.groups[anchor]))
+        group = group[~kin[group]]
+        if len(group) and len(duplicates):
+            group = np.setdiff1d(group, duplicates)
+        return np.array([anchor], dtype=np.int64), duplicates, group
+
+    def exclusion_counts(self) -> NDArray[np.int64]:
+        """Count the exclusions of all anchors, shape (anchors, 3)."""
+        counts = np.zeros((self.anchors, 3), dtype=np.int64)
+        counts[:, 0] = 1
+        grouped = np.flatnonzero(self.groups >= 0)
+        grouped = grouped[self._by_group.sizes[self.groups[grouped]] > 1]
+        mixed = len(self._mixed[0]) > 0
+        if not mixed and not len(grouped):
+            return counts
+        members = Buckets(self._sets)
+        in_company = np.zeros(self.rows, dtype=np.bool_)
+        in_company[grouped] = True
+        for code, first in enumerate(self._representatives.tolist()):
+            same = members.rows(code)
+            asked = same[in_company[same]]
+            if not mixed and not len(asked):
+                continue
+            taken = self._kin(first)
+            duplicates = self._duplicates(taken)
+            counts[same, 1] = len(duplicates)
+            taken[duplicates] = True
+            for anchor in asked.tolist():
+                group = self._by_group.rows(int(self.groups[anchor]))
+                counts[anchor, 2] = np.count_nonzero(~taken[group])
+        return counts
+
+    def hidden(self, anchor: int) -> Rows:
+        """Return all rows that are neither positive nor negative."""
+        return np.concatenate(self.exclusions(anchor))
+
+    def alike(self, anchors: Rows) -> Rows:
+        """Return a number a set of labels."""
+        return self._sets[anchors]
+
+    def positive_lists(self, anchors: Rows) -> Lists:
+        """Return the positives of some anchors, listed for each."""
+        return positives_one_by_one(self, anchors)
+
+    def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
+        """Return what is hidden from some anchors."""
+        return hidden_one_by_one(self, anchors)
+
+    def arrays(self) -> dict[str, Rows]:
+        """Return the labels of the rows, and the codes."""
+        return {
+            "starts": self.starts,
+            "labels": self.labels,
+            "contents": self.contents,
+            "groups": self.groups,
+        }

@@ -1,1 +1,0 @@
-"""The checks of `mine verify`, one file a subject; `miner.verify` says in which order."""
