@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from miner.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from miner.embedding.describe import describe_kept, describe_models, describe_pruned
+    from miner.embedding.describe import describe_kept, describe_models, list_models
     from miner.embedding.eviction import kept_facts
     from miner.embedding.models.base import Model
-    from miner.embedding.models.listing import list_models
     from miner.errors import MineError
     from miner.inspection.compare.describe import describe_comparison
     from miner.inspection.compare.facts import compare_facts, compare_runs
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
         run_facts,
         some_triplets,
     )
-    from miner.runs.prune import prune_output
+    from miner.runs.describe_statistics import describe_tables
+    from miner.runs.prune import describe_pruned, prune_output
     from miner.runs.run import Run, latest_id, list_runs, open_run
     from miner.training.exports.batches import export_batches
     from miner.training.exports.describe import describe_batches, describe_export
@@ -101,7 +101,7 @@ _HOMES = {
     "describe_kept": "embedding.describe",
     "describe_models": "embedding.describe",
     "describe_plan": "planning.describe",
-    "describe_pruned": "embedding.describe",
+    "describe_pruned": "runs.prune",
     "describe_report": "inspection.report.describe",
     "describe_run": "runs.describe",
     "describe_starter": "planning.starter_job",
@@ -112,7 +112,7 @@ _HOMES = {
     "export_triplets": "training.exports.export",
     "kept_facts": "embedding.eviction",
     "latest_id": "runs.run",
-    "list_models": "embedding.models.listing",
+    "list_models": "embedding.describe",
     "list_runs": "runs.run",
     "load_job": "job",
     "make_report": "inspection.report.build",

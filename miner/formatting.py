@@ -11,9 +11,26 @@ import json
 import re
 from typing import Any
 
-from miner.storage.urls import without_secrets
+__all__ = [
+    "LINE_WIDTH",
+    "bytes_text",
+    "change_text",
+    "count_text",
+    "cut_line",
+    "distance_text",
+    "is_text",
+    "mib_text",
+    "printable",
+    "printable_json",
+    "seconds_text",
+    "share_text",
+    "short_message",
+    "without_secrets",
+]
 
-__all__ = ["is_text", "printable", "printable_json", "short_message"]
+LINE_WIDTH = 78
+"""Columns of a line of text for a terminal."""
+
 
 _HEAD, _TAIL = 1100, 500
 """What is shown of a message that is too long: its beginning, and what to do."""
@@ -55,3 +72,67 @@ def _escape(match: re.Match[str]) -> str:
 
 def _json_escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
+
+
+_SECRET = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+def without_secrets(text: str) -> str:
+    """Leave ``user:password@`` out of the URLs in a text."""
+    return _SECRET.sub("", text)
+
+
+def count_text(value: float) -> str:
+    """Write a count with separators."""
+    return f"{round(value):,}"
+
+
+def share_text(value: float | None) -> str:
+    """Write a share in percent, and never 0 or 100 for what is not; a dash for one of nothing."""
+    if value is None:
+        return "\N{EN DASH}"
+    if value and value < 0.00005:
+        return "< 0.01\u00a0%"
+    if 0.99995 < value < 1:
+        return "> 99.99\u00a0%"
+    return f"{100 * value:.2f}\u00a0%"
+
+
+def distance_text(value: float) -> str:
+    """Write a distance, and never 0 for what is not."""
+    if value and not 0.00005 <= abs(value) < 1000:
+        return f"{value:.4g}"
+    return f"{value + 0.0:.4f}"
+
+
+def seconds_text(value: float) -> str:
+    """Write a duration."""
+    if value < 90:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes:,} min {seconds} s"
+
+
+def bytes_text(value: float) -> str:
+    """Write a size."""
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:,.0f} {unit}"
+        value /= 1024
+    return f"{value:,.1f} GiB"
+
+
+def change_text(change: float) -> str:
+    """Write a difference of shares in percentage points."""
+    return f"{100 * change:+.2f}"
+
+
+def cut_line(line: str) -> str:
+    """Return a text on one line of the terminal, cut where it is too long."""
+    line = printable(" ".join(line.split("\n")))
+    return line if len(line) <= LINE_WIDTH else line[: LINE_WIDTH - 3] + "..."
+
+
+def mib_text(count: int) -> str:
+    """Write a size in MiB."""
+    return f"{count / 2**20:,.1f} MiB"

@@ -14,7 +14,6 @@ from typing import Any
 
 from miner.errors import UsageError
 from miner.formatting import is_text
-from miner.job_fields import built, known
 from miner.job_sections import (
     CacheJob,
     DatasetJob,
@@ -25,24 +24,12 @@ from miner.job_sections import (
     ModelJob,
     OutputJob,
     SelectJob,
+    built,
+    known,
 )
 from miner.storage.urls import check_url, expanded, is_url, local_root
 
-__all__ = [
-    "CacheJob",
-    "DatasetJob",
-    "EngineJob",
-    "GatesJob",
-    "IndexJob",
-    "Job",
-    "MiningJob",
-    "ModelJob",
-    "OutputJob",
-    "SelectJob",
-    "load_job",
-    "parse_bytes",
-    "parse_job",
-]
+__all__ = ["Job", "load_job", "parse_bytes", "parse_job"]
 
 
 @dataclass(frozen=True, slots=True)

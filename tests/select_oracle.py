@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from miner.census.reference import Census, Vectors
-from miner.job import SelectJob
+from miner.census.measure import Vectors
+from miner.census.reference import Census
+from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
 from miner.pipeline.units.miner import Miner
-from miner.selection.ranking import TRIPLET
+from miner.pipeline.units.records import TRIPLET
 from miner.selection.selection import load_selection
 from miner.triplets.distance import normalize_rows
 from miner.triplets.hardness import MINED

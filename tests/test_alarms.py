@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from miner.job import GatesJob
+from miner.job_sections import GatesJob
 from tests.conftest import ROOT, Result
 from tests.operating import events, series
 

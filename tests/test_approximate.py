@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 import miner
-from miner.census.reference import Census, Vectors
+from miner.census.measure import Vectors
+from miner.census.reference import Census
 from miner.errors import GateError, UsageError
 from miner.indexes.base import Index, build_index, open_index
 from miner.indexes.flat import nearest_rows
 from miner.indexes.tuning import choose_factory, tune
 from miner.inspection.verify.run import verify_run
-from miner.pipeline.audit_sample import audit_sample, estimate, measure_recall
-from miner.pipeline.units.approximate_block import Nominees
+from miner.pipeline.audit import audit_sample, estimate, measure_recall
+from miner.pipeline.units.approximate import Nominees
 from miner.pipeline.units.layout import COUNTED
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.hardness import MINED

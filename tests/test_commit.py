@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.census.reference_kernel import KERNELS
+from miner.census.reference_kernel import load_kernel
 from miner.pipeline.units.task import open_miner
 from tests.conftest import ROOT
 
@@ -171,7 +171,7 @@ def test_nothing_but_the_job_shows_in_the_bytes(
 
 
 def test_the_kernel_does_not_show_in_the_bytes(lab: Lab) -> None:
-    load = Counted(lambda name: KERNELS.load("numpy"))
+    load = Counted(lambda name: load_kernel("numpy"))
     lab.monkeypatch.setattr("miner.census.reference.load_kernel", load)
     assert payload(lab.mine()) == lab.truth
     assert load.calls == 1

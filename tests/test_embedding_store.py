@@ -21,7 +21,7 @@ from miner.embedding.cache import open_generation
 from miner.embedding.eviction import list_kept
 from miner.embedding.store import open_store
 from miner.errors import DataError, EngineError, LockError
-from miner.storage.files import lock_output
+from miner.storage.locks import lock_output
 from tests.conftest import Result
 
 MODEL = '''

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.storage.files import pretty_json
+from miner.storage.json_files import pretty_json
 from tests.conftest import Result, write_vectors
 
 Cli = Callable[..., Result]

@@ -9,7 +9,8 @@ import pytest
 
 import miner.census.gap_histogram as counting
 from miner.census.gap_histogram import Gaps, gap_facts, plan_gaps
-from miner.census.reference import Census, Vectors
+from miner.census.measure import Vectors
+from miner.census.reference import Census
 from miner.census.statistics import Wanted, plan_besides
 from miner.triplets.distance import METRICS, Metric, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally

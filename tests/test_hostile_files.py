@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 import miner
-from miner.storage.files import lock_output
+from miner.storage.locks import lock_output
 from miner.storage.remote.lease import _work_id
 from tests.conftest import Result
 from tests.fuzz.good import arrow_bytes, parquet_bytes

@@ -13,7 +13,7 @@ import pytest
 
 import miner
 from miner.errors import LockError
-from miner.storage.files import lock_output
+from miner.storage.locks import lock_output
 from tests.conftest import Result
 
 Cli = Callable[..., Result]

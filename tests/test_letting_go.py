@@ -10,8 +10,9 @@ import pytest
 import miner.pipeline.run as running
 from miner.census.buffers import Rooms
 from miner.census.fast.counter import open_screen
-from miner.census.reference import Census, Vectors
-from miner.embedding.models.base import load_model
+from miner.census.measure import Vectors
+from miner.census.reference import Census
+from miner.embedding.models.load import load_model
 from miner.pipeline.units.miner import Miner
 from miner.pipeline.units.task import open_miner
 from miner.selection.selection import Selection

@@ -11,9 +11,10 @@ import pytest
 
 from miner.census.candidate_lists import ENTRIES, HEADS, LATER, VAIN, Reach, ReachFiles, ReachRoom
 from miner.census.fast.counter import Screen
-from miner.census.reference import Census, Vectors
+from miner.census.measure import Vectors
+from miner.census.reference import Census
 from miner.census.statistics import Besides
-from miner.job import SelectJob
+from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
 from miner.pipeline.units.candidates import Listing
 from miner.pipeline.units.miner import Miner

@@ -15,7 +15,7 @@ import pytest
 import miner
 from miner.errors import StorageError
 from miner.runs.metrics import Metered, write_metrics
-from miner.storage.files import lock_output
+from miner.storage.locks import lock_output
 from tests.conftest import Result
 from tests.operating import MAIN, SLOW, end, outs, series, start, wait_for_a_unit
 

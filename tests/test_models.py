@@ -16,7 +16,8 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 import miner
-from miner.embedding.models.base import MODELS, load_model
+from miner.embedding.models.base import MODELS
+from miner.embedding.models.load import load_model
 from miner.errors import DataError, MineError, UsageError
 
 TEXTS = [

@@ -13,12 +13,12 @@ import pytest
 from miner.datasets.column_store import write_column
 from miner.indexes.flat import FlatIndex
 from miner.indexes.nearest_positive import nearest_share
-from miner.job import SelectJob
+from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
 from miner.pipeline.units.layout import COUNTED, cut_units
+from miner.pipeline.units.records import TRIPLET
 from miner.pipeline.units.task import Task, count_unit, open_miner, write_unit
-from miner.selection.ranking import TRIPLET
-from miner.storage.files import write_json
+from miner.storage.json_files import write_json
 from miner.triplets.distance import METRICS
 from miner.triplets.hardness import MINED
 from miner.triplets.relevance import (

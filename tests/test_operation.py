@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import miner
-from miner.storage.files import lock_output
+from miner.storage.locks import lock_output
 from tests.conftest import Result
 from tests.operating import MAIN, SLOW, end, events, named, start, wait_for_a_unit
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from miner.runs.staging import peak_rss
+from miner.pipeline.attempt import peak_rss
 from tests.conftest import ROOT
 
 FAT = 600 << 20
@@ -29,5 +29,5 @@ def test_a_fat_parent_does_not_show() -> None:
 
 
 def test_without_a_status_file_the_system_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miner.runs.staging._STATUS", Path("/nowhere/status"))
+    monkeypatch.setattr("miner.pipeline.attempt._STATUS", Path("/nowhere/status"))
     assert peak_rss() > 10 << 20

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from miner.census.reference import Census, Vectors
+from miner.census.measure import Vectors
+from miner.census.reference import Census
 from miner.selection.ranking import Ranking
 from miner.triplets.distance import METRICS, measure
 from tests.hard_data import KINDS, labelled, vectors

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.census.reference import Census, Vectors
-from miner.job import SelectJob
+from miner.census.measure import Vectors
+from miner.census.reference import Census
+from miner.job_sections import SelectJob
 from miner.selection.filters import Filters
 from miner.selection.score_counts import count_scoring
 from miner.selection.strategies.base import Bound

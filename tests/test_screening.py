@@ -12,7 +12,8 @@ import miner.census.fast.block_pass as blocks
 import miner.census.fast.counter as screening
 import miner.census.fast.products as products
 from miner.census.fast.thresholds import PairBorders
-from miner.census.reference import Census, Vectors
+from miner.census.measure import Vectors
+from miner.census.reference import Census
 from miner.pipeline.units.miner import Miner
 from miner.selection.caps import Caps
 from miner.selection.selection import Selection

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.census.reference import Census, Vectors
+from miner.census.measure import Vectors
+from miner.census.reference import Census
 from miner.census.reference_kernel import count_below
-from miner.job import SelectJob
+from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
 from miner.pipeline.units.miner import Miner
 from miner.selection.rank_grid import Sieve

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.census.reference import Census, Vectors
-from miner.job import SelectJob
+from miner.census.measure import Vectors
+from miner.census.reference import Census
+from miner.job_sections import SelectJob
 from miner.pipeline.units.miner import Miner
 from miner.selection.selection import Selection, load_selection
 from miner.selection.strategies.base import STRATEGIES

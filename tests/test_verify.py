@@ -16,7 +16,8 @@ import pytest
 
 import miner
 from miner.runs.run import manifest_checksum
-from miner.storage.files import pretty_json, sha256_file
+from miner.storage.files import sha256_file
+from miner.storage.json_files import pretty_json
 from miner.triplets.distance import measure, normalize_rows
 from tests.conftest import Result, write_vectors
 

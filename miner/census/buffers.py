@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from miner.triplets.distance import Float64
+from miner.triplets.types import Float64
 
 __all__ = ["Rooms"]
 

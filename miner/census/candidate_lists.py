@@ -16,20 +16,10 @@ from numpy.typing import NDArray
 
 from miner.storage.arrays import let_go, load_array
 from miner.triplets.relevance import spans
+from miner.triplets.types import Rows
 
-__all__ = [
-    "ENTRIES",
-    "ENTRY",
-    "HEAD",
-    "HEADS",
-    "LATER",
-    "VAIN",
-    "Reach",
-    "ReachFiles",
-    "ReachRoom",
-]
+__all__ = ["ENTRIES", "ENTRY", "HEAD", "HEADS", "LATER", "VAIN", "Reach", "ReachFiles", "ReachRoom"]
 
-Rows = NDArray[np.int64]
 
 VAIN, LATER = -1, -2
 """Instead of how many rows are listed: too many are within reach to list what is wanted; or nobody

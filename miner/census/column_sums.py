@@ -8,46 +8,18 @@ later over the units, so that neither their cut nor their order matters.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.confusions import UnitConfusions, packed
-from miner.triplets.relevance import AnchorSubset, LabelRelevance, Relevance
+from miner.triplets.relevance.row_labels import Labels
+from miner.triplets.types import Rows
 
-__all__ = ["HUBS", "ColumnSums", "Labels", "add_up_hubs", "labels_of"]
+__all__ = ["HUBS", "ColumnSums", "add_up_hubs"]
 
-Rows = NDArray[np.int64]
 
 HUBS = ("row", "hard", "semi_hard", "anchors")
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """The label of each anchor and of each row, where every row has one.
-
-    Attributes
-    ----------
-    anchors, rows : ndarray of int64
-    """
-
-    anchors: Rows
-    rows: Rows
-
-    @property
-    def count(self) -> int:
-        """The number of labels."""
-        return int(self.rows.max(initial=-1)) + 1
-
-
-def labels_of(relevance: Relevance) -> Labels | None:
-    """Return the labels of anchors and rows; None of pairs, and where a row may have several."""
-    inner = relevance.inner if isinstance(relevance, AnchorSubset) else relevance
-    if not isinstance(inner, LabelRelevance):
-        return None
-    chosen = relevance.chosen if isinstance(relevance, AnchorSubset) else slice(None)
-    return Labels(inner.labels[chosen], inner.labels)
 
 
 class ColumnSums:

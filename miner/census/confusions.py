@@ -15,9 +15,10 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.triplets.types import Rows
+
 __all__ = ["CONFUSED", "MostConfused", "UnitConfusions", "add_up_confusions", "packed"]
 
-Rows = NDArray[np.int64]
 
 _Pairs = tuple[Rows, Rows]
 """Labels of negatives, each once, and two counts of each."""

@@ -12,8 +12,6 @@ all rows of an anchor, and does what that leaves.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,15 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.reference import BlockCounts, Census, blocks
+from miner.census.block import BlockCounts, blocks
+from miner.census.kernels import load_loops
+from miner.census.reference import Census
 from miner.census.reference_kernel import Below
-from miner.triplets.distance import Float64
 from miner.triplets.hardness import classify, count_hard, count_within
 from miner.triplets.relevance import Tally
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["Gaps", "counts_all", "gap_facts", "plan_gaps"]
 
-Rows = NDArray[np.int64]
 
 _HALF = 32
 """Bins on either side of 0."""
@@ -171,9 +170,7 @@ def plan_gaps(census: Census, tally: Tally, most: int) -> Gaps:
         count = min(most, max(_LEAST, count), len(able))
         anchors = np.sort(np.random.default_rng(_SEED).choice(able, count, replace=False))
     width = census.margin * 2.0 ** _scale(census, anchors) / _STEPS
-    numba = importlib.util.find_spec("numba") is not None
-    loops = importlib.import_module("miner.census.kernels.gap_histogram") if numba else None
-    return Gaps(census, anchors, len(able), width, loops)
+    return Gaps(census, anchors, len(able), width, load_loops("gap_histogram"))
 
 
 def counts_all(values: int, tally: Tally) -> bool:

@@ -7,23 +7,19 @@ reference and the fallback; `miner.census.kernels.measure` gathers no rows.
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from miner.registry import Registry
-from miner.triplets.distance import METRICS, Float32, Float64, Metric, measure
+from miner.census.kernels import load_loops
+from miner.triplets.distance import METRICS, Metric, measure
+from miner.triplets.types import Float32, Float64, Rows
 
-__all__ = ["MEASURES", "Measure", "load_measure", "measure_rows"]
+__all__ = ["Measure", "Vectors", "load_measure", "measure_rows"]
 
-Rows = NDArray[np.int64]
 Measure = Callable[[Metric, Float32, Float32, Rows, Rows], Float64]
 
-MEASURES = Registry("measure")
-MEASURES.register("numpy", "miner.census.measure:measure_rows", "NumPy's expression")
-MEASURES.register("numba", "miner.census.kernels.measure:measure_rows", "the same sums, compiled")
 
 _GATHER_BYTES = 4 << 20
 _TRIED = (3, 21, 128, 300, 1000)
@@ -62,11 +58,11 @@ def measure_rows(
 @functools.cache
 def load_measure(name: str = "auto") -> Measure:
     """Return an implementation; ``auto`` is numba's where it is there and gives NumPy's bits."""
-    if name == "auto":
-        there = importlib.util.find_spec("numba") is not None
-        name = "numba" if there and _alike(MEASURES.load("numba")) else "numpy"
-    found: Measure = MEASURES.load(name)
-    return found
+    loops = None if name == "numpy" else load_loops("measure")
+    if loops is None or (name == "auto" and not _alike(loops.measure_rows)):
+        return measure_rows
+    compiled: Measure = loops.measure_rows
+    return compiled
 
 
 def _alike(other: Measure) -> bool:
@@ -80,3 +76,30 @@ def _alike(other: Measure) -> bool:
             if not np.array_equal(other(*given), measure_rows(*given)):  # type: ignore[arg-type]
                 return False
     return True
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The stored embeddings: of the anchors, and of the rows.
+
+    For labelled items both are one array.
+
+    Attributes
+    ----------
+    anchors, rows : ndarray of shape (n, d), float32
+    measuring : str
+        ``auto``, ``numba`` or ``numpy``: the same distances.
+    """
+
+    anchors: Float32
+    rows: Float32
+    measuring: str = "auto"
+
+    @property
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return int(self.rows.shape[1])
+
+    def measure(self, metric: Metric, anchors: Rows, columns: Rows) -> Float64:
+        """Measure rows from one anchor or from one each, by the definition."""
+        return load_measure(self.measuring)(metric, self.anchors, self.rows, anchors, columns)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from miner.census.column_sums import Labels
-from miner.census.reference import Vectors
+from miner.census.measure import Vectors
 from miner.triplets.distance import Metric
+from miner.triplets.relevance.row_labels import Labels
+from miner.triplets.types import Rows
 
 __all__ = ["NearestRows", "majority", "settle_nearest"]
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

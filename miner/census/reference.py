@@ -11,116 +11,23 @@ counts are those of the definition, on any machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from miner.census.key_space import PreparedRows
-from miner.census.measure import load_measure
+from miner.census.block import BlockCounts, Thresholds, near
+from miner.census.key_space import KeySpace, PreparedRows
+from miner.census.measure import Vectors
 from miner.census.reference_kernel import Below, Kernel, load_kernel
-from miner.triplets.distance import Float32, Float64, KeySpace, Metric
+from miner.triplets.distance import UNIT_ROUNDOFF, Metric
 from miner.triplets.hardness import count_hard, count_within, semi_hard_border
 from miner.triplets.relevance import Relevance
+from miner.triplets.types import Float64, Rows
 
-__all__ = ["STEEP", "BlockCounts", "Census", "Thresholds", "Vectors", "blocks", "near"]
+__all__ = ["STEEP", "Census"]
 
-Rows = NDArray[np.int64]
 
-_UNIT = 2.0**-53
 STEEP = 64.0
 """From this growth of a key's error on, a positive's distance is measured instead."""
-_BLOCK = 256
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """The stored embeddings: of the anchors, and of the rows.
-
-    For labelled items both are one array.
-
-    Attributes
-    ----------
-    anchors, rows : ndarray of shape (n, d), float32
-    measuring : str
-        ``auto``, ``numba`` or ``numpy``: the same distances.
-    """
-
-    anchors: Float32
-    rows: Float32
-    measuring: str = "auto"
-
-    @property
-    def dim(self) -> int:
-        """The number of dimensions."""
-        return int(self.rows.shape[1])
-
-    def measure(self, metric: Metric, anchors: Rows, columns: Rows) -> Float64:
-        """Measure rows from one anchor or from one each, by the definition."""
-        return load_measure(self.measuring)(metric, self.anchors, self.rows, anchors, columns)
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """The thresholds of a block in key space, and how unsure they are.
-
-    Attributes
-    ----------
-    hard, within, d_ap : ndarray of shape (pairs,), float64
-        Where hard ends, where semi-hard ends; the distance of the pair.
-    tolerance : ndarray of shape (b,), float64
-        Keys nearer to a threshold have to be measured.
-    """
-
-    hard: Float64
-    within: Float64
-    d_ap: Float64
-    tolerance: Float64
-
-
-@dataclass(frozen=True)
-class BlockCounts:
-    """What the pass found for a block of anchors.
-
-    The pairs (anchor, positive) of anchor i of the block are ``starts[i]:starts[i + 1]``.
-
-    Attributes
-    ----------
-    anchors : ndarray of shape (b,), int64
-        Each has at least one positive.
-    starts : ndarray of shape (b + 1,), int64
-    positives, hard, within : ndarray of shape (pairs,), int64
-        The positive; how many negatives are hard; how many are hard or semi-hard.
-    loss : ndarray of shape (b,), float64
-        Sum of the hinge loss over the anchor's hard and semi-hard triplets.
-    keys : ndarray of shape (b, rows), float64
-        Infinite for rows that are not negatives.
-    offset : ndarray of shape (b,), float64
-        What turns a key into a distance; see `miner.triplets.distance.KeySpace`.
-    slack : ndarray of shape (b,), float64
-        How far a key can be from the true one.
-    reach : ndarray of shape (b,), float64
-        No hard or semi-hard negative of the anchor has a key above it.
-    edges : Thresholds
-    """
-
-    anchors: Rows
-    starts: Rows
-    positives: Rows
-    hard: Rows
-    within: Rows
-    loss: Float64
-    keys: Float64
-    offset: Float64
-    slack: Float64
-    reach: Float64
-    edges: Thresholds
-
-    def within_reach(self, line: int) -> tuple[Rows, Float64, float]:
-        """Return an anchor's rows, their keys, and how near those may be in a wrong order."""
-        rows = np.flatnonzero(self.keys[line] <= self.reach[line])
-        return rows, self.keys[line][rows], 2.5 * float(self.slack[line])
 
 
 class Census:
@@ -248,7 +155,7 @@ class Census:
             growth = np.where(tiny, 1.0, border / np.where(tiny, 1.0, d_ap))
         border = semi_hard_border(d_ap, self.margin)
         scale = border * border if space.root else np.abs(d_ap) + self.margin
-        rounding = 16 * _UNIT * (scale + np.abs(shift))
+        rounding = 16 * UNIT_ROUNDOFF * (scale + np.abs(shift))
         tolerance = np.maximum.reduceat(2.5 * growth * error + rounding, starts[:-1])
         return Thresholds(nearest, space.key(border, shift), d_ap, tolerance)
 
@@ -313,34 +220,3 @@ class Census:
     def _measure(self, anchors: Rows, columns: Rows) -> Float64:
         """Measure rows from one anchor or from one each, by the definition."""
         return self.vectors.measure(self.metric, anchors, columns)
-
-
-def near(keys: Float64, borders: Float64, tolerance: float) -> NDArray[np.bool_]:
-    """Whether each key lies within the tolerance of a (sorted) border."""
-    after = borders.searchsorted(keys)
-    above = borders[np.minimum(after, len(borders) - 1)] - keys
-    under = keys - borders[np.maximum(after - 1, 0)]
-    return (np.abs(above) <= tolerance) | (np.abs(under) <= tolerance)
-
-
-def blocks(anchors: Rows, positives: Rows, rows: int, memory: int) -> Iterator[Rows]:
-    """Cut anchors into blocks whose pass stays within a memory budget.
-
-    Parameters
-    ----------
-    anchors : ndarray of int64
-    positives : ndarray of int64
-        How many positives each of them has.
-    rows : int
-        How many rows there are.
-    memory : int
-        Bytes; a block has one anchor at least.
-    """
-    cost = np.cumsum(8 * rows + 120 * positives)
-    start = 0
-    while start < len(anchors):
-        spent = cost[start - 1] if start else 0
-        end = int(np.searchsorted(cost, spent + memory, side="right"))
-        end = min(max(end, start + 1), start + _BLOCK)
-        yield anchors[start:end]
-        start = end

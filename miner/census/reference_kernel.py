@@ -7,24 +7,16 @@ the keys.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.registry import Registry
+from miner.census.kernels import load_loops
+from miner.triplets.types import Float64
 
-__all__ = ["KERNELS", "Below", "Kernel", "count_below", "load_kernel"]
-
-Float64 = NDArray[np.float64]
-
-KERNELS = Registry("kernel")
-KERNELS.register("numpy", "miner.census.reference_kernel:count_below", "sorts each row")
-KERNELS.register(
-    "numba", "miner.census.kernels.count_binned:count_below", "a compiled histogram of each row"
-)
+__all__ = ["Below", "Kernel", "count_below", "load_kernel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +43,9 @@ Kernel = Callable[[Float64, Float64, NDArray[np.int64], Float64, Float64, float,
 
 
 def load_kernel(name: str = "auto") -> Kernel:
-    """Return a kernel by name; ``auto`` is numba where it is installed."""
-    if name == "auto":
-        name = "numba" if importlib.util.find_spec("numba") else "numpy"
-    kernel: Kernel = KERNELS.load(name)
+    """Return a kernel: ``numpy``'s, or (``auto``, ``numba``) numba's where it is installed."""
+    loops = None if name == "numpy" else load_loops("count_binned")
+    kernel: Kernel = count_below if loops is None else loops.count_below
     return kernel
 
 

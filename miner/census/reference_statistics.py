@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from miner.census.block import BlockCounts, near
 from miner.census.column_sums import ColumnSums
+from miner.census.measure import Vectors
 from miner.census.neighbors import NearestRows, settle_nearest
-from miner.census.reference import BlockCounts, Census, Vectors, near
+from miner.census.reference import Census
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import count_positives
 from miner.triplets.relevance import Relevance
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["add_columns", "find_nearest", "nearest_by_definition"]
-
-Rows = NDArray[np.int64]
-Float64 = NDArray[np.float64]
 
 
 def add_columns(census: Census, block: BlockCounts, line: int, sums: ColumnSums) -> None:

@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.column_sums import ColumnSums, Labels, labels_of
+from miner.census.block import BlockCounts
+from miner.census.column_sums import ColumnSums
 from miner.census.confusions import MostConfused, UnitConfusions
 from miner.census.gap_histogram import Gaps, plan_gaps
 from miner.census.neighbors import NearestRows, majority
-from miner.census.reference import BlockCounts, Census
+from miner.census.reference import Census
 from miner.census.reference_statistics import add_columns, find_nearest
-from miner.job import MiningJob
+from miner.job_sections import MiningJob
 from miner.triplets.relevance import Tally
+from miner.triplets.relevance.row_labels import Labels, labels_of
+from miner.triplets.types import Rows
 
 __all__ = ["Besides", "Wanted", "plan_besides"]
 
-Rows = NDArray[np.int64]
 
 _LEAST_PART = 64
 """Anchors that are counted together, however many pairs of labels they make."""

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 import click
 
 from miner.cli.json_log import ENDING
-from miner.formatting import printable, short_message
+from miner.formatting import printable, short_message, without_secrets
 from miner.pipeline.attempt import Attempt, Ending, Settled
-from miner.storage.urls import url_name, without_secrets
+from miner.storage.urls import url_name
 
 __all__ = ["close_streams", "log_ending", "own_process", "print_ending", "print_trace"]
 

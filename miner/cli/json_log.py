@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from miner.formatting import without_secrets
 from miner.pipeline.attempt import Attempt
-from miner.storage.urls import url_name, without_secrets
+from miner.storage.urls import url_name
 
 __all__ = ["ENDING", "JsonLines", "LoggedProgress", "json_log"]
 

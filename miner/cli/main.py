@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import signal
 import sys
-import tomllib
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,97 +18,15 @@ import click
 import miner
 from miner.cli.commands import COMMANDS, json_option, print_facts
 from miner.cli.exit import close_streams, log_ending, own_process, print_ending, print_trace
+from miner.cli.job_options import DEFAULT_JOB, build_job, job_options
 from miner.cli.json_log import LoggedProgress, json_log
 from miner.cli.progress_bar import Progress
 from miner.cli.signals import Signalled, Signals
-from miner.errors import MineError, StorageError, UsageError
-from miner.pipeline.attempt import Attempt, Ending, Settled
-from miner.storage.os_errors import refused
+from miner.errors import StorageError, UsageError
+from miner.pipeline.attempt import Attempt, Ending, Settled, failure
 from miner.storage.urls import is_url
 
 __all__ = ["main"]
-
-DEFAULT_JOB = Path("jobs/default.toml")
-
-_FLAGS = {
-    "data": "dataset.path",
-    "model": "model.name",
-    "margin": "mining.margin",
-    "metric": "mining.metric",
-    "normalize": "mining.normalize",
-    "index": "index.factory",
-    "select": "select.strategy",
-    "per_pair": "select.per_pair",
-    "per_anchor": "select.per_anchor",
-    "max_triplets": "select.max_triplets",
-    "seed": "select.seed",
-    "out": "output.path",
-    "engine": "engine.name",
-    "workers": "engine.workers",
-}
-
-
-def _job_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add JOB and the options that override it."""
-    options = [
-        click.argument("job", required=False, type=click.Path(path_type=Path)),
-        click.option(
-            "--data",
-            type=click.Path(),
-            metavar="PATH",
-            help="Data set: a file, or a folder (BEIR).",
-        ),
-        click.option(
-            "--model", metavar="SPEC", help="A name of `mine models`, or module:attribute."
-        ),
-        click.option("--margin", type=float, help="Margin of the classes, above 0."),
-        click.option("--metric", metavar="NAME", help="euclidean, sqeuclidean, cosine or dot."),
-        click.option("--normalize/--no-normalize", default=None, help="Scale to unit length."),
-        click.option("--index", metavar="SPEC", help="FAISS factory string."),
-        click.option("--select", metavar="NAME", help="Strategy."),
-        click.option("--per-pair", type=int, metavar="N", help="Cap per (anchor, positive)."),
-        click.option("--per-anchor", type=int, metavar="N", help="Cap per anchor."),
-        click.option(
-            "--max-triplets", type=int, metavar="N", help="Cap per class; 0: census only."
-        ),
-        click.option("--seed", type=int, metavar="N", help="Seed of all draws."),
-        click.option("--out", type=click.Path(), metavar="DIR", help="Output folder."),
-        click.option("--engine", metavar="NAME", help="threads, processes, dask, joblib:NAME."),
-        click.option("--workers", type=int, metavar="N", help="Default: one a core."),
-        click.option(
-            "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Any other key."
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _job(path: Path | None, settings: tuple[str, ...], flags: Mapping[str, Any]) -> Any:
-    """Build the job from the file and the options; see DEFAULT_JOB."""
-    overrides = {_FLAGS[name]: value for name, value in flags.items() if value is not None}
-    overrides |= dict(_setting(text) for text in settings)
-    if path is None and not {"dataset.path", "dataset.queries"} & overrides.keys():
-        if not DEFAULT_JOB.exists():
-            raise UsageError(
-                f"no job: {DEFAULT_JOB} is not in this folder. Name a job file, use --data PATH, "
-                "or let `mine init DATA` write one"
-            )
-        path = DEFAULT_JOB
-    if path is None:
-        return miner.parse_job({}, overrides)
-    return miner.load_job(path, overrides)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """Split ``section.key=value``; the value is TOML, or else plain text."""
-    key, equals, value = text.partition("=")
-    if not equals or "." not in key:
-        raise UsageError(f"--set {text!r} is not of the form SECTION.KEY=VALUE")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except (ValueError, RecursionError):  # ValueError: no TOML, or a number of too many digits
-        return key.strip(), value.strip()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -122,7 +37,7 @@ def cli(debug: bool) -> None:
 
 
 @cli.command()
-@_job_options
+@job_options
 @click.option("--force", is_flag=True, help="Mine again, even what is mined already.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the plan only.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
@@ -157,7 +72,7 @@ def run(
     if is_url(metrics):
         raise UsageError(f"--metrics {metrics} is a URL; name a file of this machine")
     attempt.metrics = None if dry_run or metrics is None else Path(metrics)
-    resolved = _job(job, settings, flags)
+    resolved = build_job(job, settings, flags)
     if dry_run:
         _plan(resolved, as_json=as_json, quiet=quiet)
         return
@@ -176,7 +91,7 @@ def run(
 
 
 @cli.command()
-@_job_options
+@job_options
 @click.option(
     "--price-per-hour",
     "price",
@@ -189,7 +104,7 @@ def plan(
     job: Path | None, settings: tuple[str, ...], price: float | None, as_json: bool, **flags: Any
 ) -> None:
     """Predict what a run takes: items, triplets, time, memory, disk, cost."""
-    _plan(_job(job, settings, flags), price, as_json=as_json, quiet=False)
+    _plan(build_job(job, settings, flags), price, as_json=as_json, quiet=False)
 
 
 def _plan(job: Any, price: float | None = None, *, as_json: bool, quiet: bool) -> None:
@@ -244,30 +159,13 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
     if isinstance(error, click.ClickException):
         at = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mine"
         return Ending("failed", error.exit_code, f"{error.format_message()} (see {at} --help)")
-    if isinstance(error, MineError):
-        return Ending("failed", error.exit_code, str(error))
     if isinstance(error, Signalled) and error.number == signal.SIGTERM:
         return Ending("terminated", 143, "terminated; the same command goes on from here")
     if isinstance(error, Signalled | click.Abort | KeyboardInterrupt):
         return Ending("interrupted", 130, "interrupted; the same command goes on from here")
-    if isinstance(error, MemoryError):
-        return Ending("failed", 6, "out of memory; lower mining.memory or workers")
-    if isinstance(error, FileNotFoundError) and not _stands_somewhere():
-        return Ending("failed", 2, "the current folder was removed; go to another one")
-    if isinstance(error, OSError):
-        return Ending("failed", 6, str(refused(error)))
-    if isinstance(error, Exception):  # the last door: anything else is a defect of ours
-        hint = "" if debug else "; `mine --debug ...` shows where"
-        return Ending("failed", 1, f"{type(error).__name__}: {error}{hint}")
+    if isinstance(error, Exception):
+        return failure(error, "" if debug else "; `mine --debug ...` shows where")
     raise error
-
-
-def _stands_somewhere() -> bool:
-    """Whether the current folder is still there."""
-    try:
-        return bool(os.getcwd())
-    except FileNotFoundError:
-        return False
 
 
 def _settled(attempt: Attempt, ending: Ending) -> Settled | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from miner.errors import DataError
-from miner.job import DatasetJob
+from miner.job_sections import DatasetJob
 from miner.progress import Progress
 from miner.storage.remote.base import Entry, Folder, open_folder
 from miner.storage.remote.copies import copy_entries, keep_copies_within, safe_names

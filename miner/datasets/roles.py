@@ -15,10 +15,9 @@ from miner.datasets.base import Table, is_id
 from miner.datasets.content import Content, Kind, Namer, Values, refuse_faults
 from miner.datasets.where.parser import Filter
 from miner.errors import DataError
+from miner.triplets.types import Rows
 
-__all__ = ["Rows", "Side", "nothing_left", "plain_batch"]
-
-Rows = NDArray[np.int64]
+__all__ = ["Side", "nothing_left", "plain_batch"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from miner.datasets.base import is_id
 from miner.datasets.column_store import write_spool
 from miner.datasets.content import Content, content_digests, refuse_faults
-from miner.datasets.roles import Rows, Side, nothing_left, plain_batch
+from miner.datasets.roles import Side, nothing_left, plain_batch
 from miner.errors import DataError
+from miner.triplets.types import Rows
 
 __all__ = ["Items", "scan", "typed"]
 

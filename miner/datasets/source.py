@@ -24,7 +24,7 @@ from miner.datasets.roles import Side
 from miner.datasets.scan import scan
 from miner.datasets.where.parser import Filter, parse_filter
 from miner.errors import DataError
-from miner.job import DatasetJob
+from miner.job_sections import DatasetJob
 
 __all__ = ["Scanned", "Source", "open_source"]
 

@@ -14,13 +14,12 @@ from miner.datasets.roles import Side
 from miner.embedding.cache import Digests, Generation
 from miner.embedding.models.base import Batch, LoadedModel, Role
 from miner.errors import DataError, EngineError
+from miner.triplets.types import Rows
 
 __all__ = ["Embedder", "embed_missing"]
 
 _WINDOW_BATCHES = 64
 _WINDOW_BYTES = 64 << 20
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(slots=True)

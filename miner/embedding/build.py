@@ -17,19 +17,14 @@ from miner.datasets.roles import Side
 from miner.embedding.batches import Embedder, embed_missing
 from miner.embedding.cache import Digests, Generation, open_generation
 from miner.embedding.model_identity import CANARY_ROWS
-from miner.embedding.store import Progress, Recipe, Store, StoreKey, open_store, store_errors
+from miner.embedding.recipe import Recipe, StoreKey
+from miner.embedding.store import Progress, Store, open_store, store_errors
 from miner.errors import DataError, StorageError
 from miner.storage.arrays import save_array
-from miner.storage.files import (
-    atomic_open,
-    digest,
-    publish_folder,
-    read_json,
-    sha256_file,
-    storage_errors,
-    write_json,
-)
-from miner.triplets.distance import Float32, normalize_rows
+from miner.storage.files import atomic_open, publish_folder, sha256_file, storage_errors
+from miner.storage.json_files import digest, read_json, write_json
+from miner.triplets.distance import normalize_rows
+from miner.triplets.types import Float32, Rows
 
 __all__ = ["prepare_store"]
 
@@ -37,8 +32,6 @@ _CHUNK = 256  # rows that are normalised at once: they stay in a CPU's cache
 _READ_ROWS, _READ_BYTES = 1 << 14, 16 << 20  # of the cache at once: batches by length lie apart
 _REPAIRS = 3
 _GENERATION_VERSION = 1
-
-Rows = NDArray[np.int64]
 
 
 def prepare_store(

@@ -24,7 +24,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from miner.errors import StorageError
-from miner.storage.files import digest, read_json, storage_errors, write_json
+from miner.storage.files import storage_errors
+from miner.storage.json_files import digest, read_json, write_json
 
 __all__ = ["Digests", "Generation", "open_generation"]
 

@@ -1,10 +1,15 @@
-"""What there is, in words: models that can be plugged, vectors that are kept, what was removed."""
+"""Models that can be plugged, and vectors that are kept: as facts and as text."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["describe_kept", "describe_models", "describe_pruned"]
+from miner.embedding.models.base import DEFAULTS, MODELS
+from miner.errors import UsageError
+from miner.formatting import mib_text
+from miner.registry import load_attribute
+
+__all__ = ["describe_kept", "describe_models", "list_models"]
 
 
 def describe_kept(facts: dict[str, Any]) -> str:
@@ -23,36 +28,11 @@ def describe_kept(facts: dict[str, Any]) -> str:
     lines = []
     for state, mark in (("removed", "removed  "), ("kept", "")):
         for one in facts[state]:
-            size = f"{_mib(one['bytes']):>12}"
+            size = f"{mib_text(one['bytes']):>12}"
             lines.append(f"{mark}{one['kind']:<5}  {size}  {one['used']}  {one['model']}")
             lines.append(f"    {one['path']}")
-    lines.append(f"{_mib(facts['bytes'])} are kept")
+    lines.append(f"{mib_text(facts['bytes'])} are kept")
     return "\n".join(lines)
-
-
-def describe_pruned(facts: dict[str, Any]) -> str:
-    """Say what was removed of an output root, a line each.
-
-    Parameters
-    ----------
-    facts : dict
-        As `prune_output` gives them.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
-    verb = "would be removed" if facts["dry_run"] else "removed"
-    lines = [
-        f"{one['kind']:<8} {_mib(one['bytes']):>14}  {one['path']}" for one in facts["removed"]
-    ]
-    used = [f"in use, so it stays: {path}" for path in facts["in_use"]]
-    return "\n".join([*lines, *used, f"{len(lines)} {verb}, {_mib(facts['bytes'])}"])
-
-
-def _mib(count: int) -> str:
-    return f"{count / 2**20:,.1f} MiB"
 
 
 def describe_models(rows: list[dict[str, Any]]) -> str:
@@ -80,3 +60,30 @@ def describe_models(rows: list[dict[str, Any]]) -> str:
     lines.append("\nor package.module:attribute: a function from a batch to vectors, or an object")
     lines.append("with a method embed or encode; or a folder with a model that one of these loads")
     return "\n".join(lines)
+
+
+def list_models() -> list[dict[str, Any]]:
+    """Return per registered model its name, summary, what it is the default of, state, remedy."""
+    rows = []
+    for name in MODELS.names():
+        entry = MODELS.entries[name]
+        state, remedy = "ready", None
+        if entry.missing:
+            state, remedy = "not installed", entry.remedy
+        elif not entry.needs:
+            try:
+                load_attribute(entry.target)
+            except UsageError as error:
+                state = f"broken: {error}"
+        default = [kind for kind, model in DEFAULTS.items() if model == name]
+        rows.append(
+            {
+                "name": name,
+                "summary": entry.summary,
+                "default_for": default,
+                "state": state,
+                "install": remedy,
+                "argument": entry.argument,
+            }
+        )
+    return rows

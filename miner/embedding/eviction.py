@@ -13,8 +13,11 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from miner.errors import StorageError
-from miner.job import Job, OutputJob
-from miner.storage.files import lock_output, read_json, storage_errors
+from miner.job import Job
+from miner.job_sections import OutputJob
+from miner.storage.files import storage_errors
+from miner.storage.json_files import read_json
+from miner.storage.locks import lock_output
 from miner.storage.urls import expanded, local_root
 
 __all__ = ["Kept", "keep_within", "kept_facts", "list_kept", "prune_kept"]

@@ -21,7 +21,7 @@ from miner.datasets.content import Values, as_batch
 from miner.datasets.image_files import Pictures
 from miner.embedding.models.base import LoadedModel, Role
 from miner.errors import DataError, StorageError
-from miner.storage.files import digest, read_json, write_json
+from miner.storage.json_files import digest, read_json, write_json
 
 __all__ = ["CANARY_ROWS", "Identity", "identify"]
 

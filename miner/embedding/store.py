@@ -29,20 +29,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.datasets.column_store import Spool
-from miner.datasets.source import Source
-from miner.embedding.model_identity import CANARY_ROWS, Identity, identify
-from miner.embedding.models.base import LoadedModel, Role
 from miner.errors import StorageError
 from miner.progress import Progress
 from miner.storage.arrays import load_arrays
-from miner.storage.files import digest, read_json, sha256_file, storage_errors
-from miner.storage.urls import url_name
-from miner.triplets.distance import Float32
+from miner.storage.files import storage_errors
+from miner.storage.json_files import read_json
 from miner.triplets.relevance import Relevance, load
+from miner.triplets.types import Float32
 
-__all__ = ["Progress", "Recipe", "Store", "StoreKey", "open_store", "store_errors"]
+__all__ = ["Progress", "Store", "open_store", "store_errors"]
 
-_VERSION = 5
 _CHUNK_BYTES = 8 << 20
 _MOST = 1 << 48
 """Beyond all rows and dimensions."""
@@ -51,83 +47,6 @@ _DAMAGE = (
     *(RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
 )
 """What NumPy, `zipfile` and Arrow raise on files that are not as they were written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a source becomes vectors: the model, what it is told, and where vectors are kept.
-
-    Attributes
-    ----------
-    prompts : tuple of str
-        Per side of the source, what is put before each text.
-    cache : Path
-    batch_size : int
-    normalize, texts : bool
-        Whether stored rows are scaled to unit length; whether texts are kept for the shards.
-    """
-
-    source: Source
-    model: LoadedModel
-    prompts: tuple[str, ...]
-    cache: Path
-    batch_size: int
-    normalize: bool
-    texts: bool
-
-    def role(self, side: int) -> Role:
-        """Return what the rows of a side are."""
-        if len(self.source.sides) == 1:
-            return "item"
-        return "document" if side else "query"
-
-
-@dataclass(frozen=True, slots=True)
-class StoreKey:
-    """What a store is made of.
-
-    Attributes
-    ----------
-    files : list of dict
-        Path, bytes and SHA-256 of the data's files.
-    identity : Identity
-        Of the model.
-    facts : dict
-        Everything that the key is the digest of; no paths.
-    """
-
-    files: list[dict[str, Any]]
-    identity: Identity
-    facts: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The store's folder name."""
-        return digest(self.facts)[:24]
-
-    @classmethod
-    def of(cls, recipe: Recipe, *, keep: bool) -> StoreKey:
-        """Read the data's checksums and the model's identity; see `identify` for `keep`."""
-        source = recipe.source
-        files = [
-            {"path": url_name(str(file)), "bytes": file.stat().st_size, "sha256": sha256_file(file)}
-            for file in source.files
-        ]
-        _, sample = source.sides[0].sample(CANARY_ROWS)
-        identity = identify(
-            recipe.model, sample, recipe.role(0), recipe.prompts[0], recipe.cache, keep=keep
-        )
-        facts = {
-            "version": _VERSION,
-            "files": [file["sha256"] for file in files],
-            "roles": source.roles(),
-            "links": list(source.link_columns),
-            "model": identity.facts,
-            "prompts": list(recipe.prompts),
-            "normalize": recipe.normalize,
-            "texts": recipe.texts,
-        }
-        return cls(files, identity, facts)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from miner.registry import Registry
 from miner.triplets.distance import Metric
+from miner.triplets.types import Float32
 
 __all__ = [
     "AUTO",
@@ -23,7 +24,6 @@ __all__ = [
     "open_index",
 ]
 
-Float32 = NDArray[np.float32]
 
 INDEXES = Registry("index", plural="indexes")
 AUTO, FACTORY, FLAT = "auto", "factory", "Flat"

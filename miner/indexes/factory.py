@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.errors import UsageError, did_you_mean
-from miner.indexes.base import Float32
 from miner.indexes.files import read_index, reason, write_index
 from miner.triplets.distance import Metric, normalize_rows
+from miner.triplets.types import Float32
 
 __all__ = ["FactoryIndex"]
 

@@ -9,9 +9,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.indexes.base import Float32
 from miner.indexes.files import write_index
 from miner.triplets.distance import Metric, normalize_rows
+from miner.triplets.types import Float32
 
 __all__ = ["FlatIndex", "StreamedRows", "nearest_rows"]
 

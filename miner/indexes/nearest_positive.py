@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.distance import Float32
 from miner.triplets.relevance import Relevance
+from miner.triplets.types import Float32
 
 __all__ = ["Searched", "nearest_share"]
 

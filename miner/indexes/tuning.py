@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from miner.indexes.base import Index
-from miner.triplets.distance import Float32
+from miner.triplets.types import Float32, Rows
 
 __all__ = ["Tuned", "choose_factory", "tune"]
 
-Rows = NDArray[np.int64]
 
 _NOMINAL = 1.5e11
 """Operations a second at which the exact pass is reckoned, on every machine: so that the same job

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from miner.errors import MineError
 from miner.progress import Clock
+from miner.storage.os_errors import refused
 
-__all__ = ["Attempt", "Ending", "Settled"]
+__all__ = ["Attempt", "Ending", "Settled", "failure", "peak_rss"]
 
 Event = Literal["done", "already_mined", "failed", "interrupted", "terminated"]
 
@@ -62,6 +68,34 @@ class Ending:
     message: str = ""
 
 
+def failure(error: Exception, hint: str) -> Ending:
+    """Return how an error ends a start.
+
+    Parameters
+    ----------
+    error : Exception
+    hint : str
+        What is added where the error is a defect of ours.
+    """
+    if isinstance(error, MineError):
+        return Ending("failed", error.exit_code, str(error))
+    if isinstance(error, MemoryError):
+        return Ending("failed", 6, "out of memory; lower mining.memory or workers")
+    if isinstance(error, FileNotFoundError) and not _stands_somewhere():
+        return Ending("failed", 2, "the current folder was removed; go to another one")
+    if isinstance(error, OSError):
+        return Ending("failed", 6, str(refused(error)))
+    return Ending("failed", 1, f"{type(error).__name__}: {error}{hint}")
+
+
+def _stands_somewhere() -> bool:
+    """Whether the current folder is still there."""
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """What an ended start left.
@@ -79,3 +113,22 @@ class Settled:
     latest: str | None
     words: str
     warning: str = ""
+
+
+_STATUS = Path("/proc/self/status")
+
+
+def peak_rss() -> int:
+    """Return the peak resident memory of this process and of its largest worker, in bytes."""
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    unit = 1 if sys.platform == "darwin" else 1024
+    return max(_own_peak(unit), largest * unit)
+
+
+def _own_peak(unit: int) -> int:
+    """Return this process' peak; on Linux its `ru_maxrss` begins at what its parent had."""
+    with contextlib.suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from miner.census.gap_histogram import gap_facts
 from miner.census.statistics import Besides
 from miner.embedding.store import Store
-from miner.pipeline.merge import Arrays
 from miner.pipeline.units.layout import CENSUS
+from miner.pipeline.units.merge import Arrays
 from miner.runs.shards import file_facts, write_census
 from miner.runs.tables import (
     CONFUSION,
@@ -23,10 +23,9 @@ from miner.runs.tables import (
     write_hubs,
     write_label_noise,
 )
+from miner.triplets.types import Rows
 
 __all__ = ["Findings"]
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -38,7 +37,7 @@ class Findings:
     store : Store
     besides : Besides
     arrays : dict
-        As `miner.pipeline.merge` makes them.
+        As `miner.pipeline.units.merge` makes them.
     """
 
     store: Store

@@ -20,7 +20,7 @@ from miner.pipeline.units.task import Approximate
 from miner.progress import Progress, silent
 from miner.runs.staging import Staging
 from miner.storage.files import sha256_file, storage_errors
-from miner.triplets.distance import Float32
+from miner.triplets.types import Float32
 
 __all__ = ["Indexing", "factory_of"]
 

@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.embedding.store import Progress, Store
-from miner.job import MiningJob, SelectJob
-from miner.pipeline.count_cache import KeptCounts
-from miner.pipeline.count_reuse import join, parts, split
+from miner.job_sections import MiningJob, SelectJob
+from miner.pipeline.count_cache import KeptCounts, join, parts, split
 from miner.pipeline.engines.base import Engine
-from miner.pipeline.merge import Arrays, Merging
 from miner.pipeline.seal import Piece
 from miner.pipeline.units.layout import Share
+from miner.pipeline.units.merge import Arrays, Merging
 from miner.pipeline.units.task import Task, count_unit, open_miner, open_reach, write_unit
 from miner.runs.staging import Staging
 from miner.selection.allocation import allocate

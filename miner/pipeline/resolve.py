@@ -7,9 +7,10 @@ from typing import Any
 
 from miner.datasets.fetch import fetch_dataset
 from miner.datasets.source import Source, open_source
-from miner.embedding.models.base import LoadedModel, load_model
+from miner.embedding.models.base import LoadedModel
+from miner.embedding.models.load import load_model
 from miner.embedding.models.rescorers import Rescorer, load_rescorer
-from miner.embedding.store import Recipe, StoreKey
+from miner.embedding.recipe import Recipe, StoreKey
 from miner.errors import UsageError
 from miner.indexes.base import check_factory
 from miner.job import Job, parse_bytes
@@ -17,7 +18,7 @@ from miner.pipeline.engines.base import Engine, open_engine
 from miner.progress import Progress, silent
 from miner.runs.shards import FORMAT_VERSION
 from miner.selection.selection import check_selection
-from miner.storage.files import digest
+from miner.storage.json_files import digest
 from miner.version import __version__
 
 __all__ = ["Opened"]

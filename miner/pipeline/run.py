@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from miner.embedding.build import prepare_store
 from miner.embedding.eviction import keep_within
-from miner.embedding.store import Store, StoreKey
+from miner.embedding.recipe import StoreKey
+from miner.embedding.store import Store
 from miner.inspection.report.build import add_report, drop_report
-from miner.job import Job, MiningJob, load_job, parse_bytes, parse_job
-from miner.pipeline.attempt import Attempt
-from miner.pipeline.audit import Auditing, estimated_census
-from miner.pipeline.audit_sample import Recall
+from miner.job import Job, load_job, parse_bytes, parse_job
+from miner.job_sections import MiningJob
+from miner.pipeline.attempt import Attempt, peak_rss
+from miner.pipeline.audit import Auditing, Recall, estimated_census
 from miner.pipeline.cap_negatives import cap_negatives
 from miner.pipeline.census_files import Findings
 from miner.pipeline.gates import check_gates
@@ -37,17 +38,9 @@ from miner.progress import Clock, Progress, silent
 from miner.runs.publishing import open_output
 from miner.runs.run import Run
 from miner.runs.shards import FORMAT_VERSION, file_facts
-from miner.runs.staging import (
-    Output,
-    Staging,
-    clear_published,
-    finished_run,
-    latest_run,
-    peak_rss,
-    why_new,
-)
+from miner.runs.staging import Output, Staging, clear_published, finished_run, latest_run, why_new
 from miner.runs.totals import census_facts, written_facts
-from miner.storage.files import digest
+from miner.storage.json_files import digest
 from miner.storage.urls import named_by_url
 from miner.triplets.hardness import Kept, Mined
 from miner.triplets.relevance import Tally

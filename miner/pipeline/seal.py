@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from miner.embedding.store import Progress, open_store
 from miner.errors import StorageError
 from miner.pipeline.engines.base import Engine
+from miner.pipeline.units.records import TRIPLET
 from miner.runs.shards import (
     PART_ROWS,
     Sides,
@@ -28,8 +29,8 @@ from miner.runs.shards import (
     write_part,
 )
 from miner.runs.staging import Staging
-from miner.selection.ranking import TRIPLET
-from miner.storage.files import read_json, storage_errors, write_json
+from miner.storage.files import storage_errors
+from miner.storage.json_files import read_json, write_json
 from miner.triplets.hardness import Kept, difficulty
 
 __all__ = ["Part", "Piece", "Sealer", "fewer", "read_piece", "seal_shards"]

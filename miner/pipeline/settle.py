@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 
 from miner.errors import MineError, StorageError, UsageError
-from miner.pipeline.attempt import Attempt, Ending, Settled
+from miner.pipeline.attempt import Attempt, Ending, Settled, peak_rss
 from miner.runs.metrics import METRICS, Metered, write_metrics
 from miner.runs.run import latest_id, open_run
-from miner.runs.staging import peak_rss
 from miner.storage.urls import is_url, local_root
 
 __all__ = ["settle"]

@@ -16,9 +16,11 @@ from typing import Any
 
 from miner.census.gap_histogram import counts_all
 from miner.datasets.source import Scanned
-from miner.embedding.store import Store, StoreKey, open_store
-from miner.job import Job, MiningJob, parse_bytes
-from miner.pipeline.count_reuse import would_reuse
+from miner.embedding.recipe import StoreKey
+from miner.embedding.store import Store, open_store
+from miner.job import Job, parse_bytes
+from miner.job_sections import MiningJob
+from miner.pipeline.count_cache import would_reuse
 from miner.pipeline.index import factory_of
 from miner.pipeline.resolve import Opened
 from miner.pipeline.units.candidates import listed_bytes

@@ -16,9 +16,8 @@ from miner.datasets.formats.beir import is_beir
 from miner.datasets.infer_roles import Guess, guess_items, guess_pairs
 from miner.datasets.opening import open_table
 from miner.embedding.models.base import DEFAULTS, MODELS
-from miner.formatting import short_message
+from miner.formatting import cut_line, short_message
 from miner.progress import silent
-from miner.runs.describe import cut_line
 from miner.storage.urls import is_url, named_by_url
 
 __all__ = ["Starter", "describe_starter", "starter_job"]

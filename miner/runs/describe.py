@@ -6,20 +6,12 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from miner.formatting import printable
+from miner.formatting import LINE_WIDTH, cut_line, printable
 from miner.runs.run import Run
 from miner.triplets.hardness import CLASSES, MINED
 
-__all__ = [
-    "cut_line",
-    "describe_facts",
-    "describe_run",
-    "describe_triplets",
-    "run_facts",
-    "some_triplets",
-]
+__all__ = ["describe_facts", "describe_run", "describe_triplets", "run_facts", "some_triplets"]
 
-_WIDTH = 78
 _INDENT = 25
 _LINES = 3
 """A text of a triplet is shown on: enough to judge it by."""
@@ -217,7 +209,7 @@ def _shown(head: str, text: str) -> list[str]:
     indent = " " * min(len(head), _INDENT)
     wrapped = textwrap.wrap(
         printable(" ".join(text.split())),
-        _WIDTH,
+        LINE_WIDTH,
         initial_indent=printable(head),
         subsequent_indent=indent,
         max_lines=_LINES,
@@ -252,12 +244,6 @@ def some_triplets(run: Run, difficulty: str, count: int) -> list[dict[str, Any]]
         places = [rows * n // count for n in range(count)]
         picked: list[dict[str, Any]] = triplets.take(places).to_pylist()
     return picked
-
-
-def cut_line(line: str) -> str:
-    """Return a text on one line of the terminal, cut where it is too long."""
-    line = printable(" ".join(line.split("\n")))
-    return line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "..."
 
 
 def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:

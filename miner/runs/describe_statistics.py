@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from miner.runs.describe import cut_line
+from miner.formatting import cut_line
 from miner.runs.run import Run
 from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from miner.errors import StorageError
-from miner.storage.files import canonical_json
+from miner.storage.json_files import canonical_json
 from miner.triplets.distance import METRICS
 from miner.triplets.hardness import KEPT, MINED
 

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from miner.errors import StorageError
+from miner.formatting import mib_text
 from miner.runs.publishing import RemoteOutput, open_output
 from miner.runs.run import MANIFEST, latest_id, run_places
 from miner.runs.staging import Output
-from miner.storage.files import read_json, storage_errors
+from miner.storage.files import storage_errors
+from miner.storage.json_files import read_json
 from miner.storage.locks import unread
 from miner.storage.os_errors import outcome
 from miner.storage.remote.base import Entry, Folder
 
-__all__ = ["prune_output"]
+__all__ = ["describe_pruned", "prune_output"]
 
 _HOUR = 3600
 _LEFT = "not all was removed; the same command goes on"
@@ -203,3 +205,24 @@ def _published(root: Path, name: str) -> _Leftover:
             shutil.rmtree(hidden)
 
     return _Leftover("run", str(path), inner.bytes, remove)
+
+
+def describe_pruned(facts: dict[str, Any]) -> str:
+    """Say what was removed of an output root, a line each.
+
+    Parameters
+    ----------
+    facts : dict
+        As `prune_output` gives them.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
+    verb = "would be removed" if facts["dry_run"] else "removed"
+    lines = [
+        f"{one['kind']:<8} {mib_text(one['bytes']):>14}  {one['path']}" for one in facts["removed"]
+    ]
+    used = [f"in use, so it stays: {path}" for path in facts["in_use"]]
+    return "\n".join([*lines, *used, f"{len(lines)} {verb}, {mib_text(facts['bytes'])}"])

@@ -18,7 +18,8 @@ from miner.progress import Progress
 from miner.runs.metrics import METRICS
 from miner.runs.run import REPORT, Run, open_run
 from miner.runs.staging import Output, Staging
-from miner.storage.files import lock_output, parse_json, pretty_json
+from miner.storage.json_files import parse_json, pretty_json
+from miner.storage.locks import lock_output
 from miner.storage.remote.base import Entry, open_folder
 from miner.storage.remote.lease import Lease, held_lease
 from miner.storage.urls import check_url, is_url, local_root

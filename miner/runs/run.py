@@ -15,13 +15,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from miner.errors import StorageError, UsageError, did_you_mean
+from miner.formatting import without_secrets
 from miner.runs.manifest_schema import check_manifest_shape, is_plain_name
 from miner.runs.shards import FORMAT_VERSION, parquet_errors
-from miner.storage.files import digest, parse_json, read_json, storage_errors
+from miner.storage.files import storage_errors
+from miner.storage.json_files import digest, parse_json, read_json
 from miner.storage.locks import held_for_reading
 from miner.storage.remote.base import Folder, open_folder
 from miner.storage.remote.copies import SCRATCH, copy_entry, hold_copy, safe_names
-from miner.storage.urls import check_url, fetched_folder, is_url, local_root, without_secrets
+from miner.storage.urls import check_url, fetched_folder, is_url, local_root
 from miner.triplets.hardness import KEPT
 
 __all__ = [

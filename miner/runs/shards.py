@@ -97,7 +97,7 @@ def write_part(path: Path, schema: Any, sides: Sides, groups: Iterator[Records])
     schema : pyarrow.Schema
     sides : Sides
     groups : iterator of ndarray
-        Records of `miner.selection.ranking.TRIPLET`, one array a row group.
+        Records of `miner.pipeline.units.records.TRIPLET`, one array a row group.
 
     Returns
     -------

@@ -8,10 +8,7 @@ switched. The same job finds its staging again by the fingerprint and goes on.
 
 from __future__ import annotations
 
-import contextlib
-import resource
 import shutil
-import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -29,15 +26,13 @@ from miner.runs.run import Run, manifest_checksum, open_run
 from miner.runs.shards import FORMAT_VERSION, file_facts
 from miner.storage.files import (
     atomic_open,
-    digest,
-    lock_output,
     publish_folder,
-    read_json,
     sha256_file,
     storage_errors,
-    write_json,
-    write_pointers,
+    sync_folder,
 )
+from miner.storage.json_files import digest, read_json, write_json
+from miner.storage.locks import lock_output
 from miner.storage.os_errors import PUBLISHED, outcome
 from miner.version import package_versions
 
@@ -47,27 +42,9 @@ __all__ = [
     "clear_published",
     "finished_run",
     "latest_run",
-    "peak_rss",
     "why_new",
+    "write_pointers",
 ]
-
-_STATUS = Path("/proc/self/status")
-
-
-def peak_rss() -> int:
-    """Return the peak resident memory of this process and of its largest worker, in bytes."""
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    unit = 1 if sys.platform == "darwin" else 1024
-    return max(_own_peak(unit), largest * unit)
-
-
-def _own_peak(unit: int) -> int:
-    """Return this process' peak; on Linux its `ru_maxrss` begins at what its parent had."""
-    with contextlib.suppress(OSError):
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 class Output:
@@ -310,3 +287,19 @@ def clear_published(output: Output) -> None:
         begun = (folder / "staging.json").exists()
         if not begun or output.holds(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+_SWITCHED = "the run is published and the latest one, which a loss of power could undo"
+
+
+def write_pointers(root: Path, run_id: str) -> None:
+    """Point ``latest.json`` and then the symlink ``latest`` to a published run."""
+    relative = f"runs/{run_id}"
+    with outcome(PUBLISHED):
+        write_json(root / "latest.json", {"run_id": run_id, "path": relative})
+        with storage_errors(root / "latest"):
+            temporary = root / f".latest.{uuid.uuid4().hex[:8]}.tmp"
+            temporary.symlink_to(relative, target_is_directory=True)
+            temporary.replace(root / "latest")
+    with outcome(_SWITCHED), storage_errors(root / "latest"):
+        sync_folder(root)

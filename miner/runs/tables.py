@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from miner.runs.run import Run
 from miner.runs.shards import Column, parquet_errors, parquet_writer
 from miner.storage.files import atomic_open
+from miner.triplets.types import Rows
 
 __all__ = [
     "CONFUSION",
@@ -29,8 +30,6 @@ __all__ = [
 ]
 
 HUBS, CONFUSION, LABEL_NOISE = "hubs.parquet", "confusion.parquet", "label_noise.parquet"
-
-Rows = NDArray[np.int64]
 
 
 def write_hubs(path: Path, ids: Column, labels: Any, rows: Rows, counts: Rows) -> None:

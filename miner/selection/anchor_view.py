@@ -6,17 +6,16 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from miner.census.reference import BlockCounts, Census
+from miner.census.block import BlockCounts
+from miner.census.reference import Census
 from miner.selection.ranking import Block, Ranking
 from miner.selection.score_counts import count_listed, count_scoring
 from miner.selection.strategies.base import Bound, seeds
-from miner.triplets.distance import Float64, score
+from miner.triplets.distance import score
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["AnchorView", "BlockView"]
-
-Rows = NDArray[np.int64]
 
 
 class AnchorView:

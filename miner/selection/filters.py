@@ -29,9 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.errors import UsageError
-from miner.job import SelectJob
-from miner.selection.strategies.base import Admitted, Anchor, Bound, Float64
+from miner.job_sections import SelectJob
+from miner.selection.strategies.base import Admitted, Anchor, Bound
 from miner.triplets.hardness import MINED, Mined
+from miner.triplets.types import Float64
 
 __all__ = ["Filters"]
 

@@ -7,7 +7,6 @@ definition.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,15 +15,14 @@ from numpy.typing import NDArray
 
 from miner.census.candidate_lists import Reach
 from miner.census.fast.thresholds import PairBorders
+from miner.census.kernels import load_loops
 from miner.census.reference import Census
 from miner.selection.rank_grid import Found
-from miner.triplets.distance import Float32, Float64
 from miner.triplets.hardness import is_hard, is_within
 from miner.triplets.relevance import spans
+from miner.triplets.types import Float32, Float64, Rows
 
 __all__ = ["ListedBlock", "Lister"]
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class ListedBlock:
     Attributes
     ----------
     anchors, starts, positives, hard, within
-        As those of `miner.census.reference.BlockCounts`.
+        As those of `miner.census.block.BlockCounts`.
     firsts : ndarray of shape (b + 1,), int64
         The listed rows of anchor i are ``firsts[i]:firsts[i + 1]``.
     keys : ndarray of float32
@@ -70,7 +68,7 @@ class Lister:
     """
 
     def __init__(self, census: Census, borders: PairBorders) -> None:
-        self._loops: Any = importlib.import_module("miner.census.kernels.rank_window")
+        self._loops: Any = load_loops("rank_window")
         self._census, self._borders = census, borders
 
     def block(self, anchors: Rows, reach: Reach, hard: Rows, within: Rows) -> ListedBlock:

@@ -6,21 +6,19 @@ which is the reference and does the lines that this leaves.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.reference import BlockCounts
+from miner.census.block import BlockCounts
+from miner.census.kernels import load_loops
 from miner.census.reference_kernel import Below
-from miner.triplets.distance import Float64
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["Found", "Sieve", "open_sieve"]
 
-Rows = NDArray[np.int64]
 
 _LEAST_CELLS, _MOST_CELLS = 64, 16384
 _PER_CELL = 4
@@ -52,7 +50,7 @@ class Found:
 
 def open_sieve(rows: int) -> Sieve | None:
     """Return a sieve for blocks of so many keys a line; None where numba is not installed."""
-    return None if importlib.util.find_spec("numba") is None else Sieve(rows)
+    return None if load_loops("rank_grid") is None else Sieve(rows)
 
 
 class Sieve:
@@ -65,8 +63,8 @@ class Sieve:
     """
 
     def __init__(self, rows: int) -> None:
-        self._grids_of: Any = importlib.import_module("miner.census.kernels.rank_grid")
-        self._picking: Any = importlib.import_module("miner.census.kernels.rank_select")
+        self._grids_of: Any = load_loops("rank_grid")
+        self._picking: Any = load_loops("rank_select")
         self.cells = _LEAST_CELLS
         while self.cells < min(rows // _PER_CELL, _MOST_CELLS):
             self.cells *= 2

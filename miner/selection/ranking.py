@@ -10,31 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.reference import Census
-from miner.triplets.distance import Float64
+from miner.triplets.types import Float64, Rows
 
-__all__ = ["TRIPLET", "Block", "Ranking"]
+__all__ = ["Block", "Ranking"]
 
-Rows = NDArray[np.int64]
 
 _FEW = 16
 """Ranks are few when there are so many times as many keys."""
 _PER_BIN = 4
 
-TRIPLET = np.dtype(
-    [
-        ("anchor", np.uint32),
-        ("positive", np.uint32),
-        ("negative", np.uint32),
-        ("d_ap", np.float32),
-        ("d_an", np.float32),
-        ("weight", np.float32),
-    ]
-)
-"""A triplet on its way to a shard: row numbers, distances and weight."""
-
 
 class Block(Protocol):
-    """Some anchors whose pairs are counted: see `miner.census.reference.BlockCounts`."""
+    """Some anchors whose pairs are counted: see `miner.census.block.BlockCounts`."""
 
     @property
     def anchors(self) -> Rows:

@@ -12,18 +12,15 @@ definition.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from miner.census.reference import BlockCounts, Census
+from miner.census.block import BlockCounts
+from miner.census.reference import Census
 from miner.selection.ranking import Block
 from miner.selection.strategies.base import Bound
-from miner.triplets.distance import Float64, score
+from miner.triplets.distance import UNIT_ROUNDOFF, score
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["count_listed", "count_scoring"]
-
-Rows = NDArray[np.int64]
-
-_UNIT = 2.0**-53
 
 
 def count_scoring(
@@ -105,11 +102,11 @@ class _Scoring:
         each = np.repeat(np.arange(len(self._sizes)), np.diff(self._starts))
         offset, slack = block.offset[lines][each], block.slack[lines][each]
         scale = np.abs(offset) + (space.metric == "cosine" or self._normalized)
-        wide = 1.25 * slack + 32 * _UNIT * scale
+        wide = 1.25 * slack + 32 * UNIT_ROUNDOFF * scale
         if self._bound.by_pair:
             hard = block.edges.hard[self._pairs]
             # A distance is as unsure as its key; scores and bounds only ever rise as it falls.
-            wide += 32 * _UNIT * space.slope * np.abs(hard)
+            wide += 32 * UNIT_ROUNDOFF * space.slope * np.abs(hard)
             near, far = (space.distance(hard + way * wide, offset) for way in (-1.0, 1.0))
             most, least = self._bound.least(self._score(near)), self._bound.least(self._score(far))
         else:
@@ -117,10 +114,10 @@ class _Scoring:
         # Beyond the reach nothing counts; below the nearest key there is nothing to count.
         reach = np.nextafter(block.reach[lines], np.inf)
         nearest, reach = np.minimum(block.keys[lines].min(axis=1), reach)[each], reach[each]
-        room = 2 * wide + 64 * _UNIT * (np.abs(nearest) + np.abs(reach))
+        room = 2 * wide + 64 * UNIT_ROUNDOFF * (np.abs(nearest) + np.abs(reach))
         keys = (space.key_at(scores, self._normalized, offset) for scores in (most, least))
         low, high = (np.clip(key, nearest - room, reach + room) for key in keys)
-        wide += 32 * _UNIT * np.maximum(np.abs(low), np.abs(high))
+        wide += 32 * UNIT_ROUNDOFF * np.maximum(np.abs(low), np.abs(high))
         # A key on the threshold is not sure, even where there is no error (a zero vector's keys).
         low, high = np.nextafter(low - wide, -np.inf), np.nextafter(high + wide, np.inf)
         return np.clip(low, nearest, reach), np.clip(high, nearest, reach)

@@ -1,4 +1,9 @@
-"""A job's selection: filters, then the strategy, then the caps of an anchor."""
+"""A job's selection: filters, then the strategy, then the caps of an anchor.
+
+With ``select.suspects`` the hard and semi-hard triplets are kept that a guard dropped: every one
+that `absolute_margin`, `relative_margin` or `max_score` drops, whatever the other filters and the
+strategy would have made of it.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +13,22 @@ from typing import Any, cast
 import numpy as np
 
 from miner.errors import UsageError
-from miner.job import Job, SelectJob
-from miner.job_fields import built
+from miner.job import Job
+from miner.job_sections import SelectJob, built
 from miner.selection.caps import Caps
 from miner.selection.filters import Filters
-from miner.selection.strategies.base import STRATEGIES, Admitted, Anchor, Counts, Pairs, Strategy
-from miner.selection.suspects import Suspects
+from miner.selection.strategies.base import (
+    STRATEGIES,
+    Admitted,
+    Anchor,
+    Counts,
+    Pairs,
+    Strategy,
+    Take,
+)
 from miner.triplets.hardness import MINED, Kept, Mined
 
-__all__ = ["Selection", "check_selection", "counts_identity", "load_selection"]
+__all__ = ["Selection", "Suspects", "check_selection", "counts_identity", "load_selection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,3 +194,13 @@ def check_selection(job: Job) -> None:
     selection = load_selection(job.select)
     mining = job.mining
     selection.strategy.check(mining.metric, mining.normalized, selection.filters.classes)
+
+
+@dataclass(frozen=True)
+class Suspects(Strategy):
+    """Takes the ranks below the guards."""
+
+    def take(self, admitted: Admitted, name: Kept) -> Take:
+        """Take each pair's nearest negatives, as many as were dropped."""
+        dropped = admitted.suspects
+        return Take(dropped * 0, dropped, dropped, int(dropped.sum()))

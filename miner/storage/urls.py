@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from miner.errors import MineError, UsageError
+from miner.formatting import without_secrets
 
 __all__ = [
     "check_url",
@@ -23,11 +24,9 @@ __all__ = [
     "local_root",
     "named_by_url",
     "url_name",
-    "without_secrets",
 ]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_SECRET = re.compile(r"(?<=://)[^/@\s]*@")
 _KEY = 16
 """Hexadecimal digits of a digest in the name of a folder."""
 
@@ -35,11 +34,6 @@ _KEY = 16
 def is_url(path: object) -> bool:
     """Whether a path is a URL: ``scheme://...``."""
     return _URL.match(str(path)) is not None
-
-
-def without_secrets(text: str) -> str:
-    """Leave ``user:password@`` out of the URLs in a text."""
-    return _SECRET.sub("", text)
 
 
 def check_url(url: str, key: str) -> str:

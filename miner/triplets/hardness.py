@@ -21,6 +21,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.triplets.types import Float64
+
 __all__ = [
     "CLASSES",
     "KEPT",
@@ -37,7 +39,6 @@ __all__ = [
     "semi_hard_border",
 ]
 
-Float64 = NDArray[np.float64]
 Mined = Literal["semi_hard", "hard"]
 
 CLASSES = ("easy", "semi_hard", "hard")

@@ -16,9 +16,10 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from miner.census.fast.counter import open_screen
-from miner.census.reference import Census, Vectors
+from miner.census.measure import Vectors
+from miner.census.reference import Census
 from miner.census.statistics import Wanted, plan_besides
-from miner.job import EngineJob
+from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import open_engine
 from miner.pipeline.units.layout import cut_units
 from miner.pipeline.units.miner import Miner

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from miner.census.reference import Census, Vectors
-from miner.job import SelectJob
+from miner.census.measure import Vectors
+from miner.census.reference import Census
+from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
 from miner.pipeline.units.layout import cut_units
 from miner.pipeline.units.miner import Miner

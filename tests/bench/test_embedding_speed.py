@@ -21,7 +21,7 @@ import pytest
 
 import miner
 from miner.embedding.build import prepare_store
-from miner.embedding.models.base import load_model
+from miner.embedding.models.load import load_model
 from miner.pipeline.resolve import Opened
 
 pytestmark = pytest.mark.bench

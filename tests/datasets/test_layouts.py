@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.datasets.formats.arrow_layouts import usual_layout, usual_type
+from miner.datasets.formats.streamed import usual_layout, usual_type
 
 TEXT, VIEW = pa.string(), pa.string_view()
 VALUES = ["a", "b", None, "a"]

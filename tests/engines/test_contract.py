@@ -10,7 +10,7 @@ import pytest
 
 import miner
 from miner.errors import DataError, EngineError, UsageError
-from miner.job import EngineJob
+from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import ENGINES, open_engine
 from tests.engines import units
 from tests.engines.data import payload, write_labelled, write_pairs

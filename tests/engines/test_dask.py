@@ -19,7 +19,7 @@ import pytest
 
 import miner
 from miner.errors import EngineError, GateError, UsageError
-from miner.job import EngineJob
+from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import ENGINES, open_engine
 
 distributed = pytest.importorskip("distributed")

@@ -14,7 +14,7 @@ import pytest
 
 import miner
 from miner.errors import LockError
-from miner.storage.files import lock_output
+from miner.storage.locks import lock_output
 from tests.faults.jobs import payload, write_data
 from tests.faults.races import race, start
 

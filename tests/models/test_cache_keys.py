@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from miner.embedding.models.base import MODELS, LoadedModel, load_model
-from miner.storage.files import digest
+from miner.embedding.models.base import MODELS, LoadedModel
+from miner.embedding.models.load import load_model
+from miner.storage.json_files import digest
 
 CACHED_AS = {
-    "sentence-transformers": "miner.embedding.models.sentence_transformers:SentenceTransformers",
-    "onnx": "miner.embedding.models.onnx:Onnx",
-    "torch": "miner.embedding.models.torch_module:TorchModule",
-    "torchvision": "miner.embedding.models.torchvision:Torchvision",
-    "efficientnet-lite0": "miner.embedding.models.efficientnet:EfficientNetLite0",
-    "http": "miner.embedding.models.http:Http",
+    "sentence-transformers": "miner.models.sentence_transformers:SentenceTransformers",
+    "onnx": "miner.models.onnx:Onnx",
+    "torch": "miner.models.torch_module:TorchModule",
+    "torchvision": "miner.models.torchvision:Torchvision",
+    "efficientnet-lite0": "miner.models.efficientnet:EfficientNetLite0",
+    "http": "miner.models.http:Http",
 }
 """The class in the key of each family: a change makes every user embed everything again."""
 

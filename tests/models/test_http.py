@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("requests")
 
 import miner
-from miner.embedding.models.base import load_model
+from miner.embedding.models.load import load_model
 from miner.errors import DataError, EngineError, UsageError
 from tests.conftest import Result
 from tests.models.conftest import TEXTS, stored, unit

@@ -15,7 +15,7 @@ import pytest
 Image = pytest.importorskip("PIL.Image")
 
 import miner
-from miner.embedding.models.base import load_model
+from miner.embedding.models.load import load_model
 from miner.errors import DataError, MineError, UsageError
 from tests.models.conftest import stored, unit
 

@@ -18,7 +18,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 import miner
-from miner.embedding.models.base import load_model
+from miner.embedding.models.load import load_model
 from miner.errors import UsageError
 from tests.models.conftest import TEXTS, stored, unit
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.embedding.models.base import load_model
+from miner.embedding.models.load import load_model
 from miner.errors import UsageError
 from tests.later import later
 from tests.models.conftest import TEXTS, stored, unit

@@ -14,13 +14,12 @@ import pytest
 
 pytest.importorskip("boto3")
 
-from miner.storage.remote import copies
-
 import miner
 from miner.datasets.fetch import fetch, fetch_dataset
 from miner.errors import DataError, StorageError, UsageError
-from miner.job import DatasetJob
+from miner.job_sections import DatasetJob
 from miner.progress import silent
+from miner.storage.remote import copies
 from miner.storage.remote.s3 import S3Folder
 from tests.conftest import ROOT, Result
 from tests.remote.conftest import Bucket

@@ -14,10 +14,9 @@ import pytest
 
 pytest.importorskip("boto3")
 
-from miner.storage.remote import lease
-
 import miner
 from miner.errors import StorageError
+from miner.storage.remote import lease
 from miner.storage.remote.s3 import S3Folder
 from tests.conftest import ROOT, Result
 from tests.remote.conftest import Bucket

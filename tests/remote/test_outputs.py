@@ -12,11 +12,10 @@ import pytest
 
 pytest.importorskip("boto3")
 
-from miner.storage.remote import lease
-
 import miner
 from miner.errors import LockError, StorageError, UsageError
 from miner.runs.publishing import RemoteOutput
+from miner.storage.remote import lease
 from miner.storage.remote.base import open_folder
 from miner.storage.remote.lease import Lease
 from tests.conftest import Result

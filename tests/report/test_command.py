@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import miner
-from miner.cli.main import _FLAGS, _setting
+from miner.cli.job_options import _FLAGS, _setting
 from miner.inspection.report.rerun_command import reproducing_command
 
 JOBS: list[dict[str, Any]] = [

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from miner.census.reference import Vectors
+from miner.census.measure import Vectors
 from miner.embedding.store import open_store
 from miner.inspection.report.margin_shares import shares_of_gaps, shares_of_sample
 from miner.inspection.report.sample import draw_sample

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from miner.census.fast.candidate_pass import ReachPass
 from miner.census.fast.column_pass import NearestPass, Runs, Watch
 from miner.census.fast.thresholds import Pairs
-from miner.census.reference import Vectors
-from miner.triplets.distance import Float64, Metric
+from miner.census.measure import Vectors
+from miner.triplets.distance import Metric
+from miner.triplets.types import Float64, Rows
 
 __all__ = [
     "BlockPass",
@@ -28,7 +29,6 @@ __all__ = [
     "some_lists",
 ]
 
-Rows = NDArray[np.int64]
 
 _LEAST_CELLS, _MOST_CELLS = 1024, 65536
 _MIXED_COST = 50.0

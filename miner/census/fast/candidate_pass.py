@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.candidate_lists import ENTRY, HEAD, VAIN, Reach
-from miner.triplets.distance import Float64
+from miner.census.kernels import load_loops
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["ReachPass", "shorten"]
-
-Rows = NDArray[np.int64]
 
 
 class ReachPass:
@@ -69,7 +67,7 @@ def shorten(reach: Reach, needs: Rows) -> Reach:
     """
     keys, rows = reach.entries["key"].copy(), reach.entries["row"].copy()
     held, tops = reach.head["held"].astype(np.int64), reach.head["top"].copy()
-    loops: Any = importlib.import_module("miner.census.kernels.candidates")
+    loops: Any = load_loops("candidates")
     starts, errors = reach.starts, reach.head["error"].copy()
     loops.shorten(starts, needs, keys, rows, held, tops, errors, VAIN)
     head = reach.head.copy()

@@ -9,7 +9,6 @@ threshold every key is on its side of it, and near one the same float64 key deci
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,13 +17,14 @@ from numpy.typing import NDArray
 
 from miner.census.column_sums import ColumnSums
 from miner.census.fast.thresholds import Pairs
+from miner.census.kernels import load_loops
+from miner.census.measure import Vectors
 from miner.census.neighbors import settle_nearest
-from miner.census.reference import Vectors
-from miner.triplets.distance import Float64, Metric
+from miner.triplets.distance import Metric
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["NearestPass", "Runs", "Watch"]
 
-Rows = NDArray[np.int64]
 Runs = NDArray[np.int64]
 """Lines that are booked together: of each run the first, the one after the last, and which line of
 products the first has."""
@@ -129,7 +129,7 @@ class NearestPass:
     """
 
     def __init__(self, pairs: Pairs, error: Float64, most: int, kind: Any) -> None:
-        self._loops: Any = importlib.import_module("miner.census.kernels.nearest")
+        self._loops: Any = load_loops("nearest")
         self._pairs, self._error, self._most = pairs, error, most
         lines, room = len(error), max(_HELD * most, 2)
         self._tops = np.full(lines, np.finfo(kind).max, dtype=kind)

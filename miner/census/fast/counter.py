@@ -16,8 +16,6 @@ once each.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -42,14 +40,15 @@ from miner.census.fast.column_pass import NearestPass, Watch
 from miner.census.fast.products import TILE, Products
 from miner.census.fast.results import Prepared, Screened
 from miner.census.fast.thresholds import PairBorders, Pairs
+from miner.census.kernels import load_loops
 from miner.census.reference import Census
-from miner.triplets.distance import Float64
+from miner.triplets.distance import UNIT_ROUNDOFF
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["Screen", "Screened", "open_screen"]
 
-Rows = NDArray[np.int64]
 
-_UNIT, _UNIT32 = 2.0**-53, 2.0**-24
+_UNIT32 = 2.0**-24
 _MOST_POSITIVES = 0x7FFF
 _BLOCK = 256
 _MOST_TILED = 256
@@ -68,7 +67,7 @@ def open_screen(
     census: Census, *, loss: bool, keep_bytes: int, rooms: Rooms | None = None
 ) -> Screen | None:
     """Return the fast pass of a census; None where numba is not installed."""
-    if importlib.util.find_spec("numba") is None:
+    if load_loops("count_lookup") is None:
         return None
     return Screen(census, loss=loss, keep_bytes=keep_bytes, rooms=rooms)
 
@@ -91,9 +90,9 @@ class Screen:
     def __init__(
         self, census: Census, *, loss: bool, keep_bytes: int, rooms: Rooms | None = None
     ) -> None:
-        self._loops: Any = importlib.import_module("miner.census.kernels.count_lookup")
-        self._exact: Any = importlib.import_module("miner.census.kernels.float64_keys")
-        self._dense: Any = importlib.import_module("miner.census.kernels.count_dense")
+        self._loops: Any = load_loops("count_lookup")
+        self._exact: Any = load_loops("float64_keys")
+        self._dense: Any = load_loops("count_dense")
         self._census, self._loss = census, loss
         self._vectors, self._relevance = census.vectors, census.relevance
         self._space, self._margin = census.space, census.margin
@@ -232,7 +231,7 @@ class Screen:
         return TabledPass(
             self._loops, watch, nearest, reach, block.anchors, pairs, data, self._results(block),
             self._loss, block.whole, self._bias32 if narrow else self.pairs.bias, shift,
-            self._able(block.error, pairs), _UNIT32 if narrow else _UNIT,
+            self._able(block.error, pairs), _UNIT32 if narrow else UNIT_ROUNDOFF,
             (errors, pairs.tolerance), tables,
         )  # fmt: skip
 

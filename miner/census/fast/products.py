@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.buffers import Rooms
+from miner.census.kernels import load_loops
 from miner.census.reference import Census
-from miner.triplets.distance import Float32, Float64
+from miner.triplets.types import Float32, Float64
 
 __all__ = ["TILE", "Products"]
 
@@ -40,7 +40,7 @@ class Products:
         self, census: Census, keep_bytes: int, scale: Float64, rooms: Rooms | None = None
     ) -> None:
         self._census, self._rooms, self._scale = census, rooms or Rooms(), scale
-        self._loops: Any = importlib.import_module("miner.census.kernels.lookup_steps")
+        self._loops: Any = load_loops("lookup_steps")
         rows = census.vectors.rows
         self._kept: Float32 | None = None
         if rows.nbytes <= keep_bytes:

@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.candidate_lists import Reach, ReachRoom
-from miner.triplets.distance import Float64
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["Prepared", "Screened"]
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

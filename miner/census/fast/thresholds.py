@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from miner.census.reference import STEEP, Vectors
-from miner.triplets.distance import Float32, Float64, KeySpace
+from miner.census.kernels import load_loops
+from miner.census.key_space import KeySpace
+from miner.census.measure import Vectors
+from miner.census.reference import STEEP
+from miner.triplets.distance import UNIT_ROUNDOFF
 from miner.triplets.relevance import Relevance
+from miner.triplets.types import Float32, Float64, Rows
 
 __all__ = ["PairBorders", "Pairs"]
 
-Rows = NDArray[np.int64]
 
-_UNIT = 2.0**-53
 _LIKE, _MANY = 4, 32
 """From so many anchors that share so many positives on, their keys are one product."""
 _CHUNK = 4096
@@ -70,7 +70,7 @@ class PairBorders:
     def __init__(
         self, vectors: Vectors, relevance: Relevance, space: KeySpace, margin: float
     ) -> None:
-        self._loops: Any = importlib.import_module("miner.census.kernels.float64_keys")
+        self._loops: Any = load_loops("float64_keys")
         self._vectors, self._relevance = vectors, relevance
         self._space, self._margin = space, margin
         self.bias, self.scale = _row_facts(space, vectors.rows)
@@ -104,7 +104,7 @@ class PairBorders:
             starts, columns, keys, np.empty(len(keys)), np.empty(len(keys)), np.empty(len(anchors))
         )
         given = np.full(len(keys), np.nan)
-        place = (pairs.borders, data, slack, STEEP, _UNIT, given, pairs.tolerance)
+        place = (pairs.borders, data, slack, STEEP, UNIT_ROUNDOFF, given, pairs.tolerance)
         if self._loops.place_borders(*place):
             missing = np.flatnonzero(np.isinf(pairs.d_ap))
             lines = np.searchsorted(starts, missing, side="right") - 1

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.kernels.jit import compiled
-from miner.census.reference_kernel import Below, Float64
+from miner.census.reference_kernel import Below
+from miner.triplets.types import Float64
 
 __all__ = ["count_below"]
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from miner.census.kernels.jit import compiled
+from miner.triplets.distance import UNIT_ROUNDOFF
 
 __all__ = ["UNSURE", "count_gaps"]
 
@@ -25,7 +26,6 @@ _FEW = 8
 _LEFT = -1
 UNSURE = 256
 """An anchor with more triplets that have to be measured is left to the reference."""
-_UNIT = 2.0**-53
 
 
 @compiled
@@ -147,7 +147,7 @@ def _count_line(
     )  # fmt: skip
     most_n, worst_n = _measures(keys, offset, slope, root, wide, d_an, e_an)
     most_p, worst_p = _measures(near, offset, slope, root, wide, d_ap, e_ap)
-    rounding = 16 * _UNIT * (most_n + most_p + (half + 1) * width)
+    rounding = 16 * UNIT_ROUNDOFF * (most_n + most_p + (half + 1) * width)
     e_ap += rounding
     fine, worst = width / _FINE, worst_n + worst_p + rounding
     if near.size <= _FEW and 8 * worst < width:
@@ -207,7 +207,7 @@ def count_gaps(
     starts : ndarray of shape (b + 1,), int64
     offset : ndarray of shape (b,), float64
     slope, root : float, bool
-        See `miner.triplets.distance.KeySpace`.
+        See `miner.census.key_space.KeySpace`.
     wide : ndarray of shape (b,), float64
         How far a key may be from the true one.
     width, half : float, int

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.kernels.jit import compiled
-from miner.triplets.distance import Float32, Float64, Metric
+from miner.triplets.distance import Metric
+from miner.triplets.types import Float32, Float64
 
 __all__ = ["measure_rows"]
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from miner.datasets.base import ROWS, Table
 from miner.errors import DataError
+from miner.triplets.types import Rows
 
 __all__ = ["open_pair_table"]
 
-Rows = NDArray[np.int64]
 Keep = Callable[[pa.RecordBatch], NDArray[np.bool_]]
 
 

@@ -12,8 +12,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 
 from miner.embedding.models.base import Batch
-from miner.embedding.models.torch_module import Network
-from miner.embedding.models.torch_weights import load_state
+from miner.embedding.models.torch_module import Network, load_state
 
 __all__ = ["EfficientNetLite0"]
 
@@ -33,7 +32,7 @@ class EfficientNetLite0(Network):
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
-    cache_id: ClassVar[str] = "miner.embedding.models.efficientnet:EfficientNetLite0"
+    cache_id: ClassVar[str] = "miner.models.efficientnet:EfficientNetLite0"
 
     def __init__(self, device: str | None = None, size: int = 224) -> None:
         module = EfficientNet.from_name("efficientnet-lite0")

@@ -24,7 +24,7 @@ from urllib3.util import Retry
 
 from miner.embedding.models.base import Batch, Model
 from miner.errors import DataError, EngineError, UsageError
-from miner.storage.urls import without_secrets
+from miner.formatting import without_secrets
 
 __all__ = ["Http"]
 
@@ -105,7 +105,7 @@ class Http(Model):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     argument: ClassVar[str] = "url"
-    cache_id: ClassVar[str] = "miner.embedding.models.http:Http"
+    cache_id: ClassVar[str] = "miner.models.http:Http"
     drift: ClassVar[float] = 1e-3
 
     def __init__(

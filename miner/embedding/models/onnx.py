@@ -46,7 +46,7 @@ class Onnx(Model):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     argument: ClassVar[str] = "path"
-    cache_id: ClassVar[str] = "miner.embedding.models.onnx:Onnx"
+    cache_id: ClassVar[str] = "miner.models.onnx:Onnx"
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.embedding.models.base import import_from_here
+from miner.embedding.models.load import import_from_here
 from miner.errors import DataError, MineError, UsageError
 from miner.registry import Registry
 

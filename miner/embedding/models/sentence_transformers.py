@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from miner.embedding.models.base import Batch, Model, Role
-from miner.embedding.models.torch_weights import choose_device, state_digest
+from miner.embedding.models.torch_module import choose_device, state_digest
 from miner.errors import UsageError
 from miner.storage.urls import expanded
 
@@ -38,7 +38,7 @@ class SentenceTransformers(Model):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     argument: ClassVar[str] = "path"
-    cache_id: ClassVar[str] = "miner.embedding.models.sentence_transformers:SentenceTransformers"
+    cache_id: ClassVar[str] = "miner.models.sentence_transformers:SentenceTransformers"
 
     def __init__(
         self,

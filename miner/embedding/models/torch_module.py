@@ -1,22 +1,144 @@
-"""A network of your own in PyTorch, by the name of the module's attribute."""
+"""A network of your own in PyTorch, by name, and what the families on PyTorch share.
+
+Weights are known by a checksum of their tensors, checkpoints are read without pickle, and images
+are resized, cropped to the middle and standardised.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
+from math import isqrt
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file
 
-from miner.embedding.models.base import Batch, Model, import_from_here
-from miner.embedding.models.image_tensors import IMAGENET_MEAN, IMAGENET_STD, image_tensor
-from miner.embedding.models.torch_weights import choose_device, load_state, state_digest
-from miner.errors import UsageError
+from miner.embedding.models.base import Batch, Model
+from miner.embedding.models.load import import_from_here
+from miner.errors import DataError, UsageError
 from miner.storage.urls import expanded
 
-__all__ = ["Network", "TorchModule"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Network",
+    "TorchModule",
+    "choose_device",
+    "image_tensor",
+    "load_state",
+    "state_digest",
+]
+
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of ImageNet's training images, in RGB from 0 to 1, as the models of torchvision expect."""
+
+
+def image_tensor(
+    batch: Batch, size: int, mean: Sequence[float], std: Sequence[float]
+) -> NDArray[np.float32]:
+    """Bring images to one shape.
+
+    The shorter edge is resized to `size` (bicubic), the middle square is cut out.
+
+    Parameters
+    ----------
+    batch : list of PIL.Image.Image, or ndarray of shape (b, values)
+        Numbers in a row are the pixels of a square grey image, 0 black.
+    size : int
+        Pixels of an edge.
+    mean, std : sequence of 3 floats
+        Of the channels, where 1 is white.
+
+    Returns
+    -------
+    ndarray of shape (b, 3, size, size), float32
+    """
+    images = _squares(batch) if isinstance(batch, np.ndarray) else batch
+    prepared = np.stack([_prepared(image, size) for image in images])
+    standard = (prepared - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+    return np.ascontiguousarray(standard.transpose(0, 3, 1, 2), dtype=np.float32)
+
+
+def _prepared(image: Any, size: int) -> NDArray[np.float32]:
+    width, height = image.size
+    scale = size / min(width, height)
+    width, height = max(size, round(width * scale)), max(size, round(height * scale))
+    resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    cut = resized.crop((left, top, left + size, top + size))
+    return np.asarray(cut, dtype=np.float32) / np.float32(255)
+
+
+def _squares(batch: NDArray[Any]) -> list[Any]:
+    """Take rows of numbers for square images; fractions up to 1, or whole numbers up to 255."""
+    edge = isqrt(batch.shape[1])
+    if edge * edge != batch.shape[1]:
+        raise DataError(
+            f"images of {batch.shape[1]} numbers are not square; give image files (PNG, JPEG)"
+        )
+    fractions = batch.dtype.kind == "f"
+    bytes_ = np.clip(batch * 255 if fractions else batch, 0, 255).round().astype(np.uint8)
+    return [Image.fromarray(row.reshape(edge, edge)) for row in bytes_]
+
+
+def state_digest(state: Mapping[str, Any], *more: str) -> str:
+    """Identify weights: the SHA-256 of names, types, shapes and bytes of all tensors.
+
+    Parameters
+    ----------
+    state : mapping of str to torch.Tensor
+        As ``Module.state_dict()`` gives it.
+    more : str
+        What else belongs to the model: its structure, its tokenizer.
+    """
+    whole = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        plain = tensor.detach().cpu().contiguous().reshape(-1)
+        whole.update(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
+    for text in more:
+        whole.update(text.encode())
+    return f"tensors:{whole.hexdigest()}"
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of tensors: safetensors, or a PyTorch file that holds nothing else.
+
+    Raises
+    ------
+    UsageError
+        When the file is missing, or holds more than tensors: such a file could run code.
+    """
+    if not path.is_file():
+        raise UsageError(f"no such file of weights: {path}; check model.options")
+    try:
+        if path.suffix == ".safetensors":
+            state: dict[str, Any] = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever the formats' readers raise on a strange file
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"{path} cannot be read as tensors ({reason}); save the state_dict, best as safetensors"
+        ) from error
+    inner: dict[str, Any] = state.get("state_dict", state)
+    return inner
+
+
+def choose_device(device: str | None) -> str:
+    """Return the device that was asked for, or the best there is."""
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
 
 _VERSION = 1
 
@@ -75,7 +197,7 @@ class TorchModule(Network):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image"})
     argument: ClassVar[str] = "target"
-    cache_id: ClassVar[str] = "miner.embedding.models.torch_module:TorchModule"
+    cache_id: ClassVar[str] = "miner.models.torch_module:TorchModule"
 
     def __init__(
         self,

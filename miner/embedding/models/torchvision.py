@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torchvision import models
 
-from miner.embedding.models.torch_module import Network
-from miner.embedding.models.torch_weights import load_state
+from miner.embedding.models.torch_module import Network, load_state
 from miner.errors import UsageError, did_you_mean
 from miner.storage.urls import expanded
 
@@ -35,7 +34,7 @@ class Torchvision(Network):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
     argument: ClassVar[str] = "name"
-    cache_id: ClassVar[str] = "miner.embedding.models.torchvision:Torchvision"
+    cache_id: ClassVar[str] = "miner.models.torchvision:Torchvision"
 
     def __init__(
         self, name: str, weights: str = "DEFAULT", device: str | None = None, size: int = 224

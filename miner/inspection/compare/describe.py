@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
+from miner.formatting import LINE_WIDTH, change_text, cut_line
 from miner.inspection.compare.facts import Comparison, run_seconds
-from miner.runs.describe import cut_line
 from miner.runs.run import Run
 
-__all__ = ["change_text", "describe_comparison"]
+__all__ = ["describe_comparison"]
 
-_SHOWN, _WIDTH = 5, 78
+_SHOWN = 5
 
 
 def describe_comparison(compared: Comparison) -> str:
@@ -30,17 +30,12 @@ def describe_comparison(compared: Comparison) -> str:
     lines = [f"A  run {compared.a.run_id}", f"B  run {compared.b.run_id}", ""]
     lines.append(f"  {compared.verdict.title}")
     for why in compared.verdict.reasons:
-        lines += textwrap.wrap(why, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+        lines += textwrap.wrap(why, LINE_WIDTH, initial_indent="    ", subsequent_indent="    ")
     lines.append("")
     for name, was, now in compared.settings:
         lines.append(cut_line(f"  {name:<12} {was} in A, {now} in B"))
     lines += [*([""] if compared.settings else []), *_shares(compared), "", *_rest(compared)]
     return "\n".join(lines)
-
-
-def change_text(change: float) -> str:
-    """Write a difference of shares in percentage points."""
-    return f"{100 * change:+.2f}"
 
 
 def _shares(compared: Comparison) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from miner.errors import StorageError
-from miner.inspection.compare.describe import change_text
+from miner.formatting import change_text
 from miner.inspection.compare.facts import Comparison, run_seconds
 from miner.inspection.report.page import data_name, render, run_time
 from miner.storage.files import atomic_open

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from miner.census.reference import Vectors
+from miner.census.measure import Vectors
 from miner.embedding.store import Store
 from miner.runs.run import Run
 from miner.triplets.hardness import CLASSES, MINED, classify

@@ -12,11 +12,10 @@ from typing import Any
 from miner.datasets.source import Source, open_source
 from miner.embedding.store import Store
 from miner.errors import MineError, StorageError
-from miner.formatting import short_message
+from miner.formatting import bytes_text, short_message
 from miner.inspection.report.facts import Facts, gather, run_store
-from miner.inspection.report.page import bytes_text, report_page
-from miner.job import DatasetJob
-from miner.job_fields import built
+from miner.inspection.report.page import report_page
+from miner.job_sections import DatasetJob, built
 from miner.runs.run import REPORT, Run
 from miner.runs.shards import file_facts
 from miner.storage.files import atomic_open, storage_errors

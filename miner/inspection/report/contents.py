@@ -9,19 +9,18 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from miner.census.column_sums import Labels, labels_of
 from miner.datasets.source import Source
 from miner.embedding.store import Store
 from miner.errors import MineError
 from miner.formatting import printable
 from miner.inspection.report.thumbnails import thumbnails
 from miner.triplets.relevance import Relevance
+from miner.triplets.relevance.row_labels import Labels, labels_of
+from miner.triplets.types import Rows
 
 __all__ = ["Contents", "Item", "cut_text", "label_text"]
 
-Rows = NDArray[np.int64]
 
 _MOST_TEXT, _MOST_NAME = 280, 64
 """Characters of a text, and of an id or label, that are shown."""

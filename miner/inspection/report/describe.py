@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from miner.formatting import bytes_text
 from miner.inspection.report.build import Made
-from miner.inspection.report.page import bytes_text
 from miner.runs.run import Run
 
 __all__ = ["describe_report", "report_facts"]

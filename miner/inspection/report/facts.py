@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.reference import Vectors
+from miner.census.measure import Vectors
 from miner.datasets.source import Source
 from miner.embedding.store import Store, open_store
 from miner.errors import MineError

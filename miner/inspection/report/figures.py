@@ -17,14 +17,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from miner.inspection.report.margin_shares import MarginShares
 from miner.inspection.report.sample import TripletSample
+from miner.triplets.types import Float64
 
 __all__ = ["confusion_map", "distances", "plane", "shares_by_margin"]
 
-Float64 = NDArray[np.float64]
 
 EASY, SEMI_HARD, HARD = "#8492a2", "#0b6fb8", "#c8451b"
 INK, SOFT, GRID = "#1c2530", "#52606f", "#d5dce4"

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from miner.inspection.report.contents import Contents, Item, cut_text
 from miner.inspection.report.sample import TripletSample
 from miner.runs.run import Run
 from miner.triplets.hardness import MINED, Mined
+from miner.triplets.types import Rows
 
 __all__ = ["Card", "Gallery", "Picked", "make_gallery", "pick_triplets", "picked_ids"]
 
-Rows = NDArray[np.int64]
 
 _CARDS = 6
 _MOST_PARTS = 4

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from miner.inspection.report.sample import TripletSample
+from miner.triplets.types import Float64
 
 __all__ = ["MarginShares", "shares_of_gaps", "shares_of_sample"]
 
-Float64 = NDArray[np.float64]
 
 _STEPS = 48
 _SETTLED = 1e-3

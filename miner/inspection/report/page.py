@@ -7,17 +7,24 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
-from miner.formatting import printable
+from miner.formatting import (
+    bytes_text,
+    count_text,
+    distance_text,
+    printable,
+    seconds_text,
+    share_text,
+    without_secrets,
+)
 from miner.inspection.report.captions import figures_of
 from miner.inspection.report.facts import Facts
 from miner.inspection.report.rerun_command import reproducing_command, shell_line
-from miner.storage.urls import without_secrets
 from miner.triplets.hardness import CLASSES, MINED
 
-__all__ = ["bytes_text", "render", "report_page"]
+__all__ = ["render", "report_page"]
 
 _MOST = 8000
 """Characters of a command or a job that are shown."""
@@ -66,7 +73,7 @@ def _environment() -> Any:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("miner.inspection.report"),
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
         finalize=_shown,
         undefined=jinja2.StrictUndefined,
@@ -89,46 +96,6 @@ def _environment() -> Any:
 def _shown(value: Any) -> Any:
     """Make a text fit to show; what is markup already was made of such."""
     return printable(value) if type(value) is str else value
-
-
-def count_text(value: float) -> str:
-    """Write a count with separators."""
-    return f"{round(value):,}"
-
-
-def share_text(value: float | None) -> str:
-    """Write a share in percent, and never 0 or 100 for what is not; a dash for one of nothing."""
-    if value is None:
-        return "\N{EN DASH}"
-    if value and value < 0.00005:
-        return "< 0.01\u00a0%"
-    if 0.99995 < value < 1:
-        return "> 99.99\u00a0%"
-    return f"{100 * value:.2f}\u00a0%"
-
-
-def distance_text(value: float) -> str:
-    """Write a distance, and never 0 for what is not."""
-    if value and not 0.00005 <= abs(value) < 1000:
-        return f"{value:.4g}"
-    return f"{value + 0.0:.4f}"
-
-
-def seconds_text(value: float) -> str:
-    """Write a duration."""
-    if value < 90:
-        return f"{value:.1f} s"
-    minutes, seconds = divmod(round(value), 60)
-    return f"{minutes:,} min {seconds} s"
-
-
-def bytes_text(value: float) -> str:
-    """Write a size."""
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:,.0f} {unit}"
-        value /= 1024
-    return f"{value:,.1f} GiB"
 
 
 def run_time(run_id: str) -> str:

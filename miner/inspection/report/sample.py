@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.reference import Vectors
-from miner.triplets.distance import Float64, Metric
+from miner.census.measure import Vectors
+from miner.triplets.distance import Metric
 from miner.triplets.hardness import CLASSES, classify
 from miner.triplets.relevance import Relevance
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["SIZE", "TripletSample", "draw_sample"]
 
-Rows = NDArray[np.int64]
 
 SIZE = 10_000
 """So many tell every share to within one percentage point (95 %)."""

@@ -7,7 +7,8 @@ from typing import Any
 from miner.inspection.verify.check import Check
 from miner.runs.run import MANIFEST, Run, manifest_checksum
 from miner.runs.shards import shard_facts
-from miner.storage.files import pretty_json, sha256_file
+from miner.storage.files import sha256_file
+from miner.storage.json_files import pretty_json
 from miner.triplets.hardness import difficulty
 
 __all__ = ["check_files", "check_manifest", "check_shards"]

@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from miner.census.column_sums import labels_of
+from miner.census.measure import Vectors
 from miner.census.neighbors import NearestRows, majority
-from miner.census.reference import Vectors
 from miner.census.reference_statistics import nearest_by_definition
 from miner.runs.run import Run
 from miner.runs.tables import HUBS, LABEL_NOISE, has_table, read_table
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import count_positives
 from miner.triplets.relevance import Relevance
+from miner.triplets.relevance.row_labels import labels_of
+from miner.triplets.types import Rows
 
 __all__ = ["recount_hubs", "rejudge_labels"]
 
-Rows = NDArray[np.int64]
 
 _HUBS, _SUSPECTS = 2, 16
 """How many are looked at again in a sample; each hub takes one distance an anchor."""

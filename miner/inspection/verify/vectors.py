@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.reference import Vectors
+from miner.census.measure import Vectors
 from miner.embedding.store import Store
 from miner.inspection.verify.check import Check
 from miner.inspection.verify.statistics import recount_hubs, rejudge_labels

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from threadpoolctl import threadpool_limits
 
 from miner.errors import UsageError
-from miner.job import EngineJob
+from miner.job_sections import EngineJob
 from miner.registry import Registry
 
 __all__ = ["ENGINES", "Call", "Done", "Engine", "open_engine"]

@@ -20,7 +20,7 @@ import distributed
 from threadpoolctl import threadpool_limits
 
 from miner.errors import EngineError, UsageError
-from miner.job import EngineJob
+from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import Call, Done, Engine, R, U
 from miner.pipeline.engines.dask_submit import Submitted, able_workers, nobody
 from miner.storage.scratch import scratch_folder

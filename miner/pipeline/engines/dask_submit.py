@@ -21,7 +21,7 @@ from typing import Any
 import distributed
 
 from miner.errors import EngineError
-from miner.job import EngineJob
+from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import Call, Done
 
 __all__ = ["Submitted", "able_workers", "nobody"]

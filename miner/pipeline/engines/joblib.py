@@ -11,7 +11,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from threadpoolctl import threadpool_limits
 
 from miner.errors import EngineError, UsageError, did_you_mean
-from miner.job import EngineJob
+from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import Call, Done, Engine, R, U
 
 __all__ = ["Backend", "Processes", "Threads"]

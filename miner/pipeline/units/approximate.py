@@ -1,4 +1,10 @@
-"""Units of an approximate job: counted among nominees, written from those that were kept."""
+"""Units of an approximate job: counted among the negatives that an index nominates.
+
+An approximate index decides which negatives are looked at, and nothing else: their distances are
+measured by the float64 definition, and so are classes, order and loss. What it does not find is
+missing; how much that is says `miner.pipeline.audit`. Where the index tells the distances of the
+vectors themselves, in float32, those that are surely easy for all pairs need not be measured.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +16,217 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.candidate_lists import Reach, ReachFiles
+from miner.census.candidate_lists import ENTRY, HEAD, Reach, ReachFiles
 from miner.census.column_sums import ColumnSums
-from miner.pipeline.units.approximate_block import NominatedBlock, Nominees
+from miner.census.reference import Census
+from miner.indexes.base import Index
 from miner.pipeline.units.layout import Share, cut_sizes
 from miner.pipeline.units.miner import Miner, write_files, writing_lines
 from miner.pipeline.units.unit_writer import ListedAnchors, UnitWriter
-from miner.triplets.hardness import Kept
+from miner.selection.rank_grid import Found
+from miner.triplets.hardness import Kept, is_hard, is_within, semi_hard_border
+from miner.triplets.types import Float64, Rows
 
-__all__ = ["ApproximateMiner"]
+__all__ = ["ApproximateMiner", "NominatedBlock", "Nominees"]
 
-Rows = NDArray[np.int64]
+
+_AT_ONCE = 1 << 22
+"""Comparisons of a pair with nominees that are held at once."""
+
+
+_DEEPER = 1024
+"""So many positives and hidden rows of an anchor are searched past, at most."""
+
+
+_UNIT32, _TINY = 2.0**-24, 1e-37
+"""Of float32: its rounding, and what is added for numbers that are too small for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """The pairs of some anchors, as in `NominatedBlock`, with their distances."""
+
+    starts: Rows
+    positives: Rows
+    owners: Rows
+    d_ap: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class NominatedBlock:
+    """Some anchors, their pairs, and the nominees of each in the order of distance, then row.
+
+    Attributes
+    ----------
+    anchors, starts, positives, hard, within
+        As those of `miner.census.block.BlockCounts`; counted among the nominees.
+    loss : ndarray of shape (b,), float64
+        Sum of the hinge loss over the anchor's hard and semi-hard triplets.
+    rows : ndarray of shape (b, k), int64
+        The nominees; -1 at the end where there are fewer.
+    distances : ndarray of shape (b, k), float64
+        Infinite there.
+    """
+
+    anchors: Rows
+    starts: Rows
+    positives: Rows
+    hard: Rows
+    within: Rows
+    loss: Float64
+    rows: Rows
+    distances: Float64
+
+    @property
+    def deep(self) -> Rows:
+        """How many nominees of each anchor are hard or semi-hard for one of its pairs."""
+        deep: Rows = np.maximum.reduceat(self.within, self.starts[:-1])
+        return deep
+
+    def within_reach(self, line: int) -> tuple[Rows, Float64, float]:
+        """Return an anchor's rows, and their distances for keys: those are in the right order."""
+        count = int(self.within[self.starts[line] : self.starts[line + 1]].max())
+        return self.rows[line, :count], self.distances[line, :count], 0.0
+
+    def reach(self) -> Reach:
+        """Return the rows that writing needs; their distances are measured again."""
+        deep = self.deep
+        head = np.zeros(len(deep), dtype=HEAD)
+        head["held"], head["top"] = deep, np.inf
+        there = np.arange(self.rows.shape[1]) < deep[:, None]
+        entries = np.zeros(int(deep.sum()), dtype=ENTRY)
+        entries["row"] = self.rows[there]
+        return Reach(head, entries)
+
+
+class Nominees:
+    """Asks an index for nominees.
+
+    Parameters
+    ----------
+    census : Census
+        Whose vectors, relevance, metric and margin decide.
+    index : Index
+        Over the same rows.
+    most : int
+        Nominees an anchor, at most.
+    """
+
+    def __init__(self, census: Census, index: Index, most: int) -> None:
+        self._census, self._index, self.most = census, index, most
+
+    def nominate(self, anchors: Rows) -> NominatedBlock:
+        """Return a block of anchors that have positives, with the nearest negatives found.
+
+        Parameters
+        ----------
+        anchors : ndarray of shape (b,), int64
+        """
+        relevance = self._census.relevance
+        pairs = self._pairs(anchors)
+        starts, columns = relevance.hidden_lists(anchors)
+        hidden = np.diff(starts)
+        deeper = min(int((np.diff(pairs.starts) + hidden).max()), _DEEPER)
+        depth = min(self.most + deeper, relevance.rows)
+        scores, found = self._index.scored(self._census.vectors.anchors[anchors], depth)
+        lines = np.arange(len(anchors))
+        struck = np.concatenate(
+            [
+                pairs.owners * relevance.rows + pairs.positives,
+                np.repeat(lines, hidden) * relevance.rows + columns,
+            ]
+        )
+        struck.sort()
+        wanted = lines[:, None] * relevance.rows + found
+        place = np.searchsorted(struck, wanted)
+        free = found >= 0
+        if len(struck):
+            free &= struck[np.minimum(place, len(struck) - 1)] != wanted
+        free &= np.cumsum(free, axis=1) <= self.most
+        if scores is not None:
+            far = scores > self._farthest(anchors, pairs)[:, None]
+            free &= ~(far & np.isfinite(scores))
+        width = max(int(free.sum(axis=1).max()), 1)
+        rows = np.full((len(anchors), width), -1, dtype=np.int64)
+        rows[np.arange(width) < free.sum(axis=1)[:, None]] = found[free]
+        return self._measured(anchors, pairs, rows)
+
+    def _pairs(self, anchors: Rows) -> _Pairs:
+        """Return the pairs of anchors, measured."""
+        census = self._census
+        lists = census.relevance.positive_lists(anchors)
+        counts, columns = lists.counts, lists.columns
+        owners = np.repeat(np.arange(len(anchors)), counts)
+        d_ap = census.vectors.measure(census.metric, anchors[owners], columns)
+        return _Pairs(np.concatenate([[0], np.cumsum(counts)]), columns, owners, d_ap)
+
+    def _farthest(self, anchors: Rows, pairs: _Pairs) -> Float64:
+        """Return beyond which score of the index a row is easy for all pairs of an anchor.
+
+        A sum of d products in float32 is off by less than ``2 (d + 8) u`` of the sum of their
+        sizes, in any order (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
+        section 3.1); unit vectors are rounded once more. Twice that bound is allowed.
+        """
+        census = self._census
+        border = semi_hard_border(pairs.d_ap, census.margin)
+        reach: Float64 = np.maximum.reduceat(border, pairs.starts[:-1])
+        rounding = 4 * (census.vectors.dim + 8) * _UNIT32
+        if census.space.euclidean:
+            squared = reach * reach if census.space.root else reach
+            return squared * (1 + rounding) + _TINY
+        if census.metric == "cosine":
+            return reach - 1 + rounding
+        sizes = np.sqrt((census.vectors.anchors[anchors].astype(np.float64) ** 2).sum(-1))
+        inner: Float64 = reach + rounding * sizes * census.space.reach + _TINY
+        return inner
+
+    def block(self, anchors: Rows, reach: Reach, hard: Rows, within: Rows) -> NominatedBlock:
+        """Return a block whose nominees were kept; see `selection.listed_block`."""
+        sizes = reach.sizes
+        rows = np.full((len(anchors), max(int(sizes.max(initial=0)), 1)), -1, dtype=np.int64)
+        rows[np.arange(rows.shape[1]) < sizes[:, None]] = reach.entries["row"]
+        return self._measured(anchors, self._pairs(anchors), rows)
+
+    def find(self, block: NominatedBlock, lines: Rows, starts: Rows, ranks: Rows) -> Found:
+        """Find rows by rank; see `miner.selection.rank_grid.Sieve.find`."""
+        number = np.repeat(np.arange(len(lines)), np.diff(starts))
+        rows = block.rows[lines[number], ranks]
+        none = np.zeros(len(rows), dtype=np.int64)
+        sure = np.ones(len(lines), dtype=np.bool_)
+        return Found(rows, number, none, np.arange(len(rows)), sure)
+
+    def _measured(self, anchors: Rows, pairs: _Pairs, rows: Rows) -> NominatedBlock:
+        """Put nominees in order, and count the pairs."""
+        census = self._census
+        rows.sort(axis=1)  # ties in distance go by row
+        there = rows >= 0
+        lines = np.repeat(np.arange(len(anchors)), there.sum(axis=1))
+        distances = np.full(rows.shape, np.inf)
+        distances[there] = census.vectors.measure(census.metric, anchors[lines], rows[there])
+        order = np.argsort(distances, axis=1, kind="stable")
+        rows, distances = (np.take_along_axis(x, order, axis=1) for x in (rows, distances))
+        owners, d_ap = pairs.owners, pairs.d_ap
+        hard, within = self._count(distances, owners, d_ap)
+        finite = np.where(np.isinf(distances), 0.0, distances)
+        sums = np.concatenate([np.zeros((len(anchors), 1)), np.cumsum(finite, axis=1)], axis=1)
+        lost = within * (d_ap + census.margin) - sums[owners, within]
+        loss = np.add.reduceat(lost, pairs.starts[:-1])
+        return NominatedBlock(
+            anchors, pairs.starts, pairs.positives, hard, within, loss, rows, distances
+        )
+
+    def _count(self, distances: Float64, owners: Rows, d_ap: Float64) -> tuple[Rows, Rows]:
+        """Count, per pair, the nominees that are hard, and those hard or semi-hard."""
+        hard, within = np.empty((2, len(owners)), dtype=np.int64)
+        width = distances.shape[1]
+        for first, last in cut_sizes(np.full(len(owners), width), _AT_ONCE):
+            pairs = slice(first, last)
+            d_an, own = distances[owners[pairs]], d_ap[pairs, None]
+            there = np.isfinite(d_an)
+            hard[pairs] = (is_hard(own, d_an) & there).sum(axis=1)
+            within[pairs] = (is_within(own, d_an, self._census.margin) & there).sum(axis=1)
+        return hard, within
+
 
 _BATCH = 256
 """Anchors that are searched at once: always the same ones, for FAISS may round otherwise."""

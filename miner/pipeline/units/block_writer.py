@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.reference import Census
-from miner.pipeline.units.records import Sink
+from miner.pipeline.units.records import TRIPLET, Sink
 from miner.selection.anchor_view import AnchorView
 from miner.selection.rank_grid import Found
-from miner.selection.ranking import TRIPLET, Block, Ranking
+from miner.selection.ranking import Block, Ranking
 from miner.selection.strategies.base import Picks
-from miner.triplets.distance import Float64
 from miner.triplets.hardness import Kept
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["BlockWriter"]
 
-Rows = NDArray[np.int64]
 
 _CHUNK = 1 << 18
 _MANY = 128

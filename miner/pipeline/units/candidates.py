@@ -14,10 +14,10 @@ from miner.census.fast.counter import Screen
 from miner.pipeline.units.unit_writer import ListedAnchors
 from miner.selection.selection import Selection
 from miner.selection.strategies.base import Flat
+from miner.triplets.types import Rows
 
 __all__ = ["Listing", "listed_bytes", "plan_listing"]
 
-Rows = NDArray[np.int64]
 
 _MOST = 512
 _FEWER = 16

@@ -18,10 +18,10 @@ from miner.selection.selection import Selection
 from miner.selection.strategies.base import Admitted, Anchor, Flat, Picks, Take, seeds
 from miner.triplets.hardness import KEPT, Kept
 from miner.triplets.relevance import spans
+from miner.triplets.types import Rows
 
 __all__ = ["write_block"]
 
-Rows = NDArray[np.int64]
 
 _SINGLE, _WHOLE, _DRAWN = 0, 1, 2
 _DRAW = 1

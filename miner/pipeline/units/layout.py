@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from miner.triplets.types import Rows
 
 __all__ = ["CENSUS", "COUNTED", "SELECTED", "Share", "cut_sizes", "cut_units"]
 
-Rows = NDArray[np.int64]
 
 COUNTED = np.dtype(
     [

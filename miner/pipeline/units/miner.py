@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.block import BlockCounts, blocks
 from miner.census.buffers import Rooms
 from miner.census.candidate_lists import Reach, ReachFiles, ReachRoom
 from miner.census.column_sums import ColumnSums
 from miner.census.fast.counter import Screen
 from miner.census.neighbors import NearestRows
-from miner.census.reference import BlockCounts, Census, blocks
+from miner.census.reference import Census
 from miner.census.statistics import Besides
 from miner.pipeline.units.candidates import Listing
 from miner.pipeline.units.layout import COUNTED, Share
@@ -37,10 +38,9 @@ from miner.selection.strategies.base import Flat, Pairs
 from miner.storage.files import atomic_open
 from miner.triplets.hardness import MINED, Kept, Mined
 from miner.triplets.relevance import Tally
+from miner.triplets.types import Rows
 
 __all__ = ["Miner", "write_files", "writing_lines"]
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

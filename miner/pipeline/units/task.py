@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from miner.census.buffers import Rooms
 from miner.census.candidate_lists import ENTRIES, HEADS, Reach, ReachFiles
 from miner.census.fast.counter import open_screen
-from miner.census.reference import Census, Vectors
+from miner.census.measure import Vectors
+from miner.census.reference import Census
 from miner.census.statistics import Besides, Wanted, plan_besides
 from miner.embedding.store import Store, open_store
 from miner.errors import StorageError
 from miner.indexes.base import open_index
-from miner.job import Job, MiningJob, SelectJob, parse_bytes
+from miner.job import Job, parse_bytes
+from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.engines.base import Engine
-from miner.pipeline.units.approximate import ApproximateMiner
-from miner.pipeline.units.approximate_block import Nominees
+from miner.pipeline.units.approximate import ApproximateMiner, Nominees
 from miner.pipeline.units.candidates import plan_listing
 from miner.pipeline.units.layout import Share
 from miner.pipeline.units.miner import Miner

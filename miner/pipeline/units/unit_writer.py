@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from miner.census.candidate_lists import Reach
 from miner.census.reference import Census
@@ -26,10 +25,10 @@ from miner.selection.rank_grid import Found, Sieve
 from miner.selection.ranking import Block
 from miner.selection.selection import Selection
 from miner.triplets.hardness import Kept
+from miner.triplets.types import Rows
 
 __all__ = ["Blocks", "ListedAnchors", "UnitWriter"]
 
-Rows = NDArray[np.int64]
 
 _STRETCH = 1 << 18
 _ENTRIES = 1 << 18

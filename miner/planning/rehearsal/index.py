@@ -20,7 +20,7 @@ from miner.job import Job
 from miner.pipeline.units.task import Approximate
 from miner.planning.costs import IndexCosts
 from miner.planning.estimate import trained
-from miner.triplets.distance import Float32
+from miner.triplets.types import Float32
 
 __all__ = ["Indexed", "lists_of", "rehearse_index", "scaled"]
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from miner.census.candidate_lists import ENTRIES, HEADS, ReachFiles
 from miner.census.column_sums import add_up_hubs
-from miner.job import SelectJob
+from miner.job_sections import SelectJob
 from miner.pipeline.seal import Piece
 from miner.pipeline.units.layout import COUNTED, Share
 from miner.pipeline.units.task import Task, count_anchors, count_unit, open_miner
@@ -25,10 +25,10 @@ from miner.selection.allocation import allocate
 from miner.selection.strategies.base import seeds
 from miner.storage.arrays import load_array
 from miner.triplets.hardness import KEPT, Kept
+from miner.triplets.types import Rows
 
 __all__ = ["Counted", "Counting", "Writing", "rehearse_audit", "timed"]
 
-Rows = NDArray[np.int64]
 Cut = tuple[int, int]
 Slice = tuple[Rows, Path]
 """The anchors of a slice, and the file of their census."""

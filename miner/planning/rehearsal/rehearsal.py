@@ -13,7 +13,8 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from miner.embedding.store import Store
-from miner.job import EngineJob, Job, MiningJob
+from miner.job import Job
+from miner.job_sections import EngineJob, MiningJob
 from miner.pipeline.engines.base import open_engine
 from miner.pipeline.seal import Part, Piece, Sealer
 from miner.pipeline.units.task import Task, open_miner

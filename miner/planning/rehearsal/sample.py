@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from miner.datasets.column_store import keep_rows
 from miner.embedding.store import Store
-from miner.storage.files import write_json
-from miner.triplets.distance import Float32, normalize_rows
+from miner.storage.json_files import write_json
+from miner.triplets.distance import normalize_rows
 from miner.triplets.relevance import AnchorSubset, LabelRelevance, LinkRelevance, Relevance, load
+from miner.triplets.types import Float32, Rows
 
 __all__ = ["Part", "made_up", "part_of", "save"]
 
-Rows = NDArray[np.int64]
 
 _SEED = 0
 _CLASSES = 20

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from miner.datasets.relevance import Scanned
 from miner.embedding.batches import Embedder, embed_missing
@@ -16,12 +15,12 @@ from miner.embedding.cache import open_generation
 from miner.embedding.store import Store
 from miner.pipeline.resolve import Opened
 from miner.planning.rehearsal.sample import Part, made_up, part_of
-from miner.triplets.distance import Float32, normalize_rows
+from miner.triplets.distance import normalize_rows
 from miner.triplets.relevance import AnchorSubset, LabelRelevance, LinkRelevance, Relevance
+from miner.triplets.types import Float32, Rows
 
 __all__ = ["Trial", "dimensions", "of_store", "try_model"]
 
-Rows = NDArray[np.int64]
 
 _SECONDS = 1.5
 _LEAST, _FEW = 512, 64

@@ -21,6 +21,7 @@ from miner.errors import UsageError
 from miner.registry import Registry
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import Kept, Mined
+from miner.triplets.types import Float64
 
 __all__ = [
     "STRATEGIES",
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 Counts = NDArray[np.int64]
-Float64 = NDArray[np.float64]
 
 STRATEGIES = Registry("strategy", plural="strategies")
 for _name, _target, _summary in (

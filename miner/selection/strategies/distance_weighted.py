@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from miner.errors import UsageError
-from miner.selection.strategies.base import Admitted, Float64, Take
+from miner.selection.strategies.base import Admitted, Take
 from miner.selection.strategies.weighted import Weighted
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import Kept, Mined
+from miner.triplets.types import Float64
 
 __all__ = ["DistanceWeighted"]
 

@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass
 
 from miner.errors import UsageError
-from miner.selection.strategies.base import Admitted, Float64
+from miner.selection.strategies.base import Admitted
 from miner.selection.strategies.weighted import Weighted
+from miner.triplets.types import Float64
 
 __all__ = ["SimAns"]
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.selection.strategies.base import Admitted, Float64
+from miner.selection.strategies.base import Admitted
 from miner.selection.strategies.weighted import Weighted
+from miner.triplets.types import Float64
 
 __all__ = ["Warp"]
 

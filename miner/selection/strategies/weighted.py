@@ -13,16 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.selection.strategies.base import (
-    Admitted,
-    Counts,
-    Float64,
-    Picks,
-    Strategy,
-    Take,
-    check_count,
-)
+from miner.selection.strategies.base import Admitted, Counts, Picks, Strategy, Take, check_count
 from miner.triplets.hardness import Kept, Mined
+from miner.triplets.types import Float64
 
 __all__ = ["Weighted"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import fsspec
 
 from miner.errors import StorageError, UsageError
+from miner.formatting import without_secrets
 from miner.storage.remote.base import Entry, Folder, Unfinished
-from miner.storage.urls import without_secrets
 
 __all__ = ["OtherFolder"]
 

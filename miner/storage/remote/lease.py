@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from miner.errors import LockError, StorageError
-from miner.storage.files import canonical_json, storage_errors, write_json
+from miner.storage.files import storage_errors
+from miner.storage.json_files import canonical_json, write_json
 from miner.storage.remote.base import Entry, Folder
 
 __all__ = ["SECONDS", "Lease", "held_lease"]

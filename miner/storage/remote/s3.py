@@ -23,8 +23,8 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
 from miner.errors import StorageError
+from miner.formatting import without_secrets
 from miner.storage.remote.base import Entry, Folder, Unfinished
-from miner.storage.urls import without_secrets
 
 __all__ = ["S3Folder"]
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from miner.triplets.relevance.base import NONE, Buckets, Relevance, Rows, Tally, spans, tally
+from miner.triplets.relevance.base import NONE, Buckets, Relevance, Tally, spans, tally
 from miner.triplets.relevance.labels import LabelRelevance
 from miner.triplets.relevance.links import LinkRelevance
 from miner.triplets.relevance.multilabel import MultiLabelRelevance
 from miner.triplets.relevance.subset import AnchorSubset
+from miner.triplets.types import Rows
 
 __all__ = [
     "NONE",

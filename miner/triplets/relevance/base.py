@@ -9,12 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.triplets.types import Rows
+
 __all__ = [
     "NONE",
     "Buckets",
     "Lists",
     "Relevance",
-    "Rows",
     "Tally",
     "count_one_by_one",
     "hidden_one_by_one",
@@ -23,7 +24,6 @@ __all__ = [
     "tally",
 ]
 
-Rows = NDArray[np.int64]
 
 NONE = -1
 """The code of a row without a value (no label, no group, content that cannot be compared)."""

@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import Buckets, Lists, Rows, count_one_by_one, hidden_one_by_one
+from miner.triplets.relevance.base import Buckets, Lists, count_one_by_one, hidden_one_by_one
+from miner.triplets.types import Rows
 
 __all__ = ["LabelRelevance"]
 

@@ -12,11 +12,11 @@ from miner.triplets.relevance.base import (
     NONE,
     Buckets,
     Lists,
-    Rows,
     count_one_by_one,
     hidden_one_by_one,
     spans,
 )
+from miner.triplets.types import Rows
 
 __all__ = ["LinkRelevance"]
 

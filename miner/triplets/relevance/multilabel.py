@@ -13,10 +13,10 @@ from miner.triplets.relevance.base import (
     NONE,
     Buckets,
     Lists,
-    Rows,
     hidden_one_by_one,
     positives_one_by_one,
 )
+from miner.triplets.types import Rows
 
 __all__ = ["MultiLabelRelevance"]
 

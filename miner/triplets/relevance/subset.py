@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import Lists, Relevance, Rows, count_one_by_one
+from miner.triplets.relevance.base import Lists, Relevance, count_one_by_one
+from miner.triplets.types import Rows
 
 __all__ = ["AnchorSubset"]
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from miner.census.column_sums import add_up_hubs
 from miner.census.confusions import MostConfused, add_up_confusions
 from miner.census.statistics import Besides
-from miner.job import MiningJob
+from miner.job_sections import MiningJob
 from miner.pipeline.units.layout import COUNTED
 from miner.storage.arrays import load_array
+from miner.triplets.types import Rows
 
 __all__ = ["Arrays", "Merging", "array_names"]
 
-Rows = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
 
 

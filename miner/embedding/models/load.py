@@ -1,0 +1,131 @@
+"""How a model is found by name and made."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.embedding.models.base import DEFAULTS, MODELS, Batch, LoadedModel, Model, error_words
+from miner.errors import MineError, UsageError
+from miner.registry import load_attribute
+from miner.storage.json_files import canonical_json
+from miner.storage.urls import expanded
+
+__all__ = ["load_model"]
+
+
+class _Callable(Model):
+    """A user's function from a batch to vectors."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def embed(self, batch: Batch) -> NDArray[np.floating]:
+        """Call the function."""
+        return np.asarray(self._function(batch))
+
+
+def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> LoadedModel:
+    """Find a model by name: a registered one, or ``package.module:attribute``.
+
+    Parameters
+    ----------
+    name : str or None
+        None for the default of the content's kind.
+    kind : str
+        What the content is: text, image or vectors.
+    options : mapping
+        Keyword arguments for the model's class.
+
+    Raises
+    ------
+    UsageError
+        When there is no such model, or it cannot embed this kind of content.
+    """
+    name = name or DEFAULTS[kind]
+    try:
+        canonical_json(options)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"model.options = {dict(options)!r} must be texts, numbers, true, false, lists or "
+            f"tables ({error})"
+        ) from error
+    found, options = _find(name, options)
+    model = _build(name, found, options)
+    if kind not in model.kinds:
+        wanted = " or ".join(sorted(model.kinds))
+        raise UsageError(f"model {name!r} embeds {wanted}; the content column holds {kind}")
+    return LoadedModel(name, model, options)
+
+
+def _find(name: str, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """Find what a name stands for; ``NAME:VALUE`` sets the one option that most people need."""
+    if name not in MODELS.names() and expanded(name).is_dir():
+        name = f"{_family_of(expanded(name))}:{name}"
+    family, colon, value = name.partition(":")
+    if not colon or family not in MODELS.names():
+        return (import_from_here(name) if colon else MODELS.load(name)), options
+    found = MODELS.load(family)
+    argument = getattr(found, "argument", None)
+    if not argument:
+        raise UsageError(f"model {family!r} takes nothing after a colon; drop {colon + value!r}")
+    if argument in options:
+        raise UsageError(f"model {name!r}: model.options.{argument} is set as well; drop one")
+    return found, {**options, argument: value}
+
+
+def _family_of(folder: Path) -> str:
+    """Say which family can load a folder."""
+    if (folder / "modules.json").exists() or (
+        folder / "config_sentence_transformers.json"
+    ).exists():
+        return "sentence-transformers"
+    if any(folder.glob("*.onnx")) or any(folder.glob("onnx/*.onnx")):
+        return "onnx"
+    raise UsageError(
+        f"{folder} is no model that is known: neither modules.json (sentence-transformers) nor an "
+        ".onnx file is in it; check the path"
+    )
+
+
+def import_from_here(target: str) -> Any:
+    """Import a user's own module, which may lie in the current folder."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return load_attribute(target)
+
+
+def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
+    if inspect.isclass(found):
+        try:
+            found = found(**options)
+        except TypeError as error:
+            raise UsageError(
+                f"model {name!r} cannot be made with these options: {error}"
+            ) from error
+        except (MineError, MemoryError):
+            raise
+        except Exception as error:  # the code of others, again
+            raise UsageError(
+                f"model {name!r} cannot be made: {error_words(error)}; correct it"
+            ) from error
+    elif options:
+        raise UsageError(f"model {name!r} is not a class: model.options cannot be given to it")
+    if isinstance(found, Model):
+        return found
+    for method in ("embed", "encode"):
+        if callable(getattr(found, method, None)):
+            return _Callable(getattr(found, method))
+    if callable(found):
+        return _Callable(found)
+    raise UsageError(
+        f"model {name!r} is {found!r}: it must be a function from a batch to vectors, "
+        "or have a method `embed` or `encode`"
+    )

@@ -1,0 +1,96 @@
+"""How a source becomes vectors, and the key of the store that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from miner.datasets.source import Source
+from miner.embedding.model_identity import CANARY_ROWS, Identity, identify
+from miner.embedding.models.base import LoadedModel, Role
+from miner.storage.files import sha256_file
+from miner.storage.json_files import digest
+from miner.storage.urls import url_name
+
+__all__ = ["Recipe", "StoreKey"]
+
+
+_VERSION = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a source becomes vectors: the model, what it is told, and where vectors are kept.
+
+    Attributes
+    ----------
+    prompts : tuple of str
+        Per side of the source, what is put before each text.
+    cache : Path
+    batch_size : int
+    normalize, texts : bool
+        Whether stored rows are scaled to unit length; whether texts are kept for the shards.
+    """
+
+    source: Source
+    model: LoadedModel
+    prompts: tuple[str, ...]
+    cache: Path
+    batch_size: int
+    normalize: bool
+    texts: bool
+
+    def role(self, side: int) -> Role:
+        """Return what the rows of a side are."""
+        if len(self.source.sides) == 1:
+            return "item"
+        return "document" if side else "query"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreKey:
+    """What a store is made of.
+
+    Attributes
+    ----------
+    files : list of dict
+        Path, bytes and SHA-256 of the data's files.
+    identity : Identity
+        Of the model.
+    facts : dict
+        Everything that the key is the digest of; no paths.
+    """
+
+    files: list[dict[str, Any]]
+    identity: Identity
+    facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The store's folder name."""
+        return digest(self.facts)[:24]
+
+    @classmethod
+    def of(cls, recipe: Recipe, *, keep: bool) -> StoreKey:
+        """Read the data's checksums and the model's identity; see `identify` for `keep`."""
+        source = recipe.source
+        files = [
+            {"path": url_name(str(file)), "bytes": file.stat().st_size, "sha256": sha256_file(file)}
+            for file in source.files
+        ]
+        _, sample = source.sides[0].sample(CANARY_ROWS)
+        identity = identify(
+            recipe.model, sample, recipe.role(0), recipe.prompts[0], recipe.cache, keep=keep
+        )
+        facts = {
+            "version": _VERSION,
+            "files": [file["sha256"] for file in files],
+            "roles": source.roles(),
+            "links": list(source.link_columns),
+            "model": identity.facts,
+            "prompts": list(recipe.prompts),
+            "normalize": recipe.normalize,
+            "texts": recipe.texts,
+        }
+        return cls(files, identity, facts)

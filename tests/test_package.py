@@ -1,0 +1,82 @@
+"""The package itself: what an import loads, its public names, sizes of files, the top level."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import miner
+from tests.conftest import ROOT
+
+MODULES = [path for path in sorted((ROOT / "miner").rglob("*.py")) if path.parent.name != "docs"]
+SOME = [
+    "torch",
+    "joblib",
+    "numba",
+    "tokenizers",
+    "boto3",
+    "distributed",
+    "dask",
+    "pandas",
+    "scipy",
+    "matplotlib",
+    "jinja2",
+    "PIL",
+]
+"""What no run needs, or not every one."""
+
+
+def relative(path: Path) -> str:
+    """A file's path within the package."""
+    return str(path.relative_to(ROOT / "miner"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_files_are_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 350
+
+
+def test_borders_stand_in_one_place() -> None:
+    """No other module adds the margin to a distance and compares."""
+    for path in MODULES:
+        if relative(path) != "triplets/hardness.py":
+            assert "<= d_ap" not in path.read_text().replace("``", ""), path
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        (
+            "import miner.cli.main",
+            [*SOME, "faiss", "pyarrow", "sqlglot", "numpy", "prometheus_client"],
+        ),
+        ("import miner.pipeline.run", [*SOME, "pyarrow.dataset"]),
+    ],
+)
+def test_an_import_is_light(statement: str, heavy: list[str]) -> None:
+    code = f"{statement}; import sys; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_public_names_are_all_there() -> None:
+    assert sorted(miner.__all__) == miner.__all__
+    for name in miner.__all__:
+        assert getattr(miner, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'mien'"):
+        _ = miner.mien
+
+
+def test_the_top_level_holds_what_the_owner_fixed() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    allowed = {"setup.cfg", "pyproject.toml", "miner", "jobs", "tests", "sample_data", "Makefile"}
+    allowed |= {"README.md", "LICENSE", "CHANGELOG.md"}
+    top = {line.split("/")[0] for line in listed.stdout.splitlines()}
+    assert {name for name in top if not name.startswith(".")} <= allowed
