@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "miner"
@@ -99,47 +97,51 @@ def ours(file: str) -> set[str]:
     return {name for name in imported(FILES[file]) if name.split(".")[0] == "miner"}
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_rooms_import_lower_floors_only(file: str) -> None:
+def test_rooms_import_lower_floors_only() -> None:
     level = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-    room = room_of(module_of(file))
-    if room == "cli":
-        beyond = {name for name in ours(file) if not name.startswith("miner.cli.")}
-        assert beyond <= CLI_MAY_IMPORT
-        return
-    for name in ours(file):
-        there = room_of(name)
-        if there not in (room, "errors") and file != "__main__.py":
-            assert level[there] < level[room], f"{file} imports {name}"
+    upward = [
+        f"{file} imports {name}"
+        for file in FILES.keys() - {"__init__.py", "__main__.py"}
+        for name in ours(file)
+        if room_of(name) not in (room_of(module_of(file)), "errors")
+        and not file.startswith("cli/")
+        and level[room_of(name)] >= level[room_of(module_of(file))]
+    ]
+    assert not upward
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_each_library_has_its_place(file: str) -> None:
-    for name in imported(FILES[file]):
-        library = name.split(".")[0]
-        if library in ONLY:
-            assert file.startswith(tuple(ONLY[library])), f"{file} imports {library}"
-        elif file.startswith(NUMPY_ONLY) and library not in ("miner", "numpy"):
-            assert library in sys.stdlib_module_names, f"{file} imports {library}"
+def test_the_command_line_goes_through_the_face() -> None:
+    for file in FILES:
+        if file.startswith("cli/"):
+            beyond = {name for name in ours(file) if not name.startswith("miner.cli.")}
+            assert beyond <= CLI_MAY_IMPORT, file
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_no_import_hides_in_a_function_or_a_string(file: str) -> None:
-    registered: set[int] = set()
-    for node in ast.walk(FILES[file]):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            hidden = [name for name in imported(node) if name.split(".")[0] == "miner"]
-            assert not hidden, f"{node.name} imports {hidden}"
-        elif isinstance(node, ast.Attribute | ast.Name):
-            name = node.attr if isinstance(node, ast.Attribute) else node.id
-            if name in ("import_module", "__import__"):
-                assert file in DOORS, f"line {node.lineno}: {name}"
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "register":
-            registered |= {id(inner) for inner in ast.walk(node)}
-    for node in ast.walk(FILES[file]):
-        if isinstance(node, ast.Constant) and id(node) not in registered and file not in DOORS:
-            text = str(node.value).partition(":")[0].removesuffix(".")
-            assert text not in MODULES, f"line {node.lineno} names {text}"
+def test_each_library_has_its_place() -> None:
+    for file, tree in FILES.items():
+        for name in imported(tree):
+            library = name.split(".")[0]
+            if library in ONLY:
+                assert file.startswith(tuple(ONLY[library])), f"{file} imports {library}"
+            elif file.startswith(NUMPY_ONLY) and library not in ("miner", "numpy"):
+                assert library in sys.stdlib_module_names, f"{file} imports {library}"
+
+
+def test_no_import_hides_in_a_function_or_a_string() -> None:
+    for file in FILES.keys() - set(DOORS):
+        registered: set[int] = set()
+        for node in ast.walk(FILES[file]):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                hidden = [name for name in imported(node) if name.split(".")[0] == "miner"]
+                assert not hidden, f"{file}: {node.name} imports {hidden}"
+            elif isinstance(node, ast.Attribute | ast.Name):
+                name = node.attr if isinstance(node, ast.Attribute) else node.id
+                assert name not in ("import_module", "__import__"), f"{file}:{node.lineno}"
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "register":
+                registered |= {id(inner) for inner in ast.walk(node)}
+            elif isinstance(node, ast.Constant) and id(node) not in registered:
+                text = str(node.value).partition(":")[0].removesuffix(".")
+                assert text not in MODULES, f"{file}:{node.lineno} names {text}"
 
 
 def test_no_folder_is_crowded() -> None:

@@ -15,7 +15,7 @@ from tests.conftest import write_vectors
 
 pytest.importorskip("distributed")
 
-from tests.engines.cluster import Cluster
+from tests.pipeline.engines.cluster import Cluster
 
 pytestmark = pytest.mark.bench
 

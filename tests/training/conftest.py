@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from tests.exports.conftest import make_run
+from tests.training.exports.conftest import make_run
 
 GROUP = 97
 RunOf = Callable[[str], miner.Run]

@@ -15,8 +15,8 @@ import pytest
 
 import miner
 from miner.errors import MineError, StorageError, UsageError
-from tests.exports.conftest import CLASSES, rows_of
 from tests.training.conftest import GROUP, RunOf
+from tests.training.exports.conftest import CLASSES, rows_of
 
 torch = pytest.importorskip("torch")
 

