@@ -19,7 +19,6 @@ __all__ = [
     "cut_line",
     "distance_text",
     "is_text",
-    "mib_text",
     "printable",
     "printable_json",
     "seconds_text",
@@ -106,15 +105,14 @@ def distance_text(value: float) -> str:
 
 
 def seconds_text(value: float) -> str:
-    """Write a duration."""
-    if value < 90:
-        return f"{value:.1f} s"
-    minutes, seconds = divmod(round(value), 60)
-    return f"{minutes:,} min {seconds} s"
+    """Write a duration in the unit that people would name it by."""
+    if value < 120:
+        return f"{value:.1f} s" if value < 9.95 else f"{value:.0f} s"
+    return f"{value / 60:,.0f} min" if value < 7200 else f"{value / 3600:,.1f} h"
 
 
 def bytes_text(value: float) -> str:
-    """Write a size."""
+    """Write a size in the largest unit of which there is one."""
     for unit in ("B", "KiB", "MiB"):
         if value < 1024:
             return f"{value:,.0f} {unit}"
@@ -131,8 +129,3 @@ def cut_line(line: str) -> str:
     """Return a text on one line of the terminal, cut where it is too long."""
     line = printable(" ".join(line.split("\n")))
     return line if len(line) <= LINE_WIDTH else line[: LINE_WIDTH - 3] + "..."
-
-
-def mib_text(count: int) -> str:
-    """Write a size in MiB."""
-    return f"{count / 2**20:,.1f} MiB"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from miner.errors import UsageError
-from miner.formatting import is_text
+from miner.formatting import bytes_text, is_text
 from miner.job_sections import (
     CacheJob,
     DatasetJob,
@@ -140,7 +140,7 @@ def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Jo
         with Path(path).open(encoding="utf-8") as file:
             text = file.read(_MOST_JOB + 1)
         if len(text) > _MOST_JOB:
-            raise ValueError(f"it has more than {_MOST_JOB >> 20} MiB")
+            raise ValueError(f"it has more than {bytes_text(_MOST_JOB)}")
         sections = tomllib.loads(text)
     except FileNotFoundError:
         raise UsageError(f"no job file {path}; `mine init DATA` writes one") from None

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from miner.formatting import bytes_text, seconds_text
+
 __all__ = ["Progress"]
 
 _EVERY = 30.0
@@ -71,15 +73,15 @@ class Progress:
         What an earlier start had done before this stage began tells nothing of the rate.
         """
         if self._stage in _BYTES:
-            words = f"{_mib(done)} of {_mib(total)} MiB"
+            words = f"{bytes_text(done)} of {bytes_text(total)}"
         else:
             words = f"{done:,} of {total:,}"
         seconds, fresh = time.monotonic() - self._began, done - self._first
         if not fresh or (seconds < _SURE and done < total):
             return words
         rate = fresh / max(seconds, 1e-3)
-        speed = f"{_mib(rate)} MiB/s" if self._stage in _BYTES else f"{_short(rate)}/s"
-        left = f", {_duration((total - done) / rate)} left" if done < total else ""
+        speed = f"{bytes_text(rate)}/s" if self._stage in _BYTES else f"{_short(rate)}/s"
+        left = f", {seconds_text((total - done) / rate)} left" if done < total else ""
         return f"{words}, {speed}{left}"
 
     def close(self) -> None:
@@ -91,14 +93,3 @@ class Progress:
 
 def _short(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-
-
-def _mib(count: float) -> str:
-    return _short(count / 2**20)
-
-
-def _duration(seconds: float) -> str:
-    """Return seconds as people say them."""
-    if seconds < 120:
-        return f"{seconds:,.0f} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

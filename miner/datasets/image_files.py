@@ -12,6 +12,7 @@ from typing import Any, overload
 import pyarrow as pa
 
 from miner.errors import UsageError
+from miner.formatting import bytes_text
 
 __all__ = ["Pictures", "is_encoded"]
 
@@ -103,7 +104,7 @@ def _content(value: Any, folder: Path) -> bytes | str:
         if path.exists() and not path.is_file():  # a device or a pipe never ends
             return f": the image {value} is not a file{_UNREADABLE}"
         if path.stat().st_size > _MOST_BYTES:
-            return f": the image {value} has more than {_MOST_BYTES >> 20} MiB{_UNREADABLE}"
+            return f": the image {value} has more than {bytes_text(_MOST_BYTES)}{_UNREADABLE}"
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
         reason = getattr(error, "strerror", None) or error

@@ -6,7 +6,7 @@ from typing import Any
 
 from miner.embedding.models.base import DEFAULTS, MODELS
 from miner.errors import UsageError
-from miner.formatting import mib_text
+from miner.formatting import bytes_text
 from miner.registry import load_attribute
 
 __all__ = ["describe_kept", "describe_models", "list_models"]
@@ -28,10 +28,10 @@ def describe_kept(facts: dict[str, Any]) -> str:
     lines = []
     for state, mark in (("removed", "removed  "), ("kept", "")):
         for one in facts[state]:
-            size = f"{mib_text(one['bytes']):>12}"
+            size = f"{bytes_text(one['bytes']):>12}"
             lines.append(f"{mark}{one['kind']:<5}  {size}  {one['used']}  {one['model']}")
             lines.append(f"    {one['path']}")
-    lines.append(f"{mib_text(facts['bytes'])} are kept")
+    lines.append(f"{bytes_text(facts['bytes'])} are kept")
     return "\n".join(lines)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from miner.formatting import bytes_text, seconds_text
+
 __all__ = ["describe_plan"]
 
 _WIDTH = 66
@@ -37,7 +39,7 @@ def describe_plan(facts: dict[str, Any]) -> str:
         ("model", f"{facts['model']['id']}, {facts['model']['dim']} dimensions"),
         ("engine", f"{facts['engine']['name']}, {facts['engine']['workers']} workers"),
         *_time(facts),
-        ("memory", f"about {_size(facts['memory_bytes'])} on a machine"),
+        ("memory", f"about {bytes_text(facts['memory_bytes'])} on a machine"),
         *_disk(facts),
         *_scaling(facts),
         *_measured(facts["calibration"]),
@@ -61,17 +63,19 @@ def _looked_at(factory: str) -> str:
 
 
 def _time(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    total = f"about {_duration(facts['total_seconds'])} ({facts['cpu_seconds']:,.0f} CPU seconds)"
+    total = (
+        f"about {seconds_text(facts['total_seconds'])} ({facts['cpu_seconds']:,.0f} CPU seconds)"
+    )
     yield "time", total
     some = {name: value for name, value in facts["seconds"].items() if value >= 0.05}
-    yield from _wrapped([f"{name} {_duration(value)}" for name, value in some.items()])
+    yield from _wrapped([f"{name} {seconds_text(value)}" for name, value in some.items()])
 
 
 def _disk(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    free = f"{_size(facts['disk_free_bytes'])} are free"
-    yield "disk", f"about {_size(facts['disk_bytes'])} at its fullest; {free}"
+    free = f"{bytes_text(facts['disk_free_bytes'])} are free"
+    yield "disk", f"about {bytes_text(facts['disk_bytes'])} at its fullest; {free}"
     sizes = {name: facts["disk"][name] for name in _BESIDE}
-    yield from _wrapped([f"{name} {_size(size)}" for name, size in sizes.items() if size])
+    yield from _wrapped([f"{name} {bytes_text(size)}" for name, size in sizes.items() if size])
 
 
 def _wrapped(words: list[str]) -> Iterator[tuple[str, str]]:
@@ -95,9 +99,8 @@ def _scaling(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if any(line["apart"] for line in facts["scaling"]):
         yield "", "each with a core of its own; marked *: processes, here or elsewhere"
     for line in facts["scaling"]:
-        text = (
-            f"{line['workers']:>4}{'*' if line['apart'] else ' '} {_duration(line['seconds']):>10}"
-        )
+        text = f"{line['workers']:>4}{'*' if line['apart'] else ' '}"
+        text += f" {seconds_text(line['seconds']):>10}"
         text += f"  {line['worker_hours']:>10,.3f} worker hours"
         if "cost" in line:
             text += f"  cost {line['cost']:,.4g}"
@@ -106,17 +109,6 @@ def _scaling(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _measured(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
     rows = f"on {calibration['rows']:,} of {calibration['of']:,} rows"
-    yield "measured", f"in {calibration['seconds']:.0f} s, {rows}"
+    yield "measured", f"in {seconds_text(calibration['seconds'])}, {rows}"
     if calibration["made_up"]:
         yield "", f"{calibration['made_up']:.0%} of their vectors are made up, like the others"
-
-
-def _duration(seconds: float) -> str:
-    """Return seconds as people say them."""
-    if seconds < 120:
-        return f"{seconds:,.1f} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:,.0f} MiB"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from miner.errors import StorageError
-from miner.formatting import mib_text
+from miner.formatting import bytes_text
 from miner.runs.publishing import RemoteOutput, open_output
 from miner.runs.run import MANIFEST, latest_id, run_places
 from miner.runs.staging import Output
@@ -222,7 +222,8 @@ def describe_pruned(facts: dict[str, Any]) -> str:
     """
     verb = "would be removed" if facts["dry_run"] else "removed"
     lines = [
-        f"{one['kind']:<8} {mib_text(one['bytes']):>14}  {one['path']}" for one in facts["removed"]
+        f"{one['kind']:<8} {bytes_text(one['bytes']):>14}  {one['path']}"
+        for one in facts["removed"]
     ]
     used = [f"in use, so it stays: {path}" for path in facts["in_use"]]
-    return "\n".join([*lines, *used, f"{len(lines)} {verb}, {mib_text(facts['bytes'])}"])
+    return "\n".join([*lines, *used, f"{len(lines)} {verb}, {bytes_text(facts['bytes'])}"])

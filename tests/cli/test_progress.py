@@ -82,7 +82,7 @@ def test_bytes_are_told_in_mebibytes_and_a_resumed_stage_by_what_it_did(
         progress(stage, 8310 * unit, 10_000 * unit)
     assert capsys.readouterr().err.splitlines() == [
         "mine: uploading",
-        "mine: uploading: 8,310 of 10,000 MiB, 10 MiB/s, 3 min left",
+        "mine: uploading: 8.1 GiB of 9.8 GiB, 10 MiB/s, 3 min left",
         "mine: counting",
         "mine: counting: 8,310 of 10,000, 10/s, 3 min left",
     ]

@@ -286,7 +286,7 @@ def test_the_room_is_bounded(desk: Desk, cli: Callable[..., Result]) -> None:
     assert sorted(kinds) == ["cache", "store"]  # those of the last run
     listed = cli("cache", out)
     assert listed.code == 0 and "counting:Counting" in listed.out
-    assert "MiB are kept" in cli("cache", out, "--prune", "0").out
+    assert "0 B are kept" in cli("cache", out, "--prune", "0").out
     assert list_kept(out / ".cache", out / ".store") == []
     run = desk.mine(path, mining={"margin": 0.4})
     assert run.manifest["embedding"]["computed"] == 100

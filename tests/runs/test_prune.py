@@ -52,7 +52,7 @@ def names(out: Path) -> list[str]:
 
 def test_nothing_that_is_of_use_goes(out: Path, cli: Cli) -> None:
     (staging,) = (out / ".staging").iterdir()
-    assert cli("prune", out).out == "0 removed, 0.0 MiB\n"
+    assert cli("prune", out).out == "0 removed, 0 B\n"
     assert staging.exists()
     assert names(out) == ["1", "2", "3"]
 

@@ -11,6 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from miner.errors import DataError
+from miner.formatting import bytes_text
 
 __all__ = ["MOST_LINE", "JsonBlock", "LineFault", "bounded_lines", "json_blocks"]
 
@@ -44,7 +45,7 @@ def bounded_lines(file: IO[bytes], where: str) -> Iterator[bytes]:
 
 
 def _too_long() -> str:
-    return f"it is longer than {MOST_LINE >> 20} MiB; check how the file was written"
+    return f"it is longer than {bytes_text(MOST_LINE)}; check how the file was written"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from urllib3.util import Retry
 
 from miner.embedding.models.base import Batch, Model
 from miner.errors import DataError, EngineError, UsageError
-from miner.formatting import without_secrets
+from miner.formatting import bytes_text, without_secrets
 
 __all__ = ["Http"]
 
@@ -209,7 +209,7 @@ class Http(Model):
             size += len(part)
             if size > most:
                 raise EngineError(
-                    f"{self._url} sent an answer of more than {most >> 20} MiB; check the server"
+                    f"{self._url} sent an answer of more than {bytes_text(most)}; check the server"
                 )
             if time.monotonic() > until:
                 raise EngineError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from miner.formatting import LINE_WIDTH, change_text, cut_line
+from miner.formatting import LINE_WIDTH, change_text, cut_line, seconds_text
 from miner.inspection.compare.facts import Comparison, run_seconds
 from miner.runs.run import Run
 
@@ -71,7 +71,7 @@ def _rest(compared: Comparison) -> Iterator[str]:
             yield cut_line(f"  {'':<10} {change.anchor}: {words}")
     yield from _triplets(compared)
     seconds = [run_seconds(run) for run in (compared.a, compared.b)]
-    yield f"  {'time':<10} {seconds[0]:,.1f} s in A, {seconds[1]:,.1f} s in B"
+    yield f"  {'time':<10} {seconds_text(seconds[0])} in A, {seconds_text(seconds[1])} in B"
 
 
 def _triplets(compared: Comparison) -> Iterator[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from miner.errors import DataError, StorageError
+from miner.formatting import bytes_text
 from miner.progress import Progress
 from miner.storage.files import publish_folder, sha256_file, storage_errors, sync_folder
 from miner.storage.remote.base import Entry, Folder
@@ -99,8 +100,8 @@ def _check_room(folder: Folder, entries: Sequence[Entry], disk: Path) -> None:
     needed, free = sum(entry.bytes for entry in entries), shutil.disk_usage(disk).free
     if needed > free:
         raise StorageError(
-            f"{folder.url} has {needed / 2**20:,.0f} MiB, {disk} has room for "
-            f"{free / 2**20:,.0f}; free some, or set MINE_WORK to a folder on a larger disk"
+            f"{folder.url} has {bytes_text(needed)}, {disk} has room for "
+            f"{bytes_text(free)}; free some, or set MINE_WORK to a folder on a larger disk"
         )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from miner.errors import LockError, StorageError
+from miner.formatting import seconds_text
 from miner.storage.files import storage_errors
 from miner.storage.json_files import canonical_json, write_json
 from miner.storage.remote.base import Entry, Folder
@@ -127,8 +128,8 @@ class Lease:
         if age <= lasts + _GRACE:
             raise LockError(
                 f"{self.folder.url} is in use by process {facts.get('process')} on "
-                f"{facts.get('host')}, which was alive {max(age, 0):.0f} s ago (if it is dead, the "
-                f"output is free after {lasts:g} s); wait, or use --out"
+                f"{facts.get('host')}, which was alive {seconds_text(max(age, 0))} ago (if it is "
+                f"dead, the output is free after {lasts:g} s); wait, or use --out"
             )
 
     def _read(self, entry: Entry) -> dict[str, Any] | None:
