@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["BlockCounts", "Thresholds", "blocks", "near"]
+__all__ = ["BlockCounts", "Thresholds", "blocks", "evenly_spaced", "near"]
 
 _BLOCK = 256
 
@@ -75,6 +75,11 @@ class BlockCounts:
         """Return an anchor's rows, their keys, and how near those may be in a wrong order."""
         rows = np.flatnonzero(self.keys[line] <= self.reach[line])
         return rows, self.keys[line][rows], 2.5 * float(self.slack[line])
+
+
+def evenly_spaced(count: int, most: int) -> Rows:
+    """Return at most `most` of the numbers below `count`, evenly spaced, the ends among them."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.int64))
 
 
 def near(keys: Float64, borders: Float64, tolerance: float) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.block import BlockCounts, blocks
+from miner.census.block import BlockCounts, blocks, evenly_spaced
 from miner.census.kernels import load_loops
 from miner.census.reference import Census
 from miner.census.reference_kernel import Below
@@ -182,7 +182,7 @@ def counts_all(values: int, tally: Tally) -> bool:
 def _scale(census: Census, anchors: Rows) -> int:
     """Choose the power of two with which the bins reach as far as some gaps do."""
     vectors, metric = census.vectors, census.metric
-    rows = np.unique(np.linspace(0, len(vectors.rows) - 1, _PILOT).astype(np.int64))
+    rows = evenly_spaced(len(vectors.rows), _PILOT)
     widest = 0.0
     for anchor in anchors[:_PILOT].tolist():
         own, positive = np.array([anchor]), census.relevance.positives(anchor)[:1]

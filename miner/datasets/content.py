@@ -25,6 +25,7 @@ __all__ = [
     "as_batch",
     "column_kind",
     "content_digests",
+    "is_list",
     "is_string",
     "refuse_faults",
 ]
@@ -59,7 +60,7 @@ def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
     if is_encoded(kind) and model != "precomputed":
         return "image"
     depth = 0
-    while _is_list(kind):
+    while is_list(kind):
         kind, depth = kind.value_type, depth + 1
     if not depth or not _is_number(kind):
         raise DataError(
@@ -79,7 +80,8 @@ def is_string(kind: Any) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _is_list(kind: Any) -> bool:
+def is_list(kind: Any) -> bool:
+    """Whether an Arrow type is one of the list types."""
     return bool(
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
@@ -220,7 +222,7 @@ def _parse_vectors(column: Any, faults: dict[int, str]) -> Any:
 def _widths(column: Any) -> tuple[NDArray[np.int64], Any]:
     """Count the numbers of each row of (nested) lists; return them too, flat."""
     lengths = []
-    while _is_list(column.type):
+    while is_list(column.type):
         length = pc.list_value_length(column).fill_null(0)
         lengths.append(length.to_numpy(zero_copy_only=False).astype(np.int64))
         column = column.flatten()

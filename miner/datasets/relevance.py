@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from miner.datasets.base import Table
+from miner.datasets.content import is_list
 from miner.datasets.qrels import Links, read_links
 from miner.datasets.roles import Side
 from miner.datasets.scan import Items
@@ -67,7 +68,7 @@ def scan_labelled(items: Items, side: Side) -> tuple[Scanned, NDArray[np.bool_]]
         When there are no labels, no positives, no negatives or no anchors.
     """
     where = f"{items.where}, column {side.label!r}"
-    nested, names = _is_list(items.labels.type), None
+    nested, names = is_list(items.labels.type), None
     if nested:
         labels: Any = _label_lists(items.labels, side, items)
         keep = np.diff(labels[0]) > 0
@@ -166,16 +167,10 @@ def _left_out(items: Sequence[Items], sides: Sequence[Side]) -> dict[str, int]:
     return facts
 
 
-def _is_list(kind: Any) -> bool:
-    return bool(
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
-
-
 def _label_lists(column: Any, side: Side, items: Items) -> tuple[Codes, Codes]:
     """Number the labels of lists: ``codes[starts[r]:starts[r + 1]]`` are row r's, ascending."""
     values = column.flatten()
-    if _is_list(values.type):
+    if is_list(values.type):
         raise DataError(
             f"{items.where}, column {side.label!r}: labels must be text, numbers or lists of them, "
             f"not {column.type}; name another column"

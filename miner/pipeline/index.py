@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from miner.census.block import evenly_spaced
 from miner.embedding.store import Store
 from miner.indexes.base import AUTO, FLAT, Index, build_index
 from miner.indexes.flat import StreamedRows, nearest_rows
@@ -121,7 +122,9 @@ class Indexing:
         store, side = self.store, self.store.row_side
 
         def sample(most: int) -> Float32:
-            return np.ascontiguousarray(store.vectors(side)[_spread(store.facts["rows"][-1], most)])
+            return np.ascontiguousarray(
+                store.vectors(side)[evenly_spaced(store.facts["rows"][-1], most)]
+            )
 
         return build_index(
             self.factory, self.job.mining.metric, store.dim, self._told_chunks, sample
@@ -130,7 +133,7 @@ class Indexing:
     def _tuned(self, index: Index) -> dict[str, Any]:
         """Turn the search up until it finds enough of a sample's nearest rows."""
         store = self.store
-        queries = np.asarray(store.vectors(0)[_spread(store.facts["rows"][0], _QUERIES)])
+        queries = np.asarray(store.vectors(0)[evenly_spaced(store.facts["rows"][0], _QUERIES)])
         k = min(self.job.index.candidates, store.facts["rows"][-1])
         truth = nearest_rows(self.job.mining.metric, queries, self._chunks(), k)
         return tune(index, queries, truth, self.job.index.aim).facts
@@ -143,8 +146,3 @@ def factory_of(job: Job, anchors: int, rows: int, dim: int) -> str:
     memory = _ROOM * parse_bytes(job.mining.memory)
     minutes = job.index.budget_minutes
     return choose_factory(anchors, rows, dim, minutes=minutes, memory=memory)
-
-
-def _spread(rows: int, most: int) -> Any:
-    """Return at most so many row numbers, evenly spread."""
-    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from miner.triplets.types import Float32, Float64
 
-__all__ = ["METRICS", "UNIT_ROUNDOFF", "Metric", "measure", "normalize_rows", "row_norms", "score"]
+__all__ = [
+    "METRICS",
+    "UNIT_ROUNDOFF",
+    "UNIT_ROUNDOFF_32",
+    "Metric",
+    "measure",
+    "normalize_rows",
+    "row_norms",
+    "score",
+]
 
 Metric = Literal["euclidean", "sqeuclidean", "cosine", "dot"]
 
@@ -25,7 +34,8 @@ METRICS: dict[str, str] = {
 }
 
 UNIT_ROUNDOFF = 2.0**-53
-"""The relative error of one rounding in float64."""
+UNIT_ROUNDOFF_32 = 2.0**-24
+"""The relative error of one rounding, in float64 and in float32."""
 _MEASURE_BYTES = 4 << 20
 
 

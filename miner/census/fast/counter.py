@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.block import evenly_spaced
 from miner.census.buffers import Rooms
 from miner.census.candidate_lists import ReachRoom
 from miner.census.column_sums import ColumnSums
@@ -42,13 +43,12 @@ from miner.census.fast.results import Prepared, Screened
 from miner.census.fast.thresholds import PairBorders, Pairs
 from miner.census.kernels import load_loops
 from miner.census.reference import Census
-from miner.triplets.distance import UNIT_ROUNDOFF
+from miner.triplets.distance import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["Screen", "Screened", "open_screen"]
 
 
-_UNIT32 = 2.0**-24
 _MOST_POSITIVES = 0x7FFF
 _BLOCK = 256
 _MOST_TILED = 256
@@ -103,7 +103,7 @@ class Screen:
         self._products = Products(census, keep_bytes, self.pairs.scale, rooms)
         rows = self._vectors.rows
         self._bias32 = self.pairs.bias.astype(np.float32)
-        some = np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(np.int64))
+        some = evenly_spaced(len(rows), _SAMPLE)
         self._sample = some, self._space.prepare(rows[some]).astype(np.float32)
 
     def count(
@@ -231,7 +231,7 @@ class Screen:
         return TabledPass(
             self._loops, watch, nearest, reach, block.anchors, pairs, data, self._results(block),
             self._loss, block.whole, self._bias32 if narrow else self.pairs.bias, shift,
-            self._able(block.error, pairs), _UNIT32 if narrow else UNIT_ROUNDOFF,
+            self._able(block.error, pairs), UNIT_ROUNDOFF_32 if narrow else UNIT_ROUNDOFF,
             (errors, pairs.tolerance), tables,
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from miner.census.buffers import Rooms
 from miner.census.kernels import load_loops
 from miner.census.reference import Census
+from miner.triplets.distance import UNIT_ROUNDOFF_32
 from miner.triplets.types import Float32, Float64
 
 __all__ = ["TILE", "Products"]
@@ -19,7 +20,6 @@ TILE, _STEP = 4096, 1024
 _PARTS = ((8, 512), (64, 128), (0x7FFF, 64))
 """Up to how many positives how many dimensions are summed in one go: the more thresholds, the more
 an error costs beside the additions."""
-_UNIT32 = 2.0**-24
 
 
 class Products:
@@ -71,7 +71,7 @@ class Products:
         part = min(dim, part)
         products = (part + -(-dim // part) + 4) * lengths * reach
         own = 2 * reach * reach if self._census.space.euclidean else 0.0
-        bound: Float64 = 1.01 * _UNIT32 * (products + own)
+        bound: Float64 = 1.01 * UNIT_ROUNDOFF_32 * (products + own)
         return bound
 
     def tiles(

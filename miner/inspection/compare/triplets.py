@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from miner.census.block import evenly_spaced
 from miner.census.measure import Vectors
 from miner.embedding.store import Store
 from miner.runs.run import Run
@@ -141,5 +142,5 @@ def _sample(run: Run, name: Any) -> Any:
     triplets = run.triplets(name)
     with run.reading():
         total = triplets.count_rows()
-        places = np.unique(np.linspace(0, max(total - 1, 0), min(total, _SAMPLE)).astype(np.int64))
+        places = evenly_spaced(total, _SAMPLE)
         return triplets.take(places).select(_IDS) if total else triplets.head(0).select(_IDS)

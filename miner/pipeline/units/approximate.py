@@ -24,6 +24,7 @@ from miner.pipeline.units.layout import Share, cut_sizes
 from miner.pipeline.units.miner import Miner, write_files, writing_lines
 from miner.pipeline.units.unit_writer import ListedAnchors, UnitWriter
 from miner.selection.rank_grid import Found
+from miner.triplets.distance import UNIT_ROUNDOFF_32
 from miner.triplets.hardness import Kept, is_hard, is_within, semi_hard_border
 from miner.triplets.types import Float64, Rows
 
@@ -38,7 +39,7 @@ _DEEPER = 1024
 """So many positives and hidden rows of an anchor are searched past, at most."""
 
 
-_UNIT32, _TINY = 2.0**-24, 1e-37
+_TINY = 1e-37
 """Of float32: its rounding, and what is added for numbers that are too small for it."""
 
 
@@ -170,7 +171,7 @@ class Nominees:
         census = self._census
         border = semi_hard_border(pairs.d_ap, census.margin)
         reach: Float64 = np.maximum.reduceat(border, pairs.starts[:-1])
-        rounding = 4 * (census.vectors.dim + 8) * _UNIT32
+        rounding = 4 * (census.vectors.dim + 8) * UNIT_ROUNDOFF_32
         if census.space.euclidean:
             squared = reach * reach if census.space.root else reach
             return squared * (1 + rounding) + _TINY

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from miner.census.block import evenly_spaced
 from miner.embedding.store import Store
 from miner.indexes.base import Index, build_index, open_index
 from miner.indexes.flat import nearest_rows
@@ -98,7 +99,7 @@ def rehearse_index(job: Job, factory: str, store: Store, folder: Path) -> Indexe
     if index.exact:
         return Indexed(costs)
     began = time.perf_counter()
-    queries = np.asarray(store.vectors(0)[_spread(store.facts["rows"][0], _QUERIES)])
+    queries = np.asarray(store.vectors(0)[evenly_spaced(store.facts["rows"][0], _QUERIES)])
     k = min(job.index.candidates, rows)
     truth = nearest_rows(job.mining.metric, queries, store.chunks(store.row_side), k)
     found = time.perf_counter()
@@ -116,7 +117,7 @@ def _built(job: Job, factory: str, store: Store) -> tuple[Index, IndexCosts]:
     trained_at = began
 
     def sample(most: int) -> Float32:
-        return np.ascontiguousarray(store.vectors(side)[_spread(rows, most)])
+        return np.ascontiguousarray(store.vectors(side)[evenly_spaced(rows, most)])
 
     def chunks() -> Iterator[Float32]:
         nonlocal trained_at
@@ -132,14 +133,9 @@ def _searching(job: Job, saved: Approximate, store: Store) -> float:
     """Return the seconds of a search by one worker, in the index as workers open it."""
     index = open_index(saved.factory, job.mining.metric, Path(saved.path))
     index.turn(dict(saved.settings))
-    anchors = np.asarray(store.vectors(0)[_spread(store.facts["rows"][0], _SEARCHED)])
+    anchors = np.asarray(store.vectors(0)[evenly_spaced(store.facts["rows"][0], _SEARCHED)])
     with threadpool_limits(limits=1):
         index.search(anchors[:16], saved.candidates)
         began = time.perf_counter()
         index.search(anchors, saved.candidates)
         return (time.perf_counter() - began) / len(anchors)
-
-
-def _spread(rows: int, most: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return at most so many row numbers, evenly spread."""
-    return np.unique(np.linspace(0, rows - 1, min(rows, most)).astype(np.int64))
