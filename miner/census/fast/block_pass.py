@@ -140,19 +140,14 @@ class TabledPass(BlockPass):
         return np.asarray(self.tables[0][:, 2] > 0)
 
     def loop(self, products: NDArray[Any], part: slice, runs: Runs, room: tuple[Any, ...]) -> int:
-        """Send some lines through the loop for whole rows, or through the one for tiles."""
-        rest = (self.results, self.loss, runs, *room)
+        """Send some lines through the loop."""
         if self.whole:
             self.errors[0][:] = self._wide
-            held = self.loops.count_rows(
-                products, self.bias, self.shift, self.pairs.borders, self.able, self.unit,
-                self.data, self.errors, self.tables, *rest,
-            )  # fmt: skip
-        else:
-            held = self.loops.count_tile(
-                products, part.start, self.bias[part], self.shift, self.pairs.borders, self.data,
-                self.errors, self.tables, *rest,
-            )  # fmt: skip
+        held = self.loops.count_tile(
+            products, part.start, self.bias[part], self.shift, self.pairs.borders, self.able,
+            self.unit, self.whole, self.data, self.errors, self.tables, self.results, self.loss,
+            runs, *room,
+        )  # fmt: skip
         return int(held)
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from miner.census.kernels.float64_keys import FEW
 from miner.census.kernels.jit import compiled
 from miner.census.kernels.lookup_tables import MIXED
 
-__all__ = ["add_found", "add_one", "fold"]
+__all__ = ["add_found", "add_row", "fold"]
 
 _LOW16, _BY16, _NONE = np.uint32(0xFFFF), np.uint32(16), np.uint32(0)
 
@@ -34,11 +35,18 @@ def add_found(found: Any, packed: Any, seen: Any, step: Any) -> None:  # pragma:
 
 
 @compiled
-def add_one(column: Any, hard: Any, within: Any, packed: Any, seen: Any, step: Any) -> None:
-    # pragma: no cover  (compiled)
-    """Add what one column was found to be."""
-    packed[column] += np.uint32(hard) + (np.uint32(within) << _BY16)
-    seen[column] += step if hard > 0 else _NONE
+def add_row(
+    column: Any, start: Any, hard: Any, within: Any, noting: Any, packed: Any, seen: Any,
+    step: Any, total: Any, few: Any,
+) -> None:  # fmt: skip  # pragma: no cover  (compiled)
+    """Add what one column was found to be, where that is noted; list it among the first rows."""
+    if noting:
+        packed[column] += np.uint32(hard) + (np.uint32(within) << _BY16)
+        seen[column] += step if hard > 0 else _NONE
+    if within:
+        if total[3] < FEW:
+            few[total[3]] = start + column
+        total[3] += 1
 
 
 @compiled

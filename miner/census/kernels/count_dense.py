@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from miner.census.kernels.candidates import keep, keeps
-from miner.census.kernels.column_sums import add_found, add_one, fold
+from miner.census.kernels.column_sums import add_found, add_row, fold
 from miner.census.kernels.float64_keys import FEW, dot
 from miner.census.kernels.jit import compiled
 from miner.census.kernels.lookup_steps import (
@@ -213,12 +213,7 @@ def _settle(
         lost += sums[of_within] - of_within * d_an
         hards += of_hard
         withins += of_within
-        if noting:
-            add_one(column, of_hard, of_within, packed, seen, one)
-        if of_within:
-            if total[3] < FEW:
-                few[total[3]] = start + column
-            total[3] += 1
+        add_row(column, start, of_hard, of_within, noting, packed, seen, one, total, few)
     total[0] += hards
     total[1] += withins
     total[2] |= unsure
@@ -286,7 +281,7 @@ def count_dense(
     products: Any, bias: Any, pairs: Any, space: Any, tolerance: Any, tables: Any, results: Any,
     loss: Any, runs: Any, into: Any, near: Any, kept: Any, book: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
-    """Count whole rows of float64 products, as `miner.census.kernels.count_lookup.count_rows` does.
+    """Count whole rows of float64 products, as `miner.census.kernels.count_lookup.count_tile` does.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from miner.census.kernels.candidates import keep, keeps
-from miner.census.kernels.column_sums import add_found, add_one, fold
+from miner.census.kernels.column_sums import add_found, add_row, fold
 from miner.census.kernels.float64_keys import FEW, dot
 from miner.census.kernels.jit import compiled
 from miner.census.kernels.lookup_steps import (
@@ -49,7 +49,7 @@ from miner.census.kernels.lookup_steps import (
 from miner.census.kernels.lookup_tables import MIXED, build, cell_of
 from miner.census.kernels.nearest import nearest_room, scan
 
-__all__ = ["build", "count_rows", "count_tile", "strike"]
+__all__ = ["build", "count_tile", "strike"]
 
 _SPARSE = 4
 """With fewer than one key in so many within reach, those are looked at one by one."""
@@ -61,7 +61,7 @@ def _resolve(
     columns: Any, start: Any, products: Any, bias: Any, grid: Any, counts: Any, sums: Any,
     base: Any, begin: Any, edges: Any, owners: Any, d_ap: Any, wide: Any, tolerance: Any,
     query: Any, rows: Any, center: Any, scale: Any, bias64: Any, offset: Any, slope: Any,
-    margin: Any, root: Any, total: Any, few: Any, packed: Any, seen: Any, one: Any, note: Any,
+    margin: Any, root: Any, total: Any, few: Any, packed: Any, seen: Any, one: Any, noting: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Compare the keys of mixed cells with the thresholds that reach into them; return their loss.
 
@@ -98,12 +98,7 @@ def _resolve(
             lost += (d_ap[owner >> 1] + margin - d_an) * semi
         withins += found
         hards += hard
-        if note:
-            add_one(column, hard, found, packed, seen, one)
-        if found:
-            if total[3] < FEW:
-                few[total[3]] = start + column
-            total[3] += 1
+        add_row(column, start, hard, found, noting, packed, seen, one, total, few)
     total[0] += hards
     total[1] += withins
     total[2] |= unsure
@@ -179,8 +174,9 @@ def _room(kind: Any) -> Any:  # pragma: no cover  (compiled)
 
 @compiled
 def count_tile(
-    products: Any, start: Any, bias: Any, shift: Any, pairs: Any, space: Any, errors: Any,
-    tables: Any, results: Any, loss: Any, runs: Any, into: Any, near: Any, kept: Any, book: Any,
+    products: Any, start: Any, bias: Any, shift: Any, pairs: Any, able: Any, unit: Any, whole: Any,
+    space: Any, errors: Any, tables: Any, results: Any, loss: Any, runs: Any, into: Any, near: Any,
+    kept: Any, book: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Count a tile of products of some anchors with the rows from `start` on.
 
@@ -194,6 +190,11 @@ def count_tile(
         What the rows add to their keys.
     shift : ndarray of shape (b, 2), of the same type
         Offset and slope of the distance of a key, per anchor.
+    able, unit : ndarray of shape (b,), bool, and float
+        As `miner.census.kernels.lookup_tables.build` has them.
+    whole : bool
+        Whether the tile is all rows: then there is room for the tables of one anchor, and they are
+        made as it is counted.
     runs : ndarray of shape (r, 3), int64
         The first anchor, the one after the last, and which line of products the first has: of
         each run of anchors that are booked together.
@@ -211,35 +212,14 @@ def count_tile(
     room, best, held = _room(products), nearest_room(near[0], bias), 0
     for run in range(len(runs)):
         for line in range(runs[run, 0], runs[run, 1]):
+            if whole:
+                build(pairs, able, errors[0], space[7], unit, tables, line)
             row = products[line - runs[run, 0] + runs[run, 2]]
             if near[0]:
                 scan(line, row, start, bias, near, best)
             _count_line(
-                line, line, start, row, bias, shift, pairs, space, errors, tables, results, loss,
-                looks, room, into, kept,
-            )  # fmt: skip
-        held = fold(run, held, into[0], book)
-    return held
-
-
-@compiled
-def count_rows(
-    products: Any, bias: Any, shift: Any, pairs: Any, able: Any, unit: Any, space: Any,
-    errors: Any, tables: Any, results: Any, loss: Any, runs: Any, into: Any, near: Any, kept: Any,
-    book: Any,
-) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
-    """Count all rows at once, anchor by anchor, with room for the tables of one."""
-    looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
-    room, best, held = _room(products), nearest_room(near[0], bias), 0
-    for run in range(len(runs)):
-        for line in range(runs[run, 0], runs[run, 1]):
-            build(pairs, able, errors[0], space[7], unit, tables, line)
-            row = products[line - runs[run, 0] + runs[run, 2]]
-            if near[0]:
-                scan(line, row, 0, bias, near, best)
-            _count_line(
-                line, 0, 0, row, bias, shift, pairs, space, errors, tables, results, loss, looks,
-                room, into, kept,
+                line, 0 if whole else line, start, row, bias, shift, pairs, space, errors, tables,
+                results, loss, looks, room, into, kept,
             )  # fmt: skip
         held = fold(run, held, into[0], book)
     return held
