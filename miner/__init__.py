@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from miner.inspection.compare.describe import describe_comparison
     from miner.inspection.compare.facts import compare_facts, compare_runs
     from miner.inspection.compare.page import write_comparison
-    from miner.inspection.report.build import make_report
-    from miner.inspection.report.describe import describe_report, report_facts
+    from miner.inspection.report.build import describe_report, make_report, report_facts
     from miner.inspection.verify.run import verify_run
     from miner.job import Job, load_job, parse_bytes, parse_job
     from miner.pipeline.run import mine, run_job
@@ -102,7 +101,7 @@ _HOMES = {
     "describe_models": "embedding.describe",
     "describe_plan": "planning.describe",
     "describe_pruned": "runs.prune",
-    "describe_report": "inspection.report.describe",
+    "describe_report": "inspection.report.build",
     "describe_run": "runs.describe",
     "describe_starter": "planning.starter_job",
     "describe_tables": "runs.describe_statistics",
@@ -122,7 +121,7 @@ _HOMES = {
     "parse_job": "job",
     "plan_job": "planning.plan",
     "prune_output": "runs.prune",
-    "report_facts": "inspection.report.describe",
+    "report_facts": "inspection.report.build",
     "run_facts": "runs.describe",
     "run_job": "pipeline.run",
     "settle": "pipeline.settle",

@@ -25,7 +25,7 @@ from miner.pipeline.units.layout import Share
 from miner.pipeline.units.merge import Arrays, Merging
 from miner.pipeline.units.task import Task, count_unit, open_miner, open_reach, write_unit
 from miner.runs.staging import Staging
-from miner.selection.allocation import allocate
+from miner.selection.caps import allocate
 from miner.selection.strategies.base import seeds
 from miner.storage.arrays import load_array, save_array
 from miner.storage.files import storage_errors

@@ -10,8 +10,8 @@ import pytest
 from miner.census.measure import Vectors
 from miner.census.reference import Census
 from miner.job_sections import SelectJob
+from miner.selection.anchor_view import count_scoring
 from miner.selection.filters import Filters
-from miner.selection.score_counts import count_scoring
 from miner.selection.strategies.base import Bound
 from miner.triplets.distance import METRICS, Metric, normalize_rows, score
 from miner.triplets.relevance import LinkRelevance, Relevance

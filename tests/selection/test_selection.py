@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.selection.allocation import allocate
-from miner.selection.caps import Caps
+from miner.selection.caps import Caps, allocate
 from miner.selection.draws import draw_distinct, draw_of_many
 from miner.selection.strategies.base import seeds
 from miner.triplets.distance import METRICS, normalize_rows

@@ -1,8 +1,13 @@
-"""Making a report: of a run that is about to be published, or anew of one that is finished."""
+"""Making a report: of a run that is about to be published, or anew of one that is finished.
+
+Includes what `mine report` says on the terminal.
+"""
 
 from __future__ import annotations
 
 import shutil
+import textwrap
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +27,7 @@ from miner.storage.files import atomic_open, storage_errors
 from miner.storage.os_errors import outcome
 from miner.storage.urls import is_url
 
-__all__ = ["Made", "add_report", "drop_report", "make_report"]
+__all__ = ["Made", "add_report", "describe_report", "drop_report", "make_report", "report_facts"]
 
 _RESERVE = 1 << 20
 """Bytes of a disk that a report leaves free: manifest, metrics and pointers take a tenth of it."""
@@ -196,3 +201,46 @@ def _source(run: Run) -> Source | None:
         return None
     recorded = sorted(file["bytes"] for file in run.manifest["dataset"]["files"])
     return source if sizes == recorded else None
+
+
+def report_facts(made: Made, run: Run) -> dict[str, Any]:
+    """Return what `mine report` says as JSON.
+
+    Parameters
+    ----------
+    made : Made
+        As `make_report` gives it.
+    run : Run
+        A finished run, as `open_run` gives it.
+    """
+    facts = made.facts
+    return {
+        "run_id": run.run_id,
+        "path": str(made.path),
+        "bytes": made.bytes,
+        "sample": len(facts.sample) if facts.sample is not None else 0,
+        "advice": [
+            {key: getattr(one, key) for key in ("key", "level", "title", "text", "remedy")}
+            for one in facts.advice
+        ],
+    }
+
+
+def describe_report(facts: Mapping[str, Any]) -> str:
+    """Say where the page is, and what in it deserves a look.
+
+    Parameters
+    ----------
+    facts : mapping
+        As `report_facts` gives them.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
+    lines = [f"wrote {facts['path']}, {bytes_text(facts['bytes'])}"]
+    for one in facts["advice"]:
+        lines.append(f"  {one['level']}: {one['title']}")
+        lines += textwrap.wrap(one["remedy"], 74, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)

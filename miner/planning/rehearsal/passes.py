@@ -21,7 +21,7 @@ from miner.pipeline.units.layout import COUNTED, Share
 from miner.pipeline.units.task import Task, count_anchors, count_unit, open_miner
 from miner.planning.costs import Costs
 from miner.planning.estimate import serial_share
-from miner.selection.allocation import allocate
+from miner.selection.caps import allocate
 from miner.selection.strategies.base import seeds
 from miner.storage.arrays import load_array
 from miner.triplets.hardness import KEPT, Kept
