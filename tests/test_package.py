@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import miner
 from tests.conftest import ROOT
+from tests.test_architecture import FLOORS
 
 MODULES = [path for path in sorted((ROOT / "miner").rglob("*.py")) if path.parent.name != "docs"]
 SOME = [
@@ -67,6 +69,21 @@ def test_public_names_are_all_there() -> None:
         assert getattr(miner, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'mien'"):
         _ = miner.mien
+
+
+def test_the_page_of_the_architecture_names_what_is_there() -> None:
+    page = (ROOT / "miner/docs/architecture.md").read_text()
+    changes = page.partition("## Ten changes")[2]
+    named = re.findall(r"`((?:[a-z_0-9]+/)*[a-z_0-9]+\.(?:py|toml))`", changes)
+    places = [ROOT, ROOT / "miner", ROOT / "miner/indexes", ROOT / "miner/inspection/report"]
+    assert [name for name in named if not any((at / name).is_file() for at in places)] == []
+    assert len(named) > 20
+    rooms = re.findall(r"^\| (?:\d|faces) \| (.*?) \|", page, re.MULTILINE)
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rooms] == FLOORS
+    tree = page.partition("```text\nminer/")[2].partition("```")[0]
+    listed = set(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE))
+    listed |= set(re.findall(r"(\w+)\.py ", tree)) | {"__main__"}
+    assert listed == set().union(*FLOORS)
 
 
 def test_the_top_level_holds_what_the_owner_fixed() -> None:

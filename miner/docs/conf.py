@@ -38,7 +38,7 @@ numpydoc_validation_overrides = {
     "RT01": [r"^\s*(Return|Whether)\b"],  # the summary says what is returned
     "RT03": [r"Returns\n\s*-{7}\n\s*(Run|Job|Path|int|[Nn]one)\b"],  # nothing to add to the type
 }
-numpydoc_validation_exclude = {r"^miner\.sections\.", r"^miner\.Job$"}
+numpydoc_validation_exclude = {r"^miner\.job_sections\.", r"^miner\.Job$"}
 """The keys of the job file: the README describes them, one by one."""
 
 
