@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import miner
+import miner.runs.staging
 import miner.storage.files
 from tests.conftest import Result
 
@@ -46,7 +47,7 @@ MOMENTS: dict[str, tuple[Any, str, Callable[[Path], Callable[..., bool]], str]] 
     "link": (Path, "symlink_to", lambda out: lambda path, *_: path.parent == out, PUBLISHED),
     "switch": (Path, "replace", lambda out: lambda _, to: to == out / "latest", PUBLISHED),
     "switched": (
-        miner.storage.files,
+        miner.runs.staging,
         "sync_folder",
         lambda out: lambda folder: folder == out and (out / "latest").exists(),
         LATEST,

@@ -16,7 +16,7 @@ PARENT = f"""
 import subprocess, sys
 held = bytearray({FAT})
 held[::4096] = bytes(len(range(0, {FAT}, 4096)))
-child = "from miner.runs.staging import peak_rss; print(peak_rss())"
+child = "from miner.pipeline.attempt import peak_rss; print(peak_rss())"
 print(subprocess.run([sys.executable, "-c", child], stdout=-1, text=True, check=True).stdout)
 """
 
