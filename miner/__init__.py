@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from miner.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from miner.embedding.describe import describe_kept, describe_models, list_models
-    from miner.embedding.eviction import kept_facts
+    from miner.embedding.eviction import describe_kept, kept_facts
     from miner.embedding.models.base import Model
+    from miner.embedding.models.load import describe_models, list_models
     from miner.errors import MineError
     from miner.inspection.compare.describe import describe_comparison
     from miner.inspection.compare.facts import compare_facts, compare_runs
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
         run_facts,
         some_triplets,
     )
-    from miner.runs.describe_statistics import describe_tables
     from miner.runs.prune import describe_pruned, prune_output
     from miner.runs.run import Run, latest_id, list_runs, open_run
+    from miner.runs.tables import describe_tables
     from miner.training.exports.batches import export_batches
     from miner.training.exports.describe import describe_batches, describe_export
     from miner.training.exports.export import export_pairs, export_triplets
@@ -97,21 +97,21 @@ _HOMES = {
     "describe_comparison": "inspection.compare.describe",
     "describe_export": "training.exports.describe",
     "describe_facts": "runs.describe",
-    "describe_kept": "embedding.describe",
-    "describe_models": "embedding.describe",
+    "describe_kept": "embedding.eviction",
+    "describe_models": "embedding.models.load",
     "describe_plan": "planning.describe",
     "describe_pruned": "runs.prune",
     "describe_report": "inspection.report.build",
     "describe_run": "runs.describe",
     "describe_starter": "planning.starter_job",
-    "describe_tables": "runs.describe_statistics",
+    "describe_tables": "runs.tables",
     "describe_triplets": "runs.describe",
     "export_batches": "training.exports.batches",
     "export_pairs": "training.exports.export",
     "export_triplets": "training.exports.export",
     "kept_facts": "embedding.eviction",
     "latest_id": "runs.run",
-    "list_models": "embedding.describe",
+    "list_models": "embedding.models.load",
     "list_runs": "runs.run",
     "load_job": "job",
     "make_report": "inspection.report.build",

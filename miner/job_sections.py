@@ -28,7 +28,6 @@ __all__ = [
     "known",
 ]
 
-
 _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 
 

@@ -1,7 +1,8 @@
-"""A counted block of anchors, and how anchors are cut into blocks."""
+"""A counted block of anchors, how anchors are cut into blocks, and memory for their keys."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["BlockCounts", "Thresholds", "blocks", "evenly_spaced", "near"]
+__all__ = ["BlockCounts", "Rooms", "Thresholds", "blocks", "evenly_spaced", "near"]
 
 _BLOCK = 256
 
@@ -111,3 +112,25 @@ def blocks(anchors: Rows, positives: Rows, rows: int, memory: int) -> Iterator[R
         end = min(max(end, start + 1), start + _BLOCK)
         yield anchors[start:end]
         start = end
+
+
+class Rooms:
+    """Room for keys, lent to one unit at a time and used again by the next.
+
+    Fresh arrays of this size, taken and left by one pool of threads after the other, stay with the
+    allocator: the process would grow with every pass.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Float64] = []
+
+    @contextlib.contextmanager
+    def room(self, size: int) -> Iterator[Float64]:
+        """Lend an array of at least `size` numbers."""
+        array = self._free.pop() if self._free else np.empty(0)
+        if len(array) < size:
+            array = np.empty(size)
+        try:
+            yield array
+        finally:
+            self._free.append(array)

@@ -20,7 +20,6 @@ from miner.triplets.types import Rows
 
 __all__ = ["ENTRIES", "ENTRY", "HEAD", "HEADS", "LATER", "VAIN", "Reach", "ReachFiles", "ReachRoom"]
 
-
 VAIN, LATER = -1, -2
 """Instead of how many rows are listed: too many are within reach to list what is wanted; or nobody
 has looked, or there was no room."""

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.confusions import UnitConfusions, packed
-from miner.triplets.relevance.row_labels import Labels
+from miner.triplets.relevance.labels import Labels
 from miner.triplets.types import Rows
 
 __all__ = ["HUBS", "ColumnSums", "add_up_hubs"]
-
 
 HUBS = ("row", "hard", "semi_hard", "anchors")
 

@@ -19,7 +19,6 @@ from miner.triplets.types import Rows
 
 __all__ = ["CONFUSED", "MostConfused", "UnitConfusions", "add_up_confusions", "packed"]
 
-
 _Pairs = tuple[Rows, Rows]
 """Labels of negatives, each once, and two counts of each."""
 

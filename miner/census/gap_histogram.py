@@ -29,7 +29,6 @@ from miner.triplets.types import Float64, Rows
 
 __all__ = ["Gaps", "counts_all", "gap_facts", "plan_gaps"]
 
-
 _HALF = 32
 """Bins on either side of 0."""
 _STEPS = 8

@@ -27,7 +27,6 @@ from miner.triplets.types import Float32, Float64
 
 __all__ = ["KeySpace", "PreparedRows", "tile_rows"]
 
-
 _TILE_BYTES, _LEAST_TILE, _MOST_TILE = 4 << 20, 1024, 4096
 
 

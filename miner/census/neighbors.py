@@ -8,7 +8,7 @@ import numpy as np
 
 from miner.census.measure import Vectors
 from miner.triplets.distance import Metric
-from miner.triplets.relevance.row_labels import Labels
+from miner.triplets.relevance.labels import Labels
 from miner.triplets.types import Rows
 
 __all__ = ["NearestRows", "majority", "settle_nearest"]

@@ -25,7 +25,6 @@ from miner.triplets.types import Float64, Rows
 
 __all__ = ["STEEP", "Census"]
 
-
 STEEP = 64.0
 """From this growth of a key's error on, a positive's distance is measured instead."""
 

@@ -17,11 +17,10 @@ from miner.census.reference import Census
 from miner.census.reference_statistics import add_columns, find_nearest
 from miner.job_sections import MiningJob
 from miner.triplets.relevance import Tally
-from miner.triplets.relevance.row_labels import Labels, labels_of
+from miner.triplets.relevance.labels import Labels, labels_of
 from miner.triplets.types import Rows
 
 __all__ = ["Besides", "Wanted", "plan_besides"]
-
 
 _LEAST_PART = 64
 """Anchors that are counted together, however many pairs of labels they make."""

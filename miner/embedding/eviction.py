@@ -13,6 +13,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from miner.errors import StorageError
+from miner.formatting import bytes_text
 from miner.job import Job
 from miner.job_sections import OutputJob
 from miner.storage.files import storage_errors
@@ -20,8 +21,7 @@ from miner.storage.json_files import read_json
 from miner.storage.locks import lock_output
 from miner.storage.urls import expanded, local_root
 
-__all__ = ["Kept", "keep_within", "kept_facts", "list_kept", "prune_kept"]
-
+__all__ = ["Kept", "describe_kept", "keep_within", "kept_facts", "list_kept", "prune_kept"]
 
 Kind = Literal["cache", "store", "count"]
 
@@ -169,3 +169,26 @@ def kept_facts(
 def _facts(kept: Kept) -> dict[str, Any]:
     used = datetime.fromtimestamp(kept.used, UTC).isoformat(timespec="seconds")
     return {**asdict(kept), "path": str(kept.path), "used": used}
+
+
+def describe_kept(facts: dict[str, Any]) -> str:
+    """Say what vectors are kept, a line a folder, and what was removed.
+
+    Parameters
+    ----------
+    facts : dict
+        As `kept_facts` gives them.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
+    lines = []
+    for state, mark in (("removed", "removed  "), ("kept", "")):
+        for one in facts[state]:
+            size = f"{bytes_text(one['bytes']):>12}"
+            lines.append(f"{mark}{one['kind']:<5}  {size}  {one['used']}  {one['model']}")
+            lines.append(f"    {one['path']}")
+    lines.append(f"{bytes_text(facts['bytes'])} are kept")
+    return "\n".join(lines)

@@ -15,7 +15,6 @@ from miner.storage.urls import url_name
 
 __all__ = ["Recipe", "StoreKey"]
 
-
 _VERSION = 5
 
 

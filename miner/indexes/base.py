@@ -24,7 +24,6 @@ __all__ = [
     "open_index",
 ]
 
-
 INDEXES = Registry("index", plural="indexes")
 AUTO, FACTORY, FLAT = "auto", "factory", "Flat"
 INDEXES.register(FLAT, "miner.indexes.flat:FlatIndex", "exact: every row is compared")

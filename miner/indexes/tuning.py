@@ -13,7 +13,6 @@ from miner.triplets.types import Float32, Rows
 
 __all__ = ["Tuned", "choose_factory", "tune"]
 
-
 _NOMINAL = 1.5e11
 """Operations a second at which the exact pass is reckoned, on every machine: so that the same job
 makes the same choice everywhere. Two cores of 2024 do about as many."""

@@ -25,7 +25,6 @@ from miner.triplets.types import Rows
 
 __all__ = ["Auditing", "Recall", "audit_sample", "estimate", "estimated_census", "measure_recall"]
 
-
 _DRAWS = 2000
 
 

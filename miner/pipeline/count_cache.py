@@ -41,7 +41,7 @@ from miner.storage.arrays import save_array
 from miner.storage.files import sha256_file, storage_errors
 from miner.storage.json_files import digest, read_json, write_json
 from miner.triplets.distance import Metric
-from miner.triplets.relevance.row_labels import labels_of
+from miner.triplets.relevance.labels import labels_of
 from miner.version import __version__
 
 __all__ = ["KeptCounts", "join", "parts", "split", "would_reuse"]

@@ -35,7 +35,6 @@ from miner.triplets.hardness import Kept, difficulty
 
 __all__ = ["Part", "Piece", "Sealer", "fewer", "read_piece", "seal_shards"]
 
-
 _log = logging.getLogger(__name__)
 
 

@@ -19,7 +19,6 @@ from miner.triplets.types import Float64, Rows
 
 __all__ = ["Found", "Sieve", "open_sieve"]
 
-
 _LEAST_CELLS, _MOST_CELLS = 64, 16384
 _PER_CELL = 4
 

@@ -14,7 +14,6 @@ from miner.triplets.types import Float64, Rows
 
 __all__ = ["Block", "Ranking"]
 
-
 _FEW = 16
 """Ranks are few when there are so many times as many keys."""
 _PER_BIN = 4

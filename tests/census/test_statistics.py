@@ -25,7 +25,7 @@ from miner.selection.strategies.all import All
 from miner.selection.strategies.hardest import Hardest
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally
-from miner.triplets.relevance.row_labels import labels_of
+from miner.triplets.relevance.labels import labels_of
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel, subset
 from tests.oracle import Truth, enumerate_triplets, negatives

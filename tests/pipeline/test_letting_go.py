@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import miner.pipeline.run as running
-from miner.census.buffers import Rooms
+from miner.census.block import Rooms
 from miner.census.fast.counter import open_screen
 from miner.census.measure import Vectors
 from miner.census.reference import Census

@@ -15,8 +15,7 @@ import pytest
 import miner
 import miner.inspection.verify.run
 from miner.embedding.store import open_store
-from miner.runs.describe_statistics import describe_tables
-from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE
+from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, describe_tables
 from miner.triplets.distance import normalize_rows
 from tests.conftest import Result, write_vectors
 from tests.oracle import Truth, enumerate_triplets

@@ -29,7 +29,6 @@ __all__ = [
     "some_lists",
 ]
 
-
 _LEAST_CELLS, _MOST_CELLS = 1024, 65536
 _MIXED_COST = 50.0
 """What a mixed key costs over filling a cell, times how much denser thresholds lie at their peak,

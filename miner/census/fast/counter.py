@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.block import evenly_spaced
-from miner.census.buffers import Rooms
+from miner.census.block import Rooms, evenly_spaced
 from miner.census.candidate_lists import ReachRoom
 from miner.census.column_sums import ColumnSums
 from miner.census.fast.block_pass import (
@@ -47,7 +46,6 @@ from miner.triplets.distance import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["Screen", "Screened", "open_screen"]
-
 
 _MOST_POSITIVES = 0x7FFF
 _BLOCK = 256

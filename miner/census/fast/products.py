@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.buffers import Rooms
+from miner.census.block import Rooms
 from miner.census.kernels import load_loops
 from miner.census.reference import Census
 from miner.triplets.distance import UNIT_ROUNDOFF_32

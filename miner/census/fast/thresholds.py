@@ -17,7 +17,6 @@ from miner.triplets.types import Float32, Float64, Rows
 
 __all__ = ["PairBorders", "Pairs"]
 
-
 _LIKE, _MANY = 4, 32
 """From so many anchors that share so many positives on, their keys are one product."""
 _CHUNK = 4096

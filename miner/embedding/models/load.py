@@ -1,4 +1,4 @@
-"""How a model is found by name and made."""
+"""How a model is found by name and made, and a list of those that can be plugged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from miner.registry import load_attribute
 from miner.storage.json_files import canonical_json
 from miner.storage.urls import expanded
 
-__all__ = ["load_model"]
+__all__ = ["describe_models", "list_models", "load_model"]
 
 
 class _Callable(Model):
@@ -129,3 +129,57 @@ def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
         f"model {name!r} is {found!r}: it must be a function from a batch to vectors, "
         "or have a method `embed` or `encode`"
     )
+
+
+def describe_models(rows: list[dict[str, Any]]) -> str:
+    """List models, a line each; below those that are not installed, how to get them.
+
+    Parameters
+    ----------
+    rows : list of dict
+        As `list_models` gives them.
+
+    Returns
+    -------
+    str
+        Lines of text for a terminal, without a newline at the end.
+    """
+    names = [
+        row["name"] + (f":{row['argument'].upper()}" if row["argument"] else "") for row in rows
+    ]
+    width = max(map(len, names))
+    lines = []
+    for name, row in zip(names, rows, strict=True):
+        lines.append(f"{name:<{width}}  {row['state']:<13}  {row['summary']}")
+        if row["install"]:
+            lines.append(f"{'':<{width}}  {row['install']}")
+    lines.append("\nor package.module:attribute: a function from a batch to vectors, or an object")
+    lines.append("with a method embed or encode; or a folder with a model that one of these loads")
+    return "\n".join(lines)
+
+
+def list_models() -> list[dict[str, Any]]:
+    """Return per registered model its name, summary, what it is the default of, state, remedy."""
+    rows = []
+    for name in MODELS.names():
+        entry = MODELS.entries[name]
+        state, remedy = "ready", None
+        if entry.missing:
+            state, remedy = "not installed", entry.remedy
+        elif not entry.needs:
+            try:
+                load_attribute(entry.target)
+            except UsageError as error:
+                state = f"broken: {error}"
+        default = [kind for kind, model in DEFAULTS.items() if model == name]
+        rows.append(
+            {
+                "name": name,
+                "summary": entry.summary,
+                "default_for": default,
+                "state": state,
+                "install": remedy,
+                "argument": entry.argument,
+            }
+        )
+    return rows

@@ -35,7 +35,6 @@ __all__ = [
     "state_digest",
 ]
 
-
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 

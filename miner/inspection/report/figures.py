@@ -24,7 +24,6 @@ from miner.triplets.types import Float64
 
 __all__ = ["confusion_map", "distances", "plane", "shares_by_margin"]
 
-
 EASY, SEMI_HARD, HARD = "#8492a2", "#0b6fb8", "#c8451b"
 INK, SOFT, GRID = "#1c2530", "#52606f", "#d5dce4"
 _VARIABLES = {

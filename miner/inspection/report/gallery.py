@@ -17,7 +17,6 @@ from miner.triplets.types import Rows
 
 __all__ = ["Card", "Gallery", "Picked", "make_gallery", "pick_triplets", "picked_ids"]
 
-
 _CARDS = 6
 _MOST_PARTS = 4
 """Shards of a class that are looked through, of millions of rows already."""

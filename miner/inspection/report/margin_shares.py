@@ -14,7 +14,6 @@ from miner.triplets.types import Float64
 
 __all__ = ["MarginShares", "shares_of_gaps", "shares_of_sample"]
 
-
 _STEPS = 48
 _SETTLED = 1e-3
 _REACH = 4.0

@@ -20,7 +20,6 @@ from miner.triplets.types import Float64, Rows
 
 __all__ = ["SIZE", "TripletSample", "draw_sample"]
 
-
 SIZE = 10_000
 """So many tell every share to within one percentage point (95 %)."""
 _VALUES = 1 << 21

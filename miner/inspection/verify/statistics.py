@@ -14,11 +14,10 @@ from miner.runs.tables import HUBS, LABEL_NOISE, has_table, read_table
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import count_positives
 from miner.triplets.relevance import Relevance
-from miner.triplets.relevance.row_labels import labels_of
+from miner.triplets.relevance.labels import labels_of
 from miner.triplets.types import Rows
 
 __all__ = ["recount_hubs", "rejudge_labels"]
-
 
 _HUBS, _SUSPECTS = 2, 16
 """How many are looked at again in a sample; each hub takes one distance an anchor."""

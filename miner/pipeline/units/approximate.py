@@ -30,7 +30,6 @@ from miner.triplets.types import Float64, Rows
 
 __all__ = ["ApproximateMiner", "NominatedBlock", "Nominees"]
 
-
 _AT_ONCE = 1 << 22
 """Comparisons of a pair with nominees that are held at once."""
 

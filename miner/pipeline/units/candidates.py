@@ -18,7 +18,6 @@ from miner.triplets.types import Rows
 
 __all__ = ["Listing", "listed_bytes", "plan_listing"]
 
-
 _MOST = 512
 _FEWER = 16
 """A listed row costs as much as so many keys of a whole block."""

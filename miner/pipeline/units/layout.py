@@ -11,7 +11,6 @@ from miner.triplets.types import Rows
 
 __all__ = ["CENSUS", "COUNTED", "SELECTED", "Share", "cut_sizes", "cut_units"]
 
-
 COUNTED = np.dtype(
     [
         ("positives", np.int64),

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.block import BlockCounts, blocks
-from miner.census.buffers import Rooms
+from miner.census.block import BlockCounts, Rooms, blocks
 from miner.census.candidate_lists import Reach, ReachFiles, ReachRoom
 from miner.census.column_sums import ColumnSums
 from miner.census.fast.counter import Screen

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.buffers import Rooms
+from miner.census.block import Rooms
 from miner.census.candidate_lists import ENTRIES, HEADS, Reach, ReachFiles
 from miner.census.fast.counter import open_screen
 from miner.census.measure import Vectors

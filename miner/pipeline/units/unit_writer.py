@@ -16,8 +16,7 @@ import numpy as np
 
 from miner.census.candidate_lists import Reach
 from miner.census.reference import Census
-from miner.pipeline.units.block_writer import BlockWriter
-from miner.pipeline.units.choose import write_block
+from miner.pipeline.units.block_writer import BlockWriter, write_block
 from miner.pipeline.units.layout import Share, cut_sizes
 from miner.pipeline.units.records import Gathered, Interleaved, Records, Sink
 from miner.selection.anchor_view import AnchorView
@@ -28,7 +27,6 @@ from miner.triplets.hardness import Kept
 from miner.triplets.types import Rows
 
 __all__ = ["Blocks", "ListedAnchors", "UnitWriter"]
-
 
 _STRETCH = 1 << 18
 _ENTRIES = 1 << 18

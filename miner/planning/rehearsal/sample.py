@@ -23,7 +23,6 @@ from miner.triplets.types import Float32, Rows
 
 __all__ = ["Part", "made_up", "part_of", "save"]
 
-
 _SEED = 0
 _CLASSES = 20
 """Whole classes are taken where so many fit; else some rows of each."""

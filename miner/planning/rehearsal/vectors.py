@@ -21,7 +21,6 @@ from miner.triplets.types import Float32, Rows
 
 __all__ = ["Trial", "dimensions", "of_store", "try_model"]
 
-
 _SECONDS = 1.5
 _LEAST, _FEW = 512, 64
 """So many rows are embedded at least; so many to see how long a row takes."""

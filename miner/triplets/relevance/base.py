@@ -24,7 +24,6 @@ __all__ = [
     "tally",
 ]
 
-
 NONE = -1
 """The code of a row without a value (no label, no group, content that cannot be compared)."""
 

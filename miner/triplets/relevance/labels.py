@@ -1,4 +1,4 @@
-"""Labelled items with one label each."""
+"""Labelled items with one label each, and the labels of anchors and rows where there are such."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import Buckets, Lists, count_one_by_one, hidden_one_by_one
+from miner.triplets.relevance.base import (
+    Buckets,
+    Lists,
+    Relevance,
+    count_one_by_one,
+    hidden_one_by_one,
+)
+from miner.triplets.relevance.subset import AnchorSubset
 from miner.triplets.types import Rows
 
-__all__ = ["LabelRelevance"]
+__all__ = ["LabelRelevance", "Labels", "labels_of"]
 
 
 @dataclass(frozen=True)
@@ -119,3 +126,30 @@ class LabelRelevance:
     def arrays(self) -> dict[str, Rows]:
         """Return the codes."""
         return {"labels": self.labels, "contents": self.contents, "groups": self.groups}
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The label of each anchor and of each row, where every row has one.
+
+    Attributes
+    ----------
+    anchors, rows : ndarray of int64
+    """
+
+    anchors: Rows
+    rows: Rows
+
+    @property
+    def count(self) -> int:
+        """The number of labels."""
+        return int(self.rows.max(initial=-1)) + 1
+
+
+def labels_of(relevance: Relevance) -> Labels | None:
+    """Return the labels of anchors and rows; None of pairs, and where a row may have several."""
+    inner = relevance.inner if isinstance(relevance, AnchorSubset) else relevance
+    if not isinstance(inner, LabelRelevance):
+        return None
+    chosen = relevance.chosen if isinstance(relevance, AnchorSubset) else slice(None)
+    return Labels(inner.labels[chosen], inner.labels)
