@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["BlockCounts", "Rooms", "Thresholds", "blocks", "evenly_spaced", "near"]
+__all__ = ["STEEP", "BlockCounts", "Rooms", "Thresholds", "blocks", "evenly_spaced", "near"]
 
+STEEP = 64.0
+"""From this growth of a key's error on, a positive's distance is measured instead."""
 _BLOCK = 256
 
 

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from miner.census.block import BlockCounts, Thresholds, near
+from miner.census.block import STEEP, BlockCounts, Thresholds, near
 from miner.census.key_space import KeySpace, PreparedRows
 from miner.census.measure import Vectors
 from miner.census.reference_kernel import Below, Kernel, load_kernel
@@ -23,10 +23,7 @@ from miner.triplets.hardness import count_hard, count_within, semi_hard_border
 from miner.triplets.relevance import Relevance
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["STEEP", "Census"]
-
-STEEP = 64.0
-"""From this growth of a key's error on, a positive's distance is measured instead."""
+__all__ = ["Census"]
 
 
 class Census:

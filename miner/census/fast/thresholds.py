@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from miner.census.block import STEEP
 from miner.census.kernels import load_loops
 from miner.census.key_space import KeySpace
 from miner.census.measure import Vectors
-from miner.census.reference import STEEP
 from miner.triplets.distance import UNIT_ROUNDOFF
 from miner.triplets.relevance import Relevance
 from miner.triplets.types import Float32, Float64, Rows
