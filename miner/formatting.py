@@ -36,6 +36,7 @@ _HEAD, _TAIL = 1100, 500
 _UNSAFE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _IN_TEXT = re.compile(f"[{_UNSAFE}]")
 _IN_LINE = re.compile(f"[{_UNSAFE}\n\t]")
+_SECRET = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 def is_text(name: str) -> bool:
@@ -71,9 +72,6 @@ def _escape(match: re.Match[str]) -> str:
 
 def _json_escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
-
-
-_SECRET = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 def without_secrets(text: str) -> str:

@@ -18,6 +18,7 @@ from miner.storage.os_errors import refused
 __all__ = ["Attempt", "Ending", "Settled", "failure", "peak_rss"]
 
 Event = Literal["done", "already_mined", "failed", "interrupted", "terminated"]
+_STATUS = Path("/proc/self/status")
 
 
 @dataclass(slots=True)
@@ -113,9 +114,6 @@ class Settled:
     latest: str | None
     words: str
     warning: str = ""
-
-
-_STATUS = Path("/proc/self/status")
 
 
 def peak_rss() -> int:

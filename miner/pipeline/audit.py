@@ -32,6 +32,8 @@ _NONE_LOST = 3.0
 """Where no anchor of n lost a triplet, at most 3 / n of all do, with 95 % confidence (the rule of
 three; Hanley & Lippman-Hand 1983, JAMA 249)."""
 
+_AT_ONCE = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Recall:
@@ -125,9 +127,6 @@ def estimate(found: int, recall: Recall, valid: int) -> tuple[int, list[int | No
         return min(valid, max(found, round(found / share))) if share > 0 else valid
 
     return total(recall.value), [total(recall.high), total(recall.low)]
-
-
-_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ __all__ = [
     "write_pointers",
 ]
 
+_SWITCHED = "the run is published and the latest one, which a loss of power could undo"
+
 
 class Output:
     """Where runs are published: an output root on a local disk.
@@ -287,9 +289,6 @@ def clear_published(output: Output) -> None:
         begun = (folder / "staging.json").exists()
         if not begun or output.holds(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-_SWITCHED = "the run is published and the latest one, which a loss of power could undo"
 
 
 def write_pointers(root: Path, run_id: str) -> None:

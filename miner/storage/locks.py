@@ -26,6 +26,9 @@ from miner.storage.os_errors import NOTHING
 
 __all__ = ["held_for_reading", "lock_output", "unread"]
 
+_PATIENCE = 2.0
+"""Seconds to wait for the name of a lock's holder: it takes the lock first."""
+
 
 @contextlib.contextmanager
 def held_for_reading(file: Path) -> Iterator[None]:
@@ -54,10 +57,6 @@ def _opened(file: Path, stack: contextlib.ExitStack) -> int:
     handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     stack.callback(os.close, handle)
     return handle
-
-
-_PATIENCE = 2.0
-"""Seconds to wait for the name of a lock's holder: it takes the lock first."""
 
 
 @contextmanager

@@ -40,6 +40,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of ImageNet's training images, in RGB from 0 to 1, as the models of torchvision expect."""
+_VERSION = 1
 
 
 def image_tensor(
@@ -137,9 +138,6 @@ def load_state(path: Path) -> dict[str, Any]:
 def choose_device(device: str | None) -> str:
     """Return the device that was asked for, or the best there is."""
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-_VERSION = 1
 
 
 class Network(Model):

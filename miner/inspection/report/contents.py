@@ -34,6 +34,10 @@ __all__ = ["Contents", "Item", "cut_text", "label_text", "thumbnails"]
 _MOST_TEXT, _MOST_NAME = 280, 64
 """Characters of a text, and of an id or label, that are shown."""
 _MOST_MARKS = 4
+_EDGE = 96
+_MOST_BYTES = 256 << 20
+"""Of a table whose rows hold their images: it is read from end to end to find a few."""
+_MOST_URL = 24 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +163,6 @@ class Contents:
                 continue
             for side in {number, self.row_side if number == len(self.source.sides) - 1 else 0}:
                 self._pictures |= {(side, one): url for one, url in found.items()}
-
-
-_EDGE = 96
-
-
-_MOST_BYTES = 256 << 20
-"""Of a table whose rows hold their images: it is read from end to end to find a few."""
-
-
-_MOST_URL = 24 << 10
 
 
 def thumbnails(side: Side, ids: Iterable[str]) -> dict[str, str]:

@@ -33,6 +33,7 @@ __all__ = ["Figure", "figures_of", "render", "report_page"]
 
 _MOST = 8000
 """Characters of a command or a job that are shown."""
+_NAMES = ("distances", "plane", "margins", "confusion")
 
 
 def report_page(facts: Facts) -> str:
@@ -150,9 +151,6 @@ def _classes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for name in reversed(CLASSES)
     ]
-
-
-_NAMES = ("distances", "plane", "margins", "confusion")
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,10 @@ _DEEPER = 1024
 
 _TINY = 1e-37
 """Of float32: its rounding, and what is added for numbers that are too small for it."""
+_BATCH = 256
+"""Anchors that are searched at once: always the same ones, for FAISS may round otherwise."""
+_PAIRS = 1 << 16
+"""Pairs of the anchors of a batch, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +230,6 @@ class Nominees:
             hard[pairs] = (is_hard(own, d_an) & there).sum(axis=1)
             within[pairs] = (is_within(own, d_an, self._census.margin) & there).sum(axis=1)
         return hard, within
-
-
-_BATCH = 256
-"""Anchors that are searched at once: always the same ones, for FAISS may round otherwise."""
-_PAIRS = 1 << 16
-"""Pairs of the anchors of a batch, about."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,11 @@ __all__ = ["BlockWriter", "write_block"]
 _CHUNK = 1 << 18
 _MANY = 128
 """From so many rows an anchor on, its vector is not worth copying for each."""
+_SINGLE, _WHOLE, _DRAWN = 0, 1, 2
+_DRAW = 1
+"""Keeps the draws of many anchors apart from those of one."""
+_FEW_SLOTS = 1024
+"""A number is drawn for each slot of an anchor, which more slots than these are not worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,17 +182,6 @@ def _joined(parts: list[_Picked], *, ordered: bool = False) -> _Picked:
         return _Picked(line, pair, rank, weight)
     order = np.argsort(line, kind="stable")
     return _Picked(line[order], pair[order], rank[order], weight[order])
-
-
-_SINGLE, _WHOLE, _DRAWN = 0, 1, 2
-
-
-_DRAW = 1
-"""Keeps the draws of many anchors apart from those of one."""
-
-
-_FEW_SLOTS = 1024
-"""A number is drawn for each slot of an anchor, which more slots than these are not worth."""
 
 
 def write_block(

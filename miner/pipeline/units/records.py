@@ -11,6 +11,17 @@ from numpy.typing import NDArray
 __all__ = ["TRIPLET", "Gathered", "Interleaved", "Records", "Sink"]
 
 Triplets = NDArray[np.void]
+TRIPLET = np.dtype(
+    [
+        ("anchor", np.uint32),
+        ("positive", np.uint32),
+        ("negative", np.uint32),
+        ("d_ap", np.float32),
+        ("d_an", np.float32),
+        ("weight", np.float32),
+    ]
+)
+"""A triplet on its way to a shard: row numbers, distances and weight."""
 
 
 class Sink(Protocol):
@@ -83,16 +94,3 @@ class Interleaved:
         """Write the others that are left."""
         self._file.append(self._others)
         self._others = self._others[:0]
-
-
-TRIPLET = np.dtype(
-    [
-        ("anchor", np.uint32),
-        ("positive", np.uint32),
-        ("negative", np.uint32),
-        ("d_ap", np.float32),
-        ("d_an", np.float32),
-        ("weight", np.float32),
-    ]
-)
-"""A triplet on its way to a shard: row numbers, distances and weight."""
