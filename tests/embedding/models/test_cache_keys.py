@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from miner.embedding.models.base import MODELS, LoadedModel
 from miner.embedding.models.load import load_model
 from miner.storage.json_files import digest
+from tests.conftest import ROOT
 
 CACHED_AS = {
     "sentence-transformers": "miner.models.sentence_transformers:SentenceTransformers",
@@ -29,6 +31,19 @@ def test_the_key_of_a_family_is_pinned(name: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(kind, "facts", lambda model: {"version": 1})
     family = LoadedModel(name, kind.__new__(kind), {"device": "cpu"}).family()
     assert family == {"class": CACHED_AS[name], "facts": {"version": 1}}
+
+
+def test_every_family_is_pinned_installed_or_not() -> None:
+    pinned = {}
+    for name in CACHED_AS:
+        module, _, attribute = MODELS.entries[name].target.partition(":")
+        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+        (kind,) = (one for one in tree.body if getattr(one, "name", "") == attribute)
+        for line in ast.iter_child_nodes(kind):
+            if isinstance(line, ast.AnnAssign) and ast.unparse(line.target) == "cache_id":
+                assert line.value is not None
+                pinned[name] = ast.literal_eval(line.value)
+    assert pinned == CACHED_AS
 
 
 @pytest.mark.parametrize(
