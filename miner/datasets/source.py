@@ -26,7 +26,7 @@ from miner.datasets.where.parser import Filter, parse_filter
 from miner.errors import DataError
 from miner.job_sections import DatasetJob
 
-__all__ = ["Scanned", "Source", "open_source"]
+__all__ = ["Source", "open_source"]
 
 _CONTENT = ("text", "image", "embedding")
 

@@ -18,8 +18,9 @@ from miner.embedding.batches import Embedder, embed_missing
 from miner.embedding.cache import Digests, Generation, open_generation
 from miner.embedding.model_identity import CANARY_ROWS
 from miner.embedding.recipe import Recipe, StoreKey
-from miner.embedding.store import Progress, Store, open_store, store_errors
+from miner.embedding.store import Store, open_store, store_errors
 from miner.errors import DataError, StorageError
+from miner.progress import Progress
 from miner.storage.arrays import save_array
 from miner.storage.files import atomic_open, publish_folder, sha256_file, storage_errors
 from miner.storage.json_files import digest, read_json, write_json

@@ -30,14 +30,13 @@ from numpy.typing import NDArray
 
 from miner.datasets.column_store import Spool
 from miner.errors import StorageError
-from miner.progress import Progress
 from miner.storage.arrays import load_arrays
 from miner.storage.files import storage_errors
 from miner.storage.json_files import read_json
 from miner.triplets.relevance import Relevance, load
 from miner.triplets.types import Float32
 
-__all__ = ["Progress", "Store", "open_store", "store_errors"]
+__all__ = ["Store", "open_store", "store_errors"]
 
 _CHUNK_BYTES = 8 << 20
 _MOST = 1 << 48

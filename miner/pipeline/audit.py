@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.embedding.store import Progress
 from miner.job_sections import IndexJob, SelectJob
 from miner.pipeline.engines.base import Engine
 from miner.pipeline.units.task import Task, count_anchors
+from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.triplets.hardness import MINED, Mined
 from miner.triplets.types import Rows

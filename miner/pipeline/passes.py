@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.embedding.store import Progress, Store
+from miner.embedding.store import Store
 from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.count_cache import KeptCounts, join, parts, split
 from miner.pipeline.engines.base import Engine
@@ -24,6 +24,7 @@ from miner.pipeline.seal import Piece
 from miner.pipeline.units.layout import Share
 from miner.pipeline.units.merge import Arrays, Merging
 from miner.pipeline.units.task import Task, count_unit, open_miner, open_reach, write_unit
+from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.selection.caps import allocate
 from miner.selection.strategies.base import seeds

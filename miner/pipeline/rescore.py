@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.embedding.models.rescorers import Rescorer
-from miner.embedding.store import Progress, Store
+from miner.embedding.store import Store
 from miner.errors import StorageError
 from miner.pipeline.seal import Piece, read_piece
+from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.storage.files import atomic_open, sha256_file
 from miner.triplets.hardness import MINED, Kept

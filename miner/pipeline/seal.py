@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.embedding.store import Progress, open_store
+from miner.embedding.store import open_store
 from miner.errors import StorageError
 from miner.pipeline.engines.base import Engine
 from miner.pipeline.units.records import TRIPLET
+from miner.progress import Progress
 from miner.runs.shards import (
     PART_ROWS,
     Sides,

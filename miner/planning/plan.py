@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from miner.census.gap_histogram import counts_all
-from miner.datasets.source import Scanned
+from miner.datasets.relevance import Scanned
 from miner.embedding.recipe import StoreKey
 from miner.embedding.store import Store, open_store
 from miner.job import Job, parse_bytes
