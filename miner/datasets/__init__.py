@@ -1,1 +1,1 @@
-"""Readers: one file a format. `source.open_source` is the door."""
+"""Items and who is relevant to whom, from files. `source.open_source` is the door."""

@@ -1,1 +1,1 @@
-"""FAISS indexes. The only place that imports faiss. `base.check_index` and `base.INDEXES`."""
+"""FAISS indexes. The only place that imports faiss. `base.open_index` and `base.check_factory`."""

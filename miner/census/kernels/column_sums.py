@@ -1,4 +1,4 @@
-"""Compiled loops that add up what the rows are to the anchors of one label; see `watch`.
+"""Compiled loops that add up what the rows are to the anchors of one label; see `column_pass`.
 
 What is added per row is as tables hold it: hard in the low 16 bits, hard or semi-hard above.
 

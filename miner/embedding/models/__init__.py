@@ -1,1 +1,1 @@
-"""Embedding models: a base, and one file a family. `base.load_model` is the door."""
+"""Embedding models: a base, and one file a family. `load.load_model` is the door."""

@@ -1,4 +1,4 @@
-"""Dask: units over the workers of a scheduler. Here and in `submitting` distributed is imported.
+"""Dask: units over the workers of a scheduler. Here and in `dask_submit` distributed is imported.
 
 The scheduler runs at `engine.address`, with workers on this machine or on many that see the same
 folders; or else a cluster of our own is started on this machine's loopback, and ended with the run.

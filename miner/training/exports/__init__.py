@@ -1,6 +1,6 @@
 """What trainers take from a finished run: the usual formats, labelled pairs, batch compositions.
 
-`triplets` streams a run's rows by whole anchors, `grouping` finds the distinct passages of an
-anchor or of a pair, `formats` makes the columns, `writing` the folder. `export` leads these;
-`batches` composes batches of confusable labels with what `confusion` counts.
+`triplets` streams a run's rows by whole anchors, `formats` finds the distinct passages of an anchor
+or of a pair and makes the columns, `writing` the folder. `export` leads these; `batches` composes
+batches of confusable labels with what `confusion` counts.
 """
