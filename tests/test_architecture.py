@@ -100,6 +100,10 @@ def ours(file: str) -> set[str]:
     return {name for name in imported(FILES[file]) if name.split(".")[0] == "miner"}
 
 
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(name) for name in MODULES} == set().union(*FLOORS)
+
+
 def test_rooms_import_lower_floors_only() -> None:
     level = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
     upward = [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.census.kernels import load_loops
+from miner.census.kernels import choose_loops
 from miner.triplets.distance import METRICS, Metric, measure
 from miner.triplets.types import Float32, Float64, Rows
 
@@ -58,7 +58,7 @@ def measure_rows(
 @functools.cache
 def load_measure(name: str = "auto") -> Measure:
     """Return an implementation; ``auto`` is numba's where it is there and gives NumPy's bits."""
-    loops = None if name == "numpy" else load_loops("measure")
+    loops = choose_loops(name, "measure")
     if loops is None or (name == "auto" and not _alike(loops.measure_rows)):
         return measure_rows
     compiled: Measure = loops.measure_rows

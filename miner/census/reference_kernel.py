@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.kernels import load_loops
+from miner.census.kernels import choose_loops
 from miner.triplets.types import Float64
 
 __all__ = ["Below", "Kernel", "count_below", "load_kernel"]
@@ -43,8 +43,8 @@ Kernel = Callable[[Float64, Float64, NDArray[np.int64], Float64, Float64, float,
 
 
 def load_kernel(name: str = "auto") -> Kernel:
-    """Return a kernel: ``numpy``'s, or (``auto``, ``numba``) numba's where it is installed."""
-    loops = None if name == "numpy" else load_loops("count_binned")
+    """Return a kernel by name; ``auto`` is numba's where it is installed."""
+    loops = choose_loops(name, "count_binned")
     kernel: Kernel = count_below if loops is None else loops.count_below
     return kernel
 

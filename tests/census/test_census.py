@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -9,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from miner.census.block import blocks
-from miner.census.measure import Vectors
+from miner.census.measure import Vectors, load_measure
 from miner.census.reference import Census
 from miner.census.reference_kernel import load_kernel
+from miner.errors import UsageError
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
@@ -189,3 +193,17 @@ def test_thresholds_with_an_outlier_or_all_alike_take_no_longer() -> None:
         arguments = (keys, thresholds, starts, np.array([1e-12]), np.zeros(1), 1.0, False)
         below = load_kernel("numba")(*arguments)
         assert (below.counts == load_kernel("numpy")(*arguments).counts).all()
+
+
+@pytest.mark.parametrize("load", [load_kernel, load_measure])
+def test_an_implementation_that_is_not_there_is_refused(
+    load: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="unknown kernel 'numbah': did you mean 'numba'"):
+        load("numbah")
+    load_measure.cache_clear()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(UsageError, match="numba is not installed"):
+        load("numba")
+    assert load("auto") is load("numpy")
+    load_measure.cache_clear()
