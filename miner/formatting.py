@@ -30,7 +30,6 @@ __all__ = [
 LINE_WIDTH = 78
 """Columns of a line of text for a terminal."""
 
-
 _HEAD, _TAIL = 1100, 500
 """What is shown of a message that is too long: its beginning, and what to do."""
 _UNSAFE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"

@@ -22,7 +22,6 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVI
 """Pillow reads others too; some start other programs (EPS: Ghostscript), many are hardly tested."""
 _UNREADABLE = "; replace the file or remove the row"
 
-
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 _TEXT = (pa.types.is_string, pa.types.is_large_string)
 

@@ -27,7 +27,6 @@ __all__ = ["Auditing", "Recall", "audit_sample", "estimate", "estimated_census",
 
 _DRAWS = 2000
 
-
 _NONE_LOST = 3.0
 """Where no anchor of n lost a triplet, at most 3 / n of all do, with 95 % confidence (the rule of
 three; Hanley & Lippman-Hand 1983, JAMA 249)."""

@@ -21,7 +21,6 @@ pytestmark = pytest.mark.bench
 
 ROWS, DIM, CLASSES, ROUNDS = 40_000, 128, 2_000, 5
 
-
 LOOP = [sys.executable, "-c", "for _ in range(60_000_000): pass"]
 
 

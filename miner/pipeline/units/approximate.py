@@ -33,10 +33,8 @@ __all__ = ["ApproximateMiner", "NominatedBlock", "Nominees"]
 _AT_ONCE = 1 << 22
 """Comparisons of a pair with nominees that are held at once."""
 
-
 _DEEPER = 1024
 """So many positives and hidden rows of an anchor are searched past, at most."""
-
 
 _TINY = 1e-37
 """Of float32: its rounding, and what is added for numbers that are too small for it."""
