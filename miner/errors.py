@@ -16,8 +16,13 @@ it is printed as it stands.
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 __all__ = [
     "DataError",
@@ -28,7 +33,12 @@ __all__ = [
     "StorageError",
     "UsageError",
     "did_you_mean",
+    "install_hint",
 ]
+
+_DISTRIBUTION = "tripletmine"
+_CHECKOUT = Path(__file__).parents[1]
+"""The folder of the source tree; of an installed package the folder that all packages lie in."""
 
 
 class MineError(Exception):
@@ -90,3 +100,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}Known: {', '.join(names) if names else '(none)'}."
+
+
+def install_hint(extra: str) -> str:
+    """Return the command that installs an extra of this package where it is running now.
+
+    A source tree is installed from its folder, a package from the index; `pip` by its name where
+    that is this environment's, otherwise as a module of this Python.
+    """
+    if not (_CHECKOUT / "pyproject.toml").is_file():
+        what = _DISTRIBUTION
+    elif Path.cwd() == _CHECKOUT:
+        what = "."
+    else:
+        what = str(_CHECKOUT)
+    pip, python = shutil.which("pip"), Path(sys.executable)
+    if pip is not None and Path(pip).parent == python.parent:
+        command = "pip"
+    else:
+        command = f"{shlex.quote(os.path.relpath(python))} -m pip"
+    return f"{command} install {shlex.quote(f'{what}[{extra}]')}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
-from miner.errors import UsageError, did_you_mean
+from miner.errors import UsageError, did_you_mean, install_hint
 
 __all__ = ["Entry", "Registry", "load_attribute"]
 
@@ -47,7 +47,7 @@ class Entry:
     @property
     def remedy(self) -> str:
         """What to type to get what is missing."""
-        return f"pip install 'triplet-miner[{self.extra}]'"
+        return install_hint(self.extra)
 
 
 def load_attribute(target: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import pyarrow as pa
 
-from miner.errors import UsageError
+from miner.errors import UsageError, install_hint
 from miner.formatting import bytes_text
 
 __all__ = ["Pictures", "is_encoded"]
@@ -151,7 +151,7 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise UsageError("image files need Pillow: pip install 'triplet-miner[images]'") from None
+        raise UsageError(f"image files need Pillow: {install_hint('images')}") from None
     return Image
 
 
