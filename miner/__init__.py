@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from miner.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from miner.embedding.eviction import describe_kept, kept_facts
+    from miner.embedding.eviction import describe_kept, kept_facts, prune_vectors
     from miner.embedding.models.base import Model
     from miner.embedding.models.load import describe_models, list_models
     from miner.errors import MineError
@@ -76,6 +76,7 @@ __all__ = [
     "parse_job",
     "plan_job",
     "prune_output",
+    "prune_vectors",
     "report_facts",
     "run_facts",
     "run_job",
@@ -121,6 +122,7 @@ _HOMES = {
     "parse_job": "job",
     "plan_job": "planning.plan",
     "prune_output": "runs.prune",
+    "prune_vectors": "embedding.eviction",
     "report_facts": "inspection.report.build",
     "run_facts": "runs.describe",
     "run_job": "pipeline.run",

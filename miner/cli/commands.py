@@ -105,20 +105,24 @@ def models(as_json: bool) -> None:
     print_facts(facts, miner.describe_models(facts), as_json=as_json)
 
 
-@click.command()
-@click.argument("out", default=_OUT, type=click.Path())
-@click.option(
+_cache_option = click.option(
     "--cache",
     "folder",
     metavar="DIR",
     help="The cache, where it is not OUT/.cache; default: MINE_CACHE if that is set.",
 )
-@click.option("--prune", metavar="SIZE", help="Remove what was unused longest, down to SIZE.")
+
+
+@click.command()
+@click.argument("out", default=_OUT, type=click.Path())
+@_cache_option
+@click.option("--prune", hidden=True)
 @json_option
 def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> None:
-    """List the vectors that are kept for OUT (default: mined), and give room back."""
-    most = None if prune is None else miner.parse_bytes(prune, "--prune", zero=True)
-    facts = miner.kept_facts(_listed(out), folder, most)
+    """List the vectors that are kept for OUT (default: mined)."""
+    if prune is not None:
+        raise UsageError(f"--prune went: type `mine prune {out} --vectors {prune}`")
+    facts = miner.kept_facts(_listed(out), folder)
     print_facts(facts, miner.describe_kept(facts), as_json=as_json)
 
 
@@ -137,11 +141,27 @@ def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> Non
     show_default=True,
     help="Unfinished work goes when it is older.",
 )
+@click.option(
+    "--vectors", metavar="SIZE", help="Keep so much of cached vectors and counts; default: all."
+)
+@_cache_option
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @json_option
-def prune(out: str, as_json: bool, **options: Any) -> None:
-    """Remove what runs in OUT (default: mined) left unfinished: staging, orphaned uploads."""
-    facts = miner.prune_output(out, **options)
+def prune(
+    out: str,
+    vectors: str | None,
+    folder: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Remove what runs in OUT (default: mined) left unfinished, old runs and unused vectors."""
+    most = None if vectors is None else miner.parse_bytes(vectors, "--vectors", zero=True)
+    facts = miner.prune_output(out, dry_run=dry_run, **options)
+    if most is not None:
+        gone = miner.prune_vectors(out, most, folder, dry_run=dry_run)
+        facts["removed"] += gone
+        facts["bytes"] += sum(one["bytes"] for one in gone)
     print_facts(facts, miner.describe_pruned(facts), as_json=as_json)
 
 

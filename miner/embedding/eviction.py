@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Container, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,15 @@ from miner.storage.json_files import read_json
 from miner.storage.locks import lock_output
 from miner.storage.urls import expanded, local_root
 
-__all__ = ["Kept", "describe_kept", "keep_within", "kept_facts", "list_kept", "prune_kept"]
+__all__ = [
+    "Kept",
+    "describe_kept",
+    "keep_within",
+    "kept_facts",
+    "list_kept",
+    "prune_kept",
+    "prune_vectors",
+]
 
 Kind = Literal["cache", "store", "count"]
 
@@ -77,7 +85,9 @@ def _model_name(facts: Any) -> str | None:
     return next((name for name in names if isinstance(name, str)), None)
 
 
-def prune_kept(kept: Iterable[Kept], most: int, spare: Container[Path] = ()) -> list[Kept]:
+def prune_kept(
+    kept: Iterable[Kept], most: int, spare: Container[Path] = (), *, dry_run: bool = False
+) -> list[Kept]:
     """Remove what was not used for longest, until all is within `most` bytes.
 
     Parameters
@@ -86,6 +96,8 @@ def prune_kept(kept: Iterable[Kept], most: int, spare: Container[Path] = ()) -> 
     most : int
     spare : container of Path
         Folders that stay.
+    dry_run : bool
+        Remove nothing, only return what would go.
 
     Returns
     -------
@@ -98,7 +110,7 @@ def prune_kept(kept: Iterable[Kept], most: int, spare: Container[Path] = ()) -> 
     for one in ordered:
         if total <= most:
             break
-        if one in removed or one.path in spare or not _remove(one):
+        if one in removed or one.path in spare or not _remove(one, dry_run=dry_run):
             continue
         gone = [one, *(other for other in ordered if one.path in other.path.parents)]
         removed += [other for other in gone if other not in removed]
@@ -106,19 +118,18 @@ def prune_kept(kept: Iterable[Kept], most: int, spare: Container[Path] = ()) -> 
     return removed
 
 
-def _remove(kept: Kept) -> bool:
-    """Remove a folder; False when it is in use."""
-    if kept.kind != "cache":
-        with storage_errors(kept.path):
-            shutil.rmtree(kept.path)
-        return True
-    with storage_errors(kept.path), FileLock(kept.path.parent / ".lock"), ExitStack() as locks:
+def _remove(kept: Kept, *, dry_run: bool) -> bool:
+    """Remove a folder, or only find out whether it can be; False when it is in use."""
+    with storage_errors(kept.path), ExitStack() as locks:
         try:
-            for path in sorted(kept.path.glob("segment-*.lock")):
-                locks.enter_context(FileLock(path, timeout=0))
+            if kept.kind == "cache":
+                locks.enter_context(FileLock(kept.path.parent / ".lock"))
+                for path in sorted(kept.path.glob("segment-*.lock")):
+                    locks.enter_context(FileLock(path, timeout=0))
         except Timeout:
             return False
-        shutil.rmtree(kept.path)
+        if not dry_run:
+            shutil.rmtree(kept.path)
     return True
 
 
@@ -129,41 +140,59 @@ def keep_within(most: int, cache: Path, store: Path) -> list[Kept]:
     return prune_kept(kept, most, {newest, store})
 
 
-def kept_facts(
-    out: str | Path, cache: str | None = None, most: int | None = None
-) -> dict[str, Any]:
-    """Say what is kept for an output folder, having pruned it to `most` bytes if that is given.
+def kept_facts(out: str | Path, cache: str | None = None) -> dict[str, Any]:
+    """Return which vectors and counts are kept for an output folder.
 
     Parameters
     ----------
     out : str or Path
     cache : str or None
         The cache; default: as for a job that does not name one.
-    most : int or None
 
     Returns
     -------
     dict
-        ``kept`` and ``removed`` (kind, path, model, bytes, used), and their total ``bytes``.
+        ``kept`` (kind, path, model, bytes, used), and their total ``bytes``.
+    """
+    kept = _kept_for(out, cache)
+    return {"bytes": sum(one.bytes for one in kept), "kept": [_facts(one) for one in kept]}
+
+
+def prune_vectors(
+    out: str | Path, most: int, cache: str | None = None, *, dry_run: bool = False
+) -> list[dict[str, Any]]:
+    """Remove the vectors and counts that were unused longest, down to `most` bytes.
+
+    Parameters
+    ----------
+    out : str or Path
+    most : int
+        Bytes that may stay.
+    cache : str or None
+        The cache; default: as for a job that does not name one.
+    dry_run : bool
+        Remove nothing, only return what would go.
+
+    Returns
+    -------
+    list of dict
+        What was removed: kind, path, model, bytes, used.
 
     Raises
     ------
     LockError
-        When a run is at work in it and something is to be removed.
+        When a run is at work there.
     """
     root = local_root(out)
+    if not root.is_dir():
+        return []
+    with nullcontext() if dry_run else lock_output(root, str(out)):
+        return [_facts(one) for one in prune_kept(_kept_for(out, cache), most, dry_run=dry_run)]
+
+
+def _kept_for(out: str | Path, cache: str | None) -> list[Kept]:
     folder = expanded(cache) if cache else Job(output=OutputJob(str(out))).cache_folder
-    stores = root / ".store"
-    removed = []
-    if most is not None and root.is_dir():
-        with lock_output(root, str(out)):
-            removed = prune_kept(list_kept(folder, stores), most)
-    kept = list_kept(folder, stores)
-    return {
-        "bytes": sum(one.bytes for one in kept),
-        "kept": [_facts(one) for one in kept],
-        "removed": [_facts(one) for one in removed],
-    }
+    return list_kept(folder, local_root(out) / ".store")
 
 
 def _facts(kept: Kept) -> dict[str, Any]:
@@ -172,7 +201,7 @@ def _facts(kept: Kept) -> dict[str, Any]:
 
 
 def describe_kept(facts: dict[str, Any]) -> str:
-    """Say what vectors are kept, a line a folder, and what was removed.
+    """Return a line of text for each folder of vectors that is kept.
 
     Parameters
     ----------
@@ -185,10 +214,8 @@ def describe_kept(facts: dict[str, Any]) -> str:
         Lines of text for a terminal, without a newline at the end.
     """
     lines = []
-    for state, mark in (("removed", "removed  "), ("kept", "")):
-        for one in facts[state]:
-            size = f"{bytes_text(one['bytes']):>12}"
-            lines.append(f"{mark}{one['kind']:<5}  {size}  {one['used']}  {one['model']}")
-            lines.append(f"    {one['path']}")
+    for one in facts["kept"]:
+        size = f"{bytes_text(one['bytes']):>12}"
+        lines += [f"{one['kind']:<5}  {size}  {one['used']}  {one['model']}", f"    {one['path']}"]
     lines.append(f"{bytes_text(facts['bytes'])} are kept")
     return "\n".join(lines)

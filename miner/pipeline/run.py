@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.kernels import kernel_name
 from miner.embedding.build import prepare_store
 from miner.embedding.eviction import keep_within
 from miner.embedding.recipe import StoreKey
 from miner.embedding.store import Store
+from miner.errors import install_hint
 from miner.inspection.report.build import add_report, drop_report
 from miner.job import Job, load_job, parse_bytes, parse_job
 from miner.job_sections import MiningJob
@@ -49,6 +51,9 @@ from miner.version import package_versions
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
 
 _log = logging.getLogger(__name__)
+
+_SLOWER = "1.5 to 4 times as long"
+"""Of the counting pass by NumPy; `tests/bench` measures it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +209,8 @@ class _Conductor:
         tally, besides = open_miner(task).tally, open_miner(task).besides
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
         passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
+        if kernel_name() == "numpy":
+            self.progress(f"no numba, so counting takes {_SLOWER} ({install_hint('fast')})", 0, 0)
         with self.clock.stage("count"):
             counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)
             findings = Findings(store, besides, arrays)
@@ -233,6 +240,7 @@ class _Conductor:
             "embedding": embedding,
             "store": store.folder.name,
             "index": index,
+            "kernels": kernel_name(),
             "census": census | findings.facts,
             "written": written_facts(counted, shards, suspects=select.suspects, rescored=dropped),
             "shards": shards,

@@ -163,6 +163,7 @@ _SHAPE: dict[str, Any] = {
         "nearest": {"anchors": _count, "positive": _number_or_none},
         "recall?": {f"{name}?": _RECALL for name in MINED},
     },
+    "kernels?": _some(("numba", "numpy")),
     "census": {
         "valid": _count,
         "easy": _count,

@@ -286,7 +286,8 @@ def test_the_room_is_bounded(desk: Desk, cli: Callable[..., Result]) -> None:
     assert sorted(kinds) == ["cache", "store"]  # those of the last run
     listed = cli("cache", out)
     assert listed.code == 0 and "counting:Counting" in listed.out
-    assert "0 B are kept" in cli("cache", out, "--prune", "0").out
+    assert "2 removed" in cli("prune", out, "--vectors", "0").out
+    assert "0 B are kept" in cli("cache", out).out
     assert list_kept(out / ".cache", out / ".store") == []
     run = desk.mine(path, mining={"margin": 0.4})
     assert run.manifest["embedding"]["computed"] == 100
@@ -299,9 +300,9 @@ def test_what_is_in_use_is_not_pruned(desk: Desk, cli: Callable[..., Result]) ->
     name = held.pop("id")
     with open_generation(described.parent.parent, held, name) as generation:
         assert generation.folder == described.parent
-        cli("cache", desk.folder / "out", "--prune", "0")
+        assert cli("prune", desk.folder / "out", "--vectors", "0").code == 0
         assert described.exists()
-    cli("cache", desk.folder / "out", "--prune", "0")
+    cli("prune", desk.folder / "out", "--vectors", "0")
     assert not described.exists()
 
 
@@ -312,9 +313,11 @@ def test_cache_errors_are_plain(desk: Desk, cli: Callable[..., Result]) -> None:
         assert cli(command).code == 0  # the default one may not be there yet
         assert not Path("mined").exists()
     desk.mine(desk.data(50))
-    assert cli("cache", "out", "--prune", "much").code == 2
+    assert cli("prune", "out", "--vectors", "much").code == 2
+    said = cli("cache", "out", "--prune", "1GiB")
+    assert said.code == 2 and "type `mine prune out --vectors 1GiB`" in said.err
     with lock_output(Path("out")):
-        result = cli("cache", "out", "--prune", "0")
+        result = cli("prune", "out", "--vectors", "0")
     assert result.code == LockError.exit_code
 
 

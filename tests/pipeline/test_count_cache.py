@@ -263,13 +263,16 @@ def test_a_record_is_listed_and_goes_with_its_store(
     assert listed["bytes"] == sum(path.stat().st_size for path in files)
     assert cli("cache", out).out.count("count ") == 3
     old = listed["bytes"] - 1
-    pruned = json.loads(cli("cache", out, "--json", "--prune", f"{old}B").out)
+    dry = json.loads(cli("prune", out, "--json", "--vectors", f"{old}B", "--dry-run").out)
+    pruned = json.loads(cli("prune", out, "--json", "--vectors", f"{old}B").out)
+    assert dry == pruned | {"dry_run": True}
     assert [one["kind"] for one in pruned["removed"]] == ["count"]  # of the first margin
-    most = pruned["bytes"] - max(one.bytes for one in kept if one.kind == "count") - 1
-    pruned = json.loads(cli("cache", out, "--json", "--prune", f"{most}B").out)
+    largest = max(one.bytes for one in kept if one.kind == "count")
+    most = listed["bytes"] - pruned["bytes"] - largest - 1
+    pruned = json.loads(cli("prune", out, "--json", "--vectors", f"{most}B").out)
     # The store was used before the last count, which is of no use without it.
     assert [one["kind"] for one in pruned["removed"]] == ["count", "store", "count"]
-    assert (pruned["kept"], pruned["bytes"]) == ([], 0)
+    assert json.loads(cli("cache", out, "--json").out) == {"bytes": 0, "kept": []}
 
 
 def test_an_old_record_goes_before_a_store_in_use(

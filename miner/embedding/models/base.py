@@ -32,7 +32,11 @@ MODELS.register(
     "pixels", "miner.embedding.models.pixels:Pixels", "images as the vectors of their pixels"
 )
 MODELS.register(
-    "wordllama", "miner.embedding.models.wordllama:WordLlama", "text: static, 256 dims, no download"
+    "wordllama",
+    "miner.embedding.models.wordllama:WordLlama",
+    "text: static, 256 dims, no download",
+    needs=("wordllama", "tokenizers", "safetensors"),
+    extra="text",
 )
 MODELS.register(
     "sentence-transformers",
@@ -46,7 +50,7 @@ MODELS.register(
     "onnx",
     "miner.embedding.models.onnx:Onnx",
     "text: an encoder exported to ONNX",
-    needs=("onnxruntime",),
+    needs=("onnxruntime", "tokenizers"),
     extra="onnx",
     argument="path",
 )

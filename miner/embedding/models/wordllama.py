@@ -28,8 +28,7 @@ class WordLlama(Model):
 
     def __init__(self) -> None:
         spec = importlib.util.find_spec("wordllama")
-        if spec is None or not spec.submodule_search_locations:
-            raise UsageError("model 'wordllama' needs its weights: pip install wordllama")
+        assert spec is not None and spec.submodule_search_locations  # the registry has looked
         folder = Path(next(iter(spec.submodule_search_locations)))
         self._files = (
             folder / "weights" / "l2_supercat_256.safetensors",
