@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.block import BlockCounts, blocks, evenly_spaced
-from miner.census.kernels import load_loops
+from miner.census.kernels import choose_loops
 from miner.census.reference import Census
 from miner.census.reference_kernel import Below
 from miner.triplets.hardness import classify, count_hard, count_within
@@ -169,7 +169,8 @@ def plan_gaps(census: Census, tally: Tally, most: int) -> Gaps:
         count = min(most, max(_LEAST, count), len(able))
         anchors = np.sort(np.random.default_rng(_SEED).choice(able, count, replace=False))
     width = census.margin * 2.0 ** _scale(census, anchors) / _STEPS
-    return Gaps(census, anchors, len(able), width, load_loops("gap_histogram"))
+    loops = choose_loops(census.kernel_name, "gap_histogram")
+    return Gaps(census, anchors, len(able), width, loops)
 
 
 def counts_all(values: int, tally: Tally) -> bool:

@@ -55,6 +55,7 @@ class Census:
         self.relevance = relevance
         self.metric = metric
         self.margin = margin
+        self.kernel_name = kernel
         self.kernel: Kernel = load_kernel(kernel)
         self.space = KeySpace.fit(metric, vectors.rows)
         keep = 8 * vectors.rows.size <= keep_bytes

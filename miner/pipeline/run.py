@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.kernels import kernel_name
+from miner.census.kernels import has_numba
 from miner.embedding.build import prepare_store
 from miner.embedding.eviction import keep_within
 from miner.embedding.recipe import StoreKey
@@ -209,7 +209,7 @@ class _Conductor:
         tally, besides = open_miner(task).tally, open_miner(task).besides
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
         passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
-        if kernel_name() == "numpy":
+        if not has_numba():
             self.progress(f"no numba, so counting takes {_SLOWER} ({install_hint('fast')})", 0, 0)
         with self.clock.stage("count"):
             counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)
@@ -240,7 +240,7 @@ class _Conductor:
             "embedding": embedding,
             "store": store.folder.name,
             "index": index,
-            "kernels": kernel_name(),
+            "kernels": task.kernel,
             "census": census | findings.facts,
             "written": written_facts(counted, shards, suspects=select.suspects, rescored=dropped),
             "shards": shards,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.block import BlockCounts
-from miner.census.kernels import load_loops
+from miner.census.kernels import choose_loops, load_loops
 from miner.census.reference_kernel import Below
 from miner.triplets.types import Float64, Rows
 
@@ -47,9 +47,9 @@ class Found:
     sure: NDArray[np.bool_]
 
 
-def open_sieve(rows: int) -> Sieve | None:
+def open_sieve(rows: int, kernel: str = "auto") -> Sieve | None:
     """Return a sieve for blocks of so many keys a line; None where numba is not installed."""
-    return None if load_loops("rank_grid") is None else Sieve(rows)
+    return None if choose_loops(kernel, "rank_grid") is None else Sieve(rows)
 
 
 class Sieve:

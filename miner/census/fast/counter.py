@@ -64,8 +64,8 @@ _FINE = 1024.0
 def open_screen(
     census: Census, *, loss: bool, keep_bytes: int, rooms: Rooms | None = None
 ) -> Screen | None:
-    """Return the fast pass of a census; None where numba is not installed."""
-    if load_loops("count_lookup") is None:
+    """Return the fast pass of a census; None where numba is not installed or not to be used."""
+    if census.kernel_name == "numpy" or load_loops("count_lookup") is None:
         return None
     return Screen(census, loss=loss, keep_bytes=keep_bytes, rooms=rooms)
 

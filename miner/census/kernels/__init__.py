@@ -4,23 +4,46 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 from miner.errors import UsageError, did_you_mean, install_hint
 
-__all__ = ["choose_loops", "kernel_name", "load_loops"]
+__all__ = ["choose_loops", "has_numba", "load_loops", "pick_kernel"]
 
 _NAMES = ("auto", "numba", "numpy")
+_SMALL = 1 << 23
+"""Keys that NumPy compares in a fraction of the minute that compiling takes."""
 
 
-def kernel_name() -> str:
-    """Return which loops a census is counted by: ``numba``, or ``numpy`` where it is missing."""
-    return "numpy" if importlib.util.find_spec("numba") is None else "numba"
+def has_numba() -> bool:
+    """Whether numba is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def pick_kernel(keys: int) -> str:
+    """Return ``numba`` or ``numpy``: how to count a census of `keys` anchors x rows.
+
+    A small census is counted by NumPy until the loops are compiled: the results are the same.
+    """
+    if not has_numba():
+        return "numpy"
+    loops = load_loops("count_lookup")
+    return "numba" if keys > _SMALL or _is_compiled(loops.count_tile) else "numpy"
+
+
+def _is_compiled(function: Any) -> bool:
+    """Whether numba's cache on disk holds a function as its source is now."""
+    source = Path(function.py_func.__code__.co_filename)
+    found = Path(function.stats.cache_path or ".").glob(
+        f"{source.stem}.{function.py_func.__name__}-*.nbi"
+    )
+    return any(one.stat().st_mtime >= source.stat().st_mtime for one in found)
 
 
 def load_loops(module: str) -> Any:
     """Return a module of compiled loops by its name here, or None where numba is not installed."""
-    if kernel_name() == "numpy":
+    if not has_numba():
         return None
     return importlib.import_module(f"miner.census.kernels.{module}")
 

@@ -249,7 +249,8 @@ class Miner:
             Per folder, ``rows`` and ``sha256`` of the file.
         """
         lines = writing_lines(shares)
-        anchors, sieve = lines + unit[0], open_sieve(len(self.census.vectors.rows))
+        anchors = lines + unit[0]
+        sieve = open_sieve(len(self.census.vectors.rows), self.census.kernel_name)
         known = None
         if self.listing is not None and counted is not None:
             hard, semi_hard = counted["hard"][lines], counted["semi_hard"][lines]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from miner.census.block import Rooms
 from miner.census.candidate_lists import ENTRIES, HEADS, Reach, ReachFiles
 from miner.census.fast.counter import open_screen
+from miner.census.kernels import pick_kernel
 from miner.census.measure import Vectors
 from miner.census.reference import Census
 from miner.census.statistics import Besides, Wanted, plan_besides
@@ -88,6 +89,8 @@ class Task:
         What is counted beside the classes.
     approximate : Approximate or None
         The index that nominates negatives, where not all are looked at.
+    kernel : str
+        ``auto``, ``numba`` or ``numpy``: the same results.
     """
 
     store: str
@@ -100,6 +103,7 @@ class Task:
     normalized: bool = True
     wanted: Wanted = Wanted()  # noqa: RUF009  (frozen)
     approximate: Approximate | None = None
+    kernel: str = "auto"
 
     @classmethod
     def of(
@@ -123,6 +127,7 @@ class Task:
             normalized=mining.normalized,
             wanted=Wanted.of(mining),
             approximate=approximate,
+            kernel=pick_kernel(store.facts["rows"][0] * store.facts["rows"][-1]),
         )
 
 
@@ -133,13 +138,20 @@ def open_miner(task: Task) -> Miner:
     if store is None:
         raise StorageError(f"{task.store} is gone; run the same command again")
     rows = store.vectors(store.row_side)
-    vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows)
+    vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows, task.kernel)
     relevance = store.relevance()
     if task.approximate is not None:
         return _open_approximate(task, vectors, relevance)
     # Rows in float32 are worth more than those in float64, which few blocks of keys need.
     narrow = rows.nbytes if rows.nbytes <= task.keep else 0
-    census = Census(vectors, relevance, task.metric, task.margin, keep_bytes=task.keep - narrow)
+    census = Census(
+        vectors,
+        relevance,
+        task.metric,
+        task.margin,
+        kernel=task.kernel,
+        keep_bytes=task.keep - narrow,
+    )
     rooms = Rooms()
     screen = open_screen(census, loss=task.loss, keep_bytes=narrow, rooms=rooms)
     selection = load_selection(task.select)
@@ -158,7 +170,7 @@ def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Min
     """Open the index of a task, memory-mapped."""
     given = task.approximate
     assert given is not None
-    census = Census(vectors, relevance, task.metric, task.margin)
+    census = Census(vectors, relevance, task.metric, task.margin, kernel=task.kernel)
     index = open_index(given.factory, task.metric, Path(given.path))
     index.turn(dict(given.settings))
     facing = (census, tally(relevance), load_selection(task.select), task.select.seed, task.memory)
