@@ -105,9 +105,11 @@ def distance_text(value: float) -> str:
 
 def scale_text(value: float, step: float) -> str:
     """Write a value of a scale with the digits that its steps need."""
-    if not 1e-4 <= step < 1e6:
-        return f"{value:.7g}"
-    return f"{value:,.{max(0, -math.floor(math.log10(step)))}f}"
+    last = math.floor(math.log10(step))
+    if -4 <= last < 6:
+        return f"{value:,.{max(0, -last)}f}"
+    first = math.floor(math.log10(abs(value))) if value else last
+    return f"{value:.{max(first - last, 0) + 1}g}"
 
 
 def seconds_text(value: float) -> str:

@@ -239,7 +239,7 @@ def _drawing(
 def _ticks(low: float, high: float, room: float, unit: str = "") -> dict[float, str]:
     """Return some multiples of 1, 2 or 5 times a power of ten, as many as have room beside."""
     factor, end = (100, "\u00a0%") if unit == "%" else (1, "")
-    for most in (6, 4, 3):
+    for most in (7, 4, 3):
         step = _round_step((high - low) / most)
         numbers = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
         found = {n * step: scale_text(factor * n * step, factor * step) + end for n in numbers}
