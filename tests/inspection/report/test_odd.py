@@ -24,7 +24,7 @@ pytestmark = pytest.mark.report
 
 Cli = Callable[..., Result]
 MODEL = ("--model", "tests.inspection.report.data:embed")
-PLAIN, PICTURED = 200_000, 2_000_000
+PLAIN, PICTURED = 300_000, 2_000_000
 """Bytes of a page at most, without and with pictures, whatever the data; README says so."""
 
 
