@@ -8,6 +8,7 @@ at all; a value may be of any length.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "is_text",
     "printable",
     "printable_json",
+    "scale_text",
     "seconds_text",
     "share_text",
     "short_message",
@@ -99,6 +101,15 @@ def distance_text(value: float) -> str:
     if value and not 0.00005 <= abs(value) < 1000:
         return f"{value:.4g}"
     return f"{value + 0.0:.4f}"
+
+
+def scale_text(value: float, step: float) -> str:
+    """Write a value of a scale with the digits that its steps need."""
+    last = math.floor(math.log10(step))
+    if -4 <= last < 6:
+        return f"{value:,.{max(0, -last)}f}"
+    first = math.floor(math.log10(abs(value))) if value else last
+    return f"{value:.{max(first - last, 0) + 1}g}"
 
 
 def seconds_text(value: float) -> str:

@@ -52,7 +52,6 @@ ONLY = {
     "sentence_transformers": ["embedding/models/"],
     "wordllama": ["embedding/models/"],
     "jinja2": ["inspection/"],
-    "matplotlib": ["inspection/report/"],
     "PIL": ["datasets/", "embedding/models/", "inspection/report/"],
     "prometheus_client": ["runs/metrics.py"],
 }

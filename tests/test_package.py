@@ -24,7 +24,6 @@ SOME = [
     "dask",
     "pandas",
     "scipy",
-    "matplotlib",
     "jinja2",
     "PIL",
 ]

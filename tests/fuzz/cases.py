@@ -99,9 +99,7 @@ def _standing_in(folder: Path) -> Iterator[None]:
     for name in list(os.environ):
         if name.startswith(("AWS_", "MINE_", "OPENAI_", "HF_", "XDG_")):
             del os.environ[name]
-    fonts = str(Path.home() / ".cache" / "matplotlib")  # else each process lists them anew
     os.environ |= {"HOME": str(folder), "AWS_EC2_METADATA_DISABLED": "true"}
-    os.environ["MPLCONFIGDIR"] = fonts
     os.chdir(folder)
     try:
         yield

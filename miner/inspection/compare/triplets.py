@@ -143,4 +143,4 @@ def _sample(run: Run, name: Any) -> Any:
     with run.reading():
         total = triplets.count_rows()
         places = evenly_spaced(total, _SAMPLE)
-        return triplets.take(places).select(_IDS) if total else triplets.head(0).select(_IDS)
+        return triplets.take(places, columns=_IDS) if total else triplets.head(0, columns=_IDS)

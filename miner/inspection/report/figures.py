@@ -1,182 +1,187 @@
-"""The figures of a report, drawn by matplotlib as SVG that takes its colours from the page.
+"""The figures of a report as axes, paths and texts, which `templates/figures.j2` writes as SVG.
 
-They are drawn in stand-in colours, which are replaced by CSS variables, so that one drawing serves
-a light and a dark page; text stays text. The same data give the same bytes: no dates, no random
-names.
+Places are in units of a drawing that is `WIDTH` wide; the page scales it. Colours and sizes of text
+are those of the style sheet, so that one drawing serves a light and a dark page.
 """
 
 from __future__ import annotations
 
-import io
-import logging
-import re
+import math
 import unicodedata
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from miner.formatting import scale_text
 from miner.inspection.report.margin_shares import MarginShares
 from miner.inspection.report.sample import TripletSample
+from miner.triplets.hardness import CLASSES
 from miner.triplets.types import Float64
 
-__all__ = ["confusion_map", "distances", "plane", "shares_by_margin"]
+__all__ = ["WIDTH", "Axis", "Drawing", "Path", "Text", "Tick"]
+__all__ += ["confusion_map", "distances", "plane", "shares_by_margin"]
 
-EASY, SEMI_HARD, HARD = "#8492a2", "#0b6fb8", "#c8451b"
-INK, SOFT, GRID = "#1c2530", "#52606f", "#d5dce4"
-_VARIABLES = {
-    EASY: "easy",
-    SEMI_HARD: "semi-hard",
-    HARD: "hard",
-    INK: "ink",
-    SOFT: "soft",
-    GRID: "line",
-}
-_COLOURS = {"easy": EASY, "semi_hard": SEMI_HARD, "hard": HARD}
-_WIDTH, _HEIGHT = 5.6, 3.9
+WIDTH = 400
+_HEIGHT, _TALL = 276, 330
+_TOP, _RIGHT, _BELOW, _TITLE = 6, 8, 44, 26
+"""Room around the axes; to the left that of a title, beside which the ticks need theirs."""
+_DIGIT, _LETTER = 8.4, 7.6
+"""Width of a letter of a number and of a label on a narrow screen, where they are largest."""
+_LONGEST, _TURN = 14, 55
+"""Letters of a label beside a figure, and how it is turned where it is too long to lie."""
 _BINS = 60
-_LAYERS = 12
-_LABEL, _NARROW = 14, 13.0
-"""Letters of a label beside a figure, and the size that text has there on a narrow screen."""
-
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "mine",
-    "font.size": 11,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.labelcolor": SOFT,
-    "axes.labelpad": 8.0,
-    "axes.edgecolor": GRID,
-    "axes.linewidth": 1.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.unicode_minus": False,
-    "xtick.color": GRID,
-    "ytick.color": GRID,
-    "xtick.labelcolor": SOFT,
-    "ytick.labelcolor": SOFT,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-}
+_LAYERS, _STEPS, _STRIP = 4, 5, 20
+"""Paths of dots of a class, places of a unit that they are rounded to, and places of a strip."""
 
 
-def distances(sample: TripletSample, margin: float) -> str:
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A text beside an axis, and what it was cut from."""
+
+    place: float
+    text: str
+    whole: str
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An axis: its values from `low` to `high` lie at the places from `start` to `end`."""
+
+    title: str
+    low: float
+    high: float
+    start: float
+    end: float
+    ticks: list[Tick] = field(default_factory=list)
+
+    def at(self, values: ArrayLike) -> Float64:
+        """Return the places of values, to a tenth of a unit."""
+        shares = (np.asarray(values, np.float64) - self.low) / (self.high - self.low)
+        return np.asarray((self.start + shares * (self.end - self.start)).round(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A line or an area; `kind` is its class in the style sheet."""
+
+    kind: str
+    d: str
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text between the axes: which side of it is at the place, and its turn in degrees."""
+
+    text: str
+    side: str
+    x: float
+    y: float
+    turn: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A figure: its axes, and what is drawn between them, in order; `turn` is of texts below."""
+
+    height: int
+    x: Axis
+    y: Axis
+    turn: int = 0
+    paths: list[Path] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
+
+    def line(self, x: ArrayLike, y: ArrayLike) -> str:
+        """Return a line through points."""
+        points = zip(self.x.at(x).tolist(), self.y.at(y).tolist(), strict=True)
+        return "M" + "L".join(f"{across:g} {down:g}" for across, down in points)
+
+
+def distances(sample: TripletSample, margin: float) -> Drawing:
     """Draw how d(a,p) and d(a,n) are distributed, with the margin beside the median positive."""
-
-    def draw(axes: Any) -> None:
-        low, high = _span(sample)
-        edges = np.linspace(low, high, _BINS + 1)
-        for values, colour in ((sample.d_ap, EASY), (sample.d_an, HARD)):
-            heights = np.histogram(values, edges)[0] / len(sample)
-            axes.stairs(heights, edges, fill=True, color=colour, alpha=0.3, linewidth=0)
-            axes.stairs(heights, edges, color=colour, linewidth=1.8)
-        median = float(np.median(sample.d_ap))
-        axes.axvspan(median, median + margin, color=SEMI_HARD, alpha=0.13, linewidth=0)
-        axes.axvline(median, color=SEMI_HARD, linewidth=1.2, linestyle=(0, (4, 3)))
-        axes.set_xlim(low, high)
-        axes.set_ylim(0)
-        axes.locator_params("x", nbins=6)
-        axes.set_xlabel("distance")
-        axes.set_ylabel("share of sampled triplets", labelpad=12)
-        axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
-        axes.grid(axis="y")
-
-    return _drawn("distances", draw)
+    low, high = _span(sample)
+    edges = np.linspace(low, high, _BINS + 1)
+    heights = [np.histogram(one, edges)[0] / len(sample) for one in (sample.d_ap, sample.d_an)]
+    top = 1.05 * max(float(one.max()) for one in heights)
+    drawn = _drawing(_HEIGHT, ("distance", low, high), ("share of sampled triplets", 0, top), "%")
+    grid = "".join(f"M{drawn.x.start} {tick.place}H{drawn.x.end}" for tick in drawn.y.ticks)
+    drawn.paths.append(Path("grid", grid))
+    for name, one in zip(("easy", "hard"), heights, strict=True):
+        stairs = drawn.line(np.repeat(edges, 2), np.pad(np.repeat(one, 2), 1))
+        drawn.paths.append(Path(f"stairs {name}", stairs))
+    median = float(np.median(sample.d_ap))
+    end = min(median + margin, high)
+    drawn.paths.append(Path("band", drawn.line([median, median, end, end], [0, top, top, 0])))
+    drawn.paths.append(Path("dashed semi_hard", drawn.line([median, median], [0, top])))
+    return drawn
 
 
-def plane(sample: TripletSample, margin: float) -> str:
+def plane(sample: TripletSample, margin: float) -> Drawing:
     """Draw the sampled triplets by d(a,p) and d(a,n), and the borders of the three classes."""
-
-    def draw(axes: Any) -> None:
-        low, high = _span(sample)
-        classes = sample.classes(margin)
-        points = np.stack([sample.d_ap, sample.d_an], axis=1)
-        points = np.where((points >= low) & (points <= high), points, np.nan)
-        for name, colour in _COLOURS.items():
-            for dots in _layers(points[classes == name]):
-                axes.add_artist(_dotted(dots, colour))  # a patch would be measured, dot by dot
-        for offset in (0.0, margin):
-            axes.plot([low, high], [low + offset, high + offset], color=INK, linewidth=1.2)
-        for name, x, y, side in _regions(margin / (high - low)):
-            text = axes.text(x, y, name, transform=axes.transAxes, ha=side, va="center")
-            text.set(color=INK, fontweight="bold")
-            if name == "semi-hard":
-                text.set(rotation=45, rotation_mode="anchor", transform_rotates_text=True)
-        axes.set_xlim(low, high)
-        axes.set_ylim(low, high)
-        axes.locator_params(nbins=6)
-        axes.set_xlabel("d(anchor, positive)")
-        axes.set_ylabel("d(anchor, negative)", labelpad=12)
-
-    return _drawn("plane", draw, height=4.6)
+    low, high = _span(sample)
+    titles = "d(anchor, positive)", "d(anchor, negative)"
+    drawn = _drawing(_TALL, (titles[0], low, high), (titles[1], low, high))
+    points = np.stack([sample.d_ap, sample.d_an])
+    within = ((points >= low) & (points <= high)).all(axis=0)
+    classes = sample.classes(margin)
+    for name in CLASSES:
+        one = points[:, within & (classes == name)]
+        places = np.stack([drawn.x.at(one[0]), drawn.y.at(one[1])], axis=1)
+        drawn.paths.extend(Path(f"dots {name}", path) for path in _dots(places))
+    for offset in (0.0, margin):
+        if low + offset < high:
+            ends = [low, high - offset], [low + offset, high]
+            drawn.paths.append(Path("border", drawn.line(*ends)))
+    drawn.texts.extend(_regions(drawn, margin / (high - low)))
+    return drawn
 
 
-def _percent(value: float) -> str:
-    """Write a share beside an axis."""
-    digits = 0 if value >= 0.01 or not value else 1
-    return f"{100 * value:.{digits}f} %"
+def _dots(places: Float64) -> Iterator[str]:
+    """Return lines without length, whose round ends are dots: an element each would be large.
 
-
-def _layers(points: Float64) -> list[Float64]:
-    """Deal points to layers: where they lie on each other, colours add up layer by layer."""
-    points = points[np.isfinite(points).all(axis=1)]
-    return [points[start::_LAYERS] for start in range(min(_LAYERS, len(points)))]
-
-
-def _dotted(points: Float64, colour: str) -> Any:
-    """Draw points as one line without length at each, whose round ends are a dot.
-
-    Markers would be an element each: four times the bytes, and most of the time.
+    Where dots of one path overlap they are no darker, so they are dealt to some. Moves are short to
+    write: places are rounded, and follow each other in strips.
     """
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
-
-    codes = np.tile(np.array([Path.MOVETO, Path.LINETO], Path.code_type), len(points))
-    path = Path(np.repeat(points, 2, axis=0), codes)
-    path.should_simplify = False  # it would leave out what has no length
-    return PathPatch(
-        path, fill=False, edgecolor=colour, alpha=0.45, linewidth=2.2, capstyle="round"
-    )
+    grid = np.rint(places * _STEPS).astype(np.int64)
+    grid = grid[np.lexsort((grid[:, 1], grid[:, 0] // _STRIP))]
+    for start in range(min(_LAYERS, len(grid))):
+        moves = np.diff(grid[start::_LAYERS], axis=0, prepend=0).tolist()
+        yield "".join(f"m{across} {down}h0" for across, down in moves)
 
 
-def _regions(wide: float) -> Iterator[tuple[str, float, float, str]]:
-    """Say where in the plane the names of the classes stand; the band's width is a share of it."""
-    yield "hard", 0.97, 0.05, "right"
-    half = min(wide / 2, 0.3)
-    yield "semi-hard", 0.84 - 1.5 * half, 0.84 - 0.5 * half, "center"
-    if wide < 0.8:  # a wider band has no corner above it
-        yield "easy", 0.04, 0.95, "left"
+def _regions(drawn: Drawing, band: float) -> Iterator[Text]:
+    """Write the names of the classes into the plane; the band's width is a share of it."""
+    wide, high = drawn.x.end - drawn.x.start, drawn.y.end - drawn.y.start
+
+    def name(text: str, side: str, across: float, up: float, turn: float = 0.0) -> Text:
+        return Text(text, side, drawn.x.start + across * wide, drawn.y.start + up * high, turn)
+
+    half = min(band / 2, 0.3)
+    slope = math.degrees(math.atan2(high, wide))
+    yield name("hard", "end", 0.97, 0.05)
+    yield name("semi-hard", "middle", 0.84 - 1.5 * half, 0.84 - 0.5 * half, slope)
+    if band < 0.8:  # a wider band has no corner above it
+        yield name("easy", "start", 0.04, 0.95)
 
 
-def shares_by_margin(shares: MarginShares, margin: float) -> str:
+def shares_by_margin(shares: MarginShares, margin: float) -> Drawing:
     """Draw the share of each class as the margin grows."""
-
-    def draw(axes: Any) -> None:
-        axes.stackplot(
-            shares.margins,
-            shares.hard,
-            shares.semi_hard,
-            shares.easy,
-            colors=[HARD, SEMI_HARD, EASY],
-            alpha=0.8,
-            linewidth=0,
-        )
-        axes.axvline(margin, color=INK, linewidth=1.6, linestyle=(0, (4, 3)))
-        axes.set_xlim(0, shares.reach(margin))
-        axes.set_ylim(0, 1)
-        axes.locator_params("x", nbins=5)
-        axes.set_xlabel("margin")
-        axes.set_ylabel("share of all valid triplets", labelpad=12)
-        axes.yaxis.set_major_formatter(lambda value, _: _percent(value))
-
-    return _drawn("margins", draw)
+    reach = shares.reach(margin)
+    drawn = _drawing(_HEIGHT, ("margin", 0, reach), ("share of all valid triplets", 0, 1), "%")
+    margins = np.append(shares.margins[shares.margins < reach], reach)
+    hard, easy = (np.interp(margins, shares.margins, one) for one in (shares.hard, shares.easy))
+    borders = [np.zeros(len(margins)), hard, 1 - easy, np.ones(len(margins))]
+    for name, lower, upper in zip(reversed(CLASSES), borders, borders[1:], strict=False):
+        around = np.append(margins, margins[::-1]), np.append(upper, lower[::-1])
+        drawn.paths.append(Path(f"area {name}", drawn.line(*around)))
+    if margin <= reach:
+        drawn.paths.append(Path("dashed", drawn.line([margin, margin], [0, 1])))
+    return drawn
 
 
-def confusion_map(labels: Sequence[str], counts: Float64) -> str:
+def confusion_map(labels: Sequence[str], counts: Float64) -> Drawing:
     """Draw a square of labels: the more hard triplets, the fuller the colour.
 
     Parameters
@@ -185,47 +190,77 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> str:
     counts : ndarray of shape (labels, labels)
         Hard triplets by the anchor's label (down) and the negative's (across).
     """
-    names = [_short(name) for name in labels]
-    size = 11.0 if len(names) <= 10 else 9.5
-    widest = max(map(_columns, names), default=0)
-    longest = _NARROW * 0.58 * widest
-    turned = longest + 4 > (70 * _WIDTH - longest) / max(len(names), 1)
+    size = len(labels)
+    longest = math.ceil(_LETTER * max(_columns(_short(one)) for one in labels))
+    wide = (WIDTH - _TITLE - 8 - longest - _RIGHT) // size  # whole units: cells join without seams
+    turned = longest + 4 > wide
+    below = math.ceil(longest * math.sin(math.radians(_TURN))) if turned else 14
+    high = (WIDTH - 88 - below) // size
+    right, bottom = WIDTH - _RIGHT, _TOP + high * size
+    drawn = Drawing(
+        bottom + below + 32,
+        Axis("label of the negative", -0.5, size - 0.5, right - wide * size, right),
+        Axis("label of the anchor", -0.5, size - 0.5, _TOP, bottom),
+        -_TURN if turned else 0,
+    )
+    for axis in (drawn.x, drawn.y):
+        places = axis.at(np.arange(size)).tolist()
+        names = zip(places, map(_short, labels), labels, strict=True)
+        axis.ticks.extend(Tick(*name) for name in names)
+    across = "".join(f"M{drawn.x.start} {_TOP + high * n}H{right}" for n in range(size + 1))
+    down = "".join(f"M{drawn.x.start + wide * n} {_TOP}V{bottom}" for n in range(size + 1))
+    drawn.paths.append(Path("grid", across + down))
+    full = np.sqrt(counts / (counts.max() or 1.0)).round(2)
+    for fill in np.unique(full[full > 0]).tolist():
+        rows, columns = np.nonzero(full == fill)
+        corners = zip(drawn.x.at(columns - 0.5), drawn.y.at(rows - 0.5), strict=True)
+        path = "".join(f"M{x:g} {y:g}h{wide}v{high}h-{wide}z" for x, y in corners)
+        drawn.paths.append(Path("cell hard", path, fill))
+    return drawn
 
-    def draw(axes: Any) -> None:
-        from matplotlib.collections import PolyCollection
-        from matplotlib.colors import to_rgba
 
-        full = np.sqrt(counts / counts.max()) if counts.max() else counts
-        rows, columns = np.nonzero(full)
-        corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
-        cells = np.stack([columns, rows], axis=1)[:, None] + corners
-        colours = [to_rgba(HARD, alpha) for alpha in full[rows, columns].tolist()]
-        axes.add_collection(PolyCollection(list(cells), facecolors=colours, linewidths=0))
-        places, end = np.arange(len(names)), len(names) - 0.5
-        # Lines, and not a grid at minor ticks, each of which is some objects that take their time.
-        lines = {"color": GRID, "linewidth": 0.8, "zorder": 0.5}
-        axes.hlines(places[:-1] + 0.5, -0.5, end, **lines)
-        axes.vlines(places[:-1] + 0.5, -0.5, end, **lines)
-        side = {"ha": "right", "rotation_mode": "anchor"} if turned else {}
-        axes.set_xticks(places, names, rotation=55 if turned else 0, fontsize=size, **side)
-        axes.set_yticks(places, names, fontsize=size)
-        axes.tick_params(length=0)
-        axes.set_xlim(-0.5, end)
-        axes.set_ylim(end, -0.5)
-        axes.set_xlabel("label of the negative", gid="across")
-        axes.set_ylabel("label of the anchor", gid="down")
+def _drawing(
+    height: int, x: tuple[str, float, float], y: tuple[str, float, float], unit: str = ""
+) -> Drawing:
+    """Return empty axes of numbers, each with a title, its least and its largest value.
 
-    below = longest * np.sin(np.radians(55)) if turned else _NARROW
-    return _drawn("confusion", draw, height=5.0, left=longest + 34, below=float(below) + 36)
+    The unit is of the values of `y`: shares may be in percent.
+    """
+    upward = _ticks(y[1], y[2], math.inf, unit)
+    left = math.ceil(_TITLE + _DIGIT * max(map(len, upward.values())))
+    along = _ticks(x[1], x[2], WIDTH - left)
+    right = WIDTH - max(_RIGHT, math.ceil(_DIGIT / 2 * max(map(len, along.values()))))
+    drawn = Drawing(height, Axis(*x, left, right), Axis(*y, height - _BELOW, _TOP))
+    for axis, texts in ((drawn.x, along), (drawn.y, upward)):
+        axis.ticks.extend(Tick(float(axis.at(one)), text, text) for one, text in texts.items())
+    return drawn
+
+
+def _ticks(low: float, high: float, room: float, unit: str = "") -> dict[float, str]:
+    """Return some multiples of 1, 2 or 5 times a power of ten, as many as have room beside."""
+    factor, end = (100, "\u00a0%") if unit == "%" else (1, "")
+    for most in (7, 4, 3):
+        step = _round_step((high - low) / most)
+        numbers = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+        found = {n * step: scale_text(factor * n * step, factor * step) + end for n in numbers}
+        if _DIGIT * sum(len(text) + 1 for text in found.values()) <= room:
+            break
+    return found
+
+
+def _round_step(least: float) -> float:
+    """Return the smallest of 1, 2 and 5 times a power of ten that is not below `least`."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next((n * power for n in (1, 2, 5) if n * power >= least), 10 * power)
 
 
 def _short(name: str) -> str:
     """Cut a label to what fits beside a figure."""
-    if _columns(name) <= _LABEL:
+    if _columns(name) <= _LONGEST:
         return name
     kept = ""
     for letter in name:
-        if _columns(kept + letter) >= _LABEL:
+        if _columns(kept + letter) >= _LONGEST:
             break
         kept += letter
     return f"{kept}…"
@@ -240,80 +275,7 @@ def _span(sample: TripletSample) -> tuple[float, float]:
     """Return an interval that holds nearly all sampled distances, and is never empty."""
     both = np.concatenate([sample.d_ap, sample.d_an])
     low, high = (float(value) for value in np.quantile(both, [0.001, 0.999]))
-    room = 0.03 * (high - low) or max(abs(high), 1e-12) * 0.5
+    room = 0.03 * (high - low)
+    if room <= 1e-7 * max(abs(low), abs(high)):  # nothing to see but rounding
+        room = max(abs(high), 1e-12) * 0.5
     return low - room, high + room
-
-
-def _drawn(
-    name: str,
-    draw: Callable[[Any], None],
-    height: float = _HEIGHT,
-    left: float = 64.0,
-    below: float = 46.0,
-) -> str:
-    """Draw one pair of axes; return the SVG element, to be put into a page.
-
-    The room for labels to the left and below, in points, is given: a layout that looks for it takes
-    longer than the drawing.
-    """
-    with _quiet():
-        return _for_page(_svg(draw, height, left, below), name)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep to itself what matplotlib says of fonts: the page shows text in those of the reader."""
-    log = logging.getLogger("matplotlib")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(before)
-
-
-def _svg(draw: Callable[[Any], None], height: float, left: float, below: float) -> str:
-    """Draw one pair of axes; return the file's text."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_WIDTH, height))
-        FigureCanvasSVG(figure)
-        figure.patch.set_visible(False)
-        place = (left / (72 * _WIDTH), below / (72 * height))
-        figure.subplots_adjust(left=place[0], bottom=place[1], right=0.98, top=0.98)
-        axes = figure.add_subplot()
-        axes.patch.set_visible(False)
-        draw(axes)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
-
-
-def _for_page(text: str, name: str) -> str:
-    """Make a file's SVG part of a page: names of its own, colours and typeface of the page.
-
-    Only tags are changed, never the text between them, which may be of the data.
-    """
-    svg = text[text.index("<svg") :].strip()
-    svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|\n *", "", svg, flags=re.DOTALL)
-    head, tail = svg.split(">", 1)
-    head = re.sub(r' (?:width|height|version)="[^"]*"', "", head)
-    tail = re.sub(r"<\w[^>]*>", lambda tag: _own(tag[0], name), tail)
-    return f'{head} role="img" aria-labelledby="{name}-title" class="plot {name}">{tail}'
-
-
-def _own(tag: str, name: str) -> str:
-    """Make a tag of a drawing one of the page."""
-    tag = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', tag)
-    tag = re.sub(r'(xlink:href="#|url\(#)', rf"\1{name}-", tag)
-    tag = re.sub(r"font: ([^;\"']*?)([0-9.]+px)[^;\"]*;?", r"font-size: \2;", tag)
-    tag = re.sub(r"font-family: [^;\"]*;?", "", tag)
-    tag = re.sub(r"(\.\d\d)\d+", r"\1", tag)  # of a point: what nobody sees
-    for colour, variable in _VARIABLES.items():
-        tag = tag.replace(colour, f"var(--{variable}, {colour})")
-    return tag

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from miner.census.block import evenly_spaced
 from miner.inspection.report.contents import Contents, Item, cut_text
 from miner.inspection.report.sample import TripletSample
 from miner.runs.run import Run
@@ -18,8 +18,8 @@ from miner.triplets.types import Rows
 __all__ = ["Card", "Gallery", "Picked", "make_gallery", "pick_triplets", "picked_ids"]
 
 _CARDS = 6
-_MOST_PARTS = 4
-"""Shards of a class that are looked through, of millions of rows already."""
+_SHARDS, _GROUPS = 4, 8
+"""Shards of a class that are opened, and row groups of these that are read."""
 _MOST_TEXT = 280
 
 
@@ -88,7 +88,7 @@ def _pick(run: Run, name: Mined, contents: Contents, sample: TripletSample | Non
         return Picked([], 0)
     places = np.flatnonzero(sample.classes(run.manifest["job"]["mining"]["margin"]) == name)
     order = choose(sample.d_ap[places], sample.d_an[places])
-    chosen = places[_first_of_each(order, sample.anchors[places])]
+    chosen = places[_first_of_each(order, sample.anchors[places[order]].tolist())]
     sides = (0, contents.row_side, contents.row_side)
     columns = (sample.anchors, sample.positives, sample.negatives)
     ids = [contents.ids(side, one[chosen]) for side, one in zip(sides, columns, strict=True)]
@@ -100,29 +100,39 @@ def _pick(run: Run, name: Mined, contents: Contents, sample: TripletSample | Non
 
 
 def _of_shards(run: Run, name: Mined, choose: Callable[[Any, Any], Rows]) -> Picked:
+    """Choose among the rows of some row groups; all of a class may be more than memory holds."""
     triplets = run.triplets(name)
     with run.reading():
-        parts = list(itertools.islice(triplets.get_fragments(), _MOST_PARTS))
-        names = ["anchor_id", "d_ap", "d_an"]
-        held = [part.to_table(columns=names) for part in parts]
-        anchors, d_ap, d_an = (np.concatenate([t[c].to_numpy() for t in held]) for c in names)
-        order = choose(d_ap.astype(np.float64), d_an.astype(np.float64))
+        groups = _spread_groups(triplets)
+        held = [group.to_table(columns=["anchor_id", "d_ap", "d_an"]) for group in groups]
+        d_ap, d_an = (
+            np.concatenate([table[column].to_numpy() for table in held]).astype(np.float64)
+            for column in ("d_ap", "d_an")
+        )
+        ends = np.cumsum([len(table) for table in held])
+        starts = ends - [len(table) for table in held]
+        order = choose(d_ap, d_an)
+        owners = np.searchsorted(ends, order, side="right")
+        places = zip(owners.tolist(), (order - starts[owners]).tolist(), strict=True)
+        anchors = (held[owner]["anchor_id"][place].as_py() for owner, place in places)
         chosen = _first_of_each(order, anchors)
-        ends = np.cumsum([table.num_rows for table in held])
         rows: dict[int, dict[str, Any]] = {}
-        for part, start, end in zip(parts, [0, *ends], ends, strict=False):
+        for group, start, end in zip(groups, starts, ends, strict=True):
             mine = np.sort(chosen[(chosen >= start) & (chosen < end)])
-            rows |= dict(zip(mine.tolist(), _rows_of(part, mine - start), strict=True))
-    return Picked([rows[place] for place in chosen.tolist()], len(anchors))
+            if len(mine):
+                rows |= zip(mine.tolist(), group.take(mine - start).to_pylist(), strict=True)
+    return Picked([rows[place] for place in chosen.tolist()], len(d_ap))
 
 
-def _rows_of(part: Any, places: Rows) -> Iterator[dict[str, Any]]:
-    """Read some rows of a shard, ascending, from the row groups alone that hold them."""
-    ends = np.cumsum([group.num_rows for group in part.row_groups])
-    for number in np.unique(np.searchsorted(ends, places, side="right")).tolist():
-        start, end = int(ends[number - 1]) if number else 0, int(ends[number])
-        mine = places[(places >= start) & (places < end)] - start
-        yield from part.subset(row_group_ids=[number]).take(mine).to_pylist()
+def _spread_groups(triplets: Any) -> list[Any]:
+    """Return row groups evenly spaced in a class: rows are by anchor, so all parts of the data."""
+    shards = list(triplets.get_fragments())
+    groups = [
+        shards[place].subset(row_group_ids=[group.id])
+        for place in evenly_spaced(len(shards), _SHARDS)
+        for group in shards[place].row_groups
+    ]
+    return [groups[place] for place in evenly_spaced(len(groups), _GROUPS)]
 
 
 def _hardest(d_ap: Any, d_an: Any) -> Rows:
@@ -145,11 +155,11 @@ def _least(values: Any, most: int = 4096) -> Rows:
     return np.asarray(near[np.argsort(values[near], kind="stable")])
 
 
-def _first_of_each(order: Rows, anchors: Any) -> Rows:
-    """Keep the first triplets that have different anchors."""
+def _first_of_each(order: Rows, anchors: Iterable[Any]) -> Rows:
+    """Keep the first places that have different anchors."""
     seen: dict[Any, int] = {}
-    for place in order.tolist():
-        seen.setdefault(anchors[place], place)
+    for place, anchor in zip(order.tolist(), anchors, strict=True):
+        seen.setdefault(anchor, place)
         if len(seen) == _CARDS:
             break
     return np.array(list(seen.values()), dtype=np.int64)

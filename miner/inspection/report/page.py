@@ -25,7 +25,14 @@ from miner.formatting import (
     without_secrets,
 )
 from miner.inspection.report.facts import Facts
-from miner.inspection.report.figures import confusion_map, distances, plane, shares_by_margin
+from miner.inspection.report.figures import (
+    WIDTH,
+    Drawing,
+    confusion_map,
+    distances,
+    plane,
+    shares_by_margin,
+)
 from miner.inspection.report.rerun_command import reproducing_command, shell_line
 from miner.triplets.hardness import CLASSES, MINED
 
@@ -50,6 +57,7 @@ def report_page(facts: Facts) -> str:
         dataset=manifest["dataset"],
         classes=_classes(manifest),
         figures=figures_of(facts),
+        figure_width=WIDTH,
         name=data_name(manifest),
         when=run_time(manifest["run_id"]),
         command=_cut(without_secrets(shell_line(words))),
@@ -158,7 +166,7 @@ class Figure:
     """A drawing of the page, its title (also for who cannot see it) and how to read it."""
 
     name: str
-    svg: str
+    drawing: Drawing
     title: str
     caption: str
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Sequence
+from html import unescape as html_text
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.report
 
 Cli = Callable[..., Result]
 MODEL = ("--model", "tests.inspection.report.data:embed")
-PLAIN, PICTURED = 500_000, 2_000_000
+PLAIN, PICTURED = 300_000, 2_000_000
 """Bytes of a page at most, without and with pictures, whatever the data; README says so."""
 
 
@@ -59,9 +60,12 @@ def test_labels_ids_and_texts_of_every_kind(tmp_path: Path, cli: Cli) -> None:
     assert not re.search("[\u200e\u200f\u202a-\u202e\u2066-\u2069]", html)
     assert html.count("<script") == html.count("<b>card") == html.count("xxxxxxxxx1") == 0
     (drawn,) = re.findall(r'<svg[^>]*class="plot confusion".*?</svg>', html, re.DOTALL)
-    words = re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
+    texts = re.findall(r"<text[^>]*>(?:<title>([^<]*)</title>)?([^<]*)</text>", drawn)
+    words = [html_text(short) for _, short in texts]
     assert len(words) == 2 * (len(ODD) + 2) + 2  # the two that begin alike are two
     assert '#1c2530 id="a…' in words and words.count("xxxxxxxxxxxxx…") == 4
+    cut = {html_text(short): html_text(whole) for whole, short in texts if whole}
+    assert cut['#1c2530 id="a…'] == ODD["colour"] and len(cut["xxxxxxxxxxxxx…"]) == 64
     inside = re.findall(r"<bdi>([^<]*)</bdi>", html)
     assert max(map(len, inside)) <= 280 * len("&#34;") and len(inside) > 60
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import jinja2
 import pytest
 
 import miner
@@ -61,28 +62,37 @@ def left_out(done: Result, run: Run, why: str) -> None:
     assert not (run.path / "report.html").exists()
 
 
-ERRORS: list[tuple[str, BaseException, str]] = [
-    ("figures._svg", MemoryError(), "MemoryError"),
-    ("facts.read_census", OSError(errno.ENOSPC, "No space left on device"), "No space left on"),
-    ("page.render", ImportError("No module named 'jinja2'"), "ImportError: No module named 'jin"),
-    ("figures._svg", KeyError("\x1b[31m\udc80\n of a plot"), "KeyError: "),
-    ("build.report_page", ValueError("x\x1b\udc80\n" * 9000), r"ValueError: x\x1b\udc80\nx"),
+def page_is(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Let every page be this text."""
+    monkeypatch.setattr(jinja2.Template, "render", lambda *_, **__: text)
+
+
+def page_fails(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let no page be made."""
+    monkeypatch.setattr(jinja2.Template, "render", failing(error))
+
+
+ERRORS: list[tuple[BaseException, str]] = [
+    (MemoryError(), "MemoryError"),
+    (OSError(errno.ENOSPC, "No space left on device"), "No space left on"),
+    (ImportError("No module named 'jinja2'"), "ImportError: No module named 'jin"),
+    (KeyError("\x1b[31m\udc80\n of a plot"), "KeyError: "),
+    (ValueError("x\x1b\udc80\n" * 9000), r"ValueError: x\x1b\udc80\nx"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("place", "error", "why"), ERRORS, ids=[type(error).__name__ for _, error, _ in ERRORS]
+    ("error", "why"), ERRORS, ids=[type(error).__name__ for error, _ in ERRORS]
 )
 def test_whatever_fails(
     tmp_path: Path,
     small: Path,
     cli: Cli,
     monkeypatch: pytest.MonkeyPatch,
-    place: str,
     error: BaseException,
     why: str,
 ) -> None:
-    monkeypatch.setattr(f"miner.inspection.report.{place}", failing(error))
+    page_fails(monkeypatch, error)
     done, run = mined(cli, small, tmp_path / "out")
     left_out(done, run, why)
     assert len(done.err) < 2000
@@ -96,7 +106,7 @@ def test_a_disk_that_refuses_the_report(
     monkeypatch: pytest.MonkeyPatch,
     methods: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr("miner.inspection.report.build.report_page", lambda _: "a page")
+    page_is(monkeypatch, "a page")
     with monkeypatch.context() as disk:
         refuse(disk, *methods)
         done, run = mined(cli, small, tmp_path / "out")
@@ -108,8 +118,8 @@ def test_the_last_room_of_a_disk_is_left_to_the_manifest(
     tmp_path: Path, small: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=300 << 10)
-    monkeypatch.setattr("miner.inspection.report.build.report_page", lambda _: "a page")
-    monkeypatch.setattr("miner.inspection.report.build.shutil.disk_usage", lambda _: usage)
+    page_is(monkeypatch, "a page")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     done, run = mined(cli, small, tmp_path / "out")
     left_out(done, run, "the disk has 300 KiB left, which the run needs")
 
@@ -117,7 +127,7 @@ def test_the_last_room_of_a_disk_is_left_to_the_manifest(
 def test_a_log_names_it(
     tmp_path: Path, small: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("miner.inspection.report.build.report_page", failing(ValueError("no ink")))
+    page_fails(monkeypatch, ValueError("no ink"))
     done, run = mined(cli, small, tmp_path / "out", "--log-format", "json")
     lines = [json.loads(line) for line in done.err.splitlines()]
     (event,) = (line for line in lines if line["event"] == "report_not_written")
@@ -133,9 +143,7 @@ def dead(
 
     def die() -> Path:
         with monkeypatch.context() as dying:
-            dying.setattr(
-                "miner.inspection.report.build.report_page", lambda _: "of the first start"
-            )
+            page_is(dying, "of the first start")
             dying.setattr(Staging, "publish", failing(KeyboardInterrupt()))
             assert cli("run", "--data", small, "--out", tmp_path / "out", "--quiet").code == 130
         (left,) = (tmp_path / "out" / ".staging").glob("*/run/report.html")
@@ -156,7 +164,7 @@ def test_an_old_report_gives_way(
 ) -> None:
     """To none where none can be made or is wanted, whatever of the two the disk refuses."""
     out = dead()
-    monkeypatch.setattr("miner.inspection.report.build.report_page", failing(ValueError("no ink")))
+    page_fails(monkeypatch, ValueError("no ink"))
     refuse(monkeypatch, refused)
     done, run = mined(cli, small, out, "--set", f"output.report={str(wanted).lower()}")
     if wanted:
@@ -169,9 +177,7 @@ def test_an_old_report_gives_way_to_a_new_one(
     small: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, dead: Callable[[], Path]
 ) -> None:
     out = dead()
-    monkeypatch.setattr(
-        "miner.inspection.report.build.report_page", lambda _: "of the second start"
-    )
+    page_is(monkeypatch, "of the second start")
     refuse(monkeypatch, "unlink")
     done, run = mined(cli, small, out)
     assert done.err == "" and "report_not_written" not in run.manifest
@@ -187,7 +193,7 @@ def test_an_old_report_that_stays_is_named(
     wanted: bool,
 ) -> None:
     out = dead()
-    monkeypatch.setattr("miner.inspection.report.build.report_page", failing(ValueError("no ink")))
+    page_fails(monkeypatch, ValueError("no ink"))
     refuse(monkeypatch, "unlink", "replace")
     done, run = mined(cli, small, out, "--set", f"output.report={str(wanted).lower()}")
     assert done.err.count("\n") == 1
