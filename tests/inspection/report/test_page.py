@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
 import json
 import re
@@ -10,7 +12,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import jinja2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import miner
 from miner.runs.run import Run
@@ -133,6 +139,20 @@ def test_images_are_shown_small(tmp_path: Path) -> None:
     shown = [attributes["src"] or "" for tag, attributes in parsed.tags if tag == "img"]
     assert len(shown) >= 24
     assert all(src.startswith("data:image/jpeg;base64,") and len(src) < 25_000 for src in shown)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rows_of_pixels_are_shown_as_they_are(tmp_path: Path, channels: int) -> None:
+    values = np.random.default_rng(channels).integers(0, 256, (30, 25 * channels), np.uint8)
+    values[0, 0] = 255  # the brightest of all is white
+    table = pa.table({"image": values.tolist(), "label": [n % 3 for n in range(30)]})
+    pq.write_table(table, tmp_path / "data.parquet")
+    _, parsed = page(mined(tmp_path, tmp_path / "data.parquet"))
+    shown = [attributes["src"] or "" for tag, attributes in parsed.tags if tag == "img"]
+    pictures = [Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2]))) for src in shown]
+    assert {picture.size for picture in pictures} == {(5, 5)} and len(pictures) >= 24
+    found = {np.asarray(picture).tobytes() for picture in pictures}
+    assert found <= {row.tobytes() for row in values}
 
 
 def test_pictures_that_changed_since_are_left_out(tmp_path: Path) -> None:
