@@ -90,7 +90,7 @@ OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "class": (["--select", "seminard"], ["'seminard'", "did you mean 'semi-hard'?"]),
     "strategy's option": (["--set", "select.options.k=1"], ["select.options.k", "strategy 'all'"]),
     "engine": (["--engine", "thread"], ["engine 'thread'", "did you mean 'threads'?"]),
-    "backend": (["--engine", "joblib:lokky"], ["'lokky'", "did you mean 'loky'?"]),
+    "backend": (["--engine", "joblib:loky"], ["'joblib:loky'", "use threads, processes or dask"]),
     "index": (["--index", "flta"], ["index 'flta'", "did you mean 'Flat'?"]),
     "key": (["--set", "mining.margn=1"], ["mining.margn", "did you mean 'margin'?"]),
     "section": (["--set", "minning.margin=1"], ["'minning'", "did you mean 'mining'?"]),

@@ -171,6 +171,7 @@ class Dask(Engine):
 
         It blames whatever was on a worker that died. Only a unit that is alone is to blame.
         """
+        self._seen = time.monotonic()
         suspects = []
         for unit, done in self._tried(call, units, self.job.workers or len(units)):
             if done is None:
