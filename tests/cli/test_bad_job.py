@@ -85,6 +85,8 @@ def test_beir_folder_without_its_parts(desk: Desk, tmp_path: Path) -> None:
 
 OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "model": (["--model", "pixel"], ["model 'pixel'", "did you mean 'pixels'?", "wordllama"]),
+    "torchvision": (["--model", "torchvision:resnet18"], ["use timm:NAME", "weights"]),
+    "efficientnet": (["--model", "efficientnet-lite0"], ["use timm:tf_efficientnet_lite0 with"]),
     "metric": (["--metric", "cosin"], ["mining.metric", "'cosin'", "did you mean 'cosine'?"]),
     "strategy": (["--select", "al"], ["strategy 'al'", "did you mean 'all'?"]),
     "class": (["--select", "seminard"], ["'seminard'", "did you mean 'semi-hard'?"]),
