@@ -198,12 +198,11 @@ class Dask(Engine):
         flying: dict[Any, U] = {}
         try:
             while True:
-                for number, unit in itertools.islice(waiting, at_once - len(flying)):
-                    future = self._client.submit(
-                        call, unit, key=(group, number), pure=False, retries=_RETRIES
-                    )
-                    flying[future] = unit
-                    ended.add(future)
+                more = dict(itertools.islice(waiting, at_once - len(flying)))
+                keys = [(group, number) for number in more]
+                futures = self._client.map(call, list(more.values()), key=keys, retries=_RETRIES)
+                flying.update(zip(futures, more.values(), strict=True))
+                ended.update(futures)
                 if not flying:
                     return
                 future = self._next(ended)
