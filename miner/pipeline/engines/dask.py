@@ -1,4 +1,4 @@
-"""Units on the workers of a Dask scheduler. The only place that imports dask and distributed.
+"""Units on the workers of a Dask scheduler. The only place that imports distributed.
 
 The scheduler runs at `engine.address`; its workers run on this machine, or on many that see the
 same folders. Dask itself queues the units and gives those of a dead worker to another one.
