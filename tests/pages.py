@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from miner.pipeline.engines.base import ENGINES
 from tests.conftest import ROOT, Result
 
 README = ROOT / "README.md"
@@ -25,7 +24,7 @@ _BLOCK = re.compile(r"^( *)```(\w+)(?: (\w+)=(\S+))?\n(.*?)^ *```", re.MULTILINE
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, a condition (``exits=5``, ``needs=dask``), and its text."""
+    """A fenced block: its language, a condition (``exits=5``), and its text."""
 
     language: str
     condition: tuple[str, str]
@@ -74,8 +73,6 @@ def run_shell(block: Block, cli: Callable[..., Result]) -> str:
             words = ["run", "--margin", "0.2"]
         else:
             assert program == "mine", line
-        if "dask" in words and ENGINES.entries["dask"].missing:
-            continue
         done = cli(*words)
         assert done.code == expected, f"{line}\n{done.err}"
         said += done.out + done.err

@@ -25,8 +25,6 @@ COMPILING = (
     "tests/census/test_measure.py",
 )
 UNCOMPILED = (
-    "tests/pipeline/engines/test_contract.py::test_each_unit",
-    "tests/pipeline/engines/test_contract.py::test_a_dead",
     "tests/test_security.py::test_deeply_nested",
     "tests/test_security.py::test_a_line_that_is_null",
     "tests/test_security.py::test_giant_lines",
@@ -43,7 +41,7 @@ UNCOMPILED = (
 )
 TOGETHER: tuple[tuple[str, ...], ...] = (
     ("tests/faults/",),
-    ("tests/pipeline/engines/test_dask.py",),
+    ("tests/pipeline/engines/",),
     ("tests/storage/remote/",),
     ("tests/embedding/models/", "tests/pipeline/test_rescore.py", "tests/training/"),
     ("tests/test_readme.py",),

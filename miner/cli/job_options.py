@@ -60,7 +60,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--seed", type=int, metavar="N", help="Seed of all draws."),
         click.option("--out", type=click.Path(), metavar="DIR", help="Output folder."),
-        click.option("--engine", metavar="NAME", help="threads, processes, dask, joblib:NAME."),
+        click.option("--engine", metavar="NAME", help="threads, processes or dask."),
         click.option("--workers", type=int, metavar="N", help="Default: one a core."),
         click.option(
             "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Any other key."

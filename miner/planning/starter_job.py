@@ -24,7 +24,7 @@ __all__ = ["Starter", "describe_starter", "starter_job"]
 
 _OTHERS = {
     "text": "or sentence-transformers:PATH, onnx:PATH, http:URL, or your own module:attribute",
-    "image": "or efficientnet-lite0, torchvision:NAME, or your own module:attribute",
+    "image": "or timm:NAME, or your own module:attribute",
     "vectors": "the content column holds the vectors",
 }
 

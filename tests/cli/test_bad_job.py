@@ -85,12 +85,14 @@ def test_beir_folder_without_its_parts(desk: Desk, tmp_path: Path) -> None:
 
 OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "model": (["--model", "pixel"], ["model 'pixel'", "did you mean 'pixels'?", "wordllama"]),
+    "torchvision": (["--model", "torchvision:resnet18"], ["use timm:NAME", "weights"]),
+    "efficientnet": (["--model", "efficientnet-lite0"], ["use timm:tf_efficientnet_lite0 with"]),
     "metric": (["--metric", "cosin"], ["mining.metric", "'cosin'", "did you mean 'cosine'?"]),
     "strategy": (["--select", "al"], ["strategy 'al'", "did you mean 'all'?"]),
     "class": (["--select", "seminard"], ["'seminard'", "did you mean 'semi-hard'?"]),
     "strategy's option": (["--set", "select.options.k=1"], ["select.options.k", "strategy 'all'"]),
     "engine": (["--engine", "thread"], ["engine 'thread'", "did you mean 'threads'?"]),
-    "backend": (["--engine", "joblib:lokky"], ["'lokky'", "did you mean 'loky'?"]),
+    "backend": (["--engine", "joblib:loky"], ["'joblib:loky'", "use threads, processes or dask"]),
     "index": (["--index", "flta"], ["index 'flta'", "did you mean 'Flat'?"]),
     "key": (["--set", "mining.margn=1"], ["mining.margn", "did you mean 'margin'?"]),
     "section": (["--set", "minning.margin=1"], ["'minning'", "did you mean 'mining'?"]),

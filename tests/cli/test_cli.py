@@ -112,7 +112,7 @@ def test_the_default_job_and_options_over_it(cli: Cli, home: Path) -> None:
     assert (plain["job"]["mining"]["margin"], plain["job"]["mining"]["metric"]) == (0.7, "cosine")
     assert plain["written"]["hard"]["rows"] == 20
     options = "--margin 0.3 --metric euclidean --no-normalize --per-pair 2 --per-anchor 5 --seed 4"
-    more = "--max-triplets 30 --out there --engine joblib:sequential --workers 2 --index Flat"
+    more = "--max-triplets 30 --out there --engine processes --workers 2 --index Flat"
     settings = "--set mining.memory=64MiB --set mining.loss=false --set model.batch_size=16"
     words = f"{options} {more} {settings} --model precomputed --select all --json".split()
     job = facts(cli("run", "jobs/default.toml", *words))["job"]
@@ -121,7 +121,7 @@ def test_the_default_job_and_options_over_it(cli: Cli, home: Path) -> None:
     default = miner.parse_job({"dataset": {"path": "small.parquet"}}).select
     assert job["select"] == dataclasses.asdict(default) | caps | {"classes": ["hard", "semi_hard"]}
     assert job["output"] == {"path": "there", "content": True, "report": True}
-    assert list(job["engine"].values()) == ["joblib:sequential", 2, None, 30.0]
+    assert list(job["engine"].values()) == ["processes", 2, None, 30.0]
     assert job["model"]["name"] == "precomputed" and job["model"]["batch_size"] == 16
     normal = facts(cli("run", "--normalize", "--json"))
     assert normal["mined"] is False
@@ -170,7 +170,7 @@ def test_quiet_and_json(cli: Cli, home: Path) -> None:
 def test_already_mined_and_force(cli: Cli, home: Path) -> None:
     assert "already mined" not in cli("run", "--data", "small.parquet").out
     bytes_, first = shards("mined/latest"), os.readlink("mined/latest")
-    result = cli("run", "--data", "small.parquet", "--engine", "joblib:sequential")
+    result = cli("run", "--data", "small.parquet", "--engine", "processes")
     assert (result.code, result.err) == (0, "")
     assert result.out.startswith("already mined")
     assert "--force" in result.out
@@ -312,17 +312,13 @@ passes.count_unit = slow
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
-    ("number", "code", "engine"),
-    [
-        (signal.SIGTERM, 143, "threads"),
-        (signal.SIGINT, 130, "threads"),
-        (signal.SIGTERM, 143, "joblib:sequential"),
-    ],
+    ("number", "code", "workers"),
+    [(signal.SIGTERM, 143, 2), (signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)],
 )
 def test_a_signal_ends_a_run_that_then_goes_on(
-    cli: Cli, home: Path, number: signal.Signals, code: int, engine: str
+    cli: Cli, home: Path, number: signal.Signals, code: int, workers: int
 ) -> None:
-    words = ["run", "--data", "small.parquet", "--engine", engine, "--workers", "2"]
+    words = ["run", "--data", "small.parquet", "--workers", str(workers)]
     assert cli(*words, "--out", "other").code == 0
     assert cli(*words, "--margin", "0.1").code == 0
     before = os.readlink("mined/latest")

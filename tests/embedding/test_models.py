@@ -96,7 +96,7 @@ def own_mean(texts: list[str]) -> np.ndarray:
 def test_every_model_is_registered_and_ready() -> None:
     rows = {row["name"]: row for row in miner.list_models()}
     assert list(rows) == MODELS.names()
-    assert {"onnx", "sentence-transformers", "torch", "torchvision"} < rows.keys()
+    assert {"onnx", "sentence-transformers", "torch", "timm"} < rows.keys()
     default = {"pixels": ["image"], "precomputed": ["vectors"], "wordllama": ["text"]}
     for name, row in rows.items():
         assert row["default_for"] == default.get(name, [])

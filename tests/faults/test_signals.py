@@ -36,7 +36,7 @@ def test_a_second_signal_leaves_at_once(
     small: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     words = ["run", "--data", str(small), "--out", str(tmp_path / "out"), "--quiet"]
-    command = [sys.executable, "-c", HANGS, *words, "--engine", "joblib:sequential"]
+    command = [sys.executable, "-c", HANGS, *words, "--workers", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

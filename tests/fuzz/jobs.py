@@ -157,7 +157,7 @@ _SAFE: dict[str, list[str]] = {
         "s3://",
     ],
     "cache.path": ["cache", "", "d.parquet", "a\0b", "x" * 300],
-    "engine.name": ["threads", "joblib:threading", "joblib:", "joblib:nope", "Threads", "", "x"],
+    "engine.name": ["threads", "threads:2", "joblib:", "joblib:loky", "Threads", "", "x"],
     "engine.address": ["", "x", "tcp://127.0.0.1:1"],
     "model.name": _MODELS,
     "select.rescore": ["", "x", "nope:x", "json:loads", "cross-encoder:"],

@@ -172,7 +172,7 @@ def test_names_of_any_kind_stay_in_their_line(small: Path, tmp_path: Path, cli: 
 def test_a_signal_is_the_last_line(
     words: list[str], tmp_path: Path, number: signal.Signals, code: int, event: str
 ) -> None:
-    process = start(SLOW + MAIN, *words, "--engine", "joblib:sequential")
+    process = start(SLOW + MAIN, *words, "--workers", "1")
     wait_for_a_unit(tmp_path / "out")
     process.send_signal(number)
     result = end(process)
@@ -203,7 +203,7 @@ passes.count_unit = count
 def test_a_second_signal_ends_at_once(
     words: list[str], first: signal.Signals, second: signal.Signals
 ) -> None:
-    process = start(CLEARS + MAIN, *words, "--engine", "joblib:sequential")
+    process = start(CLEARS + MAIN, *words, "--workers", "1")
     assert process.stdout is not None
     assert process.stdout.readline() == "counting\n"
     process.send_signal(first)

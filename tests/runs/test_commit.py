@@ -159,7 +159,7 @@ def old(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"engine": {"workers": 2}},
         {"engine": {"workers": 5}},
         {"engine": {"name": "processes", "workers": 2}},
-        {"engine": {"name": "joblib:sequential"}},
+        {"engine": {"workers": 1}},
         {"mining": {"memory": "1B"}},
         {"mining": {"memory": "4GiB"}, "model": {"batch_size": 7}},
     ],

@@ -100,7 +100,7 @@ def _defect(words: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Resu
 
 
 def _signal(words: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Result:
-    process = start(SLOW + MAIN, *words, "--margin", "0.3", "--engine", "joblib:sequential")
+    process = start(SLOW + MAIN, *words, "--margin", "0.3", "--workers", "1")
     wait_for_a_unit(Path(words[4]))
     process.send_signal(signal.SIGTERM)
     return end(process)

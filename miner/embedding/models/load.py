@@ -70,7 +70,8 @@ def _find(name: str, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]
         name = f"{_family_of(expanded(name))}:{name}"
     family, colon, value = name.partition(":")
     if not colon or family not in MODELS.names():
-        return (import_from_here(name) if colon else MODELS.load(name)), options
+        own = colon and family not in MODELS.gone
+        return (import_from_here(name) if own else MODELS.load(name)), options
     found = MODELS.load(family)
     argument = getattr(found, "argument", None)
     if not argument:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from math import isqrt
 from pathlib import Path
@@ -30,16 +31,14 @@ __all__ = [
     "Network",
     "TorchModule",
     "choose_device",
-    "image_tensor",
     "load_state",
+    "rgb_images",
     "state_digest",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-
-
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of ImageNet's training images, in RGB from 0 to 1, as the models of torchvision expect."""
+"""Of ImageNet's training images, in RGB from 0 to 1."""
 _VERSION = 1
 
 
@@ -63,8 +62,7 @@ def image_tensor(
     -------
     ndarray of shape (b, 3, size, size), float32
     """
-    images = _squares(batch) if isinstance(batch, np.ndarray) else batch
-    prepared = np.stack([_prepared(image, size) for image in images])
+    prepared = np.stack([_prepared(image, size) for image in rgb_images(batch)])
     standard = (prepared - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
     return np.ascontiguousarray(standard.transpose(0, 3, 1, 2), dtype=np.float32)
 
@@ -73,14 +71,20 @@ def _prepared(image: Any, size: int) -> NDArray[np.float32]:
     width, height = image.size
     scale = size / min(width, height)
     width, height = max(size, round(width * scale)), max(size, round(height * scale))
-    resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - size) // 2, (height - size) // 2
     cut = resized.crop((left, top, left + size, top + size))
     return np.asarray(cut, dtype=np.float32) / np.float32(255)
 
 
-def _squares(batch: NDArray[Any]) -> list[Any]:
-    """Take rows of numbers for square images; fractions up to 1, or whole numbers up to 255."""
+def rgb_images(batch: Batch) -> list[Any]:
+    """Return a batch as decoded images in RGB.
+
+    Rows of numbers are taken for square images; fractions up to 1, or whole numbers up to 255.
+    """
+    if not isinstance(batch, np.ndarray):
+        images: list[Any] = list(batch)
+        return [image.convert("RGB") for image in images]
     edge = isqrt(batch.shape[1])
     if edge * edge != batch.shape[1]:
         raise DataError(
@@ -88,7 +92,7 @@ def _squares(batch: NDArray[Any]) -> list[Any]:
         )
     fractions = batch.dtype.kind == "f"
     bytes_ = np.clip(batch * 255 if fractions else batch, 0, 255).round().astype(np.uint8)
-    return [Image.fromarray(row.reshape(edge, edge)) for row in bytes_]
+    return [Image.fromarray(row.reshape(edge, edge)).convert("RGB") for row in bytes_]
 
 
 def state_digest(state: Mapping[str, Any], *more: str) -> str:
@@ -143,17 +147,13 @@ def choose_device(device: str | None) -> str:
 class Network(Model):
     """A ``torch.nn.Module`` that embeds images, or texts if it takes a list of them."""
 
-    def __init__(
-        self,
-        module: torch.nn.Module,
-        device: str | None,
-        size: int,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
-    ) -> None:
+    def __init__(self, module: torch.nn.Module, device: str | None) -> None:
         self._device = choose_device(device)
         self._module = module.eval().to(self._device)
-        self._shape = (size, tuple(mean), tuple(std))
+
+    @abstractmethod
+    def images(self, batch: Batch) -> torch.Tensor:
+        """Bring images to the shape that the module takes."""
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
         """Embed texts or images; what comes back with more than two axes is flattened."""
@@ -161,17 +161,12 @@ class Network(Model):
             if isinstance(batch, list) and isinstance(batch[0], str):
                 output = self._module(batch)
             else:
-                images = image_tensor(batch, *self._shape)
-                output = self._module(torch.from_numpy(images).to(self._device))
+                output = self._module(self.images(batch).to(self._device))
         return np.asarray(output.flatten(1).float().cpu().numpy())
 
     def weights(self) -> str:
         """Return the checksum of all tensors and of the structure."""
         return state_digest(self._module.state_dict(), str(self._module))
-
-    def facts(self) -> Mapping[str, Any]:
-        """Return what beside the weights decides the vectors."""
-        return {"version": _VERSION, "images": list(self._shape)}
 
 
 class TorchModule(Network):
@@ -218,9 +213,14 @@ class TorchModule(Network):
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[:200]
                 raise UsageError(f"{state} does not fit {target}: {reason}") from error
-        super().__init__(found, device, size, mean, std)
+        super().__init__(found, device)
         self._target = target
+        self._shape = (size, tuple(mean), tuple(std))
+
+    def images(self, batch: Batch) -> torch.Tensor:
+        """Resize, crop and standardise images."""
+        return torch.from_numpy(image_tensor(batch, *self._shape))
 
     def facts(self) -> Mapping[str, Any]:
         """Return what beside the weights decides the vectors: the code is known by its name."""
-        return {**super().facts(), "target": self._target}
+        return {"version": _VERSION, "images": list(self._shape), "target": self._target}

@@ -34,15 +34,13 @@ ENGINES.register(
     "processes", "miner.pipeline.engines.joblib:Processes", "processes of this machine"
 )
 ENGINES.register(
-    "joblib", "miner.pipeline.engines.joblib:Backend", "any backend", argument="backend"
-)
-ENGINES.register(
     "dask",
     "miner.pipeline.engines.dask:Dask",
     "workers of a Dask scheduler, on this machine or on many",
     needs=("distributed",),
     extra="dask",
 )
+ENGINES.gone["joblib"] = "use threads, processes or dask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +97,8 @@ class Engine(ABC):
     shares_memory: bool = False
     takes_address: ClassVar[bool] = False
 
-    def __init__(self, job: EngineJob, argument: str) -> None:
+    def __init__(self, job: EngineJob) -> None:
         self.job = job
-        self.argument = argument
         self.lost = 0
         self._did: dict[str, list[float]] = {}
         if job.address is not None and not self.takes_address:
@@ -181,18 +178,12 @@ class Engine(ABC):
 
 
 def open_engine(job: EngineJob) -> Engine:
-    """Find an engine by name: one of `ENGINES`, or ``joblib:BACKEND``. Nothing is started.
+    """Find an engine of `ENGINES` by name. Nothing is started.
 
     Raises
     ------
     UsageError
         With the nearest name, or what to install.
     """
-    name, _, argument = job.name.partition(":")
-    kind = ENGINES.load(name)
-    takes = ENGINES.entries[name].argument
-    if bool(takes) != bool(argument):
-        wanted = f"{name}:{takes.upper()}" if takes else name
-        raise UsageError(f"engine {job.name!r} must be written {wanted!r}")
-    engine: Engine = kind(job, argument)
+    engine: Engine = ENGINES.load(job.name)(job)
     return engine

@@ -1,4 +1,4 @@
-"""joblib and its backends. The only place that imports joblib."""
+"""Threads and processes of this machine, by joblib. The only place that imports joblib."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import joblib
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from threadpoolctl import threadpool_limits
 
-from miner.errors import EngineError, UsageError, did_you_mean
-from miner.job_sections import EngineJob
+from miner.errors import EngineError
 from miner.pipeline.engines.base import Call, Done, Engine, R, U
 
-__all__ = ["Backend", "Processes", "Threads"]
+__all__ = ["Processes", "Threads"]
 
 # An interrupted run is no news: joblib would count the tasks that it leaves.
 warnings.filterwarnings("ignore", r"\d+ tasks ", UserWarning, r"joblib\.parallel")
@@ -59,13 +58,8 @@ class _Joblib(Engine):
             joblib.parallel_config(backend=self.backend, n_jobs=self.workers, **self._inner()),
         ):
             yield from joblib.Parallel(
-                return_as=self._results(), pre_dispatch="2*n_jobs", batch_size=1
+                return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1
             )(calls)
-
-    def _results(self) -> str:
-        """Results as they come, from a backend that can; else all at the end."""
-        able = getattr(joblib.parallel.BACKENDS[self.backend], "supports_return_generator", False)
-        return "generator_unordered" if able else "list"
 
     def _inner(self) -> dict[str, Any]:
         return {"inner_max_num_threads": 1} if self.backend == "loky" else {}
@@ -87,17 +81,3 @@ class Processes(_Joblib):
     """Processes of this machine."""
 
     backend = "loky"
-
-
-class Backend(_Joblib):
-    """Any backend that is registered with joblib, by its name there."""
-
-    def __init__(self, job: EngineJob, argument: str) -> None:
-        super().__init__(job, argument)
-        known = joblib.parallel.BACKENDS
-        if argument == "dask":  # it hangs for ever when a unit keeps killing its worker
-            raise UsageError("engine 'joblib:dask' is not used; write engine 'dask'")
-        if argument not in known:
-            raise UsageError(f"joblib has no backend {argument!r}: {did_you_mean(argument, known)}")
-        self.backend = argument
-        self.shares_memory = argument in ("threading", "sequential")

