@@ -35,7 +35,7 @@ ONLY = {
     "joblib": ["pipeline/engines/"],
     "distributed": ["pipeline/engines/"],
     "pyarrow": ["datasets/", "runs/", "training/", "inspection/compare/", "storage/remote/"],
-    "sqlglot": ["datasets/where/"],
+    "duckdb": ["datasets/where.py"],
     "boto3": ["storage/remote/"],
     "botocore": ["storage/remote/"],
     "fsspec": ["storage/remote/"],

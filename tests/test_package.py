@@ -51,7 +51,7 @@ def test_borders_stand_in_one_place() -> None:
     [
         (
             "import miner.cli.main",
-            [*SOME, "faiss", "pyarrow", "sqlglot", "numpy", "prometheus_client"],
+            [*SOME, "faiss", "pyarrow", "duckdb", "numpy", "prometheus_client"],
         ),
         ("import miner.pipeline.run", [*SOME, "pyarrow.dataset"]),
     ],

@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from miner.datasets.base import READERS, Table
-from miner.datasets.files import check_names, extension, is_pattern, matching_files, missing_file
+from miner.datasets.formats.files import (
+    check_names,
+    extension,
+    is_pattern,
+    matching_files,
+    missing_file,
+)
 from miner.datasets.formats.hf_saved import is_saved, open_saved
 from miner.datasets.formats.images import has_images, open_images
 from miner.datasets.formats.trec import is_trec

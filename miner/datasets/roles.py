@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from miner.datasets.base import Table, is_id
 from miner.datasets.content import Content, Kind, Namer, Values, refuse_faults
-from miner.datasets.where.parser import Filter
+from miner.datasets.where import Filter
 from miner.errors import DataError
 from miner.triplets.types import Rows
 
@@ -86,7 +86,7 @@ class Side:
             start += len(batch)
             keep = np.ones(len(batch), dtype=np.bool_)
             if self.where is not None:
-                keep = self.where.mask(batch, untyped=self.table.untyped)
+                keep = self.where.mask(batch)
             passing += int(keep.sum())
             if self.label is not None:
                 keep &= _present(batch.column(self.label))

@@ -113,7 +113,7 @@ class _Scanner:
     def _filtered(self, rows: Rows, batch: pa.RecordBatch) -> tuple[Rows, pa.RecordBatch]:
         if self.side.where is None:
             return rows, batch
-        keep = self.side.where.mask(batch, untyped=self.side.table.untyped)
+        keep = self.side.where.mask(batch)
         self.filtered += int((~keep).sum())
         return self._take(rows, batch, keep)
 
@@ -146,7 +146,7 @@ class _Scanner:
             if name is not None:
                 self.parts[role].append(batch.column(name))
         if side.anchors is not None:
-            self.anchors.append(side.anchors.mask(batch, untyped=side.table.untyped))
+            self.anchors.append(side.anchors.mask(batch))
         return batch.column(side.content)
 
     def items(self) -> Items:

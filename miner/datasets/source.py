@@ -22,7 +22,7 @@ from miner.datasets.opening import open_table
 from miner.datasets.relevance import Scanned, scan_labelled, scan_pairs
 from miner.datasets.roles import Side
 from miner.datasets.scan import scan
-from miner.datasets.where.parser import Filter, parse_filter
+from miner.datasets.where import Condition, Filter, parse_condition
 from miner.errors import DataError
 from miner.job_sections import DatasetJob
 
@@ -130,8 +130,8 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
     """
     for key in ("path", "queries", "corpus", "links"):
         _check_name(f"dataset.{key}", getattr(job, key) or "")
-    where = parse_filter(job.where, "dataset.where") if job.where else None
-    anchors = parse_filter(job.anchors, "dataset.anchors") if job.anchors else None
+    where = parse_condition(job.where, "dataset.where") if job.where else None
+    anchors = parse_condition(job.anchors, "dataset.anchors") if job.anchors else None
     filters = _Filters(where, anchors)
     origin = ""
     if job.path and Path(job.path).is_dir() and is_beir(Path(job.path)):
@@ -161,37 +161,36 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class _Filters:
-    """The two filters of a job, and which rows each is for."""
+    """The two conditions of a job, and which rows each is for."""
 
-    where: Filter | None
-    anchors: Filter | None
+    where: Condition | None
+    anchors: Condition | None
 
     def labelled(self, side: Side) -> Side:
         """`where` chooses the items, `anchors` those of them that are anchors."""
         return replace(
-            side, where=self._checked(side, "where"), anchors=self._checked(side, "anchors")
+            side,
+            where=_fitted(self.where, side.table),
+            anchors=_fitted(self.anchors, side.table),
         )
 
     def pairs(self, queries: Side, corpus: Side) -> tuple[Side, ...]:
         """`where` chooses of the corpus, `anchors` of the queries."""
         return (
-            replace(queries, where=self._checked(queries, "anchors")),
-            replace(corpus, where=self._checked(corpus, "where")),
+            replace(queries, where=_fitted(self.anchors, queries.table)),
+            replace(corpus, where=_fitted(self.where, corpus.table)),
         )
 
     def table(self, table: Table) -> tuple[Any, Sequence[str]]:
         """`where` chooses the rows of a table of pairs."""
-        if self.where is None:
-            return None, ()
-        where = self.where
-        where.check(table.types, table.where, "dataset.where")
-        return (lambda batch: where.mask(batch, untyped=table.untyped)), where.columns
+        where = _fitted(self.where, table)
+        return (where.mask, where.columns) if where else (None, ())
 
-    def _checked(self, side: Side, name: str) -> Filter | None:
-        found: Filter | None = getattr(self, name)
-        if found is not None:
-            found.check(side.table.types, side.table.where, f"dataset.{name}")
-        return found
+
+def _fitted(condition: Condition | None, table: Table) -> Filter | None:
+    if condition is None:
+        return None
+    return condition.fit(table.types, table.where, untyped=table.untyped)
 
 
 def _pair_columns(table: Table, job: DatasetJob) -> tuple[str, str] | None:

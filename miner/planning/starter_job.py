@@ -11,8 +11,8 @@ from pathlib import Path
 from miner.datasets.base import READERS, Table
 from miner.datasets.content import Kind, column_kind
 from miner.datasets.fetch import fetch
-from miner.datasets.files import extension
 from miner.datasets.formats.beir import is_beir
+from miner.datasets.formats.files import extension
 from miner.datasets.infer_roles import Guess, guess_items, guess_pairs
 from miner.datasets.opening import open_table
 from miner.embedding.models.base import DEFAULTS, MODELS

@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import fnmatch
 import operator
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -15,8 +18,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 
-from miner.datasets.where.parser import Filter, parse_filter
+import miner
+from miner.datasets.where import parse_condition
 from miner.errors import DataError, UsageError
+from tests.conftest import Result
 
 Row = dict[str, Any]
 Truth = Callable[[Row], "bool | None"]
@@ -180,10 +185,8 @@ def batch(rows: list[Row], types: dict[str, Any] = TYPES) -> Any:
 
 
 def masked(text: str, table: Any, *, untyped: bool = False) -> list[bool]:
-    found = parse_filter(text, KEY)
     types = dict(zip(table.schema.names, table.schema.types, strict=True))
-    found.check(types, "data", KEY, untyped=untyped)
-    mask = found.mask(table, untyped=untyped)
+    mask = parse_condition(text, KEY).fit(types, "data", untyped=untyped).mask(table)
     assert mask.dtype == np.bool_
     return list(mask.tolist())
 
@@ -268,9 +271,9 @@ def test_names_are_taken_as_they_are() -> None:
     rows = [{"Label": "x", "label": "y", "a.b": 1, 'q"x': True}]
     assert masked("label = 'y' and \"Label\" = 'x'", batch(rows, types)) == [True]
     assert masked('"a.b" = 1 and "q""x"', batch(rows, types)) == [True]
-    found = parse_filter("b > 1 and (a = 'x' or B < 2) and b < 9", KEY)
+    found = parse_condition("b > 1 and (a = 'x' or B < 2) and b < 9", KEY)
     assert found.columns == ("b", "a", "B")
-    assert isinstance(found, Filter) and found.text.startswith("b > 1")
+    assert found.text.startswith("b > 1")
 
 
 def test_columns_meet_columns() -> None:
@@ -313,9 +316,11 @@ def test_text_is_read_as_numbers_where_it_has_to() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("price > 3", ("column 'price'", "'dear'", "no number", KEY)),
-        ("flag", ("column 'flag'", "'maybe'", "neither true nor false")),
-        ("'a' in tags", ("column 'tags' holds text, not lists",)),
+        ("price > 3", ("'dear'", "DOUBLE", "data, dataset.where")),
+        ("flag", ("'maybe'", "BOOL")),
+        ("flag = true", ("'maybe'", "BOOL")),
+        ("cast(price as int) = 1", ("'dear'", "INT")),
+        ("list_contains(tags, 'a')", ("list_contains", "VARCHAR")),
     ],
 )
 def test_text_that_is_not_what_it_has_to_be(text: str, words: tuple[str, ...]) -> None:
@@ -334,20 +339,26 @@ def test_text_that_is_not_what_it_has_to_be(text: str, words: tuple[str, ...]) -
         ("yeer > 3", ("data has no column 'yeer'", KEY, "did you mean 'year'?")),
         ('split = "train"', ("no column 'train'", "'single quotes'")),
         ("Year > 3", ("no column 'Year'", "did you mean 'year'?")),
-        ("year = 'x'", ("column 'year' (numbers)", "'x' (text)", "data, dataset.where")),
-        ("split > 3", ("column 'split' (text)", "3 (numbers)")),
-        ("split = year", ("column 'split' (text)", "column 'year' (numbers)")),
-        ("year", ("column 'year' (numbers)", "True (booleans)")),
-        ("tags = 'x'", ("column 'tags' (lists)",)),
-        ("tags = tags", ("cannot be compared",)),
-        ("year like 'x'", ("column 'year' holds numbers; like needs text",)),
-        ("lower(year) = 'x'", ("lower needs text",)),
-        ("length(year) = 3", ("length needs text",)),
-        ("'x' in split", ("column 'split' holds text, not lists",)),
-        ("3 in tags", ("an element of column 'tags' (text)",)),
-        ("day > 'soon'", ("column 'day' holds dates", "'soon' is none", "'2024-05-31'")),
-        ("raw = 'x'", ("column 'raw' (binary)",)),
-        ("raw = raw", ("cannot be compared",)),
+        ("t.year = 1", ("no column 't'",)),
+        ("year > current_date", ("no column 'current_date'",)),
+        ("year = 'x'", ("'x' is text", "year", "INTEGER", "data, dataset.where")),
+        ("year = '2000.6'", ("is text", "INTEGER")),
+        ("split > 3", ("split is text and 3 INTEGER",)),
+        ("split = 3", ("split is text and 3 INTEGER",)),
+        ("split in (1, 2)", ("split is text and 1 INTEGER",)),
+        ("split = year", ("split is text", "INTEGER")),
+        ("split = length(split)", ("split is text and length(split) BIGINT",)),
+        ("split", ("is VARCHAR, neither true nor false",)),
+        ("year", ("is INTEGER, neither true nor false",)),
+        ("year + 1", ("neither true nor false",)),
+        ("tags = 'x'", ("'x'", "cast")),
+        ("year like 'x'", ("~~(INTEGER",)),
+        ("lower(year) = 'x'", ("lower(INTEGER)",)),
+        ("length(year) = 3", ("length(INTEGER)",)),
+        ("3 in tags", ("contains",)),
+        ("'x' = any(split)", ("list_contains",)),
+        ("day > 'soon'", ('"soon"', "YYYY-MM-DD")),
+        ("day > 5", ("DATE", "INTEGER")),
     ],
 )
 def test_a_table_that_does_not_fit(text: str, words: tuple[str, ...]) -> None:
@@ -356,10 +367,9 @@ def test_a_table_that_does_not_fit(text: str, words: tuple[str, ...]) -> None:
         "split": pa.dictionary(pa.int32(), pa.string()),
         "tags": pa.list_(pa.string()),
         "day": pa.date32(),
-        "raw": pa.binary(),
     }
     with pytest.raises(DataError) as error:
-        parse_filter(text, KEY).check(types, "data", KEY)
+        parse_condition(text, KEY).fit(types, "data")
     for word in words:
         assert word in str(error.value), error.value
     assert "\n" not in str(error.value)
@@ -368,45 +378,245 @@ def test_a_table_that_does_not_fit(text: str, words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("x in (select y from t)", "x IN (SELECT y FROM t)"),
-        ("exists (select 1)", "EXISTS(SELECT 1)"),
-        ("abs(x) > 3", "ABS(x)"),
-        ("nosuch(x) = 1", "NOSUCH(x)"),
-        ("x + 1 > 3", "x + 1"),
-        ("x || 'a' = 'b'", "x || 'a'"),
-        ("x = null", "is null"),
-        ("x in ('a', null)", "is null"),
-        ("x = cast(y as int)", "CAST(y AS INT)"),
-        ("t.x = 1", "t.x"),
-        ("x like y", "y"),
-        ("x like 'a!%' escape '!'", "ESCAPE"),
-        ("x between symmetric 2 and 1", "x BETWEEN 2 AND 1"),
-        ("1 = 1 and x = 2", "1 = 1"),
-        ("a < b < c", "a < b"),
-        ("x in (y)", "y"),
-        ("x = any(['a'])", "['a']"),
-        ("count(*) > 1", "COUNT(*)"),
-        ("case when x then true end", "CASE"),
-        ("x > ?", "?"),
-        ("'a'", "'a'"),
-        ("true", "TRUE"),
-        ("length(distinct x) > 1", "DISTINCT"),
-        ("x = 1; y = 2", "';'"),
-        ("x = 1; drop table t", "near 'drop'"),
-        ("select 1", "near"),
-        ("x = ", "near '='"),
-        ("x = 'abc", "quote"),
-        ("(x = 1", "near '1'"),
-        ("x y", "near"),
-        ("", "is empty"),
-        ("  -- nothing", "is empty"),
+        ("x in (select y from t)", "holds a subquery"),
+        ("exists (select 1)", "holds a subquery"),
+        ("x = any(select unnest(y) where false)", "holds a subquery"),
+        ("x = any(select unnest())", "holds a subquery"),
+        ("x in (select content from read_text('/etc/passwd'))", "holds a subquery"),
+        ("1) from read_csv('/etc/passwd') --", "cannot be read"),
+        ("x = 1 from read_csv('/etc/passwd')", "only what follows WHERE"),
+        ("x = 1 union select true", "only what follows WHERE"),
+        ("x = 1 order by random()", "only what follows WHERE"),
+        ("x = 1, y = 2", "only what follows WHERE"),
+        ("x y", "only what follows WHERE"),
+        ("x > ?", "only what follows WHERE"),
+        ("x = 1; y = 2", "cannot be read"),
+        ("x = 1; select true", "only what follows WHERE"),
+        ("x = 1; attach 'a.db'", "cannot be read"),
+        ("x = 1; drop table t", "cannot be read"),
+        ("x = 'a\0'", "null character"),
+        ("read_text(x) = 'a'", "calls read_text"),
+        ("nosuch(x) = 1", "calls nosuch"),
+        ("x > random()", "calls random"),
+        ("x = uuid()", "calls uuid"),
+        ("x > now()", "calls now"),
+        ("x > today()", "calls today"),
+        ("age(x) > interval 1 year", "calls age"),
+        ("x = hash(y)", "calls hash"),
+        ("x = current_setting('threads')", "calls current_setting"),
+        ("x = nextval('s')", "calls nextval"),
+        ("count(*) > 1", "calls count_star"),
+        ("sum(x) > 1", "calls sum"),
+        ("unnest(x) = 1", "calls unnest"),
+        ("sum(x) over () > 1", "holds a window"),
+        ("#1 = 2", "holds a positional reference"),
+        ("columns(*) > 1", "holds a star"),
+        ("'a'", "names no column"),
+        ("true", "names no column"),
+        ("select 1", "cannot be read"),
+        ("x = ", "cannot be read"),
+        ("x = 'abc", "unterminated"),
+        ("(x = 1", "cannot be read"),
+        ("", "cannot be read"),
+        ("  -- nothing", "cannot be read"),
         ("not " * 3000 + "x", "nested too deeply"),
-        ("(" * 3000 + "x = 1" + ")" * 3000, "nested too deeply"),
+        ("not " * 120 + "x", "nested too deeply"),
+        ("abs(" * 100 + "x" + ")" * 100 + " = 1", "nested too deeply"),
     ],
 )
 def test_what_is_not_understood(text: str, part: str) -> None:
     with pytest.raises(UsageError) as error:
-        parse_filter(text, KEY)
+        parse_condition(text, KEY)
     message = str(error.value)
     assert part in message and KEY in message
     assert "\n" not in message and "\x1b" not in message
+
+
+ROW_TYPES = {
+    "n": pa.int64(),
+    "s": pa.string(),
+    "f": pa.float64(),
+    "d": pa.date32(),
+    "t": pa.timestamp("us"),
+    "tags": pa.list_(pa.string()),
+    "st": pa.struct([("a", pa.int8()), ("b", pa.string())]),
+    "naïve é": pa.int64(),
+    "batch": pa.struct([("s", pa.string())]),
+}
+SQL_ROWS = [
+    {
+        "n": 1,
+        "s": "apple",
+        "f": 0.5,
+        "d": dt.date(2024, 2, 29),
+        "t": dt.datetime(2024, 2, 29, 23, 59),
+        "tags": ["x", "yy"],
+        "st": {"a": 1, "b": "one"},
+        "naïve é": 10,
+        "batch": {"s": "in"},
+    },
+    {
+        "n": 2,
+        "s": "Banana",
+        "f": float("nan"),
+        "d": dt.date(2023, 12, 31),
+        "t": dt.datetime(2023, 12, 31),
+        "tags": [],
+        "st": {"a": None, "b": "two"},
+        "naïve é": 20,
+        "batch": {"s": "out"},
+    },
+    dict.fromkeys(ROW_TYPES),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("s like '%an%'", "010"),
+        ("s not like 'a%'", "010"),
+        ("s like 'a!%' escape '!'", "000"),
+        ("s ilike 'APP_E'", "100"),
+        ("s similar to '[a-z]+'", "100"),
+        ("s glob '?anana'", "010"),
+        ("regexp_matches(s, '^b', 'i')", "010"),
+        ("s || '!' = 'apple!'", "100"),
+        ("s collate nocase = 'banana'", "010"),
+        ("starts_with(s, 'app') or contains(s, 'nan')", "110"),
+        ("'nan' in s", "010"),
+        ("substring(s from 1 for 2) = 'ap' and split_part(s, 'p', 1) = 'a'", "100"),
+        ("md5(s) < '8'", "100"),
+        ("s = 'apple' -- and n = 2", "100"),
+        ("n in (2, 3) or n is null", "011"),
+        ("n not in (2)", "100"),
+        ("n in (1, null)", "100"),
+        ("n = null", "000"),
+        ("n between 2 and 3", "010"),
+        ("n % 2 = 0", "010"),
+        ("n + 1 > 2 and abs(-n) < 5", "010"),
+        ("(n, s) = (1, 'apple')", "100"),
+        ("n is distinct from 1", "011"),
+        ("not (n = 1)", "010"),
+        ("case when n = 1 then s = 'apple' else n = 2 end", "110"),
+        ("case n when 1 then 'a' else 'b' end = 'b'", "011"),
+        ("coalesce(n, 0) = 0", "001"),
+        ("nullif(s, 'apple') is null", "101"),
+        ("if(n = 1, true, false)", "100"),
+        ("try_cast(s as int) is null", "111"),
+        ("cast(n as varchar) = '1'", "100"),
+        ("n::double / 2 = 0.5", "100"),
+        ("f > 0.1", "100"),  # NaN is missing, not the greatest number
+        ("f < 0.1 or f >= 0.1", "100"),
+        ("f is null", "011"),
+        ("d > '2024-01-01'", "100"),
+        ("d = date '2023-12-31'", "010"),
+        ("year(d) = 2024 and extract(month from d) = 2", "100"),
+        ("d + interval 1 day = '2024-03-01'", "100"),
+        ("date_diff('day', d, date '2024-03-01') = 1", "100"),
+        ("strftime(t, '%H:%M') = '23:59'", "100"),
+        ("date_trunc('month', t) = '2023-12-01'", "010"),
+        ("'x' in tags", "100"),
+        ("list_contains(tags, 'yy')", "100"),
+        ("'x' = any(tags)", "100"),
+        ("s = any(['apple', 'pear'])", "100"),
+        ("len(tags) = 0", "010"),
+        ("tags[1] = 'x' and tags[-1] = 'yy'", "100"),
+        ("list_has_any(tags, ['yy', 'z'])", "100"),
+        ("len([tag for tag in tags if length(tag) = 2]) = 1", "100"),
+        ("len([n for n in tags if n = 'x']) = 1 and n = 1", "100"),
+        ("list_sum([n, 1]) = 3", "010"),
+        ("st.a = 1", "100"),
+        ("st['b'] = 'two'", "010"),
+        ("st.a is null and st.b is not null", "010"),
+        ('"naïve é" = 20', "010"),
+        ("batch.s = 'in' and s = 'apple'", "100"),
+    ],
+)
+def test_conditions_of_sql(text: str, want: str) -> None:
+    table = batch(SQL_ROWS, ROW_TYPES)
+    assert masked(text, table) == [sign == "1" for sign in want]
+
+
+def test_batches_are_the_rows_of_the_table_in_order() -> None:
+    rng = np.random.default_rng(4)
+    values = rng.integers(0, 9, 10_000)
+    table = pa.RecordBatch.from_pydict({"x": values, "s": list(map(str, values % 5))})
+    fitted = parse_condition("x > 3 and s <> '4'", KEY).fit(
+        {"x": pa.int64(), "s": pa.string()}, "data"
+    )
+    want = (values > 3) & (values % 5 != 4)
+    for size in (1, 7, 4096, 10_000):
+        starts = range(0, len(values) if size > 7 else 50, size)
+        parts = [fitted.mask(table.slice(start, size)) for start in starts]
+        found = np.concatenate(parts)
+        assert (found == want[: len(found)]).all()
+    assert fitted.mask(table.slice(0, 0)).shape == (0,)
+
+
+def test_whole_numbers_of_a_format_without_types_are_exact() -> None:
+    cells = ["9007199254740993", "007", "+7", "7.0", "1234567890123456789012", "", "nan"]
+    table = batch([{"x": cell} for cell in cells], {"x": pa.string()})
+    assert masked("x = 9007199254740992", table, untyped=True) == [0] * 7
+    assert masked("x = 7", table, untyped=True) == [0, 1, 1, 1, 0, 0, 0]
+    assert masked("x in (7, 9007199254740993)", table, untyped=True) == [1, 1, 1, 1, 0, 0, 0]
+    assert masked("x > 1e20", table, untyped=True) == [0, 0, 0, 0, 1, 0, 0]
+    assert masked("x = '007'", table, untyped=True) == [0, 1, 0, 0, 0, 0, 0]
+    assert masked("x > length(x)", table, untyped=True) == [1, 1, 1, 1, 1, 0, 0]
+
+
+def write_years(folder: Path) -> Path:
+    lines = [f"{row:03},text {row},{row % 3},{1990 + row}" for row in range(30)]
+    file = folder / "years.csv"
+    file.write_text("\n".join(["id,text,label,year", *lines]) + "\n")
+    return file
+
+
+def run_where(cli: Callable[..., Result], data: Path, *sets: str) -> Result:
+    settings = [word for one in ("select.max_triplets=0", *sets) for word in ("--set", one)]
+    model = ["--model", "tests.datasets.test_where:Lengths"]
+    return cli("run", "--data", data, "--out", data.parent / "out", *model, "--json", *settings)
+
+
+class Lengths:
+    """A model for runs whose vectors do not matter."""
+
+    def embed(self, batch: Any) -> Any:
+        return np.asarray([[len(text), sum(map(ord, text))] for text in batch], np.float32)
+
+
+def test_a_csv_is_filtered_by_numbers(tmp_path: Path, cli: Callable[..., Result]) -> None:
+    data = write_years(tmp_path)
+    told = run_where(cli, data, "dataset.where=year >= 2000", "dataset.anchors=id < 15")
+    assert told.code == 0, told.err
+    run = miner.open_run(tmp_path / "out")
+    assert run.manifest["dataset"]["items"] == 20
+    assert run.census()["anchor_id"].to_pylist() == [f"{row:03}" for row in range(10, 15)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "words"),
+    [
+        ("dataset.where=1) from read_csv('/etc/passwd') --", 2, ["dataset.where", "syntax error"]),
+        ("dataset.anchors=year > random()", 2, ["dataset.anchors", "calls random"]),
+        ("dataset.anchors=yaer > 3", 3, ["dataset.anchors", "did you mean 'year'?"]),
+        ("dataset.where=text > 3", 3, ["years.csv, dataset.where", "text 0", "DOUBLE"]),
+        ("dataset.where=cast(text as date) > '2024-01-01'", 3, ["years.csv", "text 0"]),
+    ],
+)
+def test_a_condition_that_fails_ends_in_a_line(
+    setting: str, code: int, words: list[str], tmp_path: Path, cli: Callable[..., Result]
+) -> None:
+    told = run_where(cli, write_years(tmp_path), "output.report=false", setting)
+    lines = [line for line in told.err.splitlines() if line.startswith("mine: error: ")]
+    assert (told.code, len(lines)) == (code, 1), told.err
+    for word in words:
+        assert word in lines[0]
+
+
+def test_without_duckdb_the_extra_is_named_before_data_is_read(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['duckdb'] = None; from miner.cli.main import main; main()"
+    words = ["run", "--data", "no such file.csv", "--set", "dataset.where=year > 2000"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 2 and "[sql]" in done.stderr, done.stderr

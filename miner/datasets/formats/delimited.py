@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from miner.datasets.base import data_errors
-from miner.datasets.files import extension, is_packed
+from miner.datasets.formats.files import extension, is_packed
 from miner.datasets.formats.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from miner.datasets.base import data_errors
-from miner.datasets.files import check_names
+from miner.datasets.formats.files import check_names
 from miner.errors import DataError
 
 __all__ = ["ImageFolder", "has_images", "open_images"]

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.json
 
 from miner.datasets.base import data_errors
-from miner.datasets.files import open_bytes
 from miner.datasets.formats.bounded_lines import JsonBlock, LineFault, bounded_lines, json_blocks
+from miner.datasets.formats.files import open_bytes
 from miner.datasets.formats.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from miner.datasets.base import ROWS, data_errors
-from miner.datasets.files import open_bytes
 from miner.datasets.formats.bounded_lines import bounded_lines
+from miner.datasets.formats.files import open_bytes
 from miner.datasets.formats.streamed import StreamedTable, check_filled
 from miner.errors import DataError
 
