@@ -43,10 +43,16 @@ _STORES: dict[str, tuple[Any, tuple[str, ...]]] = {
 """By the scheme of a URL what obstore calls it, and what may name its endpoint, the first first."""
 
 _DENIED = "access is denied; check the credentials and the bucket's policy"
-_NO_CREDENTIALS = (
-    "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (profiles are not read: "
-    "`aws configure export-credentials --format env` prints one as such variables)"
+_NO_CREDENTIALS = {
+    "s3": "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (profiles are not read: "
+    "`aws configure export-credentials --format env` prints one as such variables)",
+    "gs": "no credentials; set GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "no credentials; set AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY",
+}
+_SOUGHT = re.compile(
+    r"Missing (Secret)?AccessKey|/latest/(api|meta-data)/|/computeMetadata/|/identity/"
 )
+"""obstore finds half of the credentials, or asks the machine's cloud for some and gets none."""
 _REASONS = {
     "NoSuchBucket": "there is no such bucket; make it, or correct the name",
     "ContainerNotFound": "there is no such container; make it, or correct the name",
@@ -58,11 +64,9 @@ _REASONS = {
 """What the codes in a store's answer mean."""
 _SAYINGS = {
     "without LOCATION": "the bucket is in another region; set AWS_REGION",
-    "Missing AccessKeyId": _NO_CREDENTIALS,
-    "Missing SecretAccessKey": _NO_CREDENTIALS,
-    "://169.254.": _NO_CREDENTIALS,
-    "metadata.google": "no credentials; set GOOGLE_APPLICATION_CREDENTIALS",
     "Account must be specified": "no account; set AZURE_STORAGE_ACCOUNT_NAME",
+    "InvalidCertificate": "its certificate is not trusted here; set SSL_CERT_FILE to yours",
+    "TimedOut": "no answer came in time; the same command goes on from here",
 }
 """What obstore's own errors mean, by some of their words."""
 _CREDENTIALS = (
@@ -78,16 +82,18 @@ _SETTINGS = ("AWS_", "GOOGLE_", "AZURE_", "AZURITE_")
 T = TypeVar("T")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, scheme: str) -> str:
     """Return what went wrong and what to do, without the queries of URLs, which may be signed."""
     told, _, details = str(error).partition("\n\nDebug source:")
+    if _SOUGHT.search(told):
+        return _NO_CREDENTIALS[scheme]
     code = _code(error)
     if code in _REASONS:
         return _REASONS[code]
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return _DENIED
     for words, meaning in _SAYINGS.items():
-        if words in told:
+        if words in str(error):
             return meaning
     if isinstance(error, ValueError):
         return "that is no name of an object; correct it"
@@ -154,7 +160,7 @@ def call(url: str, operation: Callable[[], T]) -> T:
         found = (ours for theirs, ours in _KINDS if isinstance(error, theirs))
         kind = StorageError if _code(error) in _REASONS else next(found, StorageError)
         # Not chained: what obstore says holds the URLs of requests, signatures included.
-        raise kind(f"{url}: {_reason(error)}") from None
+        raise kind(f"{url}: {_reason(error, url.partition('://')[0])}") from None
 
 
 def _interruptible(operation: Callable[[], T]) -> T:
@@ -204,7 +210,7 @@ def _store(url: str, environment: tuple[tuple[str, str], ...]) -> Any:
     if not tries.isdecimal() or tries == "0":
         raise StorageError(f"{url}: AWS_MAX_ATTEMPTS = {tries!r} is no number of tries; correct it")
     if scheme == "s3" and not any(known.get(name) for name in _CREDENTIALS) and _elsewhere(known):
-        raise StorageError(f"{url}: {_NO_CREDENTIALS}")
+        raise StorageError(f"{url}: {_NO_CREDENTIALS['s3']}")
     return make(
         bucket,
         client_options={

@@ -189,9 +189,33 @@ def test_what_the_environment_cannot_say(
         monkeypatch.delenv(name)
         refused("set AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    nobody = {"AWS_METADATA_ENDPOINT": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+    refused("set AWS_ACCESS_KEY_ID", **nobody)
     refused("profiles are not read", AWS_PROFILE="mine")
     (tmp_path / "no-credentials").write_text("[default]\n")
     refused("profiles are not read")
+
+
+def test_credentials_of_the_other_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("GOOGLE_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    for name in ("GCE_METADATA_HOST", "GCE_METADATA_IP"):
+        monkeypatch.setenv(name, "127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    with pytest.raises(StorageError, match="set GOOGLE_APPLICATION_CREDENTIALS"):
+        open_folder("gs://bucket/x").entries()
+    with pytest.raises(StorageError, match="set AZURE_STORAGE_ACCOUNT_NAME"):
+        open_folder("az://bucket/x").entries()
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "mine")
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("AZURE_MSI_ENDPOINT", "http://127.0.0.1:9/metadata/identity/oauth2/token")
+    with pytest.raises(StorageError, match="set AZURE_STORAGE_ACCOUNT_KEY"):
+        open_folder("az://bucket/x").entries()
+    monkeypatch.setenv("AZURE_STORAGE_SAS_KEY", "sv=1&sig=very-secret")
+    with pytest.raises(StorageError, match="Connection refused") as caught:
+        open_folder("az://bucket/x").entries()
+    assert "very-secret" not in str(caught.value)
 
 
 SIGNAL = """
