@@ -175,7 +175,10 @@ def _interruptible(operation: Callable[[], T]) -> T:
         except BaseException as error:
             outcome.set_exception(error)
 
-    threading.Thread(target=work, daemon=True).start()
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(1)  # not for ever: a signal that comes just before that begins is not heard
     return outcome.result()
 
 
