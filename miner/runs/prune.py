@@ -6,7 +6,6 @@ uploaded, so both go only when they are old, or when the one is there without th
 
 from __future__ import annotations
 
-import functools
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -65,8 +64,7 @@ def prune_output(
         ``removed`` (kind, path, bytes), the total ``bytes``, ``dry_run``, and ``in_use``, the paths
         of the runs that would have gone but for those who read them. Kinds: ``run``;
         ``staging``, of a run that did not end; ``partial``, of another file or folder; ``upload``,
-        objects of a run without a manifest; ``parts`` of an upload that was broken off, whose bytes
-        the store does not tell.
+        objects of a run without a manifest.
 
     Raises
     ------
@@ -139,10 +137,6 @@ def _uploads(output: RemoteOutput, older: float) -> Iterator[_Leftover]:
         newest = max(entry.modified for entry in entries)
         if now - newest > older or not _goes_on(output, run_id):
             yield _remote("upload", folder, f"runs/{run_id}", entries)
-    for upload in folder.unfinished("runs/"):
-        # Nobody goes on with these, and under the lease nobody is at it.
-        remove = functools.partial(folder.abort, upload)
-        yield _Leftover("parts", f"{folder.url}/{upload.name}", 0, remove)
 
 
 def _by_run(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

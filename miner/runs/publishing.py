@@ -10,7 +10,7 @@ known by the store's tag and not uploaded again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from miner.errors import StorageError
@@ -59,9 +59,6 @@ class RemoteOutput(Output):
         """Upload the files, look at them, and commit them by the manifest."""
         named = {file["path"]: file for file in [*manifest["shards"], *manifest["files"]]}
         under = f"runs/{staging.run_id}/"
-        with suppress(StorageError):  # only `mine prune` must be allowed to look at these
-            for left in self.folder.unfinished(under):
-                self.folder.abort(left)
         tags = self._upload(staging, named, progress)
         found = {entry.name.removeprefix(under): entry for entry in self.folder.entries(under)}
         found.pop("manifest.json", None)

@@ -21,6 +21,7 @@ from miner.runs.shards import FORMAT_VERSION, parquet_errors
 from miner.storage.files import storage_errors
 from miner.storage.json_files import digest, parse_json, read_json
 from miner.storage.locks import held_for_reading
+from miner.storage.remote.arrow_files import arrow_files
 from miner.storage.remote.base import Folder, open_folder
 from miner.storage.remote.copies import SCRATCH, copy_entry, hold_copy, safe_names
 from miner.storage.urls import check_url, fetched_folder, is_url, local_root
@@ -113,10 +114,8 @@ class Run:
         if self.remote is None:
             with self.reading():
                 return _open_dataset(self.part_paths(difficulty))
-        system, base = self.remote.arrow()
-        paths = [f"{base}/{name}" for name in self._parts(difficulty)]
         with self.reading():
-            return _open_dataset(paths, system)
+            return _open_dataset(self._parts(difficulty), arrow_files(self.remote))
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -29,6 +29,11 @@ __all__ = [
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _KEY = 16
 """Hexadecimal digits of a digest in the name of a folder."""
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_STORAGE_ACCOUNT_NAME"),
+}
+"""What may name the place of buckets, the first that is set: containers are an account's."""
 
 
 def is_url(path: object) -> bool:
@@ -88,8 +93,9 @@ def _work_home() -> Path:
 
 
 def _digest(text: str) -> str:
-    """Shorten a text; the same name at another endpoint is another place."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    """Shorten a text that begins with a URL; the same at another endpoint is another place."""
+    names = _ENDPOINTS.get(text.partition("://")[0], _ENDPOINTS["s3"])
+    endpoint = next((found for name in names if (found := os.environ.get(name))), "")
     return hashlib.sha256(f"{endpoint}\n{text}".encode()).hexdigest()[:_KEY]
 
 

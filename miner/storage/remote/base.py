@@ -14,7 +14,7 @@ from pathlib import Path
 from miner.registry import Registry
 from miner.storage.urls import check_url
 
-__all__ = ["FOLDERS", "Entry", "Folder", "Unfinished", "open_folder"]
+__all__ = ["FOLDERS", "Entry", "Folder", "open_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,6 @@ class Entry:
     modified: float
 
 
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """The parts of an upload that was never completed: invisible, but they take room."""
-
-    name: str
-    upload: str
-
-
 class Folder(ABC):
     """The objects below one URL. Names are relative to it, with slashes; all errors are ours.
 
@@ -62,12 +54,20 @@ class Folder(ABC):
         """List all objects whose name begins with `under`, in the order of their names."""
 
     @abstractmethod
+    def children(self) -> list[str]:
+        """List the names directly below the folder, of objects and of folders, in their order."""
+
+    @abstractmethod
     def entry(self, name: str) -> Entry | None:
         """Look at one object; None when there is none."""
 
     @abstractmethod
     def stream(self, entry: Entry, start: int) -> Iterator[bytes]:
         """Read an object from a byte on; `StorageError` when it is another one by now."""
+
+    @abstractmethod
+    def part(self, entry: Entry, start: int, end: int) -> bytes:
+        """Read some bytes of an object; `StorageError` when it is another one by now."""
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
@@ -93,37 +93,20 @@ class Folder(ABC):
     def now(self) -> float:
         """Return the store's time, in seconds since 1970."""
 
-    @abstractmethod
-    def arrow(self) -> tuple[object, str]:
-        """Return a ``pyarrow.fs.FileSystem`` and the path of this folder in it."""
-
-    @abstractmethod
-    def unfinished(self, under: str = "") -> list[Unfinished]:
-        """List uploads of names that begin with `under` and were never completed."""
-
-    @abstractmethod
-    def abort(self, upload: Unfinished) -> None:
-        """Give the room of an unfinished upload back."""
-
 
 FOLDERS = Registry("object store")
-FOLDERS.register(
-    "s3", "miner.storage.remote.s3:S3Folder", "S3's protocol", needs=("boto3",), extra="s3"
-)
-FOLDERS.register(
-    "gs",
-    "miner.storage.remote.fsspec:OtherFolder",
-    "Google Cloud Storage",
-    needs=("gcsfs",),
-    extra="gs",
-)
-FOLDERS.register(
-    "fsspec",
-    "miner.storage.remote.fsspec:OtherFolder",
-    "what fsspec knows",
-    needs=("fsspec",),
-    extra="gs",
-)
+for _scheme, _summary in (
+    ("s3", "S3's protocol"),
+    ("gs", "Google Cloud Storage"),
+    ("az", "Azure Blob Storage"),
+):
+    FOLDERS.register(
+        _scheme,
+        "miner.storage.remote.buckets:BucketFolder",
+        _summary,
+        needs=("obstore",),
+        extra="remote",
+    )
 
 
 def open_folder(url: str, key: str = "path") -> Folder:
@@ -141,6 +124,5 @@ def open_folder(url: str, key: str = "path") -> Folder:
         When the URL cannot be followed, or what reads such URLs is not installed.
     """
     url = check_url(url, key)
-    scheme = url.partition("://")[0]
-    folder: Folder = FOLDERS.load(scheme if scheme in FOLDERS.names() else "fsspec")(url)
+    folder: Folder = FOLDERS.load(url.partition("://")[0])(url)
     return folder

@@ -1,15 +1,21 @@
-"""A real server of S3's protocol (moto), on a free port of this machine; a bucket a test."""
+"""Real servers of the protocols of S3 and Google (moto) and of Azure (Azurite), on free ports."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import http.client
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +25,16 @@ from tests.conftest import ROOT
 
 OTHER = "MINE_TEST_S3"
 """The URL of a server that is there already; see test_ceph.py."""
+AZURITE = ROOT / ".azurite/node_modules/.bin/azurite-blob"
+"""Where `make test-slow` installs it."""
+ACCOUNT = "devstoreaccount1"
+ACCOUNT_KEY = (  # Azurite's, in its documentation
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
 
 
 class Bucket:
-    """A bucket, looked at by a client of the tests' own."""
+    """A bucket, looked at by a client of the tests' own: boto3, which moto brings."""
 
     def __init__(self, client: Any, name: str) -> None:
         self.client, self.name = client, name
@@ -50,10 +62,6 @@ class Bucket:
     def files(self, prefix: str) -> dict[str, bytes]:
         return {key.removeprefix(f"{prefix}/"): self.get(key) for key in self.keys(f"{prefix}/")}
 
-    def uploads(self) -> list[str]:
-        found = self.client.list_multipart_uploads(Bucket=self.name)
-        return [entry["Key"] for entry in found.get("Uploads", [])]
-
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
@@ -62,28 +70,53 @@ def server() -> Iterator[str]:
         yield os.environ[OTHER]
         return
     pytest.importorskip("moto.server")
-    with _served("moto.server", "-H", "127.0.0.1", "-p") as port:
+    with _served(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p") as port:
         yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="session")
 def google_server() -> Iterator[str]:
-    """The URL of a server of Google Cloud Storage's protocol, with a bucket `bucket`."""
-    pytest.importorskip("gcp_storage_emulator")
-    pytest.importorskip("gcsfs")
-    with _served("tests.storage.remote.google_server", after=["bucket"]) as port:
+    """The URL of a server of Google Cloud Storage's XML protocol, with a bucket `bucket`."""
+    pytest.importorskip("moto.server")
+    with _served(sys.executable, "-m", "tests.storage.remote.google_server") as port:
         yield f"http://127.0.0.1:{port}"
 
 
+@pytest.fixture(scope="session")
+def azure_server() -> Iterator[str]:
+    """The URL of a server of Azure's protocol, with a container `bucket`."""
+    node = shutil.which("node")
+    if node is None or not AZURITE.exists():
+        pytest.skip("Azurite is not installed")
+    options = ["--silent", "--disableTelemetry", "--inMemoryPersistence", "--skipApiVersionCheck"]
+    with _served(node, AZURITE, *options, "--blobHost", "127.0.0.1", "--blobPort") as port:
+        _make_container(port)
+        yield f"http://127.0.0.1:{port}"
+
+
+def _make_container(port: int) -> None:
+    """Make the container `bucket` by a request that is signed with the account's key."""
+    facts = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    path = f"/{ACCOUNT}/bucket?restype=container"
+    lines = ["PUT", *11 * [""], *(f"{name}:{value}" for name, value in sorted(facts.items()))]
+    lines += [f"/{ACCOUNT}/{ACCOUNT}/bucket", "restype:container"]
+    key, text = base64.b64decode(ACCOUNT_KEY), "\n".join(lines).encode()
+    signature = base64.b64encode(hmac.digest(key, text, hashlib.sha256)).decode()
+    facts |= {"Authorization": f"SharedKey {ACCOUNT}:{signature}", "Content-Length": "0"}
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("PUT", path, headers=facts)
+    assert connection.getresponse().status == 201
+    connection.close()
+
+
 @contextmanager
-def _served(module: str, *before: str, after: Sequence[str] = ()) -> Iterator[int]:
-    """Run a server's module on a free port, and end it."""
+def _served(*command: str | Path) -> Iterator[int]:
+    """Run a server whose last word is a free port, and end it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", module, *before, str(port), *after]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
-    with subprocess.Popen(command, **quiet) as process:
+    with subprocess.Popen([*command, str(port)], **quiet) as process:
         try:
             for _ in range(300):
                 with socket.socket() as probe:
@@ -99,10 +132,19 @@ def _served(module: str, *before: str, after: Sequence[str] = ()) -> Iterator[in
 @pytest.fixture
 def google(google_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of a folder of its own there, and an environment that leads to it."""
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", google_server)
-    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it asks for credentials
+    monkeypatch.setenv("GOOGLE_BASE_URL", google_server)
+    monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "very-secret")
     monkeypatch.setenv("MINE_WORK", str(tmp_path / "work"))
     return f"gs://bucket/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def azure(azure_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a folder of its own there, and an environment that leads to it."""
+    monkeypatch.setenv("AZURE_STORAGE_USE_EMULATOR", "true")
+    monkeypatch.setenv("AZURITE_BLOB_STORAGE_URL", azure_server)
+    monkeypatch.setenv("MINE_WORK", str(tmp_path / "work"))
+    return f"az://bucket/{uuid.uuid4().hex}"
 
 
 @pytest.fixture
@@ -120,7 +162,7 @@ def bucket(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Buck
         "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
         "MINE_WORK": str(tmp_path / "work"),
     }
-    if OTHER in os.environ:  # Ceph 16 wants it
+    if OTHER in os.environ:  # Ceph 16 wants it of boto3
         environment["AWS_REQUEST_CHECKSUM_CALCULATION"] = "when_required"
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

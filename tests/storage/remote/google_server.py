@@ -1,36 +1,37 @@
-"""Google Cloud Storage's protocol on the loopback: an emulator, and the precondition it lacks.
+"""Google Cloud Storage's XML protocol on the loopback, with a bucket `bucket`.
 
-`python -m tests.storage.remote.google_server PORT BUCKET`. The emulator stores any upload; the real
-service answers 412 to one with `ifGenerationMatch=0` where there is an object of that name. It
-serves one request at a time, so that looking and storing are one step here too.
+`python -m tests.storage.remote.google_server PORT`. It is S3's protocol but for what is changed
+here, so moto's server speaks it: a bearer signs a request; a condition is one on the generation of
+an object, which is 0 of none; and to delete an object that is not there is an error.
 """
 
 from __future__ import annotations
 
 import sys
-from http import HTTPStatus
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from gcp_storage_emulator.exceptions import NotFound
-from gcp_storage_emulator.handlers import objects
-from gcp_storage_emulator.server import create_server
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+from werkzeug.test import Client
 
-_store = objects._multipart_upload
+SIGNED = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request"
+inner = DomainDispatcherApplication(create_backend_app)
 
 
-def _store_unless_there(request: Any, response: Any, storage: Any) -> None:
-    if request.query.get("ifGenerationMatch") == ["0"]:
-        try:
-            storage.get_file_obj(request.params["bucket_name"], request.data["meta"]["name"])
-        except NotFound:
-            pass
-        else:
-            response.status = HTTPStatus.PRECONDITION_FAILED
-            response.json({"error": {"code": 412, "message": "a condition you set did not hold"}})
-            return
-    _store(request, response, storage)
+def application(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    """Answer a request."""
+    environ["HTTP_AUTHORIZATION"] = f"{SIGNED}, SignedHeaders=host, Signature=0"
+    if environ.get("HTTP_X_GOOG_IF_GENERATION_MATCH") == "0":
+        environ["HTTP_IF_NONE_MATCH"] = "*"
+    if environ["REQUEST_METHOD"] == "DELETE":
+        there = Client(inner).head(environ["PATH_INFO"], headers={"Host": environ["HTTP_HOST"]})
+        if there.status_code == 404:
+            start("404 Not Found", [("Content-Length", "0")])
+            return []
+    return inner(environ, start)
 
 
 if __name__ == "__main__":
-    objects._multipart_upload = _store_unless_there
-    create_server("127.0.0.1", int(sys.argv[1]), in_memory=True, default_bucket=sys.argv[2]).run()
+    Client(inner).put("/bucket", headers={"Host": f"127.0.0.1:{sys.argv[1]}"})
+    run_simple("127.0.0.1", int(sys.argv[1]), application, threaded=True)

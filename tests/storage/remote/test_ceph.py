@@ -18,7 +18,7 @@ from tests.storage.remote.conftest import OTHER
 @pytest.mark.slow
 @pytest.mark.skipif(bool(ceph.missing()), reason=f"not installed: {', '.join(ceph.missing())}")
 def test_the_same_on_ceph() -> None:
-    pytest.importorskip("boto3")
+    pytest.importorskip("obstore")
     with tempfile.TemporaryDirectory(prefix="rgw-") as folder:  # sockets want a short path
         with ceph.gateway(Path(folder)) as url:
             command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider"]

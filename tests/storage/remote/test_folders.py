@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import pickle
+import socket
+import subprocess
+import sys
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,27 +16,29 @@ from pathlib import Path
 from threading import Barrier
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.fs
+import pyarrow.parquet as pq
 import pytest
 
-pytest.importorskip("boto3")
+pytest.importorskip("obstore")
 
 import miner
-from miner.errors import MineError, StorageError, UsageError
+from miner.errors import MineError, StorageError
+from miner.storage.remote.arrow_files import arrow_files
 from miner.storage.remote.base import FOLDERS, Folder, open_folder
-from miner.storage.remote.s3 import S3Folder
 from miner.storage.urls import check_url, fetched_folder, is_url, local_root, url_name
 from tests.conftest import Result
 from tests.storage.remote.conftest import Bucket
 
 
-@pytest.fixture(params=["s3", "gs", "memory"])
+@pytest.fixture(params=["s3", "gs", pytest.param("az", marks=pytest.mark.slow)])
 def folder(request: pytest.FixtureRequest) -> Folder:
-    if request.param == "s3":
-        return open_folder(f"{request.getfixturevalue('bucket').url}/deep/er")
-    if request.param == "gs":
-        return open_folder(f"{request.getfixturevalue('google')}/deep/er")
-    pytest.importorskip("fsspec")
-    return open_folder(f"memory://{uuid.uuid4().hex}/deep/er")
+    fixture = {"s3": "bucket", "gs": "google", "az": "azure"}[request.param]
+    where = request.getfixturevalue(fixture)
+    return open_folder(f"{getattr(where, 'url', where)}/deep/er")
 
 
 def test_the_time_is_the_stores(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +51,6 @@ def test_the_time_is_the_stores(folder: Folder, monkeypatch: pytest.MonkeyPatch)
     assert folder.entries() == []
 
 
-@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # gcsfs' own
 def test_objects_come_back_as_they_were(folder: Folder, tmp_path: Path) -> None:
     assert folder.entries() == []
     assert folder.entry("a/x") is folder.read("a/x") is None
@@ -68,7 +74,6 @@ def test_objects_come_back_as_they_were(folder: Folder, tmp_path: Path) -> None:
         list(folder.stream(entry, 0))
     folder.remove(["a/x", "never", "z"])
     assert [one.name for one in folder.entries()] == ["a/b/y"]
-    assert folder.unfinished() == []
 
 
 def test_of_many_creators_one_wins(folder: Folder) -> None:
@@ -85,28 +90,62 @@ def test_of_many_creators_one_wins(folder: Folder) -> None:
     assert folder.create("one", str(won.index(True)).encode())  # an answer that was lost
 
 
-def test_arrow_reads_there(folder: Folder) -> None:
-    folder.write("x.bin", b"arrow")
-    system, base = folder.arrow()
-    opened: Any = system
-    with opened.open_input_file(f"{base}/x.bin") as file:
-        assert file.read() == b"arrow"
+def test_a_large_object_is_made_of_parts(folder: Folder, tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(20 << 20)
+    (tmp_path / "file").write_bytes(content)
+    entry = folder.upload(tmp_path / "file", "a/x")
+    assert folder.part(entry, 7, 11) == content[7:11]
+    digest = hashlib.sha256()
+    for chunk in folder.stream(entry, 0):
+        assert len(chunk) < 4 << 20
+        digest.update(chunk)
+    assert digest.digest() == hashlib.sha256(content).digest()
 
 
-def test_a_run_by_fsspec(small: Path, bucket: Bucket) -> None:
-    pytest.importorskip("fsspec")
-    out = f"memory://{uuid.uuid4().hex}/mined"
-    run = miner.mine({"dataset": {"path": str(small)}, "output": {"path": out}})
-    opened = miner.open_run(out)
-    assert opened.run_id == run.run_id
-    assert opened.triplets("hard").count_rows() == run.manifest["written"]["hard"]["rows"]
-    assert miner.verify_run(opened).problems == []
+@pytest.mark.slow
+def test_more_objects_than_one_answer_lists(folder: Folder) -> None:
+    names = [f"a/{number:04}" for number in range(1200)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: folder.write(name, b"x"), names))
+    assert [entry.name for entry in folder.entries()] == names
+    assert [entry.name for entry in folder.entries("a/11")] == names[1100:]
+    assert folder.children() == ["a"]
+    folder.remove(names)
+    assert folder.entries() == []
+    folder.remove([])
 
 
-def test_a_run_on_google_cloud_storage(
-    small: Path, google: str, cli: Callable[..., Result], tmp_path: Path
+def test_arrow_reads_there(folder: Folder, tmp_path: Path) -> None:
+    table = pa.table({"id": range(10_000), "text": [f"row {n}" for n in range(10_000)]})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=1000)
+    entry = folder.upload(tmp_path / "x.parquet", "a/x.parquet")
+    files = arrow_files(folder)
+    stored = pyarrow.dataset.dataset(["a/x.parquet"], format="parquet", filesystem=files)
+    assert stored.to_table() == table
+    pickled: Any = pickle.loads(pickle.dumps(stored))
+    assert pickled.head(3, columns=["text"])["text"].to_pylist() == ["row 0", "row 1", "row 2"]
+    assert b"very-secret" not in pickle.dumps(stored)
+    assert files.get_file_info("a/x.parquet").size == entry.bytes
+    assert files.get_file_info("never").type == pyarrow.fs.FileType.NotFound
+    with pytest.raises(StorageError, match=f"{folder.url}/never is missing"):
+        files.open_input_file("never")
+    with pytest.raises(NotImplementedError):
+        files.delete_file("a/x.parquet")
+    with files.open_input_file("a/x.parquet") as opened:
+        folder.write("a/x.parquet", b"another")
+        with pytest.raises(StorageError, match="changed while it was read"):
+            opened.read(10)
+
+
+@pytest.mark.parametrize("cloud", ["google", pytest.param("azure", marks=pytest.mark.slow)])
+def test_a_run_on_another_cloud(
+    small: Path,
+    cloud: str,
+    request: pytest.FixtureRequest,
+    cli: Callable[..., Result],
+    tmp_path: Path,
 ) -> None:
-    out = f"{google}/mined"
+    out = f"{request.getfixturevalue(cloud)}/mined"
     arguments = ["run", "--data", small, "--out", out]
     assert cli(*arguments).code == 0
     run = miner.open_run(out)
@@ -119,44 +158,106 @@ def test_a_run_on_google_cloud_storage(
     assert not [entry for entry in open_folder(out).entries() if run.run_id in entry.name]
 
 
-def test_without_a_conditional_put_no_run_is_published(small: Path, tmp_path: Path) -> None:
-    pytest.importorskip("fsspec")
-    url = f"file://{tmp_path}/mined"
-    with pytest.raises(UsageError, match="no conditional put"):
-        miner.mine({"dataset": {"path": str(small)}, "output": {"path": url}})
-    local = miner.mine({"dataset": {"path": f"file://{small}"}, "output": {"path": str(tmp_path)}})
-    assert local.manifest["dataset"]["items"] == 60
+def test_what_is_no_object_is_told(bucket: Bucket) -> None:
+    bucket.put("deep/full/", b"")
+    bucket.put("deep/full/x", b"1")
+    bucket.put("deep/empty/", b"")
+    bucket.put("deep/", b"")
+    folder = open_folder(f"{bucket.url}/deep")
+    assert [entry.name for entry in folder.entries()] == ["full/x"]
+    assert open_folder(f"{bucket.url}/deep/empty").entries() == []
+    with pytest.raises(StorageError, match="no name of an object"):
+        folder.read("a//b")
+    with pytest.raises(StorageError, match="no name of a bucket"):
+        open_folder("s3://two words/x")
 
 
-def test_what_breaks_off_is_gone_on_with(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    import botocore.exceptions
+def test_what_the_environment_cannot_say(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refused(words: str, **environment: str) -> None:
+        with monkeypatch.context() as patched, pytest.raises(StorageError, match=words) as caught:
+            for name, value in environment.items():
+                patched.setenv(name, value)
+            open_folder(bucket.url).entries()
+        assert "very-secret" not in str(caught.value)
+        assert caught.value.__cause__ is None and len(str(caught.value).splitlines()) == 1
 
-    content = bytes(range(256)) * 20000
-    bucket.put("x", content)
-    folder = S3Folder(bucket.url)
-    entry = folder.entry("x")
-    assert entry is not None
-    whole, starts = S3Folder._body, []
+    refused("AWS_ENDPOINT_URL_S3 is no URL", AWS_ENDPOINT_URL_S3="very-secret")
+    refused("no number of tries", AWS_MAX_ATTEMPTS="many")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+        refused("set AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    nobody = {"AWS_METADATA_ENDPOINT": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+    refused("set AWS_ACCESS_KEY_ID", **nobody)
+    refused("profiles are not read", AWS_PROFILE="mine")
+    (tmp_path / "no-credentials").write_text("[default]\n")
+    refused("profiles are not read")
 
-    def torn(self: S3Folder, entry: Any, start: int) -> Any:
-        starts.append(start)
-        for number, chunk in enumerate(whole(self, entry, start)):
-            if number == 1:
-                raise botocore.exceptions.ReadTimeoutError(endpoint_url="x")
-            yield chunk
 
-    monkeypatch.setattr(S3Folder, "_body", torn)
-    monkeypatch.setattr("miner.storage.remote.s3.time.sleep", lambda seconds: None)
-    assert b"".join(folder.stream(entry, 0)) == content
-    assert len(starts) > 3
-
-    def never(self: S3Folder, entry: Any, start: int) -> Any:
-        raise botocore.exceptions.ReadTimeoutError(endpoint_url="http://u:very-secret@x")
-
-    monkeypatch.setattr(S3Folder, "_body", never)
-    with pytest.raises(StorageError, match="goes on from here") as caught:
-        list(folder.stream(entry, 0))
+def test_credentials_of_the_other_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(("GOOGLE_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    for name in ("GCE_METADATA_HOST", "GCE_METADATA_IP"):
+        monkeypatch.setenv(name, "127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    with pytest.raises(StorageError, match="set GOOGLE_APPLICATION_CREDENTIALS"):
+        open_folder("gs://bucket/x").entries()
+    with pytest.raises(StorageError, match="set AZURE_STORAGE_ACCOUNT_NAME"):
+        open_folder("az://bucket/x").entries()
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "mine")
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("AZURE_MSI_ENDPOINT", "http://127.0.0.1:9/metadata/identity/oauth2/token")
+    with pytest.raises(StorageError, match="set AZURE_STORAGE_ACCOUNT_KEY"):
+        open_folder("az://bucket/x").entries()
+    monkeypatch.setenv("AZURE_STORAGE_SAS_KEY", "sv=1&sig=very-secret")
+    with pytest.raises(StorageError, match="Connection refused") as caught:
+        open_folder("az://bucket/x").entries()
     assert "very-secret" not in str(caught.value)
+
+
+SIGNAL = """
+import signal, sys
+from miner.storage.remote.base import open_folder
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+open_folder(sys.argv[1]).entries()
+"""
+
+
+def test_a_signal_ends_the_wait(bucket: Bucket) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        environment = os.environ | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{deaf.getsockname()[1]}"}
+        command = [sys.executable, "-c", SIGNAL, bucket.url]
+        with subprocess.Popen(command, env=environment) as process:
+            with deaf.accept()[0]:
+                process.terminate()
+                assert process.wait(20) == 7
+
+
+FORK = """
+import os, sys
+from miner.storage.remote.arrow_files import arrow_files
+from miner.storage.remote.base import open_folder
+folder = open_folder(sys.argv[1])
+assert folder.entries() == []
+child = os.fork()
+if not child:
+    try:
+        folder.entries()
+    except Exception as error:
+        print(error, flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+assert folder.entries() == []
+"""
+
+
+def test_a_forked_process_is_refused(bucket: Bucket) -> None:
+    command = [sys.executable, "-c", FORK, bucket.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "cannot be read in a forked process" in done.stdout
 
 
 @pytest.mark.parametrize("scheme", sorted(FOLDERS.names()))
@@ -164,7 +265,7 @@ def test_every_store_says_what_it_lacks(scheme: str) -> None:
     for module in FOLDERS.entries[scheme].needs:
         pytest.importorskip(module)
     with pytest.raises(MineError):
-        open_folder(f"{scheme if scheme != 'fsspec' else 'nosuch'}://user:pw@bucket/x")
+        open_folder(f"{scheme}://user:pw@bucket/x")
 
 
 def test_urls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-pytest.importorskip("boto3")
+pytest.importorskip("obstore")
 
 import miner
 from miner.datasets.fetch import fetch, fetch_dataset
@@ -20,7 +20,7 @@ from miner.errors import DataError, StorageError, UsageError
 from miner.job_sections import DatasetJob
 from miner.progress import silent
 from miner.storage.remote import copies
-from miner.storage.remote.s3 import S3Folder
+from miner.storage.remote.buckets import BucketFolder
 from tests.conftest import ROOT, Result
 from tests.storage.remote.conftest import Bucket
 
@@ -110,7 +110,7 @@ def test_a_copy_serves_until_the_object_changes(
     url = bucket.put("a.csv", b"id,text,label\n1,one,a\n")
     first = fetch(url, "DATA", silent)
     with monkeypatch.context() as patched:
-        patched.setattr(S3Folder, "stream", None)
+        patched.setattr(BucketFolder, "stream", None)
         assert fetch(url, "DATA", silent) == first
     bucket.put("a.csv", b"id,text,label\n1,two,a\n")
     second = fetch(url, "DATA", silent)
@@ -126,16 +126,16 @@ def test_a_broken_fetch_goes_on_within_the_file(
     bucket.put("d/a.bin", b"small")
     bucket.put("d/b.bin", content)
     starts: list[tuple[str, int]] = []
-    whole = S3Folder.stream
+    whole = BucketFolder.stream
 
-    def torn(self: S3Folder, entry: Any, start: int) -> Iterator[bytes]:
+    def torn(self: BucketFolder, entry: Any, start: int) -> Iterator[bytes]:
         starts.append((entry.name, start))
         for number, chunk in enumerate(whole(self, entry, start)):
             if number == 1 and len(starts) <= 2:
                 raise StorageError("cut")
             yield chunk
 
-    monkeypatch.setattr(S3Folder, "stream", torn)
+    monkeypatch.setattr(BucketFolder, "stream", torn)
     url = f"{bucket.url}/d"
     with pytest.raises(StorageError, match="cut"):
         fetch(url, "DATA", silent)
@@ -145,7 +145,8 @@ def test_a_broken_fetch_goes_on_within_the_file(
         "a.bin": b"small",
         "b.bin": content,
     }
-    assert sorted(starts) == [("a.bin", 0), ("b.bin", 0), ("b.bin", 1 << 20)]
+    assert [name for name, _ in sorted(starts)] == ["a.bin", "b.bin", "b.bin"]
+    assert 1 << 20 <= max(starts)[1] < len(content)
     assert heard[0][1] == 0
     assert heard[-1] == ("fetching", len(content) + 5, len(content) + 5)
 
@@ -209,7 +210,7 @@ def test_errors_are_one_line(
     refused(run("s3://missing-bucket-here/x.csv"), 6, "there is no such bucket")
     refused(run("s3://user:very-secret@bucket/x.csv"), 2, "given with credentials")
     refused(run("s3://"), 2, "names no bucket")
-    refused(run("nosuch://bucket/x.csv"), 2, "nosuch")
+    refused(run("nosuch://bucket/x.csv"), 2, "unknown object store 'nosuch'", "Known: az, gs, s3")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://name:very-secret@127.0.0.1:9")
     refused(run(f"{bucket.url}/x.csv"), 6, "127.0.0.1:9", "goes on from here")
@@ -230,8 +231,8 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> 
     import miner.registry
 
     monkeypatch.setattr(miner.registry.importlib.util, "find_spec", lambda name: None)
-    refused(cli("run", "--data", "s3://b/x.csv"), 2, "[s3]'")
-    refused(cli("run", "--data", "gs://b/x.csv"), 2, "[gs]'")
+    for scheme in ("s3", "gs", "az"):
+        refused(cli("run", "--data", f"{scheme}://b/x.csv"), 2, "[remote]'")
 
 
 def test_what_is_local_stays_as_it_is() -> None:

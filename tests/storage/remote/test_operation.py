@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("boto3")
+pytest.importorskip("obstore")
 
 import miner
 from miner.storage.remote.base import open_folder

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("boto3")
+pytest.importorskip("obstore")
 
 import miner
 from miner.errors import LockError, StorageError, UsageError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("boto3")
+pytest.importorskip("obstore")
 pytest.importorskip("torch")
 
 import miner

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("boto3")
+pytest.importorskip("obstore")
 
 import miner
 from tests.faults.jobs import write_data

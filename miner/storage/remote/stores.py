@@ -1,0 +1,240 @@
+"""Buckets by obstore: made of what the environment says, called with one-line errors.
+
+Credentials, region and endpoint are obstore's affair, which reads ``AWS_ACCESS_KEY_ID``,
+``GOOGLE_APPLICATION_CREDENTIALS``, ``AZURE_STORAGE_ACCOUNT_NAME`` and so on. Of AWS it reads no
+profiles: where one would have been used, an error says what to do.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    InvalidPathError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import AzureStore, GCSStore, S3Store
+
+from miner.errors import DataError, StorageError
+from miner.formatting import without_secrets
+
+__all__ = ["TRIES", "Changed", "Exists", "Missing", "bucket_store", "call"]
+
+TRIES = 5
+"""How often a request is made that fails, unless AWS_MAX_ATTEMPTS says so."""
+_BUCKET = re.compile(r"[A-Za-z0-9._-]+")
+_ENDPOINT = re.compile(r"https?://[!-~]+")
+_STORES: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "s3": (S3Store, ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")),
+    "gs": (GCSStore, ("GOOGLE_BASE_URL",)),
+    "az": (AzureStore, ("AZURITE_BLOB_STORAGE_URL", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")),
+}
+"""By the scheme of a URL what obstore calls it, and what may name its endpoint, the first first."""
+
+_DENIED = "access is denied; check the credentials and the bucket's policy"
+_NO_CREDENTIALS = {
+    "s3": "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (profiles are not read: "
+    "`aws configure export-credentials --format env` prints one as such variables)",
+    "gs": "no credentials; set GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "no credentials; set AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY",
+}
+_SOUGHT = re.compile(
+    r"Missing (Secret)?AccessKey|/latest/(api|meta-data)/|/computeMetadata/|/identity/"
+)
+"""obstore finds half of the credentials, or asks the machine's cloud for some and gets none."""
+_REASONS = {
+    "NoSuchBucket": "there is no such bucket; make it, or correct the name",
+    "ContainerNotFound": "there is no such container; make it, or correct the name",
+    "InvalidAccessKeyId": "the access key is not known there; check AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "the secret key does not fit; check AWS_SECRET_ACCESS_KEY",
+    "ExpiredToken": "the credentials have expired; get new ones",
+    "NotImplemented": "this store lacks what is needed (a conditional put); use another",
+}
+"""What the codes in a store's answer mean."""
+_SAYINGS = {
+    "without LOCATION": "the bucket is in another region; set AWS_REGION",
+    "Account must be specified": "no account; set AZURE_STORAGE_ACCOUNT_NAME",
+    "InvalidCertificate": "its certificate is not trusted here; set SSL_CERT_FILE to yours",
+    "TimedOut": "no answer came in time; the same command goes on from here",
+}
+"""What obstore's own errors mean, by some of their words."""
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_SKIP_SIGNATURE",
+)
+_SETTINGS = ("AWS_", "GOOGLE_", "AZURE_", "AZURITE_")
+
+T = TypeVar("T")
+
+
+def _reason(error: Exception, scheme: str) -> str:
+    """Return what went wrong and what to do, without the queries of URLs, which may be signed."""
+    told, _, details = str(error).partition("\n\nDebug source:")
+    if _SOUGHT.search(told):
+        return _NO_CREDENTIALS[scheme]
+    code = _code(error)
+    if code in _REASONS:
+        return _REASONS[code]
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        return _DENIED
+    for words, meaning in _SAYINGS.items():
+        if words in str(error):
+            return meaning
+    if isinstance(error, ValueError):
+        return "that is no name of an object; correct it"
+    message = re.search(r"<Message>(.*?)[\n<]", told)
+    if message:
+        told = f"{code}: {message[1]}"
+    elif cause := re.search(r'(?:message|error): "([^"]+)"', details):
+        told = f"{told} ({cause[1]})"
+    said = without_secrets(re.sub(r"(://[^\s?]*)\?\S*", r"\1", " ".join(told.split())))
+    return f"{said[:300].rstrip('.')}; the same command goes on from here"
+
+
+def _code(error: Exception) -> str:
+    """Return the code in a store's answer, empty without one."""
+    found = re.search(r"<Code>(\w+)</Code>", str(error))
+    return found[1] if found else ""
+
+
+class Missing(StorageError):
+    """There is no such object."""
+
+
+class Exists(StorageError):
+    """There is such an object already."""
+
+
+class Changed(StorageError):
+    """The object is another one by now."""
+
+
+_KINDS = (
+    (FileNotFoundError, Missing),
+    (AlreadyExistsError, Exists),
+    (PreconditionError, Changed),
+)
+
+
+@functools.cache
+def _process() -> int:
+    """Return the process that the threads of obstore run in: the first that asks."""
+    return os.getpid()
+
+
+def call(url: str, operation: Callable[[], T]) -> T:
+    """Return what a call of obstore returns.
+
+    Raises
+    ------
+    StorageError
+        In one line that names the URL and no secret.
+    DataError
+        When a listing meets a name that obstore cannot read.
+    """
+    if _process() != os.getpid():  # its threads are missing here: it would wait for ever
+        raise StorageError(f"{url} cannot be read in a forked process; start processes by spawn")
+    try:
+        return _interruptible(operation)
+    except InvalidPathError as error:
+        name = re.search(r'Path "(.*?)"', str(error))
+        raise DataError(
+            f"{url}: no file can have such a name as {name and name[1]!r}; rename the object"
+        ) from None
+    except (BaseError, OSError, ValueError) as error:
+        found = (ours for theirs, ours in _KINDS if isinstance(error, theirs))
+        kind = StorageError if _code(error) in _REASONS else next(found, StorageError)
+        # Not chained: what obstore says holds the URLs of requests, signatures included.
+        raise kind(f"{url}: {_reason(error, url.partition('://')[0])}") from None
+
+
+def _interruptible(operation: Callable[[], T]) -> T:
+    """Return what an operation returns; a signal ends the wait, as it does not in Rust's code."""
+    if threading.current_thread() is not threading.main_thread():
+        return operation()
+    outcome: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(operation())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(1)  # not for ever: a signal that comes just before that begins is not heard
+    return outcome.result()
+
+
+def bucket_store(url: str) -> Any:
+    """Return a bucket's store: one serves all folders while the environment is the same.
+
+    Parameters
+    ----------
+    url : str
+        ``s3://BUCKET``, ``gs://BUCKET`` or ``az://CONTAINER``.
+
+    Raises
+    ------
+    StorageError
+        When the environment holds what cannot be followed, or no credentials.
+    """
+    settings = sorted(item for item in os.environ.items() if item[0].startswith(_SETTINGS))
+    return call(url, lambda: _store(url, tuple(settings)))
+
+
+@functools.lru_cache(maxsize=4)
+def _store(url: str, environment: tuple[tuple[str, str], ...]) -> Any:
+    scheme, _, bucket = url.partition("://")
+    if not _BUCKET.fullmatch(bucket):
+        raise StorageError(f"{url}: that is no name of a bucket; correct it")
+    make, endpoints = _STORES[scheme]
+    known = dict(environment)
+    endpoint = next((name for name in endpoints if known.get(name)), "")
+    if endpoint and not _ENDPOINT.fullmatch(known[endpoint]):
+        raise StorageError(f"{url}: {endpoint} is no URL of http:// or https://; correct it")
+    tries = known.get("AWS_MAX_ATTEMPTS", str(TRIES))
+    if not tries.isdecimal() or tries == "0":
+        raise StorageError(f"{url}: AWS_MAX_ATTEMPTS = {tries!r} is no number of tries; correct it")
+    if scheme == "s3" and not any(known.get(name) for name in _CREDENTIALS) and _elsewhere(known):
+        raise StorageError(f"{url}: {_NO_CREDENTIALS['s3']}")
+    return make(
+        bucket,
+        client_options={
+            "allow_http": known.get(endpoint, "").startswith("http:"),
+            "connect_timeout": timedelta(seconds=10),
+            "read_timeout": timedelta(seconds=60),
+            "timeout": timedelta(days=1),  # of a whole object
+        },
+        retry_config={
+            "max_retries": int(tries) - 1,
+            "backoff": {
+                "init_backoff": timedelta(seconds=0.1),
+                "base": 4,
+                "max_backoff": timedelta(seconds=10),
+            },
+        },
+    )
+
+
+def _elsewhere(known: Mapping[str, str]) -> bool:
+    """Whether credentials of AWS are a profile's, or there are none: obstore would ask EC2."""
+    file = known.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
+    disabled = known.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
+    return disabled or bool(known.get("AWS_PROFILE")) or os.path.exists(os.path.expanduser(file))
