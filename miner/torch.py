@@ -19,7 +19,13 @@ from miner.embedding.store import Store
 from miner.errors import UsageError, did_you_mean
 from miner.runs.run import Run, open_run
 from miner.training.batch_triplets import BatchTriplets, places_of
-from miner.training.encoded_triplets import ROLES, FlatValues, encode_triplets, shard_columns
+from miner.training.encoded_triplets import (
+    ROLES,
+    EncodedTriplets,
+    FlatValues,
+    encode_triplets,
+    shard_columns,
+)
 from miner.training.stored_rows import StoredVectors, rows_of, store_of
 
 __all__ = ["TripletDataset", "TripletIndex", "distinct_items"]
@@ -88,13 +94,10 @@ class TripletDataset(torch.utils.data.Dataset):
         names = ROLES if give == "texts" else [f"{role}_id" for role in ROLES]
         floats = [name for name in _FLOATS if name in self._columns]
         triplets = encode_triplets(opened, difficulty, names, floats)
-        if store is not None:
-            for number, side in enumerate((0, store.row_side, store.row_side)):
-                rows = rows_of(store, side, triplets.values[number])
-                triplets.numbers[number] = rows[triplets.numbers[number]]
-        self._sides = _sides(triplets.values, store, vectors=give == "vectors")
+        numbers = triplets.numbers if store is None else _stored_rows(store, triplets)
+        self._sides = _sides(triplets, store, vectors=give == "vectors")
         # Tensors, because spawned workers get those as shared memory.
-        self._numbers = [torch.from_numpy(one) for one in triplets.numbers]
+        self._numbers = [torch.from_numpy(one) for one in numbers]
         self._floats = {name: torch.from_numpy(one) for name, one in triplets.columns.items()}
         self._classes = list(triplets.rows)
         self._ends = np.cumsum(list(triplets.rows.values()))
@@ -209,11 +212,19 @@ def _listed(values: Any) -> list[Any]:
     return list(values.tolist() if hasattr(values, "tolist") else values)
 
 
+def _stored_rows(store: Store, triplets: EncodedTriplets) -> list[NDArray[np.int32]]:
+    """Return the row of the store that each triplet has in each role."""
+    anchors, documents = triplets.values
+    first = rows_of(store, 0, anchors)
+    rest = first if documents is anchors else rows_of(store, 1, documents)
+    return [rows[one] for rows, one in zip((first, rest, rest), triplets.numbers, strict=True)]
+
+
 def _sides(
-    values: Sequence[Any], store: Store | None, *, vectors: bool
+    triplets: EncodedTriplets, store: Store | None, *, vectors: bool
 ) -> list[tuple[slice, Take]]:
     """Return what turns numbers into what items hold, and for which roles it does so."""
-    anchors, documents, _ = values
+    anchors, documents = triplets.values
     if anchors is documents:
         return [(slice(0, 3), _take_from(documents, store, 0, vectors=vectors))]
     return [

@@ -204,18 +204,18 @@ def _gone(name: str, instead: Callable[[tuple[str, ...]], str]) -> click.Command
     )
     @click.argument("words", nargs=-1, type=click.UNPROCESSED)
     def gone(words: tuple[str, ...]) -> None:
-        raise UsageError(f"mine {name} is gone; {instead(words)}")
+        raise UsageError(f"mine {name} went: {instead(words)}")
 
     return gone
 
 
 pairs = _gone(
-    "pairs", lambda words: f"type: {shlex.join(['mine', 'export', *words, '--format', 'pair'])}"
+    "pairs", lambda words: f"type `{shlex.join(['mine', 'export', *words, '--format', 'pair'])}`"
 )
 batches = _gone(
     "batches",
     lambda _: (
-        "random batches of P labels x K items did better: draw them by a sampler, as "
+        "random batches of P labels x K items did better; a sampler draws them: "
         "pytorch_metric_learning.samplers.MPerClassSampler(labels, m=K, batch_size=P * K)"
     ),
 )

@@ -27,7 +27,7 @@ class BatchTriplets:
         self.paired = run.manifest["dataset"]["kind"] != "labelled"
         triplets = encode_triplets(run, difficulty, [f"{role}_id" for role in ROLES])
         anchors, positives, negatives = triplets.numbers
-        self._anchors, self._rows, _ = triplets.values
+        self._anchors, self._rows = triplets.values
         order = np.argsort(anchors, kind="stable")
         self._starts = np.searchsorted(anchors[order], np.arange(len(self._anchors) + 1))
         self._positives, self._negatives = positives[order], negatives[order]

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 ROLES = ("anchor", "positive", "negative")
-_MANY = 1 << 18
+_PATIENCE = 4
 
 Numbers = NDArray[np.int32]
 
@@ -49,9 +49,9 @@ class EncodedTriplets:
     ----------
     numbers : list of three ndarrays of shape (triplets,), int32
         For each role, which of its values each triplet has.
-    values : list of three pyarrow.Array
-        For each role, the values that its numbers refer to, each once. Roles of the same kind of
-        item share one array.
+    values : tuple of two pyarrow.Array
+        The values of anchors, and of positives and negatives, each once; of labelled items both are
+        the same array.
     columns : dict of str to ndarray of shape (triplets,), float32
         Further columns of the shards.
     rows : dict of str to int
@@ -59,7 +59,7 @@ class EncodedTriplets:
     """
 
     numbers: list[Numbers]
-    values: list[Any]
+    values: tuple[Any, Any]
     columns: dict[str, NDArray[np.float32]]
     rows: dict[str, int]
 
@@ -109,11 +109,11 @@ def encode_triplets(
         raise UsageError(
             f"{run.where} wrote no {difficulty} triplets to train on ({', '.join(written)})"
         )
-    for side in sides:
-        side.settle()
+    queries.settle()
+    documents.settle()
     return EncodedTriplets(
         [np.concatenate(found) for found in numbers],
-        [side.values for side in sides],
+        (queries.values, documents.values),
         {column: np.concatenate(parts) for column, parts in columns.items()},
         rows,
     )
@@ -139,8 +139,8 @@ def _row_groups(paths: Sequence[str], names: Sequence[str], more: Sequence[str])
 class _Numbering:
     """Numbers the distinct values of columns that come in parts, as they appear.
 
-    Parts wait until they have as many values as are known, so that memory holds few values twice,
-    and each is hashed a few times only.
+    Parts wait until they have four times as many values as are known. So those of all parts are
+    never in memory at once, and the known ones are hashed a few times only.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ class _Numbering:
         encoded = pa.DictionaryArray.from_arrays(encoded.indices, values)
         self._waiting.append((encoded, numbers))
         self._held += len(values)
-        if self._held > max(_MANY, len(self.values)):
+        if self._held > _PATIENCE * len(self.values):
             self.settle()
 
     def settle(self) -> None:

@@ -342,9 +342,9 @@ def test_an_empty_export_says_so(cli: Cli, run_of: RunOf, tmp_path: Path) -> Non
     [
         (
             ["pairs", "mined/la test", "--balance", "--negatives", "2"],
-            "type: mine export 'mined/la test' --balance --negatives 2 --format pair",
+            "type `mine export 'mined/la test' --balance --negatives 2 --format pair",
         ),
-        (["pairs", "--help"], "type: mine export --help --format pair"),
+        (["pairs", "--help"], "type `mine export --help --format pair"),
         (["batches", "mined", "--p", "8", "--k", "4", "--json"], "MPerClassSampler(labels, m=K"),
     ],
 )
