@@ -97,14 +97,14 @@ class TripletDataset(torch.utils.data.Dataset):
         numbers = triplets.numbers if store is None else _stored_rows(store, triplets)
         self._sides = _sides(triplets, store, vectors=give == "vectors")
         # Tensors, because spawned workers get those as shared memory.
-        self._numbers = [torch.from_numpy(one) for one in numbers]
+        self._numbers = torch.from_numpy(numbers)
         self._floats = {name: torch.from_numpy(one) for name, one in triplets.columns.items()}
         self._classes = list(triplets.rows)
         self._ends = np.cumsum(list(triplets.rows.values()))
 
     def __len__(self) -> int:
         """Return how many triplets the run wrote of the class."""
-        return len(self._numbers[0])
+        return len(self._numbers)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return a triplet; an ``IndexError`` when there are not so many."""
@@ -125,11 +125,11 @@ class TripletDataset(torch.utils.data.Dataset):
 
     def _shown(self, at: NDArray[np.int64]) -> Iterator[Sequence[Any]]:
         """Yield what triplets hold, role by role; roles of one kind of item are read at once."""
+        numbers = np.take(self._numbers.numpy(), at, axis=0)
         for roles, take in self._sides:
-            numbers = [one.numpy()[at] for one in self._numbers[roles]]
-            taken = take(np.concatenate(numbers))
-            for role in range(len(numbers)):
-                yield taken[role * len(at) : (role + 1) * len(at)]
+            own = numbers[:, roles]
+            taken, count = take(own.ravel()), own.shape[1]
+            yield from (taken[role::count] for role in range(count))
 
     def _column(self, name: str, at: NDArray[np.int64]) -> list[float]:
         column: list[float] = self._floats[name].numpy()[at].tolist()
@@ -212,12 +212,13 @@ def _listed(values: Any) -> list[Any]:
     return list(values.tolist() if hasattr(values, "tolist") else values)
 
 
-def _stored_rows(store: Store, triplets: EncodedTriplets) -> list[NDArray[np.int32]]:
+def _stored_rows(store: Store, triplets: EncodedTriplets) -> NDArray[np.int32]:
     """Return the row of the store that each triplet has in each role."""
     anchors, documents = triplets.values
     first = rows_of(store, 0, anchors)
     rest = first if documents is anchors else rows_of(store, 1, documents)
-    return [rows[one] for rows, one in zip((first, rest, rest), triplets.numbers, strict=True)]
+    sides = zip((first, rest, rest), triplets.numbers.T, strict=True)
+    return np.stack([rows[numbers] for rows, numbers in sides], axis=1)
 
 
 def _sides(
@@ -235,7 +236,7 @@ def _sides(
 
 def _take_from(values: Any, store: Store | None, side: int, *, vectors: bool) -> Take:
     if store is None:
-        return FlatValues.copy_of(values, torch.from_numpy).take
+        return FlatValues(values, torch.from_numpy).take
     return StoredVectors(store, side).take if vectors else _as_list
 
 

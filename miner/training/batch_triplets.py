@@ -26,7 +26,7 @@ class BatchTriplets:
     def __init__(self, run: Run, difficulty: str) -> None:
         self.paired = run.manifest["dataset"]["kind"] != "labelled"
         triplets = encode_triplets(run, difficulty, [f"{role}_id" for role in ROLES])
-        anchors, positives, negatives = triplets.numbers
+        anchors, positives, negatives = triplets.numbers.T
         self._anchors, self._rows = triplets.values
         order = np.argsort(anchors, kind="stable")
         self._starts = np.searchsorted(anchors[order], np.arange(len(self._anchors) + 1))

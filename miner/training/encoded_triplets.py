@@ -47,8 +47,8 @@ class EncodedTriplets:
 
     Attributes
     ----------
-    numbers : list of three ndarrays of shape (triplets,), int32
-        For each role, which of its values each triplet has.
+    numbers : ndarray of shape (triplets, 3), int32
+        Which of the values each triplet has as its anchor, positive and negative.
     values : tuple of two pyarrow.Array
         The values of anchors, and of positives and negatives, each once; of labelled items both are
         the same array.
@@ -58,7 +58,7 @@ class EncodedTriplets:
         How many triplets each class has.
     """
 
-    numbers: list[Numbers]
+    numbers: Numbers
     values: tuple[Any, Any]
     columns: dict[str, NDArray[np.float32]]
     rows: dict[str, int]
@@ -112,7 +112,7 @@ def encode_triplets(
     queries.settle()
     documents.settle()
     return EncodedTriplets(
-        [np.concatenate(found) for found in numbers],
+        np.stack([np.concatenate(found) for found in numbers], axis=1),
         (queries.values, documents.values),
         {column: np.concatenate(parts) for column, parts in columns.items()},
         rows,
@@ -177,31 +177,32 @@ class _Numbering:
         self._waiting, self._held = [], 0
 
 
-@dataclass(frozen=True, slots=True)
 class FlatValues:
-    """An Arrow array without nulls as flat memory, which processes can share.
+    """A copy of an Arrow array without nulls, in memory that processes can share.
 
-    Attributes
+    Parameters
     ----------
-    kind : pyarrow.DataType
-    count : int
-    memory : list
-        Arrow's buffers, of any type that NumPy takes for an array of uint8 without a copy.
+    values : pyarrow.Array
+    make : callable
+        Turns an array of bytes into what holds them, which NumPy must take without a copy. It may
+        move them when it is pickled, as a tensor does.
     """
 
-    kind: Any
-    count: int
-    memory: list[Any]
-
-    @classmethod
-    def copy_of(cls, values: Any, make: Callable[[NDArray[np.uint8]], Any]) -> FlatValues:
-        """Copy an Arrow array; `make` turns each array of bytes into what holds the memory."""
+    def __init__(self, values: Any, make: Callable[[NDArray[np.uint8]], Any]) -> None:
         parts = [np.array(np.frombuffer(part, dtype=np.uint8)) for part in values.buffers()[1:]]
-        return cls(values.type, len(values), [make(part) for part in parts])
+        self._memory = [make(part) for part in parts]
+        self._kind, self._count = values.type, len(values)
+        self._array: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Forget the array, here too: the memory below it may move."""
+        self._array = None
+        return dict(self.__dict__)
 
     def take(self, numbers: Numbers) -> list[Any]:
         """Return some of the values as Python objects."""
-        buffers = [None, *(pa.py_buffer(np.asarray(part)) for part in self.memory)]
-        values = pa.Array.from_buffers(self.kind, self.count, buffers)
-        taken: list[Any] = values.take(pa.array(numbers)).to_pylist()
+        if self._array is None:
+            buffers = [None, *(pa.py_buffer(np.asarray(part)) for part in self._memory)]
+            self._array = pa.Array.from_buffers(self._kind, self._count, buffers)
+        taken: list[Any] = self._array.take(pa.array(numbers)).to_pylist()
         return taken
