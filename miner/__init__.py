@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     from miner.runs.prune import describe_pruned, prune_output
     from miner.runs.run import Run, latest_id, list_runs, open_run
     from miner.runs.tables import describe_tables
-    from miner.training.exports.batches import export_batches
-    from miner.training.exports.describe import describe_batches, describe_export
-    from miner.training.exports.export import export_pairs, export_triplets
+    from miner.training.exports.export import export_triplets
 
 __all__ = [
     "Job",
@@ -48,9 +46,7 @@ __all__ = [
     "Run",
     "compare_facts",
     "compare_runs",
-    "describe_batches",
     "describe_comparison",
-    "describe_export",
     "describe_facts",
     "describe_kept",
     "describe_models",
@@ -61,8 +57,6 @@ __all__ = [
     "describe_starter",
     "describe_tables",
     "describe_triplets",
-    "export_batches",
-    "export_pairs",
     "export_triplets",
     "kept_facts",
     "latest_id",
@@ -94,7 +88,6 @@ _HOMES = {
     "Run": "runs.run",
     "compare_facts": "inspection.compare.facts",
     "compare_runs": "inspection.compare.facts",
-    "describe_batches": "training.exports.describe",
     "describe_comparison": "inspection.compare.describe",
     "describe_export": "training.exports.describe",
     "describe_facts": "runs.describe",
@@ -107,8 +100,6 @@ _HOMES = {
     "describe_starter": "planning.starter_job",
     "describe_tables": "runs.tables",
     "describe_triplets": "runs.describe",
-    "export_batches": "training.exports.batches",
-    "export_pairs": "training.exports.export",
     "export_triplets": "training.exports.export",
     "kept_facts": "embedding.eviction",
     "latest_id": "runs.run",

@@ -5,31 +5,43 @@ Importing this module imports torch; nothing else of the package does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import torch.distributed
 import torch.utils.data
+from numpy.typing import NDArray
 
+from miner.embedding.store import Store
 from miner.errors import UsageError, did_you_mean
 from miner.runs.run import Run, open_run
 from miner.training.batch_triplets import BatchTriplets, places_of
-from miner.training.epoch_order import EpochOrder, Reader
-from miner.training.row_groups import EXTRA, ROLES, RowGroups, Sides, give_default
+from miner.training.encoded_triplets import (
+    ROLES,
+    EncodedTriplets,
+    FlatValues,
+    encode_triplets,
+    shard_columns,
+)
+from miner.training.stored_rows import StoredVectors, rows_of, store_of
 
 __all__ = ["TripletDataset", "TripletIndex", "distinct_items"]
 
-_VERSION = 1
+_GIVES = ("texts", "ids", "rows", "vectors")
+_FLOATS = ("d_ap", "d_an", "weight")
+_COLUMNS = (*_FLOATS, "difficulty")
+
+Take = Callable[[NDArray[np.int32]], Sequence[Any]]
 
 
-class TripletDataset(torch.utils.data.IterableDataset):
-    """The triplets that a run wrote, in an order of their own in every epoch.
+class TripletDataset(torch.utils.data.Dataset):
+    """The triplets that a run wrote, as a map-style data set.
 
-    Row groups are shuffled and split over ranks and the workers of a ``DataLoader``; each reader
-    then shuffles `buffer` rows at a time. The same run, seed, epoch and numbers of ranks and
-    workers give the same order.
+    Item n is row n of the shards, hard triplets before semi-hard ones. Samplers and loaders of
+    torch and torchdata decide on the order, the ranks, the workers and where to resume.
 
     Parameters
     ----------
@@ -44,35 +56,27 @@ class TripletDataset(torch.utils.data.IterableDataset):
         them, else ids.
     columns : sequence of str
         More of the row: `d_ap`, `d_an`, `weight`, `difficulty`.
-    seed : int
-        Of all draws, with the epoch.
-    shuffle : bool
-        False: the order of the run.
-    buffer : int
-        Rows that are shuffled together; each worker holds so many.
-    rank, ranks : int, optional
-        Default: those of ``torch.distributed`` where it is initialised when this is called, else
-        one rank. Where others split what it gives (accelerate does), say 0 and 1.
-    drop_last : bool
-        Ranks get the same number of rows. False: the first rows of the epoch are given again at
-        its end, fewer than there are ranks; so one rank has every row exactly once. True: as few
-        are left out.
 
     Raises
     ------
     UsageError
-        When a name or a number makes no sense, or the run wrote no such triplets.
+        When a name makes no sense, or the run wrote no such triplets.
     StorageError
         When a shard, or the embedding store where rows or vectors are asked for, is not there.
+
+    Notes
+    -----
+    Memory holds 12 bytes a triplet, 4 more for each number in `columns`, and each text or id once.
+    The workers of a ``DataLoader`` share it, forked or spawned. Vectors stay in their file, which
+    is memory-mapped.
 
     Examples
     --------
     >>> from torch.utils.data import DataLoader                             # doctest: +SKIP
     >>> triplets = TripletDataset("mined/latest", "both")                   # doctest: +SKIP
-    >>> for epoch in range(3):                                              # doctest: +SKIP
-    ...     triplets.set_epoch(epoch)
-    ...     for batch in DataLoader(triplets, batch_size=64, num_workers=2):
-    ...         anchors, positives = batch["anchor"], batch["positive"]     # 64 texts each
+    >>> loader = DataLoader(triplets, batch_size=64, shuffle=True)          # doctest: +SKIP
+    >>> for batch in loader:                                                # doctest: +SKIP
+    ...     anchors, positives = batch["anchor"], batch["positive"]         # 64 texts each
     """
 
     def __init__(
@@ -82,163 +86,58 @@ class TripletDataset(torch.utils.data.IterableDataset):
         *,
         give: str | None = None,
         columns: Sequence[str] = (),
-        seed: int = 0,
-        shuffle: bool = True,
-        buffer: int = 1 << 17,
-        rank: int | None = None,
-        ranks: int | None = None,
-        drop_last: bool = False,
     ) -> None:
-        super().__init__()
         opened = run if isinstance(run, Run) else open_run(run)
-        self._groups = RowGroups.of(opened, difficulty)
-        self._give = give_default(self._groups.columns, give)
-        self._extra = _known(columns)
-        self._sides = Sides.of(opened) if self._give in ("rows", "vectors") else None
-        if buffer < 1 or seed < 0:
-            raise UsageError(f"buffer = {buffer} must be above 0, and seed = {seed} not below")
-        self._settings: dict[str, Any] = {"seed": seed, "shuffle": shuffle, "buffer": buffer}
-        self._settings |= {"rows": int(self._groups.sizes.sum()), "run": opened.run_id}
-        self._settings |= {"difficulty": difficulty, "drop_last": drop_last}
-        self._rank = _place(rank, ranks)
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # persistent workers see it
-        self._reader = Reader(*self._rank)
-        self._done = 0
-        self._saved: dict[str, Any] | None = None
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass; workers that persist hear of it too.
-
-        Parameters
-        ----------
-        epoch : int
-            From 0.
-        """
-        if epoch < 0:
-            raise UsageError(f"epoch {epoch} must not be below 0")
-        self._epoch[0] = epoch
-        self._done = 0
-        self._saved = None
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that was set, 0 at first."""
-        return int(self._epoch[0])
+        self._columns = _known(columns)
+        give = _checked_give(give, shard_columns(opened, difficulty))
+        store = store_of(opened) if give in ("rows", "vectors") else None
+        names = ROLES if give == "texts" else [f"{role}_id" for role in ROLES]
+        floats = [name for name in _FLOATS if name in self._columns]
+        triplets = encode_triplets(opened, difficulty, names, floats)
+        numbers = triplets.numbers if store is None else _stored_rows(store, triplets)
+        self._sides = _sides(triplets, store, vectors=give == "vectors")
+        # Tensors, because spawned workers get those as shared memory.
+        self._numbers = torch.from_numpy(numbers)
+        self._floats = {name: torch.from_numpy(one) for name, one in triplets.columns.items()}
+        self._classes = list(triplets.rows)
+        self._ends = np.cumsum(list(triplets.rows.values()))
 
     def __len__(self) -> int:
-        """Return how many rows this rank gives in an epoch."""
-        return self._order().rank_rows(self._rank[1])
+        """Return how many triplets the run wrote of the class."""
+        return len(self._numbers)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Give this reader's rows of the epoch; after `load_state_dict`, those that are left."""
-        worker = torch.utils.data.get_worker_info()
-        spread = (worker.id, worker.num_workers) if worker is not None else (0, 1)
-        self._reader = Reader(*self._rank, *spread)
-        self._done = self._resumed()
-        return self._rows(self._order(), self._reader)
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return a triplet; an ``IndexError`` when there are not so many."""
+        return self.__getitems__([index])[0]
 
-    def _rows(self, order: EpochOrder, reader: Reader) -> Iterator[dict[str, Any]]:
-        find = self._sides and self._sides.open(vectors=self._give == "vectors")
-        suffix = "" if self._give == "texts" else "_id"
-        named = [role + suffix for role in ROLES] + list(self._extra)
-        for pieces, chosen in order.windows(reader, self._done):
-            table = self._groups.read(pieces, named).take(chosen)
-            given: dict[str, Sequence[Any]] = {}
-            for name in named:
-                role, column = name.removesuffix("_id"), table[name].combine_chunks()
-                if role not in ROLES:
-                    given[name] = column.to_pylist()
-                else:
-                    given[role] = find(role, column) if find else column.to_pylist()
-            for row in range(len(chosen)):
-                self._done += 1  # before it is given: the state counts what the caller has
-                yield {name: values[row] for name, values in given.items()}
+    def __getitems__(self, indices: Iterable[int]) -> list[dict[str, Any]]:
+        """Return some triplets; a ``DataLoader`` asks for a batch at once."""
+        at = np.array([operator.index(index) for index in indices], dtype=np.int64)
+        items = [
+            {"anchor": anchor, "positive": positive, "negative": negative}
+            for anchor, positive, negative in zip(*self._shown(at), strict=True)
+        ]
+        for name in self._columns:
+            column = self._difficulties(at) if name == "difficulty" else self._column(name, at)
+            for item, value in zip(items, column, strict=True):
+                item[name] = value
+        return items
 
-    def _order(self) -> EpochOrder:
-        kept = {key: self._settings[key] for key in ("shuffle", "drop_last")}
-        seed = (self._settings["seed"], self.epoch)
-        return EpochOrder(self._groups.sizes, seed, window=self._settings["buffer"], **kept)
+    def _shown(self, at: NDArray[np.int64]) -> Iterator[Sequence[Any]]:
+        """Yield what triplets hold, role by role; roles of one kind of item are read at once."""
+        numbers = np.take(self._numbers.numpy(), at, axis=0)
+        for roles, take in self._sides:
+            own = numbers[:, roles]
+            taken, count = take(own.ravel()), own.shape[1]
+            yield from (taken[role::count] for role in range(count))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return where this reader is in its epoch.
+    def _column(self, name: str, at: NDArray[np.int64]) -> list[float]:
+        column: list[float] = self._floats[name].numpy()[at].tolist()
+        return column
 
-        Without workers that is where the training loop is. Workers of a ``DataLoader`` read ahead
-        in processes of their own: see `state_after` for that, or use torchdata's
-        ``StatefulDataLoader``, which asks each worker.
-        """
-        return self._state(self._reader.workers, {str(self._reader.worker): self._done})
-
-    def state_after(self, batches: int, batch_size: int, workers: int = 0) -> dict[str, Any]:
-        """Return where the workers of a ``DataLoader`` were when it had given so many batches.
-
-        Batches come from the workers in turn, so the number tells what each had given.
-
-        Parameters
-        ----------
-        batches : int
-            That the training loop has taken in this epoch, from its beginning.
-        batch_size, workers : int
-            As the ``DataLoader`` has them; it must not drop its last batches.
-        """
-        order, count = self._order(), max(workers, 1)
-        rows = []
-        for worker in range(count):
-            start, stop = order.stretch(Reader(*self._rank, worker, count))
-            rows.append(stop - start)
-        done = dict.fromkeys(range(count), 0)
-        while batches and any(done[n] < rows[n] for n in done):
-            for worker in range(count):
-                if batches and done[worker] < rows[worker]:
-                    done[worker] = min(done[worker] + batch_size, rows[worker])
-                    batches -= 1
-        return self._state(count, {str(worker): given for worker, given in done.items()})
-
-    def _state(self, workers: int, done: Mapping[str, int]) -> dict[str, Any]:
-        at = {"rank": self._rank[0], "ranks": self._rank[1], "workers": workers}
-        return {
-            "version": _VERSION,
-            "epoch": self.epoch,
-            **self._settings,
-            **at,
-            "done": dict(done),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where a state was taken: the next pass gives the rest of its epoch.
-
-        Parameters
-        ----------
-        state : mapping
-            Of `state_dict` or `state_after`.
-
-        Raises
-        ------
-        UsageError
-            When the state is of another run, order, rank or number of ranks.
-        """
-        here = {"version": _VERSION, **self._settings}
-        here |= {"rank": self._rank[0], "ranks": self._rank[1]}
-        for key, value in here.items():
-            if state.get(key) != value:
-                raise UsageError(
-                    f"the state has {key} = {state.get(key)!r}, this data set {value!r}: "
-                    "the order would be another"
-                )
-        self.set_epoch(int(state["epoch"]))
-        self._saved = {"workers": int(state["workers"]), "done": dict(state["done"])}
-        self._saved["epoch"] = self.epoch
-
-    def _resumed(self) -> int:
-        """Return how many rows this reader has given before a state was taken, and forget it."""
-        saved, self._saved = self._saved, None
-        if saved is None or saved["epoch"] != self.epoch:
-            return 0
-        if saved["workers"] != self._reader.workers:
-            raise UsageError(
-                f"the state is of {saved['workers']} workers, these are {self._reader.workers}: "
-                "resume with as many, or at the next epoch"
-            )
-        return int(saved["done"].get(str(self._reader.worker), 0))
+    def _difficulties(self, at: NDArray[np.int64]) -> list[str]:
+        classes = np.searchsorted(self._ends, at % len(self), side="right")
+        return [self._classes[number] for number in classes]
 
 
 class TripletIndex:
@@ -252,7 +151,7 @@ class TripletIndex:
 
     Notes
     -----
-    Holds 8 bytes a triplet (some 20 while it is made) and each id once.
+    Holds 8 bytes a triplet (some 40 while it is made) and each id once.
 
     Examples
     --------
@@ -313,21 +212,52 @@ def _listed(values: Any) -> list[Any]:
     return list(values.tolist() if hasattr(values, "tolist") else values)
 
 
+def _stored_rows(store: Store, triplets: EncodedTriplets) -> NDArray[np.int32]:
+    """Return the row of the store that each triplet has in each role."""
+    anchors, documents = triplets.values
+    first = rows_of(store, 0, anchors)
+    rest = first if documents is anchors else rows_of(store, 1, documents)
+    sides = zip((first, rest, rest), triplets.numbers.T, strict=True)
+    return np.stack([rows[numbers] for rows, numbers in sides], axis=1)
+
+
+def _sides(
+    triplets: EncodedTriplets, store: Store | None, *, vectors: bool
+) -> list[tuple[slice, Take]]:
+    """Return what turns numbers into what items hold, and for which roles it does so."""
+    anchors, documents = triplets.values
+    if anchors is documents:
+        return [(slice(0, 3), _take_from(documents, store, 0, vectors=vectors))]
+    return [
+        (slice(0, 1), _take_from(anchors, store, 0, vectors=vectors)),
+        (slice(1, 3), _take_from(documents, store, 1, vectors=vectors)),
+    ]
+
+
+def _take_from(values: Any, store: Store | None, side: int, *, vectors: bool) -> Take:
+    if store is None:
+        return FlatValues(values, torch.from_numpy).take
+    return StoredVectors(store, side).take if vectors else _as_list
+
+
+def _as_list(rows: NDArray[np.int32]) -> list[int]:
+    listed: list[int] = rows.tolist()
+    return listed
+
+
 def _known(columns: Sequence[str]) -> tuple[str, ...]:
     for name in columns:
-        if name not in EXTRA:
-            raise UsageError(f"columns: {name!r}: {did_you_mean(name, EXTRA)}")
+        if name not in _COLUMNS:
+            raise UsageError(f"columns: {name!r}: {did_you_mean(name, _COLUMNS)}")
     return tuple(columns)
 
 
-def _place(rank: int | None, ranks: int | None) -> tuple[int, int]:
-    """Return which rank this is, of how many."""
-    if (rank is None) != (ranks is None):
-        raise UsageError("give both rank and ranks, or neither")
-    if rank is None or ranks is None:
-        there = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if not there:
-            return 0, 1
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    Reader(rank, ranks)
-    return rank, ranks
+def _checked_give(give: str | None, stored: Sequence[str]) -> str:
+    """Return what items hold: texts where the shards have them, else ids, unless it is said."""
+    if give is None:
+        return "texts" if "anchor" in stored else "ids"
+    if give not in _GIVES:
+        raise UsageError(f"give = {give!r}: {did_you_mean(give, _GIVES)}")
+    if give == "texts" and "anchor" not in stored:
+        raise UsageError('give = "texts": the shards of this run hold no texts; use "ids"')
+    return give

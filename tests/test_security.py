@@ -111,7 +111,7 @@ def forge(run: miner.Run, change: Callable[[dict[str, Any]], Any]) -> None:
 PATHS = ["../x", "/etc/passwd", "hard/../../x", "hard//x", "./x", "", "a\\b", "hard/\x1b[2Jx", "."]
 
 
-@pytest.mark.parametrize("command", ["verify", "show", "export", "pairs", "batches"])
+@pytest.mark.parametrize("command", ["verify", "show", "export"])
 @pytest.mark.parametrize("path", PATHS)
 def test_manifests_cannot_name_other_folders(
     path: str, command: str, cli: Cli, run: miner.Run
@@ -146,8 +146,8 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 def test_forged_manifests_are_refused(what: str, cli: Cli, run: miner.Run) -> None:
     change, words = FORGED[what]
     forge(run, change)
-    for command in ("verify", "show", "pairs"):
-        refused(cli(command, run.path), 6, words)
+    for command in (["verify"], ["show"], ["export", "--format", "pair"]):
+        refused(cli(command[0], run.path, *command[1:]), 6, words)
     listed = cli("runs", run.path.parent.parent)
     assert listed.code == 0 and words in listed.err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -165,55 +166,46 @@ def prune(
     print_facts(facts, miner.describe_pruned(facts), as_json=as_json)
 
 
-def _folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say where an export goes."""
-    force = click.option("--force", is_flag=True, help="Replace an export that is there.")
-    help_ = "The folder to make; default: one in exports, beside runs."
-    return click.option("--out", type=click.Path(), metavar="DIR", help=help_)(force(command))
-
-
-def _export_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add RUN and what `mine export` and `mine pairs` share."""
-    options: list[Callable[..., Any]] = [
-        click.argument("run", default="mined/latest", type=click.Path()),
-        click.option(
-            "--difficulty",
-            default="hard",
-            show_default=True,
-            metavar="NAME",
-            help="hard, semi_hard or both.",
-        ),
-        click.option("--negatives", type=int, metavar="K", help="The K nearest only."),
-        _folder_options,
-        click.option(
-            "--file-format",
-            default="parquet",
-            show_default=True,
-            metavar="NAME",
-            help="parquet or jsonl.",
-        ),
-        json_option,
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @click.command()
+@click.argument("run", default="mined/latest", type=click.Path())
 @click.option(
     "--format",
     "name",
     required=True,
     metavar="NAME",
-    help="triplet, n-tuple, labeled-pair or labeled-list.",
+    help="triplet, n-tuple, labeled-pair, labeled-list or pair.",
 )
+@click.option(
+    "--difficulty",
+    default="hard",
+    show_default=True,
+    metavar="NAME",
+    help="hard, semi_hard or both.",
+)
+@click.option("--negatives", type=int, metavar="K", help="The K nearest only.")
 @click.option("--ragged", is_flag=True, help="Lists of labeled-list may be shorter than K.")
-@_export_options
+@click.option("--balance", is_flag=True, help="Of pair: as many negatives as positives an anchor.")
+@click.option(
+    "--out",
+    type=click.Path(),
+    metavar="DIR",
+    help="The folder to make; default: one in exports, beside runs.",
+)
+@click.option("--force", is_flag=True, help="Replace an export that is there.")
+@click.option(
+    "--file-format",
+    default="parquet",
+    show_default=True,
+    metavar="NAME",
+    help="parquet or jsonl.",
+)
+@json_option
 def export(run: str, name: str, as_json: bool, **options: Any) -> None:
-    """Write the triplets of a RUN in a format of sentence-transformers.
+    """Write the triplets of a RUN in a format that trainers take.
 
     Columns are anchor, positive, negative (triplet); anchor, positive, negative_1 to negative_K
-    (n-tuple); anchor, passage, label (labeled-pair); anchor, passages, labels (labeled-list). A
+    (n-tuple); anchor, passage, label (labeled-pair); anchor, passages, labels (labeled-list), those
+    of sentence-transformers; anchor, other, label as 1.0 or 0.0 (pair), for contrastive losses. A
     pair (anchor, positive) with fewer than K negatives (default: 3) is left out of n-tuple and
     labeled-list, and counted.
     """
@@ -221,27 +213,32 @@ def export(run: str, name: str, as_json: bool, **options: Any) -> None:
     print_facts(facts, miner.describe_export(facts), as_json=as_json)
 
 
-@click.command()
-@click.option("--balance", is_flag=True, help="As many negatives as positives an anchor.")
-@_export_options
-def pairs(run: str, as_json: bool, **options: Any) -> None:
-    """Write labelled pairs of a RUN: anchor, other, label (1.0 or 0.0)."""
-    facts = miner.export_pairs(miner.open_run(run), **options)
-    print_facts(facts, miner.describe_export(facts), as_json=as_json)
+def _gone(name: str, instead: Callable[[tuple[str, ...]], str]) -> click.Command:
+    """Return a command that says what to type in its place, given the words after its name."""
+
+    @click.command(
+        name,
+        hidden=True,
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True},
+    )
+    @click.argument("words", nargs=-1, type=click.UNPROCESSED)
+    def gone(words: tuple[str, ...]) -> None:
+        raise UsageError(f"mine {name} went: {instead(words)}")
+
+    return gone
 
 
-@click.command()
-@click.argument("run", default="mined/latest", type=click.Path())
-@click.option("--p", type=int, default=16, show_default=True, help="Labels in a batch.")
-@click.option("--k", type=int, default=4, show_default=True, help="Items of each label.")
-@click.option("--batches", type=int, metavar="N", help="Default: one from each label.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all draws.")
-@_folder_options
-@json_option
-def batches(run: str, as_json: bool, **options: Any) -> None:
-    """Write batches of P labels x K items of a RUN, confusable labels together."""
-    facts = miner.export_batches(miner.open_run(run), **options)
-    print_facts(facts, miner.describe_batches(facts), as_json=as_json)
+pairs = _gone(
+    "pairs", lambda words: f"type `{shlex.join(['mine', 'export', *words, '--format', 'pair'])}`"
+)
+batches = _gone(
+    "batches",
+    lambda _: (
+        "random batches of P labels x K items did better; a sampler draws them: "
+        "pytorch_metric_learning.samplers.MPerClassSampler(labels, m=K, batch_size=P * K)"
+    ),
+)
 
 
 @click.command()

@@ -1,1 +1,1 @@
-"""What training loops read a finished run by: its rows in the order of an epoch, and by batch."""
+"""What training loops take from a finished run: its triplets in memory, and exports."""

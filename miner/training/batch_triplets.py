@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from miner.errors import UsageError
 from miner.runs.run import Run
-from miner.training.row_groups import ROLES, RowGroups
+from miner.training.encoded_triplets import ROLES, encode_triplets
 
 __all__ = ["BatchTriplets", "places_of"]
 
@@ -24,23 +24,13 @@ class BatchTriplets:
     """All triplets of a run by the numbers of their ids, 12 bytes each, sorted by anchor."""
 
     def __init__(self, run: Run, difficulty: str) -> None:
-        groups = RowGroups.of(run, difficulty)
         self.paired = run.manifest["dataset"]["kind"] != "labelled"
-        names = [f"{role}_id" for role in ROLES]
-        kinds: list[list[Any]] = [[], [], []]
-        for table in groups.whole(names):
-            for kind, name in zip(kinds, names, strict=True):
-                kind.append(table[name].combine_chunks().dictionary_encode())
-        anchors, positives, negatives = (pa.chunked_array(kind) for kind in kinds)
-        self._rows = _values(
-            [positives, negatives] if self.paired else [anchors, positives, negatives]
-        )
-        self._anchors = _values([anchors]) if self.paired else self._rows
-        first = _numbers(anchors, self._anchors)
-        order = np.argsort(first, kind="stable")
-        self._starts = np.searchsorted(first[order], np.arange(len(self._anchors) + 1))
-        self._positives = _numbers(positives, self._rows)[order]
-        self._negatives = _numbers(negatives, self._rows)[order]
+        triplets = encode_triplets(run, difficulty, [f"{role}_id" for role in ROLES])
+        anchors, positives, negatives = triplets.numbers.T
+        self._anchors, self._rows = triplets.values
+        order = np.argsort(anchors, kind="stable")
+        self._starts = np.searchsorted(anchors[order], np.arange(len(self._anchors) + 1))
+        self._positives, self._negatives = positives[order], negatives[order]
 
     def __len__(self) -> int:
         return len(self._positives)
@@ -78,27 +68,13 @@ def places_of(columns: Sequence[Sequence[Any]]) -> tuple[list[Any], list[Places]
     return list(found), places
 
 
-def _values(columns: list[Any]) -> Any:
-    """Return each value of some columns once."""
-    chunks = [chunk.dictionary for column in columns for chunk in column.chunks]
-    return pc.unique(pa.chunked_array(chunks))
-
-
-def _numbers(column: Any, values: Any) -> NDArray[np.int32]:
-    """Return the place of each row's value among the values."""
-    parts = []
-    for chunk in column.chunks:
-        known = pc.index_in(chunk.dictionary, value_set=values).to_numpy()
-        parts.append(known[chunk.indices.to_numpy()].astype(np.int32))
-    return np.concatenate(parts)
-
-
 def _places(ids: Sequence[Any], values: Any) -> Places:
     """Return where each value stands first among some ids, -1 where it does not."""
     try:
         wanted = pa.array(list(ids), values.type)
     except (pa.ArrowException, TypeError, OverflowError) as error:
-        raise UsageError(f"the ids of this run are of the type {values.type}: {error}") from error
+        kind = str(values.type).removeprefix("large_")
+        raise UsageError(f"the ids of this run are of the type {kind}: {error}") from error
     known = pc.index_in(wanted, value_set=values).fill_null(-1).to_numpy()
     places = np.full(len(values), -1, dtype=np.int64)
     backwards = np.flatnonzero(known >= 0)[::-1]

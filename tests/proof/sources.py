@@ -170,8 +170,9 @@ def mined(select: Mapping[str, Any], difficulty: str) -> Source:
 
     def find(place: Place, number: int) -> Iterator[np.ndarray]:
         run = miner.mine(_job(place, number, select))
-        triplets = TripletDataset(run, difficulty, give="rows", seed=place.seed, buffer=1 << 15)
-        return _read(triplets, place.items // 3)
+        triplets = TripletDataset(run, difficulty, give="rows")
+        rows = [tuple(item.values()) for item in triplets.__getitems__(range(len(triplets)))]
+        return _cycled(np.array(rows, dtype=np.int64).T, place, number)
 
     return find
 
@@ -192,17 +193,3 @@ def _job(place: Place, number: int, select: Mapping[str, Any]) -> dict[str, Any]
         "output": {"path": str(place.folder / "mined"), "report": False, "content": False},
         "engine": {"workers": 1},
     }
-
-
-def _read(triplets: TripletDataset, size: int) -> Iterator[np.ndarray]:
-    """Give batches of rows, epoch after epoch; what is left of one begins the next batch."""
-    rows: list[tuple[int, int, int]] = []
-    epoch = 0
-    while len(triplets):
-        triplets.set_epoch(epoch)
-        for item in triplets:
-            rows.append((item["anchor"], item["positive"], item["negative"]))
-            if len(rows) == size:
-                yield np.array(rows, dtype=np.int64).T
-                rows = []
-        epoch += 1

@@ -199,7 +199,7 @@ def test_a_shard_that_is_not_as_it_was(state: str, cli: Cli, mined: Path) -> Non
         path.mkdir()
     elif state != "gone":
         path.write_bytes(whole[: len(whole) // 2 if state == "cut" else 0])
-    commands = [("show",), ("verify",), ("pairs",), ("export", "--format", "triplet")]
+    commands = [("show",), ("verify",), ("export", "--format", "triplet")]
     for name, *more in commands:
         result = cli(name, mined / "latest", *more)
         assert result.code == 6 and result.err.startswith("mine: error: "), result

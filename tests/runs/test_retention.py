@@ -119,8 +119,6 @@ def test_a_reader_that_died_holds_nothing(out: Path, cli: Cli) -> None:
     ("command", "inner"),
     [
         (["export", "--format", "triplet"], "miner.training.exports.export.write_parts"),
-        (["pairs"], "miner.training.exports.export.write_parts"),
-        (["batches", "--p", "2", "--k", "2"], "miner.training.exports.batches.write_parts"),
         (["verify"], "miner.inspection.verify.run._from_vectors"),
     ],
 )

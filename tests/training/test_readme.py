@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def test_datasets_stream_it(here: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_torch_loads_it(here: Path) -> None:
     names = example("TripletDataset")
-    assert len(names["triplets"]) == 2 * ROWS and names["triplets"].epoch == 1
+    assert len(names["triplets"]) == 2 * ROWS
     batch = names["batch"]
     assert len(batch["anchor"]) == len(batch["weight"]) and isinstance(batch["anchor"][0], str)
     assert set(names["negatives"]) <= set(
@@ -151,6 +152,24 @@ def test_metric_learning_takes_it(here: Path) -> None:
     names["loss"].backward()
     assert names["loss"].item() > 0 and embeddings.grad.abs().sum() > 0
     assert len(names["index"](ids)[0]) == 2 * ROWS
+
+
+def test_batches_of_labels_are_drawn(here: Path) -> None:
+    torch = pytest.importorskip("torch")
+    vectors = torch.nn.Parameter(torch.randn(60, 4, generator=torch.Generator().manual_seed(1)))
+    seen: list[list[int]] = []
+
+    def model(numbers: Any) -> Any:
+        seen.append(numbers.tolist())
+        return vectors[numbers]
+
+    labels = [number % 12 for number in range(60)]
+    names = example("MPerClassSampler", items=range(60), labels=labels, model=model)
+    names["loss"].backward()
+    assert vectors.grad is not None and vectors.grad.abs().sum() > 0
+    for batch in seen:
+        assert len(set(batch)) == 32
+        assert sorted(Counter(labels[number] for number in batch).values()) == [4] * 8
 
 
 READ: dict[str, Callable[[Any], list[dict[str, Any]]]] = {
@@ -178,4 +197,4 @@ def test_duckdb_counts(here: Path) -> None:
 
 
 def test_every_example_is_looked_at() -> None:
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["describe_batches", "describe_export"]
+__all__ = ["describe_export"]
 
 _REASONS = {
     "repeated_triplets": "triplets repeat one with the same texts",
@@ -13,8 +13,6 @@ _REASONS = {
     "pairs_with_too_few_negatives": "pairs have too few distinct negatives",
     "positives_to_balance": "positives, to balance",
     "negatives_to_balance": "negatives, to balance",
-    "small_labels": "labels have too few items",
-    "items_of_small_labels": "items of such labels",
 }
 _CLASSES = {"hard": "hard", "semi_hard": "semi-hard", "both": "hard and semi-hard"}
 
@@ -25,7 +23,7 @@ def describe_export(facts: dict[str, Any]) -> str:
     Parameters
     ----------
     facts : dict
-        As `export_triplets` or `export_pairs` gives them.
+        As `export_triplets` gives them.
 
     Returns
     -------
@@ -68,31 +66,3 @@ def _load(facts: dict[str, Any]) -> list[str]:
         f'  load      load_dataset("{kind}", split="train",',
         f'      data_dir="{here}")',
     ]
-
-
-def describe_batches(facts: dict[str, Any]) -> str:
-    """Say what batches were composed, of what, and how to load them.
-
-    Parameters
-    ----------
-    facts : dict
-        As `export_batches` gives them.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
-    counted = "its table of confusions" if facts["confusion"] == "run" else "its hard triplets"
-    lines = [
-        f"{facts['batches']:,} batches of {facts['p']} labels x {facts['k']} items, run "
-        f"{facts['run_id']}",
-        f"  triplets  {facts['triplets_per_batch']:,} in a batch",
-        f"  labels    {facts['labels']:,}, confused as {counted} say",
-        f"  random    {facts['random_labels']:,} of {facts['batches'] * facts['p']:,} places went "
-        "to labels that are not confused",
-        f"  columns   {', '.join(facts['columns'])}",
-    ]
-    if not facts["named"]:
-        lines.append("  label     numbers in the order of the data: its file is not there any more")
-    return "\n".join([*lines, *_left_out(facts), *_load(facts)])

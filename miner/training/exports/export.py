@@ -1,27 +1,22 @@
-"""`mine export` and `mine pairs`: a run's triplets in the formats that trainers take."""
+"""`mine export`: a run's triplets in the formats that trainers take."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from miner.errors import UsageError, did_you_mean
 from miner.runs.run import Run
-from miner.training.exports.formats import FORMATS, Columns, Wish, labelled_pairs, record_batches
-from miner.training.exports.triplets import Block, blocks, empty_block, shows_text
+from miner.training.encoded_triplets import classes_of
+from miner.training.exports.formats import FORMATS, Make, Wish, record_batches
+from miner.training.exports.triplets import blocks, empty_block, shows_text
 from miner.training.exports.writing import FILE_FORMATS, export_folder, whole_folder, write_parts
 
-__all__ = ["export_pairs", "export_triplets"]
+__all__ = ["export_triplets"]
 
 _NEGATIVES = 3  # the default of mine_hard_negatives, too
-_DIFFICULTIES = {"hard": ["hard"], "semi_hard": ["semi_hard"], "both": ["hard", "semi_hard"]}
-_PAIR_NAMES = ("anchor", "other", "label")
-
-Make = Callable[[Block, Wish], Columns]
 
 
 def export_triplets(
@@ -31,11 +26,12 @@ def export_triplets(
     difficulty: str = "hard",
     negatives: int | None = None,
     ragged: bool = False,
+    balance: bool = False,
     out: str | Path | None = None,
     file_format: str = "parquet",
     force: bool = False,
 ) -> dict[str, Any]:
-    """Write a run's triplets in one of the formats of sentence-transformers.
+    """Write a run's triplets in one of the formats that trainers take.
 
     Rows are in the order of the anchors; of an anchor, pairs (anchor, positive) are in the order of
     the shards, hard before semi-hard; negatives are the nearest first. What shows the same text
@@ -49,14 +45,19 @@ def export_triplets(
         ``triplet`` (anchor, positive, negative); ``n-tuple`` (anchor, positive, negative_1 to
         negative_K); ``labeled-pair`` (anchor, passage, label: 1 for positives, 0 for negatives,
         each passage once an anchor); ``labeled-list`` (anchor, passages, labels: one positive and
-        its K negatives).
+        its K negatives); ``pair`` (anchor, other, label: as ``labeled-pair``, but a float32, for
+        contrastive losses).
     difficulty : str
         ``hard``, ``semi_hard`` or ``both``.
     negatives : int or None
         K, the nearest. Default: 3 for ``n-tuple`` and ``labeled-list``, else all. A pair with fewer
-        is left out of these two, and counted. For ``labeled-pair`` it is so many an anchor.
+        is left out of these two, and counted. For ``labeled-pair`` and ``pair`` it is so many an
+        anchor.
     ragged : bool
         ``labeled-list`` only: lists may be shorter, and without `negatives` hold all.
+    balance : bool
+        ``pair`` only: as many negatives as positives an anchor, the nearest of both, as many as it
+        has of the fewer; the others are counted.
     out : str or Path, optional
         The folder to make. Default: ``exports/RUN_ID-NAME-DIFFICULTY`` beside ``runs``.
     file_format : str
@@ -68,7 +69,8 @@ def export_triplets(
     -------
     dict
         ``path``, ``rows``, ``columns``, ``content`` (``text``, or ``ids`` where the shards hold no
-        texts), ``files`` and ``left_out``: how many of what, by the reason.
+        texts), ``files`` and ``left_out``: how many of what, by the reason. Of ``pair`` also
+        ``positives``, the rows whose label is 1.
 
     Raises
     ------
@@ -81,65 +83,14 @@ def export_triplets(
         raise UsageError(f"no format {name!r}: {did_you_mean(name, FORMATS)}")
     if ragged and name != "labeled-list":
         raise UsageError(f"--ragged is for labeled-list; {name} has no lists")
+    if balance and name != "pair":
+        raise UsageError(f"--balance is for pair, not for {name}")
     if name in ("n-tuple", "labeled-list") and negatives is None and not ragged:
         negatives = _NEGATIVES
-    wish = Wish(_checked(negatives), ragged)
-    facts = {"format": name, "negatives": negatives, "ragged": ragged}
-    target = (name, out, file_format, force)
-    return {**facts, **_export(run, FORMATS[name], wish, difficulty, target)}
-
-
-def export_pairs(
-    run: Run,
-    *,
-    difficulty: str = "hard",
-    balance: bool = False,
-    negatives: int | None = None,
-    out: str | Path | None = None,
-    file_format: str = "parquet",
-    force: bool = False,
-) -> dict[str, Any]:
-    """Write labelled pairs for contrastive losses: columns anchor, other, label (float32, 1 or 0).
-
-    Per anchor its positives, then its negatives, each the nearest first and each text once.
-    ``ContrastiveLoss`` of sentence-transformers takes two columns of texts by order, and ``label``
-    by name.
-
-    Parameters
-    ----------
-    run : Run
-    difficulty : str
-        ``hard``, ``semi_hard`` or ``both``.
-    balance : bool
-        As many negatives as positives an anchor: the nearest of both, as many as it has of the
-        fewer; the others are counted.
-    negatives, out, file_format, force
-        See `export_triplets`; the folder is named ``pairs``.
-
-    Returns
-    -------
-    dict
-        As of `export_triplets`, with ``positives``, the rows whose label is 1.
-
-    Raises
-    ------
-    UsageError, StorageError
-        See `export_triplets`.
-    """
-    wish = Wish(_checked(negatives), balance=balance)
-    positives = 0
-
-    def make(block: Block, wish: Wish) -> Columns:
-        nonlocal positives
-        columns = labelled_pairs(block, wish, _PAIR_NAMES, np.float32)
-        labels: Any = columns["label"]
-        positives += int(labels.values.sum())
-        return columns
-
-    target = ("pairs", out, file_format, force)
-    facts = _export(run, make, wish, difficulty, target)
-    asked = {"format": "pairs", "negatives": negatives, "balance": balance}
-    return {**asked, **facts, "positives": positives}
+    wish = Wish(_checked(negatives), ragged, balance)
+    facts = {"format": name, "negatives": negatives, "ragged": ragged, "balance": balance}
+    facts |= _export(run, FORMATS[name], wish, difficulty, (name, out, file_format, force))
+    return {**facts, "positives": wish.positives} if name == "pair" else facts
 
 
 def _checked(negatives: int | None) -> int | None:
@@ -157,8 +108,7 @@ def _export(
 ) -> dict[str, Any]:
     """Stream a run's blocks through `make` into a folder; return the facts."""
     name, out, file_format, force = target
-    if difficulty not in _DIFFICULTIES:
-        raise UsageError(f"no difficulty {difficulty!r}: {did_you_mean(difficulty, _DIFFICULTIES)}")
+    classes = classes_of(difficulty)
     if file_format not in FILE_FORMATS:
         raise UsageError(
             f"no file format {file_format!r}: {did_you_mean(file_format, FILE_FORMATS)}"
@@ -166,7 +116,7 @@ def _export(
     folder = export_folder(run, f"{name}-{difficulty}", out, force=force)
     empty = next(record_batches(make(empty_block(run), wish)))
     with run.held(), whole_folder(folder) as temporary:
-        rows = _rows(run, make, wish, _DIFFICULTIES[difficulty])
+        rows = _rows(run, make, wish, classes)
         files = write_parts(temporary, itertools.chain([empty], rows), file_format)
     written = run.manifest["written"]
     return {
@@ -174,7 +124,7 @@ def _export(
         "path": str(folder),
         "difficulty": difficulty,
         "content": "text" if shows_text(run) else "ids",
-        "sampled": any(written[name]["truncated"] for name in _DIFFICULTIES[difficulty]),
+        "sampled": any(written[name]["truncated"] for name in classes),
         "columns": empty.schema.names,
         "rows": sum(file["rows"] for file in files),
         "files": files,
@@ -182,6 +132,6 @@ def _export(
     }
 
 
-def _rows(run: Run, make: Make, wish: Wish, difficulties: list[str]) -> Iterator[Any]:
-    for block in blocks(run, difficulties):
+def _rows(run: Run, make: Make, wish: Wish, classes: Sequence[str]) -> Iterator[Any]:
+    for block in blocks(run, classes):
         yield from record_batches(make(block, wish))

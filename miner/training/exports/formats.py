@@ -1,9 +1,9 @@
 """The columns of an export, made of a block: each passage of an anchor or pair once, nearest first.
 
-They are those of `sentence_transformers.util.mine_hard_negatives` (6.2), in its order. It names
-the first two as its input has them, so that its labelled formats put negatives under the name of
-the positives; here these are ``passage`` and ``passages``. Trainers go by order; only ``label`` and
-``labels`` are known by name.
+All but ``pair`` are those of `sentence_transformers.util.mine_hard_negatives` (6.2), in its order.
+It names the first two as its input has them, so that its labelled formats put negatives under the
+name of the positives; here these are ``passage`` and ``passages``. Trainers go by order; only
+``label`` and ``labels`` are known by name.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ __all__ = [
     "FORMATS",
     "Columns",
     "Groups",
+    "Make",
     "Wish",
-    "labelled_pairs",
     "nearest_distinct",
     "negatives_of_pairs",
     "record_batches",
@@ -95,12 +95,15 @@ class Wish:
         Whether an anchor has as many positives as negatives.
     left_out : Counter
         Rows, negatives or pairs, by the reason.
+    positives : int
+        How many labelled pairs have label 1.
     """
 
     negatives: int | None = None
     ragged: bool = False
     balance: bool = False
     left_out: Counter[str] = field(default_factory=Counter)
+    positives: int = 0
 
     def distinct(self, block: Block) -> Groups:
         """Return the distinct negatives of each pair; count the rows that repeat one."""
@@ -162,7 +165,7 @@ def _lists(block: Block, wish: Wish) -> Columns:
     }
 
 
-def labelled_pairs(
+def _labelled_pairs(
     block: Block, wish: Wish, names: tuple[str, str, str], label: type[np.generic]
 ) -> Columns:
     """Make pairs of an anchor and a passage: per anchor its positives, then its negatives.
@@ -178,6 +181,7 @@ def labelled_pairs(
         for reason, groups in (("positives", positives), ("negatives", negatives)):
             wish.left_out[f"{reason}_to_balance"] += int((groups.sizes - fewer).sum())
         positives, negatives = positives.first(fewer), negatives.first(fewer)
+    wish.positives += len(positives.rows)
     rows = np.concatenate([positives.rows, negatives.rows])
     codes = np.concatenate([block.positives[positives.rows], block.negatives[negatives.rows]])
     labels = np.repeat(np.array([1, 0], dtype=label), [len(positives.rows), len(negatives.rows)])
@@ -191,14 +195,21 @@ def labelled_pairs(
 
 
 def _labelled(block: Block, wish: Wish) -> Columns:
-    return labelled_pairs(block, wish, ("anchor", "passage", "label"), np.int64)
+    return _labelled_pairs(block, wish, ("anchor", "passage", "label"), np.int64)
 
 
-FORMATS: dict[str, Callable[[Block, Wish], Columns]] = {
+def _pairs(block: Block, wish: Wish) -> Columns:
+    return _labelled_pairs(block, wish, ("anchor", "other", "label"), np.float32)
+
+
+Make = Callable[[Block, Wish], Columns]
+
+FORMATS: dict[str, Make] = {
     "triplet": _triplets,
     "n-tuple": _tuples,
     "labeled-pair": _labelled,
     "labeled-list": _lists,
+    "pair": _pairs,
 }
 
 

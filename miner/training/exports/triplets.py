@@ -24,7 +24,7 @@ from miner.errors import StorageError
 from miner.runs.run import Run
 from miner.storage.files import storage_errors
 
-__all__ = ["Block", "blocks", "empty_block", "read_batches", "shows_text"]
+__all__ = ["Block", "blocks", "empty_block", "shows_text"]
 
 _ROWS = 1 << 14
 _ROLES = ("anchor", "positive", "negative")

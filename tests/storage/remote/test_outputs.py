@@ -108,7 +108,6 @@ def test_commands_read_a_remote_run(
     exported = json.loads(cli("export", out, "--format", "triplet", "--json").out)
     assert exported["rows"] > 0
     assert Path(exported["path"]).parent == tmp_path / "exports"
-    assert cli("batches", out, "--p", "2", "--k", "2").code == 0
     refused = cli("export", out, "--format", "triplet", "--out", f"{out}/x")
     assert (refused.code, "local folder" in refused.err) == (2, True)
     assert cli("cache", out).code == 0

@@ -1,4 +1,4 @@
-"""`mine export` and `mine pairs` against the same written with dictionaries and lists."""
+"""`mine export` against the same written with dictionaries and lists."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_columns_are_those_of_sentence_transformers(
         schema = exported(facts).schema
         assert dict(zip(schema.names, schema.types, strict=True)) == columns
         assert facts["columns"] == list(columns)
-    schema = exported(miner.export_pairs(run, out=tmp_path / "pairs")).schema
+    schema = exported(miner.export_triplets(run, "pair", out=tmp_path / "pair")).schema
     assert schema.names == ["anchor", "other", "label"]
     assert schema.types == [value, value, pa.float32()]
 
@@ -146,9 +146,11 @@ def test_lists_may_be_ragged(run_of: RunOf, tmp_path: Path, kind: str) -> None:
 def test_pairs_and_their_balance(run_of: RunOf, tmp_path: Path, kind: str, difficulty: str) -> None:
     run = run_of(kind)
     rows = rows_of(run, difficulty)
-    facts = miner.export_pairs(run, difficulty=difficulty, out=tmp_path / "all")
+    facts = miner.export_triplets(run, "pair", difficulty=difficulty, out=tmp_path / "all")
     assert cells(exported(facts)) == expected(rows, "labeled-pair", None)
-    facts = miner.export_pairs(run, difficulty=difficulty, balance=True, out=tmp_path / "even")
+    facts = miner.export_triplets(
+        run, "pair", difficulty=difficulty, balance=True, out=tmp_path / "even"
+    )
     shown = {row["anchor_id"]: row["anchor"] for row in rows}
     wanted: list[list[Any]] = []
     lost = {"positives": 0, "negatives": 0}
@@ -254,7 +256,7 @@ def test_an_export_is_not_replaced_unasked(cli: Cli, run_of: RunOf, tmp_path: Pa
 def test_force_replaces_nothing_but_exports(cli: Cli, run_of: RunOf, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
-    words = ["pairs", run_of("texts").path, "--force", "--out"]
+    words = ["export", run_of("texts").path, "--format", "pair", "--force", "--out"]
     result = cli(*words, tmp_path / "mine")
     assert result.code == 2 and "thesis.txt" in result.err
     assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
@@ -267,7 +269,7 @@ def test_force_replaces_nothing_but_exports(cli: Cli, run_of: RunOf, tmp_path: P
 def test_what_fails_half_way_leaves_nothing(
     cli: Cli, run_of: RunOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["pairs", run_of("texts").path, "--out", tmp_path / "x"]
+    words = ["export", run_of("texts").path, "--format", "pair", "--out", tmp_path / "x"]
     assert cli(*words).code == 0
     first = (tmp_path / "x/part-00000.parquet").read_bytes()
 
@@ -292,7 +294,9 @@ def test_what_fails_half_way_leaves_nothing(
         (["export", "--format", "triplet", "--file-format", "csv"], "jsonl"),
         (["export", "--format", "n-tuple", "--negatives", "0"], "at least 1"),
         (["export", "--format", "n-tuple", "--ragged"], "labeled-list"),
-        (["pairs", "--difficulty", "easy"], "hard"),
+        (["export", "--format", "n-tuple", "--balance"], "--balance is for pair"),
+        (["export", "--format", "pair", "--difficulty", "easy"], "hard"),
+        (["export", "--format", "pairs"], "did you mean 'pair'"),
     ],
 )
 def test_wrong_usage(cli: Cli, run_of: RunOf, tmp_path: Path, words: list[str], said: str) -> None:
@@ -309,10 +313,10 @@ def test_a_damaged_shard_and_a_foreign_one(cli: Cli, run_of: RunOf, tmp_path: Pa
     shard = copy / "hard/part-00000.parquet"
     table = pq.read_table(shard)
     pq.write_table(table.take(list(reversed(range(len(table))))), shard)
-    result = cli("pairs", copy, "--out", tmp_path / "x")
+    result = cli("export", copy, "--format", "pair", "--out", tmp_path / "x")
     assert result.code == 6 and "census.parquet" in result.err
     shard.write_bytes(shard.read_bytes()[:500])
-    result = cli("pairs", copy, "--out", tmp_path / "x")
+    result = cli("export", copy, "--format", "pair", "--out", tmp_path / "x")
     assert result.code == 6 and str(shard) in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
@@ -331,3 +335,21 @@ def test_an_empty_export_says_so(cli: Cli, run_of: RunOf, tmp_path: Path) -> Non
     out = cli("export", run.path, "--format", "triplet", "--out", tmp_path / "x").out
     assert "rows      0" in out and "load_dataset" not in out
     assert pq.read_table(tmp_path / "x").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["pairs", "mined/la test", "--balance", "--negatives", "2"],
+            "type `mine export 'mined/la test' --balance --negatives 2 --format pair",
+        ),
+        (["pairs", "--help"], "type `mine export --help --format pair"),
+        (["batches", "mined", "--p", "8", "--k", "4", "--json"], "MPerClassSampler(labels, m=K"),
+    ],
+)
+def test_commands_that_are_gone_say_what_to_type(cli: Cli, words: list[str], said: str) -> None:
+    result = cli(*words)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err and result.err.count("\n") == 1
+    assert f"\n  {words[0]} " not in cli("--help").out

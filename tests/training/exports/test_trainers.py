@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
-FORMATS = ("triplet", "n-tuple", "labeled-pair", "labeled-list", "pairs", "batches")
+FORMATS = ("triplet", "n-tuple", "labeled-pair", "labeled-list", "pair")
 
 
 @pytest.fixture(autouse=True)
@@ -34,20 +34,12 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     datasets.enable_progress_bars()
 
 
-def export(run: miner.Run, name: str, out: Path, **options: Any) -> dict[str, Any]:
-    if name == "pairs":
-        return miner.export_pairs(run, out=out, **options)
-    if name == "batches":
-        return miner.export_batches(run, p=3, k=2, out=out, **options)
-    return miner.export_triplets(run, name, out=out, **options)
-
-
 @pytest.mark.parametrize("kind", ["texts", "int ids", "text ids"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_datasets_load_what_was_written(
     run_of: RunOf, tmp_path: Path, name: str, kind: str
 ) -> None:
-    facts = export(run_of(kind), name, tmp_path / "x")
+    facts = miner.export_triplets(run_of(kind), name, out=tmp_path / "x")
     loaded = datasets.load_dataset("parquet", data_dir=str(tmp_path / "x"), split="train")
     assert loaded.column_names == facts["columns"]
     rows = pq.read_table(tmp_path / "x").to_pylist()
@@ -59,10 +51,10 @@ def test_datasets_load_what_was_written(
     assert list(streamed.take(5)) == rows[:5]
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "batches"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_datasets_load_json_lines(run_of: RunOf, tmp_path: Path, name: str) -> None:
-    export(run_of("texts"), name, tmp_path / "a")
-    export(run_of("texts"), name, tmp_path / "b", file_format="jsonl")
+    miner.export_triplets(run_of("texts"), name, out=tmp_path / "a")
+    miner.export_triplets(run_of("texts"), name, out=tmp_path / "b", file_format="jsonl")
     loaded = datasets.load_dataset("json", data_dir=str(tmp_path / "b"), split="train")
     assert loaded.to_list() == pq.read_table(tmp_path / "a").to_pylist()
 
@@ -75,7 +67,7 @@ def test_datasets_load_json_lines(run_of: RunOf, tmp_path: Path, name: str) -> N
         ("triplet", "MultipleNegativesRankingLoss"),
         ("n-tuple", "MultipleNegativesRankingLoss"),
         ("labeled-pair", "ContrastiveLoss"),
-        ("pairs", "ContrastiveLoss"),
+        ("pair", "ContrastiveLoss"),
     ],
 )
 def test_sentence_transformers_train_on_it(
@@ -99,7 +91,7 @@ def test_sentence_transformers_train_on_it(
     torch.manual_seed(0)
     module = StaticEmbedding(tokenizer, embedding_dim=8)
     model = library.SentenceTransformer(modules=[module], device="cpu")
-    facts = export(run_of("texts"), name, tmp_path / "x")
+    facts = miner.export_triplets(run_of("texts"), name, out=tmp_path / "x")
     loaded = datasets.load_dataset("parquet", data_dir=str(tmp_path / "x"), split="train")
     loss = getattr(losses, loss_name)(model)
     seen: list[tuple[int, Any]] = []
@@ -129,7 +121,7 @@ def test_sentence_transformers_train_on_it(
     labelled = "label" in facts["columns"]
     inputs = len(facts["columns"]) - labelled
     assert [count for count, _ in seen] == [inputs, inputs]
-    assert inputs == {"triplet": 3, "n-tuple": 5, "labeled-pair": 2, "pairs": 2}[name]
+    assert inputs == {"triplet": 3, "n-tuple": 5, "labeled-pair": 2, "pair": 2}[name]
     for _, labels in seen:
         assert not labelled or set(labels.tolist()) <= {0, 1}
         assert not labelled or len(labels) == 8

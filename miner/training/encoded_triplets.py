@@ -1,0 +1,208 @@
+"""A run's triplets in memory: three numbers a triplet, and each distinct value once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from miner.errors import UsageError, did_you_mean
+from miner.runs.run import Run
+from miner.runs.shards import parquet_errors
+from miner.triplets.hardness import MINED
+
+__all__ = [
+    "ROLES",
+    "EncodedTriplets",
+    "FlatValues",
+    "classes_of",
+    "encode_triplets",
+    "shard_columns",
+]
+
+ROLES = ("anchor", "positive", "negative")
+_PATIENCE = 4
+
+Numbers = NDArray[np.int32]
+
+
+def classes_of(difficulty: str) -> tuple[str, ...]:
+    """Return the classes that a difficulty names: ``hard``, ``semi_hard`` or ``both``."""
+    named: dict[str, tuple[str, ...]] = {name: (name,) for name in MINED}
+    named["both"] = tuple(reversed(MINED))
+    if difficulty not in named:
+        raise UsageError(f"no difficulty {difficulty!r}: {did_you_mean(difficulty, named)}")
+    return named[difficulty]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTriplets:
+    """Triplets in the order of the run's shards, hard ones before semi-hard ones.
+
+    Attributes
+    ----------
+    numbers : ndarray of shape (triplets, 3), int32
+        Which of the values each triplet has as its anchor, positive and negative.
+    values : tuple of two pyarrow.Array
+        The values of anchors, and of positives and negatives, each once; of labelled items both are
+        the same array.
+    columns : dict of str to ndarray of shape (triplets,), float32
+        Further columns of the shards.
+    rows : dict of str to int
+        How many triplets each class has.
+    """
+
+    numbers: Numbers
+    values: tuple[Any, Any]
+    columns: dict[str, NDArray[np.float32]]
+    rows: dict[str, int]
+
+
+def encode_triplets(
+    run: Run, difficulty: str, names: Sequence[str], more: Sequence[str] = ()
+) -> EncodedTriplets:
+    """Read the triplets of a run.
+
+    Files of a run in object storage are copied to this machine first, and held to the manifest's
+    checksums.
+
+    Parameters
+    ----------
+    run : Run
+    difficulty : str
+        ``hard``, ``semi_hard`` or ``both``.
+    names : sequence of three str
+        The columns of the anchors, positives and negatives.
+    more : sequence of str
+        Further columns, of float32.
+
+    Raises
+    ------
+    UsageError
+        When the run wrote no triplet of the class.
+    StorageError
+        When a shard is missing or damaged.
+    """
+    documents = _Numbering()
+    queries = documents if run.manifest["dataset"]["kind"] == "labelled" else _Numbering()
+    sides = [queries, documents, documents]
+    numbers: list[list[Numbers]] = [[], [], []]
+    columns: dict[str, list[NDArray[np.float32]]] = {name: [] for name in more}
+    rows = dict.fromkeys(classes_of(difficulty), 0)
+    with run.held():
+        for name in rows:
+            for table in _row_groups(run.part_paths(name), names, more):
+                rows[name] += len(table)
+                for side, found, column in zip(sides, numbers, names, strict=True):
+                    for part in table[column].chunks:
+                        side.add(part, found)
+                for column, parts in columns.items():
+                    parts.append(table[column].to_numpy())
+    if not sum(rows.values()):
+        written = [f"{run.manifest['written'][name]['rows']:,} {name}" for name in reversed(MINED)]
+        raise UsageError(
+            f"{run.where} wrote no {difficulty} triplets to train on ({', '.join(written)})"
+        )
+    queries.settle()
+    documents.settle()
+    return EncodedTriplets(
+        np.stack([np.concatenate(found) for found in numbers], axis=1),
+        (queries.values, documents.values),
+        {column: np.concatenate(parts) for column, parts in columns.items()},
+        rows,
+    )
+
+
+def shard_columns(run: Run, difficulty: str) -> list[str]:
+    """Return the names of the columns of a class' shards; none where there are no shards."""
+    paths = run.part_paths(classes_of(difficulty)[0])
+    if not paths:
+        return []
+    with parquet_errors(Path(paths[0])):
+        return list(pq.read_schema(paths[0]).names)
+
+
+def _row_groups(paths: Sequence[str], names: Sequence[str], more: Sequence[str]) -> Iterator[Any]:
+    """Read files a row group at a time, strings as dictionaries where they are stored so."""
+    for path in paths:
+        with parquet_errors(Path(path)), pq.ParquetFile(path, read_dictionary=[*names]) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=[*names, *more], use_threads=False)
+
+
+class _Numbering:
+    """Numbers the distinct values of columns that come in parts, as they appear.
+
+    Parts wait until they have four times as many values as are known. So those of all parts are
+    never in memory at once, and the known ones are hashed a few times only.
+
+    Attributes
+    ----------
+    values : pyarrow.Array
+        The distinct values so far. Strings are large ones, which are not limited to 2 GiB.
+    """
+
+    def __init__(self) -> None:
+        self.values: Any = None
+        self._waiting: list[tuple[Any, list[Numbers]]] = []
+        self._held = 0
+
+    def add(self, part: Any, numbers: list[Numbers]) -> None:
+        """Number the values of a part; their array is appended to `numbers` when that is done."""
+        encoded = part.dictionary_encode()
+        if self.values is None:
+            kind = encoded.type.value_type
+            self.values = pa.array([], pa.large_string() if pa.types.is_string(kind) else kind)
+        values = encoded.dictionary.cast(self.values.type)
+        encoded = pa.DictionaryArray.from_arrays(encoded.indices, values)
+        self._waiting.append((encoded, numbers))
+        self._held += len(values)
+        if self._held > _PATIENCE * len(self.values):
+            self.settle()
+
+    def settle(self) -> None:
+        """Number the values of all parts that wait."""
+        known = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), self.values)
+        parts = [known, *(part for part, _ in self._waiting)]
+        first, *unified = pa.chunked_array(parts).unify_dictionaries().chunks
+        for part, (_, numbers) in zip(unified, self._waiting, strict=True):
+            numbers.append(part.indices.to_numpy())
+        self.values = first.dictionary
+        self._waiting, self._held = [], 0
+
+
+class FlatValues:
+    """A copy of an Arrow array without nulls, in memory that processes can share.
+
+    Parameters
+    ----------
+    values : pyarrow.Array
+    make : callable
+        Turns an array of bytes into what holds them, which NumPy must take without a copy. It may
+        move them when it is pickled, as a tensor does.
+    """
+
+    def __init__(self, values: Any, make: Callable[[NDArray[np.uint8]], Any]) -> None:
+        parts = [np.array(np.frombuffer(part, dtype=np.uint8)) for part in values.buffers()[1:]]
+        self._memory = [make(part) for part in parts]
+        self._kind, self._count = values.type, len(values)
+        self._array: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Forget the array, here too: the memory below it may move."""
+        self._array = None
+        return dict(self.__dict__)
+
+    def take(self, numbers: Numbers) -> list[Any]:
+        """Return some of the values as Python objects."""
+        if self._array is None:
+            buffers = [None, *(pa.py_buffer(np.asarray(part)) for part in self._memory)]
+            self._array = pa.Array.from_buffers(self._kind, self._count, buffers)
+        taken: list[Any] = self._array.take(pa.array(numbers)).to_pylist()
+        return taken

@@ -1,0 +1,62 @@
+"""The rows and vectors of a run's embedding store, by id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.embedding.store import Store, open_store
+from miner.errors import StorageError
+from miner.runs.run import Run
+
+__all__ = ["StoredVectors", "rows_of", "store_of"]
+
+
+def store_of(run: Run) -> Store:
+    """Open the embedding store of a run.
+
+    Raises
+    ------
+    StorageError
+        When it is not on this machine (any more).
+    """
+    folder = run.root / ".store" / str(run.manifest["store"])
+    store = open_store(folder)
+    if store is None:
+        raise StorageError(
+            f"the embedding store {folder} is not here (rows and vectors come from it); "
+            "mine run --force makes it again"
+        )
+    return store
+
+
+def rows_of(store: Store, side: int, ids: Any) -> NDArray[np.int32]:
+    """Return the row of each of some ids, an Arrow array.
+
+    Raises
+    ------
+    StorageError
+        When an id is not in the store.
+    """
+    rows = store.ids(side).rows_of(ids.to_pylist())
+    if (rows < 0).any():
+        raise StorageError(f"{store.folder} does not have all ids of the run; see mine verify")
+    return rows.astype(np.int32)
+
+
+class StoredVectors:
+    """The memory-mapped vectors of one side of a store; an unpickled copy maps them anew."""
+
+    def __init__(self, store: Store, side: int) -> None:
+        self._place = store, side
+        self._vectors = store.vectors(side)
+
+    def __reduce__(self) -> tuple[type[StoredVectors], tuple[Store, int]]:
+        """Pickle where the vectors are."""
+        return type(self), self._place
+
+    def take(self, rows: NDArray[np.int32]) -> list[NDArray[np.float32]]:
+        """Return copies of some vectors."""
+        return list(self._vectors[rows])
