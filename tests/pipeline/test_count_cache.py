@@ -15,7 +15,7 @@ import miner
 from miner.embedding.eviction import list_kept
 from miner.errors import StorageError
 from tests.conftest import Result, write_vectors
-from tests.durable import at_rename, full_disk
+from tests.durable import Crash, at_rename, crash, full_disk
 from tests.operating import listen, units_done
 from tests.runs.test_commit import dies, payload, python
 
@@ -211,25 +211,40 @@ def test_a_record_of_other_vectors_is_ignored(data: Path, counted: Path, mine: M
     assert mine(job(data, counted, select={"seed": 1}))[1] is False
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize(
-    ("place", "late", "reused"),
-    [
-        ("work/write-*.bin", False, True),  # it had stored its count
-        ("record.json", False, False),  # its arrays were there, and not yet named
-        ("counts/*/census.npy", True, False),
-    ],
-)
-def test_a_killed_run_s_count_is_used_if_it_was_stored(
-    place: str, late: bool, reused: bool, data: Path, tmp_path: Path, mine: Mine
-) -> None:
+def test_a_killed_run_leaves_nothing_of_its_record(data: Path, tmp_path: Path, mine: Mine) -> None:
+    """It had written its arrays, and not yet named them."""
     out = tmp_path / "out"
     given = job(data, out, output={"report": False})
-    assert python(f"{dies(place, late=late)}; import miner; miner.mine({given!r})") == (9, "")
+    assert python(f"{dies('record.json')}; import miner; miner.mine({given!r})") == (9, "")
+    assert list(out.glob(".store/*/counts/*/.*.tmp"))
+    goes_on(data, out, mine, reused=False)
+
+
+@pytest.mark.parametrize(
+    ("place", "late", "reused"),
+    [("work/write-*.bin", False, True), ("counts/*/census.npy", True, False)],
+)
+def test_a_crashed_run_s_count_is_used_if_it_was_stored(
+    place: str,
+    late: bool,
+    reused: bool,
+    data: Path,
+    tmp_path: Path,
+    mine: Mine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        at_rename(place, crash, late=late, patch=patched.setattr)
+        miner.mine(job(data, tmp_path / "out"))
+    goes_on(data, tmp_path / "out", mine, reused=reused)
+
+
+def goes_on(data: Path, out: Path, mine: Mine, *, reused: bool) -> None:
+    """Another selection and the same one are mined as if nothing had been."""
     assert mine(job(data, out, select={"seed": 1}))[1] is reused
     run, kept = mine(job(data, out))
     assert kept is True  # its own, or what the other selection counted since
-    assert payload(run) == payload(miner.mine(job(data, tmp_path / "fresh")))
+    assert payload(run) == payload(miner.mine(job(data, out.with_name("fresh"))))
     assert not list(out.glob(".store/*/counts/*/.*.tmp"))
 
 
