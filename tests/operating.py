@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import ROOT, Result
@@ -31,6 +33,18 @@ def events(text: str) -> list[dict[str, Any]]:
 def named(lines: list[dict[str, Any]], event: str, **facts: object) -> list[dict[str, Any]]:
     """The lines of an event, with the facts that are given."""
     return [one for one in lines if {**one, **facts, "event": event} == one]
+
+
+def units_done(caplog: pytest.LogCaptureFixture, stage: str) -> int:
+    """How many units of a stage the log says were done; see `listen`."""
+    facts = [getattr(record, "facts", {}) for record in caplog.records if record.msg == "unit_done"]
+    return sum(one["stage"] == stage for one in facts)
+
+
+def listen(caplog: pytest.LogCaptureFixture) -> None:
+    """Keep the log of what is mined in this process from here on."""
+    caplog.set_level(logging.INFO, "miner")
+    caplog.clear()
 
 
 def series(path: Path) -> Series:
@@ -55,12 +69,8 @@ def outs(path: Path) -> set[str]:
 MAIN = "from miner.cli.main import main\nmain()\n"
 SLOW = """
 import time
-import miner.pipeline.passes as passes
-count = passes.count_unit
-def slow(*arguments):
-    time.sleep(0.3)
-    return count(*arguments)
-passes.count_unit = slow
+from tests.durable import at_rename
+at_rename("work/count-?????.npy", lambda *_: time.sleep(0.3), at=None)
 """
 """So that a signal finds a run at work."""
 

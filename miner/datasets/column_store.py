@@ -55,10 +55,17 @@ def keep_rows(path: Path, keep: NDArray[np.bool_], target: Path | None = None) -
 
 
 class Spool:
-    """A written column, opened for random access."""
+    """A written column, opened for random access.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Parameters
+    ----------
+    path : Path
+    most_bytes : int
+        `slices` holds the distinct values in memory while they take no more than this.
+    """
+
+    def __init__(self, path: Path, most_bytes: int = _MOST_BYTES) -> None:
+        self._path, self._most_bytes = path, most_bytes
         self._checked: set[int] = set()
         with self._damage():
             self._reader = pa.ipc.open_file(pa.memory_map(str(path)))
@@ -103,7 +110,7 @@ class Spool:
         slice.
         """
         distinct, inverse = self._distinct(rows)
-        if sum(part.nbytes for part in distinct) > _MOST_BYTES and len(rows) > size:
+        if sum(part.nbytes for part in distinct) > self._most_bytes and len(rows) > size:
             del distinct
             for start in range(0, len(rows), size):
                 yield self.take(rows[start : start + size])

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from miner.census.block import blocks
+from miner.census.key_space import tile_rows
 from miner.census.measure import Vectors, load_measure
 from miner.census.reference import Census
 from miner.census.reference_kernel import load_kernel
@@ -134,12 +135,12 @@ def test_any_data(
     check(metric, margin, Vectors(rows, rows), relevance, kernel)
 
 
-def test_blocks_and_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = vectors("duplicated", 90, 12, seed=8)
-    relevance = labelled("skewed", 90, 8, hide=True)
-    stored = Vectors(rows, rows)
+def test_blocks_and_tiles_do_not_matter() -> None:
+    rows, queries = vectors("duplicated", 9000, 12, seed=8), vectors("duplicated", 40, 12, seed=9)
+    assert tile_rows(12) < len(rows) // 2
+    relevance = linked(40, 9000, 8, hide=True)
+    stored = Vectors(queries, rows)
     want = counted("cosine", 0.1, stored, relevance, keep_bytes=1 << 20)
-    monkeypatch.setattr("miner.census.key_space.tile_rows", lambda dim: 7)
     got = counted("cosine", 0.1, stored, relevance)
     assert (got[0] == want[0]).all() and (got[1] == want[1]).all()
 

@@ -17,6 +17,7 @@ import pytest
 
 import miner
 from tests.conftest import Result, write_vectors
+from tests.sizes import make_small
 
 USAGE, DATA, STORAGE = 2, 3, 6
 ADVICE = re.compile(
@@ -192,7 +193,7 @@ def test_broken_jsonl_line(
     whole = [json.dumps({"id": n, "text": f"text {n}", "label": n % 3}) + "\n" for n in range(300)]
     path = text(tmp_path, "data.jsonl", "".join([*whole[:2], broken, *whole[2:]]))
     says(desk.refused(DATA, "--data", path), path, "line 3", "JSON")
-    monkeypatch.setattr("miner.datasets.formats.bounded_lines.MOST_LINE", 4096)
+    make_small(monkeypatch, line=4096)
     path = text(tmp_path, "far.jsonl", "".join([*whole[:250], broken, *whole[250:]]))
     says(desk.refused(DATA, "--data", path), path, "line 251", "JSON")
 

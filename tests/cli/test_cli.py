@@ -8,8 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 import tomllib
@@ -25,6 +23,7 @@ import pytest
 import miner
 from miner.storage.locks import lock_output
 from tests.conftest import ROOT, Result
+from tests.operating import SLOW, end, start
 
 Cli = Callable[..., Result]
 MINE = "from miner.cli.main import main; main()"
@@ -268,22 +267,6 @@ def test_a_large_summary_fits_80_columns(cli: Cli, home: Path) -> None:
     assert narrow(out), out
 
 
-def start(code: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start Python code with arguments, as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def end(process: subprocess.Popen[str]) -> Result:
-    out, err = process.communicate(timeout=30)
-    return Result(process.returncode, out, err)
-
-
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], None])
 def test_help_and_import_are_light(home: Path, arguments: list[str] | None) -> None:
     heavy = "{'faiss', 'pyarrow', 'torch', 'numba', 'joblib'}"
@@ -297,17 +280,6 @@ def test_help_and_import_are_light(home: Path, arguments: list[str] | None) -> N
     assert (result.code, result.err) == (0, "")
     assert result.out.endswith("[]\n")
     assert arguments is None or result.out.startswith("Usage: mine")
-
-
-SLOW = """
-import threading, time, miner.pipeline.passes as passes
-count, lock = passes.count_unit, threading.Lock()
-def slow(*arguments):
-    with lock:
-        time.sleep(0.3)
-    return count(*arguments)
-passes.count_unit = slow
-"""
 
 
 @pytest.mark.sampled(1)

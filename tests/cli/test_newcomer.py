@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,9 +95,7 @@ def test_a_plan_warns_of_an_output_that_cannot_be_written(
     plan = ("plan", "--data", small, "--out")
     assert "warning" not in cli(*plan, tmp_path / "new" / "out").out
     assert "cannot be written to: use --out" in cli(*plan, small).out  # a file
-    monkeypatch.setattr(
-        "miner.planning.plan.os.access", lambda path, mode, **_: str(path) == str(small)
-    )
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: str(path) == str(small))
     assert "cannot be written to: use --out" in cli(*plan, tmp_path / "out").out
 
 
@@ -106,10 +105,13 @@ def test_a_count_that_can_only_be_read_serves(
     job = {"dataset": {"path": str(small)}, "output": {"path": str(tmp_path / "out")}}
     miner.mine(job)
 
-    def refuse(path: Path) -> None:
-        if path.name == "record.json":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    touch = os.utime
 
-    monkeypatch.setattr("miner.pipeline.count_cache.os.utime", refuse)
+    def refuse(path: Path, *times: Any, **more: Any) -> None:
+        if Path(path).name == "record.json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        touch(path, *times, **more)
+
+    monkeypatch.setattr(os, "utime", refuse)
     run = miner.mine({**job, "select": {"seed": 1}})
     assert run.manifest["census"]["reused"] is True

@@ -12,18 +12,17 @@ from miner.datasets.base import ROWS
 from miner.datasets.column_store import Spool, write_column
 
 
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    write_column(tmp_path / "ids.arrow", pa.array([f"row {n}" for n in range(2 * ROWS + 5)]))
-    return Spool(tmp_path / "ids.arrow")
+@pytest.fixture(scope="module")
+def column(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("column") / "ids.arrow"
+    write_column(path, pa.array([f"row {n}" for n in range(2 * ROWS + 5)]))
+    return path
 
 
 @pytest.mark.parametrize("most", [0, 1 << 30], ids=["slice by slice", "at once"])
 @pytest.mark.parametrize("count", [0, 1, 7, 50, 9000], ids=str)
-def test_slices_hold_the_values_of_the_rows(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch, count: int, most: int
-) -> None:
-    monkeypatch.setattr("miner.datasets.column_store._MOST_BYTES", most)
+def test_slices_hold_the_values_of_the_rows(column: Path, count: int, most: int) -> None:
+    spool = Spool(column, most_bytes=most)
     rows = np.random.default_rng(count).integers(0, 2 * ROWS + 5, count)
     rows[count // 2 :] = 2 * ROWS + 4  # the last, often
     expected = [f"row {row}" for row in rows]

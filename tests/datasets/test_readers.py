@@ -21,6 +21,7 @@ from miner.datasets.formats.beir import open_beir
 from miner.datasets.opening import open_table
 from miner.errors import DataError
 from tests.conftest import Result
+from tests.sizes import make_small
 
 COUNT = 10_000
 """More than two batches."""
@@ -384,12 +385,11 @@ def test_json_lines_in_many_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     whole = {name: column(open_table(str(path)), name) for name in ("id", "text", "label")}
     assert whole["label"] == [row.get("label") for row in rows]
     for size in (90, 97, 1000):
-        monkeypatch.setattr("miner.datasets.formats.bounded_lines.MOST_LINE", size)
-        monkeypatch.setattr("miner.datasets.formats.json_lines._BLOCK", size * 2 // 3)
+        make_small(monkeypatch, line=size, json_block=size * 2 // 3)
         table = open_table(str(path))
         assert list(table.types) == ["id", "text", "label"]
         assert {name: column(table, name) for name in whole} == whole
-    monkeypatch.setattr("miner.datasets.formats.bounded_lines.MOST_LINE", 70)
+    make_small(monkeypatch, line=70)
     with pytest.raises(DataError, match=r"data.jsonl, line \d+: it is longer than"):
         column(open_table(str(path)), "text")
 
@@ -399,8 +399,7 @@ def test_the_first_error_of_json_lines_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str
 ) -> None:
     """Blocks are parsed a few at once: one that comes later may be refused before."""
-    monkeypatch.setattr("miner.datasets.formats.bounded_lines.MOST_LINE", 400)
-    monkeypatch.setattr("miner.datasets.formats.json_lines._BLOCK", 60)
+    make_small(monkeypatch, line=400, json_block=60)
     lines = ['{"id": 1}'] * 90
     lines[60], lines[67] = '{"id": 1, "x": "' + "y" * 300, second
     path = tmp_path / "data.jsonl"
@@ -416,8 +415,7 @@ def test_the_first_error_of_json_lines_is_told(
 def test_a_value_of_another_type_is_told_by_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
-    monkeypatch.setattr("miner.datasets.formats.bounded_lines.MOST_LINE", 200)
-    monkeypatch.setattr("miner.datasets.formats.json_lines._BLOCK", block)
+    make_small(monkeypatch, line=200, json_block=block)
     lines = ['{"id": "1", "x": 1}', ""] * 40
     lines[70] = '{"id": 5, "x": 1}'
     path = tmp_path / "data.jsonl"
@@ -436,7 +434,7 @@ def test_two_objects_on_a_line_are_refused(tmp_path: Path, content: str) -> None
 
 
 def test_json_lines_leave_no_thread_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miner.datasets.formats.json_lines._BLOCK", 1000)
+    make_small(monkeypatch, json_block=1000)
     (tmp_path / "data.jsonl").write_bytes(json_text() * 50)
     before = set(threading.enumerate())
     batches = open_table(str(tmp_path / "data.jsonl")).batches(["text"])

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 import miner
-import miner.runs.staging
-import miner.storage.files
 from tests.conftest import Result
 
 Cli = Callable[..., Result]
@@ -34,22 +32,27 @@ def fails(owner: Any, name: str, when: Callable[..., bool], patch: pytest.Monkey
     patch.setattr(owner, name, failing)
 
 
+def opened(handle: int) -> Path:
+    """The path of an open file or folder."""
+    return Path(os.readlink(f"/proc/self/fd/{handle}"))
+
+
 MOMENTS: dict[str, tuple[Any, str, Callable[[Path], Callable[..., bool]], str]] = {
     "manifest": (Path, "replace", lambda out: lambda _, to: to.name == "manifest.json", NOTHING),
     "rename": (Path, "rename", lambda out: lambda _, to: to.parent == out / "runs", NOTHING),
     "renamed": (
-        miner.storage.files,
-        "sync_folder",
-        lambda out: lambda folder: folder == out / "runs",
+        os,
+        "fsync",
+        lambda out: lambda handle: opened(handle) == out / "runs",
         PUBLISHED,
     ),
     "json": (Path, "replace", lambda out: lambda _, to: to == out / "latest.json", PUBLISHED),
     "link": (Path, "symlink_to", lambda out: lambda path, *_: path.parent == out, PUBLISHED),
     "switch": (Path, "replace", lambda out: lambda _, to: to == out / "latest", PUBLISHED),
     "switched": (
-        miner.runs.staging,
-        "sync_folder",
-        lambda out: lambda folder: folder == out and (out / "latest").exists(),
+        os,
+        "fsync",
+        lambda out: lambda handle: opened(handle) == out and (out / "latest").exists(),
         LATEST,
     ),
     "look": (

@@ -26,6 +26,7 @@ from miner.triplets.hardness import MINED, Kept
 from miner.triplets.relevance import Relevance, tally
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel
+from tests.sizes import make_small
 
 ROWS, MEMORY = 240, 1 << 20
 UNITS = [(0, 90), (90, 240)]
@@ -70,10 +71,12 @@ def plain_miner(census: Census, select: SelectJob) -> Miner:
     return Miner(census, tally(census.relevance), load_selection(select), select.seed, MEMORY)
 
 
-def listing_miner(census: Census, select: SelectJob, most: int) -> Miner:
+def listing_miner(
+    census: Census, select: SelectJob, most: int, kind: type[Listing] = Listing
+) -> Miner:
     screen = Screen(census, loss=False, keep_bytes=1 << 20)
     plain = plain_miner(census, select)
-    listing = Listing(screen, plain.selection, plain.tally.positives, most, MEMORY)
+    listing = kind(screen, plain.selection, plain.tally.positives, most, MEMORY)
     besides = Besides(columns=True)  # so that all anchors go through the fast pass
     return dataclasses.replace(plain, screen=screen, listing=listing, besides=besides)
 
@@ -131,9 +134,7 @@ def same_bytes(folder: Path, census: Census, select: SelectJob, most: int) -> Re
 def test_every_selection_writes_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select: str, relevance: str
 ) -> None:
-    monkeypatch.setattr("miner.pipeline.units.block_writer._CHUNK", 1000)
-    monkeypatch.setattr("miner.pipeline.units.unit_writer._STRETCH", 900)
-    monkeypatch.setattr("miner.pipeline.units.unit_writer._ENTRIES", 700)
+    make_small(monkeypatch, chunk=1000, stretch=900, entries=700)
     assert {job.strategy for job in SELECTS.values()} == set(STRATEGIES.names())
     same_bytes(tmp_path, census_of("random", relevance, margin=0.4), SELECTS[select], most=24)
 
@@ -198,7 +199,32 @@ def test_room_is_kept_to() -> None:
     assert set(reach.head["held"].tolist()) <= {VAIN, LATER}
 
 
-def test_what_is_listed_saves_the_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Barren(Census):
+    """A census of which no block may be made."""
+
+    def block(self, *arguments: Any) -> Any:
+        raise AssertionError("a whole block was made")
+
+
+def barren(census: Census) -> Census:
+    return Barren(census.vectors, census.relevance, census.metric, census.margin)
+
+
+class Tired(Screen):
+    """A fast pass that counts nothing more."""
+
+    def count(self, *arguments: Any, **more: Any) -> Any:
+        raise AssertionError("anchors were counted")
+
+
+class Scant(Listing):
+    """Has room for a few rows an anchor as units are counted."""
+
+    def room(self, anchors: int) -> ReachRoom:
+        return dataclasses.replace(super().room(anchors), entries=8 * anchors)
+
+
+def test_what_is_listed_saves_the_product(tmp_path: Path) -> None:
     census = census_of("random", "links", margin=0.05)
     select = SELECTS["hardest"]
     miner = listing_miner(census, select, ROWS)
@@ -208,12 +234,8 @@ def test_what_is_listed_saves_the_product(tmp_path: Path, monkeypatch: pytest.Mo
     assert served.sum() > 60
     for name in MINED:
         counted[f"slots_{name}"][~served] = 0
-
-    def fail(*arguments: Any) -> None:
-        raise AssertionError("a product was made")
-
-    monkeypatch.setattr("miner.census.reference.Census._keys", fail)
-    monkeypatch.setattr("miner.census.fast.products.Products.tiles", fail)
+    lists = dataclasses.replace(miner.listing, screen=Tired(census, loss=False, keep_bytes=0))
+    miner = dataclasses.replace(miner, census=barren(census), listing=lists)
     assert any(written(tmp_path / "out", miner, select, counted, files).values())
 
 
@@ -236,23 +258,15 @@ def test_pairs_are_counted_as_the_census_does() -> None:
 
 
 @pytest.mark.parametrize("relevance", ["links", "skewed"])
-def test_what_found_no_room_is_listed_as_it_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relevance: str
-) -> None:
+def test_what_found_no_room_is_listed_as_it_is_written(tmp_path: Path, relevance: str) -> None:
     census = census_of("random", relevance, margin=0.05)
     select = SELECTS["all, capped"]
-    miner = listing_miner(census, select, ROWS)
-    monkeypatch.setattr("miner.pipeline.units.candidates._ENTRIES", 8 * ROWS)
-    monkeypatch.setattr("miner.pipeline.units.candidates._EACH", 1)
+    miner = listing_miner(census, select, ROWS, Scant)
     counted, files = counted_with_lists(tmp_path, miner)
     wanted = counted["hard"] + counted["semi_hard"] > 0
     later = wanted & (files.of(np.arange(ROWS)).head["held"] == LATER)
     assert 0 < later.sum() < wanted.sum()
     plain = plain_miner(census, select)
     truth = written(tmp_path / "whole", plain, select, counted)
-
-    def fail(*arguments: Any) -> None:
-        raise AssertionError("a whole block was made")
-
-    monkeypatch.setattr("miner.pipeline.units.unit_writer.UnitWriter._write_whole", fail)
+    miner = dataclasses.replace(miner, census=barren(census))
     assert written(tmp_path / "later", miner, select, counted, files) == truth

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import miner
-import miner.pipeline.passes
 from miner.embedding.eviction import list_kept
 from miner.errors import StorageError
 from tests.conftest import Result, write_vectors
-from tests.runs.test_commit import Counted, payload, python
+from tests.durable import Crash, at_rename, crash, full_disk
+from tests.operating import listen, units_done
+from tests.runs.test_commit import dies, payload, python
 
 ROWS = 90
 SECOND: list[tuple[dict[str, Any], bool]] = [
@@ -66,20 +67,21 @@ def counted(first: Path, tmp_path: Path) -> Path:
     return shutil.copytree(first, tmp_path / "out", symlinks=True)
 
 
+Mine = Callable[..., tuple[miner.Run, bool]]
+
+
 @pytest.fixture
-def counts(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    """The calls that count a unit."""
-    spy = Counted(miner.pipeline.passes.count_unit)
-    monkeypatch.setattr("miner.pipeline.passes.count_unit", spy)
-    return spy
+def mine(caplog: pytest.LogCaptureFixture) -> Mine:
+    """Mine; say whether the count was kept, as the log and the manifest have it."""
 
+    def call(job: dict[str, Any], *, force: bool = False) -> tuple[miner.Run, bool]:
+        listen(caplog)
+        run = miner.mine(job, force=force)
+        kept = units_done(caplog, "counting") == 0
+        assert run.manifest["census"]["reused"] is kept
+        return run, kept
 
-def again(counts: Counted, job: dict[str, Any], *, force: bool = False) -> tuple[miner.Run, bool]:
-    """Mine; say whether the count was kept, as the calls and the manifest have it."""
-    counts.calls = 0
-    run = miner.mine(job, force=force)
-    assert run.manifest["census"]["reused"] is (counts.calls == 0)
-    return run, counts.calls == 0
+    return call
 
 
 @pytest.mark.parametrize(("select", "reused"), SECOND, ids=lambda value: str(value))
@@ -89,11 +91,11 @@ def test_another_selection_writes_what_a_fresh_run_writes(
     data: Path,
     counted: Path,
     tmp_path: Path,
-    counts: Counted,
+    mine: Mine,
 ) -> None:
-    run, kept = again(counts, job(data, counted, select=select))
+    run, kept = mine(job(data, counted, select=select))
     assert kept is reused
-    fresh, kept = again(counts, job(data, tmp_path / "fresh", select=select))
+    fresh, kept = mine(job(data, tmp_path / "fresh", select=select))
     assert kept is False
     assert payload(run) == payload(fresh)
     for facts in ("census", "written"):
@@ -105,12 +107,12 @@ def test_another_selection_writes_what_a_fresh_run_writes(
 
 
 def test_what_a_strategy_made_of_the_pairs_is_kept_too(
-    data: Path, tmp_path: Path, counts: Counted
+    data: Path, tmp_path: Path, mine: Mine
 ) -> None:
     out = tmp_path / "out"
     hardest = {"strategy": "hardest", "options": {"k": 2}, "max_triplets": 60}
-    assert again(counts, job(data, out, select=hardest))[1] is False
-    for change, kept in (
+    assert mine(job(data, out, select=hardest))[1] is False
+    changes = (
         ({"seed": 5}, True),
         ({"max_triplets": 90}, True),
         ({"options": {"k": 3}}, False),
@@ -119,10 +121,11 @@ def test_what_a_strategy_made_of_the_pairs_is_kept_too(
         ({"strategy": "uniform"}, False),
         ({"strategy": "uniform", "max_triplets": 10}, True),
         ({"strategy": "uniform", "seed": 5}, False),  # how many of a class are drawn
-    ):
-        run, found = again(counts, job(data, out, select=hardest | change))
+    )
+    for number, (change, kept) in enumerate(changes):
+        run, found = mine(job(data, out, select=hardest | change))
         assert found is kept, change
-        fresh = miner.mine(job(data, tmp_path / f"fresh-{counts.calls}", select=hardest | change))
+        fresh = miner.mine(job(data, tmp_path / f"fresh-{number}", select=hardest | change))
         assert payload(run) == payload(fresh)
 
 
@@ -132,44 +135,42 @@ def test_what_a_strategy_made_of_the_pairs_is_kept_too(
     ids=str,
 )
 def test_other_triplets_are_counted(
-    mining: dict[str, Any], data: Path, counted: Path, counts: Counted
+    mining: dict[str, Any], data: Path, counted: Path, mine: Mine
 ) -> None:
     before = payload(miner.open_run(counted))
-    other, kept = again(counts, job(data, counted, mining=mining))
+    other, kept = mine(job(data, counted, mining=mining))
     assert kept is False
     assert payload(other)["census.parquet"] != before["census.parquet"]
-    assert again(counts, job(data, counted, select={"seed": 1}))[1] is True  # the first one's
+    assert mine(job(data, counted, select={"seed": 1}))[1] is True  # the first one's
 
 
-def test_force_counts_again(data: Path, counted: Path, counts: Counted) -> None:
+def test_force_counts_again(data: Path, counted: Path, mine: Mine) -> None:
     before = miner.open_run(counted)
-    forced, kept = again(counts, job(data, counted), force=True)
+    forced, kept = mine(job(data, counted), force=True)
     assert kept is False and forced.run_id != before.run_id
     assert payload(forced) == payload(before)
-    assert again(counts, job(data, counted, select={"seed": 1}))[1] is True
+    assert mine(job(data, counted, select={"seed": 1}))[1] is True
 
 
-def test_the_loss_is_counted_when_it_is_missing(
-    data: Path, tmp_path: Path, counts: Counted
-) -> None:
+def test_the_loss_is_counted_when_it_is_missing(data: Path, tmp_path: Path, mine: Mine) -> None:
     out = tmp_path / "out"
-    assert again(counts, job(data, out, mining={"loss": False}))[1] is False
-    run, kept = again(counts, job(data, out))
+    assert mine(job(data, out, mining={"loss": False}))[1] is False
+    run, kept = mine(job(data, out))
     assert kept is False and run.manifest["census"]["mean_loss"] > 0
-    run, kept = again(counts, job(data, out, mining={"loss": False}, select={"seed": 1}))
+    run, kept = mine(job(data, out, mining={"loss": False}, select={"seed": 1}))
     assert kept is True and "mean_loss" not in run.manifest["census"]
 
 
 def test_without_the_texts_the_count_of_the_store_with_them_serves(
-    tmp_path: Path, counts: Counted
+    tmp_path: Path, mine: Mine
 ) -> None:
     path = tmp_path / "texts.csv"
     lines = [f"{n},{'abcde'[n % 5] * (1 + n % 7)} {n % 11},c{n % 3}" for n in range(60)]
     path.write_text("\n".join(["id,text,label", *lines]) + "\n")
     out, model = tmp_path / "out", {"name": "tests.pipeline.test_count_cache:letters"}
-    assert again(counts, job(path, out, model=model))[1] is False
+    assert mine(job(path, out, model=model))[1] is False
     bare = job(path, out, model=model, output={"path": str(out), "content": False})
-    run, kept = again(counts, bare)
+    run, kept = mine(bare)
     assert kept is True and "anchor" not in run.triplets("hard").schema.names
     fresh = {**bare, "output": {"path": str(tmp_path / "fresh"), "content": False}}
     assert payload(run) == payload(miner.mine(fresh))
@@ -184,7 +185,7 @@ def letters(texts: list[str]) -> np.ndarray:
 @pytest.mark.parametrize("how", ["truncated", "changed", "missing", "empty"])
 @pytest.mark.parametrize("name", ["census.npy", "loss.npy", "record.json"])
 def test_a_torn_record_is_ignored(
-    name: str, how: str, data: Path, counted: Path, tmp_path: Path, counts: Counted
+    name: str, how: str, data: Path, counted: Path, tmp_path: Path, mine: Mine
 ) -> None:
     out = counted
     (path,) = out.glob(f".store/*/counts/*/{name}")
@@ -196,46 +197,54 @@ def test_a_torn_record_is_ignored(
         path.write_bytes(whole)
     else:
         path.write_bytes(whole[: len(whole) // 2] if how == "truncated" else b"")
-    run, kept = again(counts, job(data, out, select={"seed": 1}))
+    run, kept = mine(job(data, out, select={"seed": 1}))
     assert kept is False
     assert payload(run) == payload(miner.mine(job(data, tmp_path / "fresh", select={"seed": 1})))
-    assert again(counts, job(data, out, select={"seed": 2}))[1] is True  # it was mended
+    assert mine(job(data, out, select={"seed": 2}))[1] is True  # it was mended
 
 
-def test_a_record_of_other_vectors_is_ignored(data: Path, counted: Path, counts: Counted) -> None:
+def test_a_record_of_other_vectors_is_ignored(data: Path, counted: Path, mine: Mine) -> None:
     (vectors,) = counted.glob(".store/*/vectors-0.f32")
     moved = np.fromfile(vectors, dtype="<f4")
     moved[:5] = moved[5:10]
     moved.tofile(vectors)
-    assert again(counts, job(data, counted, select={"seed": 1}))[1] is False
+    assert mine(job(data, counted, select={"seed": 1}))[1] is False
 
 
-@pytest.mark.sampled(1)
-@pytest.mark.parametrize(
-    ("place", "reused"),
-    [
-        ("pipeline.passes.write_unit", True),  # it had stored its count
-        ("pipeline.count_cache.write_json", False),  # its arrays were there, and not yet named
-        ("pipeline.count_cache.sha256_file", False),
-    ],
-)
-def test_a_killed_run_s_count_is_used_if_it_was_stored(
-    place: str, reused: bool, data: Path, tmp_path: Path, counts: Counted
-) -> None:
+def test_a_killed_run_leaves_nothing_of_its_record(data: Path, tmp_path: Path, mine: Mine) -> None:
+    """It had written its arrays, and not yet named them."""
     out = tmp_path / "out"
-    home, _, name = place.rpartition(".")
-    at = "census.npy" if name == "sha256_file" else ""
-    code = f"""
-import os, miner.{home} as home, miner
-inner = home.{name}
-home.{name} = lambda *a: os._exit(9) if {at!r} in str(a[0]) else inner(*a)
-miner.mine({job(data, out)!r})
-"""
-    assert python(code) == (9, "")
-    assert again(counts, job(data, out, select={"seed": 1}))[1] is reused
-    run, kept = again(counts, job(data, out))
+    given = job(data, out, output={"report": False})
+    assert python(f"{dies('record.json')}; import miner; miner.mine({given!r})") == (9, "")
+    assert list(out.glob(".store/*/counts/*/.*.tmp"))
+    goes_on(data, out, mine, reused=False)
+
+
+@pytest.mark.parametrize(
+    ("place", "late", "reused"),
+    [("work/write-*.bin", False, True), ("counts/*/census.npy", True, False)],
+)
+def test_a_crashed_run_s_count_is_used_if_it_was_stored(
+    place: str,
+    late: bool,
+    reused: bool,
+    data: Path,
+    tmp_path: Path,
+    mine: Mine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        at_rename(place, crash, late=late, patch=patched.setattr)
+        miner.mine(job(data, tmp_path / "out"))
+    goes_on(data, tmp_path / "out", mine, reused=reused)
+
+
+def goes_on(data: Path, out: Path, mine: Mine, *, reused: bool) -> None:
+    """Another selection and the same one are mined as if nothing had been."""
+    assert mine(job(data, out, select={"seed": 1}))[1] is reused
+    run, kept = mine(job(data, out))
     assert kept is True  # its own, or what the other selection counted since
-    assert payload(run) == payload(miner.mine(job(data, tmp_path / "fresh")))
+    assert payload(run) == payload(miner.mine(job(data, out.with_name("fresh"))))
     assert not list(out.glob(".store/*/counts/*/.*.tmp"))
 
 
@@ -275,27 +284,21 @@ def test_a_record_is_listed_and_goes_with_its_store(
     assert json.loads(cli("cache", out, "--json").out) == {"bytes": 0, "kept": []}
 
 
-def test_an_old_record_goes_before_a_store_in_use(
-    data: Path, tmp_path: Path, counts: Counted
-) -> None:
+def test_an_old_record_goes_before_a_store_in_use(data: Path, tmp_path: Path, mine: Mine) -> None:
     out = tmp_path / "out"
-    again(counts, job(data, out))
+    mine(job(data, out))
     size = sum(one.bytes for one in list_kept(out / ".cache", out / ".store"))
     bound = {"max_size": f"{size}B"}
-    again(counts, job(data, out, mining={"margin": 0.3}, cache=bound))
+    mine(job(data, out, mining={"margin": 0.3}, cache=bound))
     kinds = [one.kind for one in list_kept(out / ".cache", out / ".store")]
     assert kinds == ["count", "store"]
-    assert again(counts, job(data, out, mining={"margin": 0.3}, select={"seed": 1}))[1] is True
-    assert again(counts, job(data, out, select={"seed": 1}))[1] is False
+    assert mine(job(data, out, mining={"margin": 0.3}, select={"seed": 1}))[1] is True
+    assert mine(job(data, out, select={"seed": 1}))[1] is False
 
 
 def test_a_full_disk_is_said(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
-
-    def full(*arguments: Any) -> None:
-        raise StorageError(f"{arguments[0]}: No space left on device; nothing was published")
-
-    monkeypatch.setattr("miner.pipeline.count_cache.write_json", full)
+    at_rename("record.json", full_disk, patch=monkeypatch.setattr)
     with pytest.raises(StorageError, match="No space left"):
         miner.mine(job(data, out))
     assert not (out / "latest").exists()

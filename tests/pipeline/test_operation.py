@@ -15,6 +15,7 @@ import pytest
 import miner
 from miner.storage.locks import lock_output
 from tests.conftest import Result
+from tests.durable import at_rename
 from tests.operating import MAIN, SLOW, end, events, named, start, wait_for_a_unit
 
 Cli = Callable[..., Result]
@@ -113,10 +114,10 @@ def test_a_lock_that_is_held(words: list[str], cli: Cli) -> None:
 def test_a_defect_is_told_with_its_trace_on_request(
     words: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: object, **more: object) -> None:
+    def fail(*paths: Path) -> None:
         raise RuntimeError("of https://user:hush@host/x\nand more")
 
-    monkeypatch.setattr("miner.pipeline.run.census_facts", fail)
+    at_rename("census.parquet", fail, at=None, patch=monkeypatch.setattr)
     last = events(cli(*words).err)[-1]
     assert (last["exit_code"], last["level"]) == (1, "error")
     assert last["message"].startswith("RuntimeError: of https://host/x")
@@ -139,11 +140,11 @@ def test_nothing_secret_is_logged(words: list[str], cli: Cli) -> None:
 def test_what_others_say_is_a_line_too(
     words: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def talk(self: object, *arguments: object) -> None:
+    def talk(*paths: Path) -> None:
         logging.getLogger("someone.else").warning("see https://user:hush@host\nand more")
         warnings.warn("old: https://user:hush@host", DeprecationWarning, stacklevel=1)
 
-    monkeypatch.setattr("miner.pipeline.run.keep_within", talk)
+    at_rename("census.parquet", talk, patch=monkeypatch.setattr)
     before = logging.getLogger("miner").level
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -185,15 +186,15 @@ def test_a_signal_is_the_last_line(
 
 CLEARS = """
 import sys, time
-import miner.pipeline.passes as passes
-def count(*arguments):
+from tests.durable import at_rename
+def hang(*paths):
     try:
         print("counting", flush=True)
         time.sleep(60)
     except BaseException:
         print("clearing", flush=True)
         time.sleep(60)
-passes.count_unit = count
+at_rename("work/count-*.npy", hang)
 """
 
 

@@ -29,5 +29,8 @@ def test_a_fat_parent_does_not_show() -> None:
 
 
 def test_without_a_status_file_the_system_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("miner.pipeline.attempt._STATUS", Path("/nowhere/status"))
+    def missing(path: Path) -> str:
+        raise FileNotFoundError(str(path))
+
+    monkeypatch.setattr(Path, "read_text", missing)
     assert peak_rss() > 10 << 20

@@ -13,6 +13,7 @@ import pytest
 
 import miner
 from miner.errors import DataError, UsageError
+from tests.sizes import make_small
 
 WORDS = "ash bay cat dog elm fox gum hay ivy jay".split()
 CALLS: list[list[tuple[str, str]]] = []
@@ -73,7 +74,7 @@ def rows(run: miner.Run, folder: str) -> list[dict[str, Any]]:
 def test_negatives_that_score_too_high_are_dropped(
     chunk: int, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("miner.pipeline.rescore._CHUNK", chunk)
+    make_small(monkeypatch, rescored=chunk)
     CALLS.clear()
     free = mine(texts, tmp_path / "a", max_triplets=700)
     rescore = {"rescore": "tests.pipeline.test_rescore:overlap", "rescore_max": 0.25}

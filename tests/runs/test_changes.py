@@ -13,6 +13,7 @@ import miner
 from miner.errors import DataError
 from miner.runs.changes import changed_keys, describe_changes
 from tests.conftest import write_vectors
+from tests.durable import at_rename, full_disk
 
 
 def test_keys_are_named_as_the_user_knows_them() -> None:
@@ -52,39 +53,28 @@ def test_an_unfinished_run_of_another_job_is_not_gone_on_with(
     tmp_path: Path, cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, out = data(tmp_path / "data.parquet"), tmp_path / "out"
-
-    def die(*given: Any) -> None:
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patched:
-        patched.setattr("miner.pipeline.run.seal_shards", die)
-        assert cli("run", "--data", path, "--out", out).code != 0
+        at_rename("part-*.parquet", full_disk, patch=patched.setattr)
+        assert cli("run", "--data", path, "--out", out).code == 6
     done = cli("run", "--data", path, "--out", out, "--seed", "4")
     assert "not that of the unfinished one: select.seed (was 0, is 4)" in done.err
     assert "a new run" not in cli("run", "--data", path, "--out", out, "--seed", "4").err
 
 
 @pytest.mark.parametrize("how", ["changes", "vanishes"])
-def test_data_that_changes_as_it_is_read_makes_no_run(
-    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_that_changes_as_it_is_read_makes_no_run(how: str, tmp_path: Path) -> None:
     path = data(tmp_path / "data.parquet")
-    scan = miner.datasets.source.Source.scan
 
-    def scanned(self: Any, *given: Any, **named: Any) -> Any:
-        found = scan(self, *given, **named)
-        if how == "changes":
+    def change(stage: str, done: int, total: int) -> None:
+        if how == "changes" and stage == "reading":
             data(path, seed=9)
-        else:
+        elif how == "vanishes" and stage == "embedding":
             path.rename(tmp_path / "moved.parquet")
-        return found
 
-    monkeypatch.setattr("miner.datasets.source.Source.scan", scanned)
     job = {"dataset": {"path": str(path)}, "output": {"path": str(tmp_path / "out")}}
-    with pytest.raises(DataError, match=r"changed as it was read|is gone|No such file"):
-        miner.mine(job)
+    with pytest.raises(DataError, match=r"changed as it was read|is gone since the run began"):
+        miner.mine(job, progress=change)
     assert not (tmp_path / "out" / "latest").exists()
-    monkeypatch.undo()
     if how == "vanishes":
         data(path)
     assert miner.mine(job).manifest["status"] == "complete"

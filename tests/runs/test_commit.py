@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,43 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.census.reference_kernel import load_kernel
-from miner.pipeline.units.task import open_miner
 from tests.conftest import ROOT
+from tests.durable import Crash, at_rename, crash
+from tests.operating import listen, units_done
 
 ROWS, UNITS, CAP = 96, 6, 1500
-
-
-class Crash(Exception):
-    """The end of a process, as far as one process can play it."""
-
-
-class Counted:
-    """A function that counts its calls, and fails at the k-th: before its work, or after."""
-
-    def __init__(self, inner: Callable[..., Any], fail_at: int = 0, *, late: bool = False) -> None:
-        self.inner, self.fail_at, self.late, self.calls = inner, fail_at, late, 0
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        self.calls += 1
-        failing = self.calls == self.fail_at
-        result = None if failing and not self.late else self.inner(*arguments, **keywords)
-        if failing:
-            raise Crash
-        return result
-
-
-HOMES: dict[str, tuple[str, str]] = {
-    "embed": ("miner.embedding.build", "Embedder"),
-    "count": ("miner.pipeline.passes", "count_unit"),
-    "write": ("miner.pipeline.passes", "write_unit"),
-    "seal": ("miner.pipeline.seal", "write_part"),
-    "census": ("miner.pipeline.census_files", "write_census"),
-    "json": ("miner.runs.staging", "write_json"),
-    "publish": ("miner.runs.staging", "publish_folder"),
-    "pointers": ("miner.runs.staging", "write_pointers"),
-}
-KEPT = {name: getattr(importlib.import_module(home), key) for name, (home, key) in HOMES.items()}
 
 
 def job(data: Path, out: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -80,34 +47,36 @@ def payload(run: miner.Run) -> dict[str, bytes]:
 
 @dataclass
 class Lab:
-    """A data set, an output root, the right bytes, and functions that can be made to fail."""
+    """A data set, an output root, the right bytes, and the means to crash."""
 
     data: Path
     out: Path
     truth: dict[str, bytes]
     monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture
 
     def mine(self, **sections: dict[str, Any]) -> miner.Run:
         return miner.mine(job(self.data, self.out, **sections))
 
-    def spy(self, fails: str = "", at: int = 0, *, late: bool = False) -> dict[str, Counted]:
-        """Count calls anew; make one function fail at its k-th call."""
-        result = {}
-        for name, (home, key) in HOMES.items():
-            result[name] = Counted(KEPT[name], at if name == fails else 0, late=late)
-            self.monkeypatch.setattr(f"{home}.{key}", result[name])
-        return result
+    def crash(self, at: str, number: int = 1, *, late: bool = False, workers: int = 1) -> None:
+        """Mine, and crash at a durable write; see `at_rename`."""
+        with self.monkeypatch.context() as patched:
+            at_rename(at, crash, number, late=late, patch=patched.setattr)
+            with pytest.raises(Crash):
+                self.mine(engine={"workers": workers})
 
-    def crash(self, fails: str, at: int, *, late: bool = False, workers: int = 1) -> None:
-        self.spy(fails, at, late=late)
-        with pytest.raises(Crash):
-            self.mine(engine={"workers": workers})
+    def did(self) -> tuple[int, int, int]:
+        """How many units were counted, written and sealed since `listen`, as the log has it."""
+        counted, written, sealed = (
+            units_done(self.caplog, stage) for stage in ("counting", "writing", "sealing")
+        )
+        return counted, written, sealed
 
     def resume(self, **sections: dict[str, Any]) -> tuple[int, int, int]:
-        """Mine; say how many units were counted, written and sealed for it."""
-        calls = self.spy()
+        """Mine; return how many units were counted, written and sealed for it."""
+        listen(self.caplog)
         assert payload(self.mine(**sections)) == self.truth
-        return calls["count"].calls, calls["write"].calls, calls["seal"].calls
+        return self.did()
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +107,13 @@ def truth(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
 
 @pytest.fixture
 def lab(
-    data: Path, truth: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    truth: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> Lab:
-    return Lab(data, tmp_path / "out", truth, monkeypatch)
+    return Lab(data, tmp_path / "out", truth, monkeypatch, caplog)
 
 
 @pytest.fixture(scope="module")
@@ -171,11 +144,13 @@ def test_nothing_but_the_job_shows_in_the_bytes(
 
 
 def test_the_kernel_does_not_show_in_the_bytes(lab: Lab) -> None:
-    load = Counted(lambda name: load_kernel("numpy"))
-    lab.monkeypatch.setattr("miner.census.reference.load_kernel", load)
-    assert payload(lab.mine()) == lab.truth
-    assert load.calls == 1
-    open_miner.cache_clear()
+    """Where numba is not installed."""
+    find = importlib.util.find_spec
+    without = lambda name, *more: None if name == "numba" else find(name, *more)  # noqa: E731
+    lab.monkeypatch.setattr(importlib.util, "find_spec", without)
+    run = lab.mine()
+    assert run.manifest["kernels"] == "numpy"
+    assert payload(run) == lab.truth
 
 
 def python(code: str, **environment: str) -> tuple[int, str]:
@@ -186,11 +161,16 @@ def python(code: str, **environment: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("seed", ["0", "1"])
-def test_the_hash_seed_does_not_show_in_the_bytes(lab: Lab, seed: str) -> None:
+def dies(place: str, at: int = 1, *, late: bool = False) -> str:
+    """Code of a process that is killed at a durable write; see `at_rename`."""
+    return f"from tests.durable import at_rename, die; at_rename({place!r}, die, {at}, late={late})"
+
+
+def test_the_hash_seed_does_not_show_in_the_bytes(lab: Lab) -> None:
+    """The truth is from a process that has another one."""
     given = job(lab.data, lab.out, output={"report": False})
     code = f"import miner; miner.mine({given!r})"
-    assert python(code, PYTHONHASHSEED=seed) == (0, "")
+    assert python(code, PYTHONHASHSEED="1") == (0, "")
     assert payload(miner.open_run(lab.out)) == lab.truth
 
 
@@ -211,43 +191,40 @@ def check_names(out: Path) -> None:
             assert re.fullmatch(r"part-\d{5}\.parquet", path.name)
 
 
-JSONS = 1 + 1 + 2 * UNITS + 2 + 1
-"""The JSON files of a run: of the staging, the index, all units, both shards, the manifest."""
-
-
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(11)
 @pytest.mark.parametrize(
-    ("place", "at", "late", "left"),  # left: units that the next call counts, writes and seals
+    "moment",  # and the units that the next call counts, writes and seals
     [
-        ("embed", 1, False, (6, 6, 2)),
-        ("count", 4, False, (3, 6, 2)),
-        ("count", 4, True, (3, 6, 2)),
-        ("json", 1, False, (6, 6, 2)),
-        ("json", 7, False, (2, 6, 2)),
-        ("json", 7, True, (1, 6, 2)),
-        ("write", 4, True, (0, 3, 2)),
-        ("json", 12, True, (0, 2, 2)),
-        ("seal", 2, False, (0, 0, 1)),
-        ("seal", 2, True, (0, 0, 1)),
-        ("census", 1, False, (0, 0, 0)),
-        ("census", 1, True, (0, 0, 0)),
-        ("json", JSONS, False, (0, 0, 0)),
-        ("json", JSONS, True, (0, 0, 0)),
-        ("publish", 1, False, (0, 0, 0)),
-        ("publish", 1, True, (0, 0, 0)),
-        ("pointers", 1, False, (0, 0, 0)),
-        ("pointers", 1, True, (0, 0, 0)),
+        ("staging.json", 1, False, (6, 6, 2)),
+        (".store/*", 1, False, (6, 6, 2)),
+        ("work/count-?????.npy", 4, False, (3, 6, 2)),
+        ("work/count-?????.npy", 4, True, (3, 6, 2)),
+        ("work/count-*.json", 5, False, (2, 6, 2)),
+        ("work/count-*.json", 5, True, (1, 6, 2)),
+        ("work/write-*-hard.bin", 4, True, (0, 3, 2)),
+        ("work/write-*.json", 4, True, (0, 2, 2)),
+        ("part-*.parquet", 2, False, (0, 0, 1)),
+        ("part-*.parquet", 2, True, (0, 0, 1)),
+        ("census.parquet", 1, False, (0, 0, 0)),
+        ("census.parquet", 1, True, (0, 0, 0)),
+        ("manifest.json", 1, False, (0, 0, 0)),
+        ("manifest.json", 1, True, (0, 0, 0)),
+        ("runs/*", 1, False, (0, 0, 0)),
+        ("runs/*", 1, True, (0, 0, 0)),
+        ("out/latest.json", 1, False, (0, 0, 0)),
+        ("out/latest", 1, True, (0, 0, 0)),
     ],
 )
 def test_a_crash_leaves_latest_and_the_same_call_goes_on(
-    lab: Lab, old: Path, place: str, at: int, late: bool, left: tuple[int, int, int]
+    lab: Lab, old: Path, moment: tuple[str, int, bool, tuple[int, int, int]]
 ) -> None:
+    place, at, late, left = moment
     shutil.copytree(old, lab.out, symlinks=True)
     before, link = miner.open_run(lab.out), os.readlink(lab.out / "latest")
     files, pointer = snapshot(before.path), (lab.out / "latest.json").read_bytes()
     lab.crash(place, at, late=late)
     check_names(lab.out)
-    pointed = (place, late) == ("pointers", True)
+    pointed = place == "out/latest"
     assert (os.readlink(lab.out / "latest") == link) is not pointed
     assert ((lab.out / "latest.json").read_bytes() == pointer) is not pointed
     assert snapshot(before.path) == files
@@ -261,71 +238,73 @@ def test_a_crash_leaves_latest_and_the_same_call_goes_on(
 
 
 def test_workers_lose_no_finished_unit(lab: Lab) -> None:
-    lab.crash("count", 5, workers=3)
+    lab.crash("work/count-?????.npy", 5, workers=3)
     recorded = len(list(lab.out.glob(".staging/*/work/count-*.json")))
     assert lab.resume(engine={"workers": 2}) == (UNITS - recorded, UNITS, 2)
 
 
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize(
-    "place", ["pipeline.passes.count_unit", "pipeline.passes.write_unit", "runs.staging.write_json"]
+    "moment",
+    [
+        ("work/count-?????.npy", 4, (3, 6, 2)),
+        ("work/write-*-hard.bin", 4, (0, 3, 2)),
+        ("manifest.json", 1, (0, 0, 0)),
+    ],
 )
-def test_a_killed_process_leaves_latest(lab: Lab, old: Path, place: str) -> None:
+def test_a_killed_process_leaves_latest(
+    lab: Lab, old: Path, moment: tuple[str, int, tuple[int, int, int]]
+) -> None:
+    place, at, left = moment
     shutil.copytree(old, lab.out, symlinks=True)
     link = os.readlink(lab.out / "latest")
-    at = 4 if place.startswith("pipeline.passes") else JSONS
-    home, _, name = place.rpartition(".")
-    code = f"""
-import itertools, os, miner.{home} as home, miner
-calls, inner = itertools.count(1), home.{name}
-home.{name} = lambda *a: os._exit(9) if next(calls) == {at} else inner(*a)
-miner.mine({job(lab.data, lab.out)!r})
-"""
-    assert python(code) == (9, "")
+    given = job(lab.data, lab.out, output={"report": False})
+    assert python(f"{dies(place, at)}; import miner; miner.mine({given!r})") == (9, "")
     check_names(lab.out)
     assert os.readlink(lab.out / "latest") == link
-    left = {"count_unit": (3, 6, 2), "write_unit": (0, 3, 2), "write_json": (0, 0, 0)}
-    assert lab.resume() == left[name]
+    assert lab.resume() == left
     assert len(list((lab.out / "runs").iterdir())) == 2
     assert list((lab.out / ".staging").iterdir()) == []
 
 
-@pytest.mark.parametrize("how", ["truncated", "changed", "missing"])
 @pytest.mark.parametrize(
     ("place", "piece", "left"),
     [
-        ("seal", "work/count-00002.npy", (1, 0, 2)),
-        ("seal", "work/write-00003-hard.bin", (0, 1, 2)),
-        ("census", "run/hard/part-00000.parquet", (0, 0, 1)),
+        ("part-*.parquet", "work/count-00002.npy", (1, 0, 2)),
+        ("part-*.parquet", "work/write-00003-hard.bin", (0, 1, 2)),
+        ("census.parquet", "run/hard/part-00000.parquet", (0, 0, 1)),
     ],
 )
 def test_a_damaged_piece_is_made_again(
-    lab: Lab, place: str, piece: str, left: tuple[int, int, int], how: str
+    lab: Lab, place: str, piece: str, left: tuple[int, int, int]
 ) -> None:
-    lab.crash(place, 1)
+    lab.crash(place)
     (record,) = lab.out.glob(".store/*/counts")
     shutil.rmtree(record)  # else the units are not looked at
-    (path,) = lab.out.glob(f".staging/*/{piece}")
-    whole = bytearray(path.read_bytes())
-    whole[len(whole) // 2] ^= 1
-    if how == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(whole if how == "changed" else whole[: len(whole) // 2])
-    assert lab.resume() == left
+    crashed = lab.out
+    for how in ("truncated", "changed", "missing"):
+        lab.out = shutil.copytree(crashed, crashed.with_name(how), symlinks=True)
+        (path,) = lab.out.glob(f".staging/*/{piece}")
+        whole = bytearray(path.read_bytes())
+        whole[len(whole) // 2] ^= 1
+        if how == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(whole if how == "changed" else whole[: len(whole) // 2])
+        assert lab.resume() == left, how
 
 
 def test_another_job_starts_a_run_of_its_own(lab: Lab, tmp_path: Path) -> None:
-    lab.crash("count", 5)
+    lab.crash("work/count-?????.npy", 5)
     table = pq.read_table(lab.data)
     images = table["image"].to_pylist()
     images[7][0] += 1
     moved = tmp_path / "moved.parquet"
     pq.write_table(table.set_column(1, "image", pa.array(images)), moved)
     for change in ({"mining": {"margin": 0.7}}, {"dataset": {"path": str(moved)}}):
-        calls = lab.spy()
+        listen(lab.caplog)
         run = lab.mine(**change)
-        assert calls["count"].calls == UNITS
+        assert lab.did()[0] == UNITS
         fresh = miner.mine(job(lab.data, tmp_path / "fresh", **change))
         assert payload(run) == payload(fresh) != lab.truth
     assert lab.resume() == (UNITS - 4, UNITS, 2)

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import miner
+from tests.durable import Crash, at_rename, crash
+from tests.operating import MAIN, end, start
 
-DIE = """
+DIE = f"""
 import os
-import miner.runs.shards
-from miner.cli.main import main
-whole, calls = miner.runs.shards._table, []
-def table(*arguments):
-    calls.append(1)
-    if len(calls) > {calls}:
-        os._exit(137)
-    return whole(*arguments)
-miner.runs.shards._table = table
-main()
-"""
+from tests.durable import at_rename, die
+def die_torn(temporary, final):
+    os.truncate(temporary, temporary.stat().st_size // 2)
+    die(temporary, final)
+at_rename("part-*.parquet", die_torn, {{number}})
+{MAIN}"""
 
 
 @pytest.mark.slow
 def test_torn_files_are_not_published(small: Path, tmp_path: Path) -> None:
     command = ["run", "--data", str(small), "--out", str(tmp_path / "out"), "--quiet"]
-    for calls in (0, 1):
-        died = subprocess.run([sys.executable, "-c", DIE.format(calls=calls), *command])
-        assert died.returncode == 137
+    for number in (1, 2):
+        assert end(start(DIE.format(number=number), *command)).code == 9
         assert not (tmp_path / "out" / "latest").exists()
     assert list((tmp_path / "out" / ".staging").rglob(".*.tmp"))
-    subprocess.run([sys.executable, "-m", "miner", *command], check=True)
+    assert end(start(MAIN, *command)).code == 0
     run = miner.open_run(tmp_path / "out")
     names = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*")}
     shards = {f"{name}/part-00000.parquet" for name in ("hard", "semi_hard")}
@@ -44,10 +38,14 @@ def test_torn_files_are_not_published(small: Path, tmp_path: Path) -> None:
     assert not miner.verify_run(run).problems
 
 
-def test_damaged_records_cost_their_unit_only(small: Path, tmp_path: Path) -> None:
-    command = ["run", "--data", str(small), "--out", str(tmp_path / "out"), "--quiet"]
-    command += ["--set", "output.report=false"]
-    subprocess.run([sys.executable, "-c", DIE.format(calls=0), *command])
+def test_damaged_records_cost_their_unit_only(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = {"dataset": {"path": str(small)}, "output": {"path": str(tmp_path / "out")}}
+    with monkeypatch.context() as patched:
+        at_rename("part-*.parquet", crash, patch=patched.setattr)
+        with pytest.raises(Crash):
+            miner.mine(job)
     staging = next((tmp_path / "out" / ".staging").iterdir())
     next(staging.glob("work/count-*.json")).write_text("")
     other = tmp_path / "out" / ".staging" / "other"
@@ -55,8 +53,7 @@ def test_damaged_records_cost_their_unit_only(small: Path, tmp_path: Path) -> No
     (other / "staging.json").write_text("{")
     begun = tmp_path / "out" / ".staging" / "begun"  # killed before it could say what it was
     begun.mkdir()
-    subprocess.run([sys.executable, "-m", "miner", *command], check=True)
-    assert miner.open_run(tmp_path / "out").run_id == staging.name
+    assert miner.mine(job).run_id == staging.name
     assert not begun.exists()
 
 

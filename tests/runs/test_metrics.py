@@ -17,6 +17,7 @@ from miner.errors import StorageError
 from miner.runs.metrics import Metered, write_metrics
 from miner.storage.locks import lock_output
 from tests.conftest import Result
+from tests.durable import at_rename
 from tests.operating import MAIN, SLOW, end, outs, series, start, wait_for_a_unit
 
 Cli = Callable[..., Result]
@@ -95,7 +96,7 @@ def _storage(words: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Res
 
 
 def _defect(words: list[str], cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Result:
-    monkeypatch.setattr("miner.pipeline.run.census_facts", lambda *arguments, **more: 1 / 0)
+    at_rename("census.parquet", lambda *_: 1 / 0, patch=monkeypatch.setattr)
     return cli(*words, "--margin", "0.3")
 
 

@@ -16,6 +16,7 @@ import pytest
 import miner
 from miner.triplets.hardness import CLASSES, MINED
 from tests.conftest import write_vectors
+from tests.sizes import make_small
 
 MARGIN = 0.2
 IDS = ["anchor_id", "positive_id", "negative_id"]
@@ -338,10 +339,7 @@ def test_parts_join_to_what_one_part_holds(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = mine(small, tmp_path / "one")
-    monkeypatch.setattr("miner.runs.shards.PART_ROWS", 1000)
-    monkeypatch.setattr("miner.pipeline.seal.PART_ROWS", 1000)
-    monkeypatch.setattr("miner.runs.shards._GROUP_ROWS", 300)
-    monkeypatch.setattr("miner.runs.shards._SLICE_ROWS", 128)
+    make_small(monkeypatch, part=1000, group=300, slice=128)
     cut = mine(small, tmp_path / "many")
     check_schema(cut, IDS + FLOATS, cap=300)
     for name in MINED:

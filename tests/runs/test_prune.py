@@ -15,6 +15,7 @@ import miner
 from miner.errors import LockError
 from miner.storage.locks import lock_output
 from tests.conftest import Result
+from tests.durable import Crash, at_rename, crash
 
 Cli = Callable[..., Result]
 
@@ -40,8 +41,8 @@ def out(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (out / "latest").unlink()
     (out / "latest").symlink_to("runs/20260102T000000Z-x")
     with monkeypatch.context() as patched:
-        patched.setattr("miner.pipeline.census_files.write_census", lambda *arguments: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
+        at_rename("census.parquet", crash, patch=patched.setattr)
+        with pytest.raises(Crash):
             mine(small, out, 0.4)
     return out
 

@@ -15,6 +15,7 @@ import pytest
 
 import miner
 from tests.conftest import Result
+from tests.durable import at_rename
 from tests.operating import MAIN, SLOW, end, start, wait_for_a_unit
 
 Cli = Callable[..., Result]
@@ -115,26 +116,25 @@ def test_a_reader_that_died_holds_nothing(out: Path, cli: Cli) -> None:
     assert nights(out) == "1"
 
 
-@pytest.mark.parametrize(
-    ("command", "inner"),
-    [
-        (["export", "--format", "triplet"], "miner.training.exports.export.write_parts"),
-        (["verify"], "miner.inspection.verify.run._from_vectors"),
-    ],
-)
+@pytest.mark.parametrize("command", [["export", "--format", "triplet"], ["verify"]])
 def test_our_own_commands_are_readers(
-    out: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, command: list[str], inner: str
+    out: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    module, _, name = inner.rpartition(".")
-    whole = getattr(__import__(module, fromlist=[name]), name)
+    """Another process prunes as one writes its first file, the other reads a shard."""
+    read, opened = out / "runs/20260105T000000Z-x", Path.open
     seen: list[str] = []
 
-    def prune(*arguments: Any, **more: Any) -> Any:
-        seen.extend(miner.prune_output(out, keep=0)["in_use"])
-        return whole(*arguments, **more)
+    def prune(*paths: Path) -> None:
+        if not seen:
+            seen.extend(miner.prune_output(out, keep=0)["in_use"])
 
-    monkeypatch.setattr(inner, prune)
-    read = out / "runs/20260105T000000Z-x"
+    def opening(path: Path, *mode: Any, **more: Any) -> Any:
+        if path.parent == read / "hard":
+            prune()
+        return opened(path, *mode, **more)
+
+    at_rename("part-*.parquet", prune, patch=monkeypatch.setattr)
+    monkeypatch.setattr(Path, "open", opening)
     result = cli(command[0], read, *command[1:])
     assert seen == [str(read)]
     assert result.code == 0, result.err

@@ -21,6 +21,7 @@ from miner.triplets.distance import METRICS
 from miner.triplets.hardness import MINED, Kept
 from miner.triplets.relevance import tally
 from tests.hard_data import KINDS, labelled, vectors
+from tests.sizes import make_small
 
 
 def hard_rows(kind: str, rows: int) -> np.ndarray:
@@ -29,9 +30,9 @@ def hard_rows(kind: str, rows: int) -> np.ndarray:
     return found
 
 
-def census_of(kind: str, metric: Any, margin: float, rows: int = 700) -> Census:
+def census_of(kind: str, metric: Any, margin: float, rows: int = 700, **more: Any) -> Census:
     found = hard_rows(kind, rows)
-    return Census(Vectors(found, found), labelled("skewed", rows, 4), metric, margin)
+    return Census(Vectors(found, found), labelled("skewed", rows, 4), metric, margin, **more)
 
 
 @pytest.mark.sampled(24)
@@ -109,8 +110,8 @@ def test_the_compiled_path_writes_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, select: SelectJob
 ) -> None:
     census = census_of(kind, "euclidean", 0.1)
-    monkeypatch.setattr("miner.pipeline.units.block_writer._CHUNK", 1000)
+    plain = census_of(kind, "euclidean", 0.1, kernel="numpy")
+    make_small(monkeypatch, chunk=1000)
     fast = written(tmp_path, census, select)
-    monkeypatch.setattr("miner.pipeline.units.miner.open_sieve", lambda rows: None)
-    assert fast == written(tmp_path, census, select)
+    assert fast == written(tmp_path, plain, select)
     assert any(fast.values())

@@ -21,6 +21,7 @@ from miner.triplets.relevance import LabelRelevance, LinkRelevance, Relevance
 from tests.conftest import write_vectors
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.oracle import Truth, enumerate_triplets
+from tests.sizes import make_small
 
 MINED = ("semi_hard", "hard")
 
@@ -105,7 +106,7 @@ def test_anchors_with_more_triplets_than_a_chunk(
 ) -> None:
     rows, relevance, truth = small_truth()
     for chunk in (1, 7, 1000):
-        monkeypatch.setattr("miner.pipeline.units.block_writer._CHUNK", chunk)
+        make_small(monkeypatch, chunk=chunk)
         check_sets(mine_labelled(tmp_path / str(chunk), rows, relevance), truth)
 
 

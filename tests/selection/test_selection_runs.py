@@ -16,6 +16,7 @@ from miner.errors import UsageError
 from miner.inspection.verify.vectors import Truth
 from miner.runs.shards import read_shard, shard_facts
 from tests.conftest import Result, write_vectors
+from tests.sizes import make_small
 
 ROLES = ("anchor_id", "positive_id", "negative_id")
 STRATEGIES: list[dict[str, Any]] = [
@@ -76,8 +77,7 @@ def test_the_same_bytes_whatever_the_engine(
 def test_no_negative_comes_more_often_than_its_cap(
     chunk: int, bigger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("miner.pipeline.cap_negatives._CHUNK", chunk)
-    monkeypatch.setattr("miner.pipeline.cap_negatives._HELD", chunk)
+    make_small(monkeypatch, capped=chunk, held=chunk)
     free = mine(bigger, tmp_path / "free", max_triplets=10**6)
     kept = []
     for most in (1, 9, 10**9):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def test_without_locks_a_folder_is_kept(place: Path, monkeypatch: pytest.MonkeyP
     def refuse(*arguments: object) -> None:
         raise OSError("no locks here")
 
-    monkeypatch.setattr("miner.storage.scratch.fcntl.flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with scratch_folder("mine-test-") as one, scratch_folder("mine-test-") as other:
         assert one.is_dir() and other.is_dir() and one != other
     assert list(place.iterdir()) == []

@@ -1,0 +1,31 @@
+"""Sizes of chunks and blocks, made small: with data as large as the real ones tests would be slow.
+
+The one place where tests know where in the package a number stands.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+__all__ = ["make_small"]
+
+_HOMES = {
+    "capped": "miner.pipeline.cap_negatives._CHUNK",  # records read at once, of a cap on negatives
+    "chunk": "miner.pipeline.units.block_writer._CHUNK",  # triplets held before they are written
+    "entries": "miner.pipeline.units.unit_writer._ENTRIES",  # listed rows done at once
+    "group": "miner.runs.shards._GROUP_ROWS",
+    "held": "miner.pipeline.cap_negatives._HELD",  # numbers held to find where hubs are cut
+    "json_block": "miner.datasets.formats.json_lines._BLOCK",  # bytes
+    "line": "miner.datasets.formats.bounded_lines.MOST_LINE",  # bytes
+    "part": "miner.pipeline.seal.PART_ROWS",
+    "rescored": "miner.pipeline.rescore._CHUNK",  # triplets scored at once
+    "slice": "miner.runs.shards._SLICE_ROWS",  # rows of a group whose texts are read at once
+    "stretch": "miner.pipeline.units.unit_writer._STRETCH",  # triplets of anchors done at once
+}
+"""What is bounded, and the name of the bound."""
+
+
+def make_small(monkeypatch: pytest.MonkeyPatch, **sizes: int) -> None:
+    """Set some of the sizes of `_HOMES`."""
+    for name, size in sizes.items():
+        monkeypatch.setattr(_HOMES[name], size)
