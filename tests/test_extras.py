@@ -275,10 +275,10 @@ def test_timm(base: Path, torch: Path) -> None:
     python = environment(base.parents[2] / "timm", packages_of(base), packages_of(torch))
     install(python, "--no-deps", "timm", "torchvision==0.28.0")
     install(python, "pillow", "pyyaml", "safetensors", "huggingface_hub")
+    defined = "; torch.kept.define('{}(Tensor boxes, Tensor scores, float iou) -> Tensor')"
     (packages_of(python) / "operators.pth").write_text(
-        "import torch; torch.kept = torch.library.Library('torchvision', 'DEF'); "
-        "[torch.kept.define(f'{name}(Tensor a, Tensor b, float c) -> Tensor') "
-        "for name in ('nms', 'qnms')]\n"
+        "import torch; torch.kept = torch.library.Library('torchvision', 'FRAGMENT')"
+        f"{defined.format('nms')}{defined.format('qnms')}\n"
     )
     code = (
         "import timm, safetensors.torch as s\n"
