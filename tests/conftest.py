@@ -19,6 +19,7 @@ import pytest
 import miner
 from miner.cli.main import main
 from tests.sampling import mark_the_rest
+from tests.sizes import make_small
 from tests.spreading import group_of
 from tests.spreading import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 
@@ -64,6 +65,14 @@ def short_naps() -> Iterator[None]:
     """Let joblib look for results each millisecond: ten are more than most units of tests take."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("joblib.parallel.time", _ShortNaps())
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_loops() -> Iterator[None]:
+    """Count small jobs by numba too, whether or not its loops are compiled as a test begins."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_small(patch, numpy=-1)
         yield
 
 

@@ -1,0 +1,67 @@
+"""Which loops count a run: compiled ones, or NumPy's while there are none."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import miner
+from tests.conftest import ROOT, write_vectors
+
+
+def started(data: Path, out: Path, numba: Path, *options: str, hide: bool = False) -> Any:
+    """Mine in a process of its own, where numba keeps what it compiles in a folder."""
+    hidden = "import sys; sys.modules['numba'] = None\n" if hide else ""
+    code = f"{hidden}from miner.cli.main import main\nmain()\n"
+    command = [sys.executable, "-c", code, "run", "--data", data, "--out", out, *options]
+    variables = {**os.environ, "NUMBA_CACHE_DIR": str(numba), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+
+
+def test_a_small_job_compiles_nothing(small: Path, tmp_path: Path) -> None:
+    numba = tmp_path / "numba"
+    done = started(small, tmp_path / "cold", numba, "--set", "output.report=false")
+    cold = miner.open_run(tmp_path / "cold")
+    assert cold.manifest["kernels"] == "numpy"
+    assert not list(numba.rglob("*.nbi")) and "numba" not in done.stderr
+    warm = miner.mine({"dataset": {"path": str(small)}, "output": {"path": str(tmp_path / "warm")}})
+    assert warm.manifest["kernels"] == "numba"
+    sums = [{one["path"]: one["sha256"] for one in run.manifest["shards"]} for run in (cold, warm)]
+    assert sums[0] == sums[1]
+
+
+def test_a_run_without_numba_says_what_that_costs(small: Path, tmp_path: Path) -> None:
+    done = started(small, tmp_path / "out", tmp_path, "--json", hide=True)
+    assert json.loads(done.stdout)["kernels"] == "numpy"
+    quiet = started(small, tmp_path / "other", tmp_path, "--quiet", hide=True)
+    assert (quiet.stdout, quiet.stderr) == ("", "")
+    told = started(small, tmp_path / "told", tmp_path, hide=True).stderr
+    assert "no numba, so counting takes some ten times as long (" in told
+    assert "[fast]" in told
+
+
+@pytest.mark.slow
+def test_a_large_job_compiles(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(3000, 4)).astype(np.float32)
+    data = write_vectors(tmp_path / "data.parquet", rows, [n % 500 for n in range(3000)])
+    numba, off = tmp_path / "numba", ("--set", "output.report=false", "--max-triplets", "100")
+    started(data, tmp_path / "out", numba, *off)
+    assert miner.open_run(tmp_path / "out").manifest["kernels"] == "numba"
+    assert list(numba.rglob("count_lookup.count_tile-*.nbi"))
+    started(small_of(data, tmp_path), tmp_path / "small", numba, *off)
+    assert miner.open_run(tmp_path / "small").manifest["kernels"] == "numba"
+
+
+def small_of(data: Path, folder: Path) -> Path:
+    """Write the first rows of a file of vectors."""
+    path = folder / "small.parquet"
+    pq.write_table(pq.read_table(data).slice(0, 1000), path)
+    return path
