@@ -12,31 +12,22 @@ from typing import TYPE_CHECKING, Any
 from miner.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from miner.embedding.eviction import describe_kept, kept_facts, prune_vectors
+    from miner.embedding.eviction import kept_facts, prune_vectors
     from miner.embedding.models.base import Model
-    from miner.embedding.models.load import describe_models, list_models
+    from miner.embedding.models.load import list_models
     from miner.errors import MineError
-    from miner.inspection.compare.describe import describe_comparison
     from miner.inspection.compare.facts import compare_facts, compare_runs
     from miner.inspection.compare.page import write_comparison
-    from miner.inspection.report.build import describe_report, make_report, report_facts
+    from miner.inspection.report.build import make_report, report_facts
     from miner.inspection.verify.run import verify_run
     from miner.job import Job, load_job, parse_bytes, parse_job
     from miner.pipeline.run import mine, run_job
     from miner.pipeline.settle import settle
-    from miner.planning.describe import describe_plan
     from miner.planning.plan import plan_job
-    from miner.planning.starter_job import describe_starter, starter_job
-    from miner.runs.describe import (
-        describe_facts,
-        describe_run,
-        describe_triplets,
-        run_facts,
-        some_triplets,
-    )
-    from miner.runs.prune import describe_pruned, prune_output
+    from miner.planning.starter_job import starter_job
+    from miner.runs.describe import run_facts, some_triplets
+    from miner.runs.prune import prune_output
     from miner.runs.run import Run, latest_id, list_runs, open_run
-    from miner.runs.tables import describe_tables
     from miner.training.exports.export import export_triplets
 
 __all__ = [
@@ -46,17 +37,6 @@ __all__ = [
     "Run",
     "compare_facts",
     "compare_runs",
-    "describe_comparison",
-    "describe_facts",
-    "describe_kept",
-    "describe_models",
-    "describe_plan",
-    "describe_pruned",
-    "describe_report",
-    "describe_run",
-    "describe_starter",
-    "describe_tables",
-    "describe_triplets",
     "export_triplets",
     "kept_facts",
     "latest_id",
@@ -88,18 +68,6 @@ _HOMES = {
     "Run": "runs.run",
     "compare_facts": "inspection.compare.facts",
     "compare_runs": "inspection.compare.facts",
-    "describe_comparison": "inspection.compare.describe",
-    "describe_export": "training.exports.describe",
-    "describe_facts": "runs.describe",
-    "describe_kept": "embedding.eviction",
-    "describe_models": "embedding.models.load",
-    "describe_plan": "planning.describe",
-    "describe_pruned": "runs.prune",
-    "describe_report": "inspection.report.build",
-    "describe_run": "runs.describe",
-    "describe_starter": "planning.starter_job",
-    "describe_tables": "runs.tables",
-    "describe_triplets": "runs.describe",
     "export_triplets": "training.exports.export",
     "kept_facts": "embedding.eviction",
     "latest_id": "runs.run",
@@ -124,9 +92,26 @@ _HOMES = {
     "write_comparison": "inspection.compare.page",
 }
 
+_TEXTS = {
+    "describe_comparison": "inspection.compare.describe",
+    "describe_export": "training.exports.describe",
+    "describe_facts": "runs.describe",
+    "describe_kept": "embedding.eviction",
+    "describe_models": "embedding.models.load",
+    "describe_plan": "planning.describe",
+    "describe_pruned": "runs.prune",
+    "describe_report": "inspection.report.build",
+    "describe_run": "runs.describe",
+    "describe_starter": "planning.starter_job",
+    "describe_tables": "runs.tables",
+    "describe_triplets": "runs.describe",
+}
+"""What the command line prints: no public names, for the words may change at any time."""
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use (PEP 562)."""
-    if name not in _HOMES:
+    home = _HOMES.get(name) or _TEXTS.get(name)
+    if home is None:
         raise AttributeError(f"module 'miner' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"miner.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"miner.{home}"), name)

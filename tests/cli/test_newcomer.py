@@ -12,6 +12,7 @@ import pytest
 
 import miner
 from miner.errors import StorageError
+from miner.runs.describe import describe_run
 from miner.storage.files import storage_errors
 from tests.conftest import ROOT, Result
 
@@ -63,7 +64,7 @@ def test_filters_that_leave_no_triplet_are_told(small: Path, tmp_path: Path) -> 
     def said(**sections: dict[str, object]) -> str:
         out = {"path": str(tmp_path / "out")}
         job = {"dataset": {"path": str(small)}, "output": out, **sections}
-        return miner.describe_run(miner.mine(job))
+        return describe_run(miner.mine(job))
 
     none = said(select={"min_score": 2.0})
     assert "nothing was written: no triplet passes the filters of [select]" in none

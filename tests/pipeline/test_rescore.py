@@ -13,6 +13,7 @@ import pytest
 
 import miner
 from miner.errors import DataError, UsageError
+from miner.runs.describe import describe_run
 from tests.sizes import make_small
 
 WORDS = "ash bay cat dog elm fox gum hay ivy jay".split()
@@ -87,7 +88,7 @@ def test_negatives_that_score_too_high_are_dropped(
         facts = run.manifest["written"][folder]
         assert (facts["rows"], facts["rescored"]) == (len(kept), len(whole) - len(kept))
         assert "rescored" not in free.manifest["written"][folder]
-    assert f"{facts['rescored']:,} dropped by the rescorer" in miner.describe_run(run)
+    assert f"{facts['rescored']:,} dropped by the rescorer" in describe_run(run)
     assert not miner.verify_run(run, full=True).problems
     again = mine(texts, tmp_path / "c", "processes", max_triplets=700, **rescore)
     assert [s["sha256"] for s in again.manifest["shards"]] == [

@@ -14,6 +14,7 @@ import miner
 from miner.embedding.store import open_store
 from miner.errors import UsageError
 from miner.inspection.verify.vectors import Truth
+from miner.runs.describe import describe_run
 from miner.runs.shards import read_shard, shard_facts
 from tests.conftest import Result, write_vectors
 from tests.sizes import make_small
@@ -167,13 +168,13 @@ def test_what_falls_short_is_said(bigger: Path, tmp_path: Path, cli: Callable[..
     pairs = sum(run.census()["positives"].to_pylist())
     assert facts["wanted"] == 50 * pairs > facts["available"] == facts["rows"]
     assert facts["available"] < facts["of"] and facts["truncated"]
-    words = miner.describe_run(run)
+    words = describe_run(run)
     assert f"hard: {50 * pairs:,} wanted, {facts['available']:,} pass the filters" in words
     assert f"{facts['rows']:,} written, by hardest" in words
-    plain = miner.describe_run(mine(bigger, tmp_path / "all", max_triplets=10))
+    plain = describe_run(mine(bigger, tmp_path / "all", max_triplets=10))
     assert "wanted" not in plain and "a uniform sample" in plain
     kept = mine(bigger, tmp_path / "s", max_score=0.5, suspects=True)
-    assert "suspects" in miner.describe_run(kept)
+    assert "suspects" in describe_run(kept)
     assert cli("show", kept.path).code == 0
 
 

@@ -15,6 +15,7 @@ import pytest
 import miner
 from miner.training.exports import triplets as reading
 from miner.training.exports import writing
+from miner.training.exports.describe import describe_export
 from tests.conftest import Result
 from tests.training.exports.conftest import CLASSES, KINDS, rows_of
 
@@ -183,7 +184,7 @@ def test_what_is_left_out_is_counted(run_of: RunOf, tmp_path: Path) -> None:
         "pairs_with_too_few_negatives": short,
         "farther_negatives": sum(max(0, len(others) - 20) for others in pairs.values()),
     }
-    assert "pairs have too few distinct negatives" in miner.describe_export(facts)
+    assert "pairs have too few distinct negatives" in describe_export(facts)
 
 
 @pytest.mark.parametrize("kind", ["texts", "sampled", "pairs"])
