@@ -27,7 +27,7 @@ from miner.errors import StorageError
 from miner.storage.files import storage_errors
 from miner.storage.json_files import digest, read_json, write_json
 
-__all__ = ["Digests", "Generation", "open_generation"]
+__all__ = ["Digests", "Generation", "open_generation", "read_generation"]
 
 Digests = NDArray[np.void]
 """Content digests, shape (n,), dtype V16."""
@@ -74,6 +74,17 @@ def open_generation(root: Path, facts: Mapping[str, Any], name: str = "?") -> Ge
             else:
                 write_json(described, {"id": name, **facts})
             return Generation(folder, *_take_segment(folder))
+
+
+def read_generation(root: Path, facts: Mapping[str, Any]) -> Generation | None:
+    """Open the generation that `facts` identify for reading; None where it has no vectors.
+
+    Nothing is written or locked, so that looking leaves no trace.
+    """
+    folder = root / digest(dict(facts))[:24]
+    if not (folder / "shape.json").exists():
+        return None
+    return Generation(folder, _MISSING, FileLock(folder / "reading.lock"))
 
 
 def _take_segment(folder: Path) -> tuple[int, FileLock]:
