@@ -15,17 +15,15 @@ from miner.job import Job
 from miner.job_sections import EngineJob, MiningJob
 from miner.pipeline.engines.base import open_engine
 from miner.pipeline.units.task import Task, count_unit, open_miner
-from miner.storage.arrays import load_array
 
 __all__ = ["Slice", "count_slice"]
 
-_HUBS = ".hubs.npy"
 _SECONDS = 0.5
-"""The slice takes about so long, but no less than one part for every worker."""
+"""A slice takes about this long, but no less than one part for every worker."""
 _FEW, _PART = 16, 256
 """Anchors that are counted first; anchors of a part."""
 _LOADING = 0.5
-"""Seconds of the first anchors at most: what is beyond was compiling, which is done once."""
+"""Seconds of the first anchors at most: more than that is compiling, which is done once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +35,18 @@ class Slice:
     rows : int
         The rows that the anchors were counted against.
     anchors : int
-        The anchors, without those that have no triplets.
-    workers : int
-        Workers that shared them.
-    begin : float
-        Seconds of opening the pass.
-    seconds : float
-        Seconds of counting.
-    part : int
-        Anchors in a part.
-    seen : float
-        Share of the rows that are hubs of a part.
-    hub : int
-        Bytes of a hub in a part's file.
-    listed : float
-        Bytes that an anchor left of the rows within its reach.
-    left : float
-        Bytes of all other files of a part.
+        The anchors that have triplets.
+    begin, each : float
+        CPU seconds of opening the pass, and of an anchor: other work on the machine lengthens the
+        seconds of so short a time many times over.
+    listed, left : float
+        Bytes on disk for each anchor: of the rows within its reach; of all else.
     """
 
     rows: int
     anchors: int
-    workers: int
     begin: float
-    seconds: float
-    part: int
-    seen: float
-    hub: int
+    each: float
     listed: float
     left: float
 
@@ -87,46 +70,41 @@ def count_slice(
     with open_engine(EngineJob("threads", workers)) as engine:
         task = Task.of(job, store, engine, mining)
         try:
-            began = time.perf_counter()
+            began = time.process_time()
             miner = open_miner(task)
-            opening = time.perf_counter() - began
+            opening = time.process_time() - began
             anchors = len(miner.tally.positives)
-            few = (0, min(_FEW, anchors))
-            first, each = (_timed(task, folder, few) for _ in range(2))
+            few = min(_FEW, anchors)
+            first, second = (_timed(task, folder, (0, few)) for _ in range(2))
             size = min(unit, _PART, anchors)
-            wanted = workers * max(1, int(_SECONDS * few[1] / (each * size)))
             cuts = [(at, min(at + size, anchors)) for at in range(0, anchors, size)]
-            chosen = np.unique(np.linspace(0, len(cuts) - 1, wanted).astype(int)).tolist()
-            parts = [cuts[place] for place in chosen]
-            began = time.perf_counter()
+            wanted = workers * max(1, int(_SECONDS * few / (second * size)))
+            places = np.unique(np.linspace(0, len(cuts) - 1, wanted).astype(int))
+            parts = [cuts[place] for place in places.tolist()]
+            began = time.process_time()
             list(engine.map(functools.partial(_count, task, folder), parts))
-            seconds = time.perf_counter() - began
+            seconds = time.process_time() - began
             able = (miner.tally.positives > 0) & (miner.tally.negatives > 0)
-            counted = sum(int(able[miner.besides.anchors(part)].sum()) for part in parts)
+            counted = [able[miner.besides.anchors(part)] for part in parts]
         finally:
             open_miner.cache_clear()
-    rows = store.facts["rows"][-1]
-    hubs = [load_array(path) for path in folder.glob(f"part-*{_HUBS}")]
+    total, with_triplets = sum(map(len, counted)), sum(int(part.sum()) for part in counted)
     listed = _bytes(folder, ENTRIES)
     return Slice(
-        rows=rows,
-        anchors=counted,
-        workers=min(workers, len(parts)),
-        begin=opening + min(_LOADING, max(0.0, first - each)),
-        seconds=seconds,
-        part=size,
-        seen=sum(map(len, hubs)) / len(parts) / rows,
-        hub=max((one.dtype.itemsize for one in hubs), default=0),
-        listed=listed / sum(stop - start for start, stop in parts),
-        left=(_bytes(folder, "") - listed - _bytes(folder, _HUBS)) / len(parts),
+        rows=store.facts["rows"][-1],
+        anchors=with_triplets,
+        begin=opening + min(_LOADING, max(0.0, first - second)),
+        each=seconds / max(1, with_triplets),
+        listed=listed / total,
+        left=(_bytes(folder, "") - listed) / total,
     )
 
 
 def _timed(task: Task, folder: Path, few: tuple[int, int]) -> float:
     """Return the seconds of counting a few anchors."""
-    began = time.perf_counter()
+    began = time.process_time()
     count_unit(task, folder / "first.npy", few)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def _count(task: Task, folder: Path, part: tuple[int, int]) -> None:

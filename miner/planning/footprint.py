@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from miner.pipeline.units.records import TRIPLET
 from miner.planning.counting import Slice
 from miner.runs.shards import PART_ROWS
 
-__all__ = ["Columns", "Size", "disk", "memory"]
+__all__ = ["Size", "disk", "memory"]
 
 _GROUP = 1 << 15
 """Rows of a row group of a shard, each with its own dictionary of values."""
 _DICTIONARY = 1 << 20
-"""Bytes of a dictionary, at most; with more, values are written one by one."""
+"""Bytes of a dictionary at most; beyond, values are written one by one."""
 _FLOATS = 12
 """Bytes of the distances and the weight of a triplet."""
+_HUB, _CODES = 16, 40
+"""Bytes of a row in the file of a unit in which it is a negative; in the store's relevance."""
 _SUMS, _MERGED = 24, 48
 """Bytes of a row as its triplets as a negative are counted, by each worker; and added up."""
 _PROCESS = 300 << 20
@@ -43,8 +46,8 @@ class Size:
         Units of the counting pass, and the anchors of one.
     triplets : int
         Triplets that are written, at most.
-    two_sides : bool
-        Whether anchors are stored apart from the rows.
+    sides : int
+        2 where anchors are stored apart from the rows.
     exact : bool
         Whether all rows are looked at.
     """
@@ -55,56 +58,28 @@ class Size:
     units: int
     unit: int
     triplets: int
-    two_sides: bool
+    sides: int
     exact: bool
 
     @property
     def vectors(self) -> int:
         """Bytes of all vectors."""
-        sides = self.rows + (self.anchors if self.two_sides else 0)
-        return 4 * self.dim * sides
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Bytes of the columns that a scan has left.
-
-    Attributes
-    ----------
-    all : int
-        Bytes of all files.
-    anchor, row : list of float
-        Bytes of a value of each column that shards show, of anchors and of rows.
-    """
-
-    all: int
-    anchor: list[float]
-    row: list[float]
-
-    @classmethod
-    def of(cls, folder: Path, anchors: int, rows: int, *, two_sides: bool) -> Columns:
-        """Read the sizes of the files in a folder."""
-
-        def each(side: int, count: int) -> list[float]:
-            paths = [folder / f"{name}-{side}.arrow" for name in ("ids", "texts")]
-            return [path.stat().st_size / count for path in paths if path.exists()]
-
-        total = sum(path.stat().st_size for path in folder.glob("*.arrow"))
-        return cls(total, each(0, anchors), each(int(two_sides), rows))
+        return 4 * self.dim * (self.rows + (self.anchors if self.sides == 2 else 0))
 
 
 def disk(
-    size: Size, columns: Columns, part: Slice | None, *, new_store: bool, cached: int
+    size: Size, part: Slice | None, columns: Path, *, new: bool, cached: int
 ) -> dict[str, int]:
     """Bound what a run adds to the disk when it has most.
 
     Parameters
     ----------
     size : Size
-    columns : Columns
     part : Slice or None
         What was counted; None where a run counts nothing anew.
-    new_store : bool
+    columns : Path
+        The folder that holds ids and texts.
+    new : bool
         Whether the embedding store has to be made.
     cached : int
         Bytes of vectors that the cache takes.
@@ -118,45 +93,37 @@ def disk(
     counted = COUNTED.itemsize * size.anchors
     staged = counted + 2 * 8 * size.anchors + TRIPLET.itemsize * size.triplets
     if part is not None:
-        staged += _units(size, part)
+        grown, left = size.rows / part.rows, part.left * size.unit
+        staged += round(size.units * min(left * grown, left + _HUB * size.rows))
+        listed = 2 * grown * part.listed * size.anchors
+        staged += round(min(listed_bytes(size.anchors, size.rows), listed))
     if not size.exact:
         staged += size.rows * (4 * size.dim + 8)
-    anchor = sum(_in_shard(size.anchors, width) for width in columns.anchor)
-    row = sum(_in_shard(size.rows, width) for width in columns.row)
-    relevance = 40 * (size.rows + size.anchors)
+    kept = sum(path.stat().st_size for path in columns.glob("*.arrow"))
+    kept += size.vectors + _CODES * (size.rows + size.anchors)
+    row = sum(_in_shard(size, columns)) + _FLOATS
     found = {
-        "store": (size.vectors + columns.all + relevance if new_store else 0) + counted,
+        "store": counted + (kept if new else 0),
         "cache": cached,
         "staged": staged,
-        "shards": round((anchor + 2 * row + _FLOATS) * size.triplets)
-        + 24 * size.anchors
-        + (1 << 20),
+        "shards": round(row * size.triplets) + 24 * size.anchors + (1 << 20),
     }
     return {**found, "total": sum(found.values())}
 
 
-def _units(size: Size, part: Slice) -> int:
-    """Return the bytes that units leave of counting.
+def _in_shard(size: Size, columns: Path) -> Iterator[float]:
+    """Yield the bytes of a value of each column of ids and texts in a shard, not compressed.
 
-    Rows are hubs of a unit as if its anchors saw them independently; those of one label see the
-    same ones, so there are fewer.
+    A row group holds each different value once, and for each row its number in few bits.
     """
-    times = size.unit / part.part
-    hubs = size.rows * (1 - (1 - part.seen) ** times) * 2 * part.hub
-    listed = 2 * part.listed * size.anchors * size.rows / part.rows
-    most = listed_bytes(size.anchors, size.rows)
-    return round(size.units * (hubs + times * part.left) + min(most, listed))
-
-
-def _in_shard(values: int, width: float) -> float:
-    """Return the bytes of one value in a shard, before compression.
-
-    A row group holds each different value once, and per row its number in so many bits.
-    """
-    different = min(values, _GROUP)
-    if different * width > _DICTIONARY:
-        return width
-    return different * width / _GROUP + different.bit_length() / 8
+    for side, values in ((0, size.anchors), *[(size.sides - 1, size.rows)] * 2):
+        paths = [columns / f"{name}-{side}.arrow" for name in ("ids", "texts")]
+        for path in filter(Path.exists, paths):
+            width, different = path.stat().st_size / values, min(values, _GROUP)
+            if different * width > _DICTIONARY:
+                yield width
+            else:
+                yield different * width / _GROUP + different.bit_length() / 8
 
 
 def memory(size: Size, *, keys: int, workers: int, processes: int, pairs: int) -> int:
@@ -181,5 +148,5 @@ def memory(size: Size, *, keys: int, workers: int, processes: int, pairs: int) -
         hubs = vectors
     counting = processes * kept + min(held, keys // 2 + workers * _NOMINATING) + hubs
     writing = workers * _WRITER + min(workers, 1 + size.triplets // PART_ROWS) * _SEALER
-    known = size.vectors + processes * _PROCESS + 3 * COUNTED.itemsize * size.anchors
+    known: int = size.vectors + processes * _PROCESS + 3 * COUNTED.itemsize * size.anchors
     return round(_ROOM * (known + counting + writing))
