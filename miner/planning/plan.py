@@ -49,9 +49,9 @@ class _Data:
     facts: dict[str, Any]
     items: int
     columns: Path
+    dim: int
     store: Store | None
     trial: Trial | None = None
-    fresh: int = 0
 
     @cached_property
     def counts(self) -> Tally:
@@ -105,7 +105,7 @@ def plan_job(job: Job) -> dict[str, Any]:
     with scratch_folder("mine-plan-") as folder:
         data = _read(opened, key, folder)
         seconds["read"] = time.perf_counter() - began - seconds["start"]
-        trial, dim = data.trial, _dim(data)
+        trial, dim = data.trial, data.dim
         anchors, rows = data.relevance.anchors, data.relevance.rows
         factory = factory_of(job, anchors, rows, dim)
         units = cut_units(anchors, rows, dim)
@@ -125,9 +125,9 @@ def plan_job(job: Job) -> dict[str, Any]:
         part = None
         if size.exact and not reused:
             part = _counted(job, data, folder, size.unit, here)
-        cached = (trial.bytes + 24) * data.fresh if trial and opened.model.model.cached else 0
+        cached = trial.cached if trial else 0
         room = disk(size, part, data.columns, new=trial is not None, cached=cached)
-    seconds["embed"] = trial.each * data.fresh if trial else 0.0
+    seconds["embed"] = trial.seconds if trial else 0.0
     if size.exact:
         busy = min(len(units), max(1, workers * here // on_machine))
         seconds["count"] = _scaled(part, data, busy) if part else 0.0
@@ -142,7 +142,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         "written_at_most": at_most,
         "index": factory,
         "model": {"id": opened.model.name, "dim": dim},
-        "embedding": {"rows": data.items, "embedded": data.fresh},
+        "embedding": {"rows": data.items, "embedded": trial.fresh if trial else 0},
         "engine": {"name": job.engine.name, "workers": workers},
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "memory_bytes": memory(
@@ -176,32 +176,23 @@ def _read(opened: Opened, key: StoreKey, folder: Path) -> _Data:
     root = local_root(opened.job.output.path) / ".store"
     store = open_store(root / key.name)
     if store is not None:
-        facts = store.facts
-        return _Data(store.relevance(), facts["dataset"], facts["items"], store.folder, store)
+        facts, dim = store.facts, store.dim
+        known = store.relevance(), facts["dataset"], facts["items"], store.folder
+        return _Data(*known, dim, store)
     scanned = opened.source.scan(folder, texts=opened.texts)
     trial = Trial(opened.recipe, key, scanned, folder)
+    known = scanned.relevance, scanned.facts, sum(map(len, scanned.rows)), folder
     # A store that only differs in the texts that it keeps has the same vectors and counts.
     other = replace(key, facts={**key.facts, "texts": not opened.texts})
-    items = sum(map(len, scanned.rows))
-    store = open_store(root / other.name)
-    return _Data(scanned.relevance, scanned.facts, items, folder, store, trial, trial.fresh())
-
-
-def _dim(data: _Data) -> int:
-    """Return the dimensions of the vectors; embed a few rows where a run would."""
-    if data.trial is None:
-        assert data.store is not None  # there is either a store or a trial
-        return data.store.dim
-    data.trial.look(data.fresh)
-    return data.trial.dim
+    return _Data(*known, trial.dim, open_store(root / other.name), trial)
 
 
 def _counted(job: Job, data: _Data, folder: Path, unit: int, workers: int) -> Slice:
     """Count a part of the job, on stored vectors or on those of some rows."""
     store, mining = data.store, job.mining
     if store is None:
-        assert data.trial is not None  # there is either a store or a trial
-        store = data.trial.store(data.fresh)
+        assert data.trial is not None  # a store or a trial exists
+        store = data.trial.store()
     if not counts_all(data.anchors * data.relevance.rows * store.dim, data.counts):
         mining = replace(mining, gaps=0)  # a large job samples them after the pass
     return count_slice(job, mining, store, folder, unit=unit, workers=workers)
