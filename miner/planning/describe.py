@@ -47,25 +47,20 @@ def _data(facts: dict[str, Any]) -> Lines:
 
 
 def _time(facts: dict[str, Any]) -> Lines:
-    stages = ", ".join(
-        f"{name} {seconds_text(value)}"
-        for name, value in facts["seconds"].items()
-        if value >= 0.05 or name == "count"
-    )
-    yield "time", f"about {stages};"
-    beyond = "writing and the report" if "count" in facts["seconds"] else "all that follows"
-    yield "", f"{beyond} not predicted"
-    yield from _measured(facts)
-
-
-def _measured(facts: dict[str, Any]) -> Lines:
+    seconds = facts["seconds"]
+    stages = ", ".join(f"{name} {seconds_text(spent)}" for name, spent in seconds.items())
+    yield "time", f"about {seconds_text(sum(seconds.values()))}: {stages};"
+    if "count" in seconds:
+        yield "", "the index, writing and the report are not predicted"
+    else:
+        yield "", f"what follows, with {facts['index']}, is not predicted"
     tried = facts["calibration"]
-    if tried["embedded"]:
-        yield "measured", f"embedding on {tried['embedded']:,} rows"
+    rows, of = f"{tried['rows']:,}", f"{tried['of']:,}"
     if tried["anchors"]:
-        name = "" if tried["embedded"] else "measured"
-        against = f"against {tried['rows']:,} of {tried['of']:,} rows"
-        yield name, f"counting on {tried['anchors']:,} anchors {against}"
+        against = f"{of} rows" if rows == of else f"{rows} of {of} rows: more may take less"
+        yield "measured", f"counting: {tried['anchors']:,} anchors against {against}"
+    if tried["embedded"]:
+        yield ("" if tried["anchors"] else "measured"), f"embedding: {tried['embedded']:,} rows"
 
 
 def _room(facts: dict[str, Any]) -> Lines:

@@ -219,9 +219,11 @@ def _written(select: SelectJob, data: _Data) -> dict[str, int]:
         return most
 
     chosen = [name for name in MINED if name in select.classes]
-    found, total = {str(name): bound(name) for name in chosen}, bound(*chosen)
+    found = {str(name): bound(name) if name in chosen else 0 for name in MINED}
+    total = bound(*chosen)
     if select.suspects:  # they are apart from the classes: what was kept is not among them
-        found["suspects"], total = cap, min(total + cap, valid)
+        found["suspects"] = cap
+        total = min(total + cap, valid)
     return {**found, "total": total}
 
 

@@ -94,9 +94,7 @@ def test_a_plan_warns_of_an_output_that_cannot_be_written(
     plan = ("plan", "--data", small, "--out")
     assert "warning" not in cli(*plan, tmp_path / "new" / "out").out
     assert "cannot be written to: use --out" in cli(*plan, small).out  # a file
-    monkeypatch.setattr(
-        "miner.planning.plan.os.access", lambda path, mode, **_: str(path) == str(small)
-    )
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: str(path) == str(small))
     assert "cannot be written to: use --out" in cli(*plan, tmp_path / "out").out
 
 
