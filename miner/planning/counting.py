@@ -22,8 +22,6 @@ _SECONDS = 0.5
 """A slice takes about this long, but no less than one part for every worker."""
 _FEW, _PART = 16, 256
 """Anchors that are counted first; anchors of a part."""
-_LOADING = 0.5
-"""Seconds of the first anchors at most: more than that is compiling, which is done once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +34,14 @@ class Slice:
         The rows that the anchors were counted against.
     anchors : int
         The anchors that have triplets.
-    begin, each : float
-        CPU seconds of opening the pass, and of an anchor: other work on the machine lengthens the
-        seconds of so short a time many times over.
+    each : float
+        CPU seconds of an anchor: other work on the machine lengthens so short a time many times.
     listed, left : float
         Bytes on disk for each anchor: of the rows within its reach; of all else.
     """
 
     rows: int
     anchors: int
-    begin: float
     each: float
     listed: float
     left: float
@@ -70,15 +66,14 @@ def count_slice(
     with open_engine(EngineJob("threads", workers)) as engine:
         task = Task.of(job, store, engine, mining)
         try:
-            began = time.process_time()
             miner = open_miner(task)
-            opening = time.process_time() - began
             anchors = len(miner.tally.positives)
             few = min(_FEW, anchors)
-            first, second = (_timed(task, folder, (0, few)) for _ in range(2))
+            _timed(task, folder, (0, few))  # loads compiled loops, or compiles them
+            spent = _timed(task, folder, (0, few))
             size = min(unit, _PART, anchors)
             cuts = [(at, min(at + size, anchors)) for at in range(0, anchors, size)]
-            wanted = workers * max(1, int(_SECONDS * few / (second * size)))
+            wanted = workers * max(1, int(_SECONDS * few / (spent * size)))
             places = np.unique(np.linspace(0, len(cuts) - 1, wanted).astype(int))
             parts = [cuts[place] for place in places.tolist()]
             began = time.process_time()
@@ -93,7 +88,6 @@ def count_slice(
     return Slice(
         rows=store.facts["rows"][-1],
         anchors=with_triplets,
-        begin=opening + min(_LOADING, max(0.0, first - second)),
         each=seconds / max(1, with_triplets),
         listed=listed / total,
         left=(_bytes(folder, "") - listed) / total,

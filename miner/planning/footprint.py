@@ -24,8 +24,8 @@ _HUB, _CODES = 16, 40
 """Bytes of a row in the file of a unit in which it is a negative; in the store's relevance."""
 _SUMS, _MERGED = 24, 48
 """Bytes of a row as its triplets as a negative are counted, by each worker; and added up."""
-_PROCESS = 300 << 20
-"""What Python, NumPy, Arrow, FAISS and compiled loops take before there is any data."""
+_PROCESS = 420 << 20
+"""What Python, NumPy, Arrow, FAISS, compiled loops and the report take, but for any data."""
 _WRITER, _SEALER, _NOMINATING = 15 << 20, 28 << 20, 40 << 20
 """What a worker holds as it writes; as it seals; as it looks through nominees."""
 _ROOM = 1.1
@@ -126,7 +126,9 @@ def _in_shard(size: Size, columns: Path) -> Iterator[float]:
                 yield different * width / _GROUP + different.bit_length() / 8
 
 
-def memory(size: Size, *, keys: int, workers: int, processes: int, pairs: int) -> int:
+def memory(
+    size: Size, *, keys: int, workers: int, processes: int, pairs: int, peak: int = 0
+) -> int:
     """Bound the peak memory of one machine.
 
     Parameters
@@ -138,6 +140,8 @@ def memory(size: Size, *, keys: int, workers: int, processes: int, pairs: int) -
         On one machine.
     pairs : int
         The most positives of an anchor.
+    peak : int
+        Bytes that a process took which has loaded the model.
     """
     vectors = 4 * size.rows * size.dim
     kept = vectors if vectors <= keys // 2 // processes else 0
@@ -148,5 +152,6 @@ def memory(size: Size, *, keys: int, workers: int, processes: int, pairs: int) -
         hubs = vectors
     counting = processes * kept + min(held, keys // 2 + workers * _NOMINATING) + hubs
     writing = workers * _WRITER + min(workers, 1 + size.triplets // PART_ROWS) * _SEALER
-    known: int = size.vectors + processes * _PROCESS + 3 * COUNTED.itemsize * size.anchors
+    idle = max(peak, _PROCESS) + (processes - 1) * _PROCESS
+    known: int = size.vectors + idle + 3 * COUNTED.itemsize * size.anchors
     return round(_ROOM * (known + counting + writing))

@@ -24,6 +24,7 @@ from miner.embedding.store import Store, open_store
 from miner.indexes.base import FLAT
 from miner.job import Job, parse_bytes
 from miner.job_sections import SelectJob
+from miner.pipeline.attempt import peak_rss
 from miner.pipeline.count_cache import would_reuse
 from miner.pipeline.index import factory_of
 from miner.pipeline.resolve import Opened
@@ -151,6 +152,7 @@ def plan_job(job: Job) -> dict[str, Any]:
             workers=on_machine,
             processes=processes,
             pairs=int(data.counts.positives.max(initial=0)),
+            peak=peak_rss(),
         ),
         "disk": room,
         "disk_bytes": room["total"],
@@ -201,7 +203,7 @@ def _counted(job: Job, data: _Data, folder: Path, unit: int, workers: int) -> Sl
 def _scaled(part: Slice, data: _Data, workers: int) -> float:
     """Return the seconds of counting the whole: in proportion to anchors x rows."""
     anchor = part.each * data.relevance.rows / part.rows
-    return part.begin + anchor * data.anchors / workers
+    return anchor * data.anchors / workers
 
 
 def _written(select: SelectJob, data: _Data) -> dict[str, int]:

@@ -148,7 +148,6 @@ def measure(name: str) -> dict[str, Any]:
         load = os.getloadavg()[0]
         plan = planned(arguments, folder / "out")
         run = watched(arguments, folder / "out")
-        timings = run["manifest"]["timings"]
         said, took = plan["seconds"], run["manifest"]["timings"]
         stages = {"embed": [round(said["read"] + said["embed"], 2), took["embed"]]}
         if "count" in said:
