@@ -77,14 +77,10 @@ def open_generation(root: Path, facts: Mapping[str, Any], name: str = "?") -> Ge
 
 
 def read_generation(root: Path, facts: Mapping[str, Any]) -> Generation | None:
-    """Open the generation that `facts` identify for reading; None where it has no vectors.
-
-    Nothing is written or locked, so that looking leaves no trace.
-    """
+    """Open the generation that `facts` identify without a trace; None where it has no vectors."""
     folder = root / digest(dict(facts))[:24]
-    if not (folder / "shape.json").exists():
-        return None
-    return Generation(folder, _MISSING, FileLock(folder / "reading.lock"))
+    there = (folder / "shape.json").exists()
+    return Generation(folder, _MISSING, FileLock(folder / "reading.lock")) if there else None
 
 
 def _take_segment(folder: Path) -> tuple[int, FileLock]:
