@@ -19,7 +19,7 @@ from miner.pipeline.units.task import Task, count_unit, open_miner
 __all__ = ["Slice", "count_slice"]
 
 _SECONDS = 0.5
-"""A slice takes about this long, but no less than one part for every worker."""
+"""A slice takes about this long, but no less than two parts for every worker."""
 _FEW, _PART = 16, 256
 """Anchors that are counted first; anchors of a part."""
 
@@ -69,16 +69,14 @@ def count_slice(
             miner = open_miner(task)
             anchors = len(miner.tally.positives)
             few = min(_FEW, anchors)
-            _timed(task, folder, (0, few))  # loads compiled loops, or compiles them
-            spent = _timed(task, folder, (0, few))
+            _count(task, folder / "first", (0, few))  # loads compiled loops, or compiles them
+            spent = _count(task, folder / "first", (0, few))
             size = min(unit, _PART, anchors)
             cuts = [(at, min(at + size, anchors)) for at in range(0, anchors, size)]
-            wanted = workers * max(1, int(_SECONDS * few / (spent * size)))
+            wanted = workers * max(2, int(_SECONDS * few / (max(spent, 1e-6) * size)))
             places = np.unique(np.linspace(0, len(cuts) - 1, wanted).astype(int))
             parts = [cuts[place] for place in places.tolist()]
-            began = time.process_time()
-            list(engine.map(functools.partial(_count, task, folder), parts))
-            seconds = time.process_time() - began
+            seconds = sum(engine.map(functools.partial(_count, task, folder / "part"), parts))
             able = (miner.tally.positives > 0) & (miner.tally.negatives > 0)
             counted = [able[miner.besides.anchors(part)] for part in parts]
         finally:
@@ -94,16 +92,11 @@ def count_slice(
     )
 
 
-def _timed(task: Task, folder: Path, few: tuple[int, int]) -> float:
-    """Return the seconds of counting a few anchors."""
-    began = time.process_time()
-    count_unit(task, folder / "first.npy", few)
-    return time.process_time() - began
-
-
-def _count(task: Task, folder: Path, part: tuple[int, int]) -> None:
-    """Count a part, in a worker."""
-    count_unit(task, folder / f"part-{part[0]:09d}.npy", part)
+def _count(task: Task, stem: Path, part: tuple[int, int]) -> float:
+    """Count a part, in a worker; return its CPU seconds."""
+    began = time.thread_time()
+    count_unit(task, stem.with_name(f"{stem.name}-{part[0]:09d}.npy"), part)
+    return time.thread_time() - began
 
 
 def _bytes(folder: Path, end: str) -> int:

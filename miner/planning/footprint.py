@@ -24,7 +24,7 @@ _HUB, _CODES = 16, 40
 """Bytes of a row in the file of a unit in which it is a negative; in the store's relevance."""
 _SUMS, _MERGED = 24, 48
 """Bytes of a row as its triplets as a negative are counted, by each worker; and added up."""
-_PROCESS = 420 << 20
+_PROCESS = 440 << 20
 """What Python, NumPy, Arrow, FAISS, compiled loops and the report take, but for any data."""
 _WRITER, _SEALER, _NOMINATING = 15 << 20, 28 << 20, 40 << 20
 """What a worker holds as it writes; as it seals; as it looks through nominees."""
