@@ -30,7 +30,7 @@ ONLY = {
     "click": ["cli/"],
     "numba": ["census/kernels/"],
     "filelock": ["storage/", "embedding/", "runs/metrics.py"],
-    "threadpoolctl": ["pipeline/engines/", "planning/rehearsal/"],
+    "threadpoolctl": ["pipeline/engines/"],
     "faiss": ["indexes/"],
     "joblib": ["pipeline/engines/"],
     "distributed": ["pipeline/engines/"],

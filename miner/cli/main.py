@@ -92,23 +92,14 @@ def run(
 
 @cli.command()
 @job_options
-@click.option(
-    "--price-per-hour",
-    "price",
-    type=click.FloatRange(min=0),
-    metavar="FLOAT",
-    help="Of one worker: say what a run costs.",
-)
 @json_option
-def plan(
-    job: Path | None, settings: tuple[str, ...], price: float | None, as_json: bool, **flags: Any
-) -> None:
-    """Predict what a run takes: items, triplets, time, memory, disk, cost."""
-    _plan(build_job(job, settings, flags), price, as_json=as_json, quiet=False)
+def plan(job: Path | None, settings: tuple[str, ...], as_json: bool, **flags: Any) -> None:
+    """Predict what a run takes: items, triplets, time, memory, disk."""
+    _plan(build_job(job, settings, flags), as_json=as_json, quiet=False)
 
 
-def _plan(job: Any, price: float | None = None, *, as_json: bool, quiet: bool) -> None:
-    facts = miner.plan_job(job, price=price)
+def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
+    facts = miner.plan_job(job)
     print_facts(facts, miner.describe_plan(facts), as_json=as_json, quiet=quiet)
 
 

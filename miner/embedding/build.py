@@ -32,7 +32,6 @@ __all__ = ["prepare_store"]
 _CHUNK = 256  # rows that are normalised at once: they stay in a CPU's cache
 _READ_ROWS, _READ_BYTES = 1 << 14, 16 << 20  # of the cache at once: batches by length lie apart
 _REPAIRS = 3
-_GENERATION_VERSION = 1
 
 
 def prepare_store(
@@ -165,15 +164,9 @@ class _Maker:
 
     def _generation(self, number: int) -> Generation:
         """Open the vectors of a side's kind of row."""
-        recipe, identity = self.recipe, self.key.identity
-        facts = {
-            "version": _GENERATION_VERSION,
-            "model": {**identity.family, "weights": identity.facts["weights"]},
-            "kind": recipe.source.kind,
-            "prompt": recipe.prompts[number],
-            "role": recipe.role(number) if recipe.model.model.by_role else None,
-        }
-        return open_generation(recipe.cache, facts, identity.facts["id"])
+        identity = self.key.identity
+        facts = self.recipe.generation(number, identity)
+        return open_generation(self.recipe.cache, facts, identity.facts["id"])
 
     def _try_model(self) -> None:
         """Embed a handful of rows of each side before the long haul; keep their vectors."""

@@ -27,7 +27,7 @@ from miner.errors import StorageError
 from miner.storage.files import storage_errors
 from miner.storage.json_files import digest, read_json, write_json
 
-__all__ = ["Digests", "Generation", "open_generation"]
+__all__ = ["Digests", "Generation", "open_generation", "read_generation"]
 
 Digests = NDArray[np.void]
 """Content digests, shape (n,), dtype V16."""
@@ -74,6 +74,13 @@ def open_generation(root: Path, facts: Mapping[str, Any], name: str = "?") -> Ge
             else:
                 write_json(described, {"id": name, **facts})
             return Generation(folder, *_take_segment(folder))
+
+
+def read_generation(root: Path, facts: Mapping[str, Any]) -> Generation | None:
+    """Open the generation that `facts` identify without a trace; None where it has no vectors."""
+    folder = root / digest(dict(facts))[:24]
+    there = (folder / "shape.json").exists()
+    return Generation(folder, _MISSING, FileLock(folder / "reading.lock")) if there else None
 
 
 def _take_segment(folder: Path) -> tuple[int, FileLock]:

@@ -16,6 +16,7 @@ from miner.storage.urls import url_name
 __all__ = ["Recipe", "StoreKey"]
 
 _VERSION = 5
+_GENERATION_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,16 @@ class Recipe:
         if len(self.source.sides) == 1:
             return "item"
         return "document" if side else "query"
+
+    def generation(self, side: int, identity: Identity) -> dict[str, Any]:
+        """Return the facts that identify the cached vectors of a side's kind of row."""
+        return {
+            "version": _GENERATION_VERSION,
+            "model": {**identity.family, "weights": identity.facts["weights"]},
+            "kind": self.source.kind,
+            "prompt": self.prompts[side],
+            "role": self.role(side) if self.model.model.by_role else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """How time grows with the rows: exact and approximate runs of `mine run`, and what follows of it.
 
-`python -m tests.bench.growth --json FILE --plot FILE` makes clustered vectors of several sizes and
+`python -m tests.bench.growth --json FILE` makes clustered vectors of several sizes and
 runs each as a user would (a process and an empty output folder of its own), prints a table and the
-exponents, and keeps all in FILE. `--model FILE` prints what 10 and 100 million rows would take on a
-cluster, by the figures in FILE, with what is assumed.
+exponents, and keeps all in FILE.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from miner.indexes.tuning import choose_factory
-from tests.bench.growth_model import CLUSTER, describe_model
 from tests.bench.planning import watched
 
 ROWS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
@@ -124,40 +122,6 @@ def table(facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def plot(facts: dict[str, Any], path: Path) -> None:
-    """Draw CPU seconds over rows, both logarithmic, with the fitted lines.
-
-    Other work on the machine lengthens the seconds of a run of an hour, and hardly its CPU seconds.
-    """
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(5.6, 3.6), facecolor="white")
-    for kind, color in (("exact", "#b5442e"), ("approximate", "#2b6a99")):
-        mine = [one for one in facts["runs"] if one["kind"] == kind]
-        if not mine:
-            continue
-        rows, times = (np.array([one[key] for one in mine]) for key in ("rows", "cpu"))
-        fit = facts["exponents"][kind]
-        label = kind
-        if fit["cpu"] is not None:
-            chosen = np.isin(rows, fit["fitted"])
-            slope, start = np.polyfit(np.log(rows[chosen]), np.log(times[chosen]), 1)
-            span = rows[chosen][[0, -1]]
-            axes.plot(span, np.exp(start) * span**slope, "-", color=color, linewidth=1.5)
-            label = f"{kind}: rows$^{{{fit['cpu']:.2f}}}$"
-        axes.plot(rows, times, "o", color=color, markersize=5, label=label)
-    axes.legend(frameon=False, loc="upper left", fontsize=9)
-    axes.set(xscale="log", yscale="log", xlabel=f"rows of {DIM} dimensions", ylabel="CPU seconds")
-    axes.grid(True, which="major", color="#dddddd", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"mine run, {facts['workers']} workers", fontsize=10, loc="left")
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-
-
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Run all sizes; keep what there is after each, for the long ones may be stopped."""
     facts: dict[str, Any] = {
@@ -191,19 +155,10 @@ def main() -> None:
     parser.add_argument("--noisy", type=float, default=NOISY, help="CPU seconds that are fitted")
     parser.add_argument("--folder", type=Path, help="where data and output are, for a while")
     parser.add_argument("--json", type=Path, help="keep the figures here")
-    parser.add_argument("--plot", type=Path, help="draw them here (SVG or PNG)")
-    parser.add_argument("--model", type=Path, help="measure nothing; take the figures from here")
-    for name, value in CLUSTER.items():
-        kind = float if isinstance(value, float) else int
-        parser.add_argument(f"--{name}", type=kind, default=value, help="of the model's cluster")
     given = parser.parse_args()
-    facts = json.loads(given.model.read_text()) if given.model else measure(given)
+    facts = measure(given)
     facts |= {"noisy": given.noisy, "exponents": exponents(facts["runs"], given.noisy)}
     print(table(facts))
-    if given.model:
-        print(describe_model(facts, {name: getattr(given, name) for name in CLUSTER}))
-    if given.plot:
-        plot(facts, given.plot)
 
 
 if __name__ == "__main__":

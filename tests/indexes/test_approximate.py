@@ -376,10 +376,10 @@ def test_plan_reckons_with_the_index(tmp_path: Path, cli: Callable[..., Any]) ->
     graph = json.loads(cli(*plan, "--index", "HNSW16", "--json").out)
     auto = ["--index", "auto", "--set", "index.budget_minutes=0.0", "--json"]
     chosen = json.loads(cli(*plan, *auto).out)
-    assert exact["index"] == "Flat" and "audit" not in exact["seconds"]
+    assert exact["index"] == "Flat" and exact["seconds"]["count"] > 0
     assert found["index"] == "IVF64,Flat" and chosen["index"] == "IVF32,Flat"
     for approximate in (found, chosen, graph):
-        assert approximate["seconds"]["index"] > 0 and approximate["seconds"]["audit"] > 0
+        assert "count" not in approximate["seconds"]  # nothing is built to find out
     assert "of which IVF64,Flat nominates" in cli(*plan, "--index", "IVF64,Flat").out
 
 

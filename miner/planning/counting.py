@@ -1,0 +1,104 @@
+"""One timed slice of the counting pass, by the code of the run."""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from miner.census.candidate_lists import ENTRIES
+from miner.embedding.store import Store
+from miner.job import Job
+from miner.job_sections import EngineJob, MiningJob
+from miner.pipeline.engines.base import open_engine
+from miner.pipeline.units.task import Task, count_unit, open_miner
+
+__all__ = ["Slice", "count_slice"]
+
+_SECONDS = 0.5
+"""A slice takes about this long, but no less than two parts for every worker."""
+_FEW, _PART = 16, 256
+"""Anchors that are counted first; anchors of a part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What counting some anchors took.
+
+    Attributes
+    ----------
+    rows : int
+        The rows that the anchors were counted against.
+    anchors : int
+        The anchors that have triplets.
+    each : float
+        CPU seconds of an anchor: other work on the machine lengthens so short a time many times.
+    listed, left : float
+        Bytes on disk for each anchor: of the rows within its reach; of all else.
+    """
+
+    rows: int
+    anchors: int
+    each: float
+    listed: float
+    left: float
+
+
+def count_slice(
+    job: Job, mining: MiningJob, store: Store, folder: Path, *, unit: int, workers: int
+) -> Slice:
+    """Count parts of units, spread evenly over the anchors of a store.
+
+    Parameters
+    ----------
+    job, mining, store
+        As for a run.
+    folder : Path
+        Takes the files of the parts.
+    unit : int
+        Anchors of a unit of the job.
+    workers : int
+        Threads that count.
+    """
+    with open_engine(EngineJob("threads", workers)) as engine:
+        task = Task.of(job, store, engine, mining)
+        try:
+            miner = open_miner(task)
+            anchors = len(miner.tally.positives)
+            few = min(_FEW, anchors)
+            _count(task, folder / "first", (0, few))  # loads compiled loops, or compiles them
+            spent = _count(task, folder / "first", (0, few))
+            size = min(unit, _PART, anchors)
+            cuts = [(at, min(at + size, anchors)) for at in range(0, anchors, size)]
+            wanted = workers * max(2, int(_SECONDS * few / (max(spent, 1e-6) * size)))
+            places = np.unique(np.linspace(0, len(cuts) - 1, wanted).astype(int))
+            parts = [cuts[place] for place in places.tolist()]
+            seconds = sum(engine.map(functools.partial(_count, task, folder / "part"), parts))
+            able = (miner.tally.positives > 0) & (miner.tally.negatives > 0)
+            counted = [able[miner.besides.anchors(part)] for part in parts]
+        finally:
+            open_miner.cache_clear()
+    total, with_triplets = sum(map(len, counted)), sum(int(part.sum()) for part in counted)
+    listed = _bytes(folder, ENTRIES)
+    return Slice(
+        rows=store.facts["rows"][-1],
+        anchors=with_triplets,
+        each=seconds / max(1, with_triplets),
+        listed=listed / total,
+        left=(_bytes(folder, "") - listed) / total,
+    )
+
+
+def _count(task: Task, stem: Path, part: tuple[int, int]) -> float:
+    """Count a part, in a worker; return its CPU seconds."""
+    began = time.thread_time()
+    count_unit(task, stem.with_name(f"{stem.name}-{part[0]:09d}.npy"), part)
+    return time.thread_time() - began
+
+
+def _bytes(folder: Path, end: str) -> int:
+    """Return the size of a kind of file that the parts left."""
+    return sum(path.stat().st_size for path in folder.glob(f"part-*{end}"))

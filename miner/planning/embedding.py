@@ -1,0 +1,168 @@
+"""How many rows have to be embedded, how long one takes, and vectors of real rows to count with."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.datasets.relevance import Scanned
+from miner.embedding.batches import Embedder, embed_missing
+from miner.embedding.cache import Digests, Generation, open_generation, read_generation
+from miner.embedding.model_identity import CANARY_ROWS
+from miner.embedding.recipe import Recipe, StoreKey
+from miner.embedding.store import Store
+from miner.planning.sample import sample_rows
+from miner.storage.json_files import write_json
+from miner.triplets.distance import normalize_rows
+from miner.triplets.relevance import AnchorSubset
+from miner.triplets.types import Float32, Rows
+
+__all__ = ["Trial"]
+
+_FEW = 64
+"""Rows that are embedded first, to see how long one takes and what comes back."""
+_SECONDS, _LEAST = 1.0, 512
+"""A sample is embedded for about this long, but has this many rows at least: counting fewer would
+only measure what a call takes."""
+_VALUES = 1 << 23
+"""Numbers in the vectors of a sample, at most."""
+_RECORD = 24
+"""Bytes that the cache keeps beside a vector."""
+
+
+@dataclass(slots=True)
+class Trial:
+    """Embeds some rows of a scanned data set as a run would, and keeps the time.
+
+    Vectors that the cache holds are read from there, and nothing is written to it.
+
+    Attributes
+    ----------
+    recipe, key, scanned
+        What is embedded, and how.
+    folder : Path
+        The folder of the scan; takes the vectors.
+    fresh : int
+        Contents that a run would put through the model, equal ones once.
+    dim : int
+        Dimensions of a vector.
+    rows : int
+        Rows that were embedded.
+    """
+
+    recipe: Recipe
+    key: StoreKey
+    scanned: Scanned
+    folder: Path
+    fresh: int = 0
+    dim: int = 0
+    rows: int = 0
+    _seconds: float = 0.0
+    _bytes: int = 0
+
+    def __post_init__(self) -> None:
+        """Look into the cache, and embed a few rows unless it holds all."""
+        self.fresh = sum(map(self._missing, range(len(self.scanned.rows))))
+        cache = self._cache(0)
+        if not self.fresh and cache is not None and cache.dim is not None:
+            self.dim = cache.dim
+            return
+        rows, sample = self.recipe.source.sides[0].sample(_FEW)
+        few = sample[:CANARY_ROWS]  # the first rows load libraries
+        self._embedder(0).embed(few, rows[:CANARY_ROWS])
+        began = time.perf_counter()
+        vectors = self._embedder(0).embed(sample, rows)
+        self.rows, self._seconds = len(rows), time.perf_counter() - began
+        self.dim, self._bytes = vectors.shape[1], vectors[0].nbytes
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of embedding all that a run would embed."""
+        return self.fresh * self._seconds / max(1, self.rows)
+
+    @property
+    def cached(self) -> int:
+        """Bytes that a run would add to the cache."""
+        return self.fresh * (self._bytes + _RECORD) if self.recipe.model.model.cached else 0
+
+    def store(self) -> Store:
+        """Return a store of some rows; without ids and texts, which counting does not read."""
+        items = sum(map(len, self.scanned.rows))
+        most = max(_LEAST, int(_SECONDS * items / max(1e-9, self.seconds)))
+        most = min(most, max(_LEAST, _VALUES // self.dim))
+        sample = sample_rows(self.scanned.relevance, most)
+        self.rows, self._seconds = 0, 0.0
+        sides = [self._stored(side, rows) for side, rows in enumerate(sample.sides)]
+        if isinstance(sample.relevance, AnchorSubset):
+            sides.insert(0, sides[0][sample.relevance.chosen])
+        for number, vectors in enumerate(sides):
+            vectors.tofile(self.folder / f"vectors-{number}.f32")
+        arrays = sample.relevance.arrays()
+        np.savez(self.folder / "relevance.npz", allow_pickle=False, **arrays)
+        facts = {"dim": self.dim, "rows": [len(vectors) for vectors in sides]}
+        write_json(self.folder / "store.json", facts)
+        return Store(self.folder, facts)
+
+    def _stored(self, side: int, rows: Rows) -> Float32:
+        """Return rows of a side as the store would hold them."""
+        cached = self.recipe.model.model.cached
+        vectors = self._from_cache(side, rows) if cached else self._straight(side, rows)
+        if self.recipe.normalize:
+            return normalize_rows(vectors)
+        return np.ascontiguousarray(vectors, dtype="<f4")
+
+    def _straight(self, side: int, rows: Rows) -> NDArray[np.floating]:
+        embedder, chosen = self._embedder(side), self.scanned.rows[side][rows]
+        parts, done = [], 0
+        for values in self.recipe.source.sides[side].values(chosen):
+            began = time.perf_counter()
+            parts.append(embedder.embed(values, chosen[done : done + len(values)]))
+            self._seconds += time.perf_counter() - began
+            done += len(values)
+        self.rows += done
+        return np.concatenate(parts)
+
+    def _from_cache(self, side: int, rows: Rows) -> NDArray[np.floating]:
+        """Embed what the cache lacks, into a cache of its own; return all."""
+        source, digests = self.recipe.source.sides[side], self._digests(side)[rows]
+        _, first = np.unique(digests, return_index=True)
+        first.sort()
+        todo = self.scanned.rows[side][rows[first]], digests[first]
+        cache = self._cache(side)
+        with open_generation(self.folder / "cache", {"side": side}) as own:
+            if cache is not None:
+                vectors, whole = cache.read(digests, cache.find(digests))
+                own.append(digests[whole], vectors[whole])
+                own.refresh()
+            began = time.perf_counter()
+            self.rows += embed_missing(self._embedder(side), source, own, *todo, lambda _: None)
+            self._seconds += time.perf_counter() - began
+            own.refresh()
+            return own.read(digests, own.find(digests))[0]
+
+    def _missing(self, side: int) -> int:
+        """Return how many contents of a side have no vector yet."""
+        if not self.recipe.model.model.cached:
+            return len(self.scanned.rows[side])
+        digests, cache = np.unique(self._digests(side)), self._cache(side)
+        held = 0 if cache is None else int((cache.find(digests)[:, 0] >= 0).sum())
+        return len(digests) - held
+
+    def _cache(self, side: int) -> Generation | None:
+        facts = self.recipe.generation(side, self.key.identity)
+        return read_generation(self.recipe.cache, facts)
+
+    def _digests(self, side: int) -> Digests:
+        digests = self.scanned.digests[side]
+        assert digests is not None  # only vectors have none, and they are not cached
+        return digests
+
+    def _embedder(self, side: int) -> Embedder:
+        recipe = self.recipe
+        where = recipe.source.sides[side].table.where
+        role, prompt = recipe.role(side), recipe.prompts[side]
+        return Embedder(recipe.model, where, role, prompt, recipe.batch_size)

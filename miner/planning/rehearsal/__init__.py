@@ -1,1 +1,0 @@
-"""A short rehearsal of a job on this machine, for `mine plan`."""

@@ -1,0 +1,103 @@
+"""Some rows of a data set, with the anchors that belong to them: what a plan counts on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from miner.triplets.relevance import AnchorSubset, LinkRelevance, Relevance, load, spans
+from miner.triplets.types import Rows
+
+__all__ = ["Sample", "sample_rows"]
+
+_SEED = 0
+_CLASSES = 20
+"""Whole classes are taken where this many fit; otherwise some rows of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some rows and anchors of a data set.
+
+    Attributes
+    ----------
+    relevance : Relevance
+        The relevance among these rows and anchors only.
+    sides : list of ndarray of int64
+        Per table of the data set, the rows that are taken, ascending.
+    """
+
+    relevance: Relevance
+    sides: list[Rows]
+
+
+def sample_rows(relevance: Relevance, most: int) -> Sample:
+    """Return about `most` rows with the anchors that belong to them, chosen by a fixed seed.
+
+    An anchor keeps all of its positives where that is possible, because what counting costs
+    depends on their number.
+    """
+    if isinstance(relevance, LinkRelevance):
+        return _linked(relevance, most)
+    inner = relevance.inner if isinstance(relevance, AnchorSubset) else relevance
+    rows = np.arange(inner.rows) if inner.rows <= most else _labelled(inner, most)
+    taken = _taken(inner, rows)
+    if isinstance(relevance, AnchorSubset):
+        taken = AnchorSubset(taken, np.flatnonzero(np.isin(rows, relevance.chosen)))
+    return Sample(taken, [rows])
+
+
+def _labelled(relevance: Relevance, most: int) -> Rows:
+    """Choose whole classes, or, where too few of them fit, rows of any class."""
+    rng = np.random.default_rng(_SEED)
+    codes = relevance.alike(np.arange(relevance.rows))
+    classes, sizes = np.unique(codes, return_counts=True)
+    order = rng.permutation(len(classes))
+    fits = int(np.searchsorted(np.cumsum(sizes[order]), most, side="right"))
+    if fits >= _CLASSES:
+        return np.flatnonzero(np.isin(codes, classes[order[:fits]]))
+    return np.sort(rng.choice(relevance.rows, most, replace=False))
+
+
+def _taken(relevance: Relevance, rows: Rows) -> Relevance:
+    """Return the relevance of some rows of a labelled data set."""
+    arrays = dict(relevance.arrays())
+    taken = {name: arrays[name][rows] for name in ("contents", "groups")}
+    if "starts" in arrays:
+        taken["starts"], taken["labels"] = _lists(arrays["starts"], arrays["labels"], rows)
+    else:
+        taken["labels"] = arrays["labels"][rows]
+    return load(taken)
+
+
+def _lists(starts: Rows, values: Rows, chosen: Rows) -> tuple[Rows, Rows]:
+    """Return starts and values of the chosen lists."""
+    sizes = np.diff(starts)[chosen]
+    return np.concatenate([[0], np.cumsum(sizes)]), values[spans(starts[chosen], sizes)]
+
+
+def _linked(relevance: LinkRelevance, most: int) -> Sample:
+    """Choose queries, all documents that are linked to them, and other documents."""
+    rng = np.random.default_rng(_SEED)
+    share = min(1.0, most / relevance.rows)
+    queries = max(1, round(share * relevance.anchors))
+    anchors = np.sort(rng.permutation(relevance.anchors)[:queries])
+    starts, linked = _lists(relevance.starts, relevance.linked, anchors)
+    keep = np.zeros(relevance.rows, dtype=np.bool_)
+    keep[linked] = True
+    others = np.flatnonzero(~keep)
+    wanted = min(len(others), max(0, most - int(keep.sum())))
+    keep[rng.choice(others, wanted, replace=False)] = True
+    place = np.where(keep, np.cumsum(keep) - 1, -1)
+    twins = relevance.twins[anchors]
+    taken = LinkRelevance(
+        starts=starts,
+        linked=place[linked],
+        contents=relevance.contents[keep],
+        query_contents=relevance.query_contents[anchors],
+        groups=relevance.groups[keep],
+        query_groups=relevance.query_groups[anchors],
+        twins=np.where(twins >= 0, place[twins], -1),
+    )
+    return Sample(taken, [anchors, np.flatnonzero(keep)])
