@@ -24,8 +24,11 @@ _HUB, _CODES = 16, 40
 """Bytes of a row in the file of a unit in which it is a negative; in the store's relevance."""
 _SUMS, _MERGED = 24, 48
 """Bytes of a row as its triplets as a negative are counted, by each worker; and added up."""
-_PROCESS = 440 << 20
-"""What Python, NumPy, Arrow, FAISS, compiled loops and the report take, but for any data."""
+_PROCESS = 330 << 20
+"""What Python, NumPy, Arrow, FAISS, compiled loops and the report take, but for any data.
+
+The run that compiles the loops takes some 250 MiB more, once on a machine.
+"""
 _WRITER, _SEALER, _NOMINATING = 15 << 20, 28 << 20, 40 << 20
 """What a worker holds as it writes; as it seals; as it looks through nominees."""
 _ROOM = 1.1

@@ -136,7 +136,7 @@ def test_memory_is_that_of_the_rows_and_of_the_job() -> None:
         return memory(size, keys=keys, workers=workers, processes=1, pairs=10)
 
     small, large = planned(10_000), planned(4_000_000)
-    assert 300 << 20 < small < 700 << 20
+    assert 300 << 20 < small < 600 << 20
     assert large > 4 * 4_000_000 * 128 + (1 << 28)
     assert planned(10_000, sides=2) - small >= 4 * 10**5 * 128
     assert planned(4_000_000, keys=1 << 31) > large
