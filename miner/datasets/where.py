@@ -280,11 +280,12 @@ def _elements(node: Node) -> str:
     """Return LIST of ``VALUE = any(LIST)``, which DuckDB parses as a subquery; else nothing."""
     inner = node["subquery"]["node"]
     columns = inner.get("select_list", [])
+    names = [column.get("function_name") for column in columns]
     bare = inner == _select(columns)["statements"][0]["node"]
-    if node["comparison_type"] != "COMPARE_EQUAL" or len(columns) != 1 or not bare:
+    if node["comparison_type"] != "COMPARE_EQUAL" or names != ["unnest"] or not bare:
         return ""
-    name, _, arguments = _sql(columns).partition("(")
-    return f"({arguments}" if name == "unnest" and arguments != ")" else ""
+    elements = _sql(columns).removeprefix("unnest")
+    return elements if elements != "()" else ""
 
 
 def _meet(node: Node, kinds: list[str], untyped: bool) -> None:
