@@ -106,7 +106,7 @@ class Condition:
         for node in reversed(nodes):
             _meet(node, [known.get(id(part), "") for part in _operands(node)], untyped)
         [kind] = kinds([tree])
-        if kind not in ("BOOLEAN", '"NULL"') and not (untyped and kind == "VARCHAR"):
+        if kind not in ("BOOLEAN", '"NULL"') and not (untyped and tree["class"] == "COLUMN_REF"):
             raise ValueError(f"it is {kind}, neither true nor false; compare it with a value")
         return f"from batch select ({_sql([tree])}) is true"
 
