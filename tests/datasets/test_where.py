@@ -382,6 +382,7 @@ def test_a_table_that_does_not_fit(text: str, words: tuple[str, ...]) -> None:
         ("exists (select 1)", "holds a subquery"),
         ("x = any(select unnest(y) where false)", "holds a subquery"),
         ("x = any(select unnest())", "holds a subquery"),
+        ("x = any(select unnest(y)[1])", "holds a subquery"),
         ("x in (select content from read_text('/etc/passwd'))", "holds a subquery"),
         ("1) from read_csv('/etc/passwd') --", "cannot be read"),
         ("x = 1 from read_csv('/etc/passwd')", "only what follows WHERE"),

@@ -10,9 +10,8 @@ import timm
 import torch
 
 from miner.embedding.models.base import Batch
-from miner.embedding.models.torch_module import Network, load_state, rgb_images
+from miner.embedding.models.torch_module import Network, load_weights, rgb_images
 from miner.errors import UsageError
-from miner.storage.urls import expanded
 
 __all__ = ["Timm"]
 
@@ -52,7 +51,8 @@ class Timm(Network):
             )
         module = _backbone(name, pretrained)
         if weights not in (None, "random"):
-            _load(module, name, str(weights))
+            heads = module.pretrained_cfg["classifier"] or ()
+            load_weights(module, weights, name, [heads] if isinstance(heads, str) else heads)
         super().__init__(module, device)
         self._name = name
         self._config = timm.data.resolve_model_data_config(module)
@@ -67,7 +67,7 @@ class Timm(Network):
         return {"version": _VERSION, "name": self._name, "images": self._config}
 
 
-def _backbone(name: str, pretrained: bool) -> torch.nn.Module:
+def _backbone(name: str, pretrained: bool) -> Any:
     """Make a backbone; without pretrained weights it has random ones, the same each time."""
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3)
@@ -75,7 +75,7 @@ def _backbone(name: str, pretrained: bool) -> torch.nn.Module:
         raise UsageError(f"timm has no model {name!r}: {hint}timm.list_models() lists them")
     torch.manual_seed(0)
     try:
-        module: torch.nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        return timm.create_model(name, pretrained=pretrained, num_classes=0)
     except OSError as error:
         raise UsageError(
             f"model 'timm:{name}': its weights cannot be downloaded ({type(error).__name__}); set "
@@ -83,17 +83,3 @@ def _backbone(name: str, pretrained: bool) -> torch.nn.Module:
         ) from error
     except RuntimeError as error:  # of an unknown tag, or of a name without weights
         raise UsageError(f"model 'timm:{name}': {error}") from error
-    return module
-
-
-def _load(module: Any, name: str, weights: str) -> None:
-    """Load a file of weights, without those of the classifier."""
-    state, own = load_state(expanded(weights)), module.state_dict()
-    heads = module.pretrained_cfg["classifier"] or ()
-    prefixes = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
-    kept = {key: part for key, part in state.items() if key in own or not key.startswith(prefixes)}
-    try:
-        module.load_state_dict(kept)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"{weights} does not fit {name}: {reason}") from error

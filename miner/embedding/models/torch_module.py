@@ -7,11 +7,9 @@ are resized, cropped to the middle and standardised.
 from __future__ import annotations
 
 import hashlib
-import inspect
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isqrt
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import load_file
 
-from miner.embedding.models.base import Batch, Model
+from miner.embedding.models.base import Batch, Model, error_words
 from miner.embedding.models.load import import_from_here
 from miner.errors import DataError, UsageError
 from miner.storage.urls import expanded
@@ -31,7 +29,7 @@ __all__ = [
     "Network",
     "TorchModule",
     "choose_device",
-    "load_state",
+    "load_weights",
     "rgb_images",
     "state_digest",
 ]
@@ -40,41 +38,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of ImageNet's training images, in RGB from 0 to 1."""
 _VERSION = 1
-
-
-def image_tensor(
-    batch: Batch, size: int, mean: Sequence[float], std: Sequence[float]
-) -> NDArray[np.float32]:
-    """Bring images to one shape.
-
-    The shorter edge is resized to `size` (bicubic), the middle square is cut out.
-
-    Parameters
-    ----------
-    batch : list of PIL.Image.Image, or ndarray of shape (b, values)
-        Numbers in a row are the pixels of a square grey image, 0 black.
-    size : int
-        Pixels of an edge.
-    mean, std : sequence of 3 floats
-        Of the channels, where 1 is white.
-
-    Returns
-    -------
-    ndarray of shape (b, 3, size, size), float32
-    """
-    prepared = np.stack([_prepared(image, size) for image in rgb_images(batch)])
-    standard = (prepared - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return np.ascontiguousarray(standard.transpose(0, 3, 1, 2), dtype=np.float32)
-
-
-def _prepared(image: Any, size: int) -> NDArray[np.float32]:
-    width, height = image.size
-    scale = size / min(width, height)
-    width, height = max(size, round(width * scale)), max(size, round(height * scale))
-    resized = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    cut = resized.crop((left, top, left + size, top + size))
-    return np.asarray(cut, dtype=np.float32) / np.float32(255)
 
 
 def rgb_images(batch: Batch) -> list[Any]:
@@ -115,14 +78,16 @@ def state_digest(state: Mapping[str, Any], *more: str) -> str:
     return f"tensors:{whole.hexdigest()}"
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of tensors: safetensors, or a PyTorch file that holds nothing else.
+def load_weights(module: torch.nn.Module, file: str, name: str, heads: Iterable[str] = ()) -> None:
+    """Load a file of tensors into a module, without those of `heads` that it does not have.
 
     Raises
     ------
     UsageError
-        When the file is missing, or holds more than tensors: such a file could run code.
+        When the file is missing, holds more than tensors (such a file could run code), or does not
+        fit the module.
     """
+    path = expanded(file)
     if not path.is_file():
         raise UsageError(f"no such file of weights: {path}; check model.options")
     try:
@@ -131,12 +96,20 @@ def load_state(path: Path) -> dict[str, Any]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the formats' readers raise on a strange file
-        reason = " ".join(str(error).split())[:200]
         raise UsageError(
-            f"{path} cannot be read as tensors ({reason}); save the state_dict, best as safetensors"
+            f"{path} cannot be read as tensors ({error_words(error)}); save the state_dict, best "
+            "as safetensors"
         ) from error
-    inner: dict[str, Any] = state.get("state_dict", state)
-    return inner
+    own, left_out = module.state_dict(), tuple(f"{head}." for head in heads)
+    state = {
+        key: tensor
+        for key, tensor in state.get("state_dict", state).items()
+        if key in own or not key.startswith(left_out)
+    }
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise UsageError(f"{file} does not fit {name}: {error_words(error)}") from error
 
 
 def choose_device(device: str | None) -> str:
@@ -202,25 +175,33 @@ class TorchModule(Network):
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         found = import_from_here(target if ":" in target else ":".join(target.rsplit(".", 1)))
-        if not isinstance(found, torch.nn.Module) and (inspect.isclass(found) or callable(found)):
+        if not isinstance(found, torch.nn.Module) and callable(found):
             found = found(**(arguments or {}))
         if not isinstance(found, torch.nn.Module):
             raise UsageError(f"model 'torch': {target} is {found!r}, not a torch.nn.Module")
         if state is not None:
-            tensors = load_state(expanded(state))
-            try:
-                found.load_state_dict(tensors)
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())[:200]
-                raise UsageError(f"{state} does not fit {target}: {reason}") from error
+            load_weights(found, state, target)
         super().__init__(found, device)
         self._target = target
         self._shape = (size, tuple(mean), tuple(std))
 
     def images(self, batch: Batch) -> torch.Tensor:
-        """Resize, crop and standardise images."""
-        return torch.from_numpy(image_tensor(batch, *self._shape))
+        """Resize the shorter edge (bicubic), cut out the middle square and standardise."""
+        size, mean, std = self._shape
+        prepared = np.stack([_prepared(image, size) for image in rgb_images(batch)])
+        standard = (prepared - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+        return torch.from_numpy(np.ascontiguousarray(standard.transpose(0, 3, 1, 2)))
 
     def facts(self) -> Mapping[str, Any]:
         """Return what beside the weights decides the vectors: the code is known by its name."""
         return {"version": _VERSION, "images": list(self._shape), "target": self._target}
+
+
+def _prepared(image: Any, size: int) -> NDArray[np.float32]:
+    width, height = image.size
+    scale = size / min(width, height)
+    width, height = max(size, round(width * scale)), max(size, round(height * scale))
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - size) // 2, (height - size) // 2
+    cut = resized.crop((left, top, left + size, top + size))
+    return np.asarray(cut, dtype=np.float32) / np.float32(255)

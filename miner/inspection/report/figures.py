@@ -155,15 +155,15 @@ def _regions(drawn: Drawing, band: float) -> Iterator[Text]:
     """Write the names of the classes into the plane; the band's width is a share of it."""
     wide, high = drawn.x.end - drawn.x.start, drawn.y.end - drawn.y.start
 
-    def name(text: str, side: str, across: float, up: float, turn: float = 0.0) -> Text:
-        return Text(text, side, drawn.x.start + across * wide, drawn.y.start + up * high, turn)
+    def at(across: float, up: float) -> tuple[float, float]:
+        return drawn.x.start + across * wide, drawn.y.start + up * high
 
     half = min(band / 2, 0.3)
     slope = math.degrees(math.atan2(high, wide))
-    yield name("hard", "end", 0.97, 0.05)
-    yield name("semi-hard", "middle", 0.84 - 1.5 * half, 0.84 - 0.5 * half, slope)
+    yield Text("hard", "end", *at(0.97, 0.05))
+    yield Text("semi-hard", "middle", *at(0.84 - 1.5 * half, 0.84 - 0.5 * half), slope)
     if band < 0.8:  # a wider band has no corner above it
-        yield name("easy", "start", 0.04, 0.95)
+        yield Text("easy", "start", *at(0.04, 0.95))
 
 
 def shares_by_margin(shares: MarginShares, margin: float) -> Drawing:
@@ -258,11 +258,9 @@ def _short(name: str) -> str:
     """Cut a label to what fits beside a figure."""
     if _columns(name) <= _LONGEST:
         return name
-    kept = ""
-    for letter in name:
-        if _columns(kept + letter) >= _LONGEST:
-            break
-        kept += letter
+    kept = name[:_LONGEST]
+    while _columns(kept) >= _LONGEST:
+        kept = kept[:-1]
     return f"{kept}…"
 
 

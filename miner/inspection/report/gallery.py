@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +13,16 @@ from miner.inspection.report.contents import Contents, Item, cut_text
 from miner.inspection.report.sample import TripletSample
 from miner.runs.run import Run
 from miner.triplets.hardness import MINED, Mined
-from miner.triplets.types import Rows
+from miner.triplets.types import Float64
 
 __all__ = ["Card", "Gallery", "Picked", "make_gallery", "pick_triplets", "picked_ids"]
 
-_CARDS = 6
+_CARDS, _NEAREST = 6, 4096
+"""Triplets of a class that are shown, and the first of an order that are looked at for them."""
 _SHARDS, _GROUPS = 4, 8
 """Shards of a class that are opened, and row groups of these that are read."""
 _MOST_TEXT = 280
+_ROLES = ("anchor", "positive", "negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,9 @@ def pick_triplets(
 
 def picked_ids(picked: Mapping[Mined, Picked], contents: Contents) -> Iterator[tuple[int, Any]]:
     """Yield side and id of each row of what was chosen."""
-    sides = {"anchor": 0, "positive": contents.row_side, "negative": contents.row_side}
     for one in picked.values():
         for row in one.rows:
-            yield from ((side, row[f"{role}_id"]) for role, side in sides.items())
+            yield from ((_side(role, contents), row[f"{role}_id"]) for role in _ROLES)
 
 
 def make_gallery(picked: Mapping[Mined, Picked], contents: Contents) -> dict[Mined, Gallery]:
@@ -81,47 +82,38 @@ def make_gallery(picked: Mapping[Mined, Picked], contents: Contents) -> dict[Min
 
 
 def _pick(run: Run, name: Mined, contents: Contents, sample: TripletSample | None) -> Picked:
-    choose: Callable[[Any, Any], Rows] = _hardest if name == "hard" else _typical
     if run.manifest["written"][name]["rows"]:
-        return _of_shards(run, name, choose)
+        with run.reading():
+            return _of_shards(run.triplets(name), name)
     if sample is None or contents.store is None:
         return Picked([], 0)
     places = np.flatnonzero(sample.classes(run.manifest["job"]["mining"]["margin"]) == name)
-    order = choose(sample.d_ap[places], sample.d_an[places])
-    chosen = places[_first_of_each(order, sample.anchors[places[order]].tolist())]
-    sides = (0, contents.row_side, contents.row_side)
-    columns = (sample.anchors, sample.positives, sample.negatives)
-    ids = [contents.ids(side, one[chosen]) for side, one in zip(sides, columns, strict=True)]
-    rows = [
-        {"anchor_id": a, "positive_id": p, "negative_id": n, "d_ap": d_ap, "d_an": d_an}
-        for a, p, n, d_ap, d_an in zip(*ids, sample.d_ap[chosen], sample.d_an[chosen], strict=True)
+    d_ap, d_an = sample.d_ap[places], sample.d_an[places]
+    columns = [one[places] for one in (sample.anchors, sample.positives, sample.negatives)]
+    chosen = _choose(name, d_ap, d_an, columns[0].__getitem__)
+    ids = [
+        contents.ids(_side(role, contents), column[chosen])
+        for role, column in zip(_ROLES, columns, strict=True)
     ]
+    names = *(f"{role}_id" for role in _ROLES), "d_ap", "d_an"
+    values = zip(*ids, d_ap[chosen], d_an[chosen], strict=True)
+    rows = [dict(zip(names, row, strict=True)) for row in values]
     return Picked(rows, len(places), written=False)
 
 
-def _of_shards(run: Run, name: Mined, choose: Callable[[Any, Any], Rows]) -> Picked:
+def _of_shards(triplets: Any, name: Mined) -> Picked:
     """Choose among the rows of some row groups; all of a class may be more than memory holds."""
-    triplets = run.triplets(name)
-    with run.reading():
-        groups = _spread_groups(triplets)
-        held = [group.to_table(columns=["anchor_id", "d_ap", "d_an"]) for group in groups]
-        d_ap, d_an = (
-            np.concatenate([table[column].to_numpy() for table in held]).astype(np.float64)
-            for column in ("d_ap", "d_an")
-        )
-        ends = np.cumsum([len(table) for table in held])
-        starts = ends - [len(table) for table in held]
-        order = choose(d_ap, d_an)
-        owners = np.searchsorted(ends, order, side="right")
-        places = zip(owners.tolist(), (order - starts[owners]).tolist(), strict=True)
-        anchors = (held[owner]["anchor_id"][place].as_py() for owner, place in places)
-        chosen = _first_of_each(order, anchors)
-        rows: dict[int, dict[str, Any]] = {}
-        for group, start, end in zip(groups, starts, ends, strict=True):
-            mine = np.sort(chosen[(chosen >= start) & (chosen < end)])
-            if len(mine):
-                rows |= zip(mine.tolist(), group.take(mine - start).to_pylist(), strict=True)
-    return Picked([rows[place] for place in chosen.tolist()], len(d_ap))
+    groups = _spread_groups(triplets)
+    read = type(triplets)(groups, triplets.schema, triplets.format)
+    table = read.to_table(columns=["anchor_id", "d_ap", "d_an"])
+    d_ap, d_an = (table[column].to_numpy().astype(np.float64) for column in ("d_ap", "d_an"))
+    chosen = _choose(name, d_ap, d_an, lambda place: table["anchor_id"][place].as_py())
+    sizes = [group.row_groups[0].num_rows for group in groups]
+    starts = np.cumsum(sizes) - sizes
+    owners = np.searchsorted(starts, chosen, side="right") - 1
+    places = zip(owners.tolist(), (chosen - starts[owners]).tolist(), strict=True)
+    rows = [groups[owner].take([place]).to_pylist()[0] for owner, place in places]
+    return Picked(rows, len(table))
 
 
 def _spread_groups(triplets: Any) -> list[Any]:
@@ -135,48 +127,36 @@ def _spread_groups(triplets: Any) -> list[Any]:
     return [groups[place] for place in evenly_spaced(len(groups), _GROUPS)]
 
 
-def _hardest(d_ap: Any, d_an: Any) -> Rows:
-    """Order by how much farther the positive is than the negative."""
-    return _least(d_an - d_ap)
+def _choose(name: Mined, d_ap: Float64, d_an: Float64, anchor: Callable[[int], Any]) -> list[int]:
+    """Return the places of the hardest triplets, or of semi-hard ones with about the median gap.
 
-
-def _typical(d_ap: Any, d_an: Any) -> Rows:
-    """Order by how near the gap is to the median gap."""
-    gaps = d_an - d_ap
-    return _least(np.abs(gaps - np.median(gaps))) if len(gaps) else _least(gaps)
-
-
-def _least(values: Any, most: int = 4096) -> Rows:
-    """Return the places of the least values, in order; ties by place."""
-    if len(values) > most:
-        near = np.flatnonzero(values <= np.partition(values, most)[most])[: 4 * most]
-    else:
-        near = np.arange(len(values))
-    return np.asarray(near[np.argsort(values[near], kind="stable")])
-
-
-def _first_of_each(order: Rows, anchors: Iterable[Any]) -> Rows:
-    """Keep the first places that have different anchors."""
-    seen: dict[Any, int] = {}
-    for place, anchor in zip(order.tolist(), anchors, strict=True):
-        seen.setdefault(anchor, place)
-        if len(seen) == _CARDS:
+    Each is the first of its anchor; ties are broken by place.
+    """
+    scores = d_an - d_ap
+    if name == "semi_hard" and len(scores):
+        scores = np.abs(scores - np.median(scores))
+    first: dict[Any, int] = {}
+    for place in np.argsort(scores, kind="stable")[:_NEAREST].tolist():
+        first.setdefault(anchor(place), place)
+        if len(first) == _CARDS:
             break
-    return np.array(list(seen.values()), dtype=np.int64)
+    return list(first.values())
 
 
 def _cards(rows: list[dict[str, Any]], contents: Contents) -> list[Card]:
-    shown = [list(_role(rows, role, contents)) for role in ("anchor", "positive", "negative")]
+    shown = [_items(rows, role, contents) for role in _ROLES]
+    distances = ((float(row["d_ap"]), float(row["d_an"])) for row in rows)
+    return [Card(*items, *both) for *items, both in zip(*shown, distances, strict=True)]
+
+
+def _items(rows: list[dict[str, Any]], role: str, contents: Contents) -> list[Item]:
+    """Look one role of all triplets up; texts that the shards have are theirs."""
+    items = contents.items_by_id(_side(role, contents), [row[f"{role}_id"] for row in rows])
     return [
-        Card(anchor, positive, negative, float(row["d_ap"]), float(row["d_an"]))
-        for row, anchor, positive, negative in zip(rows, *shown, strict=True)
+        replace(item, text=cut_text(row[role], _MOST_TEXT)) if row.get(role) else item
+        for row, item in zip(rows, items, strict=True)
     ]
 
 
-def _role(rows: list[dict[str, Any]], role: str, contents: Contents) -> Iterator[Item]:
-    """Look one role of all triplets up; texts that the shards have are theirs."""
-    side = 0 if role == "anchor" else contents.row_side
-    ids = [row[f"{role}_id"] for row in rows]
-    for row, item in zip(rows, contents.items_by_id(side, ids), strict=True):
-        text = cut_text(row[role], _MOST_TEXT) if row.get(role) else item.text
-        yield Item(item.id, item.label, text, item.picture)
+def _side(role: str, contents: Contents) -> int:
+    return 0 if role == "anchor" else contents.row_side

@@ -88,7 +88,6 @@ class Dask(Engine):
             raise UsageError(f"engine.address = {job.address!r} is not of the form tcp://HOST:PORT")
         self._client: Any = None
         self._threads: dict[str, int] = {}
-        self._alive: set[str] = set()
         self._looked = self._seen = 0.0
 
     @property
@@ -123,22 +122,24 @@ class Dask(Engine):
             ) from error
         try:
             self._seen = time.monotonic()
-            while not (found := self._look()):
-                time.sleep(_TICK)
+            while not self._threads:
+                time.sleep(_NAP)
+                self._look()
         except BaseException:
             self.close()
             raise
-        self._threads = found
         return self
 
-    def _look(self) -> dict[str, int]:
-        """Return the threads of the workers that take units, by address.
+    def _look(self) -> None:
+        """Ask the scheduler which workers take units, if the last time is a tick ago.
 
         Raises
         ------
         EngineError
             When the scheduler does not answer, or has had no such worker for `engine.patience`.
         """
+        if time.monotonic() - self._looked < _TICK:
+            return
         patience = self.job.patience
         try:
             identity = self._client.scheduler.identity
@@ -150,8 +151,8 @@ class Dask(Engine):
             for address, worker in workers.items()
             if worker["status"] == "running" or worker["metrics"].get("executing", 0)
         }
-        self.lost += len(self._alive - found.keys())
-        self._alive = set(found)
+        self.lost += len(self._threads.keys() - found)
+        self._threads = found
         self._looked = time.monotonic()
         if found:
             self._seen = self._looked
@@ -160,7 +161,6 @@ class Dask(Engine):
                 f"engine dask: no worker at {self.job.address} for {patience:g} s "
                 f"(engine.patience); start workers (`dask worker`); {_AGAIN}"
             )
-        return found
 
     def call(self, function: Any) -> Call[Any, Any]:
         """Wrap a function for workers, which must have the same versions of all that counts."""
@@ -205,7 +205,11 @@ class Dask(Engine):
                 ended.update(futures)
                 if not flying:
                     return
-                future = self._next(ended)
+                self._look()
+                while not ended.has_ready():
+                    time.sleep(_NAP)
+                    self._look()
+                future = next(ended)
                 done = self._result(future)
                 if not future.done():  # its worker died with the result: it is done again
                     ended.add(future)
@@ -215,15 +219,6 @@ class Dask(Engine):
         finally:
             for future in flying:
                 future.release()
-
-    def _next(self, ended: Any) -> Any:
-        """Return a future that has ended; while there is none, look at the scheduler."""
-        while True:
-            if time.monotonic() - self._looked > _TICK:
-                self._look()
-            if ended.has_ready():
-                return next(ended)
-            time.sleep(_NAP)
 
     def _result(self, future: Any) -> Done[Any] | None:
         """Return what a unit gave, or raise its error; None if the scheduler gave up on it."""
