@@ -15,17 +15,23 @@ from tests.test_architecture import FLOORS
 
 MODULES = [path for path in sorted((ROOT / "miner").rglob("*.py")) if path.parent.name != "docs"]
 SOME = [
-    "torch",
+    "PIL",
+    "distributed",
+    "duckdb",
+    "jinja2",
     "joblib",
     "numba",
-    "tokenizers",
     "obstore",
-    "distributed",
-    "dask",
+    "onnxruntime",
     "pandas",
+    "requests",
+    "safetensors",
     "scipy",
-    "jinja2",
-    "PIL",
+    "sentence_transformers",
+    "timm",
+    "tokenizers",
+    "torch",
+    "wordllama",
 ]
 """What no run needs, or not every one."""
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder
 
-from miner.embedding.models.torch_module import choose_device, state_digest
+from miner.embedding.models.torch_weights import choose_device, state_digest
 from miner.errors import UsageError
 from miner.storage.urls import expanded
 

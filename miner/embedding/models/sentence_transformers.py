@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from miner.embedding.models.base import Batch, Model, Role
-from miner.embedding.models.torch_module import choose_device, state_digest
+from miner.embedding.models.torch_weights import choose_device, state_digest
 from miner.errors import UsageError
 from miner.storage.urls import expanded
 

@@ -10,7 +10,8 @@ import timm
 import torch
 
 from miner.embedding.models.base import Batch
-from miner.embedding.models.torch_module import Network, load_weights, rgb_images
+from miner.embedding.models.torch_module import Network, rgb_images
+from miner.embedding.models.torch_weights import load_weights
 from miner.errors import UsageError
 
 __all__ = ["Timm"]

@@ -1,14 +1,9 @@
-"""A network of your own in PyTorch, by name, and what the families on PyTorch share.
-
-Weights are known by a checksum of their tensors, checkpoints are read without pickle, and images
-are resized, cropped to the middle and standardised.
-"""
+"""A network of your own in PyTorch, by name; images are resized, cropped and standardised."""
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import isqrt
 from typing import Any, ClassVar
 
@@ -16,22 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load_file
 
-from miner.embedding.models.base import Batch, Model, error_words
+from miner.embedding.models.base import Batch, Model
 from miner.embedding.models.load import import_from_here
+from miner.embedding.models.torch_weights import choose_device, load_weights, state_digest
 from miner.errors import DataError, UsageError
-from miner.storage.urls import expanded
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "Network",
     "TorchModule",
-    "choose_device",
-    "load_weights",
     "rgb_images",
-    "state_digest",
 ]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -56,65 +47,6 @@ def rgb_images(batch: Batch) -> list[Any]:
     fractions = batch.dtype.kind == "f"
     bytes_ = np.clip(batch * 255 if fractions else batch, 0, 255).round().astype(np.uint8)
     return [Image.fromarray(row.reshape(edge, edge)).convert("RGB") for row in bytes_]
-
-
-def state_digest(state: Mapping[str, Any], *more: str) -> str:
-    """Identify weights: the SHA-256 of names, types, shapes and bytes of all tensors.
-
-    Parameters
-    ----------
-    state : mapping of str to torch.Tensor
-        As ``Module.state_dict()`` gives it.
-    more : str
-        What else belongs to the model: its structure, its tokenizer.
-    """
-    whole = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        plain = tensor.detach().cpu().contiguous().reshape(-1)
-        whole.update(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
-    for text in more:
-        whole.update(text.encode())
-    return f"tensors:{whole.hexdigest()}"
-
-
-def load_weights(module: torch.nn.Module, file: str, name: str, heads: Iterable[str] = ()) -> None:
-    """Load a file of tensors into a module, without those of `heads` that it does not have.
-
-    Raises
-    ------
-    UsageError
-        When the file is missing, holds more than tensors (such a file could run code), or does not
-        fit the module.
-    """
-    path = expanded(file)
-    if not path.is_file():
-        raise UsageError(f"no such file of weights: {path}; check model.options")
-    try:
-        if path.suffix == ".safetensors":
-            state: dict[str, Any] = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the formats' readers raise on a strange file
-        raise UsageError(
-            f"{path} cannot be read as tensors ({error_words(error)}); save the state_dict, best "
-            "as safetensors"
-        ) from error
-    own, left_out = module.state_dict(), tuple(f"{head}." for head in heads)
-    state = {
-        key: tensor
-        for key, tensor in state.get("state_dict", state).items()
-        if key in own or not key.startswith(left_out)
-    }
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise UsageError(f"{file} does not fit {name}: {error_words(error)}") from error
-
-
-def choose_device(device: str | None) -> str:
-    """Return the device that was asked for, or the best there is."""
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Network(Model):
