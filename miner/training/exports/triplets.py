@@ -58,6 +58,14 @@ class Block:
     anchor_values: Any
     passages: Any
 
+    def anchors_shown(self, rows: Codes) -> Any:
+        """Return what some rows show as their anchors, an Arrow array."""
+        return pa.DictionaryArray.from_arrays(self.shown[rows], self.anchor_values)
+
+    def passages_shown(self, codes: Codes) -> Any:
+        """Return the passages of some numbers, an Arrow array."""
+        return pa.DictionaryArray.from_arrays(codes, self.passages)
+
 
 def shows_text(run: Run) -> bool:
     """Whether the shards of a run hold texts."""
