@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +93,11 @@ def export_triplets(
     if name in ("n-tuple", "labeled-list") and negatives is None and not ragged:
         negatives = _NEGATIVES
     wish = Wish(negatives, ragged, balance)
-    rows = partial(FORMATS[name], wish=wish)
+    make = FORMATS[name]
     folder = export_folder(run, f"{name}-{difficulty}", out, force=force)
-    empty = next(written_batches(rows(empty_block(run))))
-    batches = (batch for block in blocks(run, classes) for batch in written_batches(rows(block)))
+    empty = next(written_batches(make(empty_block(run), wish)))
+    made = (make(block, wish) for block in blocks(run, classes))
+    batches = (batch for rows in made for batch in written_batches(rows))
     with run.held(), whole_folder(folder) as temporary:
         files = write_parts(temporary, empty.schema, batches, file_format)
     facts = {

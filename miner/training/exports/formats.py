@@ -186,22 +186,19 @@ class Groups:
         """How many rows each group has."""
         return np.diff(self.starts)
 
-    @property
-    def places(self) -> Codes:
-        """The place of each row in its group, from 0."""
-        return np.arange(len(self.rows)) - np.repeat(self.starts[:-1], self.sizes)
-
     def first(self, counts: Codes | int) -> Groups:
         """Keep the first rows of each group, so many or, given an array, as many as each says."""
-        limits = np.broadcast_to(counts, len(self.sizes))
-        kept = np.minimum(self.sizes, limits)
-        rows = self.rows[self.places < np.repeat(limits, self.sizes)]
-        return Groups(rows, np.concatenate([[0], np.cumsum(kept)]).astype(np.int64))
+        kept = np.minimum(self.sizes, counts)
+        places = np.arange(len(self.rows)) - np.repeat(self.starts[:-1], self.sizes)
+        return Groups(self.rows[places < np.repeat(kept, self.sizes)], _starts(kept))
 
     def chosen(self, keep: NDArray[np.bool_]) -> Groups:
         """Keep some of the groups."""
-        rows = self.rows[np.repeat(keep, self.sizes)]
-        return Groups(rows, np.concatenate([[0], np.cumsum(self.sizes[keep])]).astype(np.int64))
+        return Groups(self.rows[np.repeat(keep, self.sizes)], _starts(self.sizes[keep]))
+
+
+def _starts(sizes: Codes) -> Codes:
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
 def nearest_distinct(groups: Codes, codes: Codes, distances: NDArray[np.float32]) -> Groups:

@@ -155,7 +155,7 @@ def write_parts(
 
 
 def _groups(batches: Iterable[Any], schema: Any) -> Iterator[Any]:
-    """Give the rows of record batches as tables of a bounded size, of which none spans two parts."""
+    """Give the rows of record batches as tables of a bounded size; none spans two parts."""
     group: list[Any] = []
     rows = size = done = 0
     for batch in batches:
