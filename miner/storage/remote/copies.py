@@ -21,6 +21,7 @@ from miner.errors import DataError, StorageError
 from miner.formatting import bytes_text
 from miner.progress import Progress
 from miner.storage.files import publish_folder, sha256_file, storage_errors, sync_folder
+from miner.storage.locks import unread
 from miner.storage.remote.base import Entry, Folder
 from miner.storage.urls import fetched_folder
 
@@ -167,20 +168,10 @@ def keep_copies_within(most: int) -> None:
         found.append((mark.stat().st_mtime, mark, both, size))
     total = sum(size for *_, size in found)
     for _, mark, both, size in sorted(found):
-        if total > most and _remove(mark, both):
-            total -= size
-
-
-def _remove(mark: Path, folders: Sequence[Path]) -> bool:
-    """Remove a copy; False when it is in use."""
-    handle = os.open(mark, os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        mark.unlink()
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(handle)
-    return True
+        if total > most:
+            with unread(mark) as unused:
+                if unused:
+                    for folder in both:
+                        shutil.rmtree(folder, ignore_errors=True)
+                    mark.unlink(missing_ok=True)
+                    total -= size

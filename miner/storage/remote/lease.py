@@ -191,17 +191,11 @@ def _work_id(root: Path) -> str:
     """Return what tells this work folder from those of other machines."""
     path = root / ".work.json"
     with storage_errors(path):
-        known = _read_id(path)
-        if known is None:
+        try:
+            known = json.loads(path.read_bytes())["id"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+            known = None  # it is the first time, or the file is damaged
+        if not isinstance(known, str):
             known = uuid.uuid4().hex
             write_json(path, {"id": known})
         return known
-
-
-def _read_id(path: Path) -> str | None:
-    """Read a work folder's id; None where there is none, or a damaged one."""
-    try:
-        known = json.loads(path.read_bytes())["id"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return known if isinstance(known, str) else None

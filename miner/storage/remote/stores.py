@@ -11,7 +11,7 @@ import functools
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -28,11 +28,10 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from miner.errors import DataError, StorageError
 from miner.formatting import without_secrets
+from miner.storage.remote.base import TRIES, Changed, Exists, Missing
 
-__all__ = ["TRIES", "Changed", "Exists", "Missing", "bucket_store", "call"]
+__all__ = ["Bucket"]
 
-TRIES = 5
-"""How often a request is made that fails, unless AWS_MAX_ATTEMPTS says so."""
 _BUCKET = re.compile(r"[A-Za-z0-9._-]+")
 _ENDPOINT = re.compile(r"https?://[!-~]+")
 _STORES: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -112,18 +111,6 @@ def _code(error: Exception) -> str:
     return found[1] if found else ""
 
 
-class Missing(StorageError):
-    """There is no such object."""
-
-
-class Exists(StorageError):
-    """There is such an object already."""
-
-
-class Changed(StorageError):
-    """The object is another one by now."""
-
-
 _KINDS = (
     (FileNotFoundError, Missing),
     (AlreadyExistsError, Exists),
@@ -137,30 +124,51 @@ def _process() -> int:
     return os.getpid()
 
 
-def call(url: str, operation: Callable[[], T]) -> T:
-    """Return what a call of obstore returns.
+class Bucket:
+    """A bucket: its store of obstore, the same one while the environment is the same.
+
+    Parameters
+    ----------
+    url : str
+        ``s3://BUCKET``, ``gs://BUCKET`` or ``az://CONTAINER``.
 
     Raises
     ------
     StorageError
-        In one line that names the URL and no secret.
-    DataError
-        When a listing meets a name that obstore cannot read.
+        When the environment holds what cannot be followed, or no credentials.
     """
-    if _process() != os.getpid():  # its threads are missing here: it would wait for ever
-        raise StorageError(f"{url} cannot be read in a forked process; start processes by spawn")
-    try:
-        return _interruptible(operation)
-    except InvalidPathError as error:
-        name = re.search(r'Path "(.*?)"', str(error))
-        raise DataError(
-            f"{url}: no file can have such a name as {name and name[1]!r}; rename the object"
-        ) from None
-    except (BaseError, OSError, ValueError) as error:
-        found = (ours for theirs, ours in _KINDS if isinstance(error, theirs))
-        kind = StorageError if _code(error) in _REASONS else next(found, StorageError)
-        # Not chained: what obstore says holds the URLs of requests, signatures included.
-        raise kind(f"{url}: {_reason(error, url.partition('://')[0])}") from None
+
+    def __init__(self, url: str) -> None:
+        settings = sorted(item for item in os.environ.items() if item[0].startswith(_SETTINGS))
+        self.store = self.call(url, lambda: _store(url, tuple(settings)))
+
+    @staticmethod
+    def call(url: str, operation: Callable[[], T]) -> T:
+        """Return what a call of obstore returns.
+
+        Raises
+        ------
+        StorageError
+            In one line that names the URL and no secret.
+        DataError
+            When a listing meets a name that obstore cannot read.
+        """
+        if _process() != os.getpid():  # its threads are missing here: it would wait for ever
+            raise StorageError(
+                f"{url} cannot be read in a forked process; start processes by spawn"
+            )
+        try:
+            return _interruptible(operation)
+        except InvalidPathError as error:
+            name = re.search(r'Path "(.*?)"', str(error))
+            raise DataError(
+                f"{url}: no file can have such a name as {name and name[1]!r}; rename the object"
+            ) from None
+        except (BaseError, OSError, ValueError) as error:
+            found = (ours for theirs, ours in _KINDS if isinstance(error, theirs))
+            kind = StorageError if _code(error) in _REASONS else next(found, StorageError)
+            # Not chained: what obstore says holds the URLs of requests, signatures included.
+            raise kind(f"{url}: {_reason(error, url.partition('://')[0])}") from None
 
 
 def _interruptible(operation: Callable[[], T]) -> T:
@@ -182,42 +190,24 @@ def _interruptible(operation: Callable[[], T]) -> T:
     return outcome.result()
 
 
-def bucket_store(url: str) -> Any:
-    """Return a bucket's store: one serves all folders while the environment is the same.
-
-    Parameters
-    ----------
-    url : str
-        ``s3://BUCKET``, ``gs://BUCKET`` or ``az://CONTAINER``.
-
-    Raises
-    ------
-    StorageError
-        When the environment holds what cannot be followed, or no credentials.
-    """
-    settings = sorted(item for item in os.environ.items() if item[0].startswith(_SETTINGS))
-    return call(url, lambda: _store(url, tuple(settings)))
-
-
 @functools.lru_cache(maxsize=4)
 def _store(url: str, environment: tuple[tuple[str, str], ...]) -> Any:
     scheme, _, bucket = url.partition("://")
     if not _BUCKET.fullmatch(bucket):
         raise StorageError(f"{url}: that is no name of a bucket; correct it")
     make, endpoints = _STORES[scheme]
-    known = dict(environment)
-    endpoint = next((name for name in endpoints if known.get(name)), "")
-    if endpoint and not _ENDPOINT.fullmatch(known[endpoint]):
+    endpoint = next((name for name in endpoints if os.environ.get(name)), "")
+    if endpoint and not _ENDPOINT.fullmatch(os.environ[endpoint]):
         raise StorageError(f"{url}: {endpoint} is no URL of http:// or https://; correct it")
-    tries = known.get("AWS_MAX_ATTEMPTS", str(TRIES))
+    tries = os.environ.get("AWS_MAX_ATTEMPTS", str(TRIES))
     if not tries.isdecimal() or tries == "0":
         raise StorageError(f"{url}: AWS_MAX_ATTEMPTS = {tries!r} is no number of tries; correct it")
-    if scheme == "s3" and not any(known.get(name) for name in _CREDENTIALS) and _elsewhere(known):
+    if scheme == "s3" and not any(os.environ.get(name) for name in _CREDENTIALS) and _elsewhere():
         raise StorageError(f"{url}: {_NO_CREDENTIALS['s3']}")
     return make(
         bucket,
         client_options={
-            "allow_http": known.get(endpoint, "").startswith("http:"),
+            "allow_http": os.environ.get(endpoint, "").startswith("http:"),
             "connect_timeout": timedelta(seconds=10),
             "read_timeout": timedelta(seconds=60),
             "timeout": timedelta(days=1),  # of a whole object
@@ -233,8 +223,10 @@ def _store(url: str, environment: tuple[tuple[str, str], ...]) -> Any:
     )
 
 
-def _elsewhere(known: Mapping[str, str]) -> bool:
+def _elsewhere() -> bool:
     """Whether credentials of AWS are a profile's, or there are none: obstore would ask EC2."""
-    file = known.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
-    disabled = known.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
-    return disabled or bool(known.get("AWS_PROFILE")) or os.path.exists(os.path.expanduser(file))
+    file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
+    disabled = os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
+    return (
+        disabled or bool(os.environ.get("AWS_PROFILE")) or os.path.exists(os.path.expanduser(file))
+    )
