@@ -26,6 +26,9 @@ class _Object(io.RawIOBase):
     def __init__(self, folder: Folder, entry: Entry) -> None:
         self.folder, self.entry, self.place = folder, entry, 0
 
+    def readable(self) -> bool:
+        return True
+
     def tell(self) -> int:
         return self.place
 

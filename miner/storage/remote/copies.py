@@ -57,7 +57,7 @@ def safe_names(folder: Folder, entries: Iterable[Entry]) -> list[Entry]:
 
 def hold_copy(target: Path) -> None:
     """Keep a copy from being removed while this process lives."""
-    mark = _mark(target)
+    mark = target.parent / f".{target.name}.used"
     with storage_errors(mark):
         mark.parent.mkdir(parents=True, exist_ok=True)
         while mark not in _HELD:
@@ -68,10 +68,6 @@ def hold_copy(target: Path) -> None:
             else:  # it was removed, with the copy, as we waited for it
                 os.close(handle)
         os.utime(mark)  # the time of the last use
-
-
-def _mark(target: Path) -> Path:
-    return target.parent / f".{target.name}.used"
 
 
 def copy_entries(folder: Folder, entries: Sequence[Entry], progress: Progress) -> Path:

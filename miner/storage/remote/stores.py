@@ -41,7 +41,6 @@ _STORES: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 """By the scheme of a URL what obstore calls it, and what may name its endpoint, the first first."""
 
-_DENIED = "access is denied; check the credentials and the bucket's policy"
 _NO_CREDENTIALS = {
     "s3": "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (profiles are not read: "
     "`aws configure export-credentials --format env` prints one as such variables)",
@@ -52,22 +51,19 @@ _SOUGHT = re.compile(
     r"Missing (Secret)?AccessKey|/latest/(api|meta-data)/|/computeMetadata/|/identity/"
 )
 """obstore finds half of the credentials, or asks the machine's cloud for some and gets none."""
-_REASONS = {
-    "NoSuchBucket": "there is no such bucket; make it, or correct the name",
-    "ContainerNotFound": "there is no such container; make it, or correct the name",
-    "InvalidAccessKeyId": "the access key is not known there; check AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the secret key does not fit; check AWS_SECRET_ACCESS_KEY",
-    "ExpiredToken": "the credentials have expired; get new ones",
-    "NotImplemented": "this store lacks what is needed (a conditional put); use another",
-}
-"""What the codes in a store's answer mean."""
-_SAYINGS = {
+_MEANINGS = {
+    ">NoSuchBucket<": "there is no such bucket; make it, or correct the name",
+    ">ContainerNotFound<": "there is no such container; make it, or correct the name",
+    ">InvalidAccessKeyId<": "the access key is not known there; check AWS_ACCESS_KEY_ID",
+    ">SignatureDoesNotMatch<": "the secret key does not fit; check AWS_SECRET_ACCESS_KEY",
+    ">ExpiredToken<": "the credentials have expired; get new ones",
+    ">NotImplemented<": "this store lacks what is needed (a conditional put); use another",
     "without LOCATION": "the bucket is in another region; set AWS_REGION",
     "Account must be specified": "no account; set AZURE_STORAGE_ACCOUNT_NAME",
     "InvalidCertificate": "its certificate is not trusted here; set SSL_CERT_FILE to yours",
     "TimedOut": "no answer came in time; the same command goes on from here",
 }
-"""What obstore's own errors mean, by some of their words."""
+"""What errors mean, by the code in a store's answer or some of obstore's own words."""
 _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -77,51 +73,39 @@ _CREDENTIALS = (
     "AWS_SKIP_SIGNATURE",
 )
 _SETTINGS = ("AWS_", "GOOGLE_", "AZURE_", "AZURITE_")
-
-T = TypeVar("T")
-
-
-def _reason(error: Exception, scheme: str) -> str:
-    """Return what went wrong and what to do, without the queries of URLs, which may be signed."""
-    told, _, details = str(error).partition("\n\nDebug source:")
-    if _SOUGHT.search(told):
-        return _NO_CREDENTIALS[scheme]
-    code = _code(error)
-    if code in _REASONS:
-        return _REASONS[code]
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return _DENIED
-    for words, meaning in _SAYINGS.items():
-        if words in str(error):
-            return meaning
-    if isinstance(error, ValueError):
-        return "that is no name of an object; correct it"
-    message = re.search(r"<Message>(.*?)[\n<]", told)
-    if message:
-        told = f"{code}: {message[1]}"
-    elif cause := re.search(r'(?:message|error): "([^"]+)"', details):
-        told = f"{told} ({cause[1]})"
-    said = without_secrets(re.sub(r"(://[^\s?]*)\?\S*", r"\1", " ".join(told.split())))
-    return f"{said[:300].rstrip('.')}; the same command goes on from here"
-
-
-def _code(error: Exception) -> str:
-    """Return the code in a store's answer, empty without one."""
-    found = re.search(r"<Code>(\w+)</Code>", str(error))
-    return found[1] if found else ""
-
-
+_DETAILS = "\n\nDebug source:"
 _KINDS = (
     (FileNotFoundError, Missing),
     (AlreadyExistsError, Exists),
     (PreconditionError, Changed),
 )
+_PROCESS = os.getpid()
+"""Where the threads of obstore run: in the process that first opens a bucket."""
+
+T = TypeVar("T")
 
 
-@functools.cache
-def _process() -> int:
-    """Return the process that the threads of obstore run in: the first that asks."""
-    return os.getpid()
+def _meaning(error: Exception, scheme: str) -> str:
+    """Return what an error is known to mean and what to do, empty for one of no known words."""
+    said = str(error)
+    if _SOUGHT.search(said.partition(_DETAILS)[0]):
+        return _NO_CREDENTIALS[scheme]
+    return next((meaning for words, meaning in _MEANINGS.items() if words in said), "")
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong and what to do, without the queries of URLs, which may be signed."""
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        return "access is denied; check the credentials and the bucket's policy"
+    if isinstance(error, ValueError):
+        return "that is no name of an object; correct it"
+    told, _, details = str(error).partition(_DETAILS)
+    if answer := re.search(r"<Code>(\w+)</Code>.*?<Message>(.*?)[\n<]", told, re.DOTALL):
+        told = f"{answer[1]}: {answer[2]}"
+    elif cause := re.search(r'(?:message|error): "([^"]+)"', details):
+        told = f"{told} ({cause[1]})"
+    said = without_secrets(re.sub(r"(://[^\s?]*)\?\S*", r"\1", " ".join(told.split())))
+    return f"{said[:300].rstrip('.')}; the same command goes on from here"
 
 
 class Bucket:
@@ -153,7 +137,7 @@ class Bucket:
         DataError
             When a listing meets a name that obstore cannot read.
         """
-        if _process() != os.getpid():  # its threads are missing here: it would wait for ever
+        if os.getpid() != _PROCESS:  # its threads are missing here: it would wait for ever
             raise StorageError(
                 f"{url} cannot be read in a forked process; start processes by spawn"
             )
@@ -165,10 +149,11 @@ class Bucket:
                 f"{url}: no file can have such a name as {name and name[1]!r}; rename the object"
             ) from None
         except (BaseError, OSError, ValueError) as error:
+            meaning = _meaning(error, url.partition("://")[0])
             found = (ours for theirs, ours in _KINDS if isinstance(error, theirs))
-            kind = StorageError if _code(error) in _REASONS else next(found, StorageError)
+            kind = StorageError if meaning else next(found, StorageError)
             # Not chained: what obstore says holds the URLs of requests, signatures included.
-            raise kind(f"{url}: {_reason(error, url.partition('://')[0])}") from None
+            raise kind(f"{url}: {meaning or _reason(error)}") from None
 
 
 def _interruptible(operation: Callable[[], T]) -> T:

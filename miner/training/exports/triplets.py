@@ -102,7 +102,8 @@ def _numbered(run: Run, difficulty: str, columns: Sequence[str]) -> Iterator[Par
     """Stream the rows of a class with the numbers of their anchors, as the census lists them."""
     path = str(run.file("census.parquet"))
     census = _batches([path], ["anchor_id"], _LISTED)
-    start, listed = 0, list[Any]()
+    start = 0
+    listed: list[Any] = []
     for batch in _batches(run.part_paths(difficulty), columns, _ROWS):
         ids = batch.column("anchor_id")
         while not listed or pc.index(listed[-1], ids[-1]).as_py() < 0:
