@@ -37,7 +37,7 @@ for _scheme, _summary in (
 ):
     FOLDERS.register(
         _scheme,
-        "miner.storage.remote.stores:Bucket",
+        "miner.storage.remote.stores:bucket_folder",
         _summary,
         needs=("obstore",),
         extra="remote",
@@ -84,14 +84,15 @@ class Folder:
     ----------
     url : str
         Without a slash at its end.
+    bucket : Bucket
+        Its `store` is one of obstore; `call` calls that with our errors.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, bucket: Any) -> None:
         self.url = url
-        scheme, _, rest = url.partition("://")
-        bucket, _, prefix = rest.partition("/")
+        self._bucket = bucket
+        prefix = url.partition("://")[2].partition("/")[2]
         self._base = f"{prefix}/" if prefix else ""
-        self._bucket = FOLDERS.load(scheme)(f"{scheme}://{bucket}")
 
     def _call(self, name: str, operation: str, **arguments: Any) -> Any:
         """Call an operation of the store on an object."""
@@ -242,4 +243,6 @@ def open_folder(url: str, key: str = "path") -> Folder:
     UsageError
         When the URL cannot be followed, or what reads such URLs is not installed.
     """
-    return Folder(check_url(url, key))
+    url = check_url(url, key)
+    folder: Folder = FOLDERS.load(url.partition("://")[0])(url)
+    return folder

@@ -28,9 +28,9 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from miner.errors import DataError, StorageError
 from miner.formatting import without_secrets
-from miner.storage.remote.base import TRIES, Changed, Exists, Missing
+from miner.storage.remote.base import TRIES, Changed, Exists, Folder, Missing
 
-__all__ = ["Bucket"]
+__all__ = ["Bucket", "bucket_folder"]
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]+")
 _ENDPOINT = re.compile(r"https?://[!-~]+")
@@ -106,6 +106,12 @@ def _reason(error: Exception) -> str:
         told = f"{told} ({cause[1]})"
     said = without_secrets(re.sub(r"(://[^\s?]*)\?\S*", r"\1", " ".join(told.split())))
     return f"{said[:300].rstrip('.')}; the same command goes on from here"
+
+
+def bucket_folder(url: str) -> Folder:
+    """Return the folder of a bucket at a URL."""
+    scheme, _, rest = url.partition("://")
+    return Folder(url, Bucket(f"{scheme}://{rest.partition('/')[0]}"))
 
 
 class Bucket:

@@ -46,6 +46,8 @@ class Handler(BaseHTTPRequestHandler):
     def forward(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length) if length else b""
+        if len(body) < length:  # who sent it was killed: the server would wait for the rest
+            return
         kind = self.server.verdict(self.command, self.path)
         self.close_connection = True
         if kind == "killed before":
