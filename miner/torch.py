@@ -6,7 +6,7 @@ Importing this module imports torch; nothing else of the package does.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,12 @@ import torch
 import torch.utils.data
 from numpy.typing import NDArray
 
-from miner.embedding.store import Store
 from miner.errors import UsageError, did_you_mean
 from miner.runs.run import Run, open_run
-from miner.training.batch_triplets import BatchTriplets, places_of
-from miner.training.encoded_triplets import (
-    ROLES,
-    EncodedTriplets,
-    FlatValues,
-    encode_triplets,
-    shard_columns,
-)
-from miner.training.stored_rows import StoredVectors, rows_of, store_of
+from miner.training.batch_triplets import BatchTriplets
+from miner.training.encoded_triplets import ROLES, FlatValues, encode_triplets
+from miner.training.exports.triplets import shows_text
+from miner.training.stored_rows import StoredRows, rows_of, store_of
 
 __all__ = ["TripletDataset", "TripletIndex", "distinct_items"]
 
@@ -88,16 +82,15 @@ class TripletDataset(torch.utils.data.Dataset):
         columns: Sequence[str] = (),
     ) -> None:
         opened = run if isinstance(run, Run) else open_run(run)
-        self._columns = _known(columns)
-        give = _checked_give(give, shard_columns(opened, difficulty))
-        store = store_of(opened) if give in ("rows", "vectors") else None
+        self._columns = [_checked("columns", name, _COLUMNS) for name in columns]
+        give = _given(give, has_texts=shows_text(opened))
         names = ROLES if give == "texts" else [f"{role}_id" for role in ROLES]
         floats = [name for name in _FLOATS if name in self._columns]
         triplets = encode_triplets(opened, difficulty, names, floats)
-        numbers = triplets.numbers if store is None else _stored_rows(store, triplets)
-        self._sides = _sides(triplets, store, vectors=give == "vectors")
+        takes = [_take(opened, give, side, ids) for side, ids in enumerate(triplets.values)]
+        self._anchors, self._documents = takes[0], takes[-1]
         # Tensors, because spawned workers get those as shared memory.
-        self._numbers = torch.from_numpy(numbers)
+        self._numbers = torch.from_numpy(triplets.numbers)
         self._floats = {name: torch.from_numpy(one) for name, one in triplets.columns.items()}
         self._classes = list(triplets.rows)
         self._ends = np.cumsum(list(triplets.rows.values()))
@@ -113,31 +106,24 @@ class TripletDataset(torch.utils.data.Dataset):
     def __getitems__(self, indices: Iterable[int]) -> list[dict[str, Any]]:
         """Return some triplets; a ``DataLoader`` asks for a batch at once."""
         at = np.array([operator.index(index) for index in indices], dtype=np.int64)
+        numbers = np.take(self._numbers.numpy(), at, axis=0)
+        anchors, documents = self._anchors(numbers[:, 0]), self._documents(numbers[:, 1:].ravel())
         items = [
             {"anchor": anchor, "positive": positive, "negative": negative}
-            for anchor, positive, negative in zip(*self._shown(at), strict=True)
+            for anchor, positive, negative in zip(
+                anchors, documents[::2], documents[1::2], strict=True
+            )
         ]
         for name in self._columns:
-            column = self._difficulties(at) if name == "difficulty" else self._column(name, at)
-            for item, value in zip(items, column, strict=True):
+            for item, value in zip(items, self._column(name, at), strict=True):
                 item[name] = value
         return items
 
-    def _shown(self, at: NDArray[np.int64]) -> Iterator[Sequence[Any]]:
-        """Yield what triplets hold, role by role; roles of one kind of item are read at once."""
-        numbers = np.take(self._numbers.numpy(), at, axis=0)
-        for roles, take in self._sides:
-            own = numbers[:, roles]
-            taken, count = take(own.ravel()), own.shape[1]
-            yield from (taken[role::count] for role in range(count))
-
-    def _column(self, name: str, at: NDArray[np.int64]) -> list[float]:
-        column: list[float] = self._floats[name].numpy()[at].tolist()
-        return column
-
-    def _difficulties(self, at: NDArray[np.int64]) -> list[str]:
-        classes = np.searchsorted(self._ends, at % len(self), side="right")
-        return [self._classes[number] for number in classes]
+    def _column(self, name: str, at: NDArray[np.int64]) -> list[Any]:
+        if name == "difficulty":
+            classes = np.searchsorted(self._ends, at % len(self), side="right")
+            return [self._classes[number] for number in classes]
+        return list(self._floats[name].numpy()[at].tolist())
 
 
 class TripletIndex:
@@ -203,61 +189,37 @@ def distinct_items(batch: Mapping[str, Any]) -> tuple[list[Any], tuple[Any, Any,
     >>> texts, triplets = distinct_items(batch)                                # doctest: +SKIP
     >>> loss = TripletMarginLoss()(model(texts), indices_tuple=triplets)       # doctest: +SKIP
     """
-    items, places = places_of([_listed(batch[role]) for role in ROLES])
-    anchors, positives, negatives = map(torch.from_numpy, places)
-    return items, (anchors, positives, negatives)
+    found: dict[Any, int] = {}
+    anchors, positives, negatives = (
+        torch.tensor([found.setdefault(one, len(found)) for one in _listed(batch[role])])
+        for role in ROLES
+    )
+    return list(found), (anchors, positives, negatives)
 
 
 def _listed(values: Any) -> list[Any]:
     return list(values.tolist() if hasattr(values, "tolist") else values)
 
 
-def _stored_rows(store: Store, triplets: EncodedTriplets) -> NDArray[np.int32]:
-    """Return the row of the store that each triplet has in each role."""
-    anchors, documents = triplets.values
-    first = rows_of(store, 0, anchors)
-    rest = first if documents is anchors else rows_of(store, 1, documents)
-    sides = zip((first, rest, rest), triplets.numbers.T, strict=True)
-    return np.stack([rows[numbers] for rows, numbers in sides], axis=1)
+def _checked(key: str, name: str, known: Sequence[str]) -> str:
+    if name not in known:
+        raise UsageError(f"{key} = {name!r}: {did_you_mean(name, known)}")
+    return name
 
 
-def _sides(
-    triplets: EncodedTriplets, store: Store | None, *, vectors: bool
-) -> list[tuple[slice, Take]]:
-    """Return what turns numbers into what items hold, and for which roles it does so."""
-    anchors, documents = triplets.values
-    if anchors is documents:
-        return [(slice(0, 3), _take_from(documents, store, 0, vectors=vectors))]
-    return [
-        (slice(0, 1), _take_from(anchors, store, 0, vectors=vectors)),
-        (slice(1, 3), _take_from(documents, store, 1, vectors=vectors)),
-    ]
-
-
-def _take_from(values: Any, store: Store | None, side: int, *, vectors: bool) -> Take:
-    if store is None:
-        return FlatValues(values, torch.from_numpy).take
-    return StoredVectors(store, side).take if vectors else _as_list
-
-
-def _as_list(rows: NDArray[np.int32]) -> list[int]:
-    listed: list[int] = rows.tolist()
-    return listed
-
-
-def _known(columns: Sequence[str]) -> tuple[str, ...]:
-    for name in columns:
-        if name not in _COLUMNS:
-            raise UsageError(f"columns: {name!r}: {did_you_mean(name, _COLUMNS)}")
-    return tuple(columns)
-
-
-def _checked_give(give: str | None, stored: Sequence[str]) -> str:
+def _given(give: str | None, *, has_texts: bool) -> str:
     """Return what items hold: texts where the shards have them, else ids, unless it is said."""
     if give is None:
-        return "texts" if "anchor" in stored else "ids"
-    if give not in _GIVES:
-        raise UsageError(f"give = {give!r}: {did_you_mean(give, _GIVES)}")
-    if give == "texts" and "anchor" not in stored:
+        return "texts" if has_texts else "ids"
+    if give == "texts" and not has_texts:
         raise UsageError('give = "texts": the shards of this run hold no texts; use "ids"')
-    return give
+    return _checked("give", give, _GIVES)
+
+
+def _take(run: Run, give: str, side: int, values: Any) -> Take:
+    """Return what turns numbers of distinct values into what items hold."""
+    if give in ("texts", "ids"):
+        return FlatValues(values, torch.from_numpy).take
+    store = store_of(run)
+    rows = StoredRows(store, side, torch.from_numpy(rows_of(store, side, values)))
+    return rows.rows if give == "rows" else rows.vectors

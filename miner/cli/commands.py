@@ -17,6 +17,8 @@ from miner.formatting import printable, printable_json, short_message
 __all__ = ["COMMANDS", "json_option", "print_facts"]
 
 _OUT = "mined"
+_out_argument = click.argument("out", default=_OUT, type=click.Path())
+_run_argument = click.argument("run", default="mined/latest", type=click.Path())
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 
@@ -37,7 +39,7 @@ def _listed(out: str) -> str:
 
 
 @click.command()
-@click.argument("out", default=_OUT, type=click.Path())
+@_out_argument
 @json_option
 def runs(out: str, as_json: bool) -> None:
     """List the finished runs in OUT (default: mined)."""
@@ -51,7 +53,7 @@ def runs(out: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run", default="mined/latest", type=click.Path())
+@_run_argument
 @click.option(
     "--triplets",
     type=click.IntRange(min=0),
@@ -71,7 +73,7 @@ def show(run: str, triplets: int, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run", default="mined/latest", type=click.Path())
+@_run_argument
 @click.option("--full", is_flag=True, help="Every triplet and anchor, not a sample.")
 @json_option
 def verify(run: str, full: bool, as_json: bool) -> None:
@@ -81,12 +83,7 @@ def verify(run: str, full: bool, as_json: bool) -> None:
         "run_id": result.run.run_id,
         "ok": not result.problems,
         "checks": [
-            {
-                "name": check.name,
-                "state": check.state,
-                "detail": check.detail,
-                "problems": check.problems,
-            }
+            {key: getattr(check, key) for key in ("name", "state", "detail", "problems")}
             for check in result.checks
         ],
     }
@@ -115,7 +112,7 @@ _cache_option = click.option(
 
 
 @click.command()
-@click.argument("out", default=_OUT, type=click.Path())
+@_out_argument
 @_cache_option
 @click.option("--prune", hidden=True)
 @json_option
@@ -128,7 +125,7 @@ def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> Non
 
 
 @click.command()
-@click.argument("out", default=_OUT, type=click.Path())
+@_out_argument
 @click.option(
     "--keep",
     type=click.IntRange(min=0),
@@ -167,7 +164,7 @@ def prune(
 
 
 @click.command()
-@click.argument("run", default="mined/latest", type=click.Path())
+@_run_argument
 @click.option(
     "--format",
     "name",
@@ -242,7 +239,7 @@ batches = _gone(
 
 
 @click.command()
-@click.argument("run", default="mined/latest")
+@_run_argument
 @click.option("--open", "show_it", is_flag=True, help="Open the page in a browser.")
 @click.option(
     "--output", metavar="FILE", help="The page; default: reports/RUN_ID.html beside runs."

@@ -27,7 +27,6 @@ __all__ = [
     "keep_within",
     "kept_facts",
     "list_kept",
-    "prune_kept",
     "prune_vectors",
 ]
 
@@ -85,36 +84,22 @@ def _model_name(facts: Any) -> str | None:
     return next((name for name in names if isinstance(name, str)), None)
 
 
-def prune_kept(
+def _prune(
     kept: Iterable[Kept], most: int, spare: Container[Path] = (), *, dry_run: bool = False
 ) -> list[Kept]:
-    """Remove what was not used for longest, until all is within `most` bytes.
+    """Remove what was unused longest until all is within `most` bytes; return what went.
 
-    Parameters
-    ----------
-    kept : iterable of Kept
-    most : int
-    spare : container of Path
-        Folders that stay.
-    dry_run : bool
-        Remove nothing, only return what would go.
-
-    Returns
-    -------
-    list of Kept
-        What was removed; with a store its counts. Generations that a process is working with stay.
+    With a store its counts go. What `spare` holds stays, and what a process is working with.
     """
-    ordered = sorted(kept, key=lambda one: (one.used, one.path))
-    total = sum(one.bytes for one in ordered)
     removed: list[Kept] = []
-    for one in ordered:
-        if total <= most:
+    left = sorted(kept, key=lambda one: (one.used, one.path))
+    for one in left.copy():
+        if sum(other.bytes for other in left) <= most:
             break
-        if one in removed or one.path in spare or not _remove(one, dry_run=dry_run):
-            continue
-        gone = [one, *(other for other in ordered if one.path in other.path.parents)]
-        removed += [other for other in gone if other not in removed]
-        total = sum(other.bytes for other in ordered if other not in removed)
+        if one in left and one.path not in spare and _remove(one, dry_run=dry_run):
+            gone = [other for other in left if one.path in (other.path, *other.path.parents)]
+            removed += gone
+            left = [other for other in left if other not in gone]
     return removed
 
 
@@ -137,7 +122,7 @@ def keep_within(most: int, cache: Path, store: Path) -> list[Kept]:
     """Bound the room of a cache and of the stores; `store` and the newest vectors stay."""
     kept = list_kept(cache, store.parent)
     newest = next((one.path for one in kept if one.kind == "cache"), store)
-    return prune_kept(kept, most, {newest, store})
+    return _prune(kept, most, {newest, store})
 
 
 def kept_facts(out: str | Path, cache: str | None = None) -> dict[str, Any]:
@@ -187,7 +172,7 @@ def prune_vectors(
     if not root.is_dir():
         return []
     with nullcontext() if dry_run else lock_output(root, str(out)):
-        return [_facts(one) for one in prune_kept(_kept_for(out, cache), most, dry_run=dry_run)]
+        return [_facts(one) for one in _prune(_kept_for(out, cache), most, dry_run=dry_run)]
 
 
 def _kept_for(out: str | Path, cache: str | None) -> list[Kept]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,28 +131,21 @@ def _local(kind: str, path: Path) -> _Leftover:
 def _uploads(output: RemoteOutput, older: float) -> Iterator[_Leftover]:
     """Find what was uploaded of runs that were never published."""
     folder, now = output.folder, output.folder.now()
-    for run_id, entries in _by_run(folder.entries("runs/")).items():
-        if any(entry.name == f"runs/{run_id}/manifest.json" for entry in entries):
+    uploaded: dict[str, list[Entry]] = {}
+    for entry in folder.entries("runs/"):
+        uploaded.setdefault(entry.name.split("/")[1], []).append(entry)
+    for run_id, entries in uploaded.items():
+        if any(entry.name == f"runs/{run_id}/{MANIFEST}" for entry in entries):
             continue
         newest = max(entry.modified for entry in entries)
-        if now - newest > older or not _goes_on(output, run_id):
+        # The same command, on this machine, would use what it has uploaded.
+        goes_on = (output.root / ".staging" / run_id / "staging.json").exists()
+        if now - newest > older or not goes_on:
             yield _remote("upload", folder, f"runs/{run_id}", entries)
 
 
-def _by_run(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    runs: dict[str, list[Entry]] = {}
-    for entry in entries:
-        runs.setdefault(entry.name.split("/")[1], []).append(entry)
-    return runs
-
-
-def _goes_on(output: Output, run_id: str) -> bool:
-    """Whether the same command would go on with a run, on this machine."""
-    return (output.root / ".staging" / run_id / "staging.json").exists()
-
-
 def _remote(kind: str, folder: Folder, name: str, entries: list[Entry]) -> _Leftover:
-    manifest = f"{name}/manifest.json"
+    manifest = f"{name}/{MANIFEST}"
     names = [entry.name for entry in entries]
 
     def remove() -> None:
@@ -190,7 +183,6 @@ def _named(output: Output) -> set[str | None]:
 def _published(root: Path, name: str) -> _Leftover:
     """Return a run on a local disk: it is taken out of sight in one step, then removed."""
     path, hidden = root / "runs" / name, root / ".staging" / f"{name}.removed"
-    inner = _local("run", path)
 
     def remove() -> None:
         with outcome(_LEFT), storage_errors(path):
@@ -198,7 +190,7 @@ def _published(root: Path, name: str) -> _Leftover:
             path.rename(hidden)
             shutil.rmtree(hidden)
 
-    return _Leftover("run", str(path), inner.bytes, remove)
+    return replace(_local("run", path), remove=remove)
 
 
 def describe_pruned(facts: dict[str, Any]) -> str:

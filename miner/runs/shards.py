@@ -177,7 +177,7 @@ def parquet_errors(path: Path) -> Iterator[None]:
     try:
         with storage_errors(path):
             yield
-    except pa.ArrowException as error:
+    except (pa.ArrowException, KeyError) as error:
         raise StorageError(f"{path} is not whole: {str(error).splitlines()[0]}") from error
 
 

@@ -14,7 +14,7 @@ from miner.errors import UsageError
 from miner.runs.run import Run
 from miner.training.encoded_triplets import ROLES, encode_triplets
 
-__all__ = ["BatchTriplets", "places_of"]
+__all__ = ["BatchTriplets"]
 
 Places = NDArray[np.int64]
 Triplets = tuple[Places, Places, Places]
@@ -27,7 +27,7 @@ class BatchTriplets:
         self.paired = run.manifest["dataset"]["kind"] != "labelled"
         triplets = encode_triplets(run, difficulty, [f"{role}_id" for role in ROLES])
         anchors, positives, negatives = triplets.numbers.T
-        self._anchors, self._rows = triplets.values
+        self._anchors, self._rows = triplets.values[0], triplets.values[-1]
         order = np.argsort(anchors, kind="stable")
         self._starts = np.searchsorted(anchors[order], np.arange(len(self._anchors) + 1))
         self._positives, self._negatives = positives[order], negatives[order]
@@ -56,16 +56,6 @@ class BatchTriplets:
         positives, negatives = rows[self._positives[picked]], rows[self._negatives[picked]]
         kept = (positives >= 0) & (negatives >= 0)
         return np.repeat(anchors[there], counts)[kept], positives[kept], negatives[kept]
-
-
-def places_of(columns: Sequence[Sequence[Any]]) -> tuple[list[Any], list[Places]]:
-    """Return the distinct values of some columns in the order they appear, and each one's place."""
-    found: dict[Any, int] = {}
-    places = [
-        np.array([found.setdefault(value, len(found)) for value in column], dtype=np.int64)
-        for column in columns
-    ]
-    return list(found), places
 
 
 def _places(ids: Sequence[Any], values: Any) -> Places:

@@ -23,7 +23,6 @@ __all__ = [
     "FlatValues",
     "classes_of",
     "encode_triplets",
-    "shard_columns",
 ]
 
 ROLES = ("anchor", "positive", "negative")
@@ -49,9 +48,8 @@ class EncodedTriplets:
     ----------
     numbers : ndarray of shape (triplets, 3), int32
         Which of the values each triplet has as its anchor, positive and negative.
-    values : tuple of two pyarrow.Array
-        The values of anchors, and of positives and negatives, each once; of labelled items both are
-        the same array.
+    values : list of one or two pyarrow.Array
+        Each value once: of labelled items; or of queries (the anchors), and of documents.
     columns : dict of str to ndarray of shape (triplets,), float32
         Further columns of the shards.
     rows : dict of str to int
@@ -59,7 +57,7 @@ class EncodedTriplets:
     """
 
     numbers: Numbers
-    values: tuple[Any, Any]
+    values: list[Any]
     columns: dict[str, NDArray[np.float32]]
     rows: dict[str, int]
 
@@ -89,9 +87,9 @@ def encode_triplets(
     StorageError
         When a shard is missing or damaged.
     """
-    documents = _Numbering()
-    queries = documents if run.manifest["dataset"]["kind"] == "labelled" else _Numbering()
-    sides = [queries, documents, documents]
+    labelled = run.manifest["dataset"]["kind"] == "labelled"
+    sides = [_Numbering() for _ in range(1 if labelled else 2)]
+    roles = [sides[0], sides[-1], sides[-1]]
     numbers: list[list[Numbers]] = [[], [], []]
     columns: dict[str, list[NDArray[np.float32]]] = {name: [] for name in more}
     rows = dict.fromkeys(classes_of(difficulty), 0)
@@ -99,7 +97,7 @@ def encode_triplets(
         for name in rows:
             for table in _row_groups(run.part_paths(name), names, more):
                 rows[name] += len(table)
-                for side, found, column in zip(sides, numbers, names, strict=True):
+                for side, found, column in zip(roles, numbers, names, strict=True):
                     for part in table[column].chunks:
                         side.add(part, found)
                 for column, parts in columns.items():
@@ -109,23 +107,14 @@ def encode_triplets(
         raise UsageError(
             f"{run.where} wrote no {difficulty} triplets to train on ({', '.join(written)})"
         )
-    queries.settle()
-    documents.settle()
+    for side in sides:
+        side.settle()
     return EncodedTriplets(
         np.stack([np.concatenate(found) for found in numbers], axis=1),
-        (queries.values, documents.values),
+        [side.values for side in sides],
         {column: np.concatenate(parts) for column, parts in columns.items()},
         rows,
     )
-
-
-def shard_columns(run: Run, difficulty: str) -> list[str]:
-    """Return the names of the columns of a class' shards; none where there are no shards."""
-    paths = run.part_paths(classes_of(difficulty)[0])
-    if not paths:
-        return []
-    with parquet_errors(Path(paths[0])):
-        return list(pq.read_schema(paths[0]).names)
 
 
 def _row_groups(paths: Sequence[str], names: Sequence[str], more: Sequence[str]) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from miner.embedding.store import Store, open_store
 from miner.errors import StorageError
 from miner.runs.run import Run
 
-__all__ = ["StoredVectors", "rows_of", "store_of"]
+__all__ = ["StoredRows", "rows_of", "store_of"]
 
 
 def store_of(run: Run) -> Store:
@@ -46,17 +46,33 @@ def rows_of(store: Store, side: int, ids: Any) -> NDArray[np.int32]:
     return rows.astype(np.int32)
 
 
-class StoredVectors:
-    """The memory-mapped vectors of one side of a store; an unpickled copy maps them anew."""
+class StoredRows:
+    """Some rows of one side of a store; an unpickled copy maps their vectors anew.
 
-    def __init__(self, store: Store, side: int) -> None:
-        self._place = store, side
+    Parameters
+    ----------
+    store : Store
+    side : int
+    rows : array of int32
+        What NumPy must take without a copy.
+    """
+
+    def __init__(self, store: Store, side: int, rows: Any) -> None:
+        self._given = store, side, rows
         self._vectors = store.vectors(side)
 
-    def __reduce__(self) -> tuple[type[StoredVectors], tuple[Store, int]]:
+    def __reduce__(self) -> tuple[type[StoredRows], tuple[Store, int, Any]]:
         """Pickle where the vectors are."""
-        return type(self), self._place
+        return type(self), self._given
 
-    def take(self, rows: NDArray[np.int32]) -> list[NDArray[np.float32]]:
-        """Return copies of some vectors."""
-        return list(self._vectors[rows])
+    def _rows(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+        rows: NDArray[np.int32] = np.asarray(self._given[2])[numbers]
+        return rows
+
+    def rows(self, numbers: NDArray[np.int32]) -> list[int]:
+        """Return some of the rows' numbers in the store."""
+        return list(self._rows(numbers).tolist())
+
+    def vectors(self, numbers: NDArray[np.int32]) -> list[NDArray[np.float32]]:
+        """Return copies of some of the rows' vectors."""
+        return list(self._vectors[self._rows(numbers)])

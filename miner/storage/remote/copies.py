@@ -21,6 +21,7 @@ from miner.errors import DataError, StorageError
 from miner.formatting import bytes_text
 from miner.progress import Progress
 from miner.storage.files import publish_folder, sha256_file, storage_errors, sync_folder
+from miner.storage.locks import unread
 from miner.storage.remote.base import Entry, Folder
 from miner.storage.urls import fetched_folder
 
@@ -56,7 +57,7 @@ def safe_names(folder: Folder, entries: Iterable[Entry]) -> list[Entry]:
 
 def hold_copy(target: Path) -> None:
     """Keep a copy from being removed while this process lives."""
-    mark = _mark(target)
+    mark = target.parent / f".{target.name}.used"
     with storage_errors(mark):
         mark.parent.mkdir(parents=True, exist_ok=True)
         while mark not in _HELD:
@@ -67,10 +68,6 @@ def hold_copy(target: Path) -> None:
             else:  # it was removed, with the copy, as we waited for it
                 os.close(handle)
         os.utime(mark)  # the time of the last use
-
-
-def _mark(target: Path) -> Path:
-    return target.parent / f".{target.name}.used"
 
 
 def copy_entries(folder: Folder, entries: Sequence[Entry], progress: Progress) -> Path:
@@ -167,20 +164,10 @@ def keep_copies_within(most: int) -> None:
         found.append((mark.stat().st_mtime, mark, both, size))
     total = sum(size for *_, size in found)
     for _, mark, both, size in sorted(found):
-        if total > most and _remove(mark, both):
-            total -= size
-
-
-def _remove(mark: Path, folders: Sequence[Path]) -> bool:
-    """Remove a copy; False when it is in use."""
-    handle = os.open(mark, os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-        mark.unlink()
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(handle)
-    return True
+        if total > most:
+            with unread(mark) as unused:
+                if unused:
+                    for folder in both:
+                        shutil.rmtree(folder, ignore_errors=True)
+                    mark.unlink(missing_ok=True)
+                    total -= size

@@ -66,25 +66,25 @@ class Lease:
             When another process has it; the message names that process.
         """
         for _ in range(_TRIES):
-            newest = self._newest()
-            if newest is not None:
-                self._refuse_unless_free(newest)
-            self.number = _number(newest) + 1
-            if self.folder.create(self._name(self.number), canonical_json(self._facts)):
+            leases = self._leases()
+            newest = max(leases, default=0)
+            if newest:
+                self._refuse_unless_free(leases[newest])
+            self.number = newest + 1
+            if self.folder.create(self._name, canonical_json(self._facts)):
                 break
         else:
             raise LockError(f"{self.folder.url} is taken by others again and again; try later")
-        older = (entry.name for entry in self._all() if _number(entry) < self.number)
-        self.folder.remove(older)
+        leases = self._leases()
+        self.folder.remove(leases[number].name for number in leases if number < self.number)
 
     def renew(self) -> None:
         """Say that we are alive, unless another has taken over by now."""
         with self._guard:
-            if not self.lost and _number(self._newest()) != self.number:
-                self.lost = True
+            self.lost = self.lost or max(self._leases(), default=0) != self.number
             if not self.lost:
                 self._facts["renewed"] += 1
-                self.folder.write(self._name(self.number), canonical_json(self._facts))
+                self.folder.write(self._name, canonical_json(self._facts))
 
     def check(self) -> None:
         """Make sure that we hold the lease.
@@ -143,21 +143,17 @@ class Lease:
             facts = None
         return facts if isinstance(facts, dict) else {}
 
-    def _all(self) -> list[Entry]:
-        return [entry for entry in self.folder.entries(_PLACE) if _number(entry)]
+    def _leases(self) -> dict[int, Entry]:
+        """Return the leases that there are, by their numbers."""
+        names = {
+            entry.name.removeprefix(_PLACE).removesuffix(".json"): entry
+            for entry in self.folder.entries(_PLACE)
+        }
+        return {int(name): entry for name, entry in names.items() if name.isdecimal()}
 
-    def _newest(self) -> Entry | None:
-        return max(self._all(), key=_number, default=None)
-
-    @staticmethod
-    def _name(number: int) -> str:
-        return f"{_PLACE}{number:08d}.json"
-
-
-def _number(entry: Entry | None) -> int:
-    """Return the number of a lease, 0 for what is none."""
-    name = "" if entry is None else entry.name.removeprefix(_PLACE).removesuffix(".json")
-    return int(name) if name.isdecimal() else 0
+    @property
+    def _name(self) -> str:
+        return f"{_PLACE}{self.number:08d}.json"
 
 
 @contextlib.contextmanager
@@ -191,17 +187,11 @@ def _work_id(root: Path) -> str:
     """Return what tells this work folder from those of other machines."""
     path = root / ".work.json"
     with storage_errors(path):
-        known = _read_id(path)
-        if known is None:
+        try:
+            known = json.loads(path.read_bytes())["id"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+            known = None  # it is the first time, or the file is damaged
+        if not isinstance(known, str):
             known = uuid.uuid4().hex
             write_json(path, {"id": known})
         return known
-
-
-def _read_id(path: Path) -> str | None:
-    """Read a work folder's id; None where there is none, or a damaged one."""
-    try:
-        known = json.loads(path.read_bytes())["id"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return known if isinstance(known, str) else None

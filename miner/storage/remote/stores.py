@@ -11,7 +11,7 @@ import functools
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -28,11 +28,10 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from miner.errors import DataError, StorageError
 from miner.formatting import without_secrets
+from miner.storage.remote.base import TRIES, Changed, Exists, Folder, Missing
 
-__all__ = ["TRIES", "Changed", "Exists", "Missing", "bucket_store", "call"]
+__all__ = ["Bucket", "bucket_folder"]
 
-TRIES = 5
-"""How often a request is made that fails, unless AWS_MAX_ATTEMPTS says so."""
 _BUCKET = re.compile(r"[A-Za-z0-9._-]+")
 _ENDPOINT = re.compile(r"https?://[!-~]+")
 _STORES: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -42,7 +41,6 @@ _STORES: dict[str, tuple[Any, tuple[str, ...]]] = {
 }
 """By the scheme of a URL what obstore calls it, and what may name its endpoint, the first first."""
 
-_DENIED = "access is denied; check the credentials and the bucket's policy"
 _NO_CREDENTIALS = {
     "s3": "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (profiles are not read: "
     "`aws configure export-credentials --format env` prints one as such variables)",
@@ -53,22 +51,19 @@ _SOUGHT = re.compile(
     r"Missing (Secret)?AccessKey|/latest/(api|meta-data)/|/computeMetadata/|/identity/"
 )
 """obstore finds half of the credentials, or asks the machine's cloud for some and gets none."""
-_REASONS = {
-    "NoSuchBucket": "there is no such bucket; make it, or correct the name",
-    "ContainerNotFound": "there is no such container; make it, or correct the name",
-    "InvalidAccessKeyId": "the access key is not known there; check AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the secret key does not fit; check AWS_SECRET_ACCESS_KEY",
-    "ExpiredToken": "the credentials have expired; get new ones",
-    "NotImplemented": "this store lacks what is needed (a conditional put); use another",
-}
-"""What the codes in a store's answer mean."""
-_SAYINGS = {
+_MEANINGS = {
+    ">NoSuchBucket<": "there is no such bucket; make it, or correct the name",
+    ">ContainerNotFound<": "there is no such container; make it, or correct the name",
+    ">InvalidAccessKeyId<": "the access key is not known there; check AWS_ACCESS_KEY_ID",
+    ">SignatureDoesNotMatch<": "the secret key does not fit; check AWS_SECRET_ACCESS_KEY",
+    ">ExpiredToken<": "the credentials have expired; get new ones",
+    ">NotImplemented<": "this store lacks what is needed (a conditional put); use another",
     "without LOCATION": "the bucket is in another region; set AWS_REGION",
     "Account must be specified": "no account; set AZURE_STORAGE_ACCOUNT_NAME",
     "InvalidCertificate": "its certificate is not trusted here; set SSL_CERT_FILE to yours",
     "TimedOut": "no answer came in time; the same command goes on from here",
 }
-"""What obstore's own errors mean, by some of their words."""
+"""What errors mean, by the code in a store's answer or some of obstore's own words."""
 _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -78,89 +73,93 @@ _CREDENTIALS = (
     "AWS_SKIP_SIGNATURE",
 )
 _SETTINGS = ("AWS_", "GOOGLE_", "AZURE_", "AZURITE_")
+_DETAILS = "\n\nDebug source:"
+_KINDS = (
+    (FileNotFoundError, Missing),
+    (AlreadyExistsError, Exists),
+    (PreconditionError, Changed),
+)
+_PROCESS = os.getpid()
+"""Where the threads of obstore run: in the process that first opens a bucket."""
 
 T = TypeVar("T")
 
 
-def _reason(error: Exception, scheme: str) -> str:
-    """Return what went wrong and what to do, without the queries of URLs, which may be signed."""
-    told, _, details = str(error).partition("\n\nDebug source:")
-    if _SOUGHT.search(told):
+def _meaning(error: Exception, scheme: str) -> str:
+    """Return what an error is known to mean and what to do, empty for one of no known words."""
+    said = str(error)
+    if _SOUGHT.search(said.partition(_DETAILS)[0]):
         return _NO_CREDENTIALS[scheme]
-    code = _code(error)
-    if code in _REASONS:
-        return _REASONS[code]
+    return next((meaning for words, meaning in _MEANINGS.items() if words in said), "")
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong and what to do, without the queries of URLs, which may be signed."""
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
-        return _DENIED
-    for words, meaning in _SAYINGS.items():
-        if words in str(error):
-            return meaning
+        return "access is denied; check the credentials and the bucket's policy"
     if isinstance(error, ValueError):
         return "that is no name of an object; correct it"
-    message = re.search(r"<Message>(.*?)[\n<]", told)
-    if message:
-        told = f"{code}: {message[1]}"
+    told, _, details = str(error).partition(_DETAILS)
+    if answer := re.search(r"<Code>(\w+)</Code>.*?<Message>(.*?)[\n<]", told, re.DOTALL):
+        told = f"{answer[1]}: {answer[2]}"
     elif cause := re.search(r'(?:message|error): "([^"]+)"', details):
         told = f"{told} ({cause[1]})"
     said = without_secrets(re.sub(r"(://[^\s?]*)\?\S*", r"\1", " ".join(told.split())))
     return f"{said[:300].rstrip('.')}; the same command goes on from here"
 
 
-def _code(error: Exception) -> str:
-    """Return the code in a store's answer, empty without one."""
-    found = re.search(r"<Code>(\w+)</Code>", str(error))
-    return found[1] if found else ""
+def bucket_folder(url: str) -> Folder:
+    """Return the folder of a bucket at a URL."""
+    scheme, _, rest = url.partition("://")
+    return Folder(url, Bucket(f"{scheme}://{rest.partition('/')[0]}"))
 
 
-class Missing(StorageError):
-    """There is no such object."""
+class Bucket:
+    """A bucket: its store of obstore, the same one while the environment is the same.
 
-
-class Exists(StorageError):
-    """There is such an object already."""
-
-
-class Changed(StorageError):
-    """The object is another one by now."""
-
-
-_KINDS = (
-    (FileNotFoundError, Missing),
-    (AlreadyExistsError, Exists),
-    (PreconditionError, Changed),
-)
-
-
-@functools.cache
-def _process() -> int:
-    """Return the process that the threads of obstore run in: the first that asks."""
-    return os.getpid()
-
-
-def call(url: str, operation: Callable[[], T]) -> T:
-    """Return what a call of obstore returns.
+    Parameters
+    ----------
+    url : str
+        ``s3://BUCKET``, ``gs://BUCKET`` or ``az://CONTAINER``.
 
     Raises
     ------
     StorageError
-        In one line that names the URL and no secret.
-    DataError
-        When a listing meets a name that obstore cannot read.
+        When the environment holds what cannot be followed, or no credentials.
     """
-    if _process() != os.getpid():  # its threads are missing here: it would wait for ever
-        raise StorageError(f"{url} cannot be read in a forked process; start processes by spawn")
-    try:
-        return _interruptible(operation)
-    except InvalidPathError as error:
-        name = re.search(r'Path "(.*?)"', str(error))
-        raise DataError(
-            f"{url}: no file can have such a name as {name and name[1]!r}; rename the object"
-        ) from None
-    except (BaseError, OSError, ValueError) as error:
-        found = (ours for theirs, ours in _KINDS if isinstance(error, theirs))
-        kind = StorageError if _code(error) in _REASONS else next(found, StorageError)
-        # Not chained: what obstore says holds the URLs of requests, signatures included.
-        raise kind(f"{url}: {_reason(error, url.partition('://')[0])}") from None
+
+    def __init__(self, url: str) -> None:
+        settings = sorted(item for item in os.environ.items() if item[0].startswith(_SETTINGS))
+        self.store = self.call(url, lambda: _store(url, tuple(settings)))
+
+    @staticmethod
+    def call(url: str, operation: Callable[[], T]) -> T:
+        """Return what a call of obstore returns.
+
+        Raises
+        ------
+        StorageError
+            In one line that names the URL and no secret.
+        DataError
+            When a listing meets a name that obstore cannot read.
+        """
+        if os.getpid() != _PROCESS:  # its threads are missing here: it would wait for ever
+            raise StorageError(
+                f"{url} cannot be read in a forked process; start processes by spawn"
+            )
+        try:
+            return _interruptible(operation)
+        except InvalidPathError as error:
+            name = re.search(r'Path "(.*?)"', str(error))
+            raise DataError(
+                f"{url}: no file can have such a name as {name and name[1]!r}; rename the object"
+            ) from None
+        except (BaseError, OSError, ValueError) as error:
+            meaning = _meaning(error, url.partition("://")[0])
+            found = (ours for theirs, ours in _KINDS if isinstance(error, theirs))
+            kind = StorageError if meaning else next(found, StorageError)
+            # Not chained: what obstore says holds the URLs of requests, signatures included.
+            raise kind(f"{url}: {meaning or _reason(error)}") from None
 
 
 def _interruptible(operation: Callable[[], T]) -> T:
@@ -182,42 +181,24 @@ def _interruptible(operation: Callable[[], T]) -> T:
     return outcome.result()
 
 
-def bucket_store(url: str) -> Any:
-    """Return a bucket's store: one serves all folders while the environment is the same.
-
-    Parameters
-    ----------
-    url : str
-        ``s3://BUCKET``, ``gs://BUCKET`` or ``az://CONTAINER``.
-
-    Raises
-    ------
-    StorageError
-        When the environment holds what cannot be followed, or no credentials.
-    """
-    settings = sorted(item for item in os.environ.items() if item[0].startswith(_SETTINGS))
-    return call(url, lambda: _store(url, tuple(settings)))
-
-
 @functools.lru_cache(maxsize=4)
 def _store(url: str, environment: tuple[tuple[str, str], ...]) -> Any:
     scheme, _, bucket = url.partition("://")
     if not _BUCKET.fullmatch(bucket):
         raise StorageError(f"{url}: that is no name of a bucket; correct it")
     make, endpoints = _STORES[scheme]
-    known = dict(environment)
-    endpoint = next((name for name in endpoints if known.get(name)), "")
-    if endpoint and not _ENDPOINT.fullmatch(known[endpoint]):
+    endpoint = next((name for name in endpoints if os.environ.get(name)), "")
+    if endpoint and not _ENDPOINT.fullmatch(os.environ[endpoint]):
         raise StorageError(f"{url}: {endpoint} is no URL of http:// or https://; correct it")
-    tries = known.get("AWS_MAX_ATTEMPTS", str(TRIES))
+    tries = os.environ.get("AWS_MAX_ATTEMPTS", str(TRIES))
     if not tries.isdecimal() or tries == "0":
         raise StorageError(f"{url}: AWS_MAX_ATTEMPTS = {tries!r} is no number of tries; correct it")
-    if scheme == "s3" and not any(known.get(name) for name in _CREDENTIALS) and _elsewhere(known):
+    if scheme == "s3" and not any(os.environ.get(name) for name in _CREDENTIALS) and _elsewhere():
         raise StorageError(f"{url}: {_NO_CREDENTIALS['s3']}")
     return make(
         bucket,
         client_options={
-            "allow_http": known.get(endpoint, "").startswith("http:"),
+            "allow_http": os.environ.get(endpoint, "").startswith("http:"),
             "connect_timeout": timedelta(seconds=10),
             "read_timeout": timedelta(seconds=60),
             "timeout": timedelta(days=1),  # of a whole object
@@ -233,8 +214,10 @@ def _store(url: str, environment: tuple[tuple[str, str], ...]) -> Any:
     )
 
 
-def _elsewhere(known: Mapping[str, str]) -> bool:
+def _elsewhere() -> bool:
     """Whether credentials of AWS are a profile's, or there are none: obstore would ask EC2."""
-    file = known.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
-    disabled = known.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
-    return disabled or bool(known.get("AWS_PROFILE")) or os.path.exists(os.path.expanduser(file))
+    file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
+    disabled = os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
+    return (
+        disabled or bool(os.environ.get("AWS_PROFILE")) or os.path.exists(os.path.expanduser(file))
+    )

@@ -34,35 +34,24 @@ def describe_export(facts: dict[str, Any]) -> str:
     columns = facts["columns"]
     if len(columns) > 6:
         columns = [*columns[:4], "...", columns[-1]]
+    positives = f", {facts['positives']:,} of them positives" if "positives" in facts else ""
     lines = [
         f"{facts['format']} of run {facts['run_id']}",
         f"  triplets  {_CLASSES[facts['difficulty']]}",
-        f"  rows      {facts['rows']:,}" + (f", {_balance(facts)}" if "positives" in facts else ""),
+        f"  rows      {facts['rows']:,}{positives}",
         f"  columns   {', '.join(columns)}",
         f"  content   {shown}",
     ]
     if facts["sampled"]:
         lines.append("  sampled   the run wrote a sample of these triplets: see mine show")
-    return "\n".join([*lines, *_left_out(facts), *_load(facts)])
-
-
-def _balance(facts: dict[str, Any]) -> str:
-    return f"{facts['positives']:,} of them positives"
-
-
-def _left_out(facts: dict[str, Any]) -> list[str]:
-    counts = [(count, _REASONS[why]) for why, count in facts["left_out"].items() if count]
-    return [f"  left out  {count:,} {why}" for count, why in counts]
-
-
-def _load(facts: dict[str, Any]) -> list[str]:
-    kind = "parquet" if facts["files"][0]["path"].endswith("parquet") else "json"
+    for why, count in facts["left_out"].items():
+        if count:
+            lines.append(f"  left out  {count:,} {_REASONS[why]}")
     path = Path(facts["path"]).absolute()
     here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    if not facts["rows"]:
-        return [f"  written   {here}"]
-    return [
-        f"  written   {here}",
-        f'  load      load_dataset("{kind}", split="train",',
-        f'      data_dir="{here}")',
-    ]
+    lines.append(f"  written   {here}")
+    if facts["rows"]:
+        kind = "parquet" if facts["files"][0]["path"].endswith("parquet") else "json"
+        lines.append(f'  load      load_dataset("{kind}", split="train",')
+        lines.append(f'      data_dir="{here}")')
+    return "\n".join(lines)

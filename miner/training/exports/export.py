@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from miner.errors import UsageError, did_you_mean
 from miner.runs.run import Run
 from miner.training.encoded_triplets import classes_of
-from miner.training.exports.formats import FORMATS, Make, Wish, record_batches
+from miner.training.exports.formats import FORMATS, Wish, written_batches
 from miner.training.exports.triplets import blocks, empty_block, shows_text
 from miner.training.exports.writing import FILE_FORMATS, export_folder, whole_folder, write_parts
 
@@ -85,53 +83,36 @@ def export_triplets(
         raise UsageError(f"--ragged is for labeled-list; {name} has no lists")
     if balance and name != "pair":
         raise UsageError(f"--balance is for pair, not for {name}")
-    if name in ("n-tuple", "labeled-list") and negatives is None and not ragged:
-        negatives = _NEGATIVES
-    wish = Wish(_checked(negatives), ragged, balance)
-    facts = {"format": name, "negatives": negatives, "ragged": ragged, "balance": balance}
-    facts |= _export(run, FORMATS[name], wish, difficulty, (name, out, file_format, force))
-    return {**facts, "positives": wish.positives} if name == "pair" else facts
-
-
-def _checked(negatives: int | None) -> int | None:
     if negatives is not None and negatives < 1:
         raise UsageError(f"--negatives {negatives}: at least 1")
-    return negatives
-
-
-def _export(
-    run: Run,
-    make: Make,
-    wish: Wish,
-    difficulty: str,
-    target: tuple[str, str | Path | None, str, bool],
-) -> dict[str, Any]:
-    """Stream a run's blocks through `make` into a folder; return the facts."""
-    name, out, file_format, force = target
-    classes = classes_of(difficulty)
     if file_format not in FILE_FORMATS:
         raise UsageError(
             f"no file format {file_format!r}: {did_you_mean(file_format, FILE_FORMATS)}"
         )
+    classes = classes_of(difficulty)
+    if name in ("n-tuple", "labeled-list") and negatives is None and not ragged:
+        negatives = _NEGATIVES
+    wish = Wish(negatives, ragged, balance)
+    make = FORMATS[name]
     folder = export_folder(run, f"{name}-{difficulty}", out, force=force)
-    empty = next(record_batches(make(empty_block(run), wish)))
+    empty = next(written_batches(make(empty_block(run), wish)))
+    made = (make(block, wish) for block in blocks(run, classes))
+    batches = (batch for rows in made for batch in written_batches(rows))
     with run.held(), whole_folder(folder) as temporary:
-        rows = _rows(run, make, wish, classes)
-        files = write_parts(temporary, itertools.chain([empty], rows), file_format)
-    written = run.manifest["written"]
-    return {
+        files = write_parts(temporary, empty.schema, batches, file_format)
+    facts = {
+        "format": name,
+        "negatives": negatives,
+        "ragged": ragged,
+        "balance": balance,
         "run_id": run.run_id,
         "path": str(folder),
         "difficulty": difficulty,
         "content": "text" if shows_text(run) else "ids",
-        "sampled": any(written[name]["truncated"] for name in classes),
+        "sampled": any(run.manifest["written"][name]["truncated"] for name in classes),
         "columns": empty.schema.names,
         "rows": sum(file["rows"] for file in files),
         "files": files,
         "left_out": dict(wish.left_out),
     }
-
-
-def _rows(run: Run, make: Make, wish: Wish, classes: Sequence[str]) -> Iterator[Any]:
-    for block in blocks(run, classes):
-        yield from record_batches(make(block, wish))
+    return {**facts, "positives": wish.positives} if name == "pair" else facts

@@ -9,76 +9,22 @@ name of the positives; here these are ``passage`` and ``passages``. Trainers go 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from miner.training.exports.triplets import Block, Codes
 
-__all__ = [
-    "FORMATS",
-    "Columns",
-    "Groups",
-    "Make",
-    "Wish",
-    "nearest_distinct",
-    "negatives_of_pairs",
-    "record_batches",
-]
+__all__ = ["FORMATS", "Groups", "Wish", "written_batches"]
 
 _SLICE_ROWS = 1 << 12
 _SLICE_PASSAGES = 1 << 15
-
-
-class Column(Protocol):
-    """A column whose values are made when they are written."""
-
-    def part(self, start: int, end: int) -> Any:
-        """Return some rows as an Arrow array."""
-
-
-Columns = Mapping[str, Column]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A value a row."""
-
-    codes: Codes
-    values: Any
-
-    def part(self, start: int, end: int) -> Any:
-        """Return some rows as an Arrow array."""
-        return self.values.take(pa.array(self.codes[start:end]))
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """A number a row."""
-
-    values: NDArray[Any]
-
-    def part(self, start: int, end: int) -> Any:
-        """Return some rows as an Arrow array."""
-        return pa.array(self.values[start:end])
-
-
-@dataclass(frozen=True, slots=True)
-class Lists:
-    """A list a row, of the values of another column."""
-
-    inner: Column
-    starts: Codes
-
-    def part(self, start: int, end: int) -> Any:
-        """Return some rows as an Arrow array."""
-        first, last = int(self.starts[start]), int(self.starts[end])
-        offsets = pa.array((self.starts[start : end + 1] - first).astype(np.int32))
-        return pa.ListArray.from_arrays(offsets, self.inner.part(first, last))
 
 
 @dataclass(slots=True)
@@ -127,47 +73,46 @@ class Wish:
         return self.nearest(pairs.chosen(enough))
 
 
-def _triplets(block: Block, wish: Wish) -> Columns:
+def _triplets(block: Block, wish: Wish) -> Any:
     rows = wish.nearest(wish.distinct(block)).rows
-    return {
-        "anchor": Shown(block.shown[rows], block.anchor_values),
-        "positive": Shown(block.positives[rows], block.passages),
-        "negative": Shown(block.negatives[rows], block.passages),
+    columns = {
+        "anchor": block.anchors_shown(rows),
+        "positive": block.passages_shown(block.positives[rows]),
+        "negative": block.passages_shown(block.negatives[rows]),
     }
+    return pa.RecordBatch.from_pydict(columns)
 
 
-def _tuples(block: Block, wish: Wish) -> Columns:
+def _tuples(block: Block, wish: Wish) -> Any:
     pairs = wish.full(wish.distinct(block))
     assert wish.negatives is not None
     grid = pairs.rows.reshape(-1, wish.negatives)
     columns = {
-        "anchor": Shown(block.shown[grid[:, 0]], block.anchor_values),
-        "positive": Shown(block.positives[grid[:, 0]], block.passages),
+        "anchor": block.anchors_shown(grid[:, 0]),
+        "positive": block.passages_shown(block.positives[grid[:, 0]]),
     }
     for number, rows in enumerate(grid.T, start=1):
-        columns[f"negative_{number}"] = Shown(block.negatives[rows], block.passages)
-    return columns
+        columns[f"negative_{number}"] = block.passages_shown(block.negatives[rows])
+    return pa.RecordBatch.from_pydict(columns)
 
 
-def _lists(block: Block, wish: Wish) -> Columns:
+def _lists(block: Block, wish: Wish) -> Any:
     distinct = wish.distinct(block)
     pairs = wish.nearest(distinct) if wish.ragged else wish.full(distinct)
     heads = pairs.starts[:-1]
     first = pairs.rows[heads]
-    starts = pairs.starts + np.arange(len(pairs.starts))
-    positives = block.positives[first]
-    codes = np.insert(block.negatives[pairs.rows], heads, positives)
+    offsets = pa.array(pairs.starts + np.arange(len(pairs.starts)), pa.int32())
+    passages = np.insert(block.negatives[pairs.rows], heads, block.positives[first])
     labels = np.insert(np.zeros(len(pairs.rows), dtype=np.int64), heads, 1)
-    return {
-        "anchor": Shown(block.shown[first], block.anchor_values),
-        "passages": Lists(Shown(codes, block.passages), starts),
-        "labels": Lists(Numbers(labels), starts),
+    columns = {
+        "anchor": block.anchors_shown(first),
+        "passages": pa.ListArray.from_arrays(offsets, block.passages_shown(passages)),
+        "labels": pa.ListArray.from_arrays(offsets, pa.array(labels)),
     }
+    return pa.RecordBatch.from_pydict(columns)
 
 
-def _labelled_pairs(
-    block: Block, wish: Wish, names: tuple[str, str, str], label: type[np.generic]
-) -> Columns:
+def _labelled_pairs(block: Block, wish: Wish, other: str, label: type[np.generic]) -> Any:
     """Make pairs of an anchor and a passage: per anchor its positives, then its negatives.
 
     Both are the nearest first, each passage once an anchor. To balance, an anchor keeps the nearest
@@ -186,44 +131,39 @@ def _labelled_pairs(
     codes = np.concatenate([block.positives[positives.rows], block.negatives[negatives.rows]])
     labels = np.repeat(np.array([1, 0], dtype=label), [len(positives.rows), len(negatives.rows)])
     order = np.argsort(block.anchors[rows], kind="stable")
-    rows = rows[order]
-    return {
-        names[0]: Shown(block.shown[rows], block.anchor_values),
-        names[1]: Shown(codes[order], block.passages),
-        names[2]: Numbers(labels[order]),
+    columns = {
+        "anchor": block.anchors_shown(rows[order]),
+        other: block.passages_shown(codes[order]),
+        "label": pa.array(labels[order]),
     }
+    return pa.RecordBatch.from_pydict(columns)
 
 
-def _labelled(block: Block, wish: Wish) -> Columns:
-    return _labelled_pairs(block, wish, ("anchor", "passage", "label"), np.int64)
-
-
-def _pairs(block: Block, wish: Wish) -> Columns:
-    return _labelled_pairs(block, wish, ("anchor", "other", "label"), np.float32)
-
-
-Make = Callable[[Block, Wish], Columns]
-
-FORMATS: dict[str, Make] = {
+FORMATS: dict[str, Callable[[Block, Wish], Any]] = {
     "triplet": _triplets,
     "n-tuple": _tuples,
-    "labeled-pair": _labelled,
+    "labeled-pair": partial(_labelled_pairs, other="passage", label=np.int64),
     "labeled-list": _lists,
-    "pair": _pairs,
+    "pair": partial(_labelled_pairs, other="other", label=np.float32),
 }
+"""What makes the rows of a block, a record batch: values are the indices of dictionaries in it."""
 
 
-def record_batches(columns: Columns) -> Iterator[Any]:
-    """Cut columns into record batches of a bounded size; one without rows when there are none."""
-    lists = [column.starts for column in columns.values() if isinstance(column, Lists)]
-    shown = [column.codes for column in columns.values() if isinstance(column, Shown)]
-    widest = max([int(np.diff(starts).max(initial=1)) for starts in lists], default=1)
+def written_batches(rows: Any) -> Iterator[Any]:
+    """Cut a format's rows into batches of a bounded size, with the values written out."""
+    plain = pa.schema([(field.name, _plain(field.type)) for field in rows.schema])
+    lists = [column for column in rows.columns if pa.types.is_list(column.type)]
+    widest = max([pc.max(pc.list_value_length(column)).as_py() or 1 for column in lists], default=1)
     step = max(1, min(_SLICE_ROWS, _SLICE_PASSAGES // widest))
-    rows = len(shown[0])
-    for start in range(0, max(rows, 1), step):
-        end = min(start + step, rows)
-        parts = {name: column.part(start, end) for name, column in columns.items()}
-        yield pa.record_batch(list(parts.values()), names=list(parts))
+    for start in range(0, max(len(rows), 1), step):
+        yield rows.slice(start, step).cast(plain)
+
+
+def _plain(kind: Any) -> Any:
+    """Return a type without dictionaries."""
+    if pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,22 +186,19 @@ class Groups:
         """How many rows each group has."""
         return np.diff(self.starts)
 
-    @property
-    def places(self) -> Codes:
-        """The place of each row in its group, from 0."""
-        return np.arange(len(self.rows)) - np.repeat(self.starts[:-1], self.sizes)
-
     def first(self, counts: Codes | int) -> Groups:
         """Keep the first rows of each group, so many or, given an array, as many as each says."""
-        limits = np.broadcast_to(counts, len(self.sizes))
-        kept = np.minimum(self.sizes, limits)
-        rows = self.rows[self.places < np.repeat(limits, self.sizes)]
-        return Groups(rows, np.concatenate([[0], np.cumsum(kept)]).astype(np.int64))
+        kept = np.minimum(self.sizes, counts)
+        places = np.arange(len(self.rows)) - np.repeat(self.starts[:-1], self.sizes)
+        return Groups(self.rows[places < np.repeat(kept, self.sizes)], _starts(kept))
 
     def chosen(self, keep: NDArray[np.bool_]) -> Groups:
         """Keep some of the groups."""
-        rows = self.rows[np.repeat(keep, self.sizes)]
-        return Groups(rows, np.concatenate([[0], np.cumsum(self.sizes[keep])]).astype(np.int64))
+        return Groups(self.rows[np.repeat(keep, self.sizes)], _starts(self.sizes[keep]))
+
+
+def _starts(sizes: Codes) -> Codes:
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
 
 def nearest_distinct(groups: Codes, codes: Codes, distances: NDArray[np.float32]) -> Groups:

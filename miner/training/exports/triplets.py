@@ -7,9 +7,7 @@ thousand rows, or one anchor's where those are more, however large the run.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,19 @@ from numpy.typing import NDArray
 
 from miner.errors import StorageError
 from miner.runs.run import Run
-from miner.storage.files import storage_errors
+from miner.runs.shards import parquet_errors
+from miner.training.encoded_triplets import ROLES
 
 __all__ = ["Block", "blocks", "empty_block", "shows_text"]
 
 _ROWS = 1 << 14
-_ROLES = ("anchor", "positive", "negative")
+_LISTED = 1 << 16
+"""Rows of the shards, and anchors of the census, that are read at once."""
+_ENDED = np.iinfo(np.int64).max
 
 Codes = NDArray[np.int64]
+Part = tuple[Codes, Any]
+"""Some rows as a record batch, and the numbers of their anchors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,14 @@ class Block:
     anchor_values: Any
     passages: Any
 
+    def anchors_shown(self, rows: Codes) -> Any:
+        """Return what some rows show as their anchors, an Arrow array."""
+        return pa.DictionaryArray.from_arrays(self.shown[rows], self.anchor_values)
+
+    def passages_shown(self, codes: Codes) -> Any:
+        """Return the passages of some numbers, an Arrow array."""
+        return pa.DictionaryArray.from_arrays(codes, self.passages)
+
 
 def shows_text(run: Run) -> bool:
     """Whether the shards of a run hold texts."""
@@ -68,130 +79,48 @@ def _schema(run: Run) -> Any:
     paths = run.part_paths("hard")
     if not paths:  # an empty class has a part without rows
         raise StorageError(f"{run.where}/manifest.json names no hard shards; see mine verify")
-    path = Path(paths[0])
-    with _arrow_errors(path):
-        return pq.read_schema(path)
+    with parquet_errors(Path(paths[0])):
+        return pq.read_schema(paths[0])
 
 
-@contextmanager
-def _arrow_errors(path: Path) -> Iterator[None]:
-    """Turn what Arrow says of a broken file into a `StorageError` that names it."""
-    try:
-        with storage_errors(path):
-            yield
-    except (pa.ArrowException, KeyError) as error:
-        raise StorageError(
-            f"{path} is not whole: {str(error).splitlines()[0]}; `mine verify` says more"
-        ) from error
-
-
-def read_batches(
-    paths: Sequence[str | Path], columns: Sequence[str], rows: int = _ROWS
-) -> Iterator[Any]:
-    """Stream record batches of Parquet files, one after the other.
-
-    Raises
-    ------
-    StorageError
-        When a file is missing or damaged.
-    """
-    for path in map(Path, paths):
-        with _arrow_errors(path), pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
-                yield batch.select(list(columns))
-
-
-def _columns(run: Run) -> dict[str, str]:
-    """Name the columns to read, by what they are for."""
+def _columns(run: Run) -> list[str]:
+    """Return the columns to read: the anchor's id, what the roles show, the distances."""
     suffix = "" if shows_text(run) else "_id"
-    shown = {role: f"{role}{suffix}" for role in _ROLES}
-    return {"id": "anchor_id", **shown, "d_ap": "d_ap", "d_an": "d_an"}
+    return [*dict.fromkeys(["anchor_id", *(role + suffix for role in ROLES), "d_ap", "d_an"])]
 
 
-class _Order:
-    """Numbers anchors as the census lists them; it is read once, forward."""
-
-    def __init__(self, run: Run) -> None:
-        self._path = run.file("census.parquet")
-        self._batches = read_batches([self._path], ["anchor_id"], 1 << 16)
-        self._start = 0
-        self._ids: Any = None
-
-    def numbers(self, ids: Any) -> Codes:
-        """Number the anchors of some rows, which follow those of the call before."""
-        fresh = np.ones(len(ids), dtype=np.bool_)
-        if len(ids) > 1:
-            changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
-            fresh[1:] = changes.to_numpy(zero_copy_only=False)
-        distinct = ids.filter(pa.array(fresh))
-        found = np.empty(len(distinct), dtype=np.int64)
-        done = 0
-        while done < len(distinct):
-            places = self._places(distinct.slice(done))
-            found[done : done + len(places)] = places
-            done += len(places)
-            if done < len(distinct):
-                self._advance(distinct[done])
-        every: Codes = found[np.cumsum(fresh) - 1]
-        return every
-
-    def _places(self, ids: Any) -> Codes:
-        """Number the first of some anchors, as far as the batch at hand goes."""
-        if self._ids is None:
-            return np.empty(0, dtype=np.int64)
-        places = pc.index_in(ids, value_set=self._ids).fill_null(-1)
-        known = np.asarray(places.to_numpy(zero_copy_only=False)).astype(np.int64)
-        beyond = np.flatnonzero((known < 0) | (np.maximum.accumulate(known) != known))
-        numbers: Codes = self._start + known[: beyond[0] if len(beyond) else len(known)]
-        return numbers
-
-    def _advance(self, wanted: Any) -> None:
-        self._start += 0 if self._ids is None else len(self._ids)
-        batch = next(self._batches, None)
-        if batch is None:
-            raise StorageError(
-                f"{self._path} does not list anchor {wanted.as_py()!r} where the shards have it; "
-                "`mine verify` says more"
-            )
-        self._ids = batch.column(0)
+def _batches(paths: Sequence[str], columns: Sequence[str], rows: int) -> Iterator[Any]:
+    """Stream record batches with rows of Parquet files, one after the other."""
+    for path in paths:
+        with parquet_errors(Path(path)), pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
+                if len(batch):
+                    yield batch.select(columns)
 
 
-class _Stream:
-    """The rows of one class that were read and not taken yet."""
-
-    def __init__(self, run: Run, difficulty: str, columns: Sequence[str]) -> None:
-        self._batches = read_batches(run.part_paths(difficulty), columns)
-        self._order = _Order(run)
-        self._held: deque[tuple[Codes, Any]] = deque()
-        self._rows = 0
-        self.last = -1
-        self.ended = False
-
-    def fill(self, end: int | None) -> None:
-        """Read on when there are few rows, or when `end` shows that an anchor is not whole."""
-        if not self.ended and (self._rows < _ROWS or self.last == end):
-            batch = next(self._batches, None)
-            if batch is None:
-                self.ended = True
-            elif len(batch):
-                numbers = self._order.numbers(batch.column("anchor_id"))
-                self._held.append((numbers, batch))
-                self._rows += len(batch)
-                self.last = int(numbers[-1])
-
-    def take(self, end: int | None) -> list[tuple[Codes, Any]]:
-        """Take the rows of the anchors before `end`; all of them when it is None."""
-        taken = []
-        while self._held:
-            numbers, batch = self._held.popleft()
-            cut = len(numbers) if end is None else int(np.searchsorted(numbers, end))
-            if cut:
-                taken.append((numbers[:cut], batch.slice(0, cut)))
-                self._rows -= cut
-            if cut < len(numbers):
-                self._held.appendleft((numbers[cut:], batch.slice(cut)))
+def _numbered(run: Run, difficulty: str, columns: Sequence[str]) -> Iterator[Part]:
+    """Stream the rows of a class with the numbers of their anchors, as the census lists them."""
+    path = str(run.file("census.parquet"))
+    census = _batches([path], ["anchor_id"], _LISTED)
+    start = 0
+    listed: list[Any] = []
+    for batch in _batches(run.part_paths(difficulty), columns, _ROWS):
+        ids = batch.column("anchor_id")
+        while not listed or pc.index(listed[-1], ids[-1]).as_py() < 0:
+            more = next(census, None)
+            if more is None:
                 break
-        return taken
+            listed.append(more.column(0))
+        known = pa.chunked_array(listed, ids.type).combine_chunks()
+        numbers = pc.index_in(ids, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
+        wrong = np.flatnonzero(np.diff(numbers, prepend=0) < 0)
+        if len(wrong):
+            raise StorageError(
+                f"{path} does not list anchor {ids[int(wrong[0])].as_py()!r} where the shards have "
+                "it; `mine verify` says more"
+            )
+        yield start + numbers, batch
+        start, listed = start + int(numbers[-1]), [known.slice(numbers[-1])]
 
 
 def blocks(run: Run, difficulties: Sequence[str]) -> Iterator[Block]:
@@ -208,46 +137,52 @@ def blocks(run: Run, difficulties: Sequence[str]) -> Iterator[Block]:
     StorageError
         When a shard is damaged, or is not in the order of the census.
     """
-    names = _columns(run)
-    wanted = list(dict.fromkeys(names.values()))
-    streams = [_Stream(run, name, wanted) for name in difficulties]
-    end: int | None = None
-    while True:
-        for stream in streams:
-            stream.fill(end)
-        going = [stream.last for stream in streams if not stream.ended]
-        end = min(going) if going else None
-        parts = [part for stream in streams for part in stream.take(end)]
+    columns = _columns(run)
+    streams = [_numbered(run, name, columns) for name in difficulties]
+    held: list[list[Part]] = [[] for _ in streams]
+    last = [-1 for _ in streams]
+    while min(last) < _ENDED:
+        behind = last.index(min(last))
+        part = next(streams[behind], None)
+        if part is not None:
+            held[behind].append(part)
+        last[behind] = _ENDED if part is None else int(part[0][-1])
+        parts = [before for one in held for before in _cut(one, min(last))]
         if parts:
-            yield _block(parts, names)
-        elif end is None:
-            return
+            yield _block(parts)
+
+
+def _cut(held: list[Part], end: int) -> Iterator[Part]:
+    """Take the rows of the anchors before `end` out of a class' rows."""
+    for numbers, batch in [held.pop(0) for _ in held.copy()]:
+        cut = int(np.searchsorted(numbers, end))
+        if cut:
+            yield numbers[:cut], batch.slice(0, cut)
+        if cut < len(numbers):
+            held.append((numbers[cut:], batch.slice(cut)))
 
 
 def empty_block(run: Run) -> Block:
     """Return a block without rows: it has the types of the run's columns."""
-    names = _columns(run)
     schema = _schema(run)
-    batch = pa.record_batch(
-        [pa.array([], schema.field(name).type) for name in dict.fromkeys(names.values())],
-        names=list(dict.fromkeys(names.values())),
-    )
-    return _block([(np.empty(0, dtype=np.int64), batch)], names)
+    batch = pa.RecordBatch.from_pylist([], pa.schema([schema.field(n) for n in _columns(run)]))
+    return _block([(np.empty(0, dtype=np.int64), batch)])
 
 
-def _block(parts: list[tuple[Codes, Any]], names: dict[str, str]) -> Block:
+def _block(parts: list[Part]) -> Block:
     table = pa.Table.from_batches([batch for _, batch in parts])
     numbers = np.concatenate([numbers for numbers, _ in parts])
     order = np.argsort(numbers, kind="stable")  # hard rows stand first, and stay so
-    shown, anchor_values = _encoded(table[names["anchor"]].chunks)
-    both, passages = _encoded(table[names["positive"]].chunks + table[names["negative"]].chunks)
-    positives, negatives = both[: len(order)], both[len(order) :]
+    suffix = "" if "anchor" in table.column_names else "_id"
+    anchor, positive, negative = (table[role + suffix].chunks for role in ROLES)
+    shown, anchor_values = _encoded(anchor)
+    both, passages = _encoded(positive + negative)
     ordered = numbers[order]
     return Block(
         np.cumsum(np.diff(ordered, prepend=ordered[:1]) > 0).astype(np.int64),
         shown[order],
-        positives[order],
-        negatives[order],
+        both[: len(order)][order],
+        both[len(order) :][order],
         table["d_ap"].to_numpy()[order],
         table["d_an"].to_numpy()[order],
         anchor_values,
@@ -257,8 +192,5 @@ def _block(parts: list[tuple[Codes, Any]], names: dict[str, str]) -> Block:
 
 def _encoded(chunks: list[Any]) -> tuple[Codes, Any]:
     """Number equal values; return the numbers and the values."""
-    if not sum(map(len, chunks)):
-        return np.empty(0, dtype=np.int64), chunks[0].slice(0, 0)
-    encoded = pa.chunked_array(chunks).dictionary_encode().unify_dictionaries()
-    codes = [np.asarray(chunk.indices.to_numpy()) for chunk in encoded.chunks]
-    return np.concatenate(codes).astype(np.int64), encoded.chunk(0).dictionary
+    encoded = pa.chunked_array(chunks).dictionary_encode().combine_chunks()
+    return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary

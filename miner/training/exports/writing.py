@@ -9,13 +9,13 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miner.errors import UsageError
-from miner.runs.run import Run
+from miner.runs.run import MANIFEST, Run
 from miner.runs.shards import PART_ROWS, file_facts
 from miner.storage.files import atomic_open, publish_folder, storage_errors
 from miner.storage.urls import expanded, is_url
@@ -46,7 +46,8 @@ def export_folder(run: Run, name: str, out: str | Path | None, *, force: bool) -
     root = root if run.remote is None else Path()
     target = expanded(out) if out else root / "exports" / f"{run.run_id}-{name}"
     target = target.absolute()
-    inside = next((p for p in (target.resolve(), *target.resolve().parents) if _is_run(p)), None)
+    folders = (target.resolve(), *target.resolve().parents)
+    inside = next((folder for folder in folders if (folder / MANIFEST).exists()), None)
     if inside is not None:
         raise UsageError(f"{target} lies in the run {inside}; a run holds its shards only: --out")
     if target.is_symlink() or target.exists():
@@ -54,10 +55,6 @@ def export_folder(run: Run, name: str, out: str | Path | None, *, force: bool) -
             raise UsageError(f"{target} is there already; use --force, or another --out")
         _refuse_foreign(target)
     return target
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "manifest.json").exists()
 
 
 def _refuse_foreign(target: Path) -> None:
@@ -97,62 +94,40 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-class _Sink(Protocol):
-    def __init__(self, file: IO[bytes], schema: Any) -> None:
-        """Write to a file."""
+class _LinesWriter:
+    """A file of JSON lines, written as a `pyarrow.parquet.ParquetWriter` is."""
 
-    def write(self, batches: list[Any]) -> None:
-        """Write some record batches."""
-
-    def close(self) -> None:
-        """Finish; the file stays open."""
-
-
-class _ParquetSink:
-    """A Parquet file, compressed as the shards are."""
-
-    def __init__(self, file: IO[bytes], schema: Any) -> None:
-        self.schema = schema
-        self._writer = pq.ParquetWriter(
-            file, schema, compression="zstd", compression_level=3, write_page_checksum=True
-        )
-
-    def write(self, batches: list[Any]) -> None:
-        """Write a row group."""
-        self._writer.write_table(pa.Table.from_batches(batches, self.schema))
-
-    def close(self) -> None:
-        """Write the footer."""
-        self._writer.close()
-
-
-class _LinesSink:
-    """A file of JSON lines."""
-
-    def __init__(self, file: IO[bytes], schema: Any) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
-    def write(self, batches: list[Any]) -> None:
+    def write_table(self, table: Any) -> None:
         """Write a line a row."""
-        for batch in batches:
-            for row in batch.to_pylist():
-                self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        for row in table.to_pylist():
+            self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
     def close(self) -> None:
         """Leave the file to its owner."""
 
 
-_SINKS: dict[str, type[_Sink]] = {"parquet": _ParquetSink, "jsonl": _LinesSink}
+def _writer(file: IO[bytes], schema: Any, file_format: str) -> Any:
+    if file_format == "jsonl":
+        return _LinesWriter(file)
+    return pq.ParquetWriter(
+        file, schema, compression="zstd", compression_level=3, write_page_checksum=True
+    )
 
 
-def write_parts(folder: Path, batches: Iterable[Any], file_format: str) -> list[dict[str, Any]]:
+def write_parts(
+    folder: Path, schema: Any, batches: Iterable[Any], file_format: str
+) -> list[dict[str, Any]]:
     """Write record batches as ``part-00000`` and so on; return the files' facts.
 
     Parameters
     ----------
     folder : Path
+    schema : pyarrow.Schema
     batches : iterable of pyarrow.RecordBatch
-        At least one, with or without rows, all of one schema.
+        Without any, one part without rows is written.
     file_format : str
         One of `FILE_FORMATS`.
 
@@ -162,52 +137,32 @@ def write_parts(folder: Path, batches: Iterable[Any], file_format: str) -> list[
         When it cannot be written.
     """
     files: list[dict[str, Any]] = []
-    source = _Feed(iter(batches))
-    while not files or source.more:
+    groups = _groups(batches, schema)
+    group = next(groups, None)
+    while group is not None or not files:
         path = folder / f"part-{len(files):05d}.{file_format}"
         rows = 0
-        with atomic_open(path) as file, closing(_SINKS[file_format](file, source.schema)) as sink:
-            for group in source.groups(PART_ROWS):
-                sink.write(group)
-                rows += sum(map(len, group))
+        with atomic_open(path) as file, closing(_writer(file, schema, file_format)) as writer:
+            while group is not None and rows < PART_ROWS:
+                writer.write_table(group)
+                rows += len(group)
+                group = next(groups, None)
         files.append(file_facts(path, folder, rows))
     return files
 
 
-class _Feed:
-    """Record batches in groups of a bounded size."""
-
-    def __init__(self, batches: Iterator[Any]) -> None:
-        self._batches = batches
-        self._next: Any = next(batches)
-        self.schema = self._next.schema
-        self._skip()
-
-    @property
-    def more(self) -> bool:
-        """Whether there are rows left."""
-        return self._next is not None
-
-    def _skip(self) -> None:
-        """Go on to the next batch with rows."""
-        while self._next is not None and not len(self._next):
-            self._next = next(self._batches, None)
-
-    def _take(self, rows: int) -> Any:
-        batch = self._next.slice(0, rows)
-        self._next = self._next.slice(rows)
-        self._skip()
-        return batch
-
-    def groups(self, rows: int) -> Iterator[list[Any]]:
-        """Give groups of batches until there are so many rows, or no more."""
-        while rows and self._next is not None:
-            group: list[Any] = []
-            most, size = min(rows, _GROUP_ROWS), 0
-            while self._next is not None and most and size < _GROUP_BYTES:
-                batch = self._take(most)
-                group.append(batch)
-                most -= len(batch)
-                rows -= len(batch)
-                size += batch.nbytes
-            yield group
+def _groups(batches: Iterable[Any], schema: Any) -> Iterator[Any]:
+    """Give the rows of record batches as tables of a bounded size; none spans two parts."""
+    group: list[Any] = []
+    rows = size = done = 0
+    for batch in batches:
+        while len(batch):
+            taken = batch.slice(0, min(_GROUP_ROWS - rows, PART_ROWS - done))
+            batch = batch.slice(len(taken))
+            group.append(taken)
+            rows, size, done = rows + len(taken), size + taken.nbytes, done + len(taken)
+            if rows == _GROUP_ROWS or size >= _GROUP_BYTES or done == PART_ROWS:
+                yield pa.Table.from_batches(group, schema)
+                group, rows, size, done = [], 0, 0, done % PART_ROWS
+    if group:
+        yield pa.Table.from_batches(group, schema)

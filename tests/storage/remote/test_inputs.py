@@ -20,7 +20,7 @@ from miner.errors import DataError, StorageError, UsageError
 from miner.job_sections import DatasetJob
 from miner.progress import silent
 from miner.storage.remote import copies
-from miner.storage.remote.buckets import BucketFolder
+from miner.storage.remote.base import Folder
 from tests.conftest import ROOT, Result
 from tests.storage.remote.conftest import Bucket
 
@@ -110,7 +110,7 @@ def test_a_copy_serves_until_the_object_changes(
     url = bucket.put("a.csv", b"id,text,label\n1,one,a\n")
     first = fetch(url, "DATA", silent)
     with monkeypatch.context() as patched:
-        patched.setattr(BucketFolder, "stream", None)
+        patched.setattr(Folder, "stream", None)
         assert fetch(url, "DATA", silent) == first
     bucket.put("a.csv", b"id,text,label\n1,two,a\n")
     second = fetch(url, "DATA", silent)
@@ -126,16 +126,16 @@ def test_a_broken_fetch_goes_on_within_the_file(
     bucket.put("d/a.bin", b"small")
     bucket.put("d/b.bin", content)
     starts: list[tuple[str, int]] = []
-    whole = BucketFolder.stream
+    whole = Folder.stream
 
-    def torn(self: BucketFolder, entry: Any, start: int) -> Iterator[bytes]:
+    def torn(self: Folder, entry: Any, start: int) -> Iterator[bytes]:
         starts.append((entry.name, start))
         for number, chunk in enumerate(whole(self, entry, start)):
             if number == 1 and len(starts) <= 2:
                 raise StorageError("cut")
             yield chunk
 
-    monkeypatch.setattr(BucketFolder, "stream", torn)
+    monkeypatch.setattr(Folder, "stream", torn)
     url = f"{bucket.url}/d"
     with pytest.raises(StorageError, match="cut"):
         fetch(url, "DATA", silent)

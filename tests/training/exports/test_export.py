@@ -195,8 +195,7 @@ def test_small_buffers_and_parts_change_nothing(
     run = run_of(kind)
     whole = exported(miner.export_triplets(run, "triplet", difficulty="both", out=tmp_path / "a"))
     monkeypatch.setattr(reading, "_ROWS", 7)
-    read = reading.read_batches
-    monkeypatch.setattr(reading, "read_batches", lambda paths, names, rows=7: read(paths, names, 7))
+    monkeypatch.setattr(reading, "_LISTED", 7)
     monkeypatch.setattr(writing, "PART_ROWS", 50)
     monkeypatch.setattr(writing, "_GROUP_ROWS", 20)
     held = [len(block.anchors) for block in reading.blocks(run, ["hard", "semi_hard"])]
@@ -274,11 +273,11 @@ def test_what_fails_half_way_leaves_nothing(
     assert cli(*words).code == 0
     first = (tmp_path / "x/part-00000.parquet").read_bytes()
 
-    def full(self: Any, batches: Any) -> None:
+    def full(self: Any, table: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing._ParquetSink, "write", full)
+        patch.setattr(pq.ParquetWriter, "write_table", full)
         result = cli(*words, "--force", "--difficulty", "both")
     assert result.code == 6 and "No space left" in result.err
     assert result.err.count("\n") == 1
