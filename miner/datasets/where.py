@@ -81,8 +81,8 @@ class Condition:
                     f"'single quotes'): {did_you_mean(name, types)}"
                 )
         what, cursor = f"{where}, {self.key} {self.text!r}", _database().cursor()
-        schema = pa.schema([(name, types[name]) for name in self.columns])
-        row = pa.RecordBatch.from_pylist([{}], schema)
+        nulls = [pa.nulls(1, types[name]) for name in self.columns]
+        row = pa.RecordBatch.from_arrays(nulls, names=list(self.columns))
         try:
             query = self._write(row, cursor, untyped)
         except ValueError as error:

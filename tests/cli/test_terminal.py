@@ -63,7 +63,10 @@ def test_the_line_of_the_readme_teaches_bash() -> None:
     assert "-F _mine_completion mine" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["", *sorted(group.commands)])
+COMMANDS = sorted(name for name, command in group.commands.items() if not command.hidden)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_fits_80_columns(
     command: str, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
