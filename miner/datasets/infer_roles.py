@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from miner.datasets.base import Table, require_column
 from miner.datasets.content import Kind, column_kind, is_string
+from miner.datasets.formats.images import SUFFIXES
 from miner.errors import DataError
 
 __all__ = ["Guess", "guess_items", "guess_pairs"]
@@ -36,7 +37,6 @@ _PAIRS = (
     *(("anchor", "positive"), ("query", "positive"), ("query", "document"), ("query", "passage")),
     *(("question", "answer"), ("sentence1", "sentence2"), ("text1", "text2")),
 )
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ def _kind(table: Table, seen: _Seen, content: str) -> tuple[Kind, bool]:
     some = [value for value in seen.some(content) if isinstance(value, str)]
     if kind == "text" and some and all(value.strip()[:1] == "[" for value in some):
         return "vectors", True
-    if kind == "text" and some and all(value.lower().endswith(_PICTURES) for value in some):
+    if kind == "text" and some and all(value.lower().endswith(SUFFIXES) for value in some):
         raise DataError(
             f"{table.where}, column {content!r} holds the names of image files: call the column "
             "image, and they are read from there"

@@ -42,16 +42,11 @@ _HEADERS: dict[tuple[int, int], Any] = {
 class ArrayTable:
     """Columns that are NumPy arrays of equal length."""
 
-    path: Path
+    where: str
     files: tuple[Path, ...]
-    arrays: dict[str, Any]
+    arrays: Mapping[str, Any]
     untyped: bool = False
     hints: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def where(self) -> str:
-        """The path, as messages name it."""
-        return str(self.path)
 
     @property
     def types(self) -> dict[str, Any]:
@@ -71,20 +66,19 @@ class ArrayTable:
 
 
 def _column(values: Any) -> Any:
-    """Turn an array of any number of axes into an Arrow column, one list a row."""
+    """Turn an array of any number of axes into an Arrow column, one list a row.
+
+    Its numbers become the nearest that Arrow knows: in this machine's byte order, 64 bits at most.
+    """
+    kind = values.dtype
+    wide = kind.kind == "f" and kind.itemsize > 8
     with np.errstate(over="ignore", invalid="ignore"):  # what gets infinite is refused by its row
-        values = np.asarray(values, dtype=_arrow_type(values.dtype))
+        values = np.asarray(values, dtype=np.float64 if wide else kind.newbyteorder("="))
     if values.ndim == 1:
         return pa.array(values)
     width = int(np.prod(values.shape[1:]))
     flat = pa.array(np.ascontiguousarray(values).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, width)
-
-
-def _arrow_type(kind: Any) -> Any:
-    """Return the nearest type that Arrow knows: in this machine's byte order, 64 bits at most."""
-    wide = kind.kind == "f" and kind.itemsize > 8
-    return np.dtype(np.float64) if wide else kind.newbyteorder("=")
 
 
 @contextmanager
@@ -139,7 +133,7 @@ def _checked(path: Path, files: tuple[Path, ...], arrays: dict[str, Any]) -> Arr
             raise DataError(
                 f"{path}: array {name!r} has the type {values.dtype}, not numbers or text"
             )
-    return ArrayTable(path, files, arrays)
+    return ArrayTable(str(path), files, arrays)
 
 
 def open_npz(where: str, files: Sequence[Path]) -> ArrayTable:
