@@ -8,21 +8,19 @@ stands first. Layout: https://sbert.net/docs/sentence_transformer/dataset_overvi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from miner.datasets.base import Table
 from miner.datasets.formats.arrays import ArrayTable
+from miner.datasets.where import Filter
 from miner.errors import DataError
 from miner.triplets.types import Rows
 
 __all__ = ["open_pair_table"]
-
-Keep = Callable[[pa.RecordBatch], NDArray[np.bool_]]
 
 
 class DistinctTable:
@@ -52,7 +50,7 @@ class DistinctTable:
 
 
 def open_pair_table(
-    table: Table, anchor: str, positive: str, keep: Keep | None, needs: Sequence[str]
+    table: Table, anchor: str, positive: str, where: Filter | None
 ) -> tuple[DistinctTable, DistinctTable, ArrayTable]:
     """Turn a table of pairs into queries, corpus and links.
 
@@ -61,10 +59,8 @@ def open_pair_table(
     table : Table
     anchor, positive : str
         Its columns.
-    keep : callable or None
-        Says which rows of a batch take part.
-    needs : sequence of str
-        The columns that `keep` looks at.
+    where : Filter or None
+        Which of its rows take part.
 
     Raises
     ------
@@ -74,8 +70,9 @@ def open_pair_table(
     rows: list[Rows] = []
     digests: dict[str, list[bytes]] = {anchor: [], positive: []}
     start = 0
-    for batch in table.batches(list(dict.fromkeys([anchor, positive, *needs]))):
-        chosen = np.arange(len(batch)) if keep is None else np.flatnonzero(keep(batch))
+    columns = [anchor, positive, *(where.columns if where else ())]
+    for batch in table.batches(list(dict.fromkeys(columns))):
+        chosen = np.flatnonzero(where.mask(batch)) if where else np.arange(len(batch))
         for name, parts in digests.items():
             column = batch.column(name).take(pa.array(chosen))
             parts.append(b"".join(map(_digest, _values(column, table, name))))
