@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -281,8 +281,8 @@ def _value_type(kind: Any) -> Any:
 
 
 def _scalar(kind: Any) -> bool:
-    tests: tuple[Callable[[Any], bool], ...] = (pa.types.is_integer, pa.types.is_boolean)
-    return is_string(kind) or any(test(kind) for test in (*tests, pa.types.is_floating))
+    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return bool(is_string(kind) or numbers or pa.types.is_boolean(kind))
 
 
 def _fractions(column: Any, some: list[Any]) -> bool:

@@ -23,7 +23,7 @@ def open_arrow(path: str, files: Sequence[Path]) -> StreamedTable:
     schemas = {}
     for file in files:
         with data_errors(str(file)), _opened(file) as reader:
-            schemas[file] = pa.schema([pa.field(one.name, one.type) for one in reader.schema])
+            schemas[file] = reader.schema
     return StreamedTable(path, tuple(files), one_schema(schemas), _stream, {})
 
 

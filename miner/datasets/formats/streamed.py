@@ -145,7 +145,7 @@ def check_filled(files: Sequence[Path]) -> None:
 
 
 def one_schema(schemas: Mapping[Path, Any]) -> Any:
-    """Return the schema that all files share, in the usual layouts.
+    """Return the names and types that all files share, in the usual layouts.
 
     Raises
     ------
@@ -167,4 +167,4 @@ def one_schema(schemas: Mapping[Path, Any]) -> Any:
                     f"{file}, column {name!r} is {found[name]}, in {first} it is {kind}; write "
                     "them with one type"
                 )
-    return pa.schema([one.with_type(usual_type(one.type)) for one in schema])
+    return pa.schema([(one.name, usual_type(one.type)) for one in schema])
