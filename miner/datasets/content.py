@@ -18,7 +18,6 @@ from miner.errors import DataError
 
 __all__ = [
     "Content",
-    "Examined",
     "Kind",
     "Namer",
     "Values",
@@ -91,22 +90,6 @@ def _is_number(kind: Any) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """A batch of content after a look at each row.
-
-    Attributes
-    ----------
-    values : list of str, ndarray of shape (good rows, width), or Pictures
-    faults : mapping of int to str
-        Position -> what is wrong with that row, in words for a message; those rows are not in
-        `values`.
-    """
-
-    values: Values
-    faults: Mapping[int, str]
-
-
 @dataclass(slots=True)
 class Content:
     """Reads batches of one column.
@@ -124,7 +107,7 @@ class Content:
     folder: str = "."
     width: int | None = None
 
-    def examine(self, column: Any, *, thorough: bool = False) -> Examined:
+    def examine(self, column: Any, *, thorough: bool = False) -> tuple[Values, Mapping[int, str]]:
         """Turn an Arrow column into what a model embeds, leaving out rows that cannot be.
 
         Parameters
@@ -132,12 +115,17 @@ class Content:
         column : pyarrow.Array
         thorough : bool
             Decode images to the last byte, instead of looking at their headers only.
+
+        Returns
+        -------
+        list of str, ndarray of shape (good rows, width), or Pictures
+        mapping of int to str
+            Position -> what is wrong with that row, in words for a message.
         """
         if self.kind == "text":
             return _texts(column)
         if self.kind == "image" and (is_string(column.type) or is_encoded(column.type)):
-            pictures, faults = Pictures.read(column, self.folder, thorough=thorough)
-            return Examined(pictures, faults)
+            return Pictures.read(column, self.folder, thorough=thorough)
         return self._numbers(column)
 
     def values(self, column: Any, name_row: Namer) -> Values:
@@ -148,11 +136,11 @@ class Content:
         DataError
             On the first row that cannot be embedded; the message names it.
         """
-        examined = self.examine(column)
-        refuse_faults(examined.faults, name_row)
-        return examined.values
+        values, faults = self.examine(column)
+        refuse_faults(faults, name_row)
+        return values
 
-    def _numbers(self, column: Any) -> Examined:
+    def _numbers(self, column: Any) -> tuple[Values, Mapping[int, str]]:
         faults = dict.fromkeys(_nulls(column), _NULL)
         if is_string(column.type):
             column = _parse_vectors(column, faults)
@@ -173,7 +161,7 @@ class Content:
             for row in np.flatnonzero(keep)[~finite]:
                 faults[int(row)] = " holds NaN or an infinite number; remove the row or correct it"
             matrix = matrix if finite.all() else matrix[finite]
-        return Examined(matrix, faults)
+        return matrix, faults
 
 
 _FILL = "remove the row or fill it in"
@@ -194,16 +182,16 @@ def _nulls(column: Any) -> list[int]:
     return np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist()
 
 
-def _texts(column: Any) -> Examined:
+def _texts(column: Any) -> tuple[Values, Mapping[int, str]]:
     column = column.cast(pa.string())
     blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True)
     if not pc.any(blank).as_py():
-        return Examined(column.to_pylist(), {})
+        return column.to_pylist(), {}
     nulls = set(_nulls(column))
     rows = np.flatnonzero(blank.to_numpy(zero_copy_only=False)).tolist()
     empty = f" has an empty text; {_FILL}"
     faults = {row: _NULL if row in nulls else empty for row in rows}
-    return Examined(column.filter(pc.invert(blank)).to_pylist(), faults)
+    return column.filter(pc.invert(blank)).to_pylist(), faults
 
 
 def _parse_vectors(column: Any, faults: dict[int, str]) -> Any:

@@ -93,11 +93,11 @@ class Side:
             labelled += int(keep.sum())
             rows, batch = rows[keep], batch.filter(pa.array(keep))
             rows, batch = rows[: 4 * count], batch.slice(0, 4 * count)
-            examined = content.examine(batch.column(self.content), thorough=True)
-            if examined.faults and not self.skip:
-                refuse_faults(examined.faults, self.namer(batch, rows))
-            if len(examined.values):
-                return np.delete(rows, list(examined.faults))[:count], examined.values[:count]
+            values, faults = content.examine(batch.column(self.content), thorough=True)
+            if not self.skip:
+                refuse_faults(faults, self.namer(batch, rows))
+            if len(values):
+                return np.delete(rows, list(faults))[:count], values[:count]
         raise DataError(nothing_left(self, start, passing, labelled))
 
     def _batches(

@@ -219,7 +219,7 @@ def _content(side: Side, wanted: set[str]) -> Iterator[tuple[str, Any]]:
         start += len(batch)
         places = [place for place, name in enumerate(names) if name in wanted]
         for place in places:
-            values: Values = content.examine(batch.column(side.content).slice(place, 1)).values
+            values: Values = content.examine(batch.column(side.content).slice(place, 1))[0]
             if len(values):
                 yield names[place], values if isinstance(values, Pictures) else values[0]
         left -= len(places)
