@@ -68,16 +68,7 @@ class Job:
         """
         return {
             "index": self.index.identity(),
-            "mining": {
-                "margin": self.mining.margin,
-                "metric": self.mining.metric,
-                "normalize": self.mining.normalized,
-                "loss": self.mining.loss,
-                "hubs": self.mining.hubs,
-                "confusions": self.mining.confusions,
-                "neighbours": self.mining.neighbours,
-                "gaps": self.mining.gaps,
-            },
+            "mining": self.mining.identity(),
             "select": self.select.identity(),
         }
 
@@ -87,6 +78,13 @@ _UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, 
 _UNITS["GB"] = 10**9
 _MOST_JOB = 4 << 20
 """Characters of a job file."""
+_COUNTS = {
+    "mining": ("hubs", "confusions", "neighbours", "gaps"),
+    "select": ("max_triplets", "per_pair", "per_anchor", "per_negative", "skip_nearest", "seed"),
+    "engine": ("workers",),
+    "gates": ("min_triplets",),
+}
+"""Keys that are 0 or more."""
 _MOST_PATIENCE = 1e9
 _MOST_MARGIN = 1e100
 """Beyond every distance of float32 vectors; its square is still a float64."""
@@ -213,23 +211,11 @@ def _check(job: Job) -> None:
     _check_shares(job)
     if job.index.candidates < 1 or job.index.audit < 1:
         raise UsageError("index.candidates and index.audit must be 1 or more")
-    counts = {
-        "mining.hubs": job.mining.hubs,
-        "mining.confusions": job.mining.confusions,
-        "mining.neighbours": job.mining.neighbours,
-        "mining.gaps": job.mining.gaps,
-        "select.max_triplets": job.select.max_triplets,
-        "select.per_pair": job.select.per_pair,
-        "select.per_anchor": job.select.per_anchor,
-        "select.per_negative": job.select.per_negative,
-        "select.skip_nearest": job.select.skip_nearest,
-        "select.seed": job.select.seed,
-        "engine.workers": job.engine.workers,
-        "gates.min_triplets": job.gates.min_triplets,
-    }
-    for key, value in counts.items():
-        if value < 0:
-            raise UsageError(f"{key} = {value} must be 0 or more")
+    for section, keys in _COUNTS.items():
+        for key in keys:
+            value = getattr(getattr(job, section), key)
+            if value < 0:
+                raise UsageError(f"{section}.{key} = {value} must be 0 or more")
     if not 0 < job.engine.patience < _MOST_PATIENCE:
         raise UsageError(f"engine.patience = {job.engine.patience} must be seconds, such as 30")
     if job.model.batch_size < 1:

@@ -193,6 +193,12 @@ class MiningJob:
         """Whether embeddings are scaled to unit length: by default, unless the metric is dot."""
         return self.metric != "dot" if self.normalize is None else self.normalize
 
+    def identity(self) -> dict[str, Any]:
+        """Return what decides bytes: all but the memory."""
+        facts = dataclasses.asdict(self) | {"normalize": self.normalized}
+        del facts["memory"]
+        return facts
+
     @property
     def classes_alone(self) -> MiningJob:
         """The same without the tables beside the census."""
