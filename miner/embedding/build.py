@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +49,20 @@ def prepare_store(
         of memory; ``seconds``.
     """
     began = time.perf_counter()
-    store = open_store(root / key.name)
-    reused, embedded, batch_size = None, 0, recipe.batch_size
-    if store is not None:
-        os.utime(store.folder / "store.json")  # the time of the last use, for `keep_within`
-    else:
-        maker = _Maker(root, key, recipe, progress)
+    store, maker = open_store(root / key.name), _Maker(root, key, recipe, progress)
+    if store is None:
         store = maker.make()
-        reused, embedded, batch_size = maker.reused, maker.embedded, maker.batch_size
+    else:
+        os.utime(store.folder / "store.json")  # the time of the last use, for `keep_within`
+        maker.reused = store.facts["items"]
     rows = store.facts["items"]
-    reused = rows if reused is None else reused
     return store, {
         "rows": rows,
-        "computed": rows - reused,
-        "reused": reused,
-        "embedded": embedded,
+        "computed": rows - maker.reused,
+        "reused": maker.reused,
+        "embedded": maker.embedded,
         "zero_vectors": store.facts["zeros"],
-        "batch_size": batch_size,
+        "batch_size": maker.batch_size,
         "seconds": round(time.perf_counter() - began, 3),
     }
 
@@ -80,30 +77,20 @@ class _Scan:
     facts: dict[str, Any]
 
 
-@dataclass(slots=True)
 class _Maker:
     """Makes one store."""
 
-    root: Path
-    key: StoreKey
-    recipe: Recipe
-    progress: Progress
-    reused: int = 0
-    embedded: int = 0
-    zeros: int = 0
-    tried: dict[int, Digests] = field(default_factory=dict)
-    batch_size: int = 0
-    dim: int | None = None
-    stages: tuple[str, ...] = field(default=("embedding",))
+    def __init__(self, root: Path, key: StoreKey, recipe: Recipe, progress: Progress) -> None:
+        self.root, self.key, self.recipe, self.progress = root, key, recipe, progress
+        self.reused = self.embedded = self.zeros = 0
+        self.tried: dict[int, Digests] = {}
+        self.batch_size = recipe.batch_size
+        self.dim: int | None = None
+        two = len(recipe.source.sides) == 2
+        self.stages = ("embedding queries", "embedding corpus") if two else ("embedding",)
 
     def _check_files(self) -> None:
-        """Hold the data's files against their checksums, now that they are read.
-
-        Raises
-        ------
-        DataError
-            When one is gone, or has changed since the run began.
-        """
+        """Hold the data's files against their checksums, now that they are read."""
         for path, told in zip(self.recipe.source.files, self.key.files, strict=True):
             if not path.exists():
                 raise DataError(f"{path} is gone since the run began; put it back and run again")
@@ -115,21 +102,14 @@ class _Maker:
     def make(self) -> Store:
         """Go through the stages; return the published store."""
         final, partial = self.root / self.key.name, self.root / f".{self.key.name}.partial"
-        sides = self.recipe.source.sides
-        self.batch_size = self.recipe.batch_size
-        if len(sides) == 2:
-            self.stages = ("embedding queries", "embedding corpus")
         with storage_errors(self.root):
             shutil.rmtree(final, ignore_errors=True)
             partial.mkdir(parents=True, exist_ok=True)
         self._try_model()
         scan = self._scan(partial)
-        for number, side in enumerate(sides):
-            target = partial / f"vectors-{number}.f32"
-            if self.recipe.model.model.cached:
-                self._from_cache(partial, number, side, scan, target)
-            else:
-                self._straight(number, side, scan.rows[number], target)
+        make = self._from_cache if self.recipe.model.model.cached else self._straight
+        for number, side in enumerate(self.recipe.source.sides):
+            make(partial, number, side, scan)
         counts = [len(rows) for rows in scan.rows]
         rows = counts
         if scan.chosen is not None:
@@ -226,11 +206,11 @@ class _Maker:
         self._check_files()  # of other data, it would be taken for this by the run that goes on
         write_json(partial / "scan.json", scanned.facts)
 
-    def _straight(self, number: int, side: Side, rows: Rows, target: Path) -> None:
+    def _straight(self, partial: Path, number: int, side: Side, scan: _Scan) -> None:
         """Write vectors that are not worth a cache as they come from the model."""
-        embedder = self._embedder(number)
+        embedder, rows = self._embedder(number), scan.rows[number]
         done = 0
-        with atomic_open(target) as file:
+        with atomic_open(partial / f"vectors-{number}.f32") as file:
             for values in side.values(rows):
                 for start in range(0, len(values), self.batch_size):
                     batch = values[start : start + self.batch_size]
@@ -240,9 +220,7 @@ class _Maker:
                     self.progress(self.stages[number], done, len(rows))
         self.dim, self.embedded = embedder.dim, self.embedded + done
 
-    def _from_cache(
-        self, partial: Path, number: int, side: Side, scan: _Scan, target: Path
-    ) -> None:
+    def _from_cache(self, partial: Path, number: int, side: Side, scan: _Scan) -> None:
         """Embed what the cache has not, then write all in the order of the rows."""
         rows, digests = scan.rows[number], scan.digests[number]
         assert digests is not None  # only precomputed vectors have none, and they are not cached
@@ -256,7 +234,7 @@ class _Maker:
                 work = (rows[todo], digests[todo])
                 self._embed(number, side, generation, *work, again=attempt > 0)
                 generation.refresh()
-                todo = self._write(generation, digests, target)
+                todo = self._write(generation, digests, partial / f"vectors-{number}.f32")
                 if not len(todo):
                     return
         raise StorageError(f"{generation.folder}: vectors cannot be read back; remove the folder")
