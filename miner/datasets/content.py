@@ -61,17 +61,13 @@ def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
     depth = 0
     while is_list(kind):
         kind, depth = kind.value_type, depth + 1
-    if not depth or not _is_number(kind):
+    if not depth or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise DataError(
             f"{where}, content column {name!r} has the type {kind}: it must hold text, images or "
             "lists of numbers"
         )
-    if model == "precomputed":
-        return "vectors"
-    if model is None:
-        image = name == "image" or pa.types.is_integer(kind)
-        return "image" if image else "vectors"
-    return "image"
+    fractions = pa.types.is_floating(kind) and name != "image"
+    return "vectors" if model == "precomputed" or (model is None and fractions) else "image"
 
 
 def is_string(kind: Any) -> bool:
@@ -84,10 +80,6 @@ def is_list(kind: Any) -> bool:
     return bool(
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
-
-
-def _is_number(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 @dataclass(slots=True)

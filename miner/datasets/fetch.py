@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from miner.datasets.formats.arrays import BESIDE
 from miner.errors import DataError
 from miner.job_sections import DatasetJob
 from miner.progress import Progress
@@ -21,9 +22,6 @@ from miner.storage.remote.copies import copy_entries, keep_copies_within, safe_n
 from miner.storage.urls import check_url, is_url
 
 __all__ = ["fetch", "fetch_dataset"]
-
-_BESIDE = ("label", "id", "group")
-"""Of NAME.npy, the arrays that stand beside it as NAME.label.npy and so on."""
 
 
 def fetch_dataset(dataset: DatasetJob, most: int, progress: Progress) -> DatasetJob:
@@ -96,7 +94,7 @@ def _with_beside(folder: Folder, found: Entry) -> list[Entry]:
     stem, _, kind = found.name.rpartition(".")
     if kind.lower() != "npy":
         return [found]
-    others = [folder.entry(f"{stem}.{name}.npy") for name in _BESIDE]
+    others = [folder.entry(f"{stem}.{name}.npy") for name in BESIDE]
     return [found, *(other for other in others if other is not None)]
 
 

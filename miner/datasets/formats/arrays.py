@@ -21,8 +21,10 @@ from miner.datasets.base import ROWS, data_errors
 from miner.errors import DataError
 from miner.storage.arrays import let_go
 
-__all__ = ["ArrayTable", "open_npy", "open_npz"]
+__all__ = ["BESIDE", "ArrayTable", "open_npy", "open_npz"]
 
+BESIDE = ("label", "id", "group")
+"""Of NAME.npy, the arrays that stand beside it as NAME.label.npy and so on."""
 _LOCAL_HEADER, _CHECKED = 30, 1 << 20
 """Bytes of a zip archive's local header before its names; bytes that are checked at a time."""
 _NO_ROOM = "needs more memory than there is; save it with np.savez, which does not pack"
@@ -197,7 +199,7 @@ def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:
         )
     arrays = {"embedding": vectors}
     files = [path]
-    for name in ("label", "id", "group"):
+    for name in BESIDE:
         beside = path.with_name(f"{path.stem}.{name}.npy")
         if beside.exists():
             arrays[name] = _load_array(beside)
