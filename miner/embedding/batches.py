@@ -164,11 +164,12 @@ def embed_missing(
     digests : ndarray of V16
         Of their contents.
     done : callable
-        Told of every batch how many rows it has.
+        Told after every batch how many rows are done.
     again : bool
         Embed also what seems to be there: it was found to be damaged.
     """
-    computed, size = 0, embedder.batch_size  # which running out of memory makes smaller
+    computed = finished = 0
+    size = embedder.batch_size  # which running out of memory makes smaller
     for start, values in _windows(side, todo, size):
         order = _by_length(values)
         for cut in range(0, len(order), size):
@@ -180,7 +181,8 @@ def embed_missing(
                 vectors = embedder.embed(batch, todo[places])
                 generation.append(digests[places], vectors)
                 computed += len(chosen)
-            done(len(chosen))
+            finished += len(chosen)
+            done(finished)
     return computed
 
 

@@ -249,15 +249,13 @@ class _Maker:
         *,
         again: bool,
     ) -> None:
-        embedder, stage, finished = self._embedder(number), self.stages[number], 0
+        embedder = self._embedder(number)
 
         def done(rows: int) -> None:
-            nonlocal finished
-            finished += rows
-            self.progress(stage, finished, len(todo))
+            self.progress(self.stages[number], rows, len(todo))
 
         if len(todo):
-            self.progress(stage, 0, len(todo))
+            done(0)
             self.embedded += embed_missing(
                 embedder, side, generation, todo, digests, done, again=again
             )
