@@ -153,7 +153,8 @@ def _member(path: Path, archive: Any, name: str) -> Any:
     """Map an array of an archive into memory where it lies there as it is; else load it."""
     members = {info.filename: info for info in archive.zip.infolist()}
     info = members.get(f"{name}.npy")
-    if info is not None and info.file_size > _memory():
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if info is not None and info.file_size > memory:
         raise DataError(
             f"{path}: array {name!r} unpacks to {info.file_size:,} bytes: it {_NO_ROOM}"
         )
@@ -182,11 +183,6 @@ def _unpacked(archive: Any, name: str) -> Any:
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name!r} in it is no array")
     return array
-
-
-def _memory() -> int:
-    """Return the bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:

@@ -66,11 +66,11 @@ def open_saved(folder: Path) -> StreamedTable:
         When its description is broken, or a split has a column `split` of its own.
     """
     if not (folder / "dataset_dict.json").is_file():
-        return open_arrow(str(folder), _files(folder))
-    splits = _read(folder / "dataset_dict.json").get("splits", [])
+        return open_arrow(str(folder), _saved_files(folder))
+    splits = _description(folder / "dataset_dict.json").get("splits", [])
     if not isinstance(splits, list) or not splits or not all(map(_is_inside, splits)):
         raise DataError(f"{folder / 'dataset_dict.json'} names no splits; save the data set again")
-    files = {name: _files(folder / name) for name in splits}
+    files = {name: _saved_files(folder / name) for name in splits}
     table = open_arrow(str(folder), [file for part in files.values() for file in part])
     if "split" in table.types:
         raise DataError(
@@ -82,8 +82,8 @@ def open_saved(folder: Path) -> StreamedTable:
     return replace(table, schema=schema, constants={"split": values})
 
 
-def _files(folder: Path) -> Sequence[Path]:
-    state = _read(folder / "state.json")
+def _saved_files(folder: Path) -> Sequence[Path]:
+    state = _description(folder / "state.json")
     if state.get("_indices_data_files"):
         raise DataError(
             f"{folder} is a selection of rows of another data set; call flatten_indices() before "
@@ -113,7 +113,7 @@ def _is_inside(name: Any) -> bool:
     return not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _description(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
