@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from miner.datasets.base import is_id
 from miner.datasets.column_store import write_spool
 from miner.datasets.content import Content, content_digests, refuse_faults
-from miner.datasets.roles import Side, nothing_left, plain_batch
+from miner.datasets.roles import Side, nothing_left
 from miner.errors import DataError
 from miner.triplets.types import Rows
 
@@ -102,8 +102,7 @@ class _Scanner:
 
     def texts(self) -> Iterator[Any]:
         """Go through the table; yield the content columns."""
-        for batch in self.side.table.batches(list(dict.fromkeys(self.side.columns))):
-            rows, batch = np.arange(self.count, self.count + len(batch)), plain_batch(batch)
+        for rows, batch in self.side.batches(self.side.columns):
             self.count += len(batch)
             if self.side.where is not None:
                 keep = self.side.where.mask(batch)
