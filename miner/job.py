@@ -230,7 +230,7 @@ def _check(job: Job) -> None:
 
 def _check_names(job: Job) -> None:
     paths = {"output.path": job.output.path, "cache.path": job.cache.path}
-    paths |= {f"dataset.{key}": getattr(job.dataset, key) for key in _PATHS}
+    paths |= {f"dataset.{key}": path for key, path in job.dataset.paths.items()}
     for key, path in paths.items():
         if path and not is_text(path):
             raise UsageError(f"{key} = {path!r} is not UTF-8, as manifests are; rename it")
@@ -246,22 +246,18 @@ def _check_shares(job: Job) -> None:
         raise UsageError(f"gates.max_hard_share = {share} must be from 0 to 1, such as 0.3")
 
 
-_PATHS = ("path", "queries", "corpus", "links")
-
-
 def _check_dataset(dataset: DatasetJob) -> None:
-    for key in _PATHS:
-        if is_url(getattr(dataset, key)):
-            check_url(getattr(dataset, key), f"dataset.{key}")
-    pairs = {"queries": dataset.queries, "corpus": dataset.corpus, "links": dataset.links}
-    given = [name for name, value in pairs.items() if value]
+    for key, path in dataset.paths.items():
+        if is_url(path):
+            check_url(path, f"dataset.{key}")
+    missing = [name for name in ("queries", "corpus", "links") if name not in dataset.paths]
     if dataset.path:
         if dataset.queries or dataset.corpus:
             raise UsageError("dataset.path and dataset.queries/corpus exclude each other; drop one")
         if bool(dataset.pair_anchor) != bool(dataset.pair_positive):
             raise UsageError("a table of pairs needs pair_anchor and pair_positive; set both")
-    elif not given:
+    elif len(missing) == 3:
         raise UsageError("no data: set dataset.path (or --data PATH), or queries, corpus and links")
-    elif len(given) < 3:
-        missing = ", ".join(f"dataset.{name}" for name in pairs if name not in given)
-        raise UsageError(f"pairs need queries, corpus and links: {missing} is missing")
+    elif missing:
+        names = ", ".join(f"dataset.{name}" for name in missing)
+        raise UsageError(f"pairs need queries, corpus and links: {names} is missing")

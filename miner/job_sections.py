@@ -122,6 +122,12 @@ class DatasetJob:
     anchors: str | None = None
     on_error: OnError = "stop"
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """The paths that are given, by their keys."""
+        every = {name: getattr(self, name) for name in ("path", "queries", "corpus", "links")}
+        return {name: path for name, path in every.items() if path}
+
 
 @dataclass(frozen=True, slots=True)
 class ModelJob:

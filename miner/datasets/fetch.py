@@ -40,8 +40,7 @@ def fetch_dataset(dataset: DatasetJob, most: int, progress: Progress) -> Dataset
     DataError, StorageError
         See `fetch`.
     """
-    given = {name: getattr(dataset, name) for name in ("path", "queries", "corpus", "links")}
-    remote = {name: path for name, path in given.items() if path and is_url(path)}
+    remote = {name: path for name, path in dataset.paths.items() if is_url(path)}
     if not remote:
         return dataset
     local: dict[str, Any] = {

@@ -127,8 +127,8 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
     UsageError
         When a filter cannot be followed.
     """
-    for key in ("path", "queries", "corpus", "links"):
-        _check_name(f"dataset.{key}", getattr(job, key) or "")
+    for key, path in job.paths.items():
+        _check_name(f"dataset.{key}", path)
     where = parse_condition(job.where, "dataset.where") if job.where else None
     anchors = parse_condition(job.anchors, "dataset.anchors") if job.anchors else None
     origin = ""
