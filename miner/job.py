@@ -68,16 +68,7 @@ class Job:
         """
         return {
             "index": self.index.identity(),
-            "mining": {
-                "margin": self.mining.margin,
-                "metric": self.mining.metric,
-                "normalize": self.mining.normalized,
-                "loss": self.mining.loss,
-                "hubs": self.mining.hubs,
-                "confusions": self.mining.confusions,
-                "neighbours": self.mining.neighbours,
-                "gaps": self.mining.gaps,
-            },
+            "mining": self.mining.identity(),
             "select": self.select.identity(),
         }
 
@@ -87,6 +78,13 @@ _UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, 
 _UNITS["GB"] = 10**9
 _MOST_JOB = 4 << 20
 """Characters of a job file."""
+_COUNTS = {
+    "mining": ("hubs", "confusions", "neighbours", "gaps"),
+    "select": ("max_triplets", "per_pair", "per_anchor", "per_negative", "skip_nearest", "seed"),
+    "engine": ("workers",),
+    "gates": ("min_triplets",),
+}
+"""Keys that are 0 or more."""
 _MOST_PATIENCE = 1e9
 _MOST_MARGIN = 1e100
 """Beyond every distance of float32 vectors; its square is still a float64."""
@@ -213,23 +211,11 @@ def _check(job: Job) -> None:
     _check_shares(job)
     if job.index.candidates < 1 or job.index.audit < 1:
         raise UsageError("index.candidates and index.audit must be 1 or more")
-    counts = {
-        "mining.hubs": job.mining.hubs,
-        "mining.confusions": job.mining.confusions,
-        "mining.neighbours": job.mining.neighbours,
-        "mining.gaps": job.mining.gaps,
-        "select.max_triplets": job.select.max_triplets,
-        "select.per_pair": job.select.per_pair,
-        "select.per_anchor": job.select.per_anchor,
-        "select.per_negative": job.select.per_negative,
-        "select.skip_nearest": job.select.skip_nearest,
-        "select.seed": job.select.seed,
-        "engine.workers": job.engine.workers,
-        "gates.min_triplets": job.gates.min_triplets,
-    }
-    for key, value in counts.items():
-        if value < 0:
-            raise UsageError(f"{key} = {value} must be 0 or more")
+    for section, keys in _COUNTS.items():
+        for key in keys:
+            value = getattr(getattr(job, section), key)
+            if value < 0:
+                raise UsageError(f"{section}.{key} = {value} must be 0 or more")
     if not 0 < job.engine.patience < _MOST_PATIENCE:
         raise UsageError(f"engine.patience = {job.engine.patience} must be seconds, such as 30")
     if job.model.batch_size < 1:
@@ -244,7 +230,7 @@ def _check(job: Job) -> None:
 
 def _check_names(job: Job) -> None:
     paths = {"output.path": job.output.path, "cache.path": job.cache.path}
-    paths |= {f"dataset.{key}": getattr(job.dataset, key) for key in _PATHS}
+    paths |= {f"dataset.{key}": path for key, path in job.dataset.paths.items()}
     for key, path in paths.items():
         if path and not is_text(path):
             raise UsageError(f"{key} = {path!r} is not UTF-8, as manifests are; rename it")
@@ -260,22 +246,18 @@ def _check_shares(job: Job) -> None:
         raise UsageError(f"gates.max_hard_share = {share} must be from 0 to 1, such as 0.3")
 
 
-_PATHS = ("path", "queries", "corpus", "links")
-
-
 def _check_dataset(dataset: DatasetJob) -> None:
-    for key in _PATHS:
-        if is_url(getattr(dataset, key)):
-            check_url(getattr(dataset, key), f"dataset.{key}")
-    pairs = {"queries": dataset.queries, "corpus": dataset.corpus, "links": dataset.links}
-    given = [name for name, value in pairs.items() if value]
+    for key, path in dataset.paths.items():
+        if is_url(path):
+            check_url(path, f"dataset.{key}")
+    missing = [name for name in ("queries", "corpus", "links") if name not in dataset.paths]
     if dataset.path:
         if dataset.queries or dataset.corpus:
             raise UsageError("dataset.path and dataset.queries/corpus exclude each other; drop one")
         if bool(dataset.pair_anchor) != bool(dataset.pair_positive):
             raise UsageError("a table of pairs needs pair_anchor and pair_positive; set both")
-    elif not given:
+    elif len(missing) == 3:
         raise UsageError("no data: set dataset.path (or --data PATH), or queries, corpus and links")
-    elif len(given) < 3:
-        missing = ", ".join(f"dataset.{name}" for name in pairs if name not in given)
-        raise UsageError(f"pairs need queries, corpus and links: {missing} is missing")
+    elif missing:
+        names = ", ".join(f"dataset.{name}" for name in missing)
+        raise UsageError(f"pairs need queries, corpus and links: {names} is missing")

@@ -122,6 +122,12 @@ class DatasetJob:
     anchors: str | None = None
     on_error: OnError = "stop"
 
+    @property
+    def paths(self) -> dict[str, str]:
+        """The paths that are given, by their keys."""
+        every = {name: getattr(self, name) for name in ("path", "queries", "corpus", "links")}
+        return {name: path for name, path in every.items() if path}
+
 
 @dataclass(frozen=True, slots=True)
 class ModelJob:
@@ -192,6 +198,12 @@ class MiningJob:
     def normalized(self) -> bool:
         """Whether embeddings are scaled to unit length: by default, unless the metric is dot."""
         return self.metric != "dot" if self.normalize is None else self.normalize
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides bytes: all but the memory."""
+        facts = dataclasses.asdict(self) | {"normalize": self.normalized}
+        del facts["memory"]
+        return facts
 
     @property
     def classes_alone(self) -> MiningJob:

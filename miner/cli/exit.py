@@ -30,15 +30,15 @@ def print_trace(trace: BaseException) -> None:
     click.echo(printable(without_secrets(text)), err=True)
 
 
-def print_ending(attempt: Attempt, ending: Ending, settled: Settled | None) -> None:
+def print_ending(attempt: Attempt, ending: Ending, settled: Settled) -> None:
     """Say on stderr what is wrong, if anything is, and which run is the latest one."""
     if attempt.unreported:
         click.echo(f"mine: warning: {short_message(attempt.unreported)}", err=True)
-    if settled is not None and settled.warning:
+    if settled.warning:
         click.echo(_fitted(f"mine: warning: {settled.warning}"), err=True)
     if ending.code:
         told = {"failed": "internal error: " if ending.code == 1 else "error: "}
-        latest = f" ({settled.words})" if settled is not None and settled.words else ""
+        latest = f" ({settled.words})" if settled.words else ""
         message = short_message(url_name(told.get(ending.event, "") + ending.message))
         click.echo(_fitted(f"mine: {message}{latest}"), err=True)
 
@@ -61,22 +61,20 @@ def _fitted(line: str) -> str:
 
 
 def log_ending(
-    attempt: Attempt, ending: Ending, settled: Settled | None, trace: BaseException | None
+    attempt: Attempt, ending: Ending, settled: Settled, trace: BaseException | None
 ) -> None:
     """Write the last line of a JSON log: how it ended, and which run is the latest one."""
     if attempt.unreported:
         _log.warning("report_not_written", extra={"facts": {"message": attempt.unreported}})
-    if settled is not None and settled.warning:
+    if settled.warning:
         _log.warning("metrics_not_written", extra={"facts": {"message": settled.warning}})
     event = "already_mined" if ending.event == "done" and not attempt.mined else ending.event
     facts = {
         "exit_code": ending.code,
         "out": attempt.out,
-        "latest": settled.latest if settled is not None else None,
+        "latest": settled.latest,
         "seconds": round(attempt.seconds, 3),
-        "message": "; ".join(
-            part for part in (ending.message, settled.words if settled is not None else "") if part
-        ),
+        "message": "; ".join(part for part in (ending.message, settled.words) if part),
     }
     level = logging.ERROR if ending.code else logging.INFO
     _log.log(level, event, exc_info=trace, extra={"facts": facts})

@@ -159,10 +159,10 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
     raise error
 
 
-def _settled(attempt: Attempt, ending: Ending) -> Settled | None:
+def _settled(attempt: Attempt, ending: Ending) -> Settled:
     """Close a start of a job; whatever goes wrong with that must not hide how it ended."""
     if attempt.out is None and attempt.metrics is None:
-        return None
+        return Settled(None, "")
     try:
         return miner.settle(attempt, ending)
     except Exception as error:

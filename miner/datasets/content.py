@@ -18,7 +18,6 @@ from miner.errors import DataError
 
 __all__ = [
     "Content",
-    "Examined",
     "Kind",
     "Namer",
     "Values",
@@ -62,17 +61,13 @@ def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
     depth = 0
     while is_list(kind):
         kind, depth = kind.value_type, depth + 1
-    if not depth or not _is_number(kind):
+    if not depth or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise DataError(
             f"{where}, content column {name!r} has the type {kind}: it must hold text, images or "
             "lists of numbers"
         )
-    if model == "precomputed":
-        return "vectors"
-    if model is None:
-        image = name == "image" or pa.types.is_integer(kind)
-        return "image" if image else "vectors"
-    return "image"
+    fractions = pa.types.is_floating(kind) and name != "image"
+    return "vectors" if model == "precomputed" or (model is None and fractions) else "image"
 
 
 def is_string(kind: Any) -> bool:
@@ -85,26 +80,6 @@ def is_list(kind: Any) -> bool:
     return bool(
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
-
-
-def _is_number(kind: Any) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """A batch of content after a look at each row.
-
-    Attributes
-    ----------
-    values : list of str, ndarray of shape (good rows, width), or Pictures
-    faults : mapping of int to str
-        Position -> what is wrong with that row, in words for a message; those rows are not in
-        `values`.
-    """
-
-    values: Values
-    faults: Mapping[int, str]
 
 
 @dataclass(slots=True)
@@ -124,7 +99,7 @@ class Content:
     folder: str = "."
     width: int | None = None
 
-    def examine(self, column: Any, *, thorough: bool = False) -> Examined:
+    def examine(self, column: Any, *, thorough: bool = False) -> tuple[Values, Mapping[int, str]]:
         """Turn an Arrow column into what a model embeds, leaving out rows that cannot be.
 
         Parameters
@@ -132,12 +107,17 @@ class Content:
         column : pyarrow.Array
         thorough : bool
             Decode images to the last byte, instead of looking at their headers only.
+
+        Returns
+        -------
+        list of str, ndarray of shape (good rows, width), or Pictures
+        mapping of int to str
+            Position -> what is wrong with that row, in words for a message.
         """
         if self.kind == "text":
             return _texts(column)
         if self.kind == "image" and (is_string(column.type) or is_encoded(column.type)):
-            pictures, faults = Pictures.read(column, self.folder, thorough=thorough)
-            return Examined(pictures, faults)
+            return Pictures.read(column, self.folder, thorough=thorough)
         return self._numbers(column)
 
     def values(self, column: Any, name_row: Namer) -> Values:
@@ -148,11 +128,11 @@ class Content:
         DataError
             On the first row that cannot be embedded; the message names it.
         """
-        examined = self.examine(column)
-        refuse_faults(examined.faults, name_row)
-        return examined.values
+        values, faults = self.examine(column)
+        refuse_faults(faults, name_row)
+        return values
 
-    def _numbers(self, column: Any) -> Examined:
+    def _numbers(self, column: Any) -> tuple[Values, Mapping[int, str]]:
         faults = dict.fromkeys(_nulls(column), _NULL)
         if is_string(column.type):
             column = _parse_vectors(column, faults)
@@ -173,7 +153,7 @@ class Content:
             for row in np.flatnonzero(keep)[~finite]:
                 faults[int(row)] = " holds NaN or an infinite number; remove the row or correct it"
             matrix = matrix if finite.all() else matrix[finite]
-        return Examined(matrix, faults)
+        return matrix, faults
 
 
 _FILL = "remove the row or fill it in"
@@ -194,16 +174,16 @@ def _nulls(column: Any) -> list[int]:
     return np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist()
 
 
-def _texts(column: Any) -> Examined:
+def _texts(column: Any) -> tuple[Values, Mapping[int, str]]:
     column = column.cast(pa.string())
     blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), True)
     if not pc.any(blank).as_py():
-        return Examined(column.to_pylist(), {})
+        return column.to_pylist(), {}
     nulls = set(_nulls(column))
     rows = np.flatnonzero(blank.to_numpy(zero_copy_only=False)).tolist()
     empty = f" has an empty text; {_FILL}"
     faults = {row: _NULL if row in nulls else empty for row in rows}
-    return Examined(column.filter(pc.invert(blank)).to_pylist(), faults)
+    return column.filter(pc.invert(blank)).to_pylist(), faults
 
 
 def _parse_vectors(column: Any, faults: dict[int, str]) -> Any:

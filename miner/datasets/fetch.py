@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from miner.datasets.formats.arrays import BESIDE
 from miner.errors import DataError
 from miner.job_sections import DatasetJob
 from miner.progress import Progress
@@ -21,9 +22,6 @@ from miner.storage.remote.copies import copy_entries, keep_copies_within, safe_n
 from miner.storage.urls import check_url, is_url
 
 __all__ = ["fetch", "fetch_dataset"]
-
-_BESIDE = ("label", "id", "group")
-"""Of NAME.npy, the arrays that stand beside it as NAME.label.npy and so on."""
 
 
 def fetch_dataset(dataset: DatasetJob, most: int, progress: Progress) -> DatasetJob:
@@ -42,8 +40,7 @@ def fetch_dataset(dataset: DatasetJob, most: int, progress: Progress) -> Dataset
     DataError, StorageError
         See `fetch`.
     """
-    given = {name: getattr(dataset, name) for name in ("path", "queries", "corpus", "links")}
-    remote = {name: path for name, path in given.items() if path and is_url(path)}
+    remote = {name: path for name, path in dataset.paths.items() if is_url(path)}
     if not remote:
         return dataset
     local: dict[str, Any] = {
@@ -96,7 +93,7 @@ def _with_beside(folder: Folder, found: Entry) -> list[Entry]:
     stem, _, kind = found.name.rpartition(".")
     if kind.lower() != "npy":
         return [found]
-    others = [folder.entry(f"{stem}.{name}.npy") for name in _BESIDE]
+    others = [folder.entry(f"{stem}.{name}.npy") for name in BESIDE]
     return [found, *(other for other in others if other is not None)]
 
 

@@ -137,10 +137,12 @@ def decode(content: bytes) -> Any:
         Whatever Pillow raises on a file that it cannot decode.
     """
     image_module = _pillow()
+    from PIL import ImageOps
+
     with warnings.catch_warnings():
         warnings.simplefilter("error", image_module.DecompressionBombWarning)
         with _opened(content) as image:
-            return _ops().exif_transpose(image).convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def _opened(content: bytes) -> Any:
@@ -153,9 +155,3 @@ def _pillow() -> Any:
     except ImportError:
         raise UsageError(f"image files need Pillow: {install_hint('images')}") from None
     return Image
-
-
-def _ops() -> Any:
-    from PIL import ImageOps
-
-    return ImageOps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from miner.datasets.base import Table, require_column
 from miner.datasets.content import Kind, column_kind, is_string
+from miner.datasets.formats.images import SUFFIXES
 from miner.errors import DataError
 
 __all__ = ["Guess", "guess_items", "guess_pairs"]
@@ -36,7 +37,6 @@ _PAIRS = (
     *(("anchor", "positive"), ("query", "positive"), ("query", "document"), ("query", "passage")),
     *(("question", "answer"), ("sentence1", "sentence2"), ("text1", "text2")),
 )
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ def _kind(table: Table, seen: _Seen, content: str) -> tuple[Kind, bool]:
     some = [value for value in seen.some(content) if isinstance(value, str)]
     if kind == "text" and some and all(value.strip()[:1] == "[" for value in some):
         return "vectors", True
-    if kind == "text" and some and all(value.lower().endswith(_PICTURES) for value in some):
+    if kind == "text" and some and all(value.lower().endswith(SUFFIXES) for value in some):
         raise DataError(
             f"{table.where}, column {content!r} holds the names of image files: call the column "
             "image, and they are read from there"
@@ -281,8 +281,8 @@ def _value_type(kind: Any) -> Any:
 
 
 def _scalar(kind: Any) -> bool:
-    tests: tuple[Callable[[Any], bool], ...] = (pa.types.is_integer, pa.types.is_boolean)
-    return is_string(kind) or any(test(kind) for test in (*tests, pa.types.is_floating))
+    numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return bool(is_string(kind) or numbers or pa.types.is_boolean(kind))
 
 
 def _fractions(column: Any, some: list[Any]) -> bool:

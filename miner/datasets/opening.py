@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import glob
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 from miner.datasets.base import READERS, Table
-from miner.datasets.formats.files import (
-    check_names,
-    extension,
-    is_pattern,
-    matching_files,
-    missing_file,
-)
-from miner.datasets.formats.hf_saved import is_saved, open_saved
+from miner.datasets.formats.arrow_ipc import is_saved, open_saved
+from miner.datasets.formats.files import check_names, extension
 from miner.datasets.formats.images import has_images, open_images
 from miner.datasets.formats.trec import is_trec
 from miner.errors import DataError, did_you_mean
@@ -36,10 +33,10 @@ def open_table(path: str) -> Table:
     path = str(place)
     if place.is_dir():
         return _open_folder(place)
-    if is_pattern(path):
-        return _open_files(path, matching_files(path, READERS.names()))
+    if _is_pattern(path):
+        return _open_files(path, _matching_files(path, READERS.names()))
     if not place.exists():
-        raise missing_file(path)
+        raise _missing_file(path)
     if not place.is_file():  # a pipe would be read once only, and a device never ends
         raise DataError(f"{path} is not a file; write what it gives into one, and name that")
     kind = extension(place)
@@ -55,7 +52,7 @@ def _open_folder(folder: Path) -> Table:
     if is_saved(folder):
         return open_saved(folder)
     try:
-        files = matching_files(str(folder), set(READERS.names()) - _ALONE)
+        files = _matching_files(str(folder), set(READERS.names()) - _ALONE)
     except DataError:
         if has_images(folder):
             return open_images(folder)
@@ -72,3 +69,57 @@ def _open_files(path: str, files: list[Path]) -> Table:
         raise DataError(f"{path} matches {len(files)} .{kind} files; name one of them")
     table: Table = READERS.load(kind)(path, files)
     return table
+
+
+def _is_pattern(path: str) -> bool:
+    """Whether a path is a pattern, and no file that happens to have such a name."""
+    return glob.has_magic(path) and not Path(path).exists()
+
+
+def _matching_files(path: str, kinds: Iterable[str]) -> list[Path]:
+    """List the files of a folder (at any depth) or of a pattern, sorted.
+
+    In a folder, ``.txt`` files are notes, not tables. Files and folders whose names begin with a
+    point or an underscore are no data, as in Hive.
+    """
+    if _is_pattern(path):
+        found = [Path(name) for name in glob.glob(path, recursive=True)]
+        found = [file for file in found if file.is_file()]
+    else:
+        root = Path(path)
+        found = [file for file in root.rglob("*") if file.is_file() and _is_data(file, root)]
+    known = set(kinds)
+    files = sorted(
+        (file for file in found if extension(file) in known), key=lambda file: file.as_posix()
+    )
+    present = sorted({extension(file) for file in files})
+    if not files:
+        seen = sorted({file.suffix or file.name for file in found})[:5]
+        there = f"there are {', '.join(seen)}" if seen else "there is none at all"
+        what = (
+            "matches no file"
+            if _is_pattern(path)
+            else "is a folder without corpus.jsonl (BEIR) or another file"
+        )
+        raise DataError(f"{path} {what} that can be read: {there}; check the path")
+    if len(present) > 1:
+        raise DataError(
+            f"{path} holds files of several kinds ({', '.join(present)}); name those that are "
+            f"meant by a pattern, such as FOLDER/*.{present[0]}"
+        )
+    return files
+
+
+def _is_data(file: Path, root: Path) -> bool:
+    return file.suffix.lower() != ".txt" and not any(
+        part.startswith((".", "_")) for part in file.relative_to(root).parts
+    )
+
+
+def _missing_file(path: str) -> DataError:
+    """Say that there is no such file, and which one is near."""
+    file = Path(path)
+    siblings = [entry.name for entry in file.parent.glob("*")] if file.parent.is_dir() else []
+    close = get_close_matches(file.name, siblings, n=1, cutoff=0.5)
+    near = f"did you mean {close[0]!r}?" if close else "check the path"
+    return DataError(f"no such file: {path}; {near}")

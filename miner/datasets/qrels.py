@@ -109,7 +109,8 @@ def _rows(table: Table, ids: Any, items: Items, column: str) -> NDArray[np.int64
     """
     texts = ids.cast(pa.string())
     rows = pc.index_in(texts, value_set=items.ids.cast(pa.string()))
-    unknown = pc.and_(rows.is_null(), pc.invert(_dropped(texts, items)))
+    dropped = pc.is_in(texts, value_set=items.dropped.cast(pa.string()), skip_nulls=True)
+    unknown = pc.and_(rows.is_null(), pc.invert(dropped))
     if pc.any(unknown).as_py():
         link = int(pc.index(unknown, True).as_py())
         shown = (ids if is_id(ids) else texts)[link].as_py()
@@ -118,10 +119,6 @@ def _rows(table: Table, ids: Any, items: Items, column: str) -> NDArray[np.int64
             f"{items.where}; remove the link, or add the row"
         )
     return np.asarray(pc.fill_null(rows, NONE).to_numpy()).astype(np.int64)
-
-
-def _dropped(texts: Any, items: Items) -> Any:
-    return pc.is_in(texts, value_set=items.dropped.cast(pa.string()), skip_nulls=True)
 
 
 def _scores(table: Table, column: Any, name: str) -> NDArray[np.float64]:

@@ -68,7 +68,7 @@ class Side:
             On a row that cannot be embedded.
         """
         content = Content(self.kind, self.folder)
-        for numbers, batch in self._batches([self.content] + ([self.id] if self.id else []), rows):
+        for numbers, batch in self.batches([self.content] + ([self.id] if self.id else []), rows):
             yield content.values(batch.column(self.content), self.namer(batch, numbers))
 
     def sample(self, count: int) -> tuple[Rows, Values]:
@@ -81,8 +81,7 @@ class Side:
         """
         content = Content(self.kind, self.folder)
         start = passing = labelled = 0
-        for batch in self.table.batches(list(dict.fromkeys(self.columns))):
-            rows, batch = np.arange(start, start + len(batch)), plain_batch(batch)
+        for rows, batch in self.batches(self.columns):
             start += len(batch)
             keep = np.ones(len(batch), dtype=np.bool_)
             if self.where is not None:
@@ -93,18 +92,19 @@ class Side:
             labelled += int(keep.sum())
             rows, batch = rows[keep], batch.filter(pa.array(keep))
             rows, batch = rows[: 4 * count], batch.slice(0, 4 * count)
-            examined = content.examine(batch.column(self.content), thorough=True)
-            if examined.faults and not self.skip:
-                refuse_faults(examined.faults, self.namer(batch, rows))
-            if len(examined.values):
-                return np.delete(rows, list(examined.faults))[:count], examined.values[:count]
+            values, faults = content.examine(batch.column(self.content), thorough=True)
+            if not self.skip:
+                refuse_faults(faults, self.namer(batch, rows))
+            if len(values):
+                return np.delete(rows, list(faults))[:count], values[:count]
         raise DataError(nothing_left(self, start, passing, labelled))
 
-    def _batches(
-        self, columns: list[str], rows: Rows | None
+    def batches(
+        self, columns: list[str], rows: Rows | None = None
     ) -> Iterator[tuple[Rows, pa.RecordBatch]]:
+        """Stream columns, plain, with the rows of the file; only `rows`, ascending, when given."""
         start = 0
-        for batch in self.table.batches(columns):
+        for batch in self.table.batches(list(dict.fromkeys(columns))):
             end, batch = start + len(batch), plain_batch(batch)
             if rows is None:
                 numbers = np.arange(start, end)

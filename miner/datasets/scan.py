@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from miner.datasets.base import is_id
 from miner.datasets.column_store import write_spool
 from miner.datasets.content import Content, content_digests, refuse_faults
-from miner.datasets.roles import Side, nothing_left, plain_batch
+from miner.datasets.roles import Side, nothing_left
 from miner.errors import DataError
 from miner.triplets.types import Rows
 
@@ -102,20 +102,15 @@ class _Scanner:
 
     def texts(self) -> Iterator[Any]:
         """Go through the table; yield the content columns."""
-        for batch in self.side.table.batches(list(dict.fromkeys(self.side.columns))):
-            rows, batch = np.arange(self.count, self.count + len(batch)), plain_batch(batch)
+        for rows, batch in self.side.batches(self.side.columns):
             self.count += len(batch)
-            rows, batch = self._filtered(rows, batch)
+            if self.side.where is not None:
+                keep = self.side.where.mask(batch)
+                self.filtered += int((~keep).sum())
+                rows, batch = self._take(rows, batch, keep)
             if len(rows):
                 column = self._kept(rows, batch)
                 yield column.cast(pa.large_string()) if self.side.kind == "text" else column
-
-    def _filtered(self, rows: Rows, batch: pa.RecordBatch) -> tuple[Rows, pa.RecordBatch]:
-        if self.side.where is None:
-            return rows, batch
-        keep = self.side.where.mask(batch)
-        self.filtered += int((~keep).sum())
-        return self._take(rows, batch, keep)
 
     def _take(
         self, rows: Rows, batch: pa.RecordBatch, keep: NDArray[np.bool_]
@@ -131,16 +126,15 @@ class _Scanner:
     def _kept(self, rows: Rows, batch: pa.RecordBatch) -> Any:
         """Take the rows with good content into account; return their content."""
         side = self.side
-        examined = self.content.examine(batch.column(side.content), thorough=side.skip)
-        if examined.faults:
-            if not side.skip:
-                refuse_faults(examined.faults, side.namer(batch, rows))
-            keep = np.ones(len(rows), dtype=np.bool_)
-            keep[list(examined.faults)] = False
-            self.unreadable += len(examined.faults)
-            rows, batch = self._take(rows, batch, keep)
+        values, faults = self.content.examine(batch.column(side.content), thorough=side.skip)
+        if not side.skip:
+            refuse_faults(faults, side.namer(batch, rows))
+        keep = np.ones(len(rows), dtype=np.bool_)
+        keep[list(faults)] = False
+        self.unreadable += len(faults)
+        rows, batch = self._take(rows, batch, keep)
         if side.kind != "vectors":
-            self.digests.append(content_digests(examined.values))
+            self.digests.append(content_digests(values))
         self.rows.append(rows)
         for role, name in (("id", side.id), ("label", side.label), ("group", side.group)):
             if name is not None:
@@ -150,7 +144,6 @@ class _Scanner:
         return batch.column(side.content)
 
     def items(self) -> Items:
-        where = self.side.table.where
         if not sum(map(len, self.rows)):
             raise DataError(nothing_left(self.side, self.count))
         untyped = self.side.table.untyped
@@ -159,7 +152,7 @@ class _Scanner:
         ids = pa.array(rows) if columns["id"] is None else columns["id"]
         _check_ids(ids, rows, self.side)
         return Items(
-            where=where,
+            where=self.side.table.where,
             rows=rows,
             ids=ids,
             labels=columns["label"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -128,11 +127,10 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
     UsageError
         When a filter cannot be followed.
     """
-    for key in ("path", "queries", "corpus", "links"):
-        _check_name(f"dataset.{key}", getattr(job, key) or "")
+    for key, path in job.paths.items():
+        _check_name(f"dataset.{key}", path)
     where = parse_condition(job.where, "dataset.where") if job.where else None
     anchors = parse_condition(job.anchors, "dataset.anchors") if job.anchors else None
-    filters = _Filters(where, anchors)
     origin = ""
     if job.path and Path(job.path).is_dir() and is_beir(Path(job.path)):
         queries, corpus, links = open_beir(Path(job.path), job.links)
@@ -141,10 +139,11 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
         columns = _pair_columns(table, job)
         if columns is None:
             side = _side(table, job, model, labelled=True)
-            return Source((filters.labelled(side),), (), (None, None, None))
-        queries, corpus, made = open_pair_table(table, *columns, *filters.table(table))
+            side = replace(side, where=_fitted(where, table), anchors=_fitted(anchors, table))
+            return Source((side,), (), (None, None, None))
+        queries, corpus, made = open_pair_table(table, *columns, _fitted(where, table))
         origin = f"{columns} where {job.where}"
-        links, filters = [made], _Filters(None, anchors)
+        links, where = [made], None  # it has chosen among the pairs
         job = DatasetJob(on_error=job.on_error, group=job.group)
     else:
         queries, corpus = open_table(str(job.queries)), open_table(str(job.corpus))
@@ -155,36 +154,11 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
             f"{queries.where} holds {sides[0].kind}, {corpus.where} {sides[1].kind}: "
             "queries and corpus must be of one kind"
         )
-    sides = tuple(replace(side, origin=origin) for side in filters.pairs(*sides))
+    sides = (
+        replace(sides[0], where=_fitted(anchors, queries), origin=origin),
+        replace(sides[1], where=_fitted(where, corpus), origin=origin),
+    )
     return Source(sides, tuple(links), (job.link_query, job.link_corpus, job.link_score))
-
-
-@dataclass(frozen=True, slots=True)
-class _Filters:
-    """The two conditions of a job, and which rows each is for."""
-
-    where: Condition | None
-    anchors: Condition | None
-
-    def labelled(self, side: Side) -> Side:
-        """`where` chooses the items, `anchors` those of them that are anchors."""
-        return replace(
-            side,
-            where=_fitted(self.where, side.table),
-            anchors=_fitted(self.anchors, side.table),
-        )
-
-    def pairs(self, queries: Side, corpus: Side) -> tuple[Side, ...]:
-        """`where` chooses of the corpus, `anchors` of the queries."""
-        return (
-            replace(queries, where=_fitted(self.anchors, queries.table)),
-            replace(corpus, where=_fitted(self.where, corpus.table)),
-        )
-
-    def table(self, table: Table) -> tuple[Any, Sequence[str]]:
-        """`where` chooses the rows of a table of pairs."""
-        where = _fitted(self.where, table)
-        return (where.mask, where.columns) if where else (None, ())
 
 
 def _fitted(condition: Condition | None, table: Table) -> Filter | None:

@@ -74,20 +74,19 @@ class Embedder:
                     self._decoded(values[start:end], rows[start:end]), self.role, self.prompt
                 )
             except MemoryError as error:
-                self._halve(min(self.batch_size, len(values) - start), int(rows[start]), error)
+                size = min(self.batch_size, len(values) - start)
+                if size == 1:
+                    raise EngineError(
+                        f"{self.where}, row {rows[start]}: model {self.model.name!r} has no memory "
+                        "even for this row alone; shorten it, or use a smaller model or a larger "
+                        "machine"
+                    ) from error
+                self.batch_size = size // 2
                 continue
             self.check(vectors, rows[start:end])
             parts.append(vectors)
             start = end
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _halve(self, size: int, row: int, error: MemoryError) -> None:
-        if size == 1:
-            raise EngineError(
-                f"{self.where}, row {row}: model {self.model.name!r} has no memory even for this "
-                "row alone; shorten it, or use a smaller model or a larger machine"
-            ) from error
-        self.batch_size = size // 2
 
     def _decoded(self, values: Values, rows: Rows) -> Batch:
         if not isinstance(values, Pictures):
@@ -164,11 +163,12 @@ def embed_missing(
     digests : ndarray of V16
         Of their contents.
     done : callable
-        Told of every batch how many rows it has.
+        Told after every batch how many rows are done.
     again : bool
         Embed also what seems to be there: it was found to be damaged.
     """
-    computed, size = 0, embedder.batch_size  # which running out of memory makes smaller
+    computed = finished = 0
+    size = embedder.batch_size  # which running out of memory makes smaller
     for start, values in _windows(side, todo, size):
         order = _by_length(values)
         for cut in range(0, len(order), size):
@@ -180,7 +180,8 @@ def embed_missing(
                 vectors = embedder.embed(batch, todo[places])
                 generation.append(digests[places], vectors)
                 computed += len(chosen)
-            done(len(chosen))
+            finished += len(chosen)
+            done(finished)
     return computed
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.datasets.content import content_digests
-from miner.datasets.roles import Side
 from miner.embedding.batches import Embedder, embed_missing
 from miner.embedding.cache import Digests, Generation, open_generation
 from miner.embedding.model_identity import CANARY_ROWS
@@ -49,61 +47,42 @@ def prepare_store(
         of memory; ``seconds``.
     """
     began = time.perf_counter()
-    store = open_store(root / key.name)
-    reused, embedded, batch_size = None, 0, recipe.batch_size
-    if store is not None:
-        os.utime(store.folder / "store.json")  # the time of the last use, for `keep_within`
-    else:
-        maker = _Maker(root, key, recipe, progress)
+    store, maker = open_store(root / key.name), _Maker(root, key, recipe, progress)
+    if store is None:
         store = maker.make()
-        reused, embedded, batch_size = maker.reused, maker.embedded, maker.batch_size
+    else:
+        os.utime(store.folder / "store.json")  # the time of the last use, for `keep_within`
+        maker.reused = store.facts["items"]
     rows = store.facts["items"]
-    reused = rows if reused is None else reused
     return store, {
         "rows": rows,
-        "computed": rows - reused,
-        "reused": reused,
-        "embedded": embedded,
+        "computed": rows - maker.reused,
+        "reused": maker.reused,
+        "embedded": maker.embedded,
         "zero_vectors": store.facts["zeros"],
-        "batch_size": batch_size,
+        "batch_size": maker.batch_size,
         "seconds": round(time.perf_counter() - began, 3),
     }
 
 
-@dataclass(slots=True)
-class _Scan:
-    """What is needed of a scan to embed: rows of the file and digests, per table."""
-
-    rows: list[Rows]
-    digests: list[Digests | None]
-    chosen: Rows | None
-    facts: dict[str, Any]
-
-
-@dataclass(slots=True)
 class _Maker:
     """Makes one store."""
 
-    root: Path
-    key: StoreKey
-    recipe: Recipe
-    progress: Progress
-    reused: int = 0
-    embedded: int = 0
-    zeros: int = 0
-    tried: dict[int, Digests] = field(default_factory=dict)
-    batch_size: int = 0
-    dim: int | None = None
-    stages: tuple[str, ...] = field(default=("embedding",))
+    def __init__(self, root: Path, key: StoreKey, recipe: Recipe, progress: Progress) -> None:
+        self.root, self.key, self.recipe, self.progress = root, key, recipe, progress
+        self.folder = root / f".{key.name}.partial"
+        self.rows: list[Rows] = []  # of the files, per table, and the digests of their contents
+        self.digests: list[Digests] = []
+        self.chosen: Rows | None = None
+        self.reused = self.embedded = self.zeros = 0
+        self.tried: dict[int, Digests] = {}
+        self.batch_size = recipe.batch_size
+        self.dim: int | None = None
+        two = len(recipe.source.sides) == 2
+        self.stages = ("embedding queries", "embedding corpus") if two else ("embedding",)
 
     def _check_files(self) -> None:
-        """Hold the data's files against their checksums, now that they are read.
-
-        Raises
-        ------
-        DataError
-            When one is gone, or has changed since the run began.
-        """
+        """Hold the data's files against their checksums, now that they are read."""
         for path, told in zip(self.recipe.source.files, self.key.files, strict=True):
             if not path.exists():
                 raise DataError(f"{path} is gone since the run began; put it back and run again")
@@ -114,27 +93,20 @@ class _Maker:
 
     def make(self) -> Store:
         """Go through the stages; return the published store."""
-        final, partial = self.root / self.key.name, self.root / f".{self.key.name}.partial"
-        sides = self.recipe.source.sides
-        self.batch_size = self.recipe.batch_size
-        if len(sides) == 2:
-            self.stages = ("embedding queries", "embedding corpus")
+        final, partial = self.root / self.key.name, self.folder
         with storage_errors(self.root):
             shutil.rmtree(final, ignore_errors=True)
             partial.mkdir(parents=True, exist_ok=True)
         self._try_model()
-        scan = self._scan(partial)
-        for number, side in enumerate(sides):
-            target = partial / f"vectors-{number}.f32"
-            if self.recipe.model.model.cached:
-                self._from_cache(partial, number, side, scan, target)
-            else:
-                self._straight(number, side, scan.rows[number], target)
-        counts = [len(rows) for rows in scan.rows]
+        scanned = self._scan()
+        make = self._from_cache if self.recipe.model.model.cached else self._straight
+        for number in range(len(self.recipe.source.sides)):
+            make(number)
+        counts = [len(rows) for rows in self.rows]
         rows = counts
-        if scan.chosen is not None:
-            rows = [len(scan.chosen), *counts]
-            self._split_anchors(partial, scan.chosen, counts[0])
+        if self.chosen is not None:
+            rows = [len(self.chosen), *counts]
+            self._split_anchors(self.chosen, counts[0])
         facts = {
             **self.key.facts,
             "key": digest(self.key.facts),
@@ -142,7 +114,7 @@ class _Maker:
             "rows": rows,
             "items": sum(counts),
             "zeros": self.zeros,
-            "dataset": scan.facts,
+            "dataset": scanned,
         }
         for helper in [*partial.glob("todo-*.npy"), partial / "scan.npz", partial / "scan.json"]:
             helper.unlink(missing_ok=True)
@@ -188,23 +160,21 @@ class _Maker:
             self.tried[number] = digests
             self.embedded += len(sample)
 
-    def _scan(self, partial: Path) -> _Scan:
-        """Scan the data, or take what a run that died has scanned."""
-        done = partial / "scan.json"
-        sides = range(len(self.recipe.source.sides))
-        if not done.exists():
+    def _scan(self) -> Any:
+        """Scan the data, or take what a run that died has scanned; return the scan's facts."""
+        partial, sides = self.folder, range(len(self.recipe.source.sides))
+        if not (partial / "scan.json").exists():
             with storage_errors(partial):
                 shutil.rmtree(partial)
                 partial.mkdir()
             self._fresh_scan(partial)
         with store_errors(partial / "scan.npz"):
             with np.load(partial / "scan.npz", allow_pickle=False) as arrays:
-                return _Scan(
-                    [arrays[f"rows_{number}"] for number in sides],
-                    [arrays.get(f"digests_{number}") for number in sides],
-                    arrays.get("chosen"),
-                    read_json(done),
-                )
+                self.rows = [arrays[f"rows_{number}"] for number in sides]
+                if self.recipe.model.model.cached:
+                    self.digests = [arrays[f"digests_{number}"] for number in sides]
+                self.chosen = arrays.get("chosen")
+            return read_json(partial / "scan.json")
 
     def _fresh_scan(self, partial: Path) -> None:
         self.progress("reading", 0, 0)
@@ -226,12 +196,12 @@ class _Maker:
         self._check_files()  # of other data, it would be taken for this by the run that goes on
         write_json(partial / "scan.json", scanned.facts)
 
-    def _straight(self, number: int, side: Side, rows: Rows, target: Path) -> None:
+    def _straight(self, number: int) -> None:
         """Write vectors that are not worth a cache as they come from the model."""
-        embedder = self._embedder(number)
+        embedder, rows = self._embedder(number), self.rows[number]
         done = 0
-        with atomic_open(target) as file:
-            for values in side.values(rows):
+        with atomic_open(self.folder / f"vectors-{number}.f32") as file:
+            for values in self.recipe.source.sides[number].values(rows):
                 for start in range(0, len(values), self.batch_size):
                     batch = values[start : start + self.batch_size]
                     vectors = embedder.embed(batch, rows[done : done + len(batch)])
@@ -240,49 +210,33 @@ class _Maker:
                     self.progress(self.stages[number], done, len(rows))
         self.dim, self.embedded = embedder.dim, self.embedded + done
 
-    def _from_cache(
-        self, partial: Path, number: int, side: Side, scan: _Scan, target: Path
-    ) -> None:
+    def _from_cache(self, number: int) -> None:
         """Embed what the cache has not, then write all in the order of the rows."""
-        rows, digests = scan.rows[number], scan.digests[number]
-        assert digests is not None  # only precomputed vectors have none, and they are not cached
+        digests = self.digests[number]
         with self._generation(number) as generation:
             self.dim = self.dim or generation.dim
             there = generation.find(digests)[:, 0] >= 0
             tried = self.tried.get(number, digests[:0])
             self.reused += int((there & ~np.isin(digests, tried)).sum())
-            todo = _todo(partial / f"todo-{number}.npy", digests, there)
+            todo = _todo(self.folder / f"todo-{number}.npy", digests, there)
             for attempt in range(_REPAIRS):
-                work = (rows[todo], digests[todo])
-                self._embed(number, side, generation, *work, again=attempt > 0)
+                if len(todo):
+                    self._embed(number, generation, todo, again=attempt > 0)
                 generation.refresh()
-                todo = self._write(generation, digests, target)
+                todo = self._write(generation, digests, self.folder / f"vectors-{number}.f32")
                 if not len(todo):
                     return
         raise StorageError(f"{generation.folder}: vectors cannot be read back; remove the folder")
 
-    def _embed(
-        self,
-        number: int,
-        side: Side,
-        generation: Generation,
-        todo: Rows,
-        digests: Digests,
-        *,
-        again: bool,
-    ) -> None:
-        embedder, stage, finished = self._embedder(number), self.stages[number], 0
+    def _embed(self, number: int, generation: Generation, todo: Rows, *, again: bool) -> None:
+        side, embedder = self.recipe.source.sides[number], self._embedder(number)
+        rows, digests = self.rows[number][todo], self.digests[number][todo]
 
         def done(rows: int) -> None:
-            nonlocal finished
-            finished += rows
-            self.progress(stage, finished, len(todo))
+            self.progress(self.stages[number], rows, len(todo))
 
-        if len(todo):
-            self.progress(stage, 0, len(todo))
-            self.embedded += embed_missing(
-                embedder, side, generation, todo, digests, done, again=again
-            )
+        done(0)
+        self.embedded += embed_missing(embedder, side, generation, rows, digests, done, again=again)
         self.batch_size = embedder.batch_size
         self.dim = self.dim or embedder.dim or generation.dim
 
@@ -307,12 +261,13 @@ class _Maker:
         self.zeros += int((~narrow.any(axis=1)).sum())
         return normalize_rows(vectors) if self.recipe.normalize else narrow
 
-    def _split_anchors(self, partial: Path, chosen: Rows, count: int) -> None:
+    def _split_anchors(self, chosen: Rows, count: int) -> None:
         """Make the vectors of all rows side 1, and those of the chosen anchors side 0."""
         assert self.dim is not None
-        (partial / "vectors-0.f32").replace(partial / "vectors-1.f32")
-        every = np.memmap(partial / "vectors-1.f32", "<f4", "r", shape=(count, self.dim))
-        with atomic_open(partial / "vectors-0.f32") as file:
+        anchors, rows = self.folder / "vectors-0.f32", self.folder / "vectors-1.f32"
+        anchors.replace(rows)
+        every = np.memmap(rows, "<f4", "r", shape=(count, self.dim))
+        with atomic_open(anchors) as file:
             for start in range(0, len(chosen), _CHUNK):
                 file.write(every[chosen[start : start + _CHUNK]].data)
 

@@ -105,7 +105,7 @@ class Generation:
         self.folder = folder
         self._number = number
         self._lock = lock
-        self._dim: int | None = None
+        self.dim: int | None = None  # of its vectors; None as long as it has none
         self._type = np.dtype("<f4")
         self._handles: tuple[int, int] | None = None
         self._digests = np.empty(0, dtype="V16")
@@ -122,14 +122,9 @@ class Generation:
         self.close()
 
     @property
-    def dim(self) -> int | None:
-        """The dimensions of its vectors; None as long as it has none."""
-        return self._dim
-
-    @property
     def _row_bytes(self) -> int:
-        assert self._dim is not None
-        return self._type.itemsize * self._dim
+        assert self.dim is not None
+        return self._type.itemsize * self.dim
 
     def close(self) -> None:
         """Flush to disk, and let go of the segment."""
@@ -180,7 +175,7 @@ class Generation:
                 f"{self.folder / 'shape.json'} is damaged: it says no shape of vectors; remove "
                 f"{self.folder}"
             )
-        self._dim, self._type = dim, np.dtype(shape["type"])
+        self.dim, self._type = dim, np.dtype(shape["type"])
 
     def find(self, digests: Digests) -> NDArray[np.int64]:
         """Look contents up.
@@ -221,8 +216,8 @@ class Generation:
         ndarray of shape (n,), bool
             False where there is none, or a damaged one: such rows must be embedded again.
         """
-        assert self._dim is not None
-        vectors = np.empty((len(places), self._dim), dtype=self._type)
+        assert self.dim is not None
+        vectors = np.empty((len(places), self.dim), dtype=self._type)
         checks = np.zeros(len(places), dtype="<u8")
         for number in np.unique(places[:, 0]):
             chosen = np.flatnonzero(places[:, 0] == number)
@@ -233,7 +228,7 @@ class Generation:
             with storage_errors(stem):
                 rows = places[chosen, 1]
                 vectors[chosen] = _gather(
-                    stem.with_suffix(".vectors"), rows, vectors.dtype, self._dim
+                    stem.with_suffix(".vectors"), rows, vectors.dtype, self.dim
                 )
                 records = _gather(stem.with_suffix(".keys"), rows, _RECORD, 1)
             checks[chosen] = records[:, 0]["check"]
@@ -251,10 +246,10 @@ class Generation:
         ValueError
             When the vectors have another dimension than those that are there.
         """
-        if self._dim is None:
+        if self.dim is None:
             self._settle_shape(vectors)
-        if vectors.shape[1] != self._dim:
-            raise ValueError(f"{vectors.shape[1]} dimensions, not {self._dim}")
+        if vectors.shape[1] != self.dim:
+            raise ValueError(f"{vectors.shape[1]} dimensions, not {self.dim}")
         records = np.empty(len(digests), dtype=_RECORD)
         stored = np.ascontiguousarray(vectors, dtype=self._type)
         records["digest"] = digests

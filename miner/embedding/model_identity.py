@@ -72,7 +72,9 @@ def identify(
         weights = _known_weights(model, role, prompt, folder)
     if weights is None:
         vectors = model.embed(as_batch(sample), role, prompt)
-        canary = {"content": _encoded(sample), "vectors": _plain(vectors)}
+        # One that is not finite, which JSON does not keep, is refused later, by its row.
+        plain = np.nan_to_num(vectors.astype(np.float64)).tolist()
+        canary = {"content": _encoded(sample), "vectors": plain}
         weights = f"canary:{digest(canary)}"
         if keep:
             write_json(folder / f"{digest(canary)[:24]}.json", canary)
@@ -117,12 +119,6 @@ def _read_canary(path: Path) -> tuple[Any, NDArray[np.float64], Values] | None:
 def _near(before: NDArray[np.float64], now: NDArray[np.floating], drift: float) -> bool:
     lengths = np.linalg.norm(before, axis=1)
     return bool((np.linalg.norm(now - before, axis=1) <= drift * lengths).all())
-
-
-def _plain(vectors: NDArray[np.floating]) -> list[list[float]]:
-    """Return numbers that JSON keeps; one that is not finite is refused later, by its row."""
-    rows: list[list[float]] = np.nan_to_num(vectors.astype(np.float64)).tolist()
-    return rows
 
 
 def _encoded(values: Values) -> dict[str, Any]:

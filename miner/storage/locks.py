@@ -7,14 +7,13 @@ will do. Where a file system has no such locks, readers are not known, and nothi
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -30,19 +29,19 @@ _PATIENCE = 2.0
 """Seconds to wait for the name of a lock's holder: it takes the lock first."""
 
 
-@contextlib.contextmanager
+@contextmanager
 def held_for_reading(file: Path) -> Iterator[None]:
     """Be known as one who reads, until the block ends."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):  # it is being removed, or there are no locks
+    with ExitStack() as stack:
+        with suppress(OSError):  # it is being removed, or there are no locks
             fcntl.flock(_opened(file, stack), fcntl.LOCK_SH | fcntl.LOCK_NB)
         yield
 
 
-@contextlib.contextmanager
+@contextmanager
 def unread(file: Path) -> Iterator[bool]:
     """Say whether nobody reads; where that is so, nobody begins to before the block ends."""
-    with contextlib.ExitStack() as stack:
+    with ExitStack() as stack:
         try:
             fcntl.flock(_opened(file, stack), fcntl.LOCK_EX | fcntl.LOCK_NB)
             free = True
@@ -53,7 +52,7 @@ def unread(file: Path) -> Iterator[bool]:
         yield free
 
 
-def _opened(file: Path, stack: contextlib.ExitStack) -> int:
+def _opened(file: Path, stack: ExitStack) -> int:
     handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     stack.callback(os.close, handle)
     return handle

@@ -6,13 +6,12 @@ ends. What holds no such file is left alone; it may be another program's.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["scratch_folder"]
@@ -44,14 +43,14 @@ def _hold(folder: Path) -> int:
     """Lock a file in a folder, under a name that nobody looks for before it is locked."""
     fresh = folder / f"{_HELD}.new"
     handle = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    with contextlib.suppress(OSError):  # a file system without locks: it is never removed
+    with suppress(OSError):  # a file system without locks: it is never removed
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fresh.rename(folder / _HELD)
     return handle
 
 
 def _remove_dead(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # it is gone, or alive, or another user's
+    with suppress(OSError):  # it is gone, or alive, or another user's
         if folder.lstat().st_uid != os.getuid() or folder.is_symlink():
             return
         handle = os.open(folder / _HELD, os.O_RDWR | os.O_NOFOLLOW)

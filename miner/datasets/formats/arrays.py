@@ -21,8 +21,10 @@ from miner.datasets.base import ROWS, data_errors
 from miner.errors import DataError
 from miner.storage.arrays import let_go
 
-__all__ = ["ArrayTable", "open_npy", "open_npz"]
+__all__ = ["BESIDE", "ArrayTable", "open_npy", "open_npz"]
 
+BESIDE = ("label", "id", "group")
+"""Of NAME.npy, the arrays that stand beside it as NAME.label.npy and so on."""
 _LOCAL_HEADER, _CHECKED = 30, 1 << 20
 """Bytes of a zip archive's local header before its names; bytes that are checked at a time."""
 _NO_ROOM = "needs more memory than there is; save it with np.savez, which does not pack"
@@ -42,16 +44,11 @@ _HEADERS: dict[tuple[int, int], Any] = {
 class ArrayTable:
     """Columns that are NumPy arrays of equal length."""
 
-    path: Path
+    where: str
     files: tuple[Path, ...]
-    arrays: dict[str, Any]
+    arrays: Mapping[str, Any]
     untyped: bool = False
     hints: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def where(self) -> str:
-        """The path, as messages name it."""
-        return str(self.path)
 
     @property
     def types(self) -> dict[str, Any]:
@@ -71,20 +68,19 @@ class ArrayTable:
 
 
 def _column(values: Any) -> Any:
-    """Turn an array of any number of axes into an Arrow column, one list a row."""
+    """Turn an array of any number of axes into an Arrow column, one list a row.
+
+    Its numbers become the nearest that Arrow knows: in this machine's byte order, 64 bits at most.
+    """
+    kind = values.dtype
+    wide = kind.kind == "f" and kind.itemsize > 8
     with np.errstate(over="ignore", invalid="ignore"):  # what gets infinite is refused by its row
-        values = np.asarray(values, dtype=_arrow_type(values.dtype))
+        values = np.asarray(values, dtype=np.float64 if wide else kind.newbyteorder("="))
     if values.ndim == 1:
         return pa.array(values)
     width = int(np.prod(values.shape[1:]))
     flat = pa.array(np.ascontiguousarray(values).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, width)
-
-
-def _arrow_type(kind: Any) -> Any:
-    """Return the nearest type that Arrow knows: in this machine's byte order, 64 bits at most."""
-    wide = kind.kind == "f" and kind.itemsize > 8
-    return np.dtype(np.float64) if wide else kind.newbyteorder("=")
 
 
 @contextmanager
@@ -139,7 +135,7 @@ def _checked(path: Path, files: tuple[Path, ...], arrays: dict[str, Any]) -> Arr
             raise DataError(
                 f"{path}: array {name!r} has the type {values.dtype}, not numbers or text"
             )
-    return ArrayTable(path, files, arrays)
+    return ArrayTable(str(path), files, arrays)
 
 
 def open_npz(where: str, files: Sequence[Path]) -> ArrayTable:
@@ -157,7 +153,8 @@ def _member(path: Path, archive: Any, name: str) -> Any:
     """Map an array of an archive into memory where it lies there as it is; else load it."""
     members = {info.filename: info for info in archive.zip.infolist()}
     info = members.get(f"{name}.npy")
-    if info is not None and info.file_size > _memory():
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if info is not None and info.file_size > memory:
         raise DataError(
             f"{path}: array {name!r} unpacks to {info.file_size:,} bytes: it {_NO_ROOM}"
         )
@@ -188,11 +185,6 @@ def _unpacked(archive: Any, name: str) -> Any:
     return array
 
 
-def _memory() -> int:
-    """Return the bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:
     """Open a 2-d array as column `embedding`, with ``NAME.label.npy`` beside it as `label`."""
     path = given[0]
@@ -203,7 +195,7 @@ def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:
         )
     arrays = {"embedding": vectors}
     files = [path]
-    for name in ("label", "id", "group"):
+    for name in BESIDE:
         beside = path.with_name(f"{path.stem}.{name}.npy")
         if beside.exists():
             arrays[name] = _load_array(beside)

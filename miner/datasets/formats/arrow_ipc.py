@@ -1,9 +1,14 @@
-"""Arrow IPC: files (``.arrow``, ``.feather``), and streams such as Hugging Face writes."""
+"""Arrow IPC: files (``.arrow``, ``.feather``), and streams such as Hugging Face writes.
+
+A folder that Hugging Face `datasets` saved to disk is a data set, or a dictionary of splits.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +16,9 @@ import pyarrow as pa
 
 from miner.datasets.base import data_errors
 from miner.datasets.formats.streamed import StreamedTable, check_filled, one_schema
+from miner.errors import DataError
 
-__all__ = ["open_arrow"]
+__all__ = ["is_saved", "open_arrow", "open_saved"]
 
 _MAGIC = b"ARROW1"
 
@@ -23,7 +29,7 @@ def open_arrow(path: str, files: Sequence[Path]) -> StreamedTable:
     schemas = {}
     for file in files:
         with data_errors(str(file)), _opened(file) as reader:
-            schemas[file] = pa.schema([pa.field(one.name, one.type) for one in reader.schema])
+            schemas[file] = reader.schema
     return StreamedTable(path, tuple(files), one_schema(schemas), _stream, {})
 
 
@@ -44,3 +50,74 @@ def _stream(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         else:
             for batch in reader:
                 yield batch.select(list(columns))
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether ``save_to_disk`` has written a folder."""
+    return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
+
+
+def open_saved(folder: Path) -> StreamedTable:
+    """Open a saved data set; of a dictionary all splits, with a column `split`.
+
+    Raises
+    ------
+    DataError
+        When its description is broken, or a split has a column `split` of its own.
+    """
+    if not (folder / "dataset_dict.json").is_file():
+        return open_arrow(str(folder), _saved_files(folder))
+    splits = _description(folder / "dataset_dict.json").get("splits", [])
+    if not isinstance(splits, list) or not splits or not all(map(_is_inside, splits)):
+        raise DataError(f"{folder / 'dataset_dict.json'} names no splits; save the data set again")
+    files = {name: _saved_files(folder / name) for name in splits}
+    table = open_arrow(str(folder), [file for part in files.values() for file in part])
+    if "split" in table.types:
+        raise DataError(
+            f"{folder} has a column 'split' beside its splits {', '.join(splits)}; name one split, "
+            f"such as {folder / splits[0]}"
+        )
+    values = {file: name for name, part in files.items() for file in part}
+    schema = table.schema.append(pa.field("split", pa.string()))
+    return replace(table, schema=schema, constants={"split": values})
+
+
+def _saved_files(folder: Path) -> Sequence[Path]:
+    state = _description(folder / "state.json")
+    if state.get("_indices_data_files"):
+        raise DataError(
+            f"{folder} is a selection of rows of another data set; call flatten_indices() before "
+            "save_to_disk()"
+        )
+    listed = state.get("_data_files") or []
+    several = listed if isinstance(listed, list) else [listed]
+    names = [one.get("filename") for one in several if isinstance(one, dict)]
+    if len(names) < len(several) or not all(map(_is_inside, names)):
+        raise DataError(
+            f"{folder / 'state.json'} names a file that cannot lie in this folder; save the data "
+            "set again"
+        )
+    files = [folder / str(name) for name in names]
+    missing = [file for file in files if not file.is_file()]
+    if missing or not files:
+        raise DataError(
+            f"{folder}: {missing[0] if missing else 'data'} is missing; save it to disk again"
+        )
+    return files
+
+
+def _is_inside(name: Any) -> bool:
+    """Whether a value names something in a folder, and does not lead out of it."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        return False
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({error}); save the data set again") from error
+    if not isinstance(facts, dict):
+        raise DataError(f"{path} holds no description of a data set; save the data set again")
+    return facts

@@ -7,7 +7,6 @@ have it (Thakur et al. 2021, https://github.com/beir-cellar/beir).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,34 +27,22 @@ def is_beir(folder: Path) -> bool:
     return any(folder.glob("corpus.jsonl")) or any(folder.glob("corpus.jsonl.gz"))
 
 
-@dataclass(frozen=True, slots=True)
 class TitledTable:
     """A BEIR table under the usual names: `id`, and `text` with the title before it."""
 
-    inner: Table
-    untyped: bool = False
+    untyped = False
 
-    @property
-    def where(self) -> str:
-        """The path, as messages name it."""
-        return self.inner.where
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The file."""
-        return self.inner.files
-
-    @property
-    def types(self) -> dict[str, Any]:
-        """Column name -> Arrow type."""
-        rest = {name: kind for name, kind in self.inner.types.items() if name != "_id"}
-        return {"id": self.inner.types["_id"], **rest}
+    def __init__(self, inner: Table) -> None:
+        self.where, self.files = inner.where, inner.files
+        rest = {name: kind for name, kind in inner.types.items() if name != "_id"}
+        self.types = {"id": inner.types["_id"], **rest}
+        self._inner = inner
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Stream the named columns."""
-        titled = "text" in columns and "title" in self.inner.types
+        titled = "text" in columns and "title" in self.types
         names = ["_id" if name == "id" else name for name in columns]
-        for batch in self.inner.batches([*names, "title"] if titled else names):
+        for batch in self._inner.batches([*names, "title"] if titled else names):
             arrays = [
                 _with_title(batch) if titled and name == "text" else batch.column(name)
                 for name in names

@@ -27,11 +27,6 @@ def open_delimited(path: str, files: Sequence[Path]) -> StreamedTable:
     return StreamedTable(path, tuple(files), one_schema(schemas), _stream, {}, untyped=True)
 
 
-def _parse(file: Path) -> Any:
-    comma = extension(file) == "csv"
-    return pa.csv.ParseOptions(delimiter="," if comma else "\t", newlines_in_values=True)
-
-
 @contextmanager
 def _open(file: Path, names: Sequence[str] | None) -> Iterator[Any]:
     convert = None
@@ -42,11 +37,13 @@ def _open(file: Path, names: Sequence[str] | None) -> Iterator[Any]:
             strings_can_be_null=False,
         )
     read = pa.csv.ReadOptions(block_size=_BLOCK, use_threads=False)  # it then names the row
+    comma = extension(file) == "csv"
+    parse = pa.csv.ParseOptions(delimiter="," if comma else "\t", newlines_in_values=True)
     packed = "gzip" if is_packed(file) else None
     # A file of Arrow's, not of Python's: its threads read ahead, and go on for a moment after an
     # error; a process that ends then is brought down by one that asks for the interpreter.
     with pa.input_stream(str(file), compression=packed) as opened:
-        with pa.csv.open_csv(opened, read, _parse(file), convert) as reader:
+        with pa.csv.open_csv(opened, read, parse, convert) as reader:
             yield reader
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -13,9 +13,10 @@ from miner.datasets.base import data_errors
 from miner.datasets.formats.files import check_names
 from miner.errors import DataError
 
-__all__ = ["ImageFolder", "has_images", "open_images"]
+__all__ = ["SUFFIXES", "ImageFolder", "has_images", "open_images"]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+"""Of image files."""
 _SPLITS = {"train", "test", "val", "valid", "validation", "dev"}
 _FILES = 256
 _BYTES = 32 << 20
@@ -27,33 +28,21 @@ class ImageFolder:
 
     where: str
     files: tuple[Path, ...]
-    names: tuple[str, ...]
-    labels: tuple[str, ...]
-    splits: tuple[str, ...]
-    untyped: bool = False
-
-    @property
-    def hints(self) -> dict[str, str]:
-        """What to say of a column that is missing."""
-        return {
-            "label": "has images, but not in folders by class (class/file.png); sort them, or "
-            "name a table of paths and labels"
-        }
+    texts: Mapping[str, Sequence[str]]
+    untyped: ClassVar[bool] = False
+    hints: ClassVar[dict[str, str]] = {
+        "label": "has images, but not in folders by class (class/file.png); sort them, or "
+        "name a table of paths and labels"
+    }
 
     @property
     def types(self) -> dict[str, Any]:
         """Column name -> Arrow type; no label without class folders, no split without splits."""
-        types = {"image": pa.binary(), "id": pa.string()}
-        if self.labels:
-            types["label"] = pa.string()
-        if self.splits:
-            types["split"] = pa.string()
-        return types
+        return {"image": pa.binary(), **dict.fromkeys(self.texts, pa.string())}
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Stream the named columns; files are read only where `image` is one of them."""
         wanted = list(dict.fromkeys(columns))
-        texts = {"id": self.names, "label": self.labels, "split": self.splits}
         start = 0
         while start < len(self.files):
             contents, end = self._read(start) if "image" in wanted else ([], start + 4096)
@@ -61,7 +50,7 @@ class ImageFolder:
             arrays = [
                 pa.array(contents, pa.binary())
                 if name == "image"
-                else pa.array(texts[name][start:end], pa.string())
+                else pa.array(self.texts[name][start:end], pa.string())
                 for name in wanted
             ]
             yield pa.RecordBatch.from_arrays(arrays, names=wanted)
@@ -106,10 +95,9 @@ def open_images(folder: Path) -> ImageFolder:
     if flat and len(flat) < len(names):
         raise DataError(f"{folder}: {flat[0]} lies in no class folder, as others do; move it")
     split = all(len(part) > 2 and part[0].lower() in _SPLITS for part in parts)
-    return ImageFolder(
-        str(folder),
-        files,
-        tuple(names),
-        () if flat else tuple(part[-2] for part in parts),
-        tuple(part[0] for part in parts) if split else (),
-    )
+    texts = {"id": names}
+    if not flat:
+        texts["label"] = [part[-2] for part in parts]
+    if split:
+        texts["split"] = [part[0] for part in parts]
+    return ImageFolder(str(folder), files, texts)

@@ -8,108 +8,50 @@ stands first. Layout: https://sbert.net/docs/sentence_transformer/dataset_overvi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from miner.datasets.base import ROWS, Table
+from miner.datasets.base import Table
+from miner.datasets.formats.arrays import ArrayTable
+from miner.datasets.where import Filter
 from miner.errors import DataError
 from miner.triplets.types import Rows
 
 __all__ = ["open_pair_table"]
 
-Keep = Callable[[pa.RecordBatch], NDArray[np.bool_]]
 
-
-@dataclass(frozen=True, slots=True)
 class DistinctTable:
     """The rows of a table where a column's values stand first, under the names `id` and `text`."""
 
-    inner: Table
-    column: str
-    rows: Rows
-
-    @property
-    def where(self) -> str:
-        """The path and the column, as messages name them."""
-        return f"{self.inner.where}, {self.column} of pairs"
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files of the table."""
-        return self.inner.files
-
-    @property
-    def types(self) -> dict[str, Any]:
-        """Column name -> Arrow type."""
-        own = {"id": pa.int64(), "text": self.inner.types[self.column]}
-        return {**self.inner.types, **own}
-
-    @property
-    def untyped(self) -> bool:
-        """Whether the file's format has no types."""
-        return self.inner.untyped
+    def __init__(self, inner: Table, column: str, rows: Rows) -> None:
+        self.where = f"{inner.where}, {column} of pairs"
+        self.files, self.untyped = inner.files, inner.untyped
+        self.types = {**inner.types, "id": pa.int64(), "text": inner.types[column]}
+        self._inner, self._column, self._rows = inner, column, rows
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Stream the named columns."""
-        names = [self.column if name == "text" else name for name in columns if name != "id"]
+        own = {name: self._column if name == "text" else name for name in columns if name != "id"}
         start = 0
-        for batch in self.inner.batches(names or [self.column]):
+        for batch in self._inner.batches(list(own.values()) or [self._column]):
             end = start + len(batch)
-            rows = self.rows[slice(*np.searchsorted(self.rows, (start, end)))]
+            rows = self._rows[slice(*np.searchsorted(self._rows, (start, end)))]
             if len(rows):
+                places = pa.array(rows - start)
                 arrays = [
-                    pa.array(rows)
-                    if name == "id"
-                    else batch.column(self.column if name == "text" else name).take(
-                        pa.array(rows - start)
-                    )
+                    batch.column(own[name]).take(places) if name in own else pa.array(rows)
                     for name in columns
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
             start = end
 
 
-@dataclass(frozen=True, slots=True)
-class PairLinks:
-    """The links that the rows of a table of pairs are."""
-
-    inner: Table
-    queries: Rows
-    corpus: Rows
-    untyped: bool = False
-
-    @property
-    def where(self) -> str:
-        """The path, as messages name it."""
-        return self.inner.where
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """None of its own: those of queries and corpus are the same."""
-        return ()
-
-    @property
-    def types(self) -> dict[str, Any]:
-        """Column name -> Arrow type."""
-        return {"query_id": pa.int64(), "corpus_id": pa.int64()}
-
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Stream the links."""
-        values = {"query_id": self.queries, "corpus_id": self.corpus}
-        for start in range(0, len(self.queries), ROWS):
-            arrays = [pa.array(values[name][start : start + ROWS]) for name in columns]
-            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
-
-
 def open_pair_table(
-    table: Table, anchor: str, positive: str, keep: Keep | None, needs: Sequence[str]
-) -> tuple[DistinctTable, DistinctTable, PairLinks]:
+    table: Table, anchor: str, positive: str, where: Filter | None
+) -> tuple[DistinctTable, DistinctTable, ArrayTable]:
     """Turn a table of pairs into queries, corpus and links.
 
     Parameters
@@ -117,10 +59,8 @@ def open_pair_table(
     table : Table
     anchor, positive : str
         Its columns.
-    keep : callable or None
-        Says which rows of a batch take part.
-    needs : sequence of str
-        The columns that `keep` looks at.
+    where : Filter or None
+        Which of its rows take part.
 
     Raises
     ------
@@ -130,8 +70,9 @@ def open_pair_table(
     rows: list[Rows] = []
     digests: dict[str, list[bytes]] = {anchor: [], positive: []}
     start = 0
-    for batch in table.batches(list(dict.fromkeys([anchor, positive, *needs]))):
-        chosen = np.arange(len(batch)) if keep is None else np.flatnonzero(keep(batch))
+    columns = [anchor, positive, *(where.columns if where else ())]
+    for batch in table.batches(list(dict.fromkeys(columns))):
+        chosen = np.flatnonzero(where.mask(batch)) if where else np.arange(len(batch))
         for name, parts in digests.items():
             column = batch.column(name).take(pa.array(chosen))
             parts.append(b"".join(map(_digest, _values(column, table, name))))
@@ -145,7 +86,8 @@ def open_pair_table(
     return (
         DistinctTable(table, anchor, np.unique(queries)),
         DistinctTable(table, positive, np.unique(corpus)),
-        PairLinks(table, queries, corpus),
+        # The links have no files of their own: those of queries and corpus are the same.
+        ArrayTable(table.where, (), {"query_id": queries, "corpus_id": corpus}),
     )
 
 

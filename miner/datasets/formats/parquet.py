@@ -25,7 +25,7 @@ def open_parquet(path: str, files: Sequence[Path]) -> StreamedTable:
     schemas = {}
     for file in files:
         with data_errors(str(file)):
-            schemas[file] = _plain(pq.read_schema(file))
+            schemas[file] = pq.read_schema(file)
     schema = one_schema(schemas)
     hive = _hive(path, files)
     for name, values in hive.items():
@@ -37,10 +37,6 @@ def open_parquet(path: str, files: Sequence[Path]) -> StreamedTable:
         kind = pa.string() if any(isinstance(one, str) for one in values.values()) else pa.int64()
         schema = schema.append(pa.field(name, kind))
     return StreamedTable(path, tuple(files), schema, _stream, hive)
-
-
-def _plain(schema: Any) -> Any:
-    return pa.schema([pa.field(field.name, field.type) for field in schema])
 
 
 def _stream(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -113,17 +113,14 @@ class StreamedTable:
                 raise DataError(f"{self.where} has several columns {name!r}; rename all but one")
         schema = pa.schema([self.schema.field(name) for name in wanted])
         inner = [name for name in wanted if name not in self.constants]
+        if not inner:  # without a column of its own, a file still says how many rows it has
+            inner = [name for name in self.types if name not in self.constants][:1]
         for file in self.files:
             with data_errors(str(file)):
-                # Without a column of its own, the file still says how many rows it has.
-                stream = self.stream(file, inner or self._any_column())
-                for batch in stream:
+                for batch in self.stream(file, inner):
                     batch.validate(full=True)  # some readers take any bytes for text
                     for start in range(0, len(batch), ROWS):
                         yield self._complete(batch.slice(start, ROWS), file, schema)
-
-    def _any_column(self) -> list[str]:
-        return [name for name in self.types if name not in self.constants][:1]
 
     def _complete(self, batch: pa.RecordBatch, file: Path, schema: Any) -> pa.RecordBatch:
         arrays = []
@@ -145,7 +142,7 @@ def check_filled(files: Sequence[Path]) -> None:
 
 
 def one_schema(schemas: Mapping[Path, Any]) -> Any:
-    """Return the schema that all files share, in the usual layouts.
+    """Return the names and types that all files share, in the usual layouts.
 
     Raises
     ------
@@ -167,4 +164,4 @@ def one_schema(schemas: Mapping[Path, Any]) -> Any:
                     f"{file}, column {name!r} is {found[name]}, in {first} it is {kind}; write "
                     "them with one type"
                 )
-    return pa.schema([one.with_type(usual_type(one.type)) for one in schema])
+    return pa.schema([(one.name, usual_type(one.type)) for one in schema])

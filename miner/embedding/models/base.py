@@ -26,10 +26,14 @@ Role = Literal["item", "query", "document"]
 
 MODELS = Registry("model")
 MODELS.register(
-    "precomputed", "miner.embedding.models.precomputed:Precomputed", "the content is the vectors"
+    "precomputed",
+    "miner.embedding.models.without_weights:Precomputed",
+    "the content is the vectors",
 )
 MODELS.register(
-    "pixels", "miner.embedding.models.pixels:Pixels", "images as the vectors of their pixels"
+    "pixels",
+    "miner.embedding.models.without_weights:Pixels",
+    "images as the vectors of their pixels",
 )
 MODELS.register(
     "wordllama",

@@ -311,12 +311,9 @@ def _vector(value: Any) -> NDArray[np.float32]:
 
 
 def _key(name: str) -> str | None:
-    """Return the key that an environment variable holds.
+    """Return the key that an environment variable holds, refusing what no header can hold.
 
-    Raises
-    ------
-    UsageError
-        When no header can hold it: what is raised elsewhere would show it.
+    What is raised elsewhere would show it.
     """
     key = os.environ.get(name)
     if key and not (key.isascii() and key.isprintable() and " " not in key):

@@ -121,11 +121,9 @@ def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
         raise UsageError(f"model {name!r} is not a class: model.options cannot be given to it")
     if isinstance(found, Model):
         return found
-    for method in ("embed", "encode"):
-        if callable(getattr(found, method, None)):
-            return _Callable(getattr(found, method))
-    if callable(found):
-        return _Callable(found)
+    for call in (getattr(found, "embed", None), getattr(found, "encode", None), found):
+        if callable(call):
+            return _Callable(call)
     raise UsageError(
         f"model {name!r} is {found!r}: it must be a function from a batch to vectors, "
         "or have a method `embed` or `encode`"

@@ -18,7 +18,7 @@ __all__ = ["RESCORERS", "Rescorer", "load_rescorer"]
 RESCORERS = Registry("rescorer")
 RESCORERS.register(
     "cross-encoder",
-    "miner.embedding.models.cross_encoder:CrossEncoderScores",
+    "miner.embedding.models.sentence_transformers:CrossEncoderScores",
     "a CrossEncoder of sentence-transformers: a folder, or a name on the hub",
     needs=("sentence_transformers",),
     extra="sentence-transformers",

@@ -1,4 +1,7 @@
-"""Models of the library sentence-transformers: a name on the hub, or a folder."""
+"""Models of the library sentence-transformers: a name on the hub, or a folder.
+
+Its cross-encoders are here too: they score a pair of texts together.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from miner.embedding.models.base import Batch, Model, Role
 from miner.embedding.models.torch_weights import choose_device, state_digest
 from miner.errors import UsageError
 from miner.storage.urls import expanded
 
-__all__ = ["SentenceTransformers"]
+__all__ = ["CrossEncoderScores", "SentenceTransformers"]
 
 _VERSION = 1
 
@@ -48,11 +51,8 @@ class SentenceTransformers(Model):
         max_length: int | None = None,
         truncate_dim: int | None = None,
     ) -> None:
-        if path.startswith((".", "/", "~")) and not expanded(path).is_dir():
-            raise UsageError(f"model 'sentence-transformers': no such folder: {path}; check it")
-        local = expanded(path)
         self._model = SentenceTransformer(
-            str(local) if local.is_dir() else path,
+            _folder_or_name(path, "model 'sentence-transformers'"),
             device=choose_device(device),
             revision=revision,
             truncate_dim=truncate_dim,
@@ -92,9 +92,7 @@ class SentenceTransformers(Model):
 
     def weights(self) -> str:
         """Return the checksum of all tensors, the structure and the tokenizer."""
-        tokenizer = getattr(self._model.tokenizer, "backend_tokenizer", None)
-        words = tokenizer.to_str() if tokenizer is not None else ""
-        return state_digest(self._model.state_dict(), str(self._model), words)
+        return state_digest(self._model.state_dict(), str(self._model), _words(self._model))
 
     def facts(self) -> Mapping[str, Any]:
         """Return what beside the weights decides the vectors."""
@@ -104,3 +102,42 @@ class SentenceTransformers(Model):
             "truncate_dim": self._truncate,
             "prompts": self._prompts,
         }
+
+
+class CrossEncoderScores:
+    """Scores pairs of texts with a ``CrossEncoder``.
+
+    Parameters
+    ----------
+    path : str
+        A folder, or a name on the Hugging Face hub.
+    """
+
+    def __init__(self, path: str) -> None:
+        name = _folder_or_name(path, "rescorer 'cross-encoder'")
+        self._model = CrossEncoder(name, device=choose_device(None), trust_remote_code=False)
+
+    def __call__(self, pairs: list[tuple[str, str]]) -> NDArray[np.float64]:
+        """Return a score a pair, by the model's own activation."""
+        scores = self._model.predict(pairs, show_progress_bar=False, convert_to_numpy=True)
+        return np.asarray(scores, dtype=np.float64)
+
+    def weights(self) -> str:
+        """Return the checksum of all tensors, the structure and the tokenizer."""
+        return state_digest(self._model.model.state_dict(), str(self._model), _words(self._model))
+
+
+def _folder_or_name(path: str, what: str) -> str:
+    """Return a folder's path written out, or a name on the hub as it is."""
+    local = expanded(path)
+    if local.is_dir():
+        return str(local)
+    if path.startswith((".", "/", "~")):
+        raise UsageError(f"{what}: no such folder: {path}; check it")
+    return path
+
+
+def _words(model: Any) -> str:
+    """Return the tokenizer of a model as text; empty where it cannot be written as such."""
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    return tokenizer.to_str() if tokenizer is not None else ""

@@ -17,16 +17,10 @@ from miner.embedding.models.load import import_from_here
 from miner.embedding.models.torch_weights import choose_device, load_weights, state_digest
 from miner.errors import DataError, UsageError
 
-__all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "Network",
-    "TorchModule",
-    "rgb_images",
-]
+__all__ = ["Network", "TorchModule", "rgb_images"]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of ImageNet's training images, in RGB from 0 to 1."""
 _VERSION = 1
 
@@ -102,8 +96,8 @@ class TorchModule(Network):
         state: str | None = None,
         device: str | None = None,
         size: int = 224,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] = _IMAGENET_MEAN,
+        std: Sequence[float] = _IMAGENET_STD,
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         found = import_from_here(target if ":" in target else ":".join(target.rsplit(".", 1)))

@@ -180,10 +180,11 @@ def thumbnails(side: Side, ids: Iterable[str]) -> dict[str, str]:
     wanted = set(ids)
     table = side.table
     if isinstance(table, ImageFolder):
-        chosen = [n for n, name in enumerate(table.names) if name in wanted]
+        names = table.texts["id"]
+        chosen = [n for n, name in enumerate(names) if name in wanted]
         files = tuple(table.files[n] for n in chosen)
-        names = tuple(table.names[n] for n in chosen)
-        side = replace(side, table=replace(table, files=files, names=names, labels=(), splits=()))
+        texts = {"id": [names[n] for n in chosen]}
+        side = replace(side, table=replace(table, files=files, texts=texts))
     elif sum(file.stat().st_size for file in table.files) > _MOST_BYTES:
         return {}
     found: dict[str, str] = {}
@@ -218,7 +219,7 @@ def _content(side: Side, wanted: set[str]) -> Iterator[tuple[str, Any]]:
         start += len(batch)
         places = [place for place, name in enumerate(names) if name in wanted]
         for place in places:
-            values: Values = content.examine(batch.column(side.content).slice(place, 1)).values
+            values: Values = content.examine(batch.column(side.content).slice(place, 1))[0]
             if len(values):
                 yield names[place], values if isinstance(values, Pictures) else values[0]
         left -= len(places)
