@@ -27,12 +27,12 @@ Role = Literal["item", "query", "document"]
 MODELS = Registry("model")
 MODELS.register(
     "precomputed",
-    "miner.embedding.models.without_weights:Precomputed",
+    "miner.embedding.models.precomputed:Precomputed",
     "the content is the vectors",
 )
 MODELS.register(
     "pixels",
-    "miner.embedding.models.without_weights:Pixels",
+    "miner.embedding.models.pixels:Pixels",
     "images as the vectors of their pixels",
 )
 MODELS.register(

@@ -1,4 +1,4 @@
-"""Models without weights: vectors as they are given, and the pixels of images as vectors."""
+"""Images as the vectors of their pixels."""
 
 from __future__ import annotations
 
@@ -10,25 +10,9 @@ from numpy.typing import NDArray
 from miner.embedding.models.base import Batch, Model
 from miner.errors import DataError, UsageError
 
-__all__ = ["Pixels", "Precomputed"]
+__all__ = ["Pixels"]
 
 _MODES = ("L", "RGB")
-
-
-class Precomputed(Model):
-    """Hands the content on as it is."""
-
-    kinds: ClassVar[frozenset[str]] = frozenset({"vectors"})
-    cached: ClassVar[bool] = False
-
-    def embed(self, batch: Batch) -> NDArray[np.floating]:
-        """Return the batch, shape (b, dim)."""
-        vectors = np.asarray(batch)
-        return vectors if vectors.dtype.kind == "f" else vectors.astype(np.float64)
-
-    def weights(self) -> str:
-        """There are none."""
-        return "none"
 
 
 class Pixels(Model):
