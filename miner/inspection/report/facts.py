@@ -22,31 +22,14 @@ from miner.runs.run import Run, read_census
 from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
 from miner.triplets.hardness import Mined
 
-__all__ = ["Confusions", "Facts", "Hub", "Suspect", "gather", "run_store"]
+__all__ = ["Confusions", "Facts", "gather", "run_store"]
 
 _HUBS, _SUSPECTS, _PAIRS, _LABELS = 10, 12, 10, 16
 _READ = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Hub:
-    """A row that is the negative of many triplets."""
-
-    item: Item
-    hard: int
-    semi_hard: int
-    anchors: int
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """An anchor whose label may be wrong."""
-
-    item: Item
-    label: str
-    other: str
-    share: float
-    hard_share: float
+Shown = tuple[Item, Mapping[str, Any]]
+"""A row of the data as it is shown, and what a table of the run says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +63,8 @@ class Facts:
     sample: TripletSample | None
     shares: MarginShares | None
     confusions: Confusions | None
-    hubs: list[Hub]
-    suspects: list[Suspect]
+    hubs: list[Shown]
+    suspects: list[Shown]
     gallery: dict[Mined, Gallery]
     has_store: bool = True
 
@@ -129,8 +112,8 @@ def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
         sample,
         shares,
         _confusions(pairs, manifest["dataset"].get("classes", 0)),
-        _hubs(hubs, contents),
-        _suspects(noise, contents),
+        _shown(contents, contents.row_side, "row_id", hubs),
+        _shown(contents, 0, "anchor_id", noise),
         make_gallery(picked, contents),
         has_store=store is not None,
     )
@@ -184,23 +167,8 @@ def _natural(label: str) -> tuple[bool, float, str]:
         return True, 0.0, label
 
 
-def _hubs(rows: Sequence[Mapping[str, Any]], contents: Contents) -> list[Hub]:
-    items = contents.items_by_id(contents.row_side, [row["row_id"] for row in rows])
-    return [
-        Hub(item, row["hard"], row["semi_hard"], row["anchors"])
-        for row, item in zip(rows, items, strict=True)
-    ]
-
-
-def _suspects(rows: Sequence[Mapping[str, Any]], contents: Contents) -> list[Suspect]:
-    items = contents.items_by_id(0, [row["anchor_id"] for row in rows])
-    return [
-        Suspect(
-            item,
-            label_text(row["label"]),
-            label_text(row["neighbour_label"]),
-            row["share"],
-            row["hard_share"],
-        )
-        for row, item in zip(rows, items, strict=True)
-    ]
+def _shown(
+    contents: Contents, side: int, key: str, rows: Sequence[Mapping[str, Any]]
+) -> list[Shown]:
+    """Look up what the rows of a table are of."""
+    return list(zip(contents.items_by_id(side, [row[key] for row in rows]), rows, strict=True))
