@@ -15,7 +15,7 @@ from miner.census.measure import Vectors
 from miner.census.neighbors import NearestRows, majority
 from miner.census.reference_statistics import nearest_by_definition
 from miner.embedding.store import Store
-from miner.inspection.verify.check import Check
+from miner.inspection.verify.checks import Check
 from miner.runs.run import Run, read_census
 from miner.runs.shards import read_shard
 from miner.runs.tables import HUBS, LABEL_NOISE, has_table, read_table
