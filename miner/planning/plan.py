@@ -131,7 +131,8 @@ def plan_job(job: Job) -> dict[str, Any]:
     seconds["embed"] = trial.seconds if trial else 0.0
     if size.exact:
         busy = min(len(units), max(1, workers * here // on_machine))
-        seconds["count"] = _scaled(part, data, busy) if part else 0.0
+        each = part.each * rows / part.rows if part else 0.0
+        seconds["count"] = each * data.anchors / busy
     out = _existing(local_root(job.output.path))
     return {
         "already_mined": finished.run_id if finished else None,
@@ -198,12 +199,6 @@ def _counted(job: Job, data: _Data, folder: Path, unit: int, workers: int) -> Sl
     if not counts_all(data.anchors * data.relevance.rows * store.dim, data.counts):
         mining = replace(mining, gaps=0)  # a large job samples them after the pass
     return count_slice(job, mining, store, folder, unit=unit, workers=workers)
-
-
-def _scaled(part: Slice, data: _Data, workers: int) -> float:
-    """Return the seconds of counting the whole: in proportion to anchors x rows."""
-    anchor = part.each * data.relevance.rows / part.rows
-    return anchor * data.anchors / workers
 
 
 def _written(select: SelectJob, data: _Data) -> dict[str, int]:
