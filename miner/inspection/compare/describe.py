@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from miner.formatting import LINE_WIDTH, change_text, cut_line, seconds_text
 from miner.inspection.compare.facts import Comparison, run_seconds
-from miner.runs.run import Run
 
 __all__ = ["describe_comparison"]
 
@@ -45,12 +44,8 @@ def _shares(compared: Comparison) -> Iterator[str]:
         before, after = row["shares"]
         yield f"  {name:<10} {before:>10.2%} {after:>10.2%} {change_text(row['change']):>9}"
     for run, name in ((compared.a, "A"), (compared.b, "B")):
-        yield from _recall(run, name)
-
-
-def _recall(run: Run, name: str) -> Iterator[str]:
-    for kind, recall in run.manifest["index"].get("recall", {}).items():
-        yield f"  {name}: {recall['recall']:.1%} of {kind.replace('_', '-')} triplets found"
+        for kind, recall in run.manifest["index"].get("recall", {}).items():
+            yield f"  {name}: {recall['recall']:.1%} of {kind.replace('_', '-')} triplets found"
 
 
 def _rest(compared: Comparison) -> Iterator[str]:

@@ -37,7 +37,8 @@ def judge(a: Run, b: Run, *, same_data: bool, anchors: Anchors | None) -> Verdic
     obstacles = list(_obstacles(a, b, same_data))
     if obstacles:
         return Verdict("unknown", "Which is better cannot be said", obstacles)
-    hard = [_hard(run) for run in (a, b)]
+    censuses = (run.manifest["census"] for run in (a, b))
+    hard = [census["hard"] / census["valid"] for census in censuses]
     nearest: list[float | None] = [run.manifest["index"]["nearest"]["positive"] for run in (a, b)]
     signs, reasons = [], []
     before, after = _interval(a), _interval(b)
@@ -90,11 +91,6 @@ def _obstacles(a: Run, b: Run, same_data: bool) -> Any:
         yield "One run scaled its vectors to unit length, the other did not."
     if not all(run.manifest["census"]["valid"] for run in (a, b)):
         yield "A run has no valid triplet."
-
-
-def _hard(run: Run) -> float:
-    census = run.manifest["census"]
-    return float(census["hard"] / census["valid"]) if census["valid"] else 0.0
 
 
 def _interval(run: Run) -> tuple[float, float]:

@@ -112,11 +112,15 @@ class Contents:
         assert self.store is not None
         return list(self.store.ids(side).take(rows).to_pylist())
 
-    def items(self, side: int, ids: Sequence[Any], rows: Rows) -> list[Item]:
-        """Return rows as they are shown; `rows` are -1 where only the id is known."""
-        known = np.flatnonzero(rows >= 0)
-        texts = dict(zip(known.tolist(), self._texts(side, rows[known]), strict=False))
-        labels = dict(zip(known.tolist(), self._names(side, rows[known]), strict=False))
+    def items(self, side: int, ids: Sequence[Any]) -> list[Item]:
+        """Return rows as they are shown; of some no more than the id may be known."""
+        texts: dict[int, str] = {}
+        labels: dict[int, str] = {}
+        if self.store is not None and len(ids):
+            rows = self.store.ids(side).rows_of(ids)
+            known = np.flatnonzero(rows >= 0)
+            texts = dict(zip(known.tolist(), self._texts(side, rows[known]), strict=False))
+            labels = dict(zip(known.tolist(), self._names(side, rows[known]), strict=False))
         return [
             Item(
                 cut_text(one),
@@ -126,13 +130,6 @@ class Contents:
             )
             for place, one in enumerate(ids)
         ]
-
-    def items_by_id(self, side: int, ids: Sequence[Any]) -> list[Item]:
-        """Return rows as they are shown, by their ids."""
-        rows = np.full(len(ids), -1, dtype=np.int64)
-        if self.store is not None and len(ids):
-            rows = self.store.ids(side).rows_of(ids)
-        return self.items(side, ids, rows)
 
     def _texts(self, side: int, rows: Rows) -> list[str]:
         spool = None if self.store is None else self.store.texts(side)

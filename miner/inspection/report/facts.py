@@ -20,7 +20,7 @@ from miner.inspection.report.margin_shares import MarginShares, shares_of_gaps, 
 from miner.inspection.report.sample import TripletSample, draw_sample
 from miner.runs.run import Run, read_census
 from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
-from miner.triplets.hardness import Mined
+from miner.triplets.hardness import MINED, Mined
 
 __all__ = ["Confusions", "Facts", "gather", "run_store"]
 
@@ -94,12 +94,12 @@ def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
     hubs = _table(run, HUBS, _HUBS)
     pairs = _table(run, CONFUSION, _READ)
     noise = _table(run, LABEL_NOISE, _SUSPECTS)
-    picked = pick_triplets(run, contents, sample)
+    picked = {name: pick_triplets(run, name, contents, sample) for name in MINED}
     contents.load_pictures(
         [
             *((contents.row_side, row["row_id"]) for row in hubs),
             *((0, row["anchor_id"]) for row in noise),
-            *picked_ids(picked, contents),
+            *(one for chosen in picked.values() for one in picked_ids(chosen, contents)),
         ]
     )
     gaps = manifest["census"].get("gaps") or {}
@@ -114,7 +114,7 @@ def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
         _confusions(pairs, manifest["dataset"].get("classes", 0)),
         _shown(contents, contents.row_side, "row_id", hubs),
         _shown(contents, 0, "anchor_id", noise),
-        make_gallery(picked, contents),
+        {name: make_gallery(chosen, contents) for name, chosen in picked.items()},
         has_store=store is not None,
     )
 
@@ -171,4 +171,4 @@ def _shown(
     contents: Contents, side: int, key: str, rows: Sequence[Mapping[str, Any]]
 ) -> list[Shown]:
     """Look up what the rows of a table are of."""
-    return list(zip(contents.items_by_id(side, [row[key] for row in rows]), rows, strict=True))
+    return list(zip(contents.items(side, [row[key] for row in rows]), rows, strict=True))
