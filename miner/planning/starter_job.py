@@ -142,21 +142,7 @@ def starter_job(
 
 
 def describe_starter(starter: Starter, target: str, named: str | None) -> str:
-    """Say what was found, where the job is, and what to type next.
-
-    Parameters
-    ----------
-    starter : Starter
-    target : str
-        Where the job was written.
-    named : str or None
-        As `starter_job` has it.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
+    """Say what was found, where the job is, and what to type next, where the job is `named`."""
     place = _argument(named)
     lines = [f"wrote {target}"]
     lines += [cut_line(f"  {name:<9} {text}") for name, text in starter.seen]

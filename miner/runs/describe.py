@@ -20,18 +20,7 @@ _LINES = 3
 
 
 def describe_run(run: Run) -> str:
-    """Say what was mined, its classes with their shares, what was written and how to load it.
-
-    Parameters
-    ----------
-    run : Run
-        A finished run, as `open_run` gives it.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
+    """Say what was mined, its classes with their shares, what was written and how to load it."""
     manifest = run.manifest
     lines = [f"run {run.run_id}", ""]
     lines += [f"  {name:<9} {text}" for name, text in _facts(manifest)]
@@ -162,19 +151,7 @@ def _shortest(run: Run) -> str:
 
 
 def describe_triplets(run: Run, count: int) -> list[str]:
-    """Put some triplets of each class into words.
-
-    Parameters
-    ----------
-    run : Run
-    count : int
-        How many of each class.
-
-    Returns
-    -------
-    list of str
-        A line each.
-    """
+    """Put some triplets of each class into words, a line each."""
     lines = []
     for name in reversed(MINED):
         for row in some_triplets(run, name, count):
@@ -255,18 +232,7 @@ def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:
 
 
 def describe_facts(facts: dict[str, Any]) -> str:
-    """Put `run_facts` on two lines.
-
-    Parameters
-    ----------
-    facts : dict
-        As `run_facts` gives them.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
+    """Put `run_facts` on two lines."""
     mark = "  (latest)" if facts["latest"] else ""
     return (
         f"{facts['run_id']}{mark}\n"

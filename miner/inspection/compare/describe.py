@@ -14,18 +14,7 @@ _SHOWN = 5
 
 
 def describe_comparison(compared: Comparison) -> str:
-    """Say what moved from run A to run B.
-
-    Parameters
-    ----------
-    compared : Comparison
-        As `compare_runs` gives it.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
+    """Say what moved from run A to run B."""
     lines = [f"A  run {compared.a.run_id}", f"B  run {compared.b.run_id}", ""]
     lines.append(f"  {compared.verdict.title}")
     for why in compared.verdict.reasons:

@@ -214,18 +214,7 @@ def report_facts(made: Made, run: Run) -> dict[str, Any]:
 
 
 def describe_report(facts: Mapping[str, Any]) -> str:
-    """Say where the page is, and what in it deserves a look.
-
-    Parameters
-    ----------
-    facts : mapping
-        As `report_facts` gives them.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
+    """Say where the page is, and what in it deserves a look."""
     lines = [f"wrote {facts['path']}, {bytes_text(facts['bytes'])}"]
     for one in facts["advice"]:
         lines.append(f"  {one['level']}: {one['title']}")

@@ -31,7 +31,7 @@ from miner.triplets.relevance import Relevance
 from miner.triplets.relevance.labels import Labels, labels_of
 from miner.triplets.types import Rows
 
-__all__ = ["Contents", "Item", "cut_text", "label_text", "thumbnails"]
+__all__ = ["Contents", "Item", "cut_text", "label_text"]
 
 _MOST_TEXT, _MOST_NAME = 280, 64
 """Characters of a text, and of an id or label, that are shown."""
@@ -157,23 +157,15 @@ class Contents:
             by_side.setdefault(number, set()).add(str(one))
         for number, ids in by_side.items():
             try:
-                found = thumbnails(self.source.sides[number], sorted(ids))
+                found = _thumbnails(self.source.sides[number], sorted(ids))
             except (MineError, OSError):
                 continue
             for side in {number, self.row_side if number == len(self.source.sides) - 1 else 0}:
                 self._pictures |= {(side, one): url for one, url in found.items()}
 
 
-def thumbnails(side: Side, ids: Iterable[str]) -> dict[str, str]:
-    """Return data URLs of the images of some rows, by id; without those that cannot be shown.
-
-    Parameters
-    ----------
-    side : Side
-        Of images.
-    ids : iterable of str
-        As text, whatever their type.
-    """
+def _thumbnails(side: Side, ids: Iterable[str]) -> dict[str, str]:
+    """Return data URLs of the images of some rows, by id as text; of those that can be shown."""
     wanted = set(ids)
     table = side.table
     if isinstance(table, ImageFolder):
