@@ -179,9 +179,8 @@ def _read(opened: Opened, key: StoreKey, folder: Path) -> _Data:
     root = local_root(opened.job.output.path) / ".store"
     store = open_store(root / key.name)
     if store is not None:
-        facts, dim = store.facts, store.dim
-        known = store.relevance(), facts["dataset"], facts["items"], store.folder
-        return _Data(*known, dim, store)
+        facts = store.facts["dataset"], store.facts["items"]
+        return _Data(store.relevance(), *facts, store.folder, store.dim, store)
     scanned = opened.source.scan(folder, texts=opened.texts)
     trial = Trial(opened.recipe, key, scanned, folder)
     known = scanned.relevance, scanned.facts, sum(map(len, scanned.rows)), folder

@@ -157,16 +157,15 @@ class Contents:
             by_side.setdefault(number, set()).add(str(one))
         for number, ids in by_side.items():
             try:
-                found = _thumbnails(self.source.sides[number], sorted(ids))
+                found = _thumbnails(self.source.sides[number], ids)
             except (MineError, OSError):
                 continue
             for side in {number, self.row_side if number == len(self.source.sides) - 1 else 0}:
                 self._pictures |= {(side, one): url for one, url in found.items()}
 
 
-def _thumbnails(side: Side, ids: Iterable[str]) -> dict[str, str]:
+def _thumbnails(side: Side, wanted: set[str]) -> dict[str, str]:
     """Return data URLs of the images of some rows, by id as text; of those that can be shown."""
-    wanted = set(ids)
     table = side.table
     if isinstance(table, ImageFolder):
         chosen = [n for n, name in enumerate(table.names) if name in wanted]

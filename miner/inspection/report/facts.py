@@ -42,7 +42,7 @@ class Confusions:
         Those with the most hard triplets.
     counts : ndarray of shape (labels, labels), float64
         Hard triplets, by the anchor's label and the negative's.
-    pairs : list of (anchor's label, negative's label, hard, semi-hard)
+    pairs : list of (anchor's label, negative's label, hard)
         The most confused, first.
     of : int
         How many labels there are.
@@ -50,7 +50,7 @@ class Confusions:
 
     labels: list[str]
     counts: NDArray[np.float64]
-    pairs: list[tuple[str, str, int, int]]
+    pairs: list[tuple[str, str, int]]
     of: int
 
 
@@ -140,11 +140,8 @@ def _sample(
 def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | None:
     """Put the pairs into a square of the labels that have the most hard triplets."""
     weights: dict[str, int] = {}
-    named = [
-        (str(row["anchor_label"]), str(row["negative_label"]), row["hard"], row["semi_hard"])
-        for row in pairs
-    ]
-    for anchor, negative, hard, _ in named:
+    named = [(str(row["anchor_label"]), str(row["negative_label"]), row["hard"]) for row in pairs]
+    for anchor, negative, hard in named:
         for label in (anchor, negative):
             weights[label] = weights.get(label, 0) + hard
     if not any(weights.values()):
@@ -152,10 +149,10 @@ def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | Non
     labels = sorted(sorted(weights, key=lambda one: -weights[one])[:_LABELS], key=_natural)
     places = {label: place for place, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)))
-    for anchor, negative, hard, _ in named:
+    for anchor, negative, hard in named:
         if anchor in places and negative in places:
             counts[places[anchor], places[negative]] += hard
-    shown = [(label_text(a), label_text(n), *counted) for a, n, *counted in named[:_PAIRS]]
+    shown = [(label_text(a), label_text(n), hard) for a, n, hard in named[:_PAIRS]]
     return Confusions(list(map(label_text, labels)), counts, shown, of)
 
 
