@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from miner.errors import UsageError, did_you_mean
-from miner.triplets.distance import Metric
+from miner.triplets.distance import Metric, scales
 from miner.triplets.hardness import Mined
 
 __all__ = [
@@ -197,7 +197,7 @@ class MiningJob:
     @property
     def normalized(self) -> bool:
         """Whether embeddings are scaled to unit length: by default, unless the metric is dot."""
-        return self.metric != "dot" if self.normalize is None else self.normalize
+        return scales(self.metric, self.normalize)
 
     def identity(self) -> dict[str, Any]:
         """Return what decides bytes: all but the memory."""

@@ -13,18 +13,7 @@ Lines = Iterator[tuple[str, str]]
 
 
 def describe_plan(facts: dict[str, Any]) -> str:
-    """Return what a run would take, in words.
-
-    Parameters
-    ----------
-    facts : dict
-        As `plan_job` gives them.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
+    """Return what a run would take, in words: `facts` are those of `plan_job`."""
     lines = [*_data(facts), *_time(facts), *_room(facts), *_remarks(facts)]
     return "\n".join(f"  {name:<9} {text}".rstrip() for name, text in lines)
 

@@ -131,7 +131,8 @@ def plan_job(job: Job) -> dict[str, Any]:
     seconds["embed"] = trial.seconds if trial else 0.0
     if size.exact:
         busy = min(len(units), max(1, workers * here // on_machine))
-        seconds["count"] = _scaled(part, data, busy) if part else 0.0
+        each = part.each * rows / part.rows if part else 0.0
+        seconds["count"] = each * data.anchors / busy
     out = _existing(local_root(job.output.path))
     return {
         "already_mined": finished.run_id if finished else None,
@@ -178,9 +179,8 @@ def _read(opened: Opened, key: StoreKey, folder: Path) -> _Data:
     root = local_root(opened.job.output.path) / ".store"
     store = open_store(root / key.name)
     if store is not None:
-        facts, dim = store.facts, store.dim
-        known = store.relevance(), facts["dataset"], facts["items"], store.folder
-        return _Data(*known, dim, store)
+        facts = store.facts["dataset"], store.facts["items"]
+        return _Data(store.relevance(), *facts, store.folder, store.dim, store)
     scanned = opened.source.scan(folder, texts=opened.texts)
     trial = Trial(opened.recipe, key, scanned, folder)
     known = scanned.relevance, scanned.facts, sum(map(len, scanned.rows)), folder
@@ -198,12 +198,6 @@ def _counted(job: Job, data: _Data, folder: Path, unit: int, workers: int) -> Sl
     if not counts_all(data.anchors * data.relevance.rows * store.dim, data.counts):
         mining = replace(mining, gaps=0)  # a large job samples them after the pass
     return count_slice(job, mining, store, folder, unit=unit, workers=workers)
-
-
-def _scaled(part: Slice, data: _Data, workers: int) -> float:
-    """Return the seconds of counting the whole: in proportion to anchors x rows."""
-    anchor = part.each * data.relevance.rows / part.rows
-    return anchor * data.anchors / workers
 
 
 def _written(select: SelectJob, data: _Data) -> dict[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from miner.datasets.base import READERS, Table
+from miner.datasets.base import READERS
 from miner.datasets.content import Kind, column_kind
 from miner.datasets.fetch import fetch
 from miner.datasets.formats.beir import is_beir
@@ -27,6 +27,13 @@ _OTHERS = {
     "image": "or timm:NAME, or your own module:attribute",
     "vectors": "the content column holds the vectors",
 }
+
+_ROLES = {
+    "queries": ("queries", "query"),
+    "corpus": ("corpus", "documents", "passages"),
+    "links": ("links", "qrels"),
+}
+"""How files are called that hold a role each."""
 
 _TEMPLATE = """\
 # A job of `mine`. Run it with:  mine run{path}
@@ -120,35 +127,23 @@ def starter_job(
         table = open_table(local)
         pairs = None if named else guess_pairs(table)
         if pairs is not None:
-            lines, seen, kind = *_pairs(data, *pairs), _kind(table, pairs[0])
+            lines, seen = _pairs(data, *pairs)
+            kind = column_kind(table.where, pairs[0], table.types[pairs[0]], None)
         else:
             guess = guess_items(table, identity=identity, content=content, label=label)
             lines, seen, kind = list(_items(data, guess)), _words(data, guess), guess.kind
     seen.append(("model", f"{DEFAULTS[kind]}, the default for {kind}"))
-    seen += [("", f"to have it: {remedy}") for remedy in _missing(kind)]
+    entry = MODELS.entries[DEFAULTS[kind]]
+    if entry.missing:
+        seen.append(("", f"to have it: {entry.remedy}"))
     model = _key("name", DEFAULTS[kind], _OTHERS[kind])
-    place = "" if job_path is None else f" {_word(job_path)}"
-    toml = _TEMPLATE.format(path=place, dataset="\n".join(lines), model=model)
+    toml = _TEMPLATE.format(path=_argument(job_path), dataset="\n".join(lines), model=model)
     return Starter(toml, seen)
 
 
 def describe_starter(starter: Starter, target: str, named: str | None) -> str:
-    """Say what was found, where the job is, and what to type next.
-
-    Parameters
-    ----------
-    starter : Starter
-    target : str
-        Where the job was written.
-    named : str or None
-        As `starter_job` has it.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
-    place = "" if named is None else f" {_word(named)}"
+    """Say what was found, where the job is, and what to type next, where the job is `named`."""
+    place = _argument(named)
     lines = [f"wrote {target}"]
     lines += [cut_line(f"  {name:<9} {text}") for name, text in starter.seen]
     lines += [f"next: mine plan{place}", f"then: mine run{place}"]
@@ -157,21 +152,13 @@ def describe_starter(starter: Starter, target: str, named: str | None) -> str:
 
 def _apart(folder: Path) -> dict[str, Path] | None:
     """Find queries, corpus and links in a folder, each a file of its own."""
+    files = sorted(folder.glob("*.*")) if folder.is_dir() else []
     found: dict[str, Path] = {}
-    for role, names in (
-        ("queries", ("queries", "query")),
-        ("corpus", ("corpus", "documents", "passages")),
-        ("links", ("links", "qrels")),
-    ):
-        files = sorted(folder.glob("*.*")) if folder.is_dir() else []
+    for role, names in _ROLES.items():
         for file in files:
             if file.name.split(".")[0].lower() in names and extension(file) in READERS.names():
                 found.setdefault(role, file)
-    return found if len(found) == 3 else None
-
-
-def _kind(table: Table, name: str) -> Kind:
-    return column_kind(table.where, name, table.types[name], None)
+    return found if len(found) == len(_ROLES) else None
 
 
 def _pairs(data: str, anchor: str, positive: str) -> tuple[list[str], list[tuple[str, str]]]:
@@ -219,12 +206,6 @@ def _with(name: str | None, words: str) -> str:
     return words if name is None else f"{name}: {words}".removesuffix(": ")
 
 
-def _missing(kind: Kind) -> list[str]:
-    """Say how to get what the default model of a kind needs, if it is not here."""
-    entry = MODELS.entries[DEFAULTS[kind]]
-    return [entry.remedy] if entry.missing else []
-
-
 def _key(name: str, value: str, comment: str = "") -> str:
     """Write a key with its value as TOML has it, and a comment."""
     line = f"{name} = {_quoted(value)}"
@@ -236,6 +217,6 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _word(text: str) -> str:
-    """Return a path as a shell takes it, on one line."""
-    return short_message(shlex.quote(text))
+def _argument(path: str | None) -> str:
+    """Return a path as a shell takes it behind a command, on one line; nothing for none."""
+    return "" if path is None else f" {short_message(shlex.quote(path))}"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from miner.formatting import LINE_WIDTH, cut_line, printable
 from miner.runs.run import Run
+from miner.triplets.distance import scales
 from miner.triplets.hardness import CLASSES, MINED
 
-__all__ = ["describe_facts", "describe_run", "describe_triplets", "run_facts", "some_triplets"]
+__all__ = ["describe_facts", "describe_run", "describe_triplets", "run_facts"]
+__all__ += ["scaling_text", "some_triplets"]
 
 _INDENT = 25
 _LINES = 3
@@ -18,18 +20,7 @@ _LINES = 3
 
 
 def describe_run(run: Run) -> str:
-    """Say what was mined, its classes with their shares, what was written and how to load it.
-
-    Parameters
-    ----------
-    run : Run
-        A finished run, as `open_run` gives it.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
+    """Say what was mined, its classes with their shares, what was written and how to load it."""
     manifest = run.manifest
     lines = [f"run {run.run_id}", ""]
     lines += [f"  {name:<9} {text}" for name, text in _facts(manifest)]
@@ -46,31 +37,18 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if dataset["kind"] == "labelled":
         yield "", f"{dataset['items']:,} items in {dataset['classes']:,} classes"
     else:
-        yield (
-            "",
-            (
-                f"{dataset['queries']:,} queries, {dataset['corpus']:,} documents, "
-                f"{dataset['links']:,} links"
-            ),
-        )
+        documents = f"{dataset['corpus']:,} documents, {dataset['links']:,} links"
+        yield "", f"{dataset['queries']:,} queries, {documents}"
     skipped = [f"{n:,} {why.replace('_', ' ')}" for why, n in dataset["skipped"].items() if n]
     if skipped:
         yield "skipped", ", ".join(skipped)
-    hidden = [
-        f"{dataset['hidden'][why]:,} as {why}"
-        for why in ("duplicates", "group")
-        if dataset["hidden"][why]
-    ]
+    counts = {why: dataset["hidden"][why] for why in ("duplicates", "group")}
+    hidden = [f"{n:,} as {why}" for why, n in counts.items() if n]
     if hidden:
         yield "excluded", "(anchor, row) pairs that are no negatives: " + ", ".join(hidden)
     embedding = manifest["embedding"]
-    yield (
-        "model",
-        (
-            f"{model['id']}, {model['dim']} dimensions; {embedding['computed']:,} rows embedded, "
-            f"{embedding['reused']:,} reused"
-        ),
-    )
+    rows = f"{embedding['computed']:,} rows embedded, {embedding['reused']:,} reused"
+    yield "model", f"{model['id']}, {model['dim']} dimensions; {rows}"
     if embedding["zero_vectors"]:
         yield "", f"{embedding['zero_vectors']:,} are zero vectors: they have no direction"
     index = manifest["index"]
@@ -78,21 +56,18 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "index", f"{index['factory']}, {index['candidates']:,} negatives an anchor looked at"
     nearest = index["nearest"]
     if nearest["positive"] is not None:
-        yield (
-            "nearest",
-            (
-                f"of {nearest['anchors']:,} anchors, {nearest['positive']:.1%} have a positive as "
-                "nearest row"
-            ),
-        )
-    scaled = (
-        "unit vectors"
-        if mining["normalize"] is not False and mining["metric"] != "dot"
-        else ("vectors as they are")
-    )
+        share = f"{nearest['positive']:.1%} have a positive as nearest row"
+        yield "nearest", f"of {nearest['anchors']:,} anchors, {share}"
+    scaled = scaling_text(mining)
     yield "classes", f"{mining['metric']} distance of {scaled}, margin {mining['margin']}"
     if manifest["census"].get("reused"):
         yield "", "counts kept from an earlier run (--force counts again)"
+
+
+def scaling_text(mining: Mapping[str, Any]) -> str:
+    """Say whether the vectors of a run were scaled."""
+    scaled = scales(mining["metric"], mining["normalize"])
+    return "unit vectors" if scaled else "vectors as they are"
 
 
 def _census(manifest: dict[str, Any]) -> Iterator[str]:
@@ -103,21 +78,18 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
     else:
         yield f"  {valid:,} valid triplets, every one classified:"
     select = manifest["job"]["select"]
-    sample = _why_fewer(select)
     for name in CLASSES:
         share = census[name] / valid if valid else 0.0
         line = f"    {name.replace('_', '-'):<10} {census[name]:>18,} {share:>8.2%}"
         if name in written:
             rows = written[name]["rows"]
             line += f"   {rows:,} written"
-            line += f", {sample}" if written[name]["truncated"] and rows else ""
+            line += f", {_why_fewer(select)}" if written[name]["truncated"] and rows else ""
         yield line
     for name, recall in manifest["index"].get("recall", {}).items():
         low, high = recall["interval"]
-        yield (
-            f"    {name.replace('_', '-'):<10} {recall['recall']:.1%} found (95 % interval "
-            f"{low:.1%} to {high:.1%})"
-        )
+        found = f"{recall['recall']:.1%} found (95 % interval {low:.1%} to {high:.1%})"
+        yield f"    {name.replace('_', '-'):<10} {found}"
     for name in written:
         yield from _short(name, written[name])
     if select["max_triplets"] and not any(written[name].get("available", 1) for name in MINED):
@@ -179,19 +151,7 @@ def _shortest(run: Run) -> str:
 
 
 def describe_triplets(run: Run, count: int) -> list[str]:
-    """Put some triplets of each class into words.
-
-    Parameters
-    ----------
-    run : Run
-    count : int
-        How many of each class.
-
-    Returns
-    -------
-    list of str
-        A line each.
-    """
+    """Put some triplets of each class into words, a line each."""
     lines = []
     for name in reversed(MINED):
         for row in some_triplets(run, name, count):
@@ -272,18 +232,7 @@ def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:
 
 
 def describe_facts(facts: dict[str, Any]) -> str:
-    """Put `run_facts` on two lines.
-
-    Parameters
-    ----------
-    facts : dict
-        As `run_facts` gives them.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
+    """Put `run_facts` on two lines."""
     mark = "  (latest)" if facts["latest"] else ""
     return (
         f"{facts['run_id']}{mark}\n"

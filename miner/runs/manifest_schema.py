@@ -24,7 +24,8 @@ _MOST = 10**60
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*")
 
-Spec = Callable[[Any], bool] | Mapping[str, Any]
+Test = Callable[[Any], bool]
+Spec = Test | Mapping[str, Any]
 """A test of a value, or the specs of a table's keys; ``?`` after a key: it may be missing."""
 
 
@@ -42,53 +43,17 @@ def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _text_or_none(value: Any) -> bool:
-    return value is None or isinstance(value, str)
-
-
 def _flag(value: Any) -> bool:
     return isinstance(value, bool)
-
-
-def _flag_or_none(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
 
 
 def _count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
 
 
-def _count_or_none(value: Any) -> bool:
-    return value is None or _count(value)
-
-
 def _number(value: Any) -> bool:
     kind = isinstance(value, int | float) and not isinstance(value, bool)
     return kind and abs(value) < _MOST and math.isfinite(value)
-
-
-def _number_or_none(value: Any) -> bool:
-    return value is None or _number(value)
-
-
-def _numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_number, value))
-
-
-def _counts(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_count, value))
-
-
-def _counts_by_name(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_count, value.values()))
-
-
-def _span_or_none(value: Any) -> bool:
-    return value is None or (_counts(value) and len(value) == 2)
-
-
-def _interval(value: Any) -> bool:
-    return _numbers(value) and len(value) == 2
 
 
 def _margin(value: Any) -> bool:
@@ -99,38 +64,45 @@ def _sha256(value: Any) -> bool:
     return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
-def _complete(value: Any) -> bool:
-    return isinstance(value, str) and value == "complete"
-
-
-def _metric(value: Any) -> bool:
-    return isinstance(value, str) and value in METRICS
-
-
-def _some(names: Iterable[str]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and value in names
+def _counts_by_name(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_count, value.values()))
 
 
 def _files(value: Any) -> bool:
     return isinstance(value, list)  # looked at one by one
 
 
+def _some(names: Iterable[str]) -> Test:
+    return lambda value: isinstance(value, str) and value in names
+
+
+def _or_none(test: Test) -> Test:
+    return lambda value: value is None or test(value)
+
+
+def _list(test: Test, size: int | None = None) -> Test:
+    """Return a test of lists of so many values, each of which passes a test."""
+    return lambda value: (
+        isinstance(value, list) and size in (None, len(value)) and all(map(test, value))
+    )
+
+
 _TOTALS = dict.fromkeys(MINED, _count)
 _ROWS_OF = {"rows": _count, "of": _count}
 _WRITTEN = {**_ROWS_OF, "truncated": _flag, "wanted?": _count, "available?": _count}
 _WRITTEN |= {"rescored?": _count}
-_RECALL = {"recall": _number, "interval": _interval}
+_RECALL = {"recall": _number, "interval": _list(_number, 2)}
 _SHAPE: dict[str, Any] = {
     "run_id": is_plain_name,
-    "status?": _complete,
+    "status?": _some(("complete",)),
     "fingerprint": _text,
     "store": is_plain_name,
     "job": {
-        "dataset": dict.fromkeys(("path", "queries", "corpus"), _text_or_none),
+        "dataset": dict.fromkeys(("path", "queries", "corpus"), _or_none(_text)),
         "mining": {
             "margin": _margin,
-            "metric": _metric,
-            "normalize": _flag_or_none,
+            "metric": _some(METRICS),
+            "normalize": _or_none(_flag),
             "neighbours?": _count,
         },
         "select": {
@@ -140,9 +112,9 @@ _SHAPE: dict[str, Any] = {
             "skip_nearest?": _count,
             **dict.fromkeys(
                 ("absolute_margin?", "relative_margin?", "min_score?", "max_score?"),
-                _number_or_none,
+                _or_none(_number),
             ),
-            "ranks?": _span_or_none,
+            "ranks?": _or_none(_list(_count, 2)),
             "suspects?": _flag,
         },
         "output": {"path": _text},
@@ -151,7 +123,7 @@ _SHAPE: dict[str, Any] = {
         "kind": _some(("labelled", "pairs")),
         "skipped": _counts_by_name,
         "hidden": {"duplicates": _count, "group": _count},
-        "classes?": _count_or_none,
+        "classes?": _or_none(_count),
         **dict.fromkeys(("items?", "queries?", "corpus?", "links?"), _count),
     },
     "model": {"id": _text, "dim": _count},
@@ -160,7 +132,7 @@ _SHAPE: dict[str, Any] = {
         "exact": _flag,
         "factory": _text,
         "candidates?": _count,
-        "nearest": {"anchors": _count, "positive": _number_or_none},
+        "nearest": {"anchors": _count, "positive": _or_none(_number)},
         "recall?": {f"{name}?": _RECALL for name in MINED},
     },
     "kernels?": _some(("numba", "numpy")),
@@ -177,8 +149,8 @@ _SHAPE: dict[str, Any] = {
             "anchors": _count,
             "of?": _count,
             "exact?": _flag,
-            "edges?": _numbers,
-            "counts?": _counts,
+            "edges?": _list(_number),
+            "counts?": _list(_count),
             "below?": _count,
             "above?": _count,
         },

@@ -87,29 +87,27 @@ class Metered:
         sheet.table("mine_gate_value", "What the last start measured at a gate.", "gate", measured)
         bounds = {name: bound for name, (_, bound) in self.gates.items()}
         sheet.table("mine_gate_bound", "What the job asks at a gate.", "gate", bounds)
-        self._add_latest(sheet)
-        return sheet.text()
-
-    def _add_latest(self, sheet: _Sheet) -> None:
-        """Add what trainers read now."""
         facts = {"version": __version__}
         if self.latest is not None:
-            self._add_counts(sheet, self.latest)
+            _add_counts(sheet, self.latest)
             facts["run_id"] = str(self.latest["run_id"])
         sheet.add("mine_info", "Version of mine, and the run that latest names.", 1, **facts)
+        return sheet.text()
 
-    def _add_counts(self, sheet: _Sheet, manifest: Mapping[str, Any]) -> None:
-        dataset, census, index = (manifest[name] for name in ("dataset", "census", "index"))
-        sheet.add("mine_items", "Items (of pairs: queries and documents).", dataset["items"])
-        sheet.add("mine_anchors", "Anchors.", dataset["anchors"])
-        counts = {name: census[name] for name in CLASSES}
-        sheet.table("mine_triplets", "Valid triplets by class.", "class", counts)
-        rows = {name: facts["rows"] for name, facts in manifest["written"].items()}
-        sheet.table("mine_triplets_written", "Triplets in the shards.", "class", rows)
-        recall = index.get("recall", {})
-        found = {str(name): recall[name]["recall"] if recall else 1.0 for name in MINED}
-        told = "Share of a class' triplets that was found: 1 of an exact run."
-        sheet.table("mine_recall", told, "class", found)
+
+def _add_counts(sheet: _Sheet, manifest: Mapping[str, Any]) -> None:
+    """Add what trainers read now."""
+    dataset, census, index = (manifest[name] for name in ("dataset", "census", "index"))
+    sheet.add("mine_items", "Items (of pairs: queries and documents).", dataset["items"])
+    sheet.add("mine_anchors", "Anchors.", dataset["anchors"])
+    counts = {name: census[name] for name in CLASSES}
+    sheet.table("mine_triplets", "Valid triplets by class.", "class", counts)
+    rows = {name: facts["rows"] for name, facts in manifest["written"].items()}
+    sheet.table("mine_triplets_written", "Triplets in the shards.", "class", rows)
+    recall = index.get("recall", {})
+    found = {str(name): recall[name]["recall"] if recall else 1.0 for name in MINED}
+    told = "Share of a class' triplets that was found: 1 of an exact run."
+    sheet.table("mine_recall", told, "class", found)
 
 
 class _Sheet:

@@ -21,6 +21,7 @@ __all__ = [
     "measure",
     "normalize_rows",
     "row_norms",
+    "scales",
     "score",
 ]
 
@@ -55,6 +56,11 @@ def normalize_rows(rows: NDArray[np.floating]) -> Float32:
     norms = row_norms(wide)
     norms[norms == 0] = 1.0
     return (wide / norms[:, None]).astype(np.float32)
+
+
+def scales(metric: str, normalize: bool | None) -> bool:
+    """Whether vectors are scaled to unit length, as a job says or, where it does not, by metric."""
+    return metric != "dot" if normalize is None else normalize
 
 
 def row_norms(wide: Float64) -> Float64:

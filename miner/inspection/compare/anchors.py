@@ -53,19 +53,15 @@ class Anchors:
 def compare_anchors(a: Run, b: Run) -> Anchors | None:
     """Compare the census of two runs by the ids of anchors; None where they share none."""
     tables = a.census(), b.census()
-    ids = [table["anchor_id"].to_pylist() for table in tables]
-    places = {one: place for place, one in enumerate(ids[1])}
-    mine, theirs, names = [], [], []
-    for place, one in enumerate(ids[0]):
-        if one in places:
-            mine.append(place)
-            theirs.append(places[one])
-            names.append(one)
+    places = [
+        {one: place for place, one in enumerate(table["anchor_id"].to_pylist())} for table in tables
+    ]
+    names = [one for one in places[0] if one in places[1]]
     if not names:
         return None
     before, after = (
-        _hard_share(table, np.array(rows))
-        for table, rows in zip(tables, (mine, theirs), strict=True)
+        _hard_share(table, np.array([place[one] for one in names]))
+        for table, place in zip(tables, places, strict=True)
     )
     known = ~(np.isnan(before) | np.isnan(after))
     change = np.where(known, after - before, 0.0)
@@ -74,21 +70,18 @@ def compare_anchors(a: Run, b: Run) -> Anchors | None:
     def shown(rows: NDArray[np.int64]) -> list[AnchorChange]:
         return [
             AnchorChange(cut_text(names[row]), float(before[row]), float(after[row]))
-            for row in rows.tolist()
-            if change[row]
+            for row in rows[:_SHOWN].tolist()
         ]
 
-    falls = [row for row in order[:_SHOWN].tolist() if change[row] < 0]
-    rises = [row for row in order[::-1][:_SHOWN].tolist() if change[row] > 0]
     return Anchors(
         len(names),
-        len(ids[0]) - len(names),
-        len(ids[1]) - len(names),
+        len(places[0]) - len(names),
+        len(places[1]) - len(names),
         int((change < 0).sum()),
         int((change > 0).sum()),
         int((known & (change == 0)).sum()),
-        shown(np.array(falls, dtype=np.int64)),
-        shown(np.array(rises, dtype=np.int64)),
+        shown(order[change[order] < 0]),
+        shown(order[::-1][change[order[::-1]] > 0]),
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from miner.formatting import LINE_WIDTH, change_text, cut_line, seconds_text
 from miner.inspection.compare.facts import Comparison, run_seconds
-from miner.runs.run import Run
 
 __all__ = ["describe_comparison"]
 
@@ -15,18 +14,7 @@ _SHOWN = 5
 
 
 def describe_comparison(compared: Comparison) -> str:
-    """Say what moved from run A to run B.
-
-    Parameters
-    ----------
-    compared : Comparison
-        As `compare_runs` gives it.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
+    """Say what moved from run A to run B."""
     lines = [f"A  run {compared.a.run_id}", f"B  run {compared.b.run_id}", ""]
     lines.append(f"  {compared.verdict.title}")
     for why in compared.verdict.reasons:
@@ -45,12 +33,8 @@ def _shares(compared: Comparison) -> Iterator[str]:
         before, after = row["shares"]
         yield f"  {name:<10} {before:>10.2%} {after:>10.2%} {change_text(row['change']):>9}"
     for run, name in ((compared.a, "A"), (compared.b, "B")):
-        yield from _recall(run, name)
-
-
-def _recall(run: Run, name: str) -> Iterator[str]:
-    for kind, recall in run.manifest["index"].get("recall", {}).items():
-        yield f"  {name}: {recall['recall']:.1%} of {kind.replace('_', '-')} triplets found"
+        for kind, recall in run.manifest["index"].get("recall", {}).items():
+            yield f"  {name}: {recall['recall']:.1%} of {kind.replace('_', '-')} triplets found"
 
 
 def _rest(compared: Comparison) -> Iterator[str]:

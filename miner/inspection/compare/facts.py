@@ -18,6 +18,7 @@ from miner.triplets.hardness import CLASSES, MINED
 __all__ = ["Comparison", "compare_facts", "compare_runs", "run_seconds"]
 
 _PAIRS, _SETTING = 10, 28
+_MOST_ROWS = 8_000_000
 _SETTINGS = {
     "model": ("model", "id"),
     "weights": ("model", "weights"),
@@ -104,6 +105,7 @@ def compare_facts(compared: Comparison) -> dict[str, Any]:
     compared : Comparison
         As `compare_runs` gives it.
     """
+    runs = compared.a, compared.b
     return {
         "a": _named(compared.a),
         "b": _named(compared.b),
@@ -111,25 +113,20 @@ def compare_facts(compared: Comparison) -> dict[str, Any]:
         "verdict": asdict(compared.verdict),
         "settings": [{"name": name, "a": was, "b": now} for name, was, now in compared.settings],
         "shares": compared.shares,
-        "nearest": [_nearest(compared.a), _nearest(compared.b)],
-        "recall": [one.manifest["index"].get("recall") for one in (compared.a, compared.b)],
+        "nearest": [one.manifest["index"]["nearest"]["positive"] for one in runs],
+        "recall": [one.manifest["index"].get("recall") for one in runs],
         "confusions": compared.confusions,
         "anchors": None if compared.anchors is None else asdict(compared.anchors),
         "triplets": None if compared.sets is None else asdict(compared.sets),
         "why_no_triplets": compared.why_no_sets,
         "reclassified": [asdict(one) for one in compared.moves],
-        "seconds": [run_seconds(compared.a), run_seconds(compared.b)],
-        "peak_rss_bytes": [one.manifest.get("peak_rss_bytes") for one in (compared.a, compared.b)],
+        "seconds": [run_seconds(one) for one in runs],
+        "peak_rss_bytes": [one.manifest.get("peak_rss_bytes") for one in runs],
     }
 
 
 def _named(run: Run) -> dict[str, Any]:
     return {"run_id": run.run_id, "path": run.where, "valid": run.manifest["census"]["valid"]}
-
-
-def _nearest(run: Run) -> float | None:
-    share: float | None = run.manifest["index"]["nearest"]["positive"]
-    return share
 
 
 def run_seconds(run: Run) -> float:
@@ -214,6 +211,3 @@ def _why_no_sets(a: Run, b: Run) -> str:
     if any(sum(r.manifest["written"][n]["rows"] for n in MINED) > _MOST_ROWS for r in (a, b)):
         return f"more than {_MOST_ROWS:,} triplets were written"
     return ""
-
-
-_MOST_ROWS = 8_000_000

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from miner.census.block import evenly_spaced
 from miner.census.measure import Vectors
@@ -124,17 +123,15 @@ def reclassify(run: Run, other: Run, store: Store | None, direction: str) -> Ite
             continue
         d_ap = vectors.measure(mining["metric"], anchors, positives)
         d_an = vectors.measure(mining["metric"], anchors, negatives)
-        yield Moves(direction, name, len(known), _counted(classify(d_ap, d_an, mining["margin"])))
+        classes = classify(d_ap, d_an, mining["margin"])
+        counts = {one: int((classes == one).sum()) for one in reversed(CLASSES)}
+        yield Moves(direction, name, len(known), counts)
 
 
 def _fits(store: Store, side: int, column: Any) -> bool:
     """Whether ids are texts where those of the store are, and numbers where those are."""
     texts = {pa.types.is_integer(kind) for kind in (column.type, store.ids(side).type)}
     return len(texts) == 1
-
-
-def _counted(classes: NDArray[np.str_]) -> dict[str, int]:
-    return {name: int((classes == name).sum()) for name in reversed(CLASSES)}
 
 
 def _sample(run: Run, name: Any) -> Any:

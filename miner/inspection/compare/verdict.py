@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from miner.inspection.compare.anchors import Anchors
 from miner.runs.run import Run
+from miner.triplets.distance import scales
 
 __all__ = ["Verdict", "judge"]
 
@@ -36,7 +37,8 @@ def judge(a: Run, b: Run, *, same_data: bool, anchors: Anchors | None) -> Verdic
     obstacles = list(_obstacles(a, b, same_data))
     if obstacles:
         return Verdict("unknown", "Which is better cannot be said", obstacles)
-    hard = [_hard(run) for run in (a, b)]
+    censuses = (run.manifest["census"] for run in (a, b))
+    hard = [census["hard"] / census["valid"] for census in censuses]
     nearest: list[float | None] = [run.manifest["index"]["nearest"]["positive"] for run in (a, b)]
     signs, reasons = [], []
     before, after = _interval(a), _interval(b)
@@ -84,19 +86,11 @@ def _obstacles(a: Run, b: Run, same_data: bool) -> Any:
     for key in ("metric", "margin"):
         if mining[0][key] != mining[1][key]:
             yield f"The {key} differs: {mining[0][key]} in A, {mining[1][key]} in B."
-    if _scaled(mining[0]) != _scaled(mining[1]):
+    scaled = [scales(one["metric"], one["normalize"]) for one in mining]
+    if scaled[0] != scaled[1]:
         yield "One run scaled its vectors to unit length, the other did not."
     if not all(run.manifest["census"]["valid"] for run in (a, b)):
         yield "A run has no valid triplet."
-
-
-def _scaled(mining: dict[str, Any]) -> bool:
-    return mining["normalize"] is not False and mining["metric"] != "dot"
-
-
-def _hard(run: Run) -> float:
-    census = run.manifest["census"]
-    return float(census["hard"] / census["valid"]) if census["valid"] else 0.0
 
 
 def _interval(run: Run) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import shutil
 import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -133,17 +133,7 @@ def _leave_room(folder: Path) -> None:
 
 
 def _make_page(run: Run, store: Store | None, source: Source | None, path: Path) -> Made:
-    """Write the report of a run.
-
-    Parameters
-    ----------
-    run : Run
-        Published, or staged with all its files but this one.
-    store : Store or None
-    source : Source or None
-        See `miner.inspection.report.facts.gather`.
-    path : Path
-    """
+    """Write the report of a run that is published, or staged with all its files but this one."""
     facts = gather(run, store, source)
     content = report_page(facts).encode("utf-8", "replace")
     with atomic_open(path) as file:
@@ -219,26 +209,12 @@ def report_facts(made: Made, run: Run) -> dict[str, Any]:
         "path": str(made.path),
         "bytes": made.bytes,
         "sample": len(facts.sample) if facts.sample is not None else 0,
-        "advice": [
-            {key: getattr(one, key) for key in ("key", "level", "title", "text", "remedy")}
-            for one in facts.advice
-        ],
+        "advice": [asdict(one) for one in facts.advice],
     }
 
 
 def describe_report(facts: Mapping[str, Any]) -> str:
-    """Say where the page is, and what in it deserves a look.
-
-    Parameters
-    ----------
-    facts : mapping
-        As `report_facts` gives them.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
+    """Say where the page is, and what in it deserves a look."""
     lines = [f"wrote {facts['path']}, {bytes_text(facts['bytes'])}"]
     for one in facts["advice"]:
         lines.append(f"  {one['level']}: {one['title']}")

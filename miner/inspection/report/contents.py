@@ -31,7 +31,7 @@ from miner.triplets.relevance import Relevance
 from miner.triplets.relevance.labels import Labels, labels_of
 from miner.triplets.types import Rows
 
-__all__ = ["Contents", "Item", "cut_text", "label_text", "thumbnails"]
+__all__ = ["Contents", "Item", "cut_text", "label_text"]
 
 _MOST_TEXT, _MOST_NAME = 280, 64
 """Characters of a text, and of an id or label, that are shown."""
@@ -112,11 +112,15 @@ class Contents:
         assert self.store is not None
         return list(self.store.ids(side).take(rows).to_pylist())
 
-    def items(self, side: int, ids: Sequence[Any], rows: Rows) -> list[Item]:
-        """Return rows as they are shown; `rows` are -1 where only the id is known."""
-        known = np.flatnonzero(rows >= 0)
-        texts = dict(zip(known.tolist(), self._texts(side, rows[known]), strict=False))
-        labels = dict(zip(known.tolist(), self._names(side, rows[known]), strict=False))
+    def items(self, side: int, ids: Sequence[Any]) -> list[Item]:
+        """Return rows as they are shown; of some no more than the id may be known."""
+        texts: dict[int, str] = {}
+        labels: dict[int, str] = {}
+        if self.store is not None and len(ids):
+            rows = self.store.ids(side).rows_of(ids)
+            known = np.flatnonzero(rows >= 0)
+            texts = dict(zip(known.tolist(), self._texts(side, rows[known]), strict=False))
+            labels = dict(zip(known.tolist(), self._names(side, rows[known]), strict=False))
         return [
             Item(
                 cut_text(one),
@@ -126,13 +130,6 @@ class Contents:
             )
             for place, one in enumerate(ids)
         ]
-
-    def items_by_id(self, side: int, ids: Sequence[Any]) -> list[Item]:
-        """Return rows as they are shown, by their ids."""
-        rows = np.full(len(ids), -1, dtype=np.int64)
-        if self.store is not None and len(ids):
-            rows = self.store.ids(side).rows_of(ids)
-        return self.items(side, ids, rows)
 
     def _texts(self, side: int, rows: Rows) -> list[str]:
         spool = None if self.store is None else self.store.texts(side)
@@ -160,24 +157,15 @@ class Contents:
             by_side.setdefault(number, set()).add(str(one))
         for number, ids in by_side.items():
             try:
-                found = thumbnails(self.source.sides[number], sorted(ids))
+                found = _thumbnails(self.source.sides[number], ids)
             except (MineError, OSError):
                 continue
             for side in {number, self.row_side if number == len(self.source.sides) - 1 else 0}:
                 self._pictures |= {(side, one): url for one, url in found.items()}
 
 
-def thumbnails(side: Side, ids: Iterable[str]) -> dict[str, str]:
-    """Return data URLs of the images of some rows, by id; without those that cannot be shown.
-
-    Parameters
-    ----------
-    side : Side
-        Of images.
-    ids : iterable of str
-        As text, whatever their type.
-    """
-    wanted = set(ids)
+def _thumbnails(side: Side, wanted: set[str]) -> dict[str, str]:
+    """Return data URLs of the images of some rows, by id as text; of those that can be shown."""
     table = side.table
     if isinstance(table, ImageFolder):
         names = table.texts["id"]

@@ -20,33 +20,16 @@ from miner.inspection.report.margin_shares import MarginShares, shares_of_gaps, 
 from miner.inspection.report.sample import TripletSample, draw_sample
 from miner.runs.run import Run, read_census
 from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
-from miner.triplets.hardness import Mined
+from miner.triplets.hardness import MINED, Mined
 
-__all__ = ["Confusions", "Facts", "Hub", "Suspect", "gather", "run_store"]
+__all__ = ["Confusions", "Facts", "gather", "run_store"]
 
 _HUBS, _SUSPECTS, _PAIRS, _LABELS = 10, 12, 10, 16
 _READ = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Hub:
-    """A row that is the negative of many triplets."""
-
-    item: Item
-    hard: int
-    semi_hard: int
-    anchors: int
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """An anchor whose label may be wrong."""
-
-    item: Item
-    label: str
-    other: str
-    share: float
-    hard_share: float
+Shown = tuple[Item, Mapping[str, Any]]
+"""A row of the data as it is shown, and what a table of the run says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +42,7 @@ class Confusions:
         Those with the most hard triplets.
     counts : ndarray of shape (labels, labels), float64
         Hard triplets, by the anchor's label and the negative's.
-    pairs : list of (anchor's label, negative's label, hard, semi-hard)
+    pairs : list of (anchor's label, negative's label, hard)
         The most confused, first.
     of : int
         How many labels there are.
@@ -67,7 +50,7 @@ class Confusions:
 
     labels: list[str]
     counts: NDArray[np.float64]
-    pairs: list[tuple[str, str, int, int]]
+    pairs: list[tuple[str, str, int]]
     of: int
 
 
@@ -80,8 +63,8 @@ class Facts:
     sample: TripletSample | None
     shares: MarginShares | None
     confusions: Confusions | None
-    hubs: list[Hub]
-    suspects: list[Suspect]
+    hubs: list[Shown]
+    suspects: list[Shown]
     gallery: dict[Mined, Gallery]
     has_store: bool = True
 
@@ -111,12 +94,12 @@ def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
     hubs = _table(run, HUBS, _HUBS)
     pairs = _table(run, CONFUSION, _READ)
     noise = _table(run, LABEL_NOISE, _SUSPECTS)
-    picked = pick_triplets(run, contents, sample)
+    picked = {name: pick_triplets(run, name, contents, sample) for name in MINED}
     contents.load_pictures(
         [
             *((contents.row_side, row["row_id"]) for row in hubs),
             *((0, row["anchor_id"]) for row in noise),
-            *picked_ids(picked, contents),
+            *(one for chosen in picked.values() for one in picked_ids(chosen, contents)),
         ]
     )
     gaps = manifest["census"].get("gaps") or {}
@@ -129,9 +112,9 @@ def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
         sample,
         shares,
         _confusions(pairs, manifest["dataset"].get("classes", 0)),
-        _hubs(hubs, contents),
-        _suspects(noise, contents),
-        make_gallery(picked, contents),
+        _shown(contents, contents.row_side, "row_id", hubs),
+        _shown(contents, 0, "anchor_id", noise),
+        {name: make_gallery(chosen, contents) for name, chosen in picked.items()},
         has_store=store is not None,
     )
 
@@ -157,11 +140,8 @@ def _sample(
 def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | None:
     """Put the pairs into a square of the labels that have the most hard triplets."""
     weights: dict[str, int] = {}
-    named = [
-        (str(row["anchor_label"]), str(row["negative_label"]), row["hard"], row["semi_hard"])
-        for row in pairs
-    ]
-    for anchor, negative, hard, _ in named:
+    named = [(str(row["anchor_label"]), str(row["negative_label"]), row["hard"]) for row in pairs]
+    for anchor, negative, hard in named:
         for label in (anchor, negative):
             weights[label] = weights.get(label, 0) + hard
     if not any(weights.values()):
@@ -169,10 +149,10 @@ def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | Non
     labels = sorted(sorted(weights, key=lambda one: -weights[one])[:_LABELS], key=_natural)
     places = {label: place for place, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)))
-    for anchor, negative, hard, _ in named:
+    for anchor, negative, hard in named:
         if anchor in places and negative in places:
             counts[places[anchor], places[negative]] += hard
-    shown = [(label_text(a), label_text(n), *counted) for a, n, *counted in named[:_PAIRS]]
+    shown = [(label_text(a), label_text(n), hard) for a, n, hard in named[:_PAIRS]]
     return Confusions(list(map(label_text, labels)), counts, shown, of)
 
 
@@ -184,23 +164,8 @@ def _natural(label: str) -> tuple[bool, float, str]:
         return True, 0.0, label
 
 
-def _hubs(rows: Sequence[Mapping[str, Any]], contents: Contents) -> list[Hub]:
-    items = contents.items_by_id(contents.row_side, [row["row_id"] for row in rows])
-    return [
-        Hub(item, row["hard"], row["semi_hard"], row["anchors"])
-        for row, item in zip(rows, items, strict=True)
-    ]
-
-
-def _suspects(rows: Sequence[Mapping[str, Any]], contents: Contents) -> list[Suspect]:
-    items = contents.items_by_id(0, [row["anchor_id"] for row in rows])
-    return [
-        Suspect(
-            item,
-            label_text(row["label"]),
-            label_text(row["neighbour_label"]),
-            row["share"],
-            row["hard_share"],
-        )
-        for row, item in zip(rows, items, strict=True)
-    ]
+def _shown(
+    contents: Contents, side: int, key: str, rows: Sequence[Mapping[str, Any]]
+) -> list[Shown]:
+    """Look up what the rows of a table are of."""
+    return list(zip(contents.items(side, [row[key] for row in rows]), rows, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from miner.census.block import evenly_spaced
 from miner.inspection.report.contents import Contents, Item, cut_text
 from miner.inspection.report.sample import TripletSample
 from miner.runs.run import Run
-from miner.triplets.hardness import MINED, Mined
+from miner.triplets.hardness import Mined
 from miner.triplets.types import Float64
 
 __all__ = ["Card", "Gallery", "Picked", "make_gallery", "pick_triplets", "picked_ids"]
@@ -59,29 +59,24 @@ class Picked:
     written: bool = True
 
 
-def pick_triplets(
-    run: Run, contents: Contents, sample: TripletSample | None
-) -> dict[Mined, Picked]:
-    """Choose triplets of each class, with different anchors."""
-    return {name: _pick(run, name, contents, sample) for name in MINED}
-
-
-def picked_ids(picked: Mapping[Mined, Picked], contents: Contents) -> Iterator[tuple[int, Any]]:
+def picked_ids(picked: Picked, contents: Contents) -> Iterator[tuple[int, Any]]:
     """Yield side and id of each row of what was chosen."""
-    for one in picked.values():
-        for row in one.rows:
-            yield from ((_side(role, contents), row[f"{role}_id"]) for role in _ROLES)
+    for row in picked.rows:
+        yield from ((_side(role, contents), row[f"{role}_id"]) for role in _ROLES)
 
 
-def make_gallery(picked: Mapping[Mined, Picked], contents: Contents) -> dict[Mined, Gallery]:
+def make_gallery(picked: Picked, contents: Contents) -> Gallery:
     """Make cards of what was chosen, and say what it is of."""
-    return {
-        name: Gallery(_cards(one.rows, contents), one.of, one.written)
-        for name, one in picked.items()
-    }
+    shown = [_items(picked.rows, role, contents) for role in _ROLES]
+    distances = ((float(row["d_ap"]), float(row["d_an"])) for row in picked.rows)
+    cards = [Card(*items, *both) for *items, both in zip(*shown, distances, strict=True)]
+    return Gallery(cards, picked.of, picked.written)
 
 
-def _pick(run: Run, name: Mined, contents: Contents, sample: TripletSample | None) -> Picked:
+def pick_triplets(
+    run: Run, name: Mined, contents: Contents, sample: TripletSample | None
+) -> Picked:
+    """Choose triplets of a class, with different anchors."""
     if run.manifest["written"][name]["rows"]:
         with run.reading():
             return _of_shards(run.triplets(name), name)
@@ -143,15 +138,9 @@ def _choose(name: Mined, d_ap: Float64, d_an: Float64, anchor: Callable[[int], A
     return list(first.values())
 
 
-def _cards(rows: list[dict[str, Any]], contents: Contents) -> list[Card]:
-    shown = [_items(rows, role, contents) for role in _ROLES]
-    distances = ((float(row["d_ap"]), float(row["d_an"])) for row in rows)
-    return [Card(*items, *both) for *items, both in zip(*shown, distances, strict=True)]
-
-
 def _items(rows: list[dict[str, Any]], role: str, contents: Contents) -> list[Item]:
     """Look one role of all triplets up; texts that the shards have are theirs."""
-    items = contents.items_by_id(_side(role, contents), [row[f"{role}_id"] for row in rows])
+    items = contents.items(_side(role, contents), [row[f"{role}_id"] for row in rows])
     return [
         replace(item, text=cut_text(row[role], _MOST_TEXT)) if row.get(role) else item
         for row, item in zip(rows, items, strict=True)

@@ -54,15 +54,9 @@ class MarginShares:
         """Return a few margins around the job's as a table."""
         wanted = margin * np.array([0.25, 0.5, 1, 1.5, 2, 3, 4])
         places = sorted({int(np.abs(self.margins - one).argmin()) for one in wanted} - {0})
-        return [
-            {
-                "margin": float(self.margins[place]),
-                "hard": float(self.hard[place]),
-                "semi_hard": float(self.semi_hard[place]),
-                "easy": float(self.easy[place]),
-            }
-            for place in places
-        ]
+        columns = {"margin": self.margins, "hard": self.hard}
+        columns |= {"semi_hard": self.semi_hard, "easy": self.easy}
+        return [{name: float(one[place]) for name, one in columns.items()} for place in places]
 
 
 def shares_of_gaps(gaps: Mapping[str, Any]) -> MarginShares | None:

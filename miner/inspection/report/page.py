@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from miner.formatting import (
     share_text,
     without_secrets,
 )
+from miner.inspection.report.contents import label_text
 from miner.inspection.report.facts import Facts
 from miner.inspection.report.figures import (
     WIDTH,
@@ -33,7 +35,10 @@ from miner.inspection.report.figures import (
     plane,
     shares_by_margin,
 )
-from miner.inspection.report.rerun_command import reproducing_command, shell_line
+from miner.inspection.report.margin_shares import MarginShares
+from miner.inspection.report.rerun_command import reproducing_command
+from miner.inspection.report.sample import TripletSample
+from miner.runs.describe import scaling_text
 from miner.triplets.hardness import CLASSES, MINED
 
 __all__ = ["Figure", "figures_of", "render", "report_page"]
@@ -46,7 +51,6 @@ _NAMES = ("distances", "plane", "margins", "confusion")
 def report_page(facts: Facts) -> str:
     """Return the report as one HTML document."""
     manifest = facts.manifest
-    words = reproducing_command(manifest["job"])
     return render(
         "report.html.j2",
         facts=facts,
@@ -60,9 +64,9 @@ def report_page(facts: Facts) -> str:
         figure_width=WIDTH,
         name=data_name(manifest),
         when=run_time(manifest["run_id"]),
-        command=_cut(without_secrets(shell_line(words))),
+        command=_cut(without_secrets(shlex.join(reproducing_command(manifest["job"])))),
         job=_cut(json.dumps(manifest["job"], indent=2, ensure_ascii=False)),
-        scaled=_scaled(manifest),
+        scaled=scaling_text(manifest["job"]["mining"]),
     )
 
 
@@ -102,6 +106,7 @@ def _environment() -> Any:
         "seconds": seconds_text,
         "spaced": lambda text: re.sub(r"(?<=\d)%", "\u00a0%", text),
         "label": lambda name: str(name).replace("_", "-"),
+        "named": label_text,
         "width": lambda share: f"{100 * share:.4f}%",
     }
     return environment
@@ -131,12 +136,6 @@ def data_name(manifest: Mapping[str, Any]) -> str:
 def _cut(text: str) -> str:
     """Bound a text that comes from the job file, where it may be of any length."""
     return text if len(text) <= _MOST else f"{text[:_MOST]} [...]"
-
-
-def _scaled(manifest: Mapping[str, Any]) -> str:
-    mining = manifest["job"]["mining"]
-    unit = mining["normalize"] is not False and mining["metric"] != "dot"
-    return "unit vectors" if unit else "vectors as they are"
 
 
 def _classes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -174,7 +173,7 @@ class Figure:
 def figures_of(facts: Facts) -> dict[str, Figure | None]:
     """Draw all figures for which there are facts; the others are None."""
     found = {one.name: one for part in (_of_sample, _of_shares, _of_labels) for one in part(facts)}
-    return {name: found.get(name) for name in _NAMES}
+    return dict.fromkeys(_NAMES) | found
 
 
 def _of_sample(facts: Facts) -> Iterator[Figure]:
@@ -202,15 +201,16 @@ def _of_sample(facts: Facts) -> Iterator[Figure]:
 
 
 def _of_shares(facts: Facts) -> Iterator[Figure]:
-    if facts.shares is None:
+    shares = facts.shares
+    if shares is None:
         return
     yield Figure(
         "margins",
-        shares_by_margin(facts.shares, facts.manifest["job"]["mining"]["margin"]),
+        shares_by_margin(shares, facts.manifest["job"]["mining"]["margin"]),
         "Shares of the classes as the margin grows",
         "From below: hard (red), semi-hard (blue), easy (grey). The dashed line is this run's "
         "margin. Hard does not depend on it; choose a margin that leaves as many semi-hard "
-        f"triplets as training can use. {_basis(facts)}",
+        f"triplets as training can use. {_basis(shares, facts.sample)}",
     )
 
 
@@ -229,16 +229,13 @@ def _of_labels(facts: Facts) -> Iterator[Figure]:
     )
 
 
-def _basis(facts: Facts) -> str:
+def _basis(shares: MarginShares, sample: TripletSample | None) -> str:
     """Say what the curve of shares is counted over."""
-    shares, sample = facts.shares, facts.sample
-    if shares is not None and shares.exact:
+    if shares.exact:
         return "Counted over all valid triplets."
-    if shares is not None and shares.anchors:
-        return (
-            f"Counted over all triplets of {shares.anchors:,} anchors, a random sample of "
-            f"{shares.of:,}."
-        )
-    size = len(sample) if sample is not None else 0
-    error = sample.error if sample is not None else 1.0
-    return f"From {size:,} sampled triplets: within {100 * error:.1f} percentage points (95 %)."
+    if shares.anchors:
+        anchors = f"{shares.anchors:,} anchors, a random sample of {shares.of:,}"
+        return f"Counted over all triplets of {anchors}."
+    assert sample is not None  # the shares are those of the sample
+    within = f"{100 * sample.error:.1f} percentage points (95 %)"
+    return f"From {len(sample):,} sampled triplets: within {within}."

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from miner.job import Job
 
-__all__ = ["reproducing_command", "shell_line"]
+__all__ = ["reproducing_command"]
 
 _FLAGS = {
     "dataset.path": "--data",
@@ -61,8 +60,3 @@ def _option(name: str, value: Any) -> Iterator[str]:
     else:
         yield "--set"
         yield f"{name}={json.dumps(value, ensure_ascii=False)}"
-
-
-def shell_line(words: list[str]) -> str:
-    """Return words as a line for a shell."""
-    return shlex.join(words)

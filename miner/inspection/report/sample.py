@@ -93,8 +93,7 @@ def draw_sample(
         _of_anchor(relevance, int(group[0]), len(group), rng)
         for group in np.split(anchors, first[1:])
     ]
-    chosen = np.concatenate([part[0] for part in drawn])
-    others = np.concatenate([part[1] for part in drawn])
+    chosen, others = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     return TripletSample(
         anchors,
         chosen,

@@ -1,1 +1,1 @@
-"""The checks of `mine verify`, one file a subject; `run` says in which order."""
+"""The checks of `mine verify`; `run` says in which order."""

@@ -16,9 +16,14 @@ import numpy as np
 
 from miner.embedding.store import open_store
 from miner.errors import MineError
-from miner.inspection.verify.check import Check
-from miner.inspection.verify.files import check_files, check_manifest, check_shards
-from miner.inspection.verify.tables import check_census, check_tables
+from miner.inspection.verify.checks import (
+    Check,
+    check_census,
+    check_files,
+    check_manifest,
+    check_shards,
+    check_tables,
+)
 from miner.inspection.verify.vectors import Truth
 from miner.runs.run import Run
 
@@ -63,16 +68,12 @@ def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
         Its `checks`, each with its state, and all `problems`: none where the run is whole.
     """
     with run.held(), run.afresh() as fresh:
-        return _verified(fresh, full=full, seed=seed)
-
-
-def _verified(run: Run, *, full: bool, seed: int) -> Verification:
-    result = Verification(run)
-    for name, check in _CHECKS.items():
-        if not result.problems:  # what a damaged manifest says is no guide
-            result.checks.append(_guarded(name, check, run))
-    if not result.problems:
-        result.checks += _from_vectors(run, full, np.random.default_rng(seed))
+        result = Verification(fresh)
+        for name, check in _CHECKS.items():
+            if not result.problems:  # what a damaged manifest says is no guide
+                result.checks.append(_guarded(name, check, fresh))
+        if not result.problems:
+            result.checks += _from_vectors(fresh, full, np.random.default_rng(seed))
     return result
 
 

@@ -1,4 +1,7 @@
-"""Checks of a run's classes and counts against the stored vectors, by the float64 definition."""
+"""Checks of a run's classes, counts and tables against the stored vectors, by the definition.
+
+NumPy measures here, in float64, and not what mined.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.measure import Vectors
+from miner.census.neighbors import NearestRows, majority
+from miner.census.reference_statistics import nearest_by_definition
 from miner.embedding.store import Store
-from miner.inspection.verify.check import Check
-from miner.inspection.verify.statistics import recount_hubs, rejudge_labels
+from miner.inspection.verify.checks import Check
 from miner.runs.run import Run, read_census
 from miner.runs.shards import read_shard
+from miner.runs.tables import HUBS, LABEL_NOISE, has_table, read_table
 from miner.selection.filters import Filters
-from miner.triplets.distance import Metric, score
-from miner.triplets.hardness import CLASSES, MINED, classify, difficulty
+from miner.triplets.distance import Metric, scales, score
+from miner.triplets.hardness import CLASSES, MINED, classify, count_positives, difficulty
 from miner.triplets.relevance import Relevance
+from miner.triplets.relevance.labels import labels_of
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["Truth"]
 
-_TRIPLETS = 2000
-_ANCHORS = 32
-"""Of a shard, and of the census, where not all are looked at."""
+_TRIPLETS, _ANCHORS, _HUBS, _SUSPECTS = 2000, 32, 2, 16
+"""Of a shard, the census and the tables, where not all are looked at; each hub takes one distance
+an anchor."""
 
 
 class Truth:
@@ -35,11 +42,9 @@ class Truth:
         mining = run.manifest["job"]["mining"]
         self.metric: Metric = mining["metric"]
         self.margin: float = mining["margin"]
-        said = mining["normalize"]
-        self.normalized: bool = self.metric != "dot" if said is None else said
+        self.normalized = scales(self.metric, mining["normalize"])
         self.found = "found" in run.manifest["census"]  # by an approximate index
         self.filters = Filters.recorded(run.manifest["job"]["select"])
-        # NumPy measures, not what mined.
         self.vectors = Vectors(store.vectors(0), store.vectors(store.row_side), "numpy")
         self.relevance: Relevance = store.relevance()
 
@@ -50,31 +55,26 @@ class Truth:
         find_anchor, find_row = self._finder(0), self._finder(self.store.row_side)
         for shard in self.run.manifest["shards"]:
             table = read_shard(self.run.file(shard["path"]))
-            picked = np.arange(shard["rows"])
-            if not full and len(picked) > _TRIPLETS:
-                picked = np.sort(rng.choice(picked, _TRIPLETS, replace=False))
+            picked = _picked(shard["rows"], _TRIPLETS, full, rng)
             looked += len(picked)
-            anchors = find_anchor(table["anchor_id"][picked])
-            positives = find_row(table["positive_id"][picked])
-            negatives = find_row(table["negative_id"][picked])
             wrong = self._wrong(
                 shard["path"].split("/")[0],
-                anchors,
-                positives,
-                negatives,
+                find_anchor(table["anchor_id"][picked]),
+                find_row(table["positive_id"][picked]),
+                find_row(table["negative_id"][picked]),
                 table["d_ap"][picked],
                 table["d_an"][picked],
             )
             problems += [f"{shard['path']}, row {picked[row]}: {why}" for row, why in wrong]
         return Check("triplets", problems, f"{looked:,} classified again from the vectors")
 
-    def _finder(self, side: int) -> Callable[[Any], NDArray[np.int64]]:
+    def _finder(self, side: int) -> Callable[[Any], Rows]:
         rows = self.store.facts["rows"][side]
         ids = self.store.ids(side).take(np.arange(rows)).to_numpy(zero_copy_only=False)
         order = np.argsort(ids, kind="stable")
         ordered = ids[order]
 
-        def find(wanted: Any) -> NDArray[np.int64]:
+        def find(wanted: Any) -> Rows:
             place = np.minimum(np.searchsorted(ordered, wanted), rows - 1)
             found = np.where(ordered[place] == wanted, order[place], -1)
             return np.asarray(found, dtype=np.int64)
@@ -84,9 +84,9 @@ class Truth:
     def _wrong(
         self,
         name: str,
-        anchors: NDArray[np.int64],
-        positives: NDArray[np.int64],
-        negatives: NDArray[np.int64],
+        anchors: Rows,
+        positives: Rows,
+        negatives: Rows,
         stated_ap: NDArray[np.float32],
         stated_an: NDArray[np.float32],
     ) -> Iterator[tuple[int, str]]:
@@ -108,9 +108,7 @@ class Truth:
             yield int(row), "its distances are not those of the vectors"
         yield from self._irrelevant(anchors, positives, negatives)
 
-    def _misplaced(
-        self, name: str, d_ap: NDArray[np.float64], d_an: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
+    def _misplaced(self, name: str, d_ap: Float64, d_an: Float64) -> NDArray[np.bool_]:
         """Whether the job's filters on scores would have kept a triplet out of its folder."""
         scores = (score(self.metric, self.normalized, d) for d in (d_ap, d_an))
         if name == "suspects":
@@ -119,9 +117,9 @@ class Truth:
 
     def _irrelevant(
         self,
-        anchors: NDArray[np.int64],
-        positives: NDArray[np.int64],
-        negatives: NDArray[np.int64],
+        anchors: Rows,
+        positives: Rows,
+        negatives: Rows,
     ) -> Iterator[tuple[int, str]]:
         for row, anchor in enumerate(anchors):
             known = self.relevance.positives(int(anchor))
@@ -136,8 +134,7 @@ class Truth:
         """Count all triplets of some anchors again, one by one."""
         counts = read_census(self.run)
         able = np.flatnonzero(counts["positives"] > 0)
-        if not full and len(able) > _ANCHORS:
-            able = np.sort(rng.choice(able, _ANCHORS, replace=False))
+        able = able[_picked(len(able), _ANCHORS, full, rng)]
         problems = []
         for anchor in able.tolist():
             mine = self._classes(anchor)
@@ -155,9 +152,8 @@ class Truth:
 
     def tables(self, full: bool, rng: np.random.Generator) -> Check:
         """Count hubs again, and judge suspects of label noise: some, or all."""
-        truth = (self.run, self.vectors, self.relevance, self.metric)
-        problems, hubs = recount_hubs(*truth, self._finder(self.store.row_side), rng, full=full)
-        wrong, suspects = rejudge_labels(*truth, self._finder(0), rng, full=full)
+        problems, hubs = self._recounted(full, rng)
+        wrong, suspects = self._rejudged(full, rng)
         detail = f"{hubs} counted again, {suspects} suspects of label noise judged again"
         return Check("hubs", problems + wrong, detail)
 
@@ -173,3 +169,65 @@ class Truth:
             for name in CLASSES:
                 counts[name] += int((classes == name).sum())
         return counts
+
+    def _recounted(self, full: bool, rng: np.random.Generator) -> tuple[list[str], int]:
+        """Count the triplets of hubs again; return what is wrong, and how many were looked at."""
+        if not has_table(self.run, HUBS):
+            return [], 0
+        table = read_table(self.run, HUBS)
+        picked = _picked(table.num_rows, _HUBS, full, rng)
+        rows = self._finder(self.store.row_side)(table["row_id"].to_numpy()[picked])
+        mine = self._as_negatives(rows)
+        problems = []
+        for place, row, counts in zip(picked.tolist(), rows.tolist(), mine.T.tolist(), strict=True):
+            stated = [int(table[name][place].as_py()) for name in ("hard", "semi_hard", "anchors")]
+            if row < 0 or counts != stated:
+                told = counts if row >= 0 else "an id that is not in the embedding store"
+                problems.append(f"{HUBS}, row {place}: {stated}, by definition {told}")
+        return problems, len(picked)
+
+    def _as_negatives(self, rows: Rows) -> Rows:
+        """Count hard triplets, semi-hard ones and anchors of hard ones: a column for each row."""
+        totals = np.zeros((3, len(rows)), dtype=np.int64)
+        for anchor in np.flatnonzero(self.relevance.positive_counts > 0).tolist():
+            positives = self.relevance.positives(anchor)
+            hidden = np.append(positives, self.relevance.hidden(anchor))
+            places = np.flatnonzero((rows >= 0) & ~np.isin(rows, hidden))
+            own = np.array([anchor])
+            d_ap = np.sort(self.vectors.measure(self.metric, own, positives))
+            d_an = self.vectors.measure(self.metric, own, rows[places])
+            hard, within = count_positives(d_an, d_ap, self.margin)
+            totals[:, places] += np.stack([hard, within - hard, hard > 0]).astype(np.int64)
+        return totals
+
+    def _rejudged(self, full: bool, rng: np.random.Generator) -> tuple[list[str], int]:
+        """Look at the neighbours of suspects of label noise again, as `_recounted` at hubs."""
+        if not has_table(self.run, LABEL_NOISE):
+            return [], 0
+        labels, table = labels_of(self.relevance), read_table(self.run, LABEL_NOISE)
+        if labels is None:
+            return [f"{LABEL_NOISE}: the rows of the embedding store have no labels"], 0
+        picked = _picked(table.num_rows, _SUSPECTS, full, rng)
+        most = int(self.run.manifest["job"]["mining"]["neighbours"])
+        problems = []
+        found = self._finder(0)(table["anchor_id"].to_numpy()[picked])
+        for place, anchor in zip(picked.tolist(), found.tolist(), strict=True):
+            share = 0.0
+            if anchor >= 0:
+                rows = nearest_by_definition(
+                    self.vectors, self.relevance, self.metric, anchor, most
+                )
+                _, votes, looked = majority(NearestRows(np.array([anchor]), rows[None]), labels)
+                share = float(votes[0] / looked[0])
+            stated = float(table["share"][place].as_py())
+            if share != stated:
+                told = f"share {stated}, by definition {share}"
+                problems.append(f"{LABEL_NOISE}, row {place}: {told}")
+        return problems, len(picked)
+
+
+def _picked(rows: int, most: int, full: bool, rng: np.random.Generator) -> Rows:
+    """Choose rows to look at: all, or some at random."""
+    if full or rows <= most:
+        return np.arange(rows)
+    return np.sort(rng.choice(rows, most, replace=False))

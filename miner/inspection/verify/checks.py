@@ -1,0 +1,175 @@
+"""Checks of a run that need no vectors: its bytes by checksums, and its counts by one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from miner.runs.run import MANIFEST, Run, manifest_checksum, read_census
+from miner.runs.shards import shard_facts
+from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
+from miner.runs.totals import found_counts
+from miner.storage.files import sha256_file
+from miner.storage.json_files import pretty_json
+from miner.triplets.hardness import CLASSES, MINED, difficulty
+
+__all__ = ["Check", "check_census", "check_files", "check_manifest", "check_shards", "check_tables"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    name : str
+    problems : list of str
+        Empty when all is well.
+    detail : str
+        What was looked at, or why it could not be.
+    """
+
+    name: str
+    problems: list[str]
+    detail: str = ""
+    skipped: bool = False
+
+    @property
+    def state(self) -> str:
+        """``ok``, ``FAILS`` or ``skipped``."""
+        return "FAILS" if self.problems else "skipped" if self.skipped else "ok"
+
+
+def check_manifest(run: Run) -> Check:
+    """Hold the manifest against its own checksum, and its bytes against what was written.
+
+    The checksum is of what the manifest says. What it does not say (blanks, the digits of a number
+    beyond those that make it, a key that stands twice) has one form only: that of `pretty_json`.
+    """
+    if run.manifest.get("checksum") != manifest_checksum(run.manifest):
+        return Check("manifest", [f"{MANIFEST} was changed: its checksum does not fit"])
+    if run.manifest_bytes() != pretty_json(run.manifest):
+        return Check("manifest", [f"{MANIFEST} was changed: it is not written as `mine` does"])
+    return Check("manifest", [], "its checksum fits")
+
+
+def check_files(run: Run) -> Check:
+    """Look for every file that the manifest names, at its bytes, and for others."""
+    problems = []
+    found = run.sizes()
+    named = run.named_files()
+    links = run.links()
+    for file in named:
+        name, size = file["path"], found.get(file["path"])
+        if name in links:
+            continue
+        if size is None:
+            problems.append(f"{name} is missing")
+        elif size != file["bytes"]:
+            problems.append(f"{name} has {size} bytes, the manifest says {file['bytes']}")
+        elif sha256_file(run.file(name)) != file["sha256"]:
+            problems.append(f"{name} was changed: its checksum does not fit")
+    known = {file["path"] for file in named} | {MANIFEST, *links}
+    unknown = sorted(found.keys() - known)
+    problems += [f"{name} is not named by the manifest" for name in unknown]
+    problems += [f"{name} is a link, not a file of the run" for name in sorted(links)]
+    return Check("files", problems, f"{len(named)} files, SHA-256")
+
+
+def check_shards(run: Run) -> Check:
+    """Look at the rows, the schema and the metadata of every shard, and add the rows up."""
+    problems = []
+    rows = dict.fromkeys(run.manifest["written"], 0)
+    for shard in run.manifest["shards"]:
+        facts = shard_facts(run.file(shard["path"]))
+        name = shard["path"].split("/")[0]
+        rows[name] = rows.get(name, 0) + facts["rows"]
+        if facts["rows"] != shard["rows"]:
+            problems.append(f"{shard['path']} has {facts['rows']} rows, not {shard['rows']}")
+        problems += [f"{shard['path']}: {why}" for why in facts["wrong"]]
+        problems += _metadata(run, shard["path"], name, facts["metadata"])
+    for name, total in rows.items():
+        stated = run.manifest["written"].get(name, {"rows": 0})["rows"]
+        if total != stated:
+            problems.append(f"{name}: {total} rows in the shards, {stated} in the manifest")
+    return Check("shards", problems, f"{sum(rows.values()):,} rows, schema and metadata")
+
+
+def _metadata(run: Run, path: str, name: str, found: dict[str, str]) -> list[str]:
+    mining = run.manifest["job"]["mining"]
+    wanted: dict[str, Any] = {
+        "difficulty": difficulty(name),
+        "fingerprint": run.manifest["fingerprint"],
+        "metric": mining["metric"],
+        "margin": repr(mining["margin"]),
+        "model": run.manifest["model"]["id"],
+        "format_version": str(run.manifest["format_version"]),
+    }
+    return [
+        f"{path}: {key} is {found.get(key)!r}, not {value!r}"
+        for key, value in wanted.items()
+        if found.get(key) != value
+    ]
+
+
+def check_census(run: Run) -> Check:
+    """Add up the census' rows, and hold them against the manifest."""
+    counts = read_census(run)
+    missing = {"positives", "negatives", *CLASSES} - counts.keys()
+    if missing:
+        return Check("census", [f"census.parquet has no column {min(missing)!r}"])
+    problems = []
+    stated = found_counts(run.manifest["census"])
+    for name in CLASSES:
+        total = sum(counts[name].tolist())
+        if total != stated[name]:
+            problems.append(f"census.parquet: {total:,} {name}, the manifest says {stated[name]:,}")
+    valid = counts["positives"] * counts["negatives"]
+    wrong = np.flatnonzero(sum(counts[name] for name in CLASSES) != valid)
+    if len(wrong):
+        problems.append(
+            f"census.parquet, row {wrong[0]}: the classes do not add up to positives x negatives"
+        )
+    problems += _written(run, stated)
+    return Check("census", problems, f"{len(valid):,} anchors add up")
+
+
+def _written(run: Run, stated: dict[str, int]) -> list[str]:
+    """Hold what the manifest says was written against the census."""
+    problems = []
+    for name in MINED:
+        facts = run.manifest["written"][name]
+        if facts["of"] != stated[name]:
+            problems.append(f"written: {name} of {facts['of']:,}, the census has {stated[name]:,}")
+        if facts["rows"] > facts["of"] or facts["truncated"] != (facts["rows"] < facts["of"]):
+            problems.append(f"written: {name} {facts['rows']:,} of {facts['of']:,}")
+    return problems
+
+
+def check_tables(run: Run) -> Check:
+    """Compare the sums of the tables with the census."""
+    census, problems, looked = run.manifest["census"], [], []
+    if has_table(run, CONFUSION):
+        facts, table = census["confusions"], read_table(run, CONFUSION)
+        looked.append(f"{table.num_rows:,} confusions")
+        for name in ("hard", "semi_hard"):
+            total = sum(table[name].to_pylist())
+            wanted = facts[name] if facts["rows"] < facts["of"] else census[name]
+            if total != wanted:
+                problems.append(f"{CONFUSION}: {total:,} {name}, not {wanted:,}")
+    if has_table(run, HUBS):
+        facts, table = census["hubs"], read_table(run, HUBS)
+        looked.append(f"{table.num_rows:,} hubs")
+        for name in ("hard", "semi_hard"):
+            total = sum(table[name].to_pylist())
+            if total > census[name] or (facts["rows"] == facts["of"] and total != census[name]):
+                problems.append(f"{HUBS}: {total:,} {name} of {census[name]:,}")
+    if has_table(run, LABEL_NOISE):
+        table = read_table(run, LABEL_NOISE)
+        looked.append(f"{table.num_rows:,} suspects of label noise")
+        if table.num_rows and min(table["share"].to_pylist()) <= 0.5:
+            problems.append(f"{LABEL_NOISE}: a share is no majority")
+    detail = f"{', '.join(looked)} add up" if looked else "none"
+    return Check("tables", problems, detail, skipped=not looked)
