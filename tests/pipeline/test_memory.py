@@ -35,7 +35,7 @@ def peak(folder: Path, rows: int, dim: int) -> int:
 
 def test_a_run_needs_its_vectors_and_the_budget(tmp_path: Path) -> None:
     rows, dim = 20_000, 64
-    base = peak(tmp_path / "small", 800, dim)
+    base = peak(tmp_path / "small", 3000, dim)  # enough to load the compiled loops
     full = peak(tmp_path / "full", rows, dim)
     vectors = 4 * rows * dim
     # Twice the vectors: an .npz is read whole, and they are kept where they fit the budget.
