@@ -107,6 +107,16 @@ def install_hint(extra: str) -> str:
 
     A source tree is installed from its folder, a package from the index; `pip` by its name where
     that is this environment's, otherwise as a module of this Python.
+
+    Parameters
+    ----------
+    extra : str
+        Such as ``text``.
+
+    Returns
+    -------
+    str
+        For example ``pip install 'tripletmine[text]'``.
     """
     if not (_CHECKOUT / "pyproject.toml").is_file():
         what = _DISTRIBUTION
