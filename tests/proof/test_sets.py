@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+pytest.importorskip("matplotlib", reason="its typefaces: make extras")
 
 from tests.proof.images import letters
 from tests.proof.networks import embedded
