@@ -82,7 +82,8 @@ def shards(run: str | Path) -> dict[str, bytes]:
 
 
 def narrow(text: str) -> bool:
-    return max(len(line) for line in text.splitlines()) <= 80
+    # A command to type stays in one line, however deep the folder is that it names.
+    return max(len(line) for line in text.splitlines() if "pip install" not in line) <= 80
 
 
 def test_without_a_job_and_without_data(cli: Cli, home: Path) -> None:
