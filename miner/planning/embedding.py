@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +63,15 @@ class Trial:
     rows: int = 0
     _seconds: float = 0.0
     _bytes: int = 0
+    _caches: list[Generation | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Look into the cache, and embed a few rows unless it holds all."""
-        self.fresh = sum(map(self._missing, range(len(self.scanned.rows))))
-        cache = self._cache(0)
+        sides = range(len(self.scanned.rows))
+        facts = [self.recipe.generation(side, self.key.identity) for side in sides]
+        self._caches = [read_generation(self.recipe.cache, one) for one in facts]
+        self.fresh = sum(map(self._missing, sides))
+        cache = self._caches[0]
         if not self.fresh and cache is not None and cache.dim is not None:
             self.dim = cache.dim
             return
@@ -132,7 +136,7 @@ class Trial:
         _, first = np.unique(digests, return_index=True)
         first.sort()
         todo = self.scanned.rows[side][rows[first]], digests[first]
-        cache = self._cache(side)
+        cache = self._caches[side]
         with open_generation(self.folder / "cache", {"side": side}) as own:
             if cache is not None:
                 vectors, whole = cache.read(digests, cache.find(digests))
@@ -148,13 +152,9 @@ class Trial:
         """Return how many contents of a side have no vector yet."""
         if not self.recipe.model.model.cached:
             return len(self.scanned.rows[side])
-        digests, cache = np.unique(self._digests(side)), self._cache(side)
+        digests, cache = np.unique(self._digests(side)), self._caches[side]
         held = 0 if cache is None else int((cache.find(digests)[:, 0] >= 0).sum())
         return len(digests) - held
-
-    def _cache(self, side: int) -> Generation | None:
-        facts = self.recipe.generation(side, self.key.identity)
-        return read_generation(self.recipe.cache, facts)
 
     def _digests(self, side: int) -> Digests:
         digests = self.scanned.digests[side]
