@@ -34,10 +34,11 @@ def pick_kernel(keys: int) -> str:
 
 def _is_compiled(function: Any) -> bool:
     """Whether numba's cache on disk holds a function as its source is now."""
+    folder = function.stats.cache_path
+    if folder is None:  # there is no place for a cache
+        return False
     source = Path(function.py_func.__code__.co_filename)
-    found = Path(function.stats.cache_path or ".").glob(
-        f"{source.stem}.{function.py_func.__name__}-*.nbi"
-    )
+    found = Path(folder).glob(f"{source.stem}.{function.py_func.__name__}-*.nbi")
     return any(one.stat().st_mtime >= source.stat().st_mtime for one in found)
 
 
