@@ -20,7 +20,7 @@ import miner
 from miner.cli.main import main
 from tests.sampling import mark_the_rest
 from tests.sizes import make_small
-from tests.spreading import group_of
+from tests.spreading import UNCOMPILED, group_of
 from tests.spreading import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 
 ROOT = Path(__file__).parent.parent
@@ -68,11 +68,12 @@ def short_naps() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True, scope="session")
-def compiled_loops() -> Iterator[None]:
-    """Count small jobs by numba too, whether or not its loops are compiled as a test begins."""
+@pytest.fixture(autouse=True, scope="module")
+def compiled_loops(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Count tiny jobs by numba too, whether or not its loops are compiled as a test begins."""
     with pytest.MonkeyPatch.context() as patch:
-        make_small(patch, numpy=-1)
+        if not request.node.nodeid.startswith(UNCOMPILED):
+            make_small(patch, numpy=-1, tiny=-1)
         yield
 
 

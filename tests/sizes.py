@@ -17,10 +17,11 @@ _HOMES = {
     "held": "miner.pipeline.cap_negatives._HELD",  # numbers held to find where hubs are cut
     "json_block": "miner.datasets.formats.json_lines._BLOCK",  # bytes
     "line": "miner.datasets.formats.bounded_lines.MOST_LINE",  # bytes
-    "numpy": "miner.census.kernels._SMALL",  # keys that are counted by NumPy where that is quicker
+    "numpy": "miner.census.kernels._SMALL",  # keys that NumPy counts unless loops are compiled
     "part": "miner.pipeline.seal.PART_ROWS",
     "rescored": "miner.pipeline.rescore._CHUNK",  # triplets scored at once
     "slice": "miner.runs.shards._SLICE_ROWS",  # rows of a group whose texts are read at once
+    "tiny": "miner.census.kernels._TINY",  # keys that NumPy always counts
     "stretch": "miner.pipeline.units.unit_writer._STRETCH",  # triplets of anchors done at once
 }
 """What is bounded, and the name of the bound."""

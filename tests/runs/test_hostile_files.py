@@ -8,8 +8,10 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +123,17 @@ def test_odd_descriptions_are_listed(facts: str, cli: Cli, mined: Path) -> None:
     assert cli("cache", mined).code == 0
 
 
-@pytest.mark.parametrize("content", ["[]", "7", "{}", "[" * 100_000, '{"pid": 1}', "\xff"])
-def test_whoever_holds_a_lock(content: str, tmp_path: Path) -> None:
-    with lock_output(tmp_path):
-        (tmp_path / ".lock.json").write_text(content)
-        with pytest.raises(miner.MineError, match="in use by another run"), lock_output(tmp_path):
-            pass
+def test_whoever_holds_a_lock(tmp_path: Path) -> None:
+    def refuse(content: str) -> None:
+        root = Path(tempfile.mkdtemp(dir=tmp_path))
+        with lock_output(root):
+            (root / ".lock.json").write_text(content)
+            with pytest.raises(miner.MineError, match="in use by another run"), lock_output(root):
+                pass
+
+    contents = ["[]", "7", "{}", "[" * 100_000, '{"pid": 1}', "\xff"]
+    with ThreadPoolExecutor(len(contents)) as pool:  # each waits for a name to stand there
+        list(pool.map(refuse, contents))
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"id": 7}', "x", "[" * 100_000])

@@ -12,8 +12,9 @@ from miner.errors import UsageError, did_you_mean, install_hint
 __all__ = ["choose_loops", "has_numba", "load_loops", "pick_kernel"]
 
 _NAMES = ("auto", "numba", "numpy")
-_SMALL = 1 << 23
-"""Keys that NumPy compares in a fraction of the minute that compiling takes."""
+_SMALL, _TINY = 1 << 23, 1 << 18
+"""Keys that NumPy compares in a fraction of the minute that compiling takes; of the second that
+loading compiled loops takes."""
 
 
 def has_numba() -> bool:
@@ -24,9 +25,10 @@ def has_numba() -> bool:
 def pick_kernel(keys: int) -> str:
     """Return ``numba`` or ``numpy``: how to count a census of `keys` anchors x rows.
 
-    A small census is counted by NumPy until the loops are compiled: the results are the same.
+    A small census is counted by NumPy until the loops are compiled, a tiny one always: the results
+    are the same.
     """
-    if not has_numba():
+    if keys <= _TINY or not has_numba():
         return "numpy"
     loops = load_loops("count_lookup")
     return "numba" if keys > _SMALL or _is_compiled(loops.count_tile) else "numpy"
