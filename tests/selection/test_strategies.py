@@ -84,7 +84,7 @@ def check_order(found: Data, selected: Selected, folder: str) -> None:
 def test_strategies_take_what_three_loops_take(classes: str, metric: str) -> None:
     for turn, normalized in enumerate((True, False) if metric != "dot" else (False,)):
         found = data(metric, "random", classes, normalized=normalized, size=24)
-        compare_all(found, turn + 2 * METRICS.index(metric))
+        compare_all(found, turn + 2 * list(METRICS).index(metric))
 
 
 @pytest.mark.sampled(1)
