@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,6 @@ __all__ = [
     "Lists",
     "Relevance",
     "Tally",
-    "count_one_by_one",
-    "hidden_one_by_one",
-    "positives_one_by_one",
     "spans",
     "tally",
 ]
@@ -97,7 +94,10 @@ class Lists:
 
 
 class Relevance(Protocol):
-    """What the miner asks about an anchor."""
+    """What the miner asks about an anchor; a kind of it is a data class of arrays.
+
+    What is answered here is answered anchor by anchor, which a kind may know to do at once.
+    """
 
     @property
     def anchors(self) -> int:
@@ -119,27 +119,29 @@ class Relevance(Protocol):
 
     def exclusion_counts(self) -> NDArray[np.int64]:
         """Count what `exclusions` returns, for all anchors, shape (anchors, 3)."""
+        counts = [list(map(len, self.exclusions(a))) for a in range(self.anchors)]
+        return np.array(counts, dtype=np.int64).reshape(-1, 3)
 
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
+        return np.concatenate(self.exclusions(anchor))
 
     def alike(self, anchors: Rows) -> Rows:
         """Return a number for each anchor: the same for those that share their positives."""
 
     def positive_lists(self, anchors: Rows) -> Lists:
         """Return the positives of some anchors at once."""
+        starts, rows = _joined([self.positives(int(anchor)) for anchor in anchors])
+        return Lists(starts[:-1], starts[1:], rows, np.full(len(anchors), NONE, dtype=np.int64))
 
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
         """Return starts and rows of what `hidden` returns for some anchors, each's ascending."""
+        return _joined([np.sort(self.hidden(int(anchor))) for anchor in anchors])
 
-    def arrays(self) -> dict[str, NDArray[np.int64]]:
+    def arrays(self) -> dict[str, Rows]:
         """Return what `load` in `miner.triplets.relevance` needs to build the same object again."""
-
-
-def count_one_by_one(relevance: Relevance) -> NDArray[np.int64]:
-    """Count the exclusions of each anchor by listing them, shape (anchors, 3)."""
-    counts = [list(map(len, relevance.exclusions(a))) for a in range(relevance.anchors)]
-    return np.array(counts, dtype=np.int64).reshape(-1, 3)
+        names: Any = self.__dataclass_fields__  # type: ignore[attr-defined]
+        return {name: getattr(self, name) for name in names}
 
 
 def spans(starts: Rows, counts: Rows) -> Rows:
@@ -147,17 +149,6 @@ def spans(starts: Rows, counts: Rows) -> Rows:
     ends = np.cumsum(counts)
     whole: Rows = np.arange(int(counts.sum())) + np.repeat(starts - (ends - counts), counts)
     return whole
-
-
-def positives_one_by_one(relevance: Relevance, anchors: Rows) -> Lists:
-    """Answer `Relevance.positive_lists` anchor by anchor."""
-    starts, rows = _joined([relevance.positives(int(anchor)) for anchor in anchors])
-    return Lists(starts[:-1], starts[1:], rows, np.full(len(anchors), NONE, dtype=np.int64))
-
-
-def hidden_one_by_one(relevance: Relevance, anchors: Rows) -> tuple[Rows, Rows]:
-    """Answer `Relevance.hidden_lists` anchor by anchor."""
-    return _joined([np.sort(relevance.hidden(int(anchor))) for anchor in anchors])
 
 
 def _joined(parts: list[Rows]) -> tuple[Rows, Rows]:

@@ -9,13 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import (
-    Buckets,
-    Lists,
-    Relevance,
-    count_one_by_one,
-    hidden_one_by_one,
-)
+from miner.triplets.relevance.base import Buckets, Lists, Relevance
 from miner.triplets.relevance.subset import AnchorSubset
 from miner.triplets.types import Rows
 
@@ -23,7 +17,7 @@ __all__ = ["LabelRelevance", "Labels", "labels_of"]
 
 
 @dataclass(frozen=True)
-class LabelRelevance:
+class LabelRelevance(Relevance):
     """Labelled items: positives share the label, negatives have another.
 
     Parameters
@@ -96,17 +90,13 @@ class LabelRelevance:
     def exclusion_counts(self) -> NDArray[np.int64]:
         """Count the exclusions of all anchors; without groups they are those of their labels."""
         if (self.groups >= 0).any():
-            return count_one_by_one(self)
+            return super().exclusion_counts()
         duplicates = np.zeros(len(self.members.sizes), dtype=np.int64)
         for label, rows in self._conflicts.items():
             duplicates[label] = len(rows)
         counts = np.zeros((self.anchors, 3), dtype=np.int64)
         counts[:, 0], counts[:, 1] = 1, duplicates[self.labels]
         return counts
-
-    def hidden(self, anchor: int) -> Rows:
-        """Return all rows that are neither positive nor negative."""
-        return np.concatenate(self.exclusions(anchor))
 
     def alike(self, anchors: Rows) -> Rows:
         """Return the labels."""
@@ -120,12 +110,8 @@ class LabelRelevance:
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
         """Return the anchors, and what has to be listed beside them."""
         if self._conflicts or (self.groups >= 0).any():
-            return hidden_one_by_one(self, anchors)
+            return super().hidden_lists(anchors)
         return np.arange(len(anchors) + 1), anchors
-
-    def arrays(self) -> dict[str, Rows]:
-        """Return the codes."""
-        return {"labels": self.labels, "contents": self.contents, "groups": self.groups}
 
 
 @dataclass(frozen=True, slots=True)

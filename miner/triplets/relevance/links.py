@@ -8,14 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import (
-    NONE,
-    Buckets,
-    Lists,
-    count_one_by_one,
-    hidden_one_by_one,
-    spans,
-)
+from miner.triplets.relevance.base import NONE, Buckets, Lists, Relevance, spans
 from miner.triplets.types import Rows
 
 __all__ = ["LinkRelevance"]
@@ -34,7 +27,7 @@ def _disjoint(parts: list[Rows], taken: Rows) -> list[Rows]:
 
 
 @dataclass(frozen=True)
-class LinkRelevance:
+class LinkRelevance(Relevance):
     """Queries and a corpus: links name the positives.
 
     Parameters
@@ -97,11 +90,7 @@ class LinkRelevance:
 
     def exclusion_counts(self) -> NDArray[np.int64]:
         """Count the exclusions of all queries."""
-        return count_one_by_one(self) if self._many else self._hidden[2]
-
-    def hidden(self, anchor: int) -> Rows:
-        """Return all rows that are neither positive nor negative."""
-        return np.concatenate(self.exclusions(anchor))
+        return super().exclusion_counts() if self._many else self._hidden[2]
 
     def alike(self, anchors: Rows) -> Rows:
         """Return the anchors: each has links of its own."""
@@ -115,7 +104,7 @@ class LinkRelevance:
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
         """Return what is hidden from some queries."""
         if self._many:
-            return hidden_one_by_one(self, anchors)
+            return super().hidden_lists(anchors)
         starts, rows = self._hidden[0], self._hidden[1]
         counts = starts[anchors + 1] - starts[anchors]
         return np.concatenate([[0], np.cumsum(counts)]), rows[spans(starts[anchors], counts)]
@@ -155,15 +144,3 @@ class LinkRelevance:
         for place, part in enumerate((twins, duplicates)):
             counts[:, place] = np.bincount(part // self.rows, minlength=self.anchors)
         return starts, hidden % self.rows, counts
-
-    def arrays(self) -> dict[str, Rows]:
-        """Return the links and codes."""
-        return {
-            "starts": self.starts,
-            "linked": self.linked,
-            "contents": self.contents,
-            "query_contents": self.query_contents,
-            "groups": self.groups,
-            "query_groups": self.query_groups,
-            "twins": self.twins,
-        }

@@ -9,13 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import (
-    NONE,
-    Buckets,
-    Lists,
-    hidden_one_by_one,
-    positives_one_by_one,
-)
+from miner.triplets.relevance.base import NONE, Buckets, Relevance
 from miner.triplets.types import Rows
 
 __all__ = ["MultiLabelRelevance"]
@@ -27,7 +21,7 @@ _WIDE = 32
 
 
 @dataclass(frozen=True)
-class MultiLabelRelevance:
+class MultiLabelRelevance(Relevance):
     """Labelled items: positives share a label at least, negatives share none.
 
     Rows with the same set of labels have the same positives (but for themselves) and the same
@@ -195,27 +189,6 @@ class MultiLabelRelevance:
                 counts[anchor, 2] = np.count_nonzero(~taken[group])
         return counts
 
-    def hidden(self, anchor: int) -> Rows:
-        """Return all rows that are neither positive nor negative."""
-        return np.concatenate(self.exclusions(anchor))
-
     def alike(self, anchors: Rows) -> Rows:
         """Return a number a set of labels."""
         return self._sets[anchors]
-
-    def positive_lists(self, anchors: Rows) -> Lists:
-        """Return the positives of some anchors, listed for each."""
-        return positives_one_by_one(self, anchors)
-
-    def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
-        """Return what is hidden from some anchors."""
-        return hidden_one_by_one(self, anchors)
-
-    def arrays(self) -> dict[str, Rows]:
-        """Return the labels of the rows, and the codes."""
-        return {
-            "starts": self.starts,
-            "labels": self.labels,
-            "contents": self.contents,
-            "groups": self.groups,
-        }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import Lists, Relevance, count_one_by_one
+from miner.triplets.relevance.base import Lists, Relevance
 from miner.triplets.types import Rows
 
 __all__ = ["AnchorSubset"]
@@ -17,7 +17,7 @@ _FEW = 8
 
 
 @dataclass(frozen=True)
-class AnchorSubset:
+class AnchorSubset(Relevance):
     """The anchors are some rows; positives and negatives still come from all rows.
 
     Parameters
@@ -58,7 +58,7 @@ class AnchorSubset:
         """Count the exclusions of the chosen rows."""
         # What is fast for all rows at once is slow for a few of very many.
         if _FEW * self.anchors < self.inner.anchors:
-            return count_one_by_one(self)
+            return super().exclusion_counts()
         return np.asarray(self.inner.exclusion_counts()[self.chosen])
 
     def hidden(self, anchor: int) -> Rows:
