@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.measure import Vectors
+from miner.census.triplet_sample import TripletSample, draw_sample
 from miner.datasets.source import Source
 from miner.embedding.store import Store, open_store
 from miner.errors import MineError
@@ -17,7 +18,6 @@ from miner.inspection.report.advice import Advice, advise
 from miner.inspection.report.contents import Contents, Item, label_text
 from miner.inspection.report.gallery import Gallery, make_gallery, pick_triplets, picked_ids
 from miner.inspection.report.margin_shares import MarginShares, shares_of_gaps, shares_of_sample
-from miner.inspection.report.sample import TripletSample, draw_sample
 from miner.runs.run import Run, read_census
 from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
 from miner.triplets.hardness import MINED, Mined

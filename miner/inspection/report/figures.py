@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from miner.census.triplet_sample import TripletSample
 from miner.formatting import scale_text
 from miner.inspection.report.margin_shares import MarginShares
-from miner.inspection.report.sample import TripletSample
 from miner.triplets.hardness import CLASSES
 from miner.triplets.types import Float64
 

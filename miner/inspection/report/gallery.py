@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from miner.census.block import evenly_spaced
+from miner.census.triplet_sample import TripletSample
 from miner.inspection.report.contents import Contents, Item, cut_text
-from miner.inspection.report.sample import TripletSample
 from miner.runs.run import Run
 from miner.triplets.hardness import Mined
 from miner.triplets.types import Float64

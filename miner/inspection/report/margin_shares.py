@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.inspection.report.sample import TripletSample
+from miner.census.triplet_sample import TripletSample
 from miner.triplets.types import Float64
 
 __all__ = ["MarginShares", "shares_of_gaps", "shares_of_sample"]

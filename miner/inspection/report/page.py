@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
+from miner.census.triplet_sample import TripletSample
 from miner.formatting import (
     bytes_text,
     count_text,
@@ -37,7 +38,6 @@ from miner.inspection.report.figures import (
 )
 from miner.inspection.report.margin_shares import MarginShares
 from miner.inspection.report.rerun_command import reproducing_command
-from miner.inspection.report.sample import TripletSample
 from miner.runs.describe import scaling_text
 from miner.triplets.hardness import CLASSES, MINED
 

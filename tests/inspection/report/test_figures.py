@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import miner
+from miner.census.triplet_sample import TripletSample
 from miner.formatting import scale_text
 from miner.inspection.report.figures import Drawing, confusion_map, distances, plane
-from miner.inspection.report.sample import TripletSample
 from tests.conftest import write_vectors
 from tests.inspection.report.data import mined
 
