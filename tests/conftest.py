@@ -20,7 +20,7 @@ import miner
 from miner.cli.main import main
 from tests.sampling import mark_the_rest
 from tests.sizes import make_small
-from tests.spreading import UNCOMPILED, group_of
+from tests.spreading import COUNTING, group_of
 from tests.spreading import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 
 ROOT = Path(__file__).parent.parent
@@ -70,9 +70,9 @@ def short_naps() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled_loops(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Count tiny jobs by numba too, whether or not its loops are compiled as a test begins."""
+    """Count tiny jobs by numba too in tests of counting, whether or not it has compiled its loops."""
     with pytest.MonkeyPatch.context() as patch:
-        if not request.node.nodeid.startswith(UNCOMPILED):
+        if request.node.nodeid.startswith(COUNTING):
             make_small(patch, numpy=-1, tiny=-1)
         yield
 

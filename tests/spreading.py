@@ -5,8 +5,9 @@ that it is made once; each other test is a group of its own. The groups come fir
 before the others, so that the end is filled up with short tests.
 
 What is compiled is kept on disk for all processes, but in a fresh checkout each would compile it
-for itself, side by side. So the first group compiles, for about a minute, while another process
-runs the tests of readers, refusals and words, which need none of it.
+for itself, side by side. So the first group compiles, for about a minute, and the groups after it
+need none of it: in tests of other folders than `COUNTING` tiny jobs are counted by NumPy, as those
+of users are.
 """
 
 from __future__ import annotations
@@ -16,62 +17,55 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-COMPILING = (
-    "tests/selection/test_rank_grid.py",
-    "tests/census/test_fast.py",
-    "tests/census/test_statistics.py",
-    "tests/census/test_gap_histogram.py",
-    "tests/census/test_census.py",
-    "tests/census/test_measure.py",
+COUNTING = (
+    "tests/census/",
+    "tests/indexes/",
+    "tests/pipeline/",
+    "tests/selection/",
+    "tests/triplets/",
 )
-UNCOMPILED = (
-    "tests/test_security.py::test_deeply_nested",
-    "tests/test_security.py::test_a_line_that_is_null",
-    "tests/test_security.py::test_giant_lines",
-    "tests/test_security.py::test_no_module",
-    "tests/cli/test_leaving.py",
-    "tests/test_architecture.py",
-    "tests/test_schedules.py",
-    "tests/cli/test_bad_job.py",
-    "tests/datasets/test_where.py",
-    "tests/cli/test_progress.py",
-    "tests/test_alarms.py",
-    "tests/storage/test_scratch.py",
-    "tests/test_audit.py",
-)
+"""Folders in whose tests compiled loops count, however tiny the job."""
 TOGETHER: tuple[tuple[str, ...], ...] = (
+    (
+        "tests/selection/test_rank_grid.py",
+        "tests/census/test_fast.py",
+        "tests/census/test_statistics.py",
+        "tests/census/test_census.py",
+        "tests/census/test_measure.py",
+    ),
     ("tests/faults/",),
-    ("tests/pipeline/engines/",),
-    ("tests/storage/remote/",),
-    ("tests/embedding/models/", "tests/pipeline/test_rescore.py", "tests/training/"),
+    ("tests/storage/",),
+    ("tests/embedding/models/", "tests/training/"),
     ("tests/test_readme.py",),
+    ("tests/test_security.py",),
+    ("tests/cli/test_leaving.py", "tests/cli/test_bad_job.py", "tests/cli/test_bad_input.py"),
+    ("tests/datasets/test_where.py",),
+    ("tests/runs/test_commit.py",),
     ("tests/inspection/report/",),
+    ("tests/inspection/test_verify.py",),
+    ("tests/inspection/test_flips.py",),
     ("tests/proof/",),
     ("tests/test_peer_defects.py",),
-    ("tests/inspection/test_verify.py",),
-    ("tests/runs/test_commit.py",),
-    ("tests/inspection/test_flips.py",),
-    ("tests/cli/test_bad_input.py",),
     ("tests/test_prepare.py",),
-    ("tests/test_security.py",),
-    ("tests/pipeline/test_count_cache.py",),
     ("tests/runs/test_hostile_files.py",),
+    ("tests/pipeline/engines/",),
+    ("tests/pipeline/test_count_cache.py",),
+    ("tests/pipeline/test_rescore.py",),
 )
-GROUPS = (COMPILING, UNCOMPILED, *TOGETHER)
 
 
 def group_of(nodeid: str) -> int:
-    """Return the place of a test's group in `GROUPS`; their number where it has none."""
-    for place, group in enumerate(GROUPS):
+    """Return the place of a test's group in `TOGETHER`; their number where it has none."""
+    for place, group in enumerate(TOGETHER):
         if nodeid.startswith(group):
             return place
-    return len(GROUPS)
+    return len(TOGETHER)
 
 
 def scope_of(nodeid: str) -> str:
     """Return the name of a test's group; its own where it has none."""
     place = group_of(nodeid)
-    return nodeid if place == len(GROUPS) else f"group {place}"
+    return nodeid if place == len(TOGETHER) else f"group {place}"
 
 
 class Together(LoadScopeScheduling):

@@ -1,4 +1,4 @@
-"""What a job counts beside the classes: hubs, confusions, nearest rows, gaps."""
+"""What a job counts beside the classes: hubs, confusions, nearest rows."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from miner.census.block import BlockCounts
 from miner.census.column_sums import ColumnSums
 from miner.census.confusions import MostConfused, UnitConfusions
-from miner.census.gap_histogram import Gaps, plan_gaps
 from miner.census.neighbors import NearestRows, majority
 from miner.census.reference import Census
 from miner.census.reference_statistics import add_columns, find_nearest
 from miner.job_sections import MiningJob
-from miner.triplets.relevance import Tally
+from miner.triplets.relevance import Relevance
 from miner.triplets.relevance.labels import Labels, labels_of
 from miner.triplets.types import Rows
 
@@ -39,19 +38,16 @@ class Wanted:
         How many pairs of labels are kept; 0 for none.
     neighbours : int
         How many of the nearest rows are looked at; 0 for none.
-    gaps : int
-        At most so many anchors are sampled, where all are too many; 0 for none.
     """
 
     hubs: bool = False
     confusions: int = 0
     neighbours: int = 0
-    gaps: int = 0
 
     @classmethod
     def of(cls, mining: MiningJob) -> Wanted:
         """Return what a job wants."""
-        return cls(mining.hubs > 0, mining.confusions, mining.neighbours, mining.gaps)
+        return cls(mining.hubs > 0, mining.confusions, mining.neighbours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +67,6 @@ class Besides:
     ranks : ndarray of shape (labels,), int64
         The place of each label among all.
     neighbours : int
-    gaps : Gaps or None
     """
 
     order: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64), compare=False)
@@ -80,7 +75,6 @@ class Besides:
     confusions: int = 0
     ranks: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64), compare=False)
     neighbours: int = 0
-    gaps: Gaps | None = field(default=None, compare=False)
 
     def anchors(self, unit: tuple[int, int]) -> Rows:
         """Return the anchors that a unit counts."""
@@ -139,19 +133,15 @@ class Besides:
         counted["neighbour"], counted["votes"], counted["looked"] = majority(nearest, self.labels)
 
 
-def plan_besides(
-    census: Census, tally: Tally, wanted: Wanted, ranks: Rows | None = None
-) -> Besides:
+def plan_besides(relevance: Relevance, wanted: Wanted, ranks: Rows | None = None) -> Besides:
     """Settle what can be counted: without one label a row neither confusions nor neighbours.
 
     `ranks` are the places of the labels among all; by default their numbers.
     """
-    relevance = census.relevance
     labels = labels_of(relevance)
     order = np.empty(0, dtype=np.int64)
     if labels is not None and (wanted.hubs or wanted.confusions or wanted.neighbours):
         order = np.argsort(labels.anchors, kind="stable")
-    gaps = plan_gaps(census, tally, wanted.gaps) if wanted.gaps else None
     confusions = wanted.confusions if labels is not None else 0
     if ranks is None:
         ranks = np.arange(labels.count if labels is not None else 0)
@@ -162,5 +152,4 @@ def plan_besides(
         confusions=confusions,
         ranks=ranks,
         neighbours=min(wanted.neighbours, relevance.rows) if labels is not None else 0,
-        gaps=gaps,
     )

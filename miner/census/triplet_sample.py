@@ -7,6 +7,7 @@ definition on the stored vectors, so the sample is as true of an approximate run
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +16,15 @@ from numpy.typing import NDArray
 from miner.census.measure import Vectors
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import CLASSES, classify
-from miner.triplets.relevance import Relevance
+from miner.triplets.relevance import NONE, Relevance
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["SIZE", "TripletSample", "draw_sample"]
 
 SIZE = 10_000
 """So many tell every share to within one percentage point (95 %)."""
+_TRIES = 64
+"""Picks after which the negatives of an anchor are listed: nearly all rows are none."""
 _VALUES = 1 << 21
 """Numbers that are gathered at a time to measure."""
 
@@ -88,12 +91,14 @@ def draw_sample(
         none = np.empty(0, dtype=np.int64)
         return TripletSample(none, none, none, none.astype(np.float64), none.astype(np.float64))
     anchors = np.sort(np.searchsorted(reach, rng.random(size) * reach[-1], side="right"))
-    first = np.flatnonzero(np.diff(anchors, prepend=-1))
-    drawn = [
-        _of_anchor(relevance, int(group[0]), len(group), rng)
-        for group in np.split(anchors, first[1:])
-    ]
-    chosen, others = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    chosen = _picked(relevance.pick_positives, anchors, rng)
+    others = _picked(relevance.pick_negatives, anchors, rng)
+    for place in np.flatnonzero(chosen < 0).tolist():
+        chosen[place] = rng.choice(relevance.positives(int(anchors[place])))
+    left = np.flatnonzero(others < 0)
+    first = np.flatnonzero(np.diff(anchors[left], prepend=-1))
+    for places in np.split(left, first[1:]) if len(left) else ():
+        others[places] = _listed(relevance, int(anchors[places[0]]), len(places), rng)
     return TripletSample(
         anchors,
         chosen,
@@ -103,16 +108,23 @@ def draw_sample(
     )
 
 
-def _of_anchor(
-    relevance: Relevance, anchor: int, count: int, rng: np.random.Generator
-) -> tuple[Rows, Rows]:
-    """Draw positives and negatives of one anchor."""
-    positives = relevance.positives(anchor)
-    out = np.sort(np.concatenate([positives, relevance.hidden(anchor)]))
-    ranks = rng.integers(0, relevance.rows - len(out), count)
-    # The r-th row that is not left out lies behind all those left out that have at most r before.
-    behind = np.searchsorted(out - np.arange(len(out)), ranks, side="right")
-    return positives[rng.integers(0, len(positives), count)], ranks + behind
+def _picked(pick: Callable[[Rows, Float64], Rows], anchors: Rows, rng: np.random.Generator) -> Rows:
+    """Pick a row for each anchor, again and again; `NONE` is left where most picks fail."""
+    rows = np.full(len(anchors), NONE, dtype=np.int64)
+    for _ in range(_TRIES):
+        left = np.flatnonzero(rows < 0)
+        if not len(left):
+            break
+        rows[left] = pick(anchors[left], rng.random(len(left)))
+    return rows
+
+
+def _listed(relevance: Relevance, anchor: int, count: int, rng: np.random.Generator) -> Rows:
+    """Draw negatives of one anchor, of which few are, from a list of them."""
+    negative = np.ones(relevance.rows, dtype=np.bool_)
+    negative[relevance.positives(anchor)] = False
+    negative[relevance.hidden(anchor)] = False
+    return rng.choice(np.flatnonzero(negative), count)
 
 
 def _measured(vectors: Vectors, metric: Metric, anchors: Rows, rows: Rows) -> Float64:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.gap_histogram import gap_facts
 from miner.census.statistics import Besides
 from miner.embedding.store import Store
 from miner.pipeline.units.layout import CENSUS
@@ -55,9 +54,6 @@ class Findings:
             rows = write(folder / name, counted)
             if rows is not None:
                 files.append(file_facts(folder / name, folder, rows))
-        gaps = self._array("gaps")
-        if self.besides.gaps is not None and gaps is not None:
-            self.facts["gaps"] = gap_facts(self.besides.gaps, gaps)
         return files
 
     def _array(self, kind: str) -> Rows | None:

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.gap_histogram import gap_facts
 from miner.census.kernels import has_numba
+from miner.census.triplet_sample import draw_sample
 from miner.embedding.build import prepare_store
 from miner.embedding.eviction import keep_within
 from miner.embedding.recipe import StoreKey
@@ -213,7 +215,7 @@ class _Conductor:
             self.progress(f"no numba, so counting takes {_SLOWER} ({install_hint('fast')})", 0, 0)
         with self.clock.stage("count"):
             counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)
-            findings = Findings(store, besides, arrays)
+            findings = Findings(store, besides, arrays, self._gaps(task, mining.gaps))
         census = census_facts(counted, loss=self.job.mining.loss, reused=reused)
         if task.approximate is not None:
             with self.clock.stage("audit"):
@@ -282,6 +284,15 @@ class _Conductor:
     def _mining(self, approximate: Approximate | None) -> MiningJob:
         """Return what is counted: tables beside it would be of what happened to be found."""
         return self.job.mining if approximate is None else self.job.mining.classes_alone
+
+    def _gaps(self, task: Task, size: int) -> dict[str, Any]:
+        """Return the histogram of gaps of a sample of so many triplets, if one is wanted."""
+        if not size:
+            return {}
+        opened = open_miner(task)
+        census, able = opened.census, (opened.tally.positives, opened.tally.negatives)
+        sample = draw_sample(census.relevance, census.vectors, census.metric, able, size=size)
+        return {"gaps": gap_facts(sample, census.margin)}
 
     def _audited(self, task: Task, counted: NDArray[np.void]) -> dict[Mined, Recall]:
         """Return what share of each class an approximate index found."""

@@ -12,7 +12,7 @@ import numpy as np
 from miner.census.candidate_lists import ENTRIES
 from miner.embedding.store import Store
 from miner.job import Job
-from miner.job_sections import EngineJob, MiningJob
+from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import open_engine
 from miner.pipeline.units.task import Task, count_unit, open_miner
 
@@ -47,14 +47,12 @@ class Slice:
     left: float
 
 
-def count_slice(
-    job: Job, mining: MiningJob, store: Store, folder: Path, *, unit: int, workers: int
-) -> Slice:
+def count_slice(job: Job, store: Store, folder: Path, *, unit: int, workers: int) -> Slice:
     """Count parts of units, spread evenly over the anchors of a store.
 
     Parameters
     ----------
-    job, mining, store
+    job, store
         As for a run.
     folder : Path
         Takes the files of the parts.
@@ -64,7 +62,7 @@ def count_slice(
         Threads that count.
     """
     with open_engine(EngineJob("threads", workers)) as engine:
-        task = Task.of(job, store, engine, mining)
+        task = Task.of(job, store, engine, job.mining)
         try:
             miner = open_miner(task)
             anchors = len(miner.tally.positives)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.gap_histogram import counts_all
 from miner.embedding.recipe import StoreKey
 from miner.embedding.store import Store, open_store
 from miner.indexes.base import FLAT
@@ -191,13 +190,11 @@ def _read(opened: Opened, key: StoreKey, folder: Path) -> _Data:
 
 def _counted(job: Job, data: _Data, folder: Path, unit: int, workers: int) -> Slice:
     """Count a part of the job, on stored vectors or on those of some rows."""
-    store, mining = data.store, job.mining
+    store = data.store
     if store is None:
         assert data.trial is not None  # a store or a trial exists
         store = data.trial.store()
-    if not counts_all(data.anchors * data.relevance.rows * store.dim, data.counts):
-        mining = replace(mining, gaps=0)  # a large job samples them after the pass
-    return count_slice(job, mining, store, folder, unit=unit, workers=workers)
+    return count_slice(job, store, folder, unit=unit, workers=workers)
 
 
 def _written(select: SelectJob, data: _Data) -> dict[str, int]:

@@ -146,9 +146,8 @@ _SHAPE: dict[str, Any] = {
         "confusions?": {**_ROWS_OF, **_TOTALS},
         "label_noise?": _ROWS_OF,
         "gaps?": {
-            "anchors": _count,
-            "of?": _count,
-            "exact?": _flag,
+            "sampled?": _count,
+            "error?": _number,
             "edges?": _list(_number),
             "counts?": _list(_count),
             "below?": _count,
@@ -246,9 +245,9 @@ def _more(manifest: Mapping[str, Any]) -> Iterator[str]:
             yield f"census.{name} is missing"
     if "label_noise.parquet" in named and "neighbours" not in manifest["job"]["mining"]:
         yield "job.mining.neighbours is missing"
-    gaps = census.get("gaps", {"anchors": 0})
-    if gaps["anchors"]:
+    gaps = census.get("gaps", {})
+    if gaps.get("sampled"):
         edges, counts = gaps.get("edges", []), gaps.get("counts", [])
-        rest = {"of", "exact", "below", "above"} - gaps.keys()
-        if rest or 0.0 not in edges or len(counts) != len(edges) - 1 or len(edges) % 2 == 0:
+        rest = {"error", "below", "above"} - gaps.keys()
+        if rest or 0.0 not in edges or edges[-1] <= 0 or len(counts) != len(edges) - 1:
             yield "census.gaps is not whole"

@@ -133,7 +133,7 @@ def describe_tables(run: Run, count: int = 3) -> list[str]:
             title = "" if number else titles[name]
             lines.append(cut_line(f"  {title:<10} {words(row)}"))
     gaps = run.manifest["census"].get("gaps", {})
-    if gaps.get("anchors"):
+    if gaps.get("sampled"):
         lines.append(f"  {'gaps':<10} {_gaps(gaps)}")
     return lines
 
@@ -141,11 +141,10 @@ def describe_tables(run: Run, count: int = 3) -> list[str]:
 def _gaps(gaps: dict[str, Any]) -> str:
     """Say which share of triplets lies below some margins."""
     below = list(itertools.accumulate([gaps["below"], *gaps["counts"]]))
-    total, zero = below[-1] + gaps["above"], gaps["edges"].index(0.0)
-    some = (zero, (3 * zero) // 2, 2 * zero)
-    parts = [f"{below[at] / total:.1%} below {gaps['edges'][at]:.3g}" for at in some]
-    of = f"a sample of {gaps['anchors']:,} of {gaps['of']:,}"
-    return f"{', '.join(parts)} ({'all' if gaps['exact'] else of} anchors)"
+    zero, last = gaps["edges"].index(0.0), len(below) - 1
+    some = dict.fromkeys((zero, (zero + last) // 2, last))
+    parts = [f"{below[at] / gaps['sampled']:.1%} below {gaps['edges'][at]:.3g}" for at in some]
+    return f"{', '.join(parts)} (of {gaps['sampled']:,} triplets)"
 
 
 def _confused(row: dict[str, Any]) -> str:

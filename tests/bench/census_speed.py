@@ -93,7 +93,7 @@ class Counting:
         screen = open_screen(census, loss=self._loss, keep_bytes=keep) if self._fast else None
         selection = Selection(All())
         memory = MEMORY // 2 // WORKERS
-        besides = plan_besides(census, tally(relevance), self._wanted)
+        besides = plan_besides(relevance, self._wanted)
         labels = besides.labels
         if labels is not None:  # anchors are counted label by label
             besides = replace(besides, order=np.argsort(labels.anchors, kind="stable"))

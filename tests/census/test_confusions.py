@@ -98,7 +98,7 @@ def test_many_labels_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(besides_of, "_PAIRS", pairs)
         monkeypatch.setattr(besides_of, "_LEAST_PART", 8)
         held.clear()
-        besides = plan_besides(census, counts, Wanted(hubs=True, confusions=500))
+        besides = plan_besides(relevance, Wanted(hubs=True, confusions=500))
         miner = Miner(census, counts, Selection(All()), 0, 1 << 22, besides=besides)
         units = []
         for unit in ((0, 500), (500, count)):

@@ -1,4 +1,4 @@
-"""Hubs, confusions, nearest rows and gaps against three loops in float64."""
+"""Hubs, confusions and nearest rows against three loops in float64."""
 
 from __future__ import annotations
 
@@ -103,22 +103,21 @@ def check(
     if way != "reference":
         screen = screening.open_screen(census, loss=True, keep_bytes=1 << 16)
     counts = tally(relevance)
-    besides = plan_besides(census, counts, Wanted(True, MOST, NEIGHBOURS, 1000))
+    besides = plan_besides(relevance, Wanted(True, MOST, NEIGHBOURS))
     selection = selection or Selection(All())
     miner = Miner(census, counts, selection, 0, 1 << 15, True, screen, besides)
     half = relevance.anchors // workers + 1
     counted = np.empty(0)
-    hubs, confusions, gaps = [], [], 0
+    hubs, confusions = [], []
     for start in range(0, relevance.anchors, half):
         unit = (start, min(start + half, relevance.anchors))
         sums = besides.sums(relevance.rows, unit)
-        assert sums is not None and besides.gaps is not None
+        assert sums is not None
         part = np.concatenate([miner.count(one, sums) for one in besides.parts(unit, sums)])
         counted = np.concatenate([counted, part]) if start else part
         hubs.append(sums.hubs())
         if sums.confusions is not None:
             confusions.append(sums.confusions.arrays())
-        gaps = gaps + besides.gaps.count(besides.anchors(unit))
     result = np.empty_like(counted)
     result[besides.anchors((0, relevance.anchors))] = counted
     assert result["hard"].tolist() == list(truth.hard.values())
@@ -136,18 +135,7 @@ def check(
         for a in np.flatnonzero((counts.positives > 0) & (counts.negatives > 0)).tolist():
             mine = tuple(int(result[name][a]) for name in ("neighbour", "votes", "looked"))
             assert mine == true_neighbour(truth, relevance, a)
-    check_gaps(truth, besides.gaps.edges, gaps, margin)
     return truth
-
-
-def check_gaps(truth: Truth, edges: np.ndarray, gaps: np.ndarray, margin: float) -> None:
-    """Every anchor of so small a set is counted: 0 and the margin part the classes."""
-    counts = {name: sum(getattr(truth, name).values()) for name in ("hard", "semi_hard", "easy")}
-    assert gaps.sum() == sum(counts.values())
-    assert gaps[: np.flatnonzero(edges == 0)[0] + 1].sum() == counts["hard"]
-    at = np.flatnonzero(edges == margin)
-    if len(at):
-        assert gaps[at[0] + 1 :].sum() == counts["easy"]
 
 
 @pytest.mark.sampled(12)
@@ -225,7 +213,7 @@ def test_larger_data_against_the_reference(classes: int, way: str) -> None:
     relevance = LabelRelevance(labels, none, none)
     census = Census(Vectors(rows, rows), relevance, "euclidean", 0.2, keep_bytes=1 << 20)
     counts = tally(relevance)
-    besides = plan_besides(census, counts, Wanted(True, MOST, 10))
+    besides = plan_besides(relevance, Wanted(True, MOST, 10))
     found = []
     for screen in (None, screening.open_screen(census, loss=True, keep_bytes=1 << 20)):
         miner = Miner(census, counts, Selection(All()), 0, 1 << 22, True, screen, besides)

@@ -83,10 +83,9 @@ def test_tables_are_those_of_the_definition(noisy: Path, tmp_path: Path) -> None
     assert census["confusions"]["of"] == len(found) and census["hubs"]["of"] == len(rows)
     gaps = census["gaps"]
     below = gaps["below"] + sum(gaps["counts"][: gaps["edges"].index(0.0)])
-    assert below == census["hard"]
-    assert gaps["exact"] and gaps["anchors"] == gaps["of"]
-    assert gaps["below"] + sum(gaps["counts"]) + gaps["above"] == census["valid"]
-    assert describe_tables(run)[-1].endswith("(all anchors)")
+    assert abs(below / gaps["sampled"] - census["hard"] / census["valid"]) < 2 * gaps["error"]
+    assert gaps["sampled"] == gaps["below"] + sum(gaps["counts"]) + gaps["above"] == 250_000
+    assert describe_tables(run)[-1].endswith("(of 250,000 triplets)")
     assert miner.verify_run(run, full=True).problems == []
 
 

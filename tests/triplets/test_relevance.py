@@ -9,6 +9,7 @@ import pytest
 
 from miner.triplets.relevance import AnchorSubset, Buckets, LabelRelevance, Relevance, load, tally
 from tests.hard_data import CLASSES, labelled, linked
+from tests.hard_relevance import SETS, multilabel
 
 
 def cases() -> list[Relevance]:
@@ -20,6 +21,13 @@ def cases() -> list[Relevance]:
         none = np.full(36, -1, dtype=np.int64)
         found.append(LabelRelevance(with_contents.labels, with_contents.contents, none))
     return found
+
+
+def sets_of_labels() -> list[Relevance]:
+    found: list[Relevance] = [
+        multilabel(kind, 40, 3, hide=hide) for kind in SETS for hide in (0, 1)
+    ]
+    return [*found, AnchorSubset(multilabel("few", 40, 4, hide=True), np.array([1, 6, 20]))]
 
 
 @pytest.mark.parametrize("relevance", cases(), ids=lambda _: "")
@@ -56,6 +64,27 @@ def test_lists_of_many_anchors_are_those_of_each(relevance: Relevance) -> None:
         assert lists.counts[place] == len(mine)
         hidden = rows[starts[place] : starts[place + 1]]
         assert hidden.tolist() == sorted(relevance.hidden(anchor).tolist())
+
+
+@pytest.mark.parametrize("relevance", [*cases(), *sets_of_labels()], ids=lambda _: "")
+def test_picks_are_uniform(relevance: Relevance) -> None:
+    """Each positive and each negative of an anchor is picked as often, and no other row."""
+    rng, counts = np.random.default_rng(7), tally(relevance)
+    for anchor in range(0, relevance.anchors, 5):
+        positives = set(relevance.positives(anchor).tolist())
+        hidden = set(relevance.hidden(anchor).tolist())
+        negatives = set(range(relevance.rows)) - positives - hidden
+        for expected, pick in (
+            (positives, relevance.pick_positives),
+            (negatives, relevance.pick_negatives),
+        ):
+            if not expected or not counts.positives[anchor]:
+                continue
+            rows = pick(np.full(8000, anchor), rng.random(8000))
+            found, times = np.unique(rows[rows >= 0], return_counts=True)
+            assert set(found.tolist()) == expected
+            mean = times.mean()
+            assert ((times - mean) ** 2 / mean).sum() < len(times) + 6 * np.sqrt(2 * len(times)) + 9
 
 
 def test_what_is_hidden_from_all_queries_at_once() -> None:

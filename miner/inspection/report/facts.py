@@ -102,10 +102,10 @@ def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
             *(one for chosen in picked.values() for one in picked_ids(chosen, contents)),
         ]
     )
-    gaps = manifest["census"].get("gaps") or {}
-    shares = shares_of_gaps(gaps) if gaps.get("anchors") else None
+    census, margin = manifest["census"], manifest["job"]["mining"]["margin"]
+    shares = shares_of_gaps(census.get("gaps") or {}, census, margin)
     if shares is None and sample is not None:
-        shares = shares_of_sample(sample, manifest["job"]["mining"]["margin"])
+        shares = shares_of_sample(sample, margin)
     return Facts(
         manifest,
         advise(manifest, counts, hubs, pairs),

@@ -1,4 +1,4 @@
-"""The share of each class as a function of the margin: exact where the run counted gaps."""
+"""The share of each class as a function of the margin, by a sample of triplets."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from miner.census.gap_histogram import gap_facts
 from miner.census.triplet_sample import TripletSample
 from miner.triplets.types import Float64
 
 __all__ = ["MarginShares", "shares_of_gaps", "shares_of_sample"]
 
-_STEPS = 48
 _SETTLED = 1e-3
-_REACH = 4.0
-"""Margins that a curve from a sample reaches to, as multiples of the job's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +26,20 @@ class MarginShares:
     ----------
     margins, hard, semi_hard, easy : ndarray of shape (n,), float64
         Margins ascend from 0; the three shares sum to 1.
-    anchors, of : int
-        Over all triplets of so many anchors, of all that have any; 0 for a sample of triplets.
+    triplets : int
+        How many of all valid triplets were drawn to tell the shares.
     """
 
     margins: Float64
     hard: Float64
     semi_hard: Float64
     easy: Float64
-    anchors: int = 0
-    of: int = 0
+    triplets: int
 
     @property
-    def exact(self) -> bool:
-        """Whether these are counted over all triplets."""
-        return bool(self.anchors) and self.anchors == self.of
+    def error(self) -> float:
+        """Half the width of the 95 % interval of a share, at most."""
+        return 0.98 / math.sqrt(self.triplets)
 
     def reach(self, margin: float) -> float:
         """Return up to which margin there is something to see: until hardly one is easy."""
@@ -59,18 +56,25 @@ class MarginShares:
         return [{name: float(one[place]) for name, one in columns.items()} for place in places]
 
 
-def shares_of_gaps(gaps: Mapping[str, Any]) -> MarginShares | None:
-    """Return the shares that a run's histogram of d(a,n) - d(a,p) tells; None of no triplet."""
-    below = np.cumsum([gaps["below"], *gaps["counts"]], dtype=np.float64)
-    total = below[-1] + gaps["above"]
-    edges = np.asarray(gaps["edges"], dtype=np.float64)
-    zero = int(np.searchsorted(edges, 0.0))
-    if not total or not len(edges) or zero == len(edges) or edges[zero] != 0.0:
+def shares_of_gaps(
+    gaps: Mapping[str, Any], census: Mapping[str, Any], margin: float
+) -> MarginShares | None:
+    """Return the shares by a run's histogram of d(a,n) - d(a,p); None where that is of no triplet.
+
+    A sample tells how the triplets of each class spread over the margins, and the census how many
+    those are: at the run's own margin the shares are those of the census.
+    """
+    edges = np.asarray(gaps.get("edges", []), dtype=np.float64)
+    zero, own = np.searchsorted(edges, [0.0, margin])
+    if not gaps.get("sampled") or own == len(edges) or edges[own] != margin:
         return None
-    within = below[zero:] / total
-    hard = np.full(len(within), within[0])
+    below = np.cumsum([gaps["below"], *gaps["counts"]], dtype=np.float64)
+    hard, semi_hard = (census[name] / census["valid"] for name in ("hard", "semi_hard"))
+    drawn = [below[zero], below[own], float(gaps["sampled"])]
+    within = np.interp(below[zero:], drawn, [hard, hard + semi_hard, 1.0])
+    within[[0, own - zero]] = hard, hard + semi_hard
     return MarginShares(
-        edges[zero:], hard, within - hard, 1 - within, int(gaps["anchors"]), int(gaps["of"])
+        edges[zero:], np.full(len(within), hard), within - hard, 1 - within, int(gaps["sampled"])
     )
 
 
@@ -78,9 +82,5 @@ def shares_of_sample(sample: TripletSample, margin: float) -> MarginShares | Non
     """Return the shares in a sample of triplets; None of an empty one."""
     if not len(sample):
         return None
-    margins = np.linspace(0, _REACH * margin, _STEPS + 1)
-    parts = [sample.shares(one) for one in margins.tolist()]
-    hard, semi_hard, easy = (
-        np.array([part[name] for part in parts]) for name in ("hard", "semi_hard", "easy")
-    )
-    return MarginShares(margins, hard, semi_hard, easy)
+    census = {**sample.shares(margin), "valid": 1}
+    return shares_of_gaps(gap_facts(sample, margin), census, margin)

@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
-from miner.census.triplet_sample import TripletSample
 from miner.formatting import (
     bytes_text,
     count_text,
@@ -36,7 +35,6 @@ from miner.inspection.report.figures import (
     plane,
     shares_by_margin,
 )
-from miner.inspection.report.margin_shares import MarginShares
 from miner.inspection.report.rerun_command import reproducing_command
 from miner.runs.describe import scaling_text
 from miner.triplets.hardness import CLASSES, MINED
@@ -204,13 +202,16 @@ def _of_shares(facts: Facts) -> Iterator[Figure]:
     shares = facts.shares
     if shares is None:
         return
+    counted = "gaps" in facts.manifest["census"]
+    exact = ", and at this run's margin by all triplets" if counted else ""
     yield Figure(
         "margins",
         shares_by_margin(shares, facts.manifest["job"]["mining"]["margin"]),
         "Shares of the classes as the margin grows",
         "From below: hard (red), semi-hard (blue), easy (grey). The dashed line is this run's "
         "margin. Hard does not depend on it; choose a margin that leaves as many semi-hard "
-        f"triplets as training can use. {_basis(shares, facts.sample)}",
+        f"triplets as training can use. By {shares.triplets:,} triplets drawn at random: "
+        f"within {100 * shares.error:.1f} percentage points (95 %){exact}.",
     )
 
 
@@ -227,15 +228,3 @@ def _of_labels(facts: Facts) -> Iterator[Figure]:
         f"{which}. A row is the anchor's label, a column the negative's; the fuller a cell, the "
         "more hard triplets (by their square root). An empty map is what one wants.",
     )
-
-
-def _basis(shares: MarginShares, sample: TripletSample | None) -> str:
-    """Say what the curve of shares is counted over."""
-    if shares.exact:
-        return "Counted over all valid triplets."
-    if shares.anchors:
-        anchors = f"{shares.anchors:,} anchors, a random sample of {shares.of:,}"
-        return f"Counted over all triplets of {anchors}."
-    assert sample is not None  # the shares are those of the sample
-    within = f"{100 * sample.error:.1f} percentage points (95 %)"
-    return f"From {len(sample):,} sampled triplets: within {within}."

@@ -29,8 +29,6 @@ def array_names(mining: MiningJob, *, labelled: bool) -> dict[str, str]:
         names[f"hubs-{mining.hubs}"] = "hubs"
     if mining.confusions and labelled:
         names[f"confusions-{mining.confusions}"] = "confusions"
-    if mining.gaps:
-        names[f"gaps-{mining.gaps}"] = "gaps"
     return names
 
 
@@ -63,7 +61,7 @@ class Merging:
         Hubs are the rows with most hard triplets, confusions the pairs of labels: shape (4, n + 1),
         as `HUBS` and `CONFUSED` have them; first stands how many there are.
         """
-        make = {"hubs": self._hubs, "confusions": self._confusions, "gaps": self._gaps}
+        make = {"hubs": self._hubs, "confusions": self._confusions}
         names = array_names(mining, labelled=self.besides.labels is not None)
         return {name: make[kind](rows, mining) for name, kind in names.items()}
 
@@ -85,9 +83,6 @@ class Merging:
         units = zip(self._read(".confusion"), self._read(".ends"), strict=True)
         add_up_confusions(units, kept, besides.labels.count)
         return _headed(kept.of, kept.pairs())
-
-    def _gaps(self, rows: int, mining: MiningJob) -> Rows:
-        return np.asarray(np.sum(self._read(".gaps"), axis=0), dtype=np.int64)
 
 
 def _headed(of: int, table: Rows) -> Rows:

@@ -161,7 +161,7 @@ def open_miner(task: Task) -> Miner:
     )
     names = store.label_names() if task.wanted.confusions else None
     ranks = None if names is None else label_ranks(names)
-    besides = plan_besides(census, counts, task.wanted, ranks)
+    besides = plan_besides(relevance, task.wanted, ranks)
     facing = (census, counts, selection, seed, memory, task.normalized)
     return Miner(*facing, screen, besides, listing, rooms)
 
@@ -211,9 +211,6 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
         files[path.with_suffix(".hubs.npy")] = sums.hubs()
         for name, array in sums.confusions.arrays().items() if sums.confusions else ():
             files[path.with_suffix(f".{name}.npy")] = array
-    if miner.besides.gaps is not None:
-        anchors = miner.besides.anchors(unit)
-        files[path.with_suffix(".gaps.npy")] = miner.besides.gaps.count(anchors)
     for target, array in files.items():
         save_array(target, array)
     return {target.name: sha256_file(target) for target in files}

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.types import Rows
+from miner.triplets.types import Float64, Rows
 
 __all__ = [
     "NONE",
@@ -17,6 +17,8 @@ __all__ = [
     "Lists",
     "Relevance",
     "Tally",
+    "among",
+    "place",
     "spans",
     "tally",
 ]
@@ -138,10 +140,38 @@ class Relevance(Protocol):
         """Return starts and rows of what `hidden` returns for some anchors, each's ascending."""
         return _joined([np.sort(self.hidden(int(anchor))) for anchor in anchors])
 
+    def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
+        """Return the positive of each anchor that a share picks, or `NONE`: pick again.
+
+        Parameters
+        ----------
+        anchors : ndarray of shape (k,), int64
+            Each has positives; it may come several times.
+        shares : ndarray of shape (k,), float64
+            Numbers from 0 to below 1, each as likely: so is then each positive of an anchor.
+        """
+
+    def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
+        """Return the negative of each anchor that a share picks, or `NONE`; as `pick_positives`."""
+
     def arrays(self) -> dict[str, Rows]:
         """Return what `load` in `miner.triplets.relevance` needs to build the same object again."""
         names: Any = self.__dataclass_fields__  # type: ignore[attr-defined]
         return {name: getattr(self, name) for name in names}
+
+
+def place(shares: Float64, sizes: Rows) -> Rows:
+    """Return the place that each share picks among `sizes` places, each as likely."""
+    picked: Rows = np.minimum((shares * sizes).astype(np.int64), sizes - 1)
+    return picked
+
+
+def among(keys: Rows, known: Rows) -> NDArray[np.bool_]:
+    """Whether each key stands in `known`, ascending."""
+    if not len(known):
+        return np.zeros(len(keys), dtype=np.bool_)
+    found = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.asarray(known[found] == keys)
 
 
 def spans(starts: Rows, counts: Rows) -> Rows:

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import Buckets, Lists, Relevance
+from miner.triplets.relevance.base import NONE, Buckets, Lists, Relevance, among, place
 from miner.triplets.relevance.subset import AnchorSubset
-from miner.triplets.types import Rows
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["LabelRelevance", "Labels", "labels_of"]
 
@@ -112,6 +112,31 @@ class LabelRelevance(Relevance):
         if self._conflicts or (self.groups >= 0).any():
             return super().hidden_lists(anchors)
         return np.arange(len(anchors) + 1), anchors
+
+    @cached_property
+    def _hidden_pairs(self) -> Rows:
+        """Label and row of each of the conflicts, as one number, ascending."""
+        pairs = [label * self.rows + rows for label, rows in sorted(self._conflicts.items())]
+        return np.concatenate([np.empty(0, dtype=np.int64), *pairs])
+
+    def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
+        """Return a row of the anchor's label, but not the anchor."""
+        labels = self.labels[anchors]
+        rows = self.members.order[
+            self.members.starts[labels] + place(shares, self.members.sizes[labels])
+        ]
+        return np.where(rows == anchors, NONE, rows)
+
+    def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
+        """Return a row of another label that is not hidden."""
+        labels = self.labels[anchors]
+        sizes = self.members.sizes[labels]
+        places = place(shares, self.rows - sizes)
+        places += np.where(places < self.members.starts[labels], 0, sizes)
+        rows = self.members.order[np.minimum(places, self.rows - 1)]
+        hidden = among(labels * self.rows + rows, self._hidden_pairs)
+        hidden |= (self.groups[anchors] >= 0) & (self.groups[anchors] == self.groups[rows])
+        return np.where(hidden | (sizes == self.rows), NONE, rows)
 
 
 @dataclass(frozen=True, slots=True)

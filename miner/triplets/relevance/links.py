@@ -8,8 +8,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import NONE, Buckets, Lists, Relevance, spans
-from miner.triplets.types import Rows
+from miner.triplets.relevance.base import (
+    NONE,
+    Buckets,
+    Lists,
+    Relevance,
+    among,
+    place,
+    spans,
+)
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["LinkRelevance"]
 
@@ -141,6 +149,41 @@ class LinkRelevance(Relevance):
         hidden = np.sort(np.concatenate([twins, duplicates]))
         starts = np.searchsorted(hidden, np.arange(self.anchors + 1) * self.rows)
         counts = np.zeros((self.anchors, 3), dtype=np.int64)
-        for place, part in enumerate((twins, duplicates)):
-            counts[:, place] = np.bincount(part // self.rows, minlength=self.anchors)
+        for reason, part in enumerate((twins, duplicates)):
+            counts[:, reason] = np.bincount(part // self.rows, minlength=self.anchors)
         return starts, hidden % self.rows, counts
+
+    @cached_property
+    def _linked_pairs(self) -> Rows:
+        """Query and row of each link, as one number, ascending."""
+        owners = np.repeat(np.arange(self.anchors), np.diff(self.starts))
+        return np.asarray(owners * self.rows + self.linked)
+
+    @cached_property
+    def _near_contents(self) -> Rows:
+        """Query and content of its own and of each link, as one number, ascending."""
+        owners = np.repeat(np.arange(self.anchors), np.diff(self.starts))
+        queries = np.concatenate([np.arange(self.anchors), owners])
+        contents = np.concatenate([self.query_contents, self.contents[self.linked]])
+        known = (contents >= 0) & (contents < self._contents)
+        return np.unique(queries[known] * self._contents + contents[known])
+
+    @property
+    def _contents(self) -> int:
+        return len(self._by_content.sizes)
+
+    def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
+        """Return a row linked to the query."""
+        starts = self.starts[anchors]
+        places = starts + place(shares, self.starts[anchors + 1] - starts)
+        return np.asarray(self.linked[places])
+
+    def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
+        """Return a row that is neither linked nor hidden."""
+        rows = place(shares, np.full(len(anchors), self.rows))
+        out = among(anchors * self.rows + rows, self._linked_pairs)
+        out |= rows == self.twins[anchors]
+        contents, groups = self.contents[rows], self.query_groups[anchors]
+        out |= (groups >= 0) & (groups == self.groups[rows])
+        out |= (contents >= 0) & among(anchors * self._contents + contents, self._near_contents)
+        return np.where(out, NONE, rows)

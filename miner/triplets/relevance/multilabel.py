@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import NONE, Buckets, Relevance
-from miner.triplets.types import Rows
+from miner.triplets.relevance.base import NONE, Buckets, Relevance, among, place, spans
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["MultiLabelRelevance"]
 
@@ -192,3 +192,57 @@ class MultiLabelRelevance(Relevance):
     def alike(self, anchors: Rows) -> Rows:
         """Return a number a set of labels."""
         return self._sets[anchors]
+
+    @cached_property
+    def _until(self) -> Rows:
+        """How many rows the labels have up to each place in `labels`, shape (places + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.sizes[self.labels])])
+
+    @cached_property
+    def _labelled_rows(self) -> Rows:
+        """Row and label of each place in `labels`, as one number, ascending."""
+        return np.asarray(self._owners * np.int64(len(self.sizes)) + self.labels)
+
+    @cached_property
+    def _mixed_by_content(self) -> tuple[Buckets, Rows]:
+        """The places in `_mixed` of each content, and the content of each row there, or `NONE`."""
+        rows, codes = self._mixed
+        of_row = np.full(self.rows, NONE, dtype=np.int64)
+        of_row[rows] = codes
+        return Buckets(codes), of_row
+
+    def _shared(self, anchors: Rows, rows: Rows) -> Rows:
+        """Return the lowest label that each anchor and row share, or `NONE`."""
+        counts = np.diff(self.starts)[anchors]
+        labels = self.labels[spans(self.starts[anchors], counts)]
+        shared = among(np.repeat(rows, counts) * len(self.sizes) + labels, self._labelled_rows)
+        none = len(self.sizes)
+        first = np.cumsum(counts) - counts
+        lowest = np.minimum.reduceat(np.where(shared, labels, none), first) if len(rows) else rows
+        return np.where(lowest == none, NONE, lowest)
+
+    def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
+        """Return a row of a label of the anchor's, by the lowest that they share."""
+        before = self._until[self.starts[anchors]]
+        picked = before + place(shares, self._until[self.starts[anchors + 1]] - before)
+        at = np.searchsorted(self._until, picked, side="right") - 1
+        labels = self.labels[at]
+        entries = self._entries.starts[labels] + picked - self._until[at]
+        rows = self._owners[self._entries.order[entries]].astype(np.int64)
+        fits = (rows != anchors) & (self._shared(anchors, rows) == labels)
+        return np.where(fits, rows, NONE)
+
+    def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
+        """Return a row that shares no label and is not hidden."""
+        rows = place(shares, np.full(len(anchors), self.rows))
+        out = (self._shared(anchors, rows) >= 0) | (
+            (self.groups[anchors] >= 0) & (self.groups[anchors] == self.groups[rows])
+        )
+        of_content, contents = self._mixed_by_content
+        asked = np.flatnonzero(~out & (contents[rows] >= 0))
+        sizes = of_content.sizes[contents[rows[asked]]]
+        twins = of_content.order[spans(of_content.starts[contents[rows[asked]]], sizes)]
+        owners = np.repeat(asked, sizes)
+        kin = self._shared(anchors[owners], self._mixed[0][twins]) >= 0
+        out[owners[kin]] = True
+        return np.where(out, NONE, rows)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.triplets.relevance.base import Lists, Relevance
-from miner.triplets.types import Rows
+from miner.triplets.types import Float64, Rows
 
 __all__ = ["AnchorSubset"]
 
@@ -76,6 +76,14 @@ class AnchorSubset(Relevance):
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
         """Return what is hidden from some of the chosen rows."""
         return self.inner.hidden_lists(self.chosen[anchors])
+
+    def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
+        """Return a positive of the chosen row."""
+        return self.inner.pick_positives(self.chosen[anchors], shares)
+
+    def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
+        """Return a negative of the chosen row."""
+        return self.inner.pick_negatives(self.chosen[anchors], shares)
 
     def arrays(self) -> dict[str, Rows]:
         """Return the codes of the rows, and which were chosen."""
