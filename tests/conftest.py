@@ -70,7 +70,7 @@ def short_naps() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled_loops(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Count tiny jobs by numba too in tests of counting, whether or not it has compiled its loops."""
+    """In tests of counting, count tiny jobs by numba too, whether or not its loops are compiled."""
     with pytest.MonkeyPatch.context() as patch:
         if request.node.nodeid.startswith(COUNTING):
             make_small(patch, numpy=-1, tiny=-1)
