@@ -20,7 +20,7 @@ import miner
 from miner.cli.main import main
 from tests.sampling import mark_the_rest
 from tests.sizes import make_small
-from tests.spreading import COUNTING, group_of
+from tests.spreading import UNCOMPILED, group_of
 from tests.spreading import pytest_xdist_make_scheduler as pytest_xdist_make_scheduler
 
 ROOT = Path(__file__).parent.parent
@@ -70,9 +70,9 @@ def short_naps() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled_loops(request: pytest.FixtureRequest) -> Iterator[None]:
-    """In tests of counting, count tiny jobs by numba too, whether or not its loops are compiled."""
+    """Count tiny jobs by numba too, but where tests need none of it: see `tests.spreading`."""
     with pytest.MonkeyPatch.context() as patch:
-        if request.node.nodeid.startswith(COUNTING):
+        if not request.node.nodeid.startswith(UNCOMPILED):
             make_small(patch, numpy=-1, tiny=-1)
         yield
 

@@ -5,9 +5,8 @@ that it is made once; each other test is a group of its own. The groups come fir
 before the others, so that the end is filled up with short tests.
 
 What is compiled is kept on disk for all processes, but in a fresh checkout each would compile it
-for itself, side by side. So the first group compiles, for about a minute, and the groups after it
-need none of it: in tests of other folders than `COUNTING` tiny jobs are counted by NumPy, as those
-of users are.
+for itself, side by side. So the first group compiles, for about a minute, while another process
+goes through `UNCOMPILED`, whose tiny jobs are counted by NumPy, as those of users are.
 """
 
 from __future__ import annotations
@@ -17,55 +16,53 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-COUNTING = (
-    "tests/census/",
-    "tests/indexes/",
-    "tests/pipeline/",
-    "tests/selection/",
-    "tests/triplets/",
+COMPILING = (
+    "tests/selection/test_rank_grid.py",
+    "tests/census/test_fast.py",
+    "tests/census/test_statistics.py",
+    "tests/census/test_census.py",
+    "tests/census/test_measure.py",
 )
-"""Folders in whose tests compiled loops count, however tiny the job."""
+UNCOMPILED = (
+    "tests/faults/",
+    "tests/cli/",
+    "tests/datasets/",
+    "tests/storage/",
+    "tests/embedding/",
+    "tests/test_alarms.py",
+    "tests/test_fuzz.py",
+    "tests/test_prepare.py",
+    "tests/test_schedules.py",
+    "tests/test_security.py",
+)
 TOGETHER: tuple[tuple[str, ...], ...] = (
-    (
-        "tests/selection/test_rank_grid.py",
-        "tests/census/test_fast.py",
-        "tests/census/test_statistics.py",
-        "tests/census/test_census.py",
-        "tests/census/test_measure.py",
-    ),
-    ("tests/faults/",),
-    ("tests/storage/",),
-    ("tests/embedding/models/", "tests/training/"),
+    ("tests/pipeline/engines/",),
+    ("tests/training/", "tests/pipeline/test_rescore.py"),
     ("tests/test_readme.py",),
-    ("tests/test_security.py",),
-    ("tests/cli/test_leaving.py", "tests/cli/test_bad_job.py", "tests/cli/test_bad_input.py"),
-    ("tests/datasets/test_where.py",),
-    ("tests/runs/test_commit.py",),
     ("tests/inspection/report/",),
-    ("tests/inspection/test_verify.py",),
-    ("tests/inspection/test_flips.py",),
     ("tests/proof/",),
     ("tests/test_peer_defects.py",),
-    ("tests/test_prepare.py",),
-    ("tests/runs/test_hostile_files.py",),
-    ("tests/pipeline/engines/",),
+    ("tests/inspection/test_verify.py",),
+    ("tests/runs/test_commit.py",),
+    ("tests/inspection/test_flips.py",),
     ("tests/pipeline/test_count_cache.py",),
-    ("tests/pipeline/test_rescore.py",),
+    ("tests/runs/test_hostile_files.py",),
 )
+GROUPS = (COMPILING, UNCOMPILED, *TOGETHER)
 
 
 def group_of(nodeid: str) -> int:
-    """Return the place of a test's group in `TOGETHER`; their number where it has none."""
-    for place, group in enumerate(TOGETHER):
+    """Return the place of a test's group in `GROUPS`; their number where it has none."""
+    for place, group in enumerate(GROUPS):
         if nodeid.startswith(group):
             return place
-    return len(TOGETHER)
+    return len(GROUPS)
 
 
 def scope_of(nodeid: str) -> str:
     """Return the name of a test's group; its own where it has none."""
     place = group_of(nodeid)
-    return nodeid if place == len(TOGETHER) else f"group {place}"
+    return nodeid if place == len(GROUPS) else f"group {place}"
 
 
 class Together(LoadScopeScheduling):

@@ -17,7 +17,5 @@ def test_groups_name_files_that_are_there() -> None:
 
 def test_a_group_is_one_and_each_other_test_its_own() -> None:
     one, same, other = (f"tests/{name}.py::test_a[1]" for name in ("faults/x", "faults/y", "z"))
-    assert (
-        scope_of(one) == scope_of(same) != scope_of("tests/storage/remote/test_ceph.py::test_a[1]")
-    )
+    assert scope_of(one) == scope_of(same) != scope_of("tests/runs/test_commit.py::test_a[1]")
     assert scope_of(other) == other
