@@ -69,7 +69,8 @@ def _alike(other: Measure) -> bool:
     """Whether an implementation gives the same bits as NumPy on this machine."""
     rng = np.random.default_rng(0)
     for dim in _TRIED:
-        rows = rng.normal(size=(40, dim)).astype(np.float32)
+        drawn = rng.normal(size=(40, dim)).astype(np.float32)
+        rows = Vectors(drawn, drawn).rows
         left, right = rng.integers(0, 40, (2, 200))
         for metric in METRICS:
             given = (metric, rows, rows, left, right)
@@ -94,6 +95,13 @@ class Vectors:
     anchors: Float32
     rows: Float32
     measuring: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Take views that cannot be written to, as stored vectors: loops are compiled for one."""
+        for name in ("anchors", "rows"):
+            view = np.asarray(getattr(self, name)).view()
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
 
     @property
     def dim(self) -> int:

@@ -286,11 +286,12 @@ class _Conductor:
         return self.job.mining if approximate is None else self.job.mining.classes_alone
 
     def _gaps(self, task: Task, size: int) -> dict[str, Any]:
-        """Return the histogram of gaps of a sample of so many triplets, if one is wanted."""
+        """Return the histogram of gaps of so many triplets, drawn from all, if one is wanted."""
         if not size:
             return {}
         opened = open_miner(task)
         census, able = opened.census, (opened.tally.positives, opened.tally.negatives)
+        size = min(size, opened.tally.valid)
         sample = draw_sample(census.relevance, census.vectors, census.metric, able, size=size)
         return {"gaps": gap_facts(sample, census.margin)}
 

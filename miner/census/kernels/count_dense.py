@@ -293,12 +293,12 @@ def count_dense(
         np.empty(_STEP, np.uint32), np.empty(_STEP, np.float32), np.empty(_STEP + 1, np.int32),
         np.empty(_STEP, np.float32),
     )  # fmt: skip
-    best, held = nearest_room(near[0], bias), 0
+    best, held = nearest_room(near[0], bias), np.int64(0)
     for run in range(len(runs)):
         for line in range(runs[run, 0], runs[run, 1]):
             row = products[line - runs[run, 0] + runs[run, 2]]
             if near[0]:
-                scan(line, row, 0, bias, near, best)
+                scan(line, row, np.int64(0), bias, near, best)
             if tables[0][line, 2] == 0:
                 results[0][line, 2] = 1
                 continue

@@ -209,7 +209,7 @@ def count_tile(
         As `miner.census.kernels.column_sums.fold` has it.
     """
     looks = (np.empty(_STEP + 1, np.int32), np.empty(_STEP + 1, np.int32))
-    room, best, held = _room(products), nearest_room(near[0], bias), 0
+    room, best, held = _room(products), nearest_room(near[0], bias), np.int64(0)
     for run in range(len(runs)):
         for line in range(runs[run, 0], runs[run, 1]):
             if whole:

@@ -145,8 +145,8 @@ def _fill(
     _add_up(under, counts)
     _sum_up(under[half:], d_ap, margin, counts, sums)
     number = _mix(under, over, counts, base, begin)
-    _enter(under[:half], over[:half], hard, 0, first, counts, begin, edges, owners)
-    _enter(under[half:], over[half:], within, 1, first, counts, begin, edges, owners)
+    _enter(under[:half], over[:half], hard, np.int64(0), first, counts, begin, edges, owners)
+    _enter(under[half:], over[half:], within, np.int64(1), first, counts, begin, edges, owners)
     for mixed in range(number - 1, 0, -1):
         begin[mixed] = begin[mixed - 1]
     begin[0] = 0

@@ -64,7 +64,7 @@ def _block(a: Any, b: Any, at: Any, end: Any, squares: Any) -> Any:  # pragma: n
 @compiled
 def _sum(a: Any, b: Any, squares: Any, ends: Any, joins: Any, stack: Any) -> Any:
     """Add up a row's terms; after each block so many of the last sums are joined."""
-    top, at = 0, 0  # pragma: no cover  (compiled)
+    top, at = 0, np.int64(0)  # pragma: no cover  (compiled)
     for block in range(len(ends)):  # pragma: no cover
         stack[top] = _block(a, b, at, ends[block], squares)
         at = ends[block]
@@ -125,14 +125,6 @@ def measure_rows(
 ) -> Float64:
     """Measure rows from one anchor or from one each; see `miner.census.measure.measure_rows`."""
     result = np.empty(len(right))
-    vectors = (_fixed(anchors), _fixed(rows))
     numbers = (np.ascontiguousarray(left), np.ascontiguousarray(right))
-    _measure(*vectors, *numbers, _CODES[metric], *_plan(rows.shape[1]), result)
+    _measure(anchors, rows, *numbers, _CODES[metric], *_plan(rows.shape[1]), result)
     return result
-
-
-def _fixed(rows: Float32) -> Float32:
-    """Return a plain view that cannot be written to: one compiled loop serves all arrays."""
-    view = np.asarray(rows).view()
-    view.flags.writeable = False
-    return view

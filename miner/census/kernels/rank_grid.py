@@ -189,9 +189,11 @@ def count_lines(
         begin, end = starts[line], starts[line + 1]
         mine, grid = thresholds[begin:end], grids[line]
         grid[3] = min(mine.max() + tolerance[line], _HUGE)
-        low, high = _range(keys[line], grid[3], _SAMPLED)  # keys beyond are in the outer cells
+        low, high = _range(
+            keys[line], grid[3], np.int64(_SAMPLED)
+        )  # keys beyond are in the outer cells
         if not low < high:
-            low, high = _range(keys[line], grid[3], 1)
+            low, high = _range(keys[line], grid[3], np.int64(1))
         cells = sizes[line] = _lay(low, high, slack[line], most, grid)
         _mark(mine, tolerance[line], grid, cells, mixed)
         looked = _tally(keys[line], grid[3], grid, cells, mixed, held[line], look)

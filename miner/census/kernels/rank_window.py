@@ -87,7 +87,7 @@ def find_windows(
     int
         How many rows were found.
     """
-    size, runs = 0, 0
+    size, runs = 0, np.int64(0)
     for mine in range(lines.size):
         line = lines[mine]
         own = keys[starts[line] : starts[line + 1]]
