@@ -192,7 +192,7 @@ class MiningJob:
     hubs: int = 1000
     confusions: int = 100_000
     neighbours: int = 10
-    gaps: int = 250_000
+    gaps: int = 100_000
 
     @property
     def normalized(self) -> bool:

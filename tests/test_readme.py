@@ -25,7 +25,7 @@ from tests import pages
 from tests.conftest import ROOT, Result
 
 README = pages.README.read_text()
-ROWS = 200
+ROWS = 120
 """So many of the digits stand for all, and lines of the support requests for the README: what its
 commands do does not hang on how many there are."""
 

@@ -79,6 +79,12 @@ def _alike(other: Measure) -> bool:
     return True
 
 
+def _fixed(rows: Float32) -> Float32:
+    view = np.asarray(rows).view()
+    view.flags.writeable = False
+    return view
+
+
 @dataclass(frozen=True)
 class Vectors:
     """The stored embeddings: of the anchors, and of the rows.
@@ -98,10 +104,10 @@ class Vectors:
 
     def __post_init__(self) -> None:
         """Take views that cannot be written to, as stored vectors: loops are compiled for one."""
-        for name in ("anchors", "rows"):
-            view = np.asarray(getattr(self, name)).view()
-            view.flags.writeable = False
-            object.__setattr__(self, name, view)
+        rows = _fixed(self.rows)
+        anchors = rows if self.anchors is self.rows else _fixed(self.anchors)
+        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "anchors", anchors)
 
     @property
     def dim(self) -> int:

@@ -19,7 +19,7 @@ from tests.durable import Crash, at_rename, crash, full_disk
 from tests.operating import listen, units_done
 from tests.runs.test_commit import dies, payload, python
 
-ROWS = 90
+ROWS = 60
 SECOND: list[tuple[dict[str, Any], bool]] = [
     ({"seed": 7}, True),
     ({"max_triplets": 40}, True),

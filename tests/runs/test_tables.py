@@ -84,8 +84,8 @@ def test_tables_are_those_of_the_definition(noisy: Path, tmp_path: Path) -> None
     gaps = census["gaps"]
     below = gaps["below"] + sum(gaps["counts"][: gaps["edges"].index(0.0)])
     assert abs(below / gaps["sampled"] - census["hard"] / census["valid"]) < 2 * gaps["error"]
-    assert gaps["sampled"] == gaps["below"] + sum(gaps["counts"]) + gaps["above"] == 250_000
-    assert describe_tables(run)[-1].endswith("(250,000 drawn)")
+    assert gaps["sampled"] == gaps["below"] + sum(gaps["counts"]) + gaps["above"] == census["valid"]
+    assert describe_tables(run)[-1].endswith(f"({census['valid']:,} drawn)")
     assert miner.verify_run(run, full=True).problems == []
 
 
