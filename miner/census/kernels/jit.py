@@ -18,7 +18,7 @@ def compiled(function: Any, *, reorder: bool = False) -> Any:
     number that one of these functions hands to another is written ``np.int64(0)``: for a plain 0
     the other is compiled once more.
     """
-    options: Any = {"nogil": True, "error_model": "numpy"}
+    options: Any = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
     if reorder:
         options["fastmath"] = _LOOSE
     try:
