@@ -241,12 +241,6 @@ class Strategy(ABC):
     shared = False
     """Whether its bounds for the classes (`at_most`) hold for their sum: it takes either."""
 
-    measures = False
-    """Whether it asks for the distances of an anchor's positives: what `mine plan` reckons with."""
-
-    weighted = False
-    """Whether it draws pair by pair, by weights: the same."""
-
     def check(  # noqa: B027  (a hook: most have nothing to refuse)
         self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]
     ) -> None:

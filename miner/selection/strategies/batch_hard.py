@@ -24,7 +24,6 @@ class BatchHard(Strategy):
 
     seeded = False
     shared = True
-    measures = True
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
         """Bound it by one an anchor."""

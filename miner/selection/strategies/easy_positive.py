@@ -27,7 +27,6 @@ class EasyPositive(Strategy):
 
     seeded = False
     shared = True
-    measures = True
     variant: Literal["ephn", "epshn"] = "ephn"
 
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:

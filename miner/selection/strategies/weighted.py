@@ -28,7 +28,6 @@ class Weighted(Strategy):
 
     by_pair = True
     seeded = False
-    weighted = True
     k: int = 1
 
     def __post_init__(self) -> None:
