@@ -12,7 +12,7 @@ from miner.triplets.distance import METRICS, Metric
 from miner.triplets.relevance import Relevance, tally
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel
-from tests.oracle import enumerate_triplets
+from tests.oracle import enumerate_triplets, negatives
 
 
 def drawn(metric: Metric, stored: Vectors, relevance: Relevance, size: int) -> TripletSample:
@@ -32,12 +32,18 @@ def test_shares_are_those_of_three_loops(kind: str, metric: Metric) -> None:
         facts = gap_facts(drawn(metric, Vectors(rows, rows), relevance, 40_000), 0.3)
         edges, until = facts["edges"], np.cumsum([facts["below"], *facts["counts"]])
         assert edges == sorted(edges) and until[-1] + facts["above"] == 40_000
-        valid = sum(sum(getattr(truth, one).values()) for one in ("hard", "semi_hard", "easy"))
-        hard, semi_hard = (len(truth.sets[name]) / valid for name in ("hard", "semi_hard"))
-        for edge, share in ((0.0, hard), (0.3, hard + semi_hard)):
+        gaps = np.array(
+            [
+                truth.d[a, n] - truth.d[a, p]
+                for a in range(40)
+                for p in relevance.positives(a).tolist()
+                for n in negatives(relevance, a)
+            ]
+        )
+        assert (gaps <= 0).sum() == len(truth.sets["hard"])
+        for edge, share in ((0.0, (gaps <= 0).mean()), (0.3, (gaps < 0.3).mean())):
             found = until[edges.index(edge)] / 40_000
-            # Rounding may put a difference that is the margin on its other side.
-            assert abs(found - share) < 2.5 * facts["error"] or (edge and kind != "random")
+            assert abs(found - share) < 2.5 * facts["error"]
 
 
 def test_edges_reach_as_far_as_gaps() -> None:
