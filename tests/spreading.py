@@ -6,7 +6,7 @@ before the others, so that the end is filled up with short tests.
 
 What is compiled is kept on disk for all processes, but in a fresh checkout each would compile it
 for itself, side by side. So the first group compiles, for about a minute, while another process
-goes through `UNCOMPILED`, whose tiny jobs are counted by NumPy, as those of users are.
+goes through `UNCOMPILED`, whose jobs are counted by NumPy.
 """
 
 from __future__ import annotations

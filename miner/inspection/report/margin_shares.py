@@ -28,6 +28,8 @@ class MarginShares:
         Margins ascend from 0; the three shares sum to 1.
     triplets : int
         How many of all valid triplets were drawn to tell the shares.
+    error : float
+        Half the width of the 95 % interval of a share, at most.
     """
 
     margins: Float64
@@ -35,11 +37,7 @@ class MarginShares:
     semi_hard: Float64
     easy: Float64
     triplets: int
-
-    @property
-    def error(self) -> float:
-        """Half the width of the 95 % interval of a share, at most."""
-        return 0.98 / math.sqrt(self.triplets)
+    error: float
 
     def reach(self, margin: float) -> float:
         """Return up to which margin there is something to see: until hardly one is easy."""
@@ -73,9 +71,8 @@ def shares_of_gaps(
     drawn = [below[zero], below[own], float(gaps["sampled"])]
     within = np.interp(below[zero:], drawn, [hard, hard + semi_hard, 1.0])
     within[[0, own - zero]] = hard, hard + semi_hard
-    return MarginShares(
-        edges[zero:], np.full(len(within), hard), within - hard, 1 - within, int(gaps["sampled"])
-    )
+    shares = np.full(len(within), hard), within - hard, 1 - within
+    return MarginShares(edges[zero:], *shares, int(gaps["sampled"]), float(gaps["error"]))
 
 
 def shares_of_sample(sample: TripletSample, margin: float) -> MarginShares | None:

@@ -26,6 +26,7 @@ from miner.pipeline.units.unit_writer import ListedAnchors, UnitWriter
 from miner.selection.rank_grid import Found
 from miner.triplets.distance import UNIT_ROUNDOFF_32
 from miner.triplets.hardness import Kept, is_hard, is_within, semi_hard_border
+from miner.triplets.relevance import among
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["ApproximateMiner", "NominatedBlock", "Nominees"]
@@ -140,10 +141,7 @@ class Nominees:
         )
         struck.sort()
         wanted = lines[:, None] * relevance.rows + found
-        place = np.searchsorted(struck, wanted)
-        free = found >= 0
-        if len(struck):
-            free &= struck[np.minimum(place, len(struck) - 1)] != wanted
+        free = (found >= 0) & ~among(wanted, struck)
         free &= np.cumsum(free, axis=1) <= self.most
         if scores is not None:
             far = scores > self._farthest(anchors, pairs)[:, None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from miner.triplets.relevance.base import NONE, Buckets, Relevance, Tally, spans, tally
+from miner.triplets.relevance.base import NONE, Buckets, Relevance, Tally, among, spans, tally
 from miner.triplets.relevance.labels import LabelRelevance
 from miner.triplets.relevance.links import LinkRelevance
 from miner.triplets.relevance.multilabel import MultiLabelRelevance
@@ -26,6 +26,7 @@ __all__ = [
     "MultiLabelRelevance",
     "Relevance",
     "Tally",
+    "among",
     "load",
     "spans",
     "tally",

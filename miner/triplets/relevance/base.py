@@ -169,7 +169,7 @@ def place(shares: Float64, sizes: Rows) -> Rows:
 def among(keys: Rows, known: Rows) -> NDArray[np.bool_]:
     """Whether each key stands in `known`, ascending."""
     if not len(known):
-        return np.zeros(len(keys), dtype=np.bool_)
+        return np.zeros(keys.shape, dtype=np.bool_)
     found = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     return np.asarray(known[found] == keys)
 

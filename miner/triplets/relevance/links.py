@@ -131,15 +131,14 @@ class LinkRelevance(Relevance):
     def _hidden(self) -> tuple[Rows, Rows, NDArray[np.int64]]:
         """List what is hidden from every query, without groups: starts, rows, counts by reason."""
         queries = np.arange(self.anchors)
-        owners = np.repeat(queries, np.diff(self.starts))
-        linked = owners * self.rows + self.linked
+        linked = self._linked_pairs
         twinned = np.flatnonzero(self.twins >= 0)
         twins = twinned * self.rows + self.twins[twinned]
-        twins = twins[~np.isin(twins, linked)]
+        twins = twins[~among(twins, linked)]
         own, codes = self.query_contents >= 0, self.contents[self.linked]
         sizes = self._by_content.sizes
         more = (codes >= 0) & (sizes[np.maximum(codes, 0)] > 1)  # a row alone is the linked one
-        asking = np.concatenate([queries[own], owners[more]])
+        asking = np.concatenate([queries[own], self._owners[more]])
         codes = np.concatenate([self.query_contents[own], codes[more]])
         known = codes < len(sizes)
         asking, codes = asking[known], codes[known]
@@ -154,16 +153,19 @@ class LinkRelevance(Relevance):
         return starts, hidden % self.rows, counts
 
     @cached_property
+    def _owners(self) -> Rows:
+        """The query of each link."""
+        return np.repeat(np.arange(self.anchors), np.diff(self.starts))
+
+    @cached_property
     def _linked_pairs(self) -> Rows:
         """Query and row of each link, as one number, ascending."""
-        owners = np.repeat(np.arange(self.anchors), np.diff(self.starts))
-        return np.asarray(owners * self.rows + self.linked)
+        return np.asarray(self._owners * self.rows + self.linked)
 
     @cached_property
     def _near_contents(self) -> Rows:
         """Query and content of its own and of each link, as one number, ascending."""
-        owners = np.repeat(np.arange(self.anchors), np.diff(self.starts))
-        queries = np.concatenate([np.arange(self.anchors), owners])
+        queries = np.concatenate([np.arange(self.anchors), self._owners])
         contents = np.concatenate([self.query_contents, self.contents[self.linked]])
         known = (contents >= 0) & (contents < self._contents)
         return np.unique(queries[known] * self._contents + contents[known])
