@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from miner.census.measure import Vectors
-from miner.census.reference import Census
+from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
 from miner.pipeline.units.miner import Miner

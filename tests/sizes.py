@@ -10,24 +10,31 @@ import pytest
 __all__ = ["make_small"]
 
 _HOMES = {
+    "all_listed": "miner.pipeline.units.miner._ENTRIES",  # listed rows of all anchors together
     "capped": "miner.pipeline.cap_negatives._CHUNK",  # records read at once, of a cap on negatives
     "chunk": "miner.pipeline.units.block_writer._CHUNK",  # triplets held before they are written
+    "each_listed": "miner.pipeline.units.miner._EACH",  # or so many for each anchor
     "entries": "miner.pipeline.units.unit_writer._ENTRIES",  # listed rows done at once
     "group": "miner.runs.shards._GROUP_ROWS",
     "held": "miner.pipeline.cap_negatives._HELD",  # numbers held to find where hubs are cut
+    "few": "miner.census.walk.precision.FEW",  # positives of an anchor with narrow keys
     "json_block": "miner.datasets.formats.json_lines._BLOCK",  # bytes
+    "lines": "miner.census.walk.census._MORE_LINES",  # anchors of a block
     "line": "miner.datasets.formats.bounded_lines.MOST_LINE",  # bytes
+    "listed": "miner.pipeline.units.miner._MOST",  # rows that are listed of an anchor
     "numpy": "miner.census.kernels._SMALL",  # keys that NumPy counts unless loops are compiled
+    "open": "miner.census.walk.precision._OPEN",  # share of keys that narrow ones may leave open
     "part": "miner.pipeline.seal.PART_ROWS",
     "rescored": "miner.pipeline.rescore._CHUNK",  # triplets scored at once
     "slice": "miner.runs.shards._SLICE_ROWS",  # rows of a group whose texts are read at once
+    "tile": "miner.census.walk.census._TILE",  # rows that are multiplied at once, at least
     "tiny": "miner.census.kernels._TINY",  # keys that NumPy always counts
     "stretch": "miner.pipeline.units.unit_writer._STRETCH",  # triplets of anchors done at once
 }
 """What is bounded, and the name of the bound."""
 
 
-def make_small(monkeypatch: pytest.MonkeyPatch, **sizes: int) -> None:
+def make_small(monkeypatch: pytest.MonkeyPatch, **sizes: float) -> None:
     """Set some of the sizes of `_HOMES`."""
     for name, size in sizes.items():
         monkeypatch.setattr(_HOMES[name], size)

@@ -17,8 +17,6 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 COMPILING = (
-    "tests/selection/test_rank_grid.py",
-    "tests/census/test_fast.py",
     "tests/census/test_statistics.py",
     "tests/census/test_census.py",
     "tests/census/test_measure.py",

@@ -1,4 +1,4 @@
-"""What the counting pass finds of rows as negatives: a unit's hubs and confusions.
+"""What the walk finds of rows as negatives: a unit's hubs and confusions.
 
 A row is the negative of so many hard and semi-hard triplets; a pair of labels is that of the
 anchors and the negatives of so many. Both are added up in integers over the anchors of a unit, and
@@ -7,12 +7,14 @@ later over the units, so that neither their cut nor their order matters.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.confusions import UnitConfusions, packed
+from miner.census.walk.ranked_block import RankedBlock
 from miner.triplets.relevance.labels import Labels
 from miner.triplets.types import Rows
 
@@ -46,30 +48,25 @@ class ColumnSums:
         self.labels, self.confusions = labels, confusions
         self.totals = np.zeros((2, rows), dtype=np.int64)
         self.seen = np.zeros(rows, dtype=np.uint32)
+        self._found = np.zeros(rows, dtype=np.int64)
+        there = labels is not None and confusions is not None
+        self._codes = labels.rows if labels and there else np.empty(0, dtype=np.int64)
+        self._by_label = np.zeros((2, labels.count if labels and there else 0), dtype=np.int64)
 
-    def add(self, anchor: int, columns: Rows, hard: Rows, within: Rows) -> None:
-        """Add one anchor's triplets: per negative that are hard, and hard or semi-hard."""
-        self.totals[0, columns] += hard
-        self.totals[1, columns] += within
-        self.seen[columns] += (hard > 0).astype(np.uint32)
-        if self.labels is not None:
-            others, at = np.unique(self.labels.rows[columns], return_inverse=True)
-            counts = np.zeros((2, len(others)), dtype=np.int64)
-            np.add.at(counts[0], at, hard)
-            np.add.at(counts[1], at, within)
-            self.book(np.full(len(others), self.labels.anchors[anchor]), others, counts)
-
-    def book(self, labels: Rows, others: Rows, counts: Rows) -> None:
-        """Book triplets by labels of anchors and of negatives; what is below 0 is taken off.
-
-        Parameters
-        ----------
-        labels, others : ndarray of shape (n,), int64
-        counts : ndarray of shape (2, n), int64
-            Hard; hard or semi-hard.
-        """
-        if self.confusions is not None:
-            self.confusions.add(labels, others, counts)
+    def add(self, block: RankedBlock) -> None:
+        """Add the triplets of a block's anchors; those of one label are booked together."""
+        labels = self.labels.anchors[block.anchors] if self.labels else np.zeros(len(block.anchors))
+        cuts = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
+        entries = (block.entries, block.firsts, block.bits)
+        pairs = (block.starts, *block.ascending_counts)
+        for lines in itertools.pairwise(cuts):
+            block.loops.add_rows(*entries, *pairs, lines, self._found, self.seen)
+            block.loops.fold(self._found, self._codes, self.totals, self._by_label)
+            if self.confusions is not None:
+                met = np.flatnonzero(self._by_label[1])
+                counts = self._by_label[:, met]
+                self.confusions.add(np.full(len(met), int(labels[lines[0]])), met, counts)
+                self._by_label[:, met] = 0
 
     def hubs(self) -> NDArray[np.void]:
         """Return the rows that are a negative of some triplet, with `HUBS`."""

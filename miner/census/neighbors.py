@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from miner.census.measure import Vectors
+from miner.census.walk.ranked_block import RankedBlock, rows_of
 from miner.triplets.distance import Metric
+from miner.triplets.relevance import NONE, Relevance
 from miner.triplets.relevance.labels import Labels
 from miner.triplets.types import Rows
 
-__all__ = ["NearestRows", "majority", "settle_nearest"]
+__all__ = ["NearestRows", "majority", "nearest_by_definition", "nearest_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,45 @@ class NearestRows:
     rows: Rows
 
 
-def settle_nearest(
+def nearest_of(block: RankedBlock, most: int) -> NearestRows:
+    """Return the nearest rows of a block's anchors, positives too; ties break by row number.
+
+    The block must list so many (`miner.census.walk.census.Census.blocks`).
+    """
+    parts = [_competing(block, line, most) for line in range(len(block.anchors))]
+    lines = np.repeat(np.arange(len(parts)), list(map(len, parts)))
+    rows = np.concatenate([np.empty(0, dtype=np.int64), *parts])
+    competing = (block.anchors, lines, rows, np.full(len(parts), most))
+    line, rank, row = _settle_nearest(block.vectors, block.space.metric, *competing)
+    nearest = np.full((len(parts), most), NONE, dtype=np.int64)
+    nearest[line, rank] = row
+    return NearestRows(block.anchors, nearest)
+
+
+def _competing(block: RankedBlock, line: int, most: int) -> Rows:
+    """Return the rows that may be among an anchor's nearest."""
+    pairs = slice(block.starts[line], block.starts[line + 1])
+    own = block.entries[block.firsts[line] : block.firsts[line + 1]]
+    keys, rows = block.borders.hard[pairs], block.positives[pairs]
+    both = np.concatenate([own[:most], keys])
+    if len(both) > most:
+        last = np.partition(both, most - 1)[most - 1] + 2 * block.tolerance[line]
+        own, rows = own[: own.searchsorted(last, side="right")], rows[keys <= last]
+    return np.concatenate([rows, rows_of(own, block.bits)])
+
+
+def nearest_by_definition(
+    vectors: Vectors, relevance: Relevance, metric: Metric, anchor: int, most: int
+) -> Rows:
+    """Measure all rows that are not hidden from an anchor, and return the nearest."""
+    there = np.ones(len(vectors.rows), dtype=np.bool_)
+    there[relevance.hidden(anchor)] = False
+    rows, lines = np.flatnonzero(there), np.zeros(int(there.sum()), dtype=np.int64)
+    wanted = np.array([most])
+    return _settle_nearest(vectors, metric, np.array([anchor]), lines, rows, wanted)[2]
+
+
+def _settle_nearest(
     vectors: Vectors, metric: Metric, anchors: Rows, lines: Rows, rows: Rows, most: Rows
 ) -> tuple[Rows, Rows, Rows]:
     """Choose the nearest of candidates by the float64 definition; ties break by row number.

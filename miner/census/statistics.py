@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.block import BlockCounts
 from miner.census.column_sums import ColumnSums
 from miner.census.confusions import MostConfused, UnitConfusions
-from miner.census.neighbors import NearestRows, majority
-from miner.census.reference import Census
-from miner.census.reference_statistics import add_columns, find_nearest
+from miner.census.neighbors import majority, nearest_of
+from miner.census.walk.ranked_block import RankedBlock
 from miner.job_sections import MiningJob
 from miner.triplets.relevance import Relevance
 from miner.triplets.relevance.labels import Labels, labels_of
@@ -80,11 +78,6 @@ class Besides:
         """Return the anchors that a unit counts."""
         return self.order[slice(*unit)] if len(self.order) else np.arange(*unit)
 
-    @property
-    def row_by_row(self) -> bool:
-        """Whether the pass has to say what each row is to each anchor."""
-        return self.columns or self.neighbours > 0
-
     def sums(self, rows: int, unit: tuple[int, int]) -> ColumnSums | None:
         """Return what a unit adds up in, if anything."""
         if not self.columns:
@@ -114,23 +107,17 @@ class Besides:
             start = stop
 
     def look(
-        self,
-        census: Census,
-        block: BlockCounts,
-        line: int,
-        sums: ColumnSums | None,
-        counted: NDArray[np.void],
-    ) -> None:
-        """Look at an anchor of a counted block row by row; `counted` is its line, shape (1,)."""
+        self, block: RankedBlock, sums: ColumnSums | None, counted: NDArray[np.void]
+    ) -> NDArray[np.void]:
+        """Look at a block's anchors row by row; return their lines with what that says."""
         if sums is not None:
-            add_columns(census, block, line, sums)
+            sums.add(block)
         if self.neighbours:
-            self.judge(find_nearest(census, block, line, self.neighbours), counted)
-
-    def judge(self, nearest: NearestRows, counted: NDArray[np.void]) -> None:
-        """Say which other label is around the anchors, in their lines."""
-        assert self.labels is not None
-        counted["neighbour"], counted["votes"], counted["looked"] = majority(nearest, self.labels)
+            assert self.labels is not None
+            found = majority(nearest_of(block, self.neighbours), self.labels)
+            for name, values in zip(("neighbour", "votes", "looked"), found, strict=True):
+                counted[name] = values
+        return counted
 
 
 def plan_besides(relevance: Relevance, wanted: Wanted, ranks: Rows | None = None) -> Besides:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.census.block import evenly_spaced
+from miner.census.spread import evenly_spaced
 from miner.embedding.store import Store
 from miner.indexes.base import AUTO, FLAT, Index, build_index
 from miner.indexes.flat import StreamedRows, nearest_rows

@@ -23,7 +23,7 @@ from miner.pipeline.engines.base import Engine
 from miner.pipeline.seal import Piece
 from miner.pipeline.units.layout import Share
 from miner.pipeline.units.merge import Arrays, Merging
-from miner.pipeline.units.task import Task, count_unit, open_miner, open_reach, write_unit
+from miner.pipeline.units.task import Task, count_unit, open_lists, open_miner, write_unit
 from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.selection.caps import allocate
@@ -211,7 +211,7 @@ def _write(
     }
     names = {name: f"write-{number:05d}-{name}.bin" for name in shares}
     paths = {name: Path(work) / names[name] for name in shares}
-    files = open_reach(task, Path(work), tuple(map(_name, range(listed))))
+    files = open_lists(task, Path(work), tuple(map(_name, range(listed))))
     facts = write_unit(task, unit, shares, paths, _part(work, "counted", unit), files)
     rows = {str(name): int(facts[name]["rows"]) for name in shares}
     return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in shares}

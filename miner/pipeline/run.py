@@ -37,7 +37,7 @@ from miner.pipeline.rescore import Rescoring
 from miner.pipeline.resolve import Opened
 from miner.pipeline.seal import Piece, Sealer, fewer, seal_shards
 from miner.pipeline.units.layout import cut_units
-from miner.pipeline.units.task import Approximate, Task, open_miner, open_reach
+from miner.pipeline.units.task import Approximate, Task, open_lists, open_miner
 from miner.progress import Clock, Progress, silent
 from miner.runs.publishing import open_output
 from miner.runs.run import Run
@@ -167,7 +167,7 @@ def run_job(
             with conductor.opened.engine:
                 return Outcome(conductor.conduct(), mined=True)
         finally:
-            open_reach.cache_clear()
+            open_lists.cache_clear()
             open_miner.cache_clear()  # the prepared rows of a finished job are of no more use
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from miner.census.candidate_lists import ENTRIES
+from miner.census.walk.candidate_lists import ENTRIES
 from miner.embedding.store import Store
 from miner.job import Job
 from miner.job_sections import EngineJob

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from miner.pipeline.units.candidates import listed_bytes
 from miner.pipeline.units.layout import COUNTED
+from miner.pipeline.units.miner import listed_bytes
 from miner.pipeline.units.records import TRIPLET
 from miner.planning.counting import Slice
 from miner.runs.shards import PART_ROWS

@@ -13,12 +13,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from miner.census.fast.counter import open_screen
 from threadpoolctl import threadpool_limits
 
-from miner.census.fast.counter import open_screen
 from miner.census.measure import Vectors
-from miner.census.reference import Census
 from miner.census.statistics import Wanted, plan_besides
+from miner.census.walk.census import Census
 from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import open_engine
 from miner.pipeline.units.layout import cut_units

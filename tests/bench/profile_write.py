@@ -17,7 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from miner.census.measure import Vectors
-from miner.census.reference import Census
+from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
 from miner.pipeline.units.layout import cut_units

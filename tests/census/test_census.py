@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 
@@ -11,16 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from miner.census.block import blocks
-from miner.census.key_space import tile_rows
+from miner.census.loss import sum_losses
 from miner.census.measure import Vectors, load_measure
-from miner.census.reference import Census
-from miner.census.reference_kernel import load_kernel
+from miner.census.walk.census import Census
+from miner.census.walk.key_space import tile_rows
+from miner.census.walk.line_loops import load_line_loops
+from miner.census.walk.ranked_block import RankedBlock, packed
+from miner.census.walk.settle import ascending
 from miner.errors import UsageError
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.oracle import Truth, enumerate_triplets
+from tests.sizes import make_small
 
 KERNELS = ("numba", "numpy")
 
@@ -36,12 +40,23 @@ def counted(
     able = np.flatnonzero(positives > 0)
     hard, semi = np.zeros((2, relevance.anchors), dtype=np.int64)
     loss = 0.0
-    for block in blocks(able, positives[able], relevance.rows, 40_000):
-        result = census.block(block)
-        hard[block] = np.add.reduceat(result.hard, result.starts[:-1])
-        semi[block] = np.add.reduceat(result.within - result.hard, result.starts[:-1])
-        loss += float(result.loss.sum())
+    able = able[census.in_order(able)]
+    for block in census.blocks(able, 40_000):
+        hard[block.anchors] = np.add.reduceat(block.hard, block.starts[:-1])
+        semi[block.anchors] = np.add.reduceat(block.within - block.hard, block.starts[:-1])
+        loss += float(sum_losses(block, margin).sum())
+        check_order(census, block)
     return hard, semi, loss
+
+
+def check_order(census: Census, block: RankedBlock) -> None:
+    """Compare the rows by rank with the true distances: of some ranks, and of all."""
+    for line, anchor in enumerate(block.anchors.tolist()):
+        rows = block.ordered(line)
+        d = census.vectors.measure(census.metric, np.array([anchor]), rows)
+        assert (np.lexsort((rows, d)) == np.arange(len(rows))).all()
+        some = np.arange(len(rows))[:: 1 + len(rows) // 3]
+        assert (block.rows_at(np.full(len(some), line), some) == rows[some]).all()
 
 
 def check(
@@ -56,13 +71,26 @@ def check(
     return truth
 
 
+WAYS = ("wide", "narrow", "narrow tiles")
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Go each way through the walk: which one is a matter of speed only."""
+    few = 0 if request.param == "wide" else 10**6
+    make_small(monkeypatch, few=few, open=2.0, lines=9)
+    if request.param == "narrow tiles":
+        make_small(monkeypatch, tile=16)
+    return str(request.param)
+
+
 @pytest.mark.sampled(16)
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("normalized", [True, False])
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_labelled_census_is_the_definition(
-    kind: str, metric: str, normalized: bool, kernel: str
+    kind: str, metric: str, normalized: bool, kernel: str, way: str
 ) -> None:
     rows = vectors(kind, 44, 6, seed=KINDS.index(kind))
     rows = normalize_rows(rows) if normalized else rows
@@ -74,7 +102,7 @@ def test_labelled_census_is_the_definition(
 @pytest.mark.sampled(16)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_pairs_census_is_the_definition(kind: str, metric: str) -> None:
+def test_pairs_census_is_the_definition(kind: str, metric: str, way: str) -> None:
     rows, queries = vectors(kind, 50, 7, seed=3), vectors(kind, 20, 7, seed=4)
     queries[:5] = rows[:5]
     for hide in (False, True):
@@ -145,34 +173,61 @@ def test_blocks_and_tiles_do_not_matter() -> None:
     assert (got[0] == want[0]).all() and (got[1] == want[1]).all()
 
 
-def test_kernels_agree_where_keys_are_not_near() -> None:
-    rng = np.random.default_rng(3)
-    keys = rng.standard_normal((9, 500))
-    keys[:, ::17] = np.inf
-    keys[4] = np.inf
-    sizes = rng.integers(1, 90, 9)
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    thresholds = rng.standard_normal(starts[-1])
-    thresholds[starts[2] : starts[3]] = 0.25  # all in one place
-    thresholds[starts[3]] = 1e9  # and one far away
-    arguments = (keys, thresholds, starts, np.full(9, 1e-13), np.full(9, 5.0), 2.0, True)
-    reference, compiled = (load_kernel(name)(*arguments) for name in ("numpy", "numba"))
-    assert (reference.counts == compiled.counts).all()
-    assert (reference.near == compiled.near).all()
-    np.testing.assert_allclose(compiled.sums, reference.sums, rtol=1e-12)
-    loops = [
-        (keys[row] < t).sum() for row in range(9) for t in thresholds[starts[row] : starts[row + 1]]
+def lines(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Lines of entries and thresholds among them, many and few: entries, firsts, starts, values."""
+    rng = np.random.default_rng(seed)
+    sizes, counts = rng.integers(0, 500, 12), rng.integers(1, 90, 12)
+    sizes[3], counts[4] = 0, 300
+    firsts, starts = (np.concatenate([[0], np.cumsum(n)]) for n in (sizes, counts))
+    entries = np.round(rng.standard_normal(firsts[-1]), 2)
+    for first, stop in itertools.pairwise(firsts.tolist()):
+        entries[first:stop].sort()
+    values = np.round(rng.standard_normal(starts[-1]), 2)
+    values[starts[2] : starts[3]] = 0.25  # all in one place
+    values[starts[3]] = 1e9  # and one far away
+    return entries, firsts, starts, values
+
+
+@pytest.mark.parametrize("wide", [0.0, 0.01, 0.3])
+@pytest.mark.parametrize("seed", range(4))
+def test_both_kernels_count_entries_between_thresholds(seed: int, wide: float) -> None:
+    entries, firsts, starts, values = lines(seed)
+    order = ascending(starts, values)
+    ends = values - wide, values + wide
+    want = [
+        [int((own < low).sum()), int((own <= high).sum())]
+        for line, own in enumerate(np.split(entries, firsts[1:-1]))
+        for low, high in zip(*(end[starts[line] : starts[line + 1]] for end in ends), strict=True)
     ]
-    assert reference.counts.tolist() == loops
+    for kernel in KERNELS:
+        found = load_line_loops(kernel).between(entries, firsts, starts, order, *ends)
+        assert np.column_stack(found).tolist() == want
 
 
-def test_a_key_on_a_threshold_is_reported_as_near() -> None:
-    keys = np.array([[0.0, 1.0, 2.0], [0.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
-    thresholds = np.array([1.0 + 1e-9, 0.5, 2.0 - 1e-9])
-    starts = np.array([0, 1, 2, 3])
-    arguments = (keys, thresholds, starts, np.full(3, 1e-8), np.zeros(3), 1.0, False)
-    for name in KERNELS:
-        assert load_kernel(name)(*arguments).near.tolist() == [True, False, True]
+def test_both_kernels_add_up_the_same() -> None:
+    for seed in range(4):
+        entries, firsts, starts, _ = lines(seed)
+        rng, bits = np.random.default_rng(seed), 9
+        rows = np.concatenate([rng.permutation(500)[:n] for n in np.diff(firsts)])
+        entries = packed(entries, rows, bits)
+        found = []
+        counts = [np.sort(rng.integers(0, s + 1, c)) for s, c in
+                  zip(np.diff(firsts), np.diff(starts), strict=True)]  # fmt: skip
+        within = np.concatenate(counts)
+        hard = np.concatenate([np.sort(one - one // 2) for one in counts])
+        for kernel in KERNELS:
+            loops, seen = load_line_loops(kernel), np.zeros(500, dtype=np.uint32)
+            sums, totals, by_label = (np.zeros(n, dtype=np.int64) for n in (500, (2, 500), (2, 7)))
+            loops.add_rows(entries, firsts, bits, starts, hard, within, (2, 11), sums, seen)
+            before = sums.tolist()
+            loops.fold(sums, np.arange(500) % 8 - 1, totals, by_label)
+            assert not sums.any()
+            places = np.arange(3, len(entries), 5)
+            given = (entries, firsts, starts, within, np.full(12, 9.0), 2.0, True)
+            losses = loops.sum_losses(*given, places, np.full(len(places), 0.5))
+            found.append([before, seen.tolist(), totals.tolist(), by_label.tolist(), losses])
+        assert found[0][:4] == found[1][:4] and sum(found[0][1])
+        np.testing.assert_allclose(found[0][4], found[1][4], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -185,18 +240,7 @@ def test_vanishing_and_enormous_margins(kernel: str) -> None:
             check(metric, margin, Vectors(rows, rows), labelled("even", 30, 1), kernel)
 
 
-def test_thresholds_with_an_outlier_or_all_alike_take_no_longer() -> None:
-    """Counted in comparisons it was quadratic: a row of 20,000 took seconds."""
-    rng = np.random.default_rng(1)
-    keys = rng.standard_normal((1, 20_000))
-    starts = np.array([0, 20_000])
-    for thresholds in (np.full(20_000, 0.5), np.append(rng.standard_normal(19_999), 1e12)):
-        arguments = (keys, thresholds, starts, np.array([1e-12]), np.zeros(1), 1.0, False)
-        below = load_kernel("numba")(*arguments)
-        assert (below.counts == load_kernel("numpy")(*arguments).counts).all()
-
-
-@pytest.mark.parametrize("load", [load_kernel, load_measure])
+@pytest.mark.parametrize("load", [load_line_loops, load_measure])
 def test_an_implementation_that_is_not_there_is_refused(
     load: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

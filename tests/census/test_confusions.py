@@ -9,8 +9,8 @@ import miner.census.confusions as confusions_of
 import miner.census.statistics as besides_of
 from miner.census.confusions import MostConfused, UnitConfusions, add_up_confusions
 from miner.census.measure import Vectors
-from miner.census.reference import Census
 from miner.census.statistics import Wanted, plan_besides
+from miner.census.walk.census import Census
 from miner.pipeline.units.miner import Miner
 from miner.selection.selection import Selection
 from miner.selection.strategies.all import All

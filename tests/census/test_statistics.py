@@ -10,14 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-import miner.census.fast.column_pass as watching
-import miner.census.fast.counter as screening
-import miner.census.fast.products as products
 from miner.census.column_sums import HUBS, add_up_hubs
 from miner.census.confusions import CONFUSED, MostConfused, add_up_confusions
 from miner.census.measure import Vectors
-from miner.census.reference import Census
 from miner.census.statistics import Wanted, plan_besides
+from miner.census.walk.census import Census
 from miner.pipeline.units.layout import cut_units
 from miner.pipeline.units.miner import Miner
 from miner.selection.selection import Selection
@@ -29,27 +26,20 @@ from miner.triplets.relevance.labels import labels_of
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel, subset
 from tests.oracle import Truth, enumerate_triplets, negatives
+from tests.sizes import make_small
 
-WAYS = ("reference", "tiles", "rows", "rows in float64")
+WAYS = ("numpy", "numba", "numba in tiles", "numba in float64")
 NEIGHBOURS = 5
 MOST = 10**6
 
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Count by the reference, or go each way through the fast pass."""
+    """Go each way through the walk."""
     name = str(request.param)
-    if name != "reference":
-        pytest.importorskip("numba")
-        monkeypatch.setattr(screening, "TILE", 16)
-        monkeypatch.setattr(products, "TILE", 16)
-        monkeypatch.setattr(products, "_PARTS", ((2**15, 4),))
-        monkeypatch.setattr(watching, "_HELD", 4)
-        monkeypatch.setattr(watching, "_PAIRS", 9)  # runs of one label come in several groups
-    if name == "tiles":
-        monkeypatch.setattr(screening, "_ENOUGH", 10**9)
-        monkeypatch.setattr(screening, "_BLOCK", 10**8)
-    monkeypatch.setattr(screening, "_OPEN", -1.0 if name.endswith("float64") else 2.0)
+    make_small(monkeypatch, few=0 if name.endswith("float64") else 10**6, open=2.0)
+    if name.endswith("tiles"):
+        make_small(monkeypatch, tile=16)
     return name
 
 
@@ -98,14 +88,11 @@ def check(
 ) -> Truth:
     """Count in two units or so, add up, and compare everything with the oracle."""
     truth = enumerate_triplets(metric, margin, stored.anchors, stored.rows, relevance)
-    census = Census(stored, relevance, metric, margin)  # type: ignore[arg-type]
-    screen = None
-    if way != "reference":
-        screen = screening.open_screen(census, loss=True, keep_bytes=1 << 16)
+    census = Census(stored, relevance, metric, margin, kernel=way.split()[0])  # type: ignore[arg-type]
     counts = tally(relevance)
     besides = plan_besides(relevance, Wanted(True, MOST, NEIGHBOURS))
     selection = selection or Selection(All())
-    miner = Miner(census, counts, selection, 0, 1 << 15, True, screen, besides)
+    miner = Miner(census, counts, selection, 0, 1 << 15, besides=besides)
     half = relevance.anchors // workers + 1
     counted = np.empty(0)
     hubs, confusions = [], []
@@ -196,14 +183,12 @@ def test_any_data(
 ) -> None:
     none = np.full(len(rows), -1, dtype=np.int64)
     relevance = LabelRelevance(np.array(codes[: len(rows)]), none, none)
-    check("rows" if fast else "reference", metric, margin, Vectors(rows, rows), relevance)
+    check("numba" if fast else "numpy", metric, margin, Vectors(rows, rows), relevance)
 
 
 @pytest.mark.parametrize("classes", [6, 300])
-def test_larger_data_against_the_reference(classes: int, way: str) -> None:
-    """Thousands of rows: more than tables, lists and narrow counts hold at once."""
-    if way == "reference":
-        pytest.skip("it is compared with it")
+def test_larger_data_is_counted_alike(classes: int, way: str) -> None:
+    """Thousands of rows around thresholds that float32 alone cannot tell apart."""
     rng = np.random.default_rng(classes)
     labels = rng.integers(0, classes, 2000)
     centers = rng.standard_normal((classes, 16))
@@ -211,12 +196,13 @@ def test_larger_data_against_the_reference(classes: int, way: str) -> None:
     rows[1990:] = rows[:10]  # ties
     none = np.full(2000, -1, dtype=np.int64)
     relevance = LabelRelevance(labels, none, none)
-    census = Census(Vectors(rows, rows), relevance, "euclidean", 0.2, keep_bytes=1 << 20)
     counts = tally(relevance)
     besides = plan_besides(relevance, Wanted(True, MOST, 10))
     found = []
-    for screen in (None, screening.open_screen(census, loss=True, keep_bytes=1 << 20)):
-        miner = Miner(census, counts, Selection(All()), 0, 1 << 22, True, screen, besides)
+    for kernel, keep in (("numpy", 0), (way.split()[0], 1 << 20)):
+        stored = Vectors(rows, rows)
+        census = Census(stored, relevance, "euclidean", 0.2, kernel=kernel, keep_bytes=keep)
+        miner = Miner(census, counts, Selection(All()), 0, 1 << 22, besides=besides)
         units = [cut_units(2000, 2000, 16)[n] for n in (0, 17)]
         for unit in units:
             sums = besides.sums(2000, unit)

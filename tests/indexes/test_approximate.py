@@ -12,7 +12,7 @@ import pytest
 
 import miner
 from miner.census.measure import Vectors
-from miner.census.reference import Census
+from miner.census.walk.census import Census
 from miner.errors import GateError, UsageError
 from miner.indexes.base import Index, build_index, open_index
 from miner.indexes.flat import nearest_rows
@@ -89,13 +89,12 @@ def test_nominees_are_counted_and_ranked_by_the_definition(
             semi = sum(own < d[row] < own + 0.3 for row in mine)
             assert (block.hard[pair], block.within[pair] - block.hard[pair]) == (hard, semi)
             loss += sum(0.3 + own - d[row] for row in mine[: hard + semi])
-        found, keys, slack = block.within_reach(line)
-        assert found.tolist() == mine[: len(found)] and slack == 0.0
-        assert keys.tolist() == [d[row] for row in mine[: len(found)]]
+        found = block.ordered(line)
+        assert found.tolist() == mine[: len(found)]
     if 0 < abs(loss) < 1e20:
         assert block.loss.sum() == pytest.approx(loss, rel=1e-6, abs=1e-6)
     # What is kept for writing gives the same block again.
-    again = nominees.block(anchors, block.reach(), block.hard, block.within)
+    again = nominees.block(anchors, block.lists())
     assert again.hard.tolist() == block.hard.tolist()
     assert again.within.tolist() == block.within.tolist()
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import miner.pipeline.run as running
-from miner.census.block import Rooms
-from miner.census.fast.counter import open_screen
 from miner.census.measure import Vectors
-from miner.census.reference import Census
+from miner.census.walk.census import Census
+from miner.census.walk.rooms import Rooms
 from miner.embedding.models.load import load_model
 from miner.pipeline.units.miner import Miner
 from miner.pipeline.units.task import open_miner
@@ -23,19 +22,16 @@ from tests.conftest import write_vectors
 from tests.hard_data import labelled, vectors
 
 
-def test_a_screen_at_rest_counts_the_same() -> None:
-    pytest.importorskip("numba")
+def test_a_census_that_let_go_counts_the_same() -> None:
     rows = normalize_rows(vectors("random", 80, 6, seed=3))
-    relevance = labelled("skewed", 80, 4)
-    census, rooms = Census(Vectors(rows, rows), relevance, "euclidean", 0.2), Rooms()
-    screen = open_screen(census, loss=True, keep_bytes=1 << 20, rooms=rooms)
-    miner = Miner(
-        census, tally(relevance), Selection(All()), 0, 1 << 20, screen=screen, rooms=rooms
-    )
+    relevance, rooms = labelled("skewed", 80, 4), Rooms()
+    stored = Vectors(rows, rows)
+    census = Census(stored, relevance, "euclidean", 0.2, keep_bytes=1 << 20, rooms=rooms)
+    miner = Miner(census, tally(relevance), Selection(All()), 0, 1 << 20)
     before = miner.count((0, 80))
     miner.counted()
     assert miner.count((0, 80)).tolist() == before.tolist()
-    assert len(rooms._free) == 1  # both passes took the same memory
+    assert len(rooms._free) == 1  # all blocks took the same memory
 
 
 def test_a_model_that_is_done_keeps_its_name_only() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from miner.census.measure import Vectors
-from miner.census.reference import Census
+from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
-from miner.selection.anchor_view import count_scoring
 from miner.selection.filters import Filters
+from miner.selection.score_counts import count_scoring
 from miner.selection.strategies.base import Bound
 from miner.triplets.distance import METRICS, Metric, normalize_rows, score
 from miner.triplets.relevance import LinkRelevance, Relevance
@@ -64,8 +64,10 @@ class Setting:
         return np.array(list(negatives(self.census.relevance, anchor)), dtype=np.int64)
 
     def count(self, bound: Bound, start: int = 0, stop: int | None = None) -> np.ndarray:
-        lines = slice(start, len(self.block.anchors) if stop is None else stop)
-        return count_scoring(self.census, self.block, lines, bound, normalized=self.unit)
+        if stop is None:
+            return count_scoring(self.block, bound, normalized=self.unit)
+        lines = [self.block.alone(line) for line in range(start, stop)]
+        return np.concatenate([count_scoring(one, bound, normalized=self.unit) for one in lines])
 
     def scores(self, anchor: int, rows: np.ndarray) -> np.ndarray:
         distances = self.census.vectors.measure(self.census.metric, np.array([anchor]), rows)

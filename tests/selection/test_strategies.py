@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from miner.census.measure import Vectors
-from miner.census.reference import Census
+from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
 from miner.pipeline.units.miner import Miner
 from miner.selection.selection import Selection, load_selection

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from miner.census.key_space import KeySpace
+from miner.census.walk.key_space import KeySpace
 from miner.triplets.distance import METRICS, measure, normalize_rows
 from miner.triplets.hardness import classify, count_hard, count_within
 from tests.hard_data import KINDS, vectors

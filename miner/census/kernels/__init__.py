@@ -30,8 +30,8 @@ def pick_kernel(keys: int) -> str:
     """
     if keys <= _TINY or not has_numba():
         return "numpy"
-    loops = load_loops("count_lookup")
-    return "numba" if keys > _SMALL or _is_compiled(loops.count_tile) else "numpy"
+    loops = load_loops("lines")
+    return "numba" if keys > _SMALL or _is_compiled(loops.between_loop) else "numpy"
 
 
 def _is_compiled(function: Any) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from miner.census.block import evenly_spaced
 from miner.census.measure import Vectors
+from miner.census.spread import evenly_spaced
 from miner.embedding.store import Store
 from miner.runs.run import Run
 from miner.triplets.hardness import CLASSES, MINED, classify

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.census.block import evenly_spaced
+from miner.census.spread import evenly_spaced
 from miner.census.triplet_sample import TripletSample
 from miner.inspection.report.contents import Contents, Item, cut_text
 from miner.runs.run import Run

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.measure import Vectors
-from miner.census.neighbors import NearestRows, majority
-from miner.census.reference_statistics import nearest_by_definition
+from miner.census.neighbors import NearestRows, majority, nearest_by_definition
 from miner.embedding.store import Store
 from miner.inspection.verify.checks import Check
 from miner.runs.run import Run, read_census

@@ -8,24 +8,21 @@ vectors themselves, in float32, those that are surely easy for all pairs need no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.candidate_lists import ENTRY, HEAD, Reach, ReachFiles
 from miner.census.column_sums import ColumnSums
-from miner.census.reference import Census
+from miner.census.walk.candidate_lists import HEAD, CandidateLists
+from miner.census.walk.census import Census
 from miner.indexes.base import Index
-from miner.pipeline.units.layout import Share, cut_sizes
-from miner.pipeline.units.miner import Miner, write_files, writing_lines
-from miner.pipeline.units.unit_writer import ListedAnchors, UnitWriter
-from miner.selection.rank_grid import Found
+from miner.pipeline.units.layout import cut_sizes
+from miner.pipeline.units.miner import Miner
+from miner.selection.anchor_view import Block
 from miner.triplets.distance import UNIT_ROUNDOFF_32
-from miner.triplets.hardness import Kept, is_hard, is_within, semi_hard_border
+from miner.triplets.hardness import is_hard, is_within, semi_hard_border
 from miner.triplets.relevance import among
 from miner.triplets.types import Float64, Rows
 
@@ -62,7 +59,7 @@ class NominatedBlock:
     Attributes
     ----------
     anchors, starts, positives, hard, within
-        As those of `miner.census.block.BlockCounts`; counted among the nominees.
+        As those of `miner.census.walk.ranked_block.RankedBlock`; counted among the nominees.
     loss : ndarray of shape (b,), float64
         Sum of the hinge loss over the anchor's hard and semi-hard triplets.
     rows : ndarray of shape (b, k), int64
@@ -86,20 +83,21 @@ class NominatedBlock:
         deep: Rows = np.maximum.reduceat(self.within, self.starts[:-1])
         return deep
 
-    def within_reach(self, line: int) -> tuple[Rows, Float64, float]:
-        """Return an anchor's rows, and their distances for keys: those are in the right order."""
-        count = int(self.within[self.starts[line] : self.starts[line + 1]].max())
-        return self.rows[line, :count], self.distances[line, :count], 0.0
+    def rows_at(self, lines: Rows, ranks: Rows) -> Rows:
+        """Return the nominees at some ranks of some anchors."""
+        return np.asarray(self.rows[lines, ranks])
 
-    def reach(self) -> Reach:
+    def ordered(self, line: int) -> Rows:
+        """Return the nominees of an anchor that are hard or semi-hard for one of its pairs."""
+        return self.rows[line, : self.deep[line]]
+
+    def lists(self) -> CandidateLists:
         """Return the rows that writing needs; their distances are measured again."""
         deep = self.deep
         head = np.zeros(len(deep), dtype=HEAD)
-        head["held"], head["top"] = deep, np.inf
+        head["held"] = deep
         there = np.arange(self.rows.shape[1]) < deep[:, None]
-        entries = np.zeros(int(deep.sum()), dtype=ENTRY)
-        entries["row"] = self.rows[there]
-        return Reach(head, entries)
+        return CandidateLists(head, self.rows[there].view(np.float64))
 
 
 class Nominees:
@@ -180,20 +178,12 @@ class Nominees:
         inner: Float64 = reach + rounding * sizes * census.space.reach + _TINY
         return inner
 
-    def block(self, anchors: Rows, reach: Reach, hard: Rows, within: Rows) -> NominatedBlock:
-        """Return a block whose nominees were kept; see `selection.listed_block`."""
-        sizes = reach.sizes
+    def block(self, anchors: Rows, lists: CandidateLists) -> NominatedBlock:
+        """Return a block whose nominees were kept; see `NominatedBlock.lists`."""
+        sizes = lists.sizes
         rows = np.full((len(anchors), max(int(sizes.max(initial=0)), 1)), -1, dtype=np.int64)
-        rows[np.arange(rows.shape[1]) < sizes[:, None]] = reach.entries["row"]
+        rows[np.arange(rows.shape[1]) < sizes[:, None]] = lists.entries.view(np.int64)
         return self._measured(anchors, self._pairs(anchors), rows)
-
-    def find(self, block: NominatedBlock, lines: Rows, starts: Rows, ranks: Rows) -> Found:
-        """Find rows by rank; see `miner.selection.rank_grid.Sieve.find`."""
-        number = np.repeat(np.arange(len(lines)), np.diff(starts))
-        rows = block.rows[lines[number], ranks]
-        none = np.zeros(len(rows), dtype=np.int64)
-        sure = np.ones(len(lines), dtype=np.bool_)
-        return Found(rows, number, none, np.arange(len(rows)), sure)
 
     def _measured(self, anchors: Rows, pairs: _Pairs, rows: Rows) -> NominatedBlock:
         """Put nominees in order, and count the pairs."""
@@ -252,7 +242,7 @@ class ApproximateMiner(Miner):
         self,
         unit: tuple[int, int],
         sums: ColumnSums | None = None,
-        reaches: list[Reach] | None = None,
+        lists: list[CandidateLists] | None = None,
     ) -> NDArray[np.void]:
         """Return what is found of a unit's anchors, an array of `COUNTED`; see `Miner.count`.
 
@@ -270,42 +260,22 @@ class ApproximateMiner(Miner):
             result["semi_hard"][at] = np.add.reduceat(block.within - block.hard, block.starts[:-1])
             result["loss"][at] = block.loss
             self._select_block(block, at, result)
-            parts.append((at, block.reach()))
-        if reaches is not None:
-            reaches.append(Reach.gathered(len(anchors), parts))
+            parts.append((at, block.lists()))
+        if lists is not None:
+            lists.append(CandidateLists.gathered(len(anchors), parts))
         return self._completed(result)
 
-    def write(
-        self,
-        unit: tuple[int, int],
-        shares: Mapping[Kept, Share],
-        paths: Mapping[Kept, Path],
-        counted: NDArray[np.void] | None = None,
-        files: ReachFiles | None = None,
-    ) -> dict[str, dict[str, Any]]:
-        """Write a unit's triplets; see `Miner.write`. What was kept as they were counted is read.
+    def whole_blocks(self, anchors: Rows) -> Iterator[tuple[Rows, Block]]:
+        """Yield nothing: what was kept as anchors were counted is part of their records.
 
         Raises
         ------
         AssertionError
-            When nothing was kept: the files of counted units are part of their records.
+            When nothing was kept.
         """
-        assert self.nominees is not None and files is not None and counted is not None
-        lines = writing_lines(shares)
-        anchors = lines + unit[0]
-        hard = counted["hard"][lines]
-        within = hard + counted["semi_hard"][lines]
-        reach = files.of(anchors)
-        known = ListedAnchors(reach, hard, within, self.tally.positives[anchors])
+        raise AssertionError(f"nothing was kept of {len(anchors)} anchors")
 
-        def blocks(some: Rows) -> Iterator[NominatedBlock]:
-            """Return anchors one by one, which write too many triplets for more."""
-            assert self.nominees is not None
-            for place in np.searchsorted(anchors, some).tolist():
-                one = slice(place, place + 1)
-                own = reach.take(np.array([place]))
-                yield self.nominees.block(anchors[one], own, hard[one], within[one])
-
-        facing = (self.census, self.selection, self.seed, self.normalized)
-        writer = UnitWriter(*facing, blocks, None, self.nominees)
-        return write_files(writer, anchors, lines, shares, paths, known)
+    def listed_block(self, anchors: Rows, lists: CandidateLists) -> Block:
+        """Return a block of anchors from what was kept."""
+        assert self.nominees is not None
+        return self.nominees.block(anchors, lists)

@@ -13,14 +13,12 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.reference import Census
+from miner.census.walk.census import Census
 from miner.pipeline.units.layout import Share, cut_sizes
 from miner.pipeline.units.records import TRIPLET, Sink
-from miner.selection.anchor_view import AnchorView
+from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.caps import Caps
 from miner.selection.draws import draw_of_many
-from miner.selection.rank_grid import Found
-from miner.selection.ranking import Block, Ranking
 from miner.selection.selection import Selection
 from miner.selection.strategies.base import Admitted, Anchor, Flat, Picks, Take, seeds
 from miner.triplets.hardness import KEPT, Kept
@@ -58,8 +56,6 @@ class BlockWriter:
         Per folder, its file.
     census : Census
     block : Block
-    find : callable, optional
-        Finds rows by rank, from lines, where the ranks of each begin and end, and ranks.
     """
 
     def __init__(
@@ -67,18 +63,15 @@ class BlockWriter:
         files: Mapping[Kept, Sink],
         census: Census,
         block: Block,
-        find: Callable[[Rows, Rows, Rows], Found] | None = None,
     ) -> None:
-        self._files, self._census, self._block, self._find_rows = files, census, block, find
+        self._files, self._census, self._block = files, census, block
         self._picked: dict[Kept, list[_Picked]] = {name: [] for name in files}
-        self._views: dict[int, AnchorView] = {}
         self._held = 0
         self.most = _CHUNK
         """How many triplets are held at most."""
 
     def add(self, folder: Kept, view: AnchorView, picks: Picks) -> None:
         """Write triplets of an anchor; those of a folder must come in the order of the block."""
-        self._views[view.line] = view
         for start in range(0, len(picks.pair), self.most):
             part = slice(start, start + self.most)
             pair = picks.pair[part] + self._block.starts[view.line]
@@ -105,7 +98,7 @@ class BlockWriter:
                 self._files[name].append(records[start : start + len(part.line)])
                 self._picked[name] = []
                 start += len(part.line)
-        self._views, self._held = {}, 0
+        self._held = 0
 
     def _records(self, picked: _Picked) -> NDArray[np.void]:
         anchors, pair = self._block.anchors[picked.line], picked.pair
@@ -116,47 +109,12 @@ class BlockWriter:
         same = np.diff(first, append=len(pair))
         positives = self._block.positives[pair[first]]
         d_ap = self._measure(anchors[first], positives)
-        negatives, d_an = self._negatives(picked)
+        negatives = self._block.rows_at(picked.line, picked.rank)
+        d_an = self._measure(anchors, negatives)
         result["positive"], result["negative"] = np.repeat(positives, same), negatives
         with np.errstate(over="ignore"):  # a distance too large for float32 is infinite there
             result["d_ap"], result["d_an"] = np.repeat(d_ap, same), d_an
         return result
-
-    def _negatives(self, picked: _Picked) -> tuple[Rows, Float64]:
-        """Return the rows at the picked ranks, and their distances."""
-        order = np.argsort(picked.line, kind="stable")
-        line, ranks = picked.line[order], picked.rank[order]
-        first = np.flatnonzero(np.diff(line, prepend=-1))
-        lines, starts = line[first], np.append(first, len(line))
-        found = self._find(lines, starts, ranks)
-        parts, numbers, place = [found.rows], [found.number], found.place
-        held = len(found.rows)
-        for at in np.flatnonzero(~found.sure).tolist():
-            mine = slice(starts[at], starts[at + 1])
-            unique, inverse = np.unique(ranks[mine], return_inverse=True)
-            parts.append(self._ranking(int(lines[at])).rows_at(unique))
-            numbers.append(np.full(len(unique), at))
-            place[mine] = held + inverse
-            held += len(unique)
-        rows, number = np.concatenate(parts), np.concatenate(numbers)
-        distances = self._measure(self._block.anchors[lines][number], rows)
-        shared = np.flatnonzero(found.run)
-        by_run = shared[np.lexsort((rows[shared], distances[shared], found.run[shared]))]
-        rows[shared], distances[shared] = rows[by_run], distances[by_run]
-        places = np.empty_like(place)
-        places[order] = place
-        return rows[places], distances[places]
-
-    def _ranking(self, line: int) -> Ranking:
-        view = self._views.get(line)
-        return view.ranking if view else Ranking(self._census, self._block, line)
-
-    def _find(self, lines: Rows, starts: Rows, ranks: Rows) -> Found:
-        """Find the rows, where something does; else no line is sure."""
-        if self._find_rows is not None:
-            return self._find_rows(lines, starts, ranks)
-        none = np.empty(0, dtype=np.int64)
-        return Found(none, none, none, np.empty_like(ranks), np.zeros(len(lines), dtype=np.bool_))
 
     def _measure(self, anchors: Rows, rows: Rows) -> Float64:
         """Measure rows from one anchor each; from one at a time where each has many."""

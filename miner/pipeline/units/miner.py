@@ -8,7 +8,6 @@ by anchor, positive, and rank. Which triplets are drawn hangs on the seed and th
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,29 +16,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.block import BlockCounts, Rooms, blocks
-from miner.census.candidate_lists import Reach, ReachFiles, ReachRoom
 from miner.census.column_sums import ColumnSums
-from miner.census.fast.counter import Screen
-from miner.census.neighbors import NearestRows
-from miner.census.reference import Census
+from miner.census.loss import sum_losses
 from miner.census.statistics import Besides
-from miner.pipeline.units.candidates import Listing
+from miner.census.walk.candidate_lists import CandidateFiles, CandidateLists
+from miner.census.walk.census import Census
+from miner.census.walk.ranked_block import RankedBlock
 from miner.pipeline.units.layout import COUNTED, Share
 from miner.pipeline.units.records import Records
-from miner.pipeline.units.unit_writer import ListedAnchors, UnitWriter
-from miner.selection.anchor_view import AnchorView, BlockView
-from miner.selection.listed_block import Lister
-from miner.selection.rank_grid import Sieve, open_sieve
-from miner.selection.ranking import Block
+from miner.pipeline.units.unit_writer import UnitWriter
+from miner.selection.anchor_view import AnchorView, Block, BlockView
 from miner.selection.selection import Selection
-from miner.selection.strategies.base import Flat, Pairs
 from miner.storage.files import atomic_open
-from miner.triplets.hardness import MINED, Kept, Mined
+from miner.triplets.hardness import MINED, Kept
 from miner.triplets.relevance import Tally
 from miner.triplets.types import Rows
 
-__all__ = ["Miner", "write_files", "writing_lines"]
+__all__ = ["Miner", "listed_bytes"]
+
+_MOST = 512
+"""The longest list of an anchor's nearest rows."""
+_ENTRIES = (1 << 29) // 8
+"""Rows that are listed for all anchors together: half a GiB on disk;"""
+_EACH = 256
+"""or so many for each, where that is more: a large job would otherwise count most anchors again."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,14 @@ class Miner:
     seed : int
     memory : int
         Bytes for a block of keys.
-    screen : Screen or None
-        The fast pass, where there is one. It takes its memory for keys from `rooms` too: a unit
-        is at one of both.
     normalized : bool
         Whether the vectors have unit length: what a score is depends on it.
+    loss : bool
+        Whether the loss is summed; else it is zero.
+    writes : bool
+        Whether triplets will be written: then rows are listed for that as they are counted.
     besides : Besides
         What is counted beside the classes.
-    listing : Listing or None
-        What lists the rows within reach, for the writing of them, where something does.
     """
 
     census: Census
@@ -71,30 +70,19 @@ class Miner:
     seed: int
     memory: int
     normalized: bool = True
-    screen: Screen | None = None
+    loss: bool = True
+    writes: bool = False
     besides: Besides = field(default_factory=Besides)
-    listing: Listing | None = None
-    rooms: Rooms = field(default_factory=Rooms)
 
     def counted(self) -> None:
         """Let go of what writing does not need."""
-        if self.screen is not None:
-            self.screen.rest()
-
-    def _blocks(self, anchors: Rows, sieve: Sieve | None = None) -> Iterator[BlockCounts]:
-        """Count anchors, a block at a time, in one buffer."""
-        rows = len(self.census.vectors.rows)
-        wide = rows + (sieve.cells // 2 if sieve else 0)  # cells are half as wide as keys
-        cut = list(blocks(anchors, self.tally.positives[anchors], wide, self.memory))
-        with self.rooms.room(max(map(len, cut), default=0) * rows) as buffer:
-            for block in cut:
-                yield self.census.block(block, buffer, sieve.count if sieve else None)
+        self.census.let_go()
 
     def count(
         self,
         unit: tuple[int, int],
         sums: ColumnSums | None = None,
-        reaches: list[Reach] | None = None,
+        lists: list[CandidateLists] | None = None,
     ) -> NDArray[np.void]:
         """Return the census of a unit's anchors, an array of `COUNTED`.
 
@@ -104,22 +92,48 @@ class Miner:
             Places in the order in which anchors are counted.
         sums : ColumnSums, optional
             Takes the triplets by row and label.
-        reaches : list of Reach, optional
-            Takes what is listed of the rows within reach, if anything is.
+        lists : list of CandidateLists, optional
+            Takes the nearest rows of the anchors, for those that write triplets from them.
         """
         anchors = self.besides.anchors(unit)
         result, wanted = self._uncounted(anchors)
-        unsure = self._screen(anchors, wanted, result, sums, reaches)
-        places = np.flatnonzero(wanted | unsure if self.besides.row_by_row else wanted)
-        for block in self._blocks(anchors[places]):
+        places = np.flatnonzero(wanted)
+        places = places[self.census.in_order(anchors[places])]
+        parts, room = [], self._room(len(anchors))
+        neighbours = self.besides.neighbours
+        for block in self.census.blocks(anchors[places], self.memory, neighbours=neighbours):
             at, places = places[: len(block.anchors)], places[len(block.anchors) :]
-            for name, counts in _by_class(block).items():
-                result[name][at] = np.add.reduceat(counts, block.starts[:-1])
-            result["loss"][at] = block.loss
-            self._select_block(block, at, result)
-            for line in np.flatnonzero(unsure[at] & self.besides.row_by_row).tolist():
-                self.besides.look(self.census, block, line, sums, result[at[line] :][:1])
+            self._enter(block, at, result)
+            result[at] = self.besides.look(block, sums, result[at])
+            if lists is not None:
+                parts.append((at, self._listed(block, room)))
+                room -= len(parts[-1][1].entries)
+        if lists is not None:
+            lists.append(CandidateLists.gathered(len(anchors), parts))
         return self._completed(result)
+
+    def _enter(self, block: RankedBlock, at: Rows, result: NDArray[np.void]) -> None:
+        """Enter the counts of a block's anchors."""
+        for name, counts in (("semi_hard", block.within - block.hard), ("hard", block.hard)):
+            result[name][at] = np.add.reduceat(counts, block.starts[:-1])
+        if self.loss:
+            result["loss"][at] = sum_losses(block, self.census.margin)
+        self._select_block(block, at, result)
+
+    def _room(self, anchors: int) -> int:
+        """Return how many rows are listed at most of so many anchors."""
+        whole = len(self.tally.positives)
+        return int(_kept(whole) * anchors / max(1, whole))
+
+    def _listed(self, block: RankedBlock, room: int) -> CandidateLists:
+        """Return lists of the rows that a block's anchors may write, as far as there is room."""
+        if not (self.writes and self.selection.plain):
+            return CandidateLists.none(len(block.anchors))
+        depths = self.selection.depths(block)
+        deep = np.maximum.reduceat(depths, block.starts[:-1])
+        deep[deep > _MOST] = -1
+        deep[np.cumsum(np.maximum(deep, 0)) > room] = -1
+        return block.nearest(deep)
 
     def _uncounted(self, anchors: Rows) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
         """Return the census of anchors before they are counted, and which of them have triplets."""
@@ -137,56 +151,14 @@ class Miner:
             self.select_from_totals(result)
         return result
 
-    def _screen(
-        self,
-        anchors: Rows,
-        wanted: NDArray[np.bool_],
-        result: NDArray[np.void],
-        sums: ColumnSums | None,
-        reaches: list[Reach] | None,
-    ) -> NDArray[np.bool_]:
-        """Count what the fast pass is sure of; leave the others wanted.
-
-        It finds totals: they do where the selection needs no more, or an anchor has one pair only.
-        Row by row it looks at all; returned is where it is not sure of that.
-        """
-        unsure, pairs, by_rank = wanted.copy(), self.selection.needs_pairs, self.selection.by_rank
-        enough = wanted & ((result["positives"] == 1) & by_rank if pairs else wanted)
-        chosen = wanted if self.besides.row_by_row else enough
-        if self.screen is None or not chosen.any():
-            return unsure
-        lines = np.flatnonzero(chosen)
-        listing = self.listing if reaches is not None else None
-        room = listing.room(len(lines)) if listing else ReachRoom()
-        found = self.screen.count(anchors[lines], self.memory, sums, self.besides.neighbours, room)
-        if reaches is not None and listing:
-            reaches.append(Reach.gathered(len(anchors), [(lines, found.reach)]))
-        for name, counts in (("semi_hard", found.within - found.hard), ("hard", found.hard)):
-            result[name][lines] = counts
-        result["loss"][lines] = found.loss
-        if self.besides.neighbours:
-            judged = result[lines]
-            self.besides.judge(NearestRows(anchors[lines], found.nearest), judged)
-            result[lines] = judged
-        if pairs:
-            some = np.flatnonzero(enough[lines])
-            flat = Flat(found.hard[some], found.within[some])
-            self._select_by_pair(flat, np.arange(len(some)), lines[some], result)
-        unsure[lines[found.sure]] = False
-        wanted &= unsure | ~enough
-        return unsure
-
     def _select_block(self, block: Block, at: Rows, result: NDArray[np.void]) -> None:
         """Say what the selection makes of a block's anchors, if it needs their pairs."""
         if self.selection.needs_pairs and self.selection.by_pair:
-            pairs = BlockView(self.census, block, self.normalized)
-            self._select_by_pair(pairs, block.starts[:-1], at, result)
+            self._select_by_pair(block, at, result)
         elif self.selection.needs_pairs:
             for line, place in enumerate(at.tolist()):
-                self._select(self._view(block, line), result[place : place + 1])
-
-    def _view(self, block: Block, line: int) -> AnchorView:
-        return AnchorView(self.census, block, line, self.normalized, self.seed)
+                view = AnchorView(self.census, block, line, self.normalized, self.seed)
+                self._select(view, result[place : place + 1])
 
     def _select(self, view: AnchorView, counted: NDArray[np.void]) -> None:
         """Say what the selection makes of an anchor, in its line of `COUNTED`, shape (1,)."""
@@ -200,13 +172,10 @@ class Miner:
         if self.selection.suspects:
             counted["slots_suspects"] = admitted.suspects.sum()
 
-    def _select_by_pair(
-        self, pairs: Pairs, starts: Rows, at: Rows, result: NDArray[np.void]
-    ) -> None:
+    def _select_by_pair(self, block: Block, at: Rows, result: NDArray[np.void]) -> None:
         """Say the same of many anchors, where their pairs tell it one by one."""
-        if not len(at):
-            return
-        admitted = self.selection.admit_pairs(pairs)
+        admitted = self.selection.admit_pairs(BlockView(self.census, block, self.normalized))
+        starts = block.starts[:-1]
         for name in MINED:
             found = self.selection.of_pairs(name, admitted, starts)
             for column, values in zip(("slots", "wanted", "available"), found, strict=True):
@@ -227,7 +196,7 @@ class Miner:
         shares: Mapping[Kept, Share],
         paths: Mapping[Kept, Path],
         counted: NDArray[np.void] | None = None,
-        files: ReachFiles | None = None,
+        files: CandidateFiles | None = None,
     ) -> dict[str, dict[str, Any]]:
         """Write a unit's triplets, one file of `TRIPLET` records a folder.
 
@@ -239,8 +208,8 @@ class Miner:
         paths : mapping
             Per folder, the file to write.
         counted : ndarray of shape (anchors,), `COUNTED`, optional
-            What was counted of the unit's anchors; without it all is counted anew.
-        files : ReachFiles, optional
+            What was counted of the unit's anchors.
+        files : CandidateFiles, optional
             What was listed then.
 
         Returns
@@ -248,49 +217,38 @@ class Miner:
         dict
             Per folder, ``rows`` and ``sha256`` of the file.
         """
-        lines = writing_lines(shares)
+        lines = np.flatnonzero(np.any([share.counts > 0 for share in shares.values()], axis=0))
         anchors = lines + unit[0]
-        sieve = open_sieve(len(self.census.vectors.rows), self.census.kernel_name)
-        known = None
-        if self.listing is not None and counted is not None:
-            hard, semi_hard = counted["hard"][lines], counted["semi_hard"][lines]
-            known = self.listing.known(anchors, hard, hard + semi_hard, files)
-        lister = Lister(self.census, self.listing.screen.pairs) if self.listing else None
-        blocks = functools.partial(self._blocks, sieve=sieve)
+        lists = files.of(anchors) if files else CandidateLists.none(len(anchors))
         facing = (self.census, self.selection, self.seed, self.normalized)
-        writer = UnitWriter(*facing, blocks, sieve, lister)
-        return write_files(writer, anchors, lines, shares, paths, known)
+        writer = UnitWriter(*facing, self.whole_blocks, self.listed_block)
+        with contextlib.ExitStack() as stack:
+            records = {
+                name: Records(stack.enter_context(atomic_open(path)))
+                for name, path in paths.items()
+            }
+            own = {name: share.of(lines) for name, share in shares.items()}
+            writer.write(anchors, own, records, lists)
+            facts = {name: file.facts() for name, file in records.items()}
+        return {str(name): fact for name, fact in facts.items()}
+
+    def whole_blocks(self, anchors: Rows) -> Iterator[tuple[Rows, Block]]:
+        """Yield places of anchors and blocks of them, counted anew."""
+        places = self.census.in_order(anchors)
+        for block in self.census.blocks(anchors[places], self.memory):
+            yield places[: len(block.anchors)], block
+            places = places[len(block.anchors) :]
+
+    def listed_block(self, anchors: Rows, lists: CandidateLists) -> Block:
+        """Return a block of anchors from their lists."""
+        return self.census.listed_block(anchors, lists)
 
 
-def writing_lines(shares: Mapping[Kept, Share]) -> Rows:
-    """Return which of a unit's anchors write something."""
-    return np.flatnonzero(np.any([share.counts > 0 for share in shares.values()], axis=0))
+def _kept(anchors: int) -> int:
+    """Return how many rows are listed at most of all anchors as they are counted."""
+    return max(_ENTRIES, _EACH * anchors)
 
 
-def write_files(
-    writer: UnitWriter,
-    anchors: Rows,
-    lines: Rows,
-    shares: Mapping[Kept, Share],
-    paths: Mapping[Kept, Path],
-    known: ListedAnchors | None,
-) -> dict[str, dict[str, Any]]:
-    """Write some anchors of a unit, a file a folder; `lines` are theirs in the shares.
-
-    Returns
-    -------
-    dict
-        As of `Miner.write`.
-    """
-    with contextlib.ExitStack() as stack:
-        records = {
-            name: Records(stack.enter_context(atomic_open(path))) for name, path in paths.items()
-        }
-        own = {name: share.of(lines) for name, share in shares.items()}
-        writer.write(anchors, own, records, known)
-        facts = {name: file.facts() for name, file in records.items()}
-    return {str(name): fact for name, fact in facts.items()}
-
-
-def _by_class(block: BlockCounts) -> dict[Mined, Rows]:
-    return {"semi_hard": block.within - block.hard, "hard": block.hard}
+def listed_bytes(anchors: int, rows: int) -> int:
+    """Bound what the lists of so many anchors take on disk."""
+    return 8 * min(_kept(anchors), min(_MOST, rows) * anchors) + 12 * anchors

@@ -8,7 +8,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TRIPLET", "Gathered", "Interleaved", "Records", "Sink"]
+__all__ = ["TRIPLET", "Gathered", "Records", "Sink"]
 
 Triplets = NDArray[np.void]
 TRIPLET = np.dtype(
@@ -28,7 +28,7 @@ class Sink(Protocol):
     """What takes records."""
 
     def append(self, records: Triplets) -> None:
-        """Take more records; anchors ascend."""
+        """Take more records; those of an anchor come together."""
 
 
 class Records:
@@ -61,36 +61,10 @@ class Gathered:
         """Hold records."""
         self._parts.append(records)
 
-    def taken(self) -> Triplets:
-        """Return all records."""
-        return np.concatenate([np.empty(0, dtype=TRIPLET), *self._parts])
-
-
-class Interleaved:
-    """A file that takes records of some anchors, and has those of others at hand.
-
-    Parameters
-    ----------
-    file : Sink
-    others : ndarray of `TRIPLET`
-        Of other anchors, in their order; each goes to its place.
-    """
-
-    def __init__(self, file: Sink, others: Triplets) -> None:
-        self._file, self._others = file, others
-
-    def append(self, records: Triplets) -> None:
-        """Write records, and all of the others that come before the last of them."""
-        if not len(records):
-            return
-        count = int(np.searchsorted(self._others["anchor"], records["anchor"][-1]))
-        if count:
-            records = np.concatenate([self._others[:count], records])
-            self._others = self._others[count:]
-            records = records[np.argsort(records["anchor"], kind="stable")]
-        self._file.append(records)
-
-    def close(self) -> None:
-        """Write the others that are left."""
-        self._file.append(self._others)
-        self._others = self._others[:0]
+    def in_order(self) -> Triplets:
+        """Return all records in the order of their anchors; those of one stay as they came."""
+        records = np.concatenate([np.empty(0, dtype=TRIPLET), *self._parts])
+        anchors = np.ascontiguousarray(records["anchor"])
+        if (anchors[1:] >= anchors[:-1]).all():
+            return records
+        return records[np.argsort(anchors, kind="stable")]

@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.block import Rooms
-from miner.census.candidate_lists import ENTRIES, HEADS, Reach, ReachFiles
-from miner.census.fast.counter import open_screen
 from miner.census.kernels import pick_kernel
 from miner.census.measure import Vectors
-from miner.census.reference import Census
 from miner.census.statistics import Besides, Wanted, plan_besides
+from miner.census.walk.candidate_lists import ENTRIES, HEADS, CandidateFiles, CandidateLists
+from miner.census.walk.census import Census
 from miner.embedding.store import Store, open_store
 from miner.errors import StorageError
 from miner.indexes.base import open_index
@@ -25,7 +23,6 @@ from miner.job import Job, parse_bytes
 from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.engines.base import Engine
 from miner.pipeline.units.approximate import ApproximateMiner, Nominees
-from miner.pipeline.units.candidates import plan_listing
 from miner.pipeline.units.layout import Share
 from miner.pipeline.units.miner import Miner
 from miner.runs.tables import label_ranks
@@ -41,8 +38,8 @@ __all__ = [
     "Task",
     "count_anchors",
     "count_unit",
+    "open_lists",
     "open_miner",
-    "open_reach",
     "write_unit",
 ]
 
@@ -142,28 +139,19 @@ def open_miner(task: Task) -> Miner:
     relevance = store.relevance()
     if task.approximate is not None:
         return _open_approximate(task, vectors, relevance)
-    # Rows in float32 are worth more than those in float64, which few blocks of keys need.
-    narrow = rows.nbytes if rows.nbytes <= task.keep else 0
     census = Census(
-        vectors,
-        relevance,
-        task.metric,
-        task.margin,
-        kernel=task.kernel,
-        keep_bytes=task.keep - narrow,
-    )
-    rooms = Rooms()
-    screen = open_screen(census, loss=task.loss, keep_bytes=narrow, rooms=rooms)
-    selection = load_selection(task.select)
-    seed, memory, counts = task.select.seed, task.memory, tally(relevance)
-    listing = plan_listing(
-        screen, selection, counts.positives, len(rows), memory, writes=task.select.max_triplets > 0
+        vectors, relevance, task.metric, task.margin, kernel=task.kernel, keep_bytes=task.keep
     )
     names = store.label_names() if task.wanted.confusions else None
     ranks = None if names is None else label_ranks(names)
-    besides = plan_besides(relevance, task.wanted, ranks)
-    facing = (census, counts, selection, seed, memory, task.normalized)
-    return Miner(*facing, screen, besides, listing, rooms)
+    facing = (census, tally(relevance), load_selection(task.select), task.select.seed, task.memory)
+    return Miner(
+        *facing,
+        task.normalized,
+        task.loss,
+        writes=task.select.max_triplets > 0,
+        besides=plan_besides(relevance, task.wanted, ranks),
+    )
 
 
 def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Miner:
@@ -182,7 +170,7 @@ def count_anchors(task: Task, anchors: tuple[int, ...]) -> NDArray[np.void]:
     """Count some anchors of an exact task, an array of `COUNTED`."""
     order = np.array(anchors, dtype=np.int64)
     opened = open_miner(task)
-    some = replace(opened, besides=Besides(order=order), listing=None)
+    some = replace(opened, besides=Besides(order=order), writes=False)
     return some.count((0, len(order)))
 
 
@@ -198,15 +186,14 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
     sums = miner.besides.sums(len(miner.census.vectors.rows), unit)
     counted, listed = [], []
     for part in miner.besides.parts(unit, sums):
-        reaches: list[Reach] = []
-        counted.append(miner.count(part, sums, reaches))
+        lists: list[CandidateLists] = []
+        counted.append(miner.count(part, sums, lists))
         places = np.arange(*part) - unit[0]
-        listed += [(places, reach) for reach in reaches]
+        listed += [(places, one) for one in lists]
     files: dict[Path, NDArray[Any]] = {path: np.concatenate(counted)}
-    if miner.listing is not None or listed:
-        reach = Reach.gathered(unit[1] - unit[0], listed)
-        files[path.with_suffix(HEADS)] = reach.head
-        files[path.with_suffix(ENTRIES)] = reach.entries
+    whole = CandidateLists.gathered(unit[1] - unit[0], listed)
+    files[path.with_suffix(HEADS)] = whole.head
+    files[path.with_suffix(ENTRIES)] = whole.entries
     if sums is not None:
         files[path.with_suffix(".hubs.npy")] = sums.hubs()
         for name, array in sums.confusions.arrays().items() if sums.confusions else ():
@@ -217,13 +204,13 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=1)
-def open_reach(task: Task, work: Path, counted: tuple[str, ...]) -> ReachFiles | None:
+def open_lists(task: Task, work: Path, counted: tuple[str, ...]) -> CandidateFiles | None:
     """Open what was listed as units were counted, if all of it is there; done once a process."""
     miner = open_miner(task)
     there = all((work / f"{unit}{end}").exists() for unit in counted for end in (HEADS, ENTRIES))
     if not counted or not there:
         return None
-    return ReachFiles(work, counted, miner.besides.anchors((0, len(miner.tally.positives))))
+    return CandidateFiles(work, counted, miner.besides.anchors((0, len(miner.tally.positives))))
 
 
 def write_unit(
@@ -232,7 +219,7 @@ def write_unit(
     shares: Mapping[Kept, Share],
     paths: Mapping[Kept, Path],
     counted: NDArray[np.void] | None = None,
-    files: ReachFiles | None = None,
+    files: CandidateFiles | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Write a unit's triplets; see `Miner.write`."""
     return open_miner(task).write(unit, shares, paths, counted, files)

@@ -1,8 +1,7 @@
-"""Writing a unit's triplets: from listed rows where there are lists, else from whole blocks.
+"""Writing a unit's triplets: from lists of nearest rows where there are some, else by a walk.
 
-Anchors of both kinds follow one another in any way. A stretch of anchors whose listed ones write
-few enough triplets to hold is done at a time: first those, then the others block by block, and
-what was held goes between.
+A stretch of anchors that write few enough triplets to hold is done at a time, in whatever order is
+fast; then its triplets are put in the order of the anchors.
 """
 
 from __future__ import annotations
@@ -10,56 +9,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
-from miner.census.candidate_lists import Reach
-from miner.census.reference import Census
+from miner.census.walk.candidate_lists import CandidateLists
+from miner.census.walk.census import Census
 from miner.pipeline.units.block_writer import BlockWriter, write_block
 from miner.pipeline.units.layout import Share, cut_sizes
-from miner.pipeline.units.records import Gathered, Interleaved, Records, Sink
-from miner.selection.anchor_view import AnchorView
-from miner.selection.rank_grid import Found, Sieve
-from miner.selection.ranking import Block
+from miner.pipeline.units.records import Gathered, Records, Sink
+from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.selection import Selection
 from miner.triplets.hardness import Kept
 from miner.triplets.types import Rows
 
-__all__ = ["Blocks", "ListedAnchors", "UnitWriter"]
+__all__ = ["UnitWriter"]
 
 _STRETCH = 1 << 18
 _ENTRIES = 1 << 18
 """Listed rows and pairs of the anchors that are done at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListedAnchors:
-    """What is known of a unit's anchors that write something.
-
-    Attributes
-    ----------
-    reach : Reach
-        Where nothing is listed whole blocks are made.
-    hard, within : ndarray of shape (anchors,), int64
-        Their triplets that are hard; that are hard or semi-hard.
-    positives : ndarray of shape (anchors,), int64
-    """
-
-    reach: Reach
-    hard: Rows
-    within: Rows
-    positives: Rows
-
-
-class Blocks(Protocol):
-    """Makes blocks of anchors whose rows are listed, and finds rows by rank in them."""
-
-    def block(self, anchors: Rows, reach: Reach, hard: Rows, within: Rows) -> Any:
-        """Return a block of some anchors; see `miner.selection.listed_block.Lister.block`."""
-
-    def find(self, block: Any, lines: Rows, starts: Rows, ranks: Rows) -> Found:
-        """Find rows by rank; see `miner.selection.rank_grid.Sieve.find`."""
 
 
 @dataclass(frozen=True)
@@ -74,27 +41,24 @@ class UnitWriter:
     normalized : bool
         Whether the vectors have unit length: what a score is depends on it.
     blocks : callable
-        Counts anchors, a block at a time.
-    sieve : Sieve or None
-        What counts these blocks, where it does: it finds rows by rank.
-    lister : Blocks or None
-        What makes blocks of listed rows.
+        Counts anchors, a block at a time: yields places of them, and the block.
+    listed : callable
+        Makes a block of anchors from their lists.
     """
 
     census: Census
     selection: Selection
     seed: int
     normalized: bool
-    blocks: Callable[[Rows], Iterator[Any]]
-    sieve: Sieve | None
-    lister: Blocks | None
+    blocks: Callable[[Rows], Iterator[tuple[Rows, Block]]]
+    listed: Callable[[Rows, CandidateLists], Block]
 
     def write(
         self,
         anchors: Rows,
         shares: Mapping[Kept, Share],
         files: Mapping[Kept, Records],
-        known: ListedAnchors | None = None,
+        lists: CandidateLists,
     ) -> None:
         """Write the triplets of some anchors, ascending.
 
@@ -105,63 +69,44 @@ class UnitWriter:
             Per folder, that of these anchors.
         files : mapping
             Per folder, its file.
-        known : ListedAnchors, optional
+        lists : CandidateLists
             Of these anchors.
         """
-        if known is None or self.lister is None:
-            self._write_whole(anchors, np.arange(len(anchors)), shares, files)
-            return
         total = np.sum([share.counts for share in shares.values()], axis=0)
-        listed = (known.reach.head["held"] >= 0) & (total <= _STRETCH)
-        for first, last in cut_sizes(np.where(listed, total, 0), _STRETCH):
+        for first, last in cut_sizes(total, _STRETCH):
             some = np.arange(first, last)
-            mine, others = some[listed[some]], some[~listed[some]]
-            if not len(others):
-                self._write_listed(self.lister, anchors, mine, shares, files, known)
+            if len(some) == 1:  # it may write more than there is room for
+                self._write(anchors, some, shares, files, lists)
                 continue
             held: dict[Kept, Gathered] = {name: Gathered() for name in files}
-            self._write_listed(self.lister, anchors, mine, shares, held, known)
-            merged = {name: Interleaved(files[name], held[name].taken()) for name in files}
-            self._write_whole(anchors, others, shares, merged)
-            for file in merged.values():
-                file.close()
+            self._write(anchors, some, shares, held, lists)
+            for name, file in files.items():
+                file.append(held[name].in_order())
 
-    def _write_whole(
+    def _write(
         self,
         anchors: Rows,
-        lines: Rows,
+        some: Rows,
         shares: Mapping[Kept, Share],
         files: Mapping[Kept, Sink],
+        lists: CandidateLists,
     ) -> None:
-        """Write some of the anchors from blocks of all keys."""
-        for block in self.blocks(anchors[lines]):
-            mine, lines = lines[: len(block.anchors)], lines[len(block.anchors) :]
-            find = functools.partial(self.sieve.find, block) if self.sieve else None
-            self._write_block(BlockWriter(files, self.census, block, find), block, shares, mine)
-
-    def _write_listed(
-        self,
-        lister: Blocks,
-        anchors: Rows,
-        lines: Rows,
-        shares: Mapping[Kept, Share],
-        files: Mapping[Kept, Sink],
-        known: ListedAnchors,
-    ) -> None:
-        """Write some of the anchors from their listed rows."""
-        for first, last in cut_sizes(known.reach.sizes[lines] + known.positives[lines], _ENTRIES):
-            mine = lines[first:last]
-            block = lister.block(
-                anchors[mine], known.reach.take(mine), known.hard[mine], known.within[mine]
-            )
-            find = functools.partial(lister.find, block)
-            self._write_block(BlockWriter(files, self.census, block, find), block, shares, mine)
+        listed = lists.head["held"][some] >= 0
+        mine, others = some[listed], some[~listed]
+        for first, last in cut_sizes(lists.sizes[mine], _ENTRIES):
+            part = mine[first:last]
+            block = self.listed(anchors[part], lists.take(part))
+            self._write_block(block, part, shares, files)
+        if len(others):
+            for places, block in self.blocks(anchors[others]):
+                self._write_block(block, others[places], shares, files)
 
     def _write_block(
-        self, writer: BlockWriter, block: Block, shares: Mapping[Kept, Share], lines: Rows
+        self, block: Block, lines: Rows, shares: Mapping[Kept, Share], files: Mapping[Kept, Sink]
     ) -> None:
         own = {name: share.of(lines) for name, share in shares.items()}
         view = functools.partial(self._view, block)
+        writer = BlockWriter(files, self.census, block)
         write_block(writer, block, self.selection, own, view, self.seed)
 
     def _view(self, block: Block, line: int) -> AnchorView:

@@ -17,7 +17,6 @@ measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +24,7 @@ import numpy as np
 from miner.triplets.distance import UNIT_ROUNDOFF, Metric, row_norms
 from miner.triplets.types import Float32, Float64
 
-__all__ = ["KeySpace", "PreparedRows", "tile_rows"]
+__all__ = ["KeySpace", "tile_rows"]
 
 _TILE_BYTES, _LEAST_TILE, _MOST_TILE = 4 << 20, 1024, 4096
 
@@ -142,34 +141,3 @@ class KeySpace:
         scale = (lengths + self.reach) ** 2 if self.euclidean else lengths * self.reach
         bound: Float64 = UNIT_ROUNDOFF * (2 * prepared.shape[1] + 64) * scale
         return bound
-
-
-class PreparedRows:
-    """Rows in key space: kept whole when they fit, else made a tile at a time."""
-
-    def __init__(self, space: KeySpace, rows: Float32, *, keep: bool) -> None:
-        self._space = space
-        self._rows = rows
-        self._tile = tile_rows(rows.shape[1])
-        self._kept: dict[int, Float64] = {}
-        self.bias = np.empty(len(rows))
-        for part, tile in self.tiles():
-            self.bias[part] = space.bias(tile)
-            if keep:
-                self._kept[part.start] = tile
-
-    def part(self, start: int, stop: int) -> Float64:
-        """Return some prepared rows."""
-        within = start % self._tile
-        tile = self._kept.get(start - within)
-        if tile is not None and within + stop - start <= len(tile):
-            return tile[within : within + stop - start]
-        return self._space.prepare(self._rows[start:stop])
-
-    def tiles(self) -> Iterator[tuple[slice, Float64]]:
-        """Yield column ranges and their prepared rows."""
-        for start in range(0, len(self._rows), self._tile):
-            tile = self._kept.get(start)
-            if tile is None:
-                tile = self._space.prepare(self._rows[start : start + self._tile])
-            yield slice(start, start + len(tile)), tile

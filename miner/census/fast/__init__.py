@@ -1,1 +1,0 @@
-"""The fast counting pass: float32 products, exact counts. `counter.open_screen`."""

@@ -1,0 +1,14 @@
+"""Places spread evenly over rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from miner.triplets.types import Rows
+
+__all__ = ["evenly_spaced"]
+
+
+def evenly_spaced(count: int, most: int) -> Rows:
+    """Return at most `most` of the numbers below `count`, evenly spaced, the ends among them."""
+    return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.int64))

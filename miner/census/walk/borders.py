@@ -1,0 +1,132 @@
+"""The thresholds of pairs in key space: where hard and where semi-hard end, and how unsure that is.
+
+A key within the tolerance of a threshold decides nothing: `miner.census.walk.settle` measures it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from miner.census.measure import Vectors
+from miner.census.walk.key_space import KeySpace
+from miner.triplets.distance import UNIT_ROUNDOFF
+from miner.triplets.hardness import semi_hard_border
+from miner.triplets.types import Float64, Rows
+
+__all__ = ["Borders", "Pairs", "borders_of_distances", "borders_of_keys"]
+
+_STEEP = 64.0
+"""From this growth of a key's error on, a positive's distance is measured instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The pairs of some anchors: those of anchor i are ``starts[i]:starts[i + 1]``.
+
+    Attributes
+    ----------
+    anchors : ndarray of shape (b,), int64
+    starts : ndarray of shape (b + 1,), int64
+    positives : ndarray of shape (pairs,), int64
+    lines : ndarray of shape (pairs,), int64
+        The place of each pair's anchor among the anchors.
+    """
+
+    anchors: Rows
+    starts: Rows
+    positives: Rows
+    lines: Rows
+
+    @classmethod
+    def of(cls, anchors: Rows, counts: Rows, positives: Rows) -> Pairs:
+        """Return the pairs of anchors with so many positives each."""
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        return cls(anchors, starts, positives, np.repeat(np.arange(len(anchors)), counts))
+
+    def measured(self, vectors: Vectors, space: KeySpace, some: Rows | slice) -> Float64:
+        """Return the true distances of some pairs."""
+        return vectors.measure(space.metric, self.anchors[self.lines[some]], self.positives[some])
+
+
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """Both thresholds of each pair.
+
+    Attributes
+    ----------
+    hard, within, d_ap : ndarray of shape (pairs,), float64
+        The keys where hard ends and where semi-hard ends; the distance of the pair.
+    tolerance : ndarray of shape (b,), float64
+        How far the float64 key of a row may be from a threshold and still be unsure.
+    """
+
+    hard: Float64
+    within: Float64
+    d_ap: Float64
+    tolerance: Float64
+
+
+def borders_of_distances(
+    pairs: Pairs, d_ap: Float64, space: KeySpace, margin: float, offset: Float64, slack: Float64
+) -> Borders:
+    """Return the borders of pairs whose distances were measured.
+
+    Parameters
+    ----------
+    pairs : Pairs
+    d_ap : ndarray of shape (pairs,), float64
+    space : KeySpace
+    margin : float
+    offset, slack : ndarray of shape (b,), float64
+        Of the anchors; see `KeySpace`.
+    """
+    return _placed(pairs, d_ap, space, margin, offset, slack, np.ones(len(d_ap)))
+
+
+def borders_of_keys(
+    pairs: Pairs,
+    keys: Float64,
+    vectors: Vectors,
+    space: KeySpace,
+    margin: float,
+    offset: Float64,
+    slack: Float64,
+) -> Borders:
+    """Return the borders of pairs whose float64 keys are known.
+
+    The error of a distance is that of its key over the distance, so for a root metric the error of
+    ``key(d + m)`` is ``slack (d + m) / d``: small distances are measured instead.
+    """
+    shift, error = offset[pairs.lines], slack[pairs.lines]
+    d_ap = space.distance(keys, shift)
+    growth = np.ones(len(keys))
+    if space.root:
+        border = semi_hard_border(d_ap, margin)
+        tiny = (border > _STEEP * d_ap) | (d_ap * d_ap < 128 * error)
+        exact = np.flatnonzero(tiny)
+        d_ap[exact] = pairs.measured(vectors, space, exact)
+        growth = np.where(tiny, 1.0, border / np.where(tiny, 1.0, d_ap))
+    return _placed(pairs, d_ap, space, margin, offset, slack, growth, keys)
+
+
+def _placed(
+    pairs: Pairs,
+    d_ap: Float64,
+    space: KeySpace,
+    margin: float,
+    offset: Float64,
+    slack: Float64,
+    growth: Float64,
+    keys: Float64 | None = None,
+) -> Borders:
+    """Place both borders; `growth` is how many times the slack they may be off."""
+    shift = offset[pairs.lines]
+    border = semi_hard_border(d_ap, margin)
+    scale = border * border if space.root else np.abs(d_ap) + margin
+    rounding = 16 * UNIT_ROUNDOFF * (scale + np.abs(shift))
+    unsure = 2.5 * growth * slack[pairs.lines] + rounding
+    tolerance = np.maximum.reduceat(unsure, pairs.starts[:-1])
+    hard = space.key(d_ap, shift) if keys is None else keys
+    return Borders(hard, space.key(border, shift), d_ap, tolerance)

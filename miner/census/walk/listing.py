@@ -1,0 +1,104 @@
+"""The rows within reach of anchors, listed as entries: see `miner.census.walk.ranked_block`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.triplets.types import Float64, Rows
+
+__all__ = ["EntryList", "strike"]
+
+
+def strike(keys: NDArray[Any], start: int, lines: Rows, rows: Rows) -> None:
+    """Strike rows that do not count out of a tile: their keys are not a number from then on.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (b, t)
+        Of the rows from `start` on.
+    start : int
+    lines, rows : ndarray of shape (k,), int64
+    """
+    if start or keys.shape[1] <= rows.max(initial=0):
+        mine = np.flatnonzero((rows >= start) & (rows < start + keys.shape[1]))
+        lines, rows = lines[mine], rows[mine] - start
+    keys[lines, rows] = np.nan
+
+
+class EntryList:
+    """The entries of a block of anchors, listed tile by tile.
+
+    Parameters
+    ----------
+    tops : ndarray of shape (b,), float64
+        The key up to which rows are within reach.
+    wanted : ndarray of shape (b,), int64
+        At least so many of the nearest rows are listed, within reach or not.
+    spare : ndarray of shape (b,), float64
+        How far beyond the last of these rows are listed too.
+    bits : int
+        Of the rows' numbers.
+    out : ndarray of float64
+        Room for all entries and one more.
+    loops : module
+        See `miner.census.walk.line_loops`.
+    """
+
+    def __init__(
+        self, tops: Float64, wanted: Rows, spare: Float64, bits: int, out: Float64, loops: Any
+    ) -> None:
+        self._loops = loops
+        self._tops, self._wanted, self._spare = tops, wanted, spare
+        self._bits, self._out, self._used = bits, out, 0
+        self._tiles: list[tuple[int, Rows]] = []
+
+    def add(self, keys: NDArray[Any], start: int) -> bool:
+        """List the rows of a tile; return whether there was room."""
+        with np.errstate(over="ignore"):  # a top beyond all numbers is infinite
+            tops = np.nextafter(self._tops.astype(keys.dtype), keys.dtype.type(np.inf))
+        for line in np.flatnonzero(self._wanted > 0).tolist():
+            self._raise_top(line, keys[line], tops)
+        room = self._out[self._used :]
+        if keys.size >= len(room) and np.count_nonzero(keys <= tops[:, None]) >= len(room):
+            return False
+        counts = self._loops.list_entries(keys, tops, start, self._bits, room)
+        self._tiles.append((self._used, counts))
+        self._used += int(counts.sum())
+        return True
+
+    def _raise_top(self, line: int, own: NDArray[Any], tops: NDArray[Any]) -> None:
+        """Raise the top of an anchor to the nearest rows that are wanted, of this tile."""
+        wanted = int(self._wanted[line])
+        if np.count_nonzero(own <= tops[line]) >= wanted:
+            return
+        there = own.size - np.count_nonzero(np.isnan(own))
+        last = own.dtype.type(np.inf)
+        if there > wanted:  # what is not a number comes last
+            last = np.partition(own, wanted - 1)[wanted - 1] + own.dtype.type(self._spare[line])
+            last = np.nextafter(last, own.dtype.type(np.inf))
+        tops[line] = max(tops[line], last)
+
+    def sorted(self) -> tuple[Float64, Rows]:
+        """Return all entries, each anchor's ascending, and where those of each begin."""
+        sizes = np.sum([counts for _, counts in self._tiles], axis=0)
+        firsts = np.concatenate([[0], np.cumsum(sizes)])
+        entries = self._out[: self._used]
+        if len(self._tiles) > 1:
+            entries = self._regrouped(firsts)
+        for first, stop in zip(firsts[:-1].tolist(), firsts[1:].tolist(), strict=True):
+            entries[first:stop].sort()
+        return entries, firsts
+
+    def _regrouped(self, firsts: Rows) -> Float64:
+        """Return the entries anchor after anchor, not tile after tile."""
+        entries = np.empty(self._used)
+        free = firsts[:-1].copy()
+        for begin, counts in self._tiles:
+            for line, count in enumerate(counts.tolist()):
+                entries[free[line] : free[line] + count] = self._out[begin : begin + count]
+                free[line] += count
+                begin += count
+        return entries

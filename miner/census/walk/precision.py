@@ -1,0 +1,118 @@
+"""How far keys may be from the true ones, and where narrow ones do.
+
+**Narrow keys** come of a float32 product, at half the cost of a float64 one, with a rigorous bound
+on their error: rows and queries are rounded once (unit roundoff u = 2^-24), and an inner product of
+d numbers is off by ``u (d + 2) |u||w|``, in whatever order it is summed (Higham, Accuracy and
+Stability of Numerical Algorithms, 2nd ed., section 3.1, to first order); what the row adds and the
+difference are rounded once each. The error of **wide keys** is in `miner.census.walk.key_space`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from miner.census.measure import Vectors
+from miner.census.spread import evenly_spaced
+from miner.census.walk.borders import Borders, Pairs, borders_of_distances
+from miner.census.walk.key_space import KeySpace
+from miner.triplets.distance import UNIT_ROUNDOFF_32
+from miner.triplets.types import Float64
+
+__all__ = ["FEW", "Anchors", "Precision"]
+
+FEW = 256
+"""An anchor with more positives has wide keys."""
+_OPEN, _SAMPLE = 0.01, 2048
+"""Keys are wide where narrow ones leave a larger share of them open than this."""
+_RANGE = (1e-15, 1e15)
+"""Squared lengths that float32 can hold without overflow or underflow."""
+_FINE = 1024.0
+"""Keys are narrow where the margin is so many times their error: the loss is summed from them."""
+_CLEAR = 1e4
+"""A squared distance is clear where it is so many times the error of its key."""
+
+
+@dataclass(slots=True)
+class Anchors:
+    """Some anchors, made ready for the product.
+
+    Attributes
+    ----------
+    pairs : Pairs
+    queries : ndarray of shape (b, d), float64
+        Their vectors in key space.
+    offset, slack : ndarray of shape (b,), float64
+        What `KeySpace` says of those.
+    lengths : ndarray of shape (b,), float64
+        Of the queries.
+    """
+
+    pairs: Pairs
+    queries: Float64
+    offset: Float64
+    slack: Float64
+    lengths: Float64
+
+
+class Precision:
+    """Bounds the errors of one census' keys.
+
+    Parameters
+    ----------
+    vectors : Vectors
+    space : KeySpace
+    margin : float
+    bits : int
+        Of the rows' numbers, in entries.
+    """
+
+    def __init__(self, vectors: Vectors, space: KeySpace, margin: float, bits: int) -> None:
+        self._vectors, self._space, self._margin, self._bits = vectors, space, margin, bits
+        self._usable = _RANGE[0] < space.reach**2 < _RANGE[1]
+        some = vectors.rows[evenly_spaced(len(vectors.rows), _SAMPLE)]
+        self._sample = space.prepare(some)
+        self._bias = space.bias(self._sample)
+
+    def narrow_borders(self, anchors: Anchors) -> Borders | None:
+        """Return the borders of anchors whose keys can be narrow, else None."""
+        pairs, sizes = anchors.pairs, np.diff(anchors.pairs.starts)
+        fits = self._usable and (anchors.lengths**2 < _RANGE[1]).all()
+        if not fits or sizes.max() > FEW:
+            return None
+        d_ap = pairs.measured(self._vectors, self._space, slice(None))
+        facts = (pairs, d_ap, self._space, self._margin, anchors.offset, anchors.slack)
+        borders, error = borders_of_distances(*facts), self.narrow(anchors.lengths)
+        gap = np.add.reduceat(borders.within - borders.hard, pairs.starts[:-1])
+        if (gap < _FINE * error * sizes).any():
+            return None
+        first = slice(0, pairs.starts[1])
+        edges = np.sort(np.concatenate([borders.hard[first], borders.within[first]]))
+        keys = self._bias - self._sample @ anchors.queries[0]
+        wide = borders.tolerance[0] + error[0]
+        open_ = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
+        open_ |= keys < self.unclear(anchors.offset[:1], error[:1])
+        # Those of the sample that are positives lie on a threshold.
+        return borders if open_.sum() <= _OPEN * len(keys) + first.stop else None
+
+    def narrow(self, lengths: Float64) -> Float64:
+        """Bound how far a narrow key can be from the wide one, for queries of such lengths."""
+        reach = self._space.reach
+        products = (self._vectors.dim + 5) * lengths * reach
+        own = 2 * reach * reach if self._space.euclidean else 0.0
+        bound: Float64 = 1.01 * UNIT_ROUNDOFF_32 * (products + own)
+        return bound
+
+    def packing(self, lengths: Float64) -> Float64:
+        """Bound what the row in an entry's lowest bits adds to its key."""
+        reach = self._space.reach
+        most = lengths * reach + (reach * reach if self._space.euclidean else 0.0)
+        bound: Float64 = 2.0 ** (self._bits - 52) * most
+        return bound
+
+    def unclear(self, offset: Float64, error: Float64) -> Float64:
+        """Return up to which key the distances of keys are not clear enough to sum the loss."""
+        if not self._space.root:  # they are as clear as the keys
+            return np.full(len(offset), -np.inf)
+        return (_CLEAR * error - offset) / self._space.slope

@@ -1,0 +1,223 @@
+"""A counted block of anchors: the rows within reach of each, in the order of their keys.
+
+**Entries.** A row within reach is one float64 number: its key, whose lowest bits are replaced by
+the row's number. A line of entries is sorted as it stands, and says which rows they are.
+
+Keys that are further apart than the *gap* of their anchor are in the order of the true distances. A
+run of neighbours that are not is put in order by the measured distance, ties by row number, where
+somebody asks for a rank in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census.measure import Vectors
+from miner.census.walk.borders import Borders, Pairs
+from miner.census.walk.candidate_lists import HEAD, CandidateLists
+from miner.census.walk.key_space import KeySpace
+from miner.triplets.relevance import spans
+from miner.triplets.types import Float64, Rows
+
+__all__ = ["RankedBlock", "packed", "row_bits", "rows_of"]
+
+
+def row_bits(rows: int) -> int:
+    """Return how many of the lowest bits of an entry hold the row's number."""
+    return int(max(rows - 1, 1)).bit_length()
+
+
+def packed(keys: Float64, rows: Rows, bits: int) -> Float64:
+    """Return the entries of rows with such keys."""
+    high = keys.view(np.int64) & np.int64(-1 << bits)
+    return (high | rows).view(np.float64)
+
+
+def rows_of(entries: Float64, bits: int) -> Rows:
+    """Return the rows of entries."""
+    rows: Rows = entries.view(np.int64) & np.int64((1 << bits) - 1)
+    return rows
+
+
+def _no_rows() -> Rows:
+    return np.empty(0, dtype=np.int64)
+
+
+def _nothing() -> tuple[Rows, Float64]:
+    return _no_rows(), np.empty(0)
+
+
+@dataclass
+class RankedBlock:
+    """Some anchors, their pairs with their counts, and their rows within reach.
+
+    Attributes
+    ----------
+    vectors : Vectors
+    space : KeySpace
+    pairs : Pairs
+    borders : Borders
+    tolerance : ndarray of shape (b,), float64
+        How far an entry may be from a threshold and still be unsure.
+    firsts : ndarray of shape (b + 1,), int64
+        The rows of anchor i are ``entries[firsts[i]:firsts[i + 1]]``.
+    entries : ndarray of float64
+    bits : int
+    loops : module
+        See `miner.census.walk.line_loops`.
+    offset, gap : ndarray of shape (b,), float64
+        What turns a key into a distance; how near two keys may be in a wrong order.
+    hard, within : ndarray of shape (pairs,), int64
+        How many negatives are hard; how many are hard or semi-hard.
+    settled : tuple of ndarray
+        Places of entries that were put in the order of their distances, and these.
+    """
+
+    vectors: Vectors
+    space: KeySpace
+    pairs: Pairs
+    borders: Borders
+    tolerance: Float64
+    firsts: Rows
+    entries: Float64
+    bits: int
+    loops: Any
+    offset: Float64
+    gap: Float64
+    hard: Rows = field(default_factory=_no_rows)
+    within: Rows = field(default_factory=_no_rows)
+    settled: tuple[Rows, Float64] = field(default_factory=_nothing)
+
+    @property
+    def anchors(self) -> Rows:
+        """The anchors, shape (b,)."""
+        return self.pairs.anchors
+
+    @property
+    def starts(self) -> Rows:
+        """Where the pairs of each anchor begin, and the end, shape (b + 1,)."""
+        return self.pairs.starts
+
+    @property
+    def positives(self) -> Rows:
+        """The positive of each pair."""
+        return self.pairs.positives
+
+    @property
+    def sizes(self) -> Rows:
+        """How many rows within reach each anchor has."""
+        return np.diff(self.firsts)
+
+    def alone(self, line: int) -> RankedBlock:
+        """Return one of the anchors as a block of its own, with the same entries."""
+        mine = slice(self.starts[line], self.starts[line + 1])
+        one, own = slice(line, line + 1), self.entries[self.firsts[line] : self.firsts[line + 1]]
+        pairs = Pairs.of(self.anchors[one], np.diff(self.starts)[one], self.positives[mine])
+        whole = self.borders
+        borders = Borders(
+            whole.hard[mine], whole.within[mine], whole.d_ap[mine], whole.tolerance[one]
+        )
+        return dataclasses.replace(
+            self,
+            pairs=pairs,
+            borders=borders,
+            tolerance=self.tolerance[one],
+            hard=self.hard[mine],
+            within=self.within[mine],
+            firsts=np.array([0, len(own)]),
+            entries=own,
+            offset=self.offset[one],
+            gap=self.gap[one],
+            settled=_nothing(),
+        )
+
+    def between(self, starts: Rows, order: Rows, low: Float64, high: Float64) -> tuple[Rows, Rows]:
+        """Look thresholds up among the entries; see `miner.census.walk.line_loops.between`."""
+        found: tuple[Rows, Rows] = self.loops.between(
+            self.entries, self.firsts, starts, order, low, high
+        )
+        return found
+
+    @functools.cached_property
+    def ascending_counts(self) -> tuple[Rows, Rows]:
+        """The counts of the pairs, hard, and hard or semi-hard, ascending for each anchor."""
+        hard, within = self.hard.copy(), self.within.copy()
+        for line in np.flatnonzero(np.diff(self.starts) > 1).tolist():
+            mine = slice(self.starts[line], self.starts[line + 1])
+            hard[mine].sort()
+            within[mine].sort()
+        return hard, within
+
+    def rows_at(self, lines: Rows, ranks: Rows) -> Rows:
+        """Return the rows at some ranks of some anchors: by true distance, ties by row number.
+
+        Parameters
+        ----------
+        lines, ranks : ndarray of shape (k,), int64
+            Which of the block's anchors, and the rank; each may come several times.
+        """
+        at = self.firsts[lines] + ranks
+        rows = rows_of(self.entries[at], self.bits)
+        unsure = np.flatnonzero(self._beside(at, lines))
+        if len(unsure):
+            rows[unsure] = self._settled(at[unsure], lines[unsure])
+        return rows
+
+    def ordered(self, line: int) -> Rows:
+        """Return the rows within reach of one anchor in the order of their true distances."""
+        size = int(self.sizes[line])
+        return self.rows_at(np.full(size, line), np.arange(size))
+
+    def nearest(self, depths: Rows) -> CandidateLists:
+        """Return lists of each anchor's nearest rows, so many that the order of these is in them.
+
+        Parameters
+        ----------
+        depths : ndarray of shape (b,), int64
+            -1 lists nothing.
+        """
+        head = np.zeros(len(depths), dtype=HEAD)
+        head["gap"] = self.gap
+        ends = self._runs[np.searchsorted(self._runs, self.firsts[:-1] + np.maximum(depths, 0))]
+        head["held"] = np.where(
+            depths < 0, -1, np.minimum(ends, self.firsts[1:]) - self.firsts[:-1]
+        )
+        places = spans(self.firsts[:-1], np.maximum(head["held"], 0).astype(np.int64))
+        return CandidateLists(head, self.entries[places])
+
+    def _beside(self, at: Rows, lines: Rows) -> NDArray[np.bool_]:
+        """Whether a neighbour of each entry is so near that the order is unsure."""
+        gap, entries = self.gap[lines], self.entries
+        before, after = np.maximum(at - 1, self.firsts[lines]), at + 1
+        after = np.minimum(after, self.firsts[lines + 1] - 1)
+        near = (at > before) & (entries[at] - entries[before] <= gap)
+        return np.asarray(near | ((after > at) & (entries[after] - entries[at] <= gap)))
+
+    @functools.cached_property
+    def _runs(self) -> Rows:
+        """Where runs of entries begin whose order is unsure, and the end of all."""
+        apart = np.ones(len(self.entries) + 1, dtype=np.bool_)
+        apart[1:-1] = np.diff(self.entries) > np.repeat(self.gap, self.sizes)[1:]
+        apart[self.firsts] = True
+        return np.flatnonzero(apart)
+
+    def _settled(self, at: Rows, lines: Rows) -> Rows:
+        """Return the rows at places of runs, put in order by the measured distance."""
+        number = np.searchsorted(self._runs, at, side="right") - 1
+        numbers, first, which = np.unique(number, return_index=True, return_inverse=True)
+        begin, sizes = self._runs[numbers], self._runs[numbers + 1] - self._runs[numbers]
+        rows = rows_of(self.entries[spans(begin, sizes)], self.bits)
+        run = np.repeat(np.arange(len(numbers)), sizes)
+        distances = self._measure(np.repeat(lines[first], sizes), rows)
+        order = np.lexsort((rows, distances, run))
+        starts = np.cumsum(sizes) - sizes
+        return np.asarray(rows[order][starts[which] + at - begin[which]])
+
+    def _measure(self, lines: Rows, rows: Rows) -> Float64:
+        return self.vectors.measure(self.space.metric, self.anchors[lines], rows)

@@ -1,0 +1,115 @@
+"""Counts of the rows on one side of thresholds: by keys where those tell, else by the definition.
+
+A threshold is an interval of keys: rows below it count for sure, rows above it do not. Of the rows
+inside, the distances are measured, and the definition decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census.walk.ranked_block import RankedBlock, packed, row_bits, rows_of
+from miner.triplets.relevance import spans
+from miner.triplets.types import Float64, Rows
+
+__all__ = ["Holds", "Settled", "ascending", "settle"]
+
+Holds = Callable[[Float64, Rows], NDArray[np.bool_]]
+"""Whether measured distances count, each for the pair whose number stands beside it."""
+_MANY = 32
+"""Thresholds of a line from which on they are looked up in ascending order."""
+
+
+def ascending(starts: Rows, values: Float64) -> Rows:
+    """Return the thresholds of each line, ascending where they are many.
+
+    Parameters
+    ----------
+    starts : ndarray of shape (b + 1,), int64
+        Where the thresholds of each line begin.
+    values : ndarray of shape (thresholds,), float64
+    """
+    order = np.arange(len(values))
+    for line in np.flatnonzero(np.diff(starts) >= _MANY).tolist():
+        mine = slice(starts[line], starts[line + 1])
+        bits = row_bits(mine.stop - mine.start)
+        entries = packed(values[mine], np.arange(mine.stop - mine.start), bits)
+        entries.sort()  # far quicker than finding an order
+        order[mine] = starts[line] + rows_of(entries, bits)
+    return order
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Rows that were put in order, and what was counted.
+
+    Attributes
+    ----------
+    counts : ndarray of shape (thresholds,), int64
+    places, distances : ndarray of int64 and of float64
+        Where in ``block.entries`` rows were put in order, ascending, and their distances.
+    """
+
+    counts: Rows
+    places: Rows
+    distances: Float64
+
+
+def settle(block: RankedBlock, lines: Rows, low: Rows, high: Rows, holds: Holds) -> Settled:
+    """Count the rows of each threshold; put those inside of one in the order of their distances.
+
+    Parameters
+    ----------
+    block : RankedBlock
+        Its entries are put in order.
+    lines : ndarray of shape (thresholds,), int64
+        The anchor of each threshold.
+    low, high : ndarray of shape (thresholds,), int64
+        The rows below rank `low` of the anchor count, those from rank `high` on do not.
+    holds : callable
+        Holds up to some distance, and never beyond it.
+    """
+    counts = low.copy()
+    unsure = np.flatnonzero(high > low)
+    if not len(unsure):
+        return Settled(counts, unsure, np.empty(0))
+    own = block.firsts[lines[unsure]]
+    stretches = _joined(own + low[unsure], own + high[unsure], lines[unsure])
+    places, distances = _ordered(block, *stretches)
+    begin, end, _ = stretches
+    which = np.searchsorted(begin, own + low[unsure], side="right") - 1
+    first = (np.cumsum(end - begin) - (end - begin))[which]
+    least, most = first.copy(), first + (end - begin)[which]
+    going = np.arange(len(unsure))
+    while len(going):  # every threshold is searched for by bisection, all at once
+        middle = (least[going] + most[going]) // 2
+        held = holds(distances[middle], unsure[going])
+        least[going] = np.where(held, middle + 1, least[going])
+        most[going] = np.where(held, most[going], middle)
+        going = going[least[going] < most[going]]
+    counts[unsure] = begin[which] - own + least - first
+    return Settled(counts, places, distances)
+
+
+def _joined(begin: Rows, end: Rows, lines: Rows) -> tuple[Rows, Rows, Rows]:
+    """Return intervals joined where they overlap, ascending: begins, ends, lines."""
+    order = np.argsort(begin, kind="stable")
+    begin, end, lines = begin[order], np.maximum.accumulate(end[order]), lines[order]
+    first = np.flatnonzero(np.append(True, begin[1:] >= end[:-1]))
+    return begin[first], end[np.append(first[1:], len(begin)) - 1], lines[first]
+
+
+def _ordered(block: RankedBlock, begin: Rows, end: Rows, lines: Rows) -> tuple[Rows, Float64]:
+    """Put the rows of stretches of entries in order; return their places and distances."""
+    sizes = end - begin
+    places = spans(begin, sizes)
+    rows = rows_of(block.entries[places], block.bits)
+    anchors = block.anchors[np.repeat(lines, sizes)]
+    distances = block.vectors.measure(block.space.metric, anchors, rows)
+    order = np.lexsort((rows, distances, np.repeat(np.arange(len(begin)), sizes)))
+    block.entries.view(np.int64)[places] += rows[order] - rows  # rows are the lowest bits
+    return places, distances[order]
