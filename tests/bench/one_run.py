@@ -34,10 +34,11 @@ def mine(folder: Path, out: Path, select: dict[str, Any]) -> dict[str, Any]:
             "engine": {"workers": WORKERS},
         }
     )
-    took = {"cpu": cpu_seconds(), "wall": since_start(), "peak_bytes": peak_bytes()}
+    took = {"cpu": round(cpu_seconds(), 3), "wall": round(since_start(), 3)}
     counts = {name: run.manifest["census"][name] for name in ("easy", "semi_hard", "hard")}
     rows = sum(shard["rows"] for shard in run.manifest["shards"])
-    return took | {"stages": run.manifest["timings"], "counts": counts, "written": rows}
+    facts = {"peak_bytes": peak_bytes(), "stages": run.manifest["timings"]}
+    return {**took, **facts, "counts": counts, "written": rows}
 
 
 def main() -> None:

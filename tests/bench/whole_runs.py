@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
-from tests.bench.common import blas, report, run_module
+from tests.bench.common import blas, report, run_module, use_fastest_blas
 from tests.bench.one_run import WORKERS
 from tests.bench.shapes import SHAPES, Shape
 from tests.conftest import ROOT
@@ -57,7 +57,8 @@ class Product:
         wall, cpu = time.perf_counter(), time.process_time()
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(self._work, range(WORKERS)))
-        return {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        taken = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        return {clock: round(seconds, 3) for clock, seconds in taken.items()}
 
     def _work(self, worker: int) -> None:
         anchors = self._shape.anchors
@@ -144,7 +145,7 @@ def measure(name: str, job: str, most: int, rows: int | None, folder: Path) -> d
     product()
     bare = product()
     whole = compiled(folder / "whole", folder / "out", {**JOBS[job], "max_triplets": most})
-    net = {clock: whole[clock] - start[clock] for clock in ("cpu", "wall")}
+    net = {clock: round(whole[clock] - start[clock], 3) for clock in ("cpu", "wall")}
     facts = {"shape": description, "anchors": len(shape.anchors), "rows": len(shape.rows)}
     facts |= {"job": job, "most": most, "product": bare, "run": net}
     facts |= {"start": {clock: start[clock] for clock in ("cpu", "wall")}}
@@ -158,7 +159,7 @@ def measure_compiling(folder: Path) -> dict[str, Any]:
     write(SHAPES["loose30"][1](_COMPILE_ROWS), folder / "data")
     runs = [mined(folder / "data", folder / "out", {}, folder / "loops") for _ in range(2)]
     first, then = ({clock: run[clock] for clock in ("cpu", "wall")} for run in runs)
-    taken = {clock: first[clock] - then[clock] for clock in first}
+    taken = {clock: round(first[clock] - then[clock], 3) for clock in first}
     return {"first": first, "then": then, "compiling": taken}
 
 
@@ -170,6 +171,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="scale the shape down to so many rows or queries")
     parser.add_argument("--compile", action="store_true", help="measure compiling instead")
     given = parser.parse_args()
+    use_fastest_blas()
     with tempfile.TemporaryDirectory(prefix="mine-bench-") as temporary:
         folder = Path(temporary)
         if given.compile:
