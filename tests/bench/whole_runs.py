@@ -68,21 +68,30 @@ class Product:
 
 
 def write(shape: Shape, folder: Path) -> None:
-    """Write a shape as a Parquet data set; ids are row numbers."""
+    """Write a shape as a Parquet data set.
+
+    Ids are row numbers; those of documents go on after the queries, as a document with the id of a
+    query would be the query itself, and no negative.
+    """
     folder.mkdir()
     if shape.labels is not None:
         _write_vectors(folder / "data.parquet", shape.rows, {"label": shape.labels})
         return
     assert shape.links is not None
     _write_vectors(folder / "queries.parquet", shape.anchors, {})
-    _write_vectors(folder / "corpus.parquet", shape.rows, {})
-    links = dict(zip(("query_id", "corpus_id"), shape.links.T, strict=True))
-    pq.write_table(pa.table(links), folder / "links.parquet")
+    first = len(shape.anchors)
+    _write_vectors(folder / "corpus.parquet", shape.rows, {}, first)
+    query, document = shape.links.T
+    links = pa.table({"query_id": query, "corpus_id": first + document})
+    pq.write_table(links, folder / "links.parquet")
 
 
-def _write_vectors(path: Path, vectors: np.ndarray, more: dict[str, np.ndarray]) -> None:
+def _write_vectors(
+    path: Path, vectors: np.ndarray, more: dict[str, np.ndarray], first: int = 0
+) -> None:
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    pq.write_table(pa.table({"id": np.arange(len(vectors)), "embedding": embedding, **more}), path)
+    ids = np.arange(first, first + len(vectors))
+    pq.write_table(pa.table({"id": ids, "embedding": embedding, **more}), path)
 
 
 def mined(data: Path, out: Path, select: dict[str, Any], loops: Path = LOOPS) -> dict[str, Any]:
