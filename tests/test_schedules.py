@@ -25,6 +25,8 @@ from tests.conftest import ROOT
 SCHEDULES = ROOT / "jobs/schedules"
 CODES = [0, 1, 2, 3, 4, 5, 6, 143]
 SYSTEMD = shutil.which("systemd-analyze")
+IMAGE_LOOPS = "/opt/mine/numba"
+"""Where an image brings compiled loops."""
 AIRFLOW = ROOT / ".airflow/bin/python"
 
 FAKE = """#!/bin/sh
@@ -64,6 +66,11 @@ def there(text: str) -> set[str]:
     return set(re.findall(r"(?<= )--[a-z-]+", text))
 
 
+def lies_in(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies in it."""
+    return Path(path).is_relative_to(folder)
+
+
 # systemd
 
 
@@ -78,6 +85,7 @@ def unit(name: str) -> configparser.RawConfigParser:
 def test_systemd_takes_the_units(tmp_path: Path, bin_: Path, log: Path) -> None:
     """With the program where it is here: systemd looks whether there is one."""
     fake(bin_, log)
+    (bin_ / "python").symlink_to(sys.executable)
     for name in ("mine.service", "mine.timer"):
         text = (SCHEDULES / name).read_text().replace("/opt/mine/bin", str(bin_))
         (tmp_path / name).write_text(text)
@@ -110,6 +118,17 @@ def test_the_unit_goes_by_the_exit_codes() -> None:
     assert service["Restart"] == "on-failure"  # what is left: 6, and signals
     assert service["KillMode"] == "mixed"
     assert unit("mine.timer")["Timer"]["Persistent"] == "true"
+
+
+def test_the_unit_keeps_compiled_loops_where_only_its_user_writes() -> None:
+    """numba unpickles its cache: a folder that others write to would let them run code."""
+    service = unit("mine.service")["Service"]
+    assert service["CacheDirectoryMode"] == "0700"
+    name, _, folder = service["Environment"].partition("=")
+    assert name == "NUMBA_CACHE_DIR"
+    assert lies_in(folder, f"/var/cache/{service['CacheDirectory']}")
+    assert not lies_in(folder, service["WorkingDirectory"])  # where the output is
+    assert service["ExecStartPre"] == "-/opt/mine/bin/python -m miner.census.kernels"
 
 
 # cron
@@ -197,6 +216,41 @@ def test_the_cron_job_goes_by_the_exit_codes() -> None:
     assert str(job_file.dataset.path).startswith(f"{mounts['data']}/")
     cronsim = pytest.importorskip("cronsim", reason="cronsim is not installed")
     assert next(cronsim.CronSim(spec["schedule"], datetime(2026, 11, 27))).hour == 2
+
+
+def test_the_cron_job_keeps_compiled_loops_in_a_volume_of_the_pod() -> None:
+    """numba unpickles its cache: what others write to, or mount, is no place for it."""
+    pod = cron_job()["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    folder = {one["name"]: one["value"] for one in container["env"]}["NUMBA_CACHE_DIR"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    around = [one["name"] for one in container["volumeMounts"] if lies_in(folder, one["mountPath"])]
+    assert around == ["loops"]
+    assert volumes["loops"] == {"name": "loops", "emptyDir": {}}
+    assert container["securityContext"]["readOnlyRootFilesystem"]  # so it needs a volume
+    assert f"[ ! -d {IMAGE_LOOPS} ] || cp -R {IMAGE_LOOPS}/. " in container["args"][0]
+    said = (SCHEDULES / "cronjob.yaml").read_text()
+    assert f"NUMBA_CACHE_DIR={IMAGE_LOOPS} python -m miner.census.kernels" in said
+
+
+def test_no_schedule_keeps_compiled_loops_with_the_output() -> None:
+    """Neither a night's output folder nor its volume holds numba's cache: trainers read there."""
+    files = [path.read_text() for path in SCHEDULES.iterdir() if path.is_file()]
+    said = re.findall(r"NUMBA_CACHE_DIR(?:=|, value: )(/[\w./-]+)", "\n".join(files))
+    assert len(said) >= 3  # the unit, the manifest, and the line for an image
+    assert not any(lies_in(folder, out) for folder in said for out in ("/out", "/srv/mine"))
+
+
+def test_the_container_takes_the_loops_of_its_image(tmp_path: Path, bin_: Path, log: Path) -> None:
+    fake(bin_, log)
+    image, volume = tmp_path / "image", tmp_path / "volume"
+    (image / "kernels_1").mkdir(parents=True)
+    (image / "kernels_1/loop.nbi").write_text("compiled")
+    volume.mkdir()
+    start = [word.replace(IMAGE_LOOPS, str(image)) for word in container_start()]
+    env = {"PATH": f"{bin_}:/usr/bin:/bin", "CODE": "0", "NUMBA_CACHE_DIR": str(volume)}
+    subprocess.run(start, env=env, check=True)
+    assert (volume / "kernels_1/loop.nbi").read_text() == "compiled"
 
 
 def container_start() -> list[str]:

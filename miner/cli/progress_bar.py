@@ -17,7 +17,7 @@ _EVERY = 30.0
 _BYTES = frozenset({"uploading", "fetching"})
 """Stages whose numbers are bytes; those of the others are rows, anchors or triplets."""
 _SURE = 0.5
-"""Seconds until a rate says something."""
+"""Seconds of work after the first unit from which a rate is stated."""
 
 
 class Progress:
@@ -34,7 +34,8 @@ class Progress:
         self._stage = ""
         self._bar: Any = None
         self._shown = self._first = 0
-        self._began = self._spoke = 0.0
+        self._spoke = 0.0
+        self._mark: tuple[float, int] | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Take note of what is done of a stage; a total of 0 is one of unknown length."""
@@ -42,6 +43,8 @@ class Progress:
             return
         if stage != self._stage:
             self._begin(stage, done, total)
+        if self._mark is None and done > self._first:
+            self._mark = time.monotonic(), done
         if self._bar is not None:
             self._bar.update(done - self._shown, self._words(done, total))
             self._shown = done
@@ -52,7 +55,7 @@ class Progress:
     def _begin(self, stage: str, done: int, total: int) -> None:
         self.close()
         self._stage, self._shown, self._first = stage, 0, done
-        self._began = self._spoke = time.monotonic()
+        self._mark, self._spoke = None, time.monotonic()
         if sys.stderr.isatty() and total:
             self._bar = click.progressbar(
                 length=total,
@@ -68,21 +71,28 @@ class Progress:
             click.echo(f"mine: {stage}", err=True)
 
     def _words(self, done: int, total: int) -> str:
-        """Say how much is done, how fast, and how long the rest takes at that rate.
-
-        What an earlier start had done before this stage began tells nothing of the rate.
-        """
-        if self._stage in _BYTES:
-            words = f"{bytes_text(done)} of {bytes_text(total)}"
-        else:
-            words = f"{done:,} of {total:,}"
-        seconds, fresh = time.monotonic() - self._began, done - self._first
-        if not fresh or (seconds < _SURE and done < total):
+        """Return how much is done and, once the rate is known, the rate and the time left."""
+        in_bytes = self._stage in _BYTES
+        amounts = (bytes_text(done), bytes_text(total)) if in_bytes else (f"{done:,}", f"{total:,}")
+        words, rate = " of ".join(amounts), self._rate(done)
+        if not rate:
             return words
-        rate = fresh / max(seconds, 1e-3)
-        speed = f"{bytes_text(rate)}/s" if self._stage in _BYTES else f"{_short(rate)}/s"
+        speed = bytes_text(rate) if in_bytes else _short(rate)
         left = f", {seconds_text((total - done) / rate)} left" if done < total else ""
-        return f"{words}, {speed}{left}"
+        return f"{words}, {speed}/s{left}"
+
+    def _rate(self, done: int) -> float:
+        """Return what is done a second, 0.0 while that is unknown.
+
+        The clock starts when the first unit is complete: until then the loops are compiled, the
+        model is loaded and the workers start, which the units after it do not repeat. Work of an
+        earlier start is not counted either.
+        """
+        if self._mark is None:
+            return 0.0
+        began, first = self._mark
+        seconds = time.monotonic() - began
+        return (done - first) / seconds if seconds >= _SURE else 0.0
 
     def close(self) -> None:
         """Finish the bar at hand."""

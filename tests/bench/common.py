@@ -9,8 +9,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from threadpoolctl import threadpool_info
@@ -21,13 +22,19 @@ BEGAN = "MINE_BENCH_BEGAN"
 SLOWER = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Where a machine sets these, OpenBLAS may run another kernel than its best."""
 
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
-def run_module(module: str, *arguments: object, cwd: Path = ROOT) -> dict[str, Any]:
+
+def run_module(
+    module: str, *arguments: object, cwd: Path = ROOT, more: Mapping[str, str] = EMPTY
+) -> dict[str, Any]:
     """Run a module in a fresh process; return the JSON it prints last.
 
-    The process runs the fastest BLAS kernel of the machine, and knows when it was started.
+    The process runs the fastest BLAS kernel of the machine, and knows when it was started. Its
+    environment is this one and `more`.
     """
     environment = {name: value for name, value in os.environ.items() if name not in SLOWER}
+    environment |= more
     environment[BEGAN] = repr(time.monotonic())
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
@@ -43,9 +50,25 @@ def run_module(module: str, *arguments: object, cwd: Path = ROOT) -> dict[str, A
     return facts
 
 
+def use_fastest_blas() -> None:
+    """Start this process again where its environment names a slower BLAS kernel.
+
+    For a bench that is started by hand: `run_module` does the same for those that a test starts.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in SLOWER}
+    if environment != dict(os.environ):
+        os.execve(sys.executable, sys.orig_argv, environment)
+
+
 def since_start() -> float:
     """Seconds since this process was started, the interpreter's own start included."""
     return time.monotonic() - float(os.environ[BEGAN])
+
+
+def cpu_seconds() -> float:
+    """User and system seconds of this process and of its children that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def peak_bytes() -> int:

@@ -7,42 +7,50 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from miner.triplets.distance import normalize_rows
-from miner.triplets.relevance import LabelRelevance, LinkRelevance
 
-NONE = -1
 _SLICE = 4096
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Vectors and who is relevant to whom.
+    """Vectors, and the labels or the links that say who is relevant to whom.
 
     Attributes
     ----------
     anchors, rows : ndarray of float32
         One array for labelled items.
-    relevance : LabelRelevance or LinkRelevance
-    positive : callable
-        Anchor -> mask of its positives, told without `miner.triplets.relevance`.
-    share : float
-        How much of the anchors a bench counts unless told otherwise.
+    labels : ndarray of int64, or None
+        Of the rows.
+    links : ndarray of shape (n, 2), int64, or None
+        Query and document.
     """
 
     anchors: np.ndarray
     rows: np.ndarray
-    relevance: Any
-    positive: Callable[[int], np.ndarray]
-    share: float = 1.0
+    labels: np.ndarray | None = None
+    links: np.ndarray | None = None
 
-    @property
-    def labelled(self) -> bool:
-        """Whether the anchors are the rows."""
-        return self.anchors is self.rows
+    def positive(self, anchor: int) -> np.ndarray:
+        """Return the mask of an anchor's positives."""
+        if self.labels is not None:
+            mask = self.labels == self.labels[anchor]
+            mask[anchor] = False
+            return np.asarray(mask)
+        assert self.links is not None
+        mask = np.zeros(len(self.rows), dtype=bool)
+        mask[self.links[self.links[:, 0] == anchor, 1]] = True
+        return mask
+
+    def negative(self, anchor: int) -> np.ndarray:
+        """Return the mask of an anchor's negatives."""
+        mask = ~self.positive(anchor)
+        if self.labels is not None:
+            mask[anchor] = False
+        return mask
 
 
 def clusters(
@@ -62,16 +70,9 @@ def clusters(
     return vectors
 
 
-def labelled(vectors: np.ndarray, labels: np.ndarray, share: float = 1.0) -> Shape:
+def labelled(vectors: np.ndarray, labels: np.ndarray) -> Shape:
     """A shape of labelled items."""
-    none = np.full(len(labels), NONE, dtype=np.int64)
-
-    def positive(anchor: int) -> np.ndarray:
-        mask = labels == labels[anchor]
-        mask[anchor] = False
-        return np.asarray(mask)
-
-    return Shape(vectors, vectors, LabelRelevance(labels, none, none), positive, share)
+    return Shape(vectors, vectors, labels=labels.astype(np.int64))
 
 
 def mnist(rows: int = 10_000, dim: int = 784, classes: int = 10) -> Shape:
@@ -87,7 +88,7 @@ def even(classes: int, noise: float, rows: int = 50_000, dim: int = 128) -> Shap
     rng = np.random.default_rng(1)
     labels = rng.permutation(np.arange(rows) % classes)
     centers = rng.standard_normal((classes, dim))
-    return labelled(clusters(rng, labels, centers, (1.0, noise)), labels, share=0.25)
+    return labelled(clusters(rng, labels, centers, (1.0, noise)), labels)
 
 
 def skewed(rows: int = 110_000, dim: int = 256) -> Shape:
@@ -96,7 +97,7 @@ def skewed(rows: int = 110_000, dim: int = 256) -> Shape:
     sizes = zipf_sizes(rows, classes=max(2, rows * 1_900 // 110_000), largest=rows * 3 // 100)
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
     centers = rng.standard_normal((len(sizes), dim))
-    return labelled(clusters(rng, labels, centers, (1.0, 1.5)), labels, share=0.0625)
+    return labelled(clusters(rng, labels, centers, (1.0, 1.5)), labels)
 
 
 def zipf_sizes(rows: int, classes: int, largest: int) -> np.ndarray:
@@ -112,10 +113,11 @@ def zipf_sizes(rows: int, classes: int, largest: int) -> np.ndarray:
     return sizes
 
 
-def pairs(queries: int = 20_000, documents: int = 118_000, dim: int = 256) -> Shape:
-    """Queries with 1 to 3 positives each, out of the documents of their cluster."""
+def pairs(queries: int = 20_000, dim: int = 256) -> Shape:
+    """Queries with 1 to 3 positives each, out of the 59 documents of their cluster."""
     rng = np.random.default_rng(3)
-    topics = documents // 59
+    topics = queries // 10
+    documents = 59 * topics
     centers = rng.standard_normal((topics, dim))
     topic = rng.permutation(np.arange(documents) % topics)
     asked = rng.integers(0, topics, queries)
@@ -125,26 +127,28 @@ def pairs(queries: int = 20_000, documents: int = 118_000, dim: int = 256) -> Sh
         np.sort(rng.choice(members[t], n, replace=False))
         for t, n in zip(asked, counts, strict=True)
     ]
-    none, nobody = np.full(documents, NONE), np.full(queries, NONE)
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    relevance = LinkRelevance(
-        starts, np.concatenate(linked).astype(np.int64), none, nobody, none, nobody, nobody
-    )
-
-    def positive(anchor: int) -> np.ndarray:
-        mask = np.zeros(documents, dtype=bool)
-        mask[linked[anchor]] = True
-        return mask
-
+    links = np.column_stack([np.repeat(np.arange(queries), counts), np.concatenate(linked)])
     asking = clusters(rng, asked, centers)
-    return Shape(asking, clusters(rng, topic, centers), relevance, positive, share=0.25)
+    return Shape(asking, clusters(rng, topic, centers), links=links)
 
 
 SHAPES: dict[str, tuple[str, Callable[..., Shape]]] = {
     "mnist": ("10,000 x 784 in 10 classes", mnist),
-    "tight": ("50,000 x 128, 5,000 classes of 10, far apart", lambda: even(5_000, 0.8)),
-    "loose": ("50,000 x 128, 5,000 classes of 10, overlapping", lambda: even(5_000, 2.0)),
-    "ten": ("50,000 x 128 in 10 classes, overlapping", lambda: even(10, 2.0)),
+    "tight": (
+        "50,000 x 128, 5,000 classes of 10, far apart",
+        lambda rows=50_000: even(rows // 10, 0.8, rows),
+    ),
+    "loose": (
+        "50,000 x 128, 5,000 classes of 10, overlapping",
+        lambda rows=50_000: even(rows // 10, 2.0, rows),
+    ),
+    "ten": ("50,000 x 128 in 10 classes, overlapping", lambda rows=50_000: even(10, 2.0, rows)),
     "skewed": ("110,000 x 256, 1,900 classes, the largest 3,300", skewed),
     "pairs": ("20,000 queries x 118,000 documents x 256, 1 to 3 positives", pairs),
+    "ten30": ("30,000 x 128 in 10 classes, overlapping", lambda rows=30_000: even(10, 2.0, rows)),
+    "loose30": (
+        "30,000 x 128, 3,000 classes of 10, overlapping",
+        lambda rows=30_000: even(rows // 10, 2.0, rows),
+    ),
 }
+"""What each is, and what makes it: whole, or scaled down to so many rows (queries)."""
