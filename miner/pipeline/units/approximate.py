@@ -308,4 +308,5 @@ class ApproximateMiner(Miner):
 
         facing = (self.census, self.selection, self.seed, self.normalized)
         writer = UnitWriter(*facing, blocks, None, self.nominees)
-        return write_files(writer, anchors, lines, shares, paths, known)
+        own = {name: share.of(lines) for name, share in shares.items()}
+        return write_files(writer.write, anchors, own, paths, known)

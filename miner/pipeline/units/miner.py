@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,13 @@ from miner.census.statistics import Besides
 from miner.pipeline.units.candidates import Listing
 from miner.pipeline.units.layout import COUNTED, Share
 from miner.pipeline.units.records import Records
+from miner.pipeline.units.sampled import SampledAnchors, choose_sampled
 from miner.pipeline.units.unit_writer import ListedAnchors, UnitWriter
 from miner.selection.anchor_view import AnchorView, BlockView
 from miner.selection.listed_block import Lister
 from miner.selection.rank_grid import Sieve, open_sieve
 from miner.selection.ranking import Block
+from miner.selection.rejection import Rejection
 from miner.selection.selection import Selection
 from miner.selection.strategies.base import Flat, Pairs
 from miner.storage.files import atomic_open
@@ -250,16 +252,30 @@ class Miner:
         """
         lines = writing_lines(shares)
         anchors = lines + unit[0]
+        own = {name: share.of(lines) for name, share in shares.items()}
+        sampled = None if counted is None else self._sampled(anchors, own, counted[lines])
         sieve = open_sieve(len(self.census.vectors.rows), self.census.kernel_name)
         known = None
         if self.listing is not None and counted is not None:
-            hard, semi_hard = counted["hard"][lines], counted["semi_hard"][lines]
-            known = self.listing.known(anchors, hard, hard + semi_hard, files)
+            some = slice(None) if sampled is None else sampled.others
+            hard, semi_hard = counted["hard"][lines][some], counted["semi_hard"][lines][some]
+            known = self.listing.known(anchors[some], hard, hard + semi_hard, files)
         lister = Lister(self.census, self.listing.screen.pairs) if self.listing else None
         blocks = functools.partial(self._blocks, sieve=sieve)
         facing = (self.census, self.selection, self.seed, self.normalized)
         writer = UnitWriter(*facing, blocks, sieve, lister)
-        return write_files(writer, anchors, lines, shares, paths, known)
+        write = writer.write if sampled is None else functools.partial(sampled.write, writer)
+        return write_files(write, anchors, own, paths, known)
+
+    def _sampled(
+        self, anchors: Rows, shares: Mapping[Kept, Share], counted: NDArray[np.void]
+    ) -> SampledAnchors | None:
+        """Return which anchors are written by drawing triplets, if any are."""
+        if self.selection.needs_pairs:
+            return None
+        census = self.census
+        given = (census.vectors, census.relevance, census.metric, census.margin, self.seed)
+        return choose_sampled(Rejection(*given), self.selection.caps, anchors, shares, counted)
 
 
 def writing_lines(shares: Mapping[Kept, Share]) -> Rows:
@@ -268,14 +284,22 @@ def writing_lines(shares: Mapping[Kept, Share]) -> Rows:
 
 
 def write_files(
-    writer: UnitWriter,
+    write: Callable[..., None],
     anchors: Rows,
-    lines: Rows,
     shares: Mapping[Kept, Share],
     paths: Mapping[Kept, Path],
     known: ListedAnchors | None,
 ) -> dict[str, dict[str, Any]]:
-    """Write some anchors of a unit, a file a folder; `lines` are theirs in the shares.
+    """Write some anchors of a unit, a file a folder; the shares are theirs.
+
+    Parameters
+    ----------
+    write : callable
+        As `UnitWriter.write`.
+    anchors : ndarray of shape (anchors,), int64
+    shares, paths : mapping
+        Per folder.
+    known : ListedAnchors, optional
 
     Returns
     -------
@@ -286,8 +310,7 @@ def write_files(
         records = {
             name: Records(stack.enter_context(atomic_open(path))) for name, path in paths.items()
         }
-        own = {name: share.of(lines) for name, share in shares.items()}
-        writer.write(anchors, own, records, known)
+        write(anchors, shares, records, known)
         facts = {name: file.facts() for name, file in records.items()}
     return {str(name): fact for name, fact in facts.items()}
 

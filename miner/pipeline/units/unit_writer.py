@@ -18,7 +18,7 @@ from miner.census.candidate_lists import Reach
 from miner.census.reference import Census
 from miner.pipeline.units.block_writer import BlockWriter, write_block
 from miner.pipeline.units.layout import Share, cut_sizes
-from miner.pipeline.units.records import Gathered, Interleaved, Records, Sink
+from miner.pipeline.units.records import Gathered, Interleaved, Sink
 from miner.selection.anchor_view import AnchorView
 from miner.selection.rank_grid import Found, Sieve
 from miner.selection.ranking import Block
@@ -50,6 +50,11 @@ class ListedAnchors:
     hard: Rows
     within: Rows
     positives: Rows
+
+    def of(self, places: Rows) -> ListedAnchors:
+        """Return what is known of some of the anchors."""
+        reach = self.reach.take(places)
+        return ListedAnchors(reach, self.hard[places], self.within[places], self.positives[places])
 
 
 class Blocks(Protocol):
@@ -93,7 +98,7 @@ class UnitWriter:
         self,
         anchors: Rows,
         shares: Mapping[Kept, Share],
-        files: Mapping[Kept, Records],
+        files: Mapping[Kept, Sink],
         known: ListedAnchors | None = None,
     ) -> None:
         """Write the triplets of some anchors, ascending.

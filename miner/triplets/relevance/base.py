@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ __all__ = [
     "Relevance",
     "Tally",
     "among",
+    "cut_sizes",
     "place",
     "spans",
     "tally",
@@ -179,6 +181,16 @@ def spans(starts: Rows, counts: Rows) -> Rows:
     ends = np.cumsum(counts)
     whole: Rows = np.arange(int(counts.sum())) + np.repeat(starts - (ends - counts), counts)
     return whole
+
+
+def cut_sizes(sizes: Rows, most: int) -> Iterator[tuple[int, int]]:
+    """Cut a sequence into parts of no more than `most` in all, or of one element."""
+    ends, first = np.cumsum(sizes), 0
+    while first < len(sizes):
+        last = int(np.searchsorted(ends, ends[first] - sizes[first] + most, side="right"))
+        last = max(last, first + 1)
+        yield first, last
+        first = last
 
 
 def _joined(parts: list[Rows]) -> tuple[Rows, Rows]:
