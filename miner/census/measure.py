@@ -117,3 +117,23 @@ class Vectors:
     def measure(self, metric: Metric, anchors: Rows, columns: Rows) -> Float64:
         """Measure rows from one anchor or from one each, by the definition."""
         return load_measure(self.measuring)(metric, self.anchors, self.rows, anchors, columns)
+
+    def bound(self, metric: Metric, anchors: Rows, columns: Rows) -> tuple[Float64, Float64]:
+        """Bound the distances of rows from one anchor each, cheaply where compiled loops do it.
+
+        Parameters
+        ----------
+        metric : str
+        anchors, columns : ndarray of shape (k,), int64
+
+        Returns
+        -------
+        low, high : ndarray of shape (k,), float64
+            What `measure` returns is not below the one and not above the other; may be infinite.
+        """
+        loops = choose_loops(self.measuring, "bounds")
+        if loops is None:
+            measured = self.measure(metric, anchors, columns)
+            return measured, measured
+        low, high = loops.bound_rows(metric, self.anchors, self.rows, anchors, columns)
+        return low, high

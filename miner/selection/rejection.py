@@ -83,15 +83,13 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Triplets in the order of trials: line, positive and negative as one number, and distances."""
+    """Triplets in the order of trials: line; and line, positive, negative as one."""
 
     line: Rows
     key: NDArray[np.uint64]
-    d_ap: Float64
-    d_an: Float64
 
-    def of(self, some: Rows | NDArray[np.bool_]) -> _Found:
-        return _Found(self.line[some], self.key[some], self.d_ap[some], self.d_an[some])
+    def of(self, some: Rows) -> _Found:
+        return _Found(self.line[some], self.key[some])
 
 
 @dataclass(frozen=True)
@@ -135,12 +133,12 @@ class Rejection:
         begin = begin_streams(seeds(self.seed, _PLACE), asked.anchors)
         done = np.zeros(len(begin), dtype=np.int64)
         missing = {name: asked.takes[name].copy() for name in MINED}
-        kept: dict[Mined, list[_Found]] = {name: [self._nothing()] for name in MINED}
+        kept: dict[Mined, list[_Found]] = {name: [] for name in MINED}
         while True:
             wanted = _wanted(asked, missing, done)
             lines = np.flatnonzero(wanted)
             if not len(lines):
-                return {name: self._sorted(_joined(kept[name])) for name in MINED}
+                return {name: self._sorted(asked.anchors, _joined(kept[name])) for name in MINED}
             counts = np.minimum(wanted[lines], self.trials)
             known = {name: self._open(kept[name], wanted) for name in MINED}
             for first, last in cut_sizes(counts, self.trials):
@@ -169,14 +167,31 @@ class Rejection:
         negative = self.relevance.pick_negatives(own, stream_shares(start, number + 1))
         there = np.flatnonzero((positive >= 0) & (negative >= 0))
         line, own, positive, negative = (x[there] for x in (line, own, positive, negative))
-        d_ap = self.vectors.measure(self.metric, own, positive)
-        d_an = self.vectors.measure(self.metric, own, negative)
-        hard = is_hard(d_ap, d_an)
-        classes = {"hard": hard, "semi_hard": is_within(d_ap, d_an, self.margin) & ~hard}
+        classes = self._classes(own, positive, negative)
         for name in MINED:
             some = np.flatnonzero(classes[name] & (missing[name] > 0)[line])
-            key = self._key(line[some], positive[some], negative[some])
-            yield name, _Found(line[some], key, d_ap[some], d_an[some])
+            yield name, _Found(line[some], self._key(line[some], positive[some], negative[some]))
+
+    def _classes(
+        self, anchors: Rows, positives: Rows, negatives: Rows
+    ) -> dict[Mined, NDArray[np.bool_]]:
+        """Say of triplets whether they are of each class; measured is where bounds do not tell."""
+        bound = self.vectors.bound
+        d_ap, d_an = (bound(self.metric, anchors, rows) for rows in (positives, negatives))
+        least, most = (self._borders(d_ap[i], d_an[1 - i]) for i in (0, 1))
+        hard, within = least
+        unsure = np.flatnonzero((hard != most[0]) | (within != most[1]))
+        if len(unsure):
+            triplets = (x[unsure] for x in (anchors, positives, negatives))
+            hard[unsure], within[unsure] = self._borders(*self._measure(*triplets))
+        return {"hard": hard, "semi_hard": within & ~hard}
+
+    def _borders(self, d_ap: Float64, d_an: Float64) -> tuple[NDArray[np.bool_], ...]:
+        return is_hard(d_ap, d_an), is_within(d_ap, d_an, self.margin)
+
+    def _measure(self, anchors: Rows, positives: Rows, negatives: Rows) -> tuple[Float64, Float64]:
+        measure = self.vectors.measure
+        return measure(self.metric, anchors, positives), measure(self.metric, anchors, negatives)
 
     def _key(self, line: Rows, positive: Rows, negative: Rows) -> NDArray[np.uint64]:
         """Put line, positive and negative in one number."""
@@ -196,24 +211,20 @@ class Rejection:
         place = np.arange(len(found.line)) - (np.cumsum(counts) - counts)[found.line]
         return found.of(np.flatnonzero(place < missing[found.line]))
 
-    def _nothing(self) -> _Found:
-        none = np.empty(0, dtype=np.int64)
-        return _Found(none, none.astype(np.uint64), np.empty(0), np.empty(0))
-
-    def _sorted(self, found: _Found) -> Drawn:
-        """Put triplets in the order of a file."""
-        found = found.of(np.argsort(found.key))
-        rows = np.uint64(self.relevance.rows)
-        pair = found.key // rows
-        order = _by_distance(pair, found.d_an)
-        positive, negative = pair % rows, (found.key - pair * rows)[order]
-        return Drawn(
-            found.line,
-            positive.astype(np.int64),
-            negative.astype(np.int64),
-            found.d_ap,
-            found.d_an[order],
-        )
+    def _sorted(self, anchors: Rows, found: _Found) -> Drawn:
+        """Measure triplets, and put them in the order of a file."""
+        key, rows = np.sort(found.key), np.uint64(self.relevance.rows)
+        pair = key // rows
+        negative = (key - pair * rows).astype(np.int64)
+        first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1])[: len(pair)])
+        counts = np.diff(first, append=len(pair))
+        line = (pair[first] // rows).astype(np.int64)
+        positive = (pair[first] % rows).astype(np.int64)
+        d_ap = np.repeat(self.vectors.measure(self.metric, anchors[line], positive), counts)
+        line, positive = np.repeat(line, counts), np.repeat(positive, counts)
+        d_an = self.vectors.measure(self.metric, anchors[line], negative)
+        order = _by_distance(counts, d_an)
+        return Drawn(line, positive, negative[order], d_ap, d_an[order])
 
 
 def _wanted(asked: Asked, missing: Mapping[Mined, Rows], done: Rows) -> Rows:
@@ -229,12 +240,9 @@ def _wanted(asked: Asked, missing: Mapping[Mined, Rows], done: Rows) -> Rows:
 
 
 def _joined(parts: list[_Found]) -> _Found:
-    return _Found(
-        np.concatenate([part.line for part in parts]),
-        np.concatenate([part.key for part in parts]),
-        np.concatenate([part.d_ap for part in parts]),
-        np.concatenate([part.d_an for part in parts]),
-    )
+    line = np.concatenate([np.empty(0, dtype=np.int64), *(part.line for part in parts)])
+    key = np.concatenate([np.empty(0, dtype=np.uint64), *(part.key for part in parts)])
+    return _Found(line, key)
 
 
 def _first(known: NDArray[np.uint64], found: NDArray[np.uint64]) -> Rows:
@@ -250,16 +258,19 @@ def _first(known: NDArray[np.uint64], found: NDArray[np.uint64]) -> Rows:
     return np.flatnonzero(fresh[len(known) :])
 
 
-def _by_distance(pair: NDArray[np.uint64], d_an: Float64) -> Rows:
-    """Return the order by pair, then distance; pairs ascend, and equal distances stay in order."""
-    order = np.arange(len(pair))
-    same = pair[1:] == pair[:-1]
-    if not same.any():
+def _by_distance(counts: Rows, d_an: Float64) -> Rows:
+    """Return the order by pair, then distance: of pairs one after the other, so many of each.
+
+    Equal distances stay in order.
+    """
+    order = np.arange(len(d_an))
+    several = np.flatnonzero(np.repeat(counts > 1, counts))
+    if not len(several):
         return order
-    several = np.flatnonzero(np.append(same, False) | np.append(False, same))
-    run, distance = np.cumsum(np.append(0, ~same))[several], d_an[several]
+    pair, distance = np.repeat(np.arange(len(counts)), counts)[several], d_an[several]
     near = np.argsort(distance)
     rank = np.empty_like(near)
     rank[near] = np.cumsum(np.append(0, np.diff(distance[near]) > 0))
-    order[several] = several[np.argsort(run * len(near) + rank, kind="stable")]
+    # Two numbers in one are far quicker to put in order than one after the other.
+    order[several] = several[np.argsort(pair * len(near) + rank, kind="stable")]
     return order
