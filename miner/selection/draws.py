@@ -87,12 +87,21 @@ def stream_shares(begin: NDArray[np.uint64], number: Counts) -> NDArray[np.float
     number : ndarray of shape (k,), int64
         Which number of it, counted from 0.
     """
-    bits = _mixed(begin + (number.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
-    return np.asarray((bits >> np.uint64(11)) * 2.0**-53)
+    bits = (number + 1).view(np.uint64)
+    bits *= _GOLDEN
+    bits += begin
+    bits = _mixed(bits)
+    bits >>= np.uint64(11)
+    shares: NDArray[np.float64] = bits * 2.0**-53
+    return shares
 
 
 def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's finaliser, which is a permutation of all 64-bit numbers."""
     for shift, factor in _MIX:
-        bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+        mixed = bits >> np.uint64(shift)
+        mixed ^= bits
+        if factor != 1:
+            mixed *= np.uint64(factor)
+        bits = mixed
     return bits

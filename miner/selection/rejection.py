@@ -165,11 +165,11 @@ class Rejection:
         own, start = anchors[line], begin[line]
         positive = self.relevance.pick_positives(own, stream_shares(start, number))
         negative = self.relevance.pick_negatives(own, stream_shares(start, number + 1))
-        there = np.flatnonzero((positive >= 0) & (negative >= 0))
-        line, own, positive, negative = (x[there] for x in (line, own, positive, negative))
-        classes = self._classes(own, positive, negative)
-        for name in MINED:
-            some = np.flatnonzero(classes[name] & (missing[name] > 0)[line])
+        there = (positive >= 0) & (negative >= 0)
+        for rows in (positive, negative):
+            np.maximum(rows, 0, out=rows)
+        for name, mine in self._classes(own, positive, negative).items():
+            some = np.flatnonzero(mine & there & (missing[name] > 0)[line])
             yield name, _Found(line[some], self._key(line[some], positive[some], negative[some]))
 
     def _classes(

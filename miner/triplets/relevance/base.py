@@ -54,7 +54,7 @@ class Buckets:
         counts = np.bincount(present, minlength=1)
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
-    @property
+    @cached_property
     def sizes(self) -> Rows:
         """Rows per code, shape (codes,)."""
         return np.diff(self.starts)
@@ -164,8 +164,8 @@ class Relevance(Protocol):
 
 def place(shares: Float64, sizes: Rows) -> Rows:
     """Return the place that each share picks among `sizes` places, each as likely."""
-    picked: Rows = np.minimum((shares * sizes).astype(np.int64), sizes - 1)
-    return picked
+    picked = (shares * sizes).astype(np.int64)
+    return np.minimum(picked, sizes - 1, out=picked)
 
 
 def among(keys: Rows, known: Rows) -> NDArray[np.bool_]:
