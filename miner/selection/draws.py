@@ -92,8 +92,7 @@ def stream_shares(begin: NDArray[np.uint64], number: Counts) -> NDArray[np.float
     bits += begin
     bits = _mixed(bits)
     bits >>= np.uint64(11)
-    shares: NDArray[np.float64] = bits * 2.0**-53
-    return shares
+    return np.asarray(bits * 2.0**-53, dtype=np.float64)
 
 
 def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
