@@ -12,6 +12,7 @@ __all__ = ["make_small"]
 _HOMES = {
     "capped": "miner.pipeline.cap_negatives._CHUNK",  # records read at once, of a cap on negatives
     "chunk": "miner.pipeline.units.block_writer._CHUNK",  # triplets held before they are written
+    "drawn": "miner.pipeline.units.sampled._STRETCH",  # triplets drawn and held at once
     "entries": "miner.pipeline.units.unit_writer._ENTRIES",  # listed rows done at once
     "group": "miner.runs.shards._GROUP_ROWS",
     "held": "miner.pipeline.cap_negatives._HELD",  # numbers held to find where hubs are cut
@@ -23,6 +24,7 @@ _HOMES = {
     "slice": "miner.runs.shards._SLICE_ROWS",  # rows of a group whose texts are read at once
     "tiny": "miner.census.kernels._TINY",  # keys that NumPy always counts
     "stretch": "miner.pipeline.units.unit_writer._STRETCH",  # triplets of anchors done at once
+    "trial": "miner.pipeline.units.sampled._ROWS_A_TRIAL",  # rows that cost what a trial does
 }
 """What is bounded, and the name of the bound."""
 

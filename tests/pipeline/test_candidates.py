@@ -86,12 +86,11 @@ def written(
 ) -> dict[str, bytes]:
     """What is written of all anchors."""
     folder.mkdir()
-    known = (counted, files) if miner.listing else None
     found: dict[str, bytes] = {}
     for unit in UNITS:
         shares = {n: s.part(slice(*unit)) for n, s in share_out(counted, select).items()}
         paths: dict[Kept, Path] = {name: folder / f"{name}-{unit[0]}" for name in shares}
-        miner.write(unit, shares, paths, *((counted[slice(*unit)], files) if known else ()))
+        miner.write(unit, shares, paths, counted[slice(*unit)], files)
         found |= {str(path.name): path.read_bytes() for path in paths.values()}
     return found
 

@@ -13,7 +13,6 @@ from miner.census.measure import Vectors
 from miner.census.reference import Census
 from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
-from miner.pipeline.units import sampled
 from miner.pipeline.units.miner import Miner
 from miner.pipeline.units.records import TRIPLET
 from miner.selection.rejection import Asked, Drawn, Rejection
@@ -24,6 +23,7 @@ from miner.triplets.relevance import Relevance, tally
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel, subset
 from tests.oracle import Truth, enumerate_triplets
+from tests.sizes import make_small
 
 MARGIN = 0.3
 
@@ -245,8 +245,7 @@ def test_units_mix_drawn_anchors_with_others(
     """Files are in order and right, whichever anchors are drawn, and however memory cuts them."""
     rejection, truth = case(RELEVANCES[name], "tied")
     for cost in (0, 3, 16):
-        monkeypatch.setattr(sampled, "_ROWS_A_TRIAL", cost)
-        monkeypatch.setattr(sampled, "_STRETCH", 1 << 18)
+        make_small(monkeypatch, trial=cost, drawn=1 << 18)
         found, _ = written(rejection, tmp_path)
         for kind in MINED:
             one, d = found[kind], truth.d
@@ -257,7 +256,7 @@ def test_units_mix_drawn_anchors_with_others(
             assert one["d_an"].tolist() == [np.float32(d[a, n]) for a, _, n in triplets]
             assert one["d_ap"].tolist() == [np.float32(d[a, p]) for a, p, _ in triplets]
         for stretch in (1, 50):
-            monkeypatch.setattr(sampled, "_STRETCH", stretch)
+            make_small(monkeypatch, drawn=stretch)
             again, _ = written(rejection, tmp_path, unit=40)
             assert all(again[kind].tobytes() == found[kind].tobytes() for kind in MINED)
 
@@ -267,7 +266,7 @@ def test_weighted_sums_estimate_all_triplets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps: dict[str, Any]
 ) -> None:
     """The sum of the distances of all hard triplets, from samples of several seeds."""
-    monkeypatch.setattr(sampled, "_ROWS_A_TRIAL", 0)
+    make_small(monkeypatch, trial=0)
     rejection, truth = case(RELEVANCES["labels"], "random")
     total = sum(truth.d[a, n] for a, _, n in truth.sets["hard"])
     sums = []
@@ -281,7 +280,7 @@ def test_weighted_sums_estimate_all_triplets(
 
 def test_what_needs_pairs_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranks, scores, caps on pairs and other strategies go by blocks, cheap as draws may be."""
-    monkeypatch.setattr(sampled, "_ROWS_A_TRIAL", 0)
+    make_small(monkeypatch, trial=0)
     rejection, _ = case(RELEVANCES["labels"])
     drawn: list[Any] = []
     monkeypatch.setattr(Rejection, "draw", lambda *given: drawn.append(given))
