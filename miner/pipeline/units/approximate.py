@@ -273,7 +273,7 @@ class ApproximateMiner(Miner):
             parts.append((at, block.reach()))
         if reaches is not None:
             reaches.append(Reach.gathered(len(anchors), parts))
-        return self._completed(result)
+        return self._completed(anchors, result)
 
     def write(
         self,

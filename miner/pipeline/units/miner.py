@@ -121,7 +121,7 @@ class Miner:
             self._select_block(block, at, result)
             for line in np.flatnonzero(unsure[at] & self.besides.row_by_row).tolist():
                 self.besides.look(self.census, block, line, sums, result[at[line] :][:1])
-        return self._completed(result)
+        return self._completed(anchors, result)
 
     def _uncounted(self, anchors: Rows) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
         """Return the census of anchors before they are counted, and which of them have triplets."""
@@ -131,12 +131,12 @@ class Miner:
         result["negatives"] = self.tally.negatives[anchors]
         return result, (result["positives"] > 0) & (result["negatives"] > 0)
 
-    def _completed(self, result: NDArray[np.void]) -> NDArray[np.void]:
+    def _completed(self, anchors: Rows, result: NDArray[np.void]) -> NDArray[np.void]:
         """Fill what follows from the hard and semi-hard triplets of anchors; return them."""
         valid = result["positives"] * result["negatives"]
         result["easy"] = valid - result["semi_hard"] - result["hard"]
         if not self.selection.needs_pairs:
-            self.select_from_totals(result)
+            self.select_from_totals(anchors, result)
         return result
 
     def _screen(
@@ -216,12 +216,13 @@ class Miner:
         if self.selection.suspects:
             result["slots_suspects"][at] = np.add.reduceat(admitted.suspects, starts)
 
-    def select_from_totals(self, counted: NDArray[np.void]) -> None:
+    def select_from_totals(self, anchors: Rows, counted: NDArray[np.void]) -> None:
         """Say what the selection makes of anchors whose totals of each class tell it."""
-        for name in MINED:
-            slots, available = self.selection.of_totals(name, counted[name])
-            counted[f"slots_{name}"] = slots
-            counted[f"wanted_{name}"] = counted[f"available_{name}"] = available
+        able = np.flatnonzero((counted["positives"] > 0) & (counted["negatives"] > 0))
+        totals = {name: counted[name][able] for name in MINED}
+        for name, found in self.selection.of_totals(totals, anchors[able], self.seed).items():
+            for column, values in zip(("slots", "wanted", "available"), found, strict=True):
+                counted[f"{column}_{name}"][able] = values
 
     def write(
         self,
@@ -275,7 +276,7 @@ class Miner:
             return None
         census = self.census
         given = (census.vectors, census.relevance, census.metric, census.margin, self.seed)
-        return choose_sampled(Rejection(*given), self.selection.caps, anchors, shares, counted)
+        return choose_sampled(Rejection(*given), self.selection, anchors, shares, counted)
 
 
 def writing_lines(shares: Mapping[Kept, Share]) -> Rows:

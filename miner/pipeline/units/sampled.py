@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from miner.pipeline.units.layout import Share, cut_sizes
 from miner.pipeline.units.records import TRIPLET, Interleaved, Sink, Triplets
 from miner.pipeline.units.unit_writer import ListedAnchors, UnitWriter
-from miner.selection.caps import Caps
 from miner.selection.rejection import Asked, Drawn, Rejection
+from miner.selection.selection import Selection
 from miner.triplets.hardness import MINED, Kept, Mined
 from miner.triplets.types import Float64, Rows
 
@@ -114,7 +114,7 @@ def _records(anchors: Rows, drawn: Drawn, weights: Float64) -> Triplets:
 
 def choose_sampled(
     rejection: Rejection,
-    caps: Caps,
+    selection: Selection,
     anchors: Rows,
     shares: Mapping[Kept, Share],
     counted: NDArray[np.void],
@@ -124,8 +124,8 @@ def choose_sampled(
     Parameters
     ----------
     rejection : Rejection
-    caps : Caps
-        The selection's, of which each class is written whole but for them.
+    selection : Selection
+        Of which totals tell how much of each class is written: a uniform sample.
     anchors : ndarray of shape (anchors,), int64
     shares : mapping
         Per folder, that of the anchors.
@@ -138,7 +138,7 @@ def choose_sampled(
     """
     rows = rejection.relevance.rows
     chosen = np.ones(len(anchors), dtype=np.bool_)
-    takes, rates, weights = {}, {}, {}
+    takes, rates = {}, {}
     for name in MINED:
         take, count = shares[name].counts, counted[name]
         each = np.maximum(count, 1).astype(np.float64)
@@ -147,9 +147,11 @@ def choose_sampled(
         trials = take * (counted["positives"] * (rows / each))
         chosen &= (2 * take <= count) & (_ROWS_A_TRIAL * trials <= rows)
         takes[name], rates[name] = take, valid
-        weights[name] = shares[name].factor * caps.weights(count)
     if not chosen.any():
         return None
     mine = np.flatnonzero(chosen)
     asked = Asked(anchors, takes, rates).part(mine)
-    return SampledAnchors(rejection, chosen, asked, {name: weights[name][mine] for name in MINED})
+    weights = selection.weights_of_totals({name: counted[name][mine] for name in MINED})
+    nothing = np.zeros(len(mine))
+    weights = {name: shares[name].factor * weights.get(name, nothing) for name in MINED}
+    return SampledAnchors(rejection, chosen, asked, weights)
