@@ -287,3 +287,55 @@ def test_what_needs_pairs_is_not_drawn(tmp_path: Path, monkeypatch: pytest.Monke
     for keys in ({"per_pair": 2}, {"ranks": (0, 9)}, {"min_score": 0.1}, {"strategy": "hardest"}):
         written(rejection, tmp_path, **keys)
     assert not drawn
+
+
+@pytest.mark.parametrize("name", ["labels, hidden", "links", "sets of labels"])
+def test_uniform_is_the_same_sample_either_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Totals say how much of an anchor's draw is of each class; blocks and draws agree on it."""
+    rejection, truth = case(RELEVANCES[name], "tied")
+    keys: dict[str, Any] = {"strategy": "uniform", "options": {"k": 7}, "max_triplets": 10**6}
+    for classes in (MINED, ("semi_hard",), ("hard", "semi_hard")):
+        make_small(monkeypatch, trial=10**6)
+        whole, counted = written(rejection, tmp_path, classes=classes, **keys)
+        make_small(monkeypatch, trial=0)
+        drawn, again = written(rejection, tmp_path, classes=classes, **keys)
+        assert counted.tobytes() == again.tobytes()
+        for kind in MINED:
+            for column in ("anchor", "weight"):
+                assert drawn[kind][column].tolist() == whole[kind][column].tolist()
+            columns = (drawn[kind][x].tolist() for x in TRIPLET.names[:3])
+            triplets = set(zip(*columns, strict=True))
+            assert len(triplets) == len(drawn[kind]) and triplets <= truth.sets[kind]
+        assert len(drawn["semi_hard"]) and len(drawn["hard"]) == counted["slots_hard"].sum()
+        assert drawn["semi_hard"].tobytes() != whole["semi_hard"].tobytes()
+
+
+@pytest.mark.parametrize("trial", [0, 10**6])
+def test_uniform_takes_either_class_as_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial: int
+) -> None:
+    """Over many seeds every triplet of an anchor comes as often, of whichever class it is."""
+    make_small(monkeypatch, trial=trial)
+    relevance, runs, k = labelled("skewed", 40, 12), 120, 30
+    rejection, truth = case(relevance)
+    places = {t: i for i, t in enumerate(sorted(truth.sets["hard"] | truth.sets["semi_hard"]))}
+    times, sums = np.zeros(len(places)), np.zeros(2)
+    keys: dict[str, Any] = {"strategy": "uniform", "options": {"k": k}, "max_triplets": 10**6}
+    for seed in range(runs):
+        found, _ = written(rejection, tmp_path, seed=seed, unit=40, **keys)
+        for place, kind in enumerate(MINED):
+            columns = (found[kind][x].tolist() for x in TRIPLET.names[:3])
+            times[[places[t] for t in zip(*columns, strict=True)]] += 1
+            sums[place] += found[kind]["weight"].sum(dtype=np.float64) / runs
+    anchors = np.array([t[0] for t in places])
+    chance = np.minimum(1, k / np.bincount(anchors)[anchors])
+    some = chance < 1
+    assert (times[~some] == runs).all()
+    mean = runs * chance[some]
+    statistic = ((times[some] - mean) ** 2 / (mean * (1 - chance[some]))).sum()
+    free = int(some.sum())
+    assert 0.6 * free < statistic < free + 5 * np.sqrt(2 * free)
+    for total, kind in zip(sums, MINED, strict=True):
+        assert total == pytest.approx(len(truth.sets[kind]), rel=0.03)
