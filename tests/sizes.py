@@ -30,6 +30,7 @@ _HOMES = {
     "tile": "miner.census.walk.census._TILE",  # rows that are multiplied at once, at least
     "tiny": "miner.census.kernels._TINY",  # keys that NumPy always counts
     "stretch": "miner.pipeline.units.unit_writer._STRETCH",  # triplets of anchors done at once
+    "trial": "miner.pipeline.units.sampled._ROWS_A_TRIAL",  # rows that cost what a trial does
 }
 """What is bounded, and the name of the bound."""
 

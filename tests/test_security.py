@@ -136,7 +136,7 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "checksum": (lambda m: m["files"][0].update(sha256="../x"), "files[0].sha256"),
     "metric": (lambda m: m["job"]["mining"].update(metric="other"), "job.mining.metric"),
     "unfinished": (lambda m: m.update(status="running"), "not a finished run"),
-    "newer": (lambda m: m.update(format_version=2), "made by a newer mine"),
+    "newer": (lambda m: m.update(format_version=3), "made by a newer mine"),
     "much newer": (lambda m: m.update(format_version=10**400), "made by a newer mine"),
     "older than all": (lambda m: m.update(format_version=0), "not a run's manifest"),
 }

@@ -19,6 +19,7 @@ from miner.triplets.types import Float32, Float64, Rows
 __all__ = ["Measure", "Vectors", "load_measure", "measure_rows"]
 
 Measure = Callable[[Metric, Float32, Float32, Rows, Rows], Float64]
+Bound = Callable[[Metric, Float32, Float32, Rows, Rows], tuple[Float64, Float64]]
 
 
 _GATHER_BYTES = 4 << 20
@@ -63,6 +64,13 @@ def load_measure(name: str = "auto") -> Measure:
         return measure_rows
     compiled: Measure = loops.measure_rows
     return compiled
+
+
+@functools.cache
+def _load_bound(name: str) -> Bound | None:
+    """Return what bounds distances, where compiled loops do it."""
+    loops = choose_loops(name, "bounds")
+    return None if loops is None else loops.bound_rows
 
 
 def _alike(other: Measure) -> bool:
@@ -117,3 +125,22 @@ class Vectors:
     def measure(self, metric: Metric, anchors: Rows, columns: Rows) -> Float64:
         """Measure rows from one anchor or from one each, by the definition."""
         return load_measure(self.measuring)(metric, self.anchors, self.rows, anchors, columns)
+
+    def bound(self, metric: Metric, anchors: Rows, columns: Rows) -> tuple[Float64, Float64]:
+        """Bound the distances of rows from one anchor each, cheaply where compiled loops do it.
+
+        Parameters
+        ----------
+        metric : str
+        anchors, columns : ndarray of shape (k,), int64
+
+        Returns
+        -------
+        low, high : ndarray of shape (k,), float64
+            What `measure` returns is not below the one and not above the other; may be infinite.
+        """
+        bound_rows = _load_bound(self.measuring)
+        if bound_rows is None:
+            measured = self.measure(metric, anchors, columns)
+            return measured, measured
+        return bound_rows(metric, self.anchors, self.rows, anchors, columns)

@@ -191,7 +191,7 @@ def join(found: Mapping[str, Array], named: Parts, miner: Miner) -> NDArray[np.v
         for column in columns:
             counted[column] = found[name][column]
     if not miner.selection.needs_pairs:
-        miner.select_from_totals(counted)
+        miner.select_from_totals(np.arange(len(counted)), counted)
     return counted
 
 

@@ -31,7 +31,7 @@ __all__ = [
     "write_part",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PART_ROWS = 1 << 20
 """Rows in a shard; every shard but the last of a class has so many."""
 _GROUP_ROWS = 1 << 15

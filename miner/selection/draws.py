@@ -1,11 +1,11 @@
-"""Uniform draws of distinct numbers: for one place, or for many anchors at once."""
+"""Uniform draws: of distinct numbers, for one place or many anchors; of a stream an anchor."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["draw_distinct", "draw_of_many"]
+__all__ = ["begin_streams", "draw_distinct", "draw_of_many", "stream_shares"]
 
 Counts = NDArray[np.int64]
 
@@ -56,8 +56,7 @@ def draw_of_many(
     ndarray of shape (takes.sum(),), int64
         Anchor after anchor, ascending, counted on from the totals of those before.
     """
-    start, gap = key.generate_state(2, np.uint64)
-    begin = _mixed(_mixed(anchors.astype(np.uint64) * _GOLDEN + start) + gap)
+    begin = begin_streams(key, anchors)
     owner = np.repeat(np.arange(len(anchors)), totals)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(totals) - totals, totals)
     bits = _mixed(begin[owner] + (place.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
@@ -72,8 +71,36 @@ def draw_of_many(
     return np.flatnonzero(drawn)
 
 
+def begin_streams(key: np.random.SeedSequence, anchors: Counts) -> NDArray[np.uint64]:
+    """Return where the stream of each anchor begins: a place that the key and it decide."""
+    start, gap = key.generate_state(2, np.uint64)
+    return _mixed(_mixed(anchors.astype(np.uint64) * _GOLDEN + start) + gap)
+
+
+def stream_shares(begin: NDArray[np.uint64], number: Counts) -> NDArray[np.float64]:
+    """Return numbers of streams, from 0 to below 1 in steps of 2^-53.
+
+    Parameters
+    ----------
+    begin : ndarray of shape (k,), uint64
+        Where the stream of each begins.
+    number : ndarray of shape (k,), int64
+        Which number of it, counted from 0.
+    """
+    bits = (number + 1).view(np.uint64)
+    bits *= _GOLDEN
+    bits += begin
+    bits = _mixed(bits)
+    bits >>= np.uint64(11)
+    return np.asarray(bits * 2.0**-53, dtype=np.float64)
+
+
 def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's finaliser, which is a permutation of all 64-bit numbers."""
     for shift, factor in _MIX:
-        bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+        mixed = bits >> np.uint64(shift)
+        mixed ^= bits
+        if factor != 1:
+            mixed *= np.uint64(factor)
+        bits = mixed
     return bits

@@ -7,6 +7,7 @@ strategy would have made of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from miner.selection.strategies.base import (
     Take,
 )
 from miner.triplets.hardness import MINED, Kept, Mined
+from miner.triplets.types import Float64
 
 __all__ = ["Selection", "Suspects", "check_selection", "counts_identity", "load_selection"]
 
@@ -53,7 +55,8 @@ class Selection:
     def needs_pairs(self) -> bool:
         """Whether the slots of an anchor need more than its totals of each class."""
         whole = self.strategy.from_totals and self.filters.whole_classes
-        return not whole or bool(self.caps.per_pair)
+        drawn = self.strategy.seeded and self.caps.per_anchor  # weights ask what was drawn
+        return not whole or bool(self.caps.per_pair) or bool(drawn)
 
     @property
     def by_pair(self) -> bool:
@@ -109,18 +112,38 @@ class Selection:
             np.add.reduceat(span, starts),
         )
 
-    def of_totals(self, name: Mined, totals: Counts) -> tuple[Counts, Counts]:
-        """Return slots and available triplets of anchors, from their totals of a class.
+    def of_totals(
+        self, totals: Mapping[Mined, Counts], anchors: Counts, seed: int
+    ) -> dict[Mined, tuple[Counts, Counts, Counts]]:
+        """Return slots, wanted and available triplets of anchors, from their totals of a class.
 
-        Only where `needs_pairs` is False; such a strategy wants what is available.
+        Only where `needs_pairs` is False, of anchors that have valid triplets.
 
         Parameters
         ----------
-        name : str
-        totals : ndarray of shape (anchors,), int64
+        totals : mapping
+            Per class.
+        anchors : ndarray of shape (anchors,), int64
+        seed : int
+            The job's.
+
+        Returns
+        -------
+        dict
+            Per class that the job writes.
         """
-        available = totals if name in self.filters.classes else totals * 0
-        return self.caps.slots_of_totals(available), available
+        available = {name: totals[name] for name in self.filters.classes}
+        taken = self.strategy.of_totals(available, anchors, seed)
+        return {
+            name: (self.caps.slots_of_totals(take), wanted, available[name])
+            for name, (take, wanted) in taken.items()
+        }
+
+    def weights_of_totals(self, totals: Mapping[Mined, Counts]) -> dict[Mined, Float64]:
+        """Return the weights of the triplets of anchors, as `of_totals`; the job's cap aside."""
+        available = {name: totals[name] for name in self.filters.classes}
+        drawn = self.strategy.weights(np.sum([*available.values()], axis=0))
+        return {name: drawn * self.caps.weights(count) for name, count in available.items()}
 
     def at_most(self, pairs: int, anchors: int, most: int) -> int:
         """Bound the triplets of all classes together, before any is dropped again.

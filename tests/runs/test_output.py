@@ -150,7 +150,7 @@ def check_schema(run: miner.Run, names: list[str], cap: int = 1 << 15) -> None:
         mining = run.manifest["job"]["mining"]
         normal = mining["normalize"] is not False and mining["metric"] != "dot"
         assert schema.metadata == {
-            b"format_version": b"1",
+            b"format_version": b"2",
             b"difficulty": shard["path"].split("/")[0].encode(),
             b"metric": mining["metric"].encode(),
             b"margin": repr(mining["margin"]).encode(),
@@ -233,7 +233,7 @@ def test_manifest_says_what_was_done(texts: Path, tmp_path: Path) -> None:
     run = mine(texts, out, model=LETTERS)
     manifest, truth = json.loads((out / "latest/manifest.json").read_text()), expected(texts)
     assert manifest == run.manifest
-    assert (manifest["format_version"], manifest["status"]) == (1, "complete")
+    assert (manifest["format_version"], manifest["status"]) == (2, "complete")
     assert manifest["run_id"] == run.path.name
     assert list(manifest["job"]["mining"].values())[:5] == [
         MARGIN,

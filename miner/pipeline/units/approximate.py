@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -263,7 +264,10 @@ class ApproximateMiner(Miner):
             parts.append((at, block.lists()))
         if lists is not None:
             lists.append(CandidateLists.gathered(len(anchors), parts))
-        return self._completed(result)
+        return self._completed(anchors, result)
+
+    def _sampled(self, *_: Any) -> None:
+        """Return nothing: what an index did not find is not drawn."""
 
     def whole_blocks(self, anchors: Rows) -> Iterator[tuple[Rows, Block]]:
         """Yield nothing: what was kept as anchors were counted is part of their records.

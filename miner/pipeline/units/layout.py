@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from miner.triplets.relevance import cut_sizes
 from miner.triplets.types import Rows
 
 __all__ = ["CENSUS", "COUNTED", "SELECTED", "Share", "cut_sizes", "cut_units"]
@@ -55,16 +55,6 @@ def cut_units(anchors: int, rows: int, dim: int) -> list[tuple[int, int]]:
     by_work = int(_UNIT_FLOPS / (2 * max(1, rows) * max(1, dim)))
     size = max(16, min(-(-anchors // 32), by_work))
     return [(start, min(start + size, anchors)) for start in range(0, anchors, size)]
-
-
-def cut_sizes(sizes: Rows, most: int) -> Iterator[tuple[int, int]]:
-    """Cut a sequence into parts of no more than `most` in all, or of one element."""
-    ends, first = np.cumsum(sizes), 0
-    while first < len(sizes):
-        last = int(np.searchsorted(ends, ends[first] - sizes[first] + most, side="right"))
-        last = max(last, first + 1)
-        yield first, last
-        first = last
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,10 @@ from miner.census.walk.census import Census
 from miner.census.walk.ranked_block import RankedBlock
 from miner.pipeline.units.layout import COUNTED, Share
 from miner.pipeline.units.records import Records
+from miner.pipeline.units.sampled import SampledClasses, choose_sampled
 from miner.pipeline.units.unit_writer import UnitWriter
 from miner.selection.anchor_view import AnchorView, Block, BlockView
+from miner.selection.rejection import Rejection
 from miner.selection.selection import Selection
 from miner.storage.files import atomic_open
 from miner.triplets.hardness import MINED, Kept
@@ -110,7 +112,7 @@ class Miner:
                 room -= len(parts[-1][1].entries)
         if lists is not None:
             lists.append(CandidateLists.gathered(len(anchors), parts))
-        return self._completed(result)
+        return self._completed(anchors, result)
 
     def _enter(self, block: RankedBlock, at: Rows, result: NDArray[np.void]) -> None:
         """Enter the counts of a block's anchors."""
@@ -143,12 +145,12 @@ class Miner:
         result["negatives"] = self.tally.negatives[anchors]
         return result, (result["positives"] > 0) & (result["negatives"] > 0)
 
-    def _completed(self, result: NDArray[np.void]) -> NDArray[np.void]:
+    def _completed(self, anchors: Rows, result: NDArray[np.void]) -> NDArray[np.void]:
         """Fill what follows from the hard and semi-hard triplets of anchors; return them."""
         valid = result["positives"] * result["negatives"]
         result["easy"] = valid - result["semi_hard"] - result["hard"]
         if not self.selection.needs_pairs:
-            self.select_from_totals(result)
+            self.select_from_totals(anchors, result)
         return result
 
     def _select_block(self, block: Block, at: Rows, result: NDArray[np.void]) -> None:
@@ -183,12 +185,13 @@ class Miner:
         if self.selection.suspects:
             result["slots_suspects"][at] = np.add.reduceat(admitted.suspects, starts)
 
-    def select_from_totals(self, counted: NDArray[np.void]) -> None:
+    def select_from_totals(self, anchors: Rows, counted: NDArray[np.void]) -> None:
         """Say what the selection makes of anchors whose totals of each class tell it."""
-        for name in MINED:
-            slots, available = self.selection.of_totals(name, counted[name])
-            counted[f"slots_{name}"] = slots
-            counted[f"wanted_{name}"] = counted[f"available_{name}"] = available
+        able = np.flatnonzero((counted["positives"] > 0) & (counted["negatives"] > 0))
+        totals = {name: counted[name][able] for name in MINED}
+        for name, found in self.selection.of_totals(totals, anchors[able], self.seed).items():
+            for column, values in zip(("slots", "wanted", "available"), found, strict=True):
+                counted[f"{column}_{name}"][able] = values
 
     def write(
         self,
@@ -222,15 +225,26 @@ class Miner:
         lists = files.of(anchors) if files else CandidateLists.none(len(anchors))
         facing = (self.census, self.selection, self.seed, self.normalized)
         writer = UnitWriter(*facing, self.whole_blocks, self.listed_block)
+        own = {name: share.of(lines) for name, share in shares.items()}
+        sampled = None if counted is None else self._sampled(anchors, own, counted[lines])
         with contextlib.ExitStack() as stack:
             records = {
                 name: Records(stack.enter_context(atomic_open(path)))
                 for name, path in paths.items()
             }
-            own = {name: share.of(lines) for name, share in shares.items()}
-            writer.write(anchors, own, records, lists)
+            writer.write(anchors, own, records, lists, sampled)
             facts = {name: file.facts() for name, file in records.items()}
         return {str(name): fact for name, fact in facts.items()}
+
+    def _sampled(
+        self, anchors: Rows, shares: Mapping[Kept, Share], counted: NDArray[np.void]
+    ) -> SampledClasses | None:
+        """Return which classes of anchors are written by drawing triplets, if any are."""
+        if self.selection.needs_pairs:
+            return None
+        census = self.census
+        given = (census.vectors, census.relevance, census.metric, census.margin, self.seed)
+        return choose_sampled(Rejection(*given), self.selection, anchors, shares, counted)
 
     def whole_blocks(self, anchors: Rows) -> Iterator[tuple[Rows, Block]]:
         """Yield places of anchors and blocks of them, counted anew."""

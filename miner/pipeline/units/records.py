@@ -8,7 +8,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TRIPLET", "Gathered", "Records", "Sink"]
+__all__ = ["TRIPLET", "Gathered", "Records", "Sink", "Triplets"]
 
 Triplets = NDArray[np.void]
 TRIPLET = np.dtype(

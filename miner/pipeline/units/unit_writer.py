@@ -17,6 +17,7 @@ from miner.census.walk.census import Census
 from miner.pipeline.units.block_writer import BlockWriter, write_block
 from miner.pipeline.units.layout import Share, cut_sizes
 from miner.pipeline.units.records import Gathered, Records, Sink
+from miner.pipeline.units.sampled import SampledClasses
 from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.selection import Selection
 from miner.triplets.hardness import Kept
@@ -59,6 +60,7 @@ class UnitWriter:
         shares: Mapping[Kept, Share],
         files: Mapping[Kept, Records],
         lists: CandidateLists,
+        sampled: SampledClasses | None = None,
     ) -> None:
         """Write the triplets of some anchors, ascending.
 
@@ -71,17 +73,23 @@ class UnitWriter:
             Per folder, its file.
         lists : CandidateLists
             Of these anchors.
+        sampled : SampledClasses, optional
+            What of it is drawn.
         """
-        total = np.sum([share.counts for share in shares.values()], axis=0)
+        left = sampled.left(shares) if sampled else shares
+        total, walked = (
+            np.sum([share.counts for share in each.values()], axis=0) for each in (shares, left)
+        )
         for first, last in cut_sizes(total, _STRETCH):
-            some = np.arange(first, last)
-            if len(some) == 1:  # it may write more than there is room for
-                self._write(anchors, some, shares, files, lists)
-                continue
+            some = first + np.flatnonzero(walked[first:last])
+            alone = last - first == 1  # it may write more than there is room for
             held: dict[Kept, Gathered] = {name: Gathered() for name in files}
-            self._write(anchors, some, shares, held, lists)
-            for name, file in files.items():
-                file.append(held[name].in_order())
+            sinks: Mapping[Kept, Sink] = files if alone else held
+            for name, records in sampled.records(first, last).items() if sampled else ():
+                sinks[name].append(records)
+            self._write(anchors, some, left, sinks, lists)
+            for folder, file in files.items():
+                file.append(held[folder].in_order())
 
     def _write(
         self,

@@ -10,7 +10,7 @@ scheduling, so the same job draws the same triplets everywhere.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -230,7 +230,8 @@ class Strategy(ABC):
     """
 
     from_totals = False
-    """Whether it takes all of each class, so that an anchor's totals say how many."""
+    """Whether it takes all of each class, or draws uniformly from it: an anchor's totals say how
+    many (`of_totals`)."""
 
     by_pair = False
     """Whether how many it takes of a pair hangs on that pair's interval alone."""
@@ -270,6 +271,27 @@ class Strategy(ABC):
             A class that the job writes.
         """
         return span
+
+    def of_totals(
+        self, totals: Mapping[Mined, Counts], anchors: Counts, seed: int
+    ) -> dict[Mined, tuple[Counts, Counts]]:
+        """Return how many it takes of each class of anchors, and wants: by default, all.
+
+        Asked for only where `from_totals`, of anchors that have valid triplets.
+
+        Parameters
+        ----------
+        totals : mapping
+            Per class that the job writes, the anchors' triplets.
+        anchors : ndarray of shape (anchors,), int64
+        seed : int
+            The job's.
+        """
+        return {name: (total, total) for name, total in totals.items()}
+
+    def weights(self, totals: Counts) -> Float64:
+        """Return `Take.weight` of anchors from the totals of both classes, where `from_totals`."""
+        return np.ones(len(totals))
 
     def ranks(
         self, admitted: Admitted, take: Take, picks: Picks, rng: np.random.Generator

@@ -6,6 +6,7 @@ sums over all triplets that the filters leave (Horvitz and Thompson 1952).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,10 @@ from miner.selection.strategies.base import (
     Strategy,
     Take,
     check_count,
+    seeds,
 )
 from miner.triplets.hardness import MINED, Kept, Mined
+from miner.triplets.types import Float64
 
 __all__ = ["Uniform"]
 
@@ -31,6 +34,7 @@ _PLACE = len(MINED) + 1
 class Uniform(Strategy):
     """Draws `k` triplets of each anchor."""
 
+    from_totals = True
     shared = True
     k: int = 1
 
@@ -41,21 +45,43 @@ class Uniform(Strategy):
         """Bound it by k an anchor."""
         return self.k * anchors
 
+    def of_totals(
+        self, totals: Mapping[Mined, Counts], anchors: Counts, seed: int
+    ) -> dict[Mined, tuple[Counts, Counts]]:
+        """Say how much of each anchor's draw is of each class."""
+        total = np.sum([*totals.values()], axis=0)
+        hard = totals.get("hard", total * 0)
+        count = np.minimum(self.k, total)
+        first = np.minimum(hard, count)
+        for at in np.flatnonzero((count < total) & (hard > 0) & (hard < total)).tolist():
+            rng = np.random.default_rng(seeds(seed, _PLACE, int(anchors[at])))
+            slots = draw_distinct(rng, int(total[at]), int(count[at]))
+            first[at] = np.searchsorted(slots, hard[at])
+        missing = self.k - count
+        last = "semi_hard" if "semi_hard" in totals else "hard"  # where it looks last
+        taken: dict[Mined, Counts] = {"hard": first, "semi_hard": count - first}
+        return {name: (taken[name], taken[name] + missing * (name == last)) for name in totals}
+
+    def weights(self, totals: Counts) -> Float64:
+        """Return 1 / the probability of being drawn."""
+        return np.asarray(totals / np.maximum(1, np.minimum(self.k, totals)))
+
     def take(self, admitted: Admitted, name: Kept) -> Take:
-        """Take what of the anchor's draw is of this class."""
-        spans = np.maximum(admitted.high - admitted.low, 0)
-        ends = np.cumsum(spans)
-        total = int(ends[-1])
+        """Take what of the anchor's draw is of this class: the hard triplets come first in it."""
+        begin, span = admitted.span(name)
+        hard = int(admitted.span("hard")[1].sum())
+        total = hard + int(admitted.span("semi_hard")[1].sum())
         count = min(self.k, total)
         slots = draw_distinct(admitted.anchor.rng(_PLACE), total, count)
-        pair = np.searchsorted(ends, slots, side="right")
-        rank = admitted.low[pair] + slots - (ends - spans)[pair]
-        mine = (rank < admitted.anchor.hard[pair]) == (name == "hard")
-        counts = np.bincount(pair[mine], minlength=len(spans))
+        first = int(np.searchsorted(slots, hard))
+        mine = slots[:first] if name == "hard" else slots[first:] - hard
+        ends = np.cumsum(span)
+        pair = np.searchsorted(ends, mine, side="right")
+        rank = begin[pair] + mine - (ends - span)[pair]
+        counts = np.bincount(pair, minlength=len(span))
         missing = self.k - count if name == admitted.farthest else 0
-        begin, span = admitted.span(name)
         weight = total / max(1, count)
-        return Take(begin, span, counts, int(counts.sum()) + missing, weight, rank[mine])
+        return Take(begin, span, counts, int(counts.sum()) + missing, weight, rank)
 
     def ranks(
         self, admitted: Admitted, take: Take, picks: Picks, rng: np.random.Generator

@@ -10,7 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from miner.triplets.relevance.base import NONE, Buckets, Relevance, Tally, among, spans, tally
+from miner.triplets.relevance.base import (
+    NONE,
+    Buckets,
+    Relevance,
+    Tally,
+    among,
+    cut_sizes,
+    spans,
+    tally,
+)
 from miner.triplets.relevance.labels import LabelRelevance
 from miner.triplets.relevance.links import LinkRelevance
 from miner.triplets.relevance.multilabel import MultiLabelRelevance
@@ -27,6 +36,7 @@ __all__ = [
     "Relevance",
     "Tally",
     "among",
+    "cut_sizes",
     "load",
     "spans",
     "tally",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ __all__ = [
     "Relevance",
     "Tally",
     "among",
+    "cut_sizes",
     "place",
     "spans",
     "tally",
@@ -52,7 +54,7 @@ class Buckets:
         counts = np.bincount(present, minlength=1)
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
-    @property
+    @cached_property
     def sizes(self) -> Rows:
         """Rows per code, shape (codes,)."""
         return np.diff(self.starts)
@@ -162,8 +164,8 @@ class Relevance(Protocol):
 
 def place(shares: Float64, sizes: Rows) -> Rows:
     """Return the place that each share picks among `sizes` places, each as likely."""
-    picked: Rows = np.minimum((shares * sizes).astype(np.int64), sizes - 1)
-    return picked
+    picked = (shares * sizes).astype(np.int64)
+    return np.minimum(picked, sizes - 1, out=picked)
 
 
 def among(keys: Rows, known: Rows) -> NDArray[np.bool_]:
@@ -179,6 +181,16 @@ def spans(starts: Rows, counts: Rows) -> Rows:
     ends = np.cumsum(counts)
     whole: Rows = np.arange(int(counts.sum())) + np.repeat(starts - (ends - counts), counts)
     return whole
+
+
+def cut_sizes(sizes: Rows, most: int) -> Iterator[tuple[int, int]]:
+    """Cut a sequence into parts of no more than `most` in all, or of one element."""
+    ends, first = np.cumsum(sizes), 0
+    while first < len(sizes):
+        last = int(np.searchsorted(ends, ends[first] - sizes[first] + most, side="right"))
+        last = max(last, first + 1)
+        yield first, last
+        first = last
 
 
 def _joined(parts: list[Rows]) -> tuple[Rows, Rows]:

@@ -89,7 +89,7 @@ class LabelRelevance(Relevance):
 
     def exclusion_counts(self) -> NDArray[np.int64]:
         """Count the exclusions of all anchors; without groups they are those of their labels."""
-        if (self.groups >= 0).any():
+        if self._grouped:
             return super().exclusion_counts()
         duplicates = np.zeros(len(self.members.sizes), dtype=np.int64)
         for label, rows in self._conflicts.items():
@@ -109,7 +109,7 @@ class LabelRelevance(Relevance):
 
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
         """Return the anchors, and what has to be listed beside them."""
-        if self._conflicts or (self.groups >= 0).any():
+        if self._conflicts or self._grouped:
             return super().hidden_lists(anchors)
         return np.arange(len(anchors) + 1), anchors
 
@@ -122,21 +122,31 @@ class LabelRelevance(Relevance):
     def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
         """Return a row of the anchor's label, but not the anchor."""
         labels = self.labels[anchors]
-        rows = self.members.order[
-            self.members.starts[labels] + place(shares, self.members.sizes[labels])
-        ]
-        return np.where(rows == anchors, NONE, rows)
+        places = place(shares, self.members.sizes[labels])
+        places += self.members.starts[labels]
+        rows = self.members.order[places]
+        rows[rows == anchors] = NONE
+        return rows
 
     def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
         """Return a row of another label that is not hidden."""
         labels = self.labels[anchors]
         sizes = self.members.sizes[labels]
         places = place(shares, self.rows - sizes)
-        places += np.where(places < self.members.starts[labels], 0, sizes)
-        rows = self.members.order[np.minimum(places, self.rows - 1)]
-        hidden = among(labels * self.rows + rows, self._hidden_pairs)
-        hidden |= (self.groups[anchors] >= 0) & (self.groups[anchors] == self.groups[rows])
-        return np.where(hidden | (sizes == self.rows), NONE, rows)
+        places += sizes * (places >= self.members.starts[labels])
+        rows = self.members.order[np.minimum(places, self.rows - 1, out=places)]
+        rows[sizes == self.rows] = NONE
+        if len(self._hidden_pairs):
+            rows[among(labels * self.rows + rows, self._hidden_pairs)] = NONE
+        if self._grouped:
+            groups = self.groups[anchors]
+            rows[(groups >= 0) & (groups == self.groups[rows])] = NONE
+        return rows
+
+    @cached_property
+    def _grouped(self) -> bool:
+        """Whether any row has a group."""
+        return bool((self.groups >= 0).any())
 
 
 @dataclass(frozen=True, slots=True)

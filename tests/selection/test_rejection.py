@@ -1,0 +1,341 @@
+"""Samples by rejection: of the class, distinct, uniform, and the same however they are drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from miner.census.measure import Vectors
+from miner.census.walk.census import Census
+from miner.job_sections import SelectJob
+from miner.pipeline.passes import share_out
+from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.records import TRIPLET
+from miner.selection.rejection import Asked, Drawn, Rejection
+from miner.selection.selection import load_selection
+from miner.triplets.distance import METRICS, normalize_rows
+from miner.triplets.hardness import MINED
+from miner.triplets.relevance import Relevance, tally
+from tests.hard_data import KINDS, labelled, linked, vectors
+from tests.hard_relevance import multilabel, subset
+from tests.oracle import Truth, enumerate_triplets
+from tests.sizes import make_small
+
+MARGIN = 0.3
+
+RELEVANCES: dict[str, Relevance] = {
+    "labels": labelled("skewed", 40, 12),
+    "labels, hidden": labelled("even", 40, 12, hide=True),
+    "giant label": labelled("giant", 40, 12),
+    "links": linked(30, 40, 15),
+    "links, hidden": linked(30, 40, 15, hide=True),
+    "sets of labels": multilabel("few", 40, 3),
+    "sets of labels, hidden": multilabel("few", 40, 3, hide=True),
+    "subset": subset(labelled("skewed", 40, 12, hide=True), 0.4, 3),
+}
+
+Case = tuple[Rejection, Truth]
+
+
+def case(
+    relevance: Relevance, kind: str = "random", metric: Any = "euclidean", seed: int = 0
+) -> Case:
+    """Rows of one kind under a relevance, with their truth."""
+    rows = vectors(kind, relevance.rows, 6, seed=11)
+    rows = normalize_rows(rows) if kind == "random" else rows
+    anchors = rows
+    if hasattr(relevance, "chosen"):
+        anchors = rows[relevance.chosen]
+    elif relevance.anchors != relevance.rows:
+        anchors = vectors(kind, relevance.anchors, 6, seed=14)
+    truth = enumerate_triplets(metric, MARGIN, anchors, rows, relevance)
+    return Rejection(Vectors(anchors, rows), relevance, metric, MARGIN, seed), truth
+
+
+def counts(relevance: Relevance, truth: Truth) -> dict[Any, np.ndarray]:
+    return {
+        name: np.array([getattr(truth, name)[a] for a in range(relevance.anchors)])
+        for name in MINED
+    }
+
+
+def asked(relevance: Relevance, truth: Truth, share: float = 0.5) -> Asked:
+    """A share of each anchor's triplets of both classes; guesses as exact counts give them."""
+    found, counted = counts(relevance, truth), tally(relevance)
+    valid = counted.positives * counted.negatives
+    return Asked(
+        np.arange(relevance.anchors),
+        {name: np.floor(share * count).astype(np.int64) for name, count in found.items()},
+        {name: valid / np.maximum(count, 1) for name, count in found.items()},
+    )
+
+
+def listed(drawn: Drawn, anchors: np.ndarray) -> list[tuple[int, int, int]]:
+    columns = (anchors[drawn.line], drawn.positive, drawn.negative)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def check(drawn: dict[Any, Drawn], wanted: Asked, truth: Truth) -> None:
+    """Each triplet is of its class, once, with its distances; counts and order are right."""
+    for name in MINED:
+        one, d = drawn[name], truth.d
+        triplets = listed(one, wanted.anchors)
+        assert len(set(triplets)) == len(triplets) and set(triplets) <= truth.sets[name]
+        assert np.bincount(one.line, minlength=len(wanted.anchors)).tolist() == (
+            wanted.takes[name].tolist()
+        )
+        assert triplets == sorted(triplets, key=lambda t: (t[0], t[1], d[t[0], t[2]], t[2]))
+        assert one.d_ap.tolist() == [d[a, p] for a, p, _ in triplets]
+        assert one.d_an.tolist() == [d[a, n] for a, _, n in triplets]
+
+
+def same(left: dict[Any, Drawn], right: dict[Any, Drawn]) -> bool:
+    return all(
+        getattr(left[name], column.name).tolist() == getattr(right[name], column.name).tolist()
+        for name in MINED
+        for column in dataclasses.fields(Drawn)
+    )
+
+
+@pytest.mark.sampled(12)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_drawn_is_of_its_class_and_distinct(kind: str, metric: str) -> None:
+    """Ties, near-ties and duplicates too, down to the last triplet that there is."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        rejection, truth = case(labelled("skewed", 40, 12), kind, metric)
+        for share in (0.1, 0.5, 1.0):
+            wanted = asked(rejection.relevance, truth, share)
+            check(rejection.draw(wanted), wanted, truth)
+
+
+@pytest.mark.parametrize("name", RELEVANCES)
+def test_all_kinds_of_relevance_are_drawn_from(name: str) -> None:
+    relevance = RELEVANCES[name]
+    for kind in ("tied", "random"):
+        rejection, truth = case(relevance, kind)
+        wanted = asked(relevance, truth)
+        check(rejection.draw(wanted), wanted, truth)
+
+
+@pytest.mark.parametrize("name", RELEVANCES)
+def test_every_triplet_is_as_likely(name: str) -> None:
+    """Over many seeds the triplets of an anchor are drawn equally often (chi-square)."""
+    relevance, runs = RELEVANCES[name], 150
+    rejection, truth = case(relevance, "tied")
+    wanted = asked(relevance, truth, 0.3)
+    places = {name: {t: i for i, t in enumerate(sorted(truth.sets[name]))} for name in MINED}
+    times = {name: np.zeros(len(places[name])) for name in MINED}
+    for seed in range(runs):
+        drawn = dataclasses.replace(rejection, seed=seed).draw(wanted)
+        for kind, one in drawn.items():
+            times[kind][[places[kind][t] for t in listed(one, wanted.anchors)]] += 1
+    for kind, count in counts(relevance, truth).items():
+        anchors = np.array([t[0] for t in places[kind]], dtype=np.int64)
+        chance = (wanted.takes[kind] / np.maximum(count, 1))[anchors]
+        some = chance > 0
+        mean = runs * chance[some]
+        statistic = ((times[kind][some] - mean) ** 2 / (mean * (1 - chance[some]))).sum()
+        free = int(some.sum())
+        # Draws of a fixed number vary less than independent ones, never more.
+        assert free and statistic < free + 5 * np.sqrt(2 * free)
+        assert statistic > 0.6 * free - 5 * np.sqrt(2 * free)
+
+
+def test_every_subset_is_as_likely() -> None:
+    """Two of the hard triplets of an anchor: all pairs of them come equally often."""
+    relevance = labelled("skewed", 40, 12)
+    rejection, truth = case(relevance)
+    anchor = min((count, a) for a, count in truth.hard.items() if count >= 3)[1]
+    nothing = np.zeros(1, dtype=np.int64)
+    wanted = Asked(
+        np.array([anchor]),
+        {"hard": nothing + 2, "semi_hard": nothing},
+        {"hard": np.array([20.0]), "semi_hard": np.array([1.0])},
+    )
+    size, runs = truth.hard[anchor], 3000
+    found: dict[tuple[Any, ...], int] = {}
+    for seed in range(runs):
+        drawn = dataclasses.replace(rejection, seed=seed).draw(wanted)
+        subset = tuple(sorted(listed(drawn["hard"], wanted.anchors)))
+        found[subset] = found.get(subset, 0) + 1
+    subsets = size * (size - 1) // 2
+    mean = runs / subsets
+    assert len(found) == subsets
+    statistic = sum((times - mean) ** 2 / mean for times in found.values())
+    assert statistic < subsets + 5 * np.sqrt(2 * subsets)
+
+
+@pytest.mark.parametrize("name", RELEVANCES)
+def test_what_is_drawn_hangs_on_seed_and_anchor_alone(name: str) -> None:
+    """Not on how many trials are made at once, on guesses, loops, or the other anchors."""
+    relevance = RELEVANCES[name]
+    rejection, truth = case(relevance, "tied", seed=5)
+    wanted = asked(relevance, truth)
+    whole = rejection.draw(wanted)
+    for trials in (9, 1000):
+        assert same(dataclasses.replace(rejection, trials=trials).draw(wanted), whole)
+    wild = {
+        name: np.full(len(wanted.anchors), rate)
+        for name, rate in zip(MINED, (1.0, 90.0), strict=True)
+    }
+    assert same(rejection.draw(dataclasses.replace(wanted, rates=wild)), whole)
+    numpy = Vectors(rejection.vectors.anchors, rejection.vectors.rows, "numpy")
+    assert same(dataclasses.replace(rejection, vectors=numpy).draw(wanted), whole)
+    assert not same(dataclasses.replace(rejection, seed=6).draw(wanted), whole)
+    for line in range(0, len(wanted.anchors), 3):
+        alone = rejection.draw(wanted.part(slice(line, line + 1)))
+        for kind in MINED:
+            mine = whole[kind].line == line
+            assert alone[kind].negative.tolist() == whole[kind].negative[mine].tolist()
+            assert alone[kind].positive.tolist() == whole[kind].positive[mine].tolist()
+
+
+def test_a_class_takes_its_first_triplets_whatever_the_other_takes() -> None:
+    rejection, truth = case(labelled("skewed", 40, 12))
+    both = asked(rejection.relevance, truth)
+    for kind in MINED:
+        takes = {name: take * (name == kind) for name, take in both.takes.items()}
+        one = rejection.draw(dataclasses.replace(both, takes=takes))
+        assert one[kind].negative.tolist() == rejection.draw(both)[kind].negative.tolist()
+
+
+def test_few_anchors_of_many_rows_are_drawn_at_once() -> None:
+    """A triplet of four billion rows takes the whole of a number of 64 bits."""
+    rejection, _ = case(labelled("skewed", 40, 12))
+    assert rejection.most == (2**64 - 1) // 1600
+
+    class Rows:
+        rows = 2**32 - 1
+
+    assert dataclasses.replace(rejection, relevance=Rows()).most == 1
+
+
+def written(
+    rejection: Rejection, folder: Path, *, unit: int = 9, memory: int = 30_000, **select: Any
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Count, share out and write in units of so many anchors; the records, and what was counted."""
+    job = SelectJob(**{"max_triplets": 400, **select})
+    given = (rejection.vectors, rejection.relevance, rejection.metric, MARGIN)
+    miner = Miner(
+        Census(*given), tally(rejection.relevance), load_selection(job), job.seed, memory, False
+    )
+    total = rejection.relevance.anchors
+    units = [(start, min(start + unit, total)) for start in range(0, total, unit)]
+    counted = np.concatenate([miner.count(one) for one in units])
+    shares = share_out(counted, job)
+    records: dict[str, list[np.ndarray]] = {name: [] for name in shares}
+    for one in units:
+        paths = {name: folder / f"{name}.bin" for name in shares}
+        parts = {name: share.part(slice(*one)) for name, share in shares.items()}
+        miner.write(one, parts, paths, counted[slice(*one)])
+        for name, path in paths.items():
+            records[name].append(np.fromfile(path, TRIPLET))
+    return {name: np.concatenate(parts) for name, parts in records.items()}, counted
+
+
+@pytest.mark.parametrize("name", RELEVANCES)
+def test_units_mix_drawn_anchors_with_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Files are in order and right, whichever anchors are drawn, and however memory cuts them."""
+    rejection, truth = case(RELEVANCES[name], "tied")
+    for cost in (0, 3, 16):
+        make_small(monkeypatch, trial=cost, stretch=1 << 18)
+        found, _ = written(rejection, tmp_path)
+        for kind in MINED:
+            one, d = found[kind], truth.d
+            triplets = list(zip(*(one[x].tolist() for x in TRIPLET.names[:3]), strict=True))
+            assert len(triplets) == min(400, len(truth.sets[kind]))
+            assert len(set(triplets)) == len(triplets) and set(triplets) <= truth.sets[kind]
+            assert triplets == sorted(triplets, key=lambda t: (t[0], t[1], d[t[0], t[2]], t[2]))
+            assert one["d_an"].tolist() == [np.float32(d[a, n]) for a, _, n in triplets]
+            assert one["d_ap"].tolist() == [np.float32(d[a, p]) for a, p, _ in triplets]
+        for stretch in (1, 50):
+            make_small(monkeypatch, stretch=stretch)
+            again, _ = written(rejection, tmp_path, unit=40)
+            assert all(again[kind].tobytes() == found[kind].tobytes() for kind in MINED)
+
+
+@pytest.mark.parametrize("caps", [{}, {"per_anchor": 12}, {"classes": ("hard",)}])
+def test_weighted_sums_estimate_all_triplets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps: dict[str, Any]
+) -> None:
+    """The sum of the distances of all hard triplets, from samples of several seeds."""
+    make_small(monkeypatch, trial=0)
+    rejection, truth = case(RELEVANCES["labels"], "random")
+    total = sum(truth.d[a, n] for a, _, n in truth.sets["hard"])
+    sums = []
+    for seed in range(40):
+        found, _ = written(rejection, tmp_path, seed=seed, max_triplets=150, **caps)
+        sums.append((found["hard"]["weight"] * found["hard"]["d_an"]).sum(dtype=np.float64))
+        assert len(found["semi_hard"]) == (0 if "classes" in caps else 150)
+    assert abs(np.mean(sums) - total) < 4 * np.std(sums) / np.sqrt(40)
+    assert np.std(sums) < 0.1 * total
+
+
+def test_what_needs_pairs_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks, scores, caps on pairs and other strategies go by blocks, cheap as draws may be."""
+    make_small(monkeypatch, trial=0)
+    rejection, _ = case(RELEVANCES["labels"])
+    drawn: list[Any] = []
+    monkeypatch.setattr(Rejection, "draw", lambda *given: drawn.append(given))
+    for keys in ({"per_pair": 2}, {"ranks": (0, 9)}, {"min_score": 0.1}, {"strategy": "hardest"}):
+        written(rejection, tmp_path, **keys)
+    assert not drawn
+
+
+@pytest.mark.parametrize("name", ["labels, hidden", "links", "sets of labels"])
+def test_uniform_is_the_same_sample_either_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Totals say how much of an anchor's draw is of each class; blocks and draws agree on it."""
+    rejection, truth = case(RELEVANCES[name], "tied")
+    keys: dict[str, Any] = {"strategy": "uniform", "options": {"k": 7}, "max_triplets": 10**6}
+    for classes in (MINED, ("semi_hard",), ("hard", "semi_hard")):
+        make_small(monkeypatch, trial=10**6)
+        whole, counted = written(rejection, tmp_path, classes=classes, **keys)
+        make_small(monkeypatch, trial=0)
+        drawn, again = written(rejection, tmp_path, classes=classes, **keys)
+        assert counted.tobytes() == again.tobytes()
+        for kind in MINED:
+            for column in ("anchor", "weight"):
+                assert drawn[kind][column].tolist() == whole[kind][column].tolist()
+            columns = (drawn[kind][x].tolist() for x in TRIPLET.names[:3])
+            triplets = set(zip(*columns, strict=True))
+            assert len(triplets) == len(drawn[kind]) and triplets <= truth.sets[kind]
+        assert len(drawn["semi_hard"]) and len(drawn["hard"]) == counted["slots_hard"].sum()
+        assert drawn["semi_hard"].tobytes() != whole["semi_hard"].tobytes()
+
+
+@pytest.mark.parametrize("trial", [0, 10**6])
+def test_uniform_takes_either_class_as_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial: int
+) -> None:
+    """Over many seeds every triplet of an anchor comes as often, of whichever class it is."""
+    make_small(monkeypatch, trial=trial)
+    relevance, runs, k = labelled("skewed", 40, 12), 120, 30
+    rejection, truth = case(relevance)
+    places = {t: i for i, t in enumerate(sorted(truth.sets["hard"] | truth.sets["semi_hard"]))}
+    times, sums = np.zeros(len(places)), np.zeros(2)
+    keys: dict[str, Any] = {"strategy": "uniform", "options": {"k": k}, "max_triplets": 10**6}
+    for seed in range(runs):
+        found, _ = written(rejection, tmp_path, seed=seed, unit=40, **keys)
+        for place, kind in enumerate(MINED):
+            columns = (found[kind][x].tolist() for x in TRIPLET.names[:3])
+            times[[places[t] for t in zip(*columns, strict=True)]] += 1
+            sums[place] += found[kind]["weight"].sum(dtype=np.float64) / runs
+    anchors = np.array([t[0] for t in places])
+    chance = np.minimum(1, k / np.bincount(anchors)[anchors])
+    some = chance < 1
+    assert (times[~some] == runs).all()
+    mean = runs * chance[some]
+    statistic = ((times[some] - mean) ** 2 / (mean * (1 - chance[some]))).sum()
+    free = int(some.sum())
+    assert 0.6 * free < statistic < free + 5 * np.sqrt(2 * free)
+    for total, kind in zip(sums, MINED, strict=True):
+        assert total == pytest.approx(len(truth.sets[kind]), rel=0.03)
