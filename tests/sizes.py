@@ -19,7 +19,8 @@ _HOMES = {
     "held": "miner.pipeline.cap_negatives._HELD",  # numbers held to find where hubs are cut
     "few": "miner.census.walk.precision.FEW",  # positives of an anchor with narrow keys
     "json_block": "miner.datasets.formats.json_lines._BLOCK",  # bytes
-    "lines": "miner.census.walk.census._MORE_LINES",  # anchors of a block
+    "fewest": "miner.census.walk.census._FEWEST",  # anchors whose whole products must fit
+    "lines": "miner.census.walk.census._LINES",  # anchors of a block
     "line": "miner.datasets.formats.bounded_lines.MOST_LINE",  # bytes
     "listed": "miner.pipeline.units.miner._MOST",  # rows that are listed of an anchor
     "numpy": "miner.census.kernels._SMALL",  # keys that NumPy counts unless loops are compiled

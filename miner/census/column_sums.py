@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.confusions import UnitConfusions, packed
-from miner.census.walk.ranked_block import RankedBlock
 from miner.triplets.relevance.labels import Labels
 from miner.triplets.types import Rows
 
@@ -40,6 +40,8 @@ class ColumnSums:
         Triplets in which the row is the negative: hard; hard or semi-hard.
     seen : ndarray of shape (rows,), uint32
         Anchors that the row is a hard negative of.
+    found : ndarray of shape (rows,), int64
+        What a run of anchors finds; see `miner.census.walk.line_loops.add_up`.
     """
 
     def __init__(
@@ -48,25 +50,26 @@ class ColumnSums:
         self.labels, self.confusions = labels, confusions
         self.totals = np.zeros((2, rows), dtype=np.int64)
         self.seen = np.zeros(rows, dtype=np.uint32)
-        self._found = np.zeros(rows, dtype=np.int64)
+        self.found = np.zeros(rows, dtype=np.int64)
         there = labels is not None and confusions is not None
         self._codes = labels.rows if labels and there else np.empty(0, dtype=np.int64)
         self._by_label = np.zeros((2, labels.count if labels and there else 0), dtype=np.int64)
 
-    def add(self, block: RankedBlock) -> None:
-        """Add the triplets of a block's anchors; those of one label are booked together."""
-        labels = self.labels.anchors[block.anchors] if self.labels else np.zeros(len(block.anchors))
-        cuts = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
-        entries = (block.entries, block.firsts, block.bits)
-        pairs = (block.starts, *block.ascending_counts)
-        for lines in itertools.pairwise(cuts):
-            block.loops.add_rows(*entries, *pairs, lines, self._found, self.seen)
-            block.loops.fold(self._found, self._codes, self.totals, self._by_label)
-            if self.confusions is not None:
-                met = np.flatnonzero(self._by_label[1])
-                counts = self._by_label[:, met]
-                self.confusions.add(np.full(len(met), int(labels[lines[0]])), met, counts)
-                self._by_label[:, met] = 0
+    def runs(self, anchors: Rows) -> list[tuple[int, int]]:
+        """Cut anchors into runs of one label, whose triplets are booked together."""
+        cuts: list[int] = []
+        if self.labels is not None:
+            cuts = (np.flatnonzero(np.diff(self.labels.anchors[anchors])) + 1).tolist()
+        return list(itertools.pairwise([0, *cuts, len(anchors)]))
+
+    def book(self, anchor: int, loops: Any) -> None:
+        """Book what was found for a run of anchors, of which this is one."""
+        loops.fold(self.found, self._codes, self.totals, self._by_label)
+        if self.labels is not None and self.confusions is not None:
+            met = np.flatnonzero(self._by_label[1])
+            label = np.full(len(met), self.labels.anchors[anchor])
+            self.confusions.add(label, met, self._by_label[:, met])
+            self._by_label[:, met] = 0
 
     def hubs(self) -> NDArray[np.void]:
         """Return the rows that are a negative of some triplet, with `HUBS`."""

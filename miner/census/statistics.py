@@ -106,12 +106,8 @@ class Besides:
             pairs.close(int(self.labels.anchors[self.order[stop]]) if stop < end else None)
             start = stop
 
-    def look(
-        self, block: RankedBlock, sums: ColumnSums | None, counted: NDArray[np.void]
-    ) -> NDArray[np.void]:
-        """Look at a block's anchors row by row; return their lines with what that says."""
-        if sums is not None:
-            sums.add(block)
+    def judge(self, block: RankedBlock, counted: NDArray[np.void]) -> NDArray[np.void]:
+        """Say in the lines of a block's anchors which other label is around them."""
         if self.neighbours:
             assert self.labels is not None
             found = majority(nearest_of(block, self.neighbours), self.labels)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from miner.census.loss import sum_losses
+from miner.census.add_up import add_up
 from miner.census.measure import Vectors, load_measure
 from miner.census.walk.census import Census
 from miner.census.walk.key_space import tile_rows
@@ -44,7 +44,7 @@ def counted(
     for block in census.blocks(able, 40_000):
         hard[block.anchors] = np.add.reduceat(block.hard, block.starts[:-1])
         semi[block.anchors] = np.add.reduceat(block.within - block.hard, block.starts[:-1])
-        loss += float(sum_losses(block, margin).sum())
+        loss += float(add_up(block, margin).sum())
         check_order(census, block)
     return hard, semi, loss
 
@@ -80,7 +80,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     few = 0 if request.param == "wide" else 10**6
     make_small(monkeypatch, few=few, open=2.0, lines=9)
     if request.param == "narrow tiles":
-        make_small(monkeypatch, tile=16)
+        make_small(monkeypatch, tile=16, fewest=10**6)
     return str(request.param)
 
 
@@ -193,6 +193,7 @@ def lines(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def test_both_kernels_count_entries_between_thresholds(seed: int, wide: float) -> None:
     entries, firsts, starts, values = lines(seed)
     order = ascending(starts, values)
+    reach = np.full(len(firsts) - 1, wide)
     ends = values - wide, values + wide
     want = [
         [int((own < low).sum()), int((own <= high).sum())]
@@ -200,7 +201,7 @@ def test_both_kernels_count_entries_between_thresholds(seed: int, wide: float) -
         for low, high in zip(*(end[starts[line] : starts[line + 1]] for end in ends), strict=True)
     ]
     for kernel in KERNELS:
-        found = load_line_loops(kernel).between(entries, firsts, starts, order, *ends)
+        found = load_line_loops(kernel).between(entries, firsts, starts, order, values, reach)
         assert np.column_stack(found).tolist() == want
 
 
@@ -211,23 +212,24 @@ def test_both_kernels_add_up_the_same() -> None:
         rows = np.concatenate([rng.permutation(500)[:n] for n in np.diff(firsts)])
         entries = packed(entries, rows, bits)
         found = []
-        counts = [np.sort(rng.integers(0, s + 1, c)) for s, c in
-                  zip(np.diff(firsts), np.diff(starts), strict=True)]  # fmt: skip
-        within = np.concatenate(counts)
-        hard = np.concatenate([np.sort(one - one // 2) for one in counts])
+        sizes = zip(np.diff(firsts), np.diff(starts), strict=True)
+        within = np.concatenate([rng.integers(0, size + 1, count) for size, count in sizes])
+        hard = within - within // 2
         for kernel in KERNELS:
             loops, seen = load_line_loops(kernel), np.zeros(500, dtype=np.uint32)
             sums, totals, by_label = (np.zeros(n, dtype=np.int64) for n in (500, (2, 500), (2, 7)))
-            loops.add_rows(entries, firsts, bits, starts, hard, within, (2, 11), sums, seen)
+            bases, losses = np.zeros((2, 12))
+            places = np.arange(3, len(entries), 5)
+            key_space, known = (np.full(12, 9.0), 2.0, True, False), (places, places * 0.01)
+            pairs = (starts, hard, within, (2, 11), key_space, known)
+            loops.add_up(entries, firsts, bits, *pairs, sums, seen, bases, losses)
             before = sums.tolist()
             loops.fold(sums, np.arange(500) % 8 - 1, totals, by_label)
             assert not sums.any()
-            places = np.arange(3, len(entries), 5)
-            given = (entries, firsts, starts, within, np.full(12, 9.0), 2.0, True)
-            losses = loops.sum_losses(*given, places, np.full(len(places), 0.5))
-            found.append([before, seen.tolist(), totals.tolist(), by_label.tolist(), losses])
-        assert found[0][:4] == found[1][:4] and sum(found[0][1])
-        np.testing.assert_allclose(found[0][4], found[1][4], rtol=1e-9, atol=1e-9)
+            added = [before, seen.tolist(), totals.tolist(), by_label.tolist()]
+            found.append([added, bases, losses])
+        assert found[0][0] == found[1][0] and sum(found[0][0][1])
+        np.testing.assert_allclose(found[0][1:], found[1][1:], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -45,7 +45,8 @@ class Setting:
         self.unit = unit
         self.census = Census(vectors, relevance, metric, margin, kernel=kernel)
         able = [a for a in range(relevance.anchors) if len(relevance.positives(a))]
-        self.block = self.census.block(np.array([a for a in able if len(self.others(a))]))
+        able = [a for a in able if len(self.others(a))]
+        self.block = self.census.block(np.array(able[:32]))
 
     @classmethod
     def of(cls, metric: Metric, kind: str, classes: str, *, unit: bool, kernel: str) -> Setting:

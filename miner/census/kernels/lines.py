@@ -13,19 +13,19 @@ from miner.triplets.types import Float64, Rows
 MANY = 32
 """Thresholds of a line from which on they come in ascending order."""
 
-__all__ = ["add_rows", "between", "fold", "list_entries", "sum_losses"]
+__all__ = ["add_up", "between", "fold", "list_entries", "place_borders"]
 
 
 @compiled
 def _list_entries(
-    keys: Any, tops: Any, start: Any, bits: Any, out: Any, whole: Any, counts: Any
+    products: Any, bias: Any, tops: Any, start: Any, bits: Any, out: Any, whole: Any, counts: Any
 ) -> None:  # pragma: no cover  (compiled)
     mask = np.int64(-1) << np.int64(bits)
     end: Any = 0
-    for line in range(keys.shape[0]):
+    for line in range(products.shape[0]):
         first, top = end, tops[line]
-        for column in range(keys.shape[1]):  # without a branch: it would be taken at random
-            key = keys[line, column]
+        for column in range(bias.size):  # without a branch: it would be taken at random
+            key = bias[column] - products[line, column]
             out[end] = key
             whole[end] = (whole[end] & mask) | np.int64(start + column)
             end += np.int64(key <= top)
@@ -33,12 +33,49 @@ def _list_entries(
 
 
 def list_entries(
-    keys: NDArray[Any], tops: NDArray[Any], start: int, bits: int, out: Float64
-) -> Rows:
+    products: NDArray[Any], bias: NDArray[Any], tops: NDArray[Any], start: int, bits: int,
+    out: Float64,
+) -> Rows:  # fmt: skip
     """List the rows of a tile within reach; see `miner.census.walk.line_loops.list_entries`."""
-    counts = np.empty(len(keys), dtype=np.int64)
-    _list_entries(keys, tops, start, bits, out, out.view(np.int64), counts)
+    counts = np.empty(len(products), dtype=np.int64)
+    _list_entries(products, bias, tops, start, bits, out, out.view(np.int64), counts)
     return counts
+
+
+@compiled
+def _place_borders(
+    keys: Any, starts: Any, offset: Any, slack: Any, slope: Any, root: Any, margin: Any,
+    steep: Any, unit: Any, d_ap: Any, within: Any, tolerance: Any,
+) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
+    clear = True
+    for line in range(starts.size - 1):
+        shift, error, most = offset[line], slack[line], 0.0
+        for pair in range(starts[line], starts[line + 1]):
+            distance, growth = shift + slope * keys[pair], 1.0
+            if root:
+                clear &= distance >= 128 * error
+                distance = np.sqrt(max(distance, 0.0))
+                growth = (distance + margin) / max(distance, 1e-300)
+                clear &= growth <= steep
+            border = distance + margin
+            value = border * border if root else border
+            size = value if root else abs(distance) + margin
+            d_ap[pair], within[pair] = distance, (value - shift) / slope
+            most = max(most, 2.5 * growth * error + 16 * unit * (size + abs(shift)))
+        tolerance[line] = most
+    return clear
+
+
+def place_borders(
+    keys: Float64, starts: Rows, offset: Float64, slack: Float64, slope: float, root: bool,
+    margin: float, steep: float, unit: float,
+) -> tuple[Float64, Float64, Float64, bool]:  # fmt: skip
+    """Place the borders of pairs; see `miner.census.walk.line_loops.place_borders`."""
+    d_ap, within = np.empty((2, len(keys)))
+    tolerance = np.empty(len(offset))
+    given = (keys, starts, offset, slack, slope, root, margin, steep, unit)
+    clear = _place_borders(*given, d_ap, within, tolerance)
+    return d_ap, within, tolerance, bool(clear)
 
 
 @compiled
@@ -56,68 +93,119 @@ def _search(own: Any, value: Any, equal: Any) -> Any:  # pragma: no cover  (comp
 
 @compiled
 def between_loop(
-    entries: Any, firsts: Any, starts: Any, order: Any, low: Any, high: Any, under: Any, over: Any
+    entries: Any, firsts: Any, starts: Any, order: Any, edges: Any, wide: Any, under: Any, over: Any
 ) -> None:  # pragma: no cover  (compiled)
+    """Look up where thresholds lie among the entries of their lines."""
     for line in range(firsts.size - 1):
-        own = entries[firsts[line] : firsts[line + 1]]
+        own, error = entries[firsts[line] : firsts[line + 1]], wide[line]
         begin, end = starts[line], starts[line + 1]
         few = end - begin < MANY or 40 * (end - begin) < own.size
-        at = 0
+        at = np.int64(0)
         for place in range(begin, end):
             pair = order[place]
+            low, high = edges[pair] - error, edges[pair] + error
             if few:
-                at = _search(own, low[pair], False)
-            else:
-                while at < own.size and own[at] < low[pair]:
-                    at += 1
+                at = _search(own, low, False)
+            while at < own.size and own[at] < low:
+                at += 1
             upto = at
-            while upto < own.size and own[upto] <= high[pair] and upto < at + 8:
+            while upto < own.size and own[upto] <= high and upto < at + 8:
                 upto += 1
             if upto == at + 8:
-                upto = _search(own, high[pair], True)
+                upto = _search(own, high, True)
             under[pair], over[pair] = at, upto
 
 
 def between(
-    entries: Float64, firsts: Rows, starts: Rows, order: Rows, low: Float64, high: Float64
+    entries: Float64, firsts: Rows, starts: Rows, order: Rows, edges: Float64, wide: Float64
 ) -> tuple[Rows, Rows]:
     """Look thresholds up in lines of entries; see `miner.census.walk.line_loops.between`."""
-    under, over = np.empty((2, len(low)), dtype=np.int64)
-    between_loop(entries, firsts, starts, order, low, high, under, over)
+    under, over = np.empty((2, len(edges)), dtype=np.int64)
+    between_loop(entries, firsts, starts, order, edges, wide, under, over)
     return under, over
 
 
 @compiled
-def _add_rows(
-    whole: Any, firsts: Any, bits: Any, starts: Any, hard: Any, within: Any, first: Any, last: Any,
-    found: Any, seen: Any,
+def _distances(
+    keys: Any, offset: Any, slope: Any, root: Any, coarse: Any, out: Any
+) -> None:  # pragma: no cover  (compiled)
+    """Turn keys into distances: their roots in float32, where that is enough."""
+    for rank in range(keys.size):
+        value = offset + slope * keys[rank]
+        if root:
+            value = value if value > 0.0 else 0.0
+            value = np.sqrt(np.float32(value)) if coarse else np.sqrt(value)
+        out[rank] = value
+
+
+@compiled
+def _add_line(
+    own: Any, mask: Any, pairs: Any, bumps: Any, distances: Any, found: Any, noting: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """Add up one line's rows; return the sum of the distances of all pairs."""
+    step, total = pairs + (pairs << np.int64(32)), 0.0
+    for rank in range(own.size):
+        step -= bumps[rank]
+        if noting:
+            found[own[rank] & mask] += step
+        total += (step >> np.int64(32)) * distances[rank]
+    return total
+
+
+@compiled
+def _bump(hard: Any, within: Any, bumps: Any) -> Any:  # pragma: no cover  (compiled)
+    """Fill how many pairs stop counting at each rank; return where the last of both stops."""
+    near: Any = 0
+    deep: Any = 0
+    for pair in range(hard.size):
+        near, deep = max(near, hard[pair]), max(deep, within[pair])
+    bumps[: deep + 1] = 0
+    for pair in range(hard.size):
+        bumps[hard[pair]] += np.int64(1)
+        bumps[within[pair]] += np.int64(1) << np.int64(32)
+    return near, deep
+
+
+@compiled
+def _add_up(
+    entries: Any, whole: Any, firsts: Any, bits: Any, starts: Any, hard: Any, within: Any,
+    first: Any, last: Any, key_space: Any, known: Any, found: Any, seen: Any, noting: Any,
+    bases: Any, sums: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
+    offset, slope, root, coarse = key_space
+    places, measured = known
     mask = (np.int64(1) << np.int64(bits)) - np.int64(1)
+    most = np.diff(firsts[first : last + 1]).max()
+    bumps, distances = np.empty(most + 1, np.int64), np.empty(most)
+    at = np.searchsorted(places, firsts[first])
     for line in range(first, last):
-        above, upto, end = starts[line], starts[line], starts[line + 1]
-        own = whole[firsts[line] : firsts[line] + within[end - 1]]
-        rank = 0
-        while rank < own.size:
-            while above < end and hard[above] <= rank:
-                above += 1
-            while within[upto] <= rank:
-                upto += 1
-            stop = min(hard[above], within[upto]) if above < end else within[upto]
-            step = (end - above) + ((end - upto) << np.int64(32))
-            for entry in own[rank:stop]:
-                found[entry & mask] += step
-            rank = stop
-        for entry in own[: hard[end - 1]]:
+        pairs = slice(starts[line], starts[line + 1])
+        near, deep = _bump(hard[pairs], within[pairs], bumps)
+        own = slice(firsts[line], firsts[line] + deep)
+        _distances(entries[own], offset[line], slope, root, coarse, distances)
+        while at < places.size and places[at] < firsts[line + 1]:
+            if places[at] < own.stop:
+                distances[places[at] - own.start] = measured[at]
+            at += 1
+        if deep:
+            bases[line] = distances[0]
+            distances[:deep] -= bases[line]
+        count = np.int64(pairs.stop - pairs.start)
+        sums[line] = _add_line(whole[own], mask, count, bumps, distances, found, noting)
+        for entry in whole[own][: near if noting else 0]:
             seen[entry & mask] += np.uint32(1)
 
 
-def add_rows(
+def add_up(
     entries: Float64, firsts: Rows, bits: int, starts: Rows, hard: Rows, within: Rows,
-    lines: tuple[int, int], found: Rows, seen: NDArray[np.uint32],
+    lines: tuple[int, int], key_space: tuple[Float64, float, bool, bool],
+    known: tuple[Rows, Float64], found: Rows, seen: NDArray[np.uint32], bases: Float64,
+    sums: Float64,
 ) -> None:  # fmt: skip
-    """Add up the rows of some lines; see `miner.census.walk.line_loops.add_rows`."""
-    whole = entries.view(np.int64)
-    _add_rows(whole, firsts, bits, starts, hard, within, *lines, found, seen)
+    """Add up the rows of some lines; see `miner.census.walk.line_loops.add_up`."""
+    noting = len(found) > 0
+    given = (entries, entries.view(np.int64), firsts, bits, starts, hard, within, *lines)
+    _add_up(*given, key_space, known, found, seen, noting, bases, sums)
 
 
 @compiled
@@ -136,57 +224,3 @@ def fold(
                 by_label[0, labels[row]] += hard
                 by_label[1, labels[row]] += within
             found[row] = 0
-
-
-def _sum_loop(
-    keys: Any, offset: Any, slope: Any, root: Any, base: Any
-) -> Any:  # pragma: no cover  (compiled)
-    total = 0.0
-    for key in keys:
-        value = offset + slope * key
-        if root:
-            value = np.sqrt(value if value > 0.0 else 0.0)
-        total += value - base
-    return total
-
-
-_sum = compiled(_sum_loop, reorder=True)
-
-
-@compiled
-def _sum_losses(
-    entries: Any, firsts: Any, starts: Any, within: Any, offset: Any, slope: Any, root: Any,
-    places: Any, measured: Any, bases: Any, sums: Any,
-) -> None:  # fmt: skip  # pragma: no cover  (compiled)
-    known = np.int64(0)
-    for line in range(firsts.size - 1):
-        upto, end = starts[line], starts[line + 1]
-        own = entries[firsts[line] : firsts[line] + within[end - 1]]
-        if own.size == 0:
-            continue
-        while known < places.size and places[known] < firsts[line]:
-            known += 1
-        base = _sum(own[:1], offset[line], slope, root, 0.0)
-        rank, total = np.int64(0), 0.0
-        while rank < own.size:
-            while within[upto] <= rank:
-                upto += 1
-            part = _sum(own[rank : within[upto]], offset[line], slope, root, base)
-            while known < places.size and places[known] < firsts[line] + within[upto]:
-                at = places[known] - firsts[line]
-                part += measured[known] - base
-                part -= _sum(own[at : at + 1], offset[line], slope, root, base)
-                known += 1
-            total += (end - upto) * part
-            rank = within[upto]
-        bases[line], sums[line] = base, total
-
-
-def sum_losses(
-    entries: Float64, firsts: Rows, starts: Rows, within: Rows, offset: Float64, slope: float,
-    root: bool, places: Rows, measured: Float64,
-) -> tuple[Float64, Float64]:  # fmt: skip
-    """Sum the distances of lines; see `miner.census.walk.line_loops.sum_losses`."""
-    bases, sums = np.zeros((2, len(firsts) - 1))
-    _sum_losses(entries, firsts, starts, within, offset, slope, root, places, measured, bases, sums)
-    return bases, sums

@@ -6,6 +6,7 @@ A key within the tolerance of a threshold decides nothing: `miner.census.walk.se
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +46,12 @@ class Pairs:
         starts = np.concatenate([[0], np.cumsum(counts)])
         return cls(anchors, starts, positives, np.repeat(np.arange(len(anchors)), counts))
 
+    def part(self, lines: slice) -> Pairs:
+        """Return the pairs of a range of the anchors."""
+        own = slice(self.starts[lines.start], self.starts[lines.stop])
+        counts = np.diff(self.starts[lines.start : lines.stop + 1])
+        return Pairs.of(self.anchors[lines], counts, self.positives[own])
+
     def measured(self, vectors: Vectors, space: KeySpace, some: Rows | slice) -> Float64:
         """Return the true distances of some pairs."""
         return vectors.measure(space.metric, self.anchors[self.lines[some]], self.positives[some])
@@ -67,6 +74,41 @@ class Borders:
     d_ap: Float64
     tolerance: Float64
 
+    def part(self, starts: Rows, lines: slice) -> Borders:
+        """Return those of a range of the anchors; the pairs of all begin at `starts`."""
+        own = slice(starts[lines.start], starts[lines.stop])
+        return Borders(self.hard[own], self.within[own], self.d_ap[own], self.tolerance[lines])
+
+
+def borders_of_keys(
+    pairs: Pairs,
+    keys: Float64,
+    vectors: Vectors,
+    space: KeySpace,
+    margin: float,
+    offset: Float64,
+    slack: Float64,
+    loops: Any,
+) -> Borders:
+    """Return the borders of pairs whose float64 keys are known.
+
+    Parameters
+    ----------
+    pairs, space, margin, offset, slack
+        As of `borders_of_distances`.
+    keys : ndarray of shape (pairs,), float64
+    vectors : Vectors
+        Where keys do not tell distances well enough, these are measured.
+    loops : module
+        See `miner.census.walk.line_loops`.
+    """
+    facts = (keys, pairs.starts, offset, slack, float(space.slope), space.root, margin)
+    d_ap, within, tolerance, clear = loops.place_borders(*facts, _STEEP, UNIT_ROUNDOFF)
+    if clear:
+        return Borders(keys, within, d_ap, tolerance)
+    measured = pairs.measured(vectors, space, slice(None))
+    return borders_of_distances(pairs, measured, space, margin, offset, slack)
+
 
 def borders_of_distances(
     pairs: Pairs, d_ap: Float64, space: KeySpace, margin: float, offset: Float64, slack: Float64
@@ -82,51 +124,9 @@ def borders_of_distances(
     offset, slack : ndarray of shape (b,), float64
         Of the anchors; see `KeySpace`.
     """
-    return _placed(pairs, d_ap, space, margin, offset, slack, np.ones(len(d_ap)))
-
-
-def borders_of_keys(
-    pairs: Pairs,
-    keys: Float64,
-    vectors: Vectors,
-    space: KeySpace,
-    margin: float,
-    offset: Float64,
-    slack: Float64,
-) -> Borders:
-    """Return the borders of pairs whose float64 keys are known.
-
-    The error of a distance is that of its key over the distance, so for a root metric the error of
-    ``key(d + m)`` is ``slack (d + m) / d``: small distances are measured instead.
-    """
-    shift, error = offset[pairs.lines], slack[pairs.lines]
-    d_ap = space.distance(keys, shift)
-    growth = np.ones(len(keys))
-    if space.root:
-        border = semi_hard_border(d_ap, margin)
-        tiny = (border > _STEEP * d_ap) | (d_ap * d_ap < 128 * error)
-        exact = np.flatnonzero(tiny)
-        d_ap[exact] = pairs.measured(vectors, space, exact)
-        growth = np.where(tiny, 1.0, border / np.where(tiny, 1.0, d_ap))
-    return _placed(pairs, d_ap, space, margin, offset, slack, growth, keys)
-
-
-def _placed(
-    pairs: Pairs,
-    d_ap: Float64,
-    space: KeySpace,
-    margin: float,
-    offset: Float64,
-    slack: Float64,
-    growth: Float64,
-    keys: Float64 | None = None,
-) -> Borders:
-    """Place both borders; `growth` is how many times the slack they may be off."""
     shift = offset[pairs.lines]
     border = semi_hard_border(d_ap, margin)
     scale = border * border if space.root else np.abs(d_ap) + margin
-    rounding = 16 * UNIT_ROUNDOFF * (scale + np.abs(shift))
-    unsure = 2.5 * growth * slack[pairs.lines] + rounding
+    unsure = 2.5 * slack[pairs.lines] + 16 * UNIT_ROUNDOFF * (scale + np.abs(shift))
     tolerance = np.maximum.reduceat(unsure, pairs.starts[:-1])
-    hard = space.key(d_ap, shift) if keys is None else keys
-    return Borders(hard, space.key(border, shift), d_ap, tolerance)
+    return Borders(space.key(d_ap, shift), space.key(border, shift), d_ap, tolerance)

@@ -37,22 +37,30 @@ from miner.triplets.types import Float64, Rows
 
 __all__ = ["Census"]
 
+_GROUP, _LINES = 256, 32
+"""Anchors that are multiplied at once; of these, so many make a block, which a cache holds."""
+_FEWEST = 16
+"""Rows are multiplied tile by tile where the whole products of so many anchors do not fit."""
 _TILE = 4096
-_LINES, _MORE_LINES = 64, 256
-"""Anchors of a block, where rows are kept ready; where they have to be made for each block."""
+"""Rows of a tile, at least."""
+_PAIR = 160
+"""Bytes that a pair takes, about."""
 _LEAST = 1e-300
 """What an entry's row adds to a key of zero is less."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Listed:
-    """The entries of a block and what its thresholds are."""
+class _Listing:
+    """The thresholds of a block, and its entries."""
 
     borders: Borders
     tolerance: Float64
     gap: Float64
-    entries: Float64
-    firsts: Rows
+    entries: EntryList
+
+    def sorted(self) -> tuple[Borders, Float64, Float64, Float64, Rows]:
+        """Return all of it, the entries of each anchor ascending, and where they begin."""
+        return self.borders, self.tolerance, self.gap, *self.entries.sorted()
 
 
 class Census:
@@ -130,48 +138,76 @@ class Census:
             yield from self._blocks(anchors[first:last], memory, neighbours)
 
     def block(self, anchors: Rows, *, neighbours: int = 0) -> RankedBlock:
-        """Return one block of anchors that have positives, whatever memory it takes."""
-        rows = len(self.vectors.rows)
-        return next(self._blocks(anchors, 32 * max(1, len(anchors)) * rows, neighbours))
+        """Return one block of few anchors that have positives, whatever memory it takes."""
+        assert len(anchors) <= _LINES
+        memory = 32 * max(1, len(anchors)) * len(self.vectors.rows)
+        return next(self._blocks(anchors, memory, neighbours))
 
     def _cut(self, positives: Rows, memory: int) -> Iterator[tuple[int, int]]:
-        """Cut anchors into runs of one kind; wide keys must fit the memory, whole rows of them."""
-        rows, start = len(self.vectors.rows), 0
-        wide = positives > FEW
+        """Cut anchors into groups of one kind, whose pairs fit the memory."""
+        wide, start = positives > FEW, 0
         ends = np.append(np.flatnonzero(np.diff(wide)) + 1, len(wide))
         while start < len(wide):
             end = int(ends[np.searchsorted(ends, start, side="right")])
-            most = self._lines(bool(wide[start]))
-            if wide[start]:
-                cost = np.cumsum(16 * rows + 160 * positives[start : start + most])
-                most = max(1, int(np.searchsorted(cost, memory, side="right")))
+            cost = np.cumsum(_PAIR * positives[start : start + _GROUP])
+            most = max(1, int(np.searchsorted(cost, memory, side="right")))
             yield start, min(end, start + most)
             start = min(end, start + most)
 
-    def _lines(self, wide: bool) -> int:
-        kept = self._wide.keeps if wide else self._narrow.keeps
-        return _LINES if kept else _MORE_LINES
-
     def _blocks(self, anchors: Rows, memory: int, neighbours: int) -> Iterator[RankedBlock]:
-        """Yield the blocks of anchors that go together: one, where the memory allows it."""
+        """Yield the blocks of a group of anchors: their products are made at once, if they fit."""
         made, lines, rows = self._prepared(anchors), len(anchors), len(self.vectors.rows)
         borders = self._precision.narrow_borders(made)
-        kind = np.float64 if borders is None else np.float32
-        width = rows if borders is None else min(rows, max(_TILE, memory // (16 * lines)))
-        numbers = -(-lines * width * kind().itemsize // 8)
-        most = lines * rows + 1
-        if lines > 1:
-            most = min(most, memory // 8 - numbers)
-        if most > lines * rows or (borders is not None and most > 0):
-            with self._rooms.room(numbers + most) as room:
-                keys = room[:numbers].view(kind)[: lines * width].reshape(lines, width)
-                out = room[numbers : numbers + most]
-                listed = self._listed(made, borders, keys, out, neighbours)
-                if listed is not None:
-                    yield self._counted(made, listed)
-                    return
-        for half in (anchors[: lines // 2], anchors[lines // 2 :]):
-            yield from self._blocks(half, memory, neighbours)
+        kind: Any = np.float64 if borders is None else np.float32
+        fits = memory // 2 // (kind().itemsize * rows)
+        if lines > 1 and fits < min(lines, _FEWEST) and borders is not None:
+            yield from self._tiled(made, borders, memory, neighbours)
+        elif lines > max(1, fits):
+            parts = np.array_split(anchors, -(-lines // max(1, fits)))
+            for part in parts:
+                yield from self._blocks(part, memory, neighbours)
+        else:
+            yield from self._whole(made, borders, kind, memory, neighbours)
+
+    def _whole(
+        self, made: Anchors, borders: Borders | None, kind: Any, memory: int, neighbours: int
+    ) -> Iterator[RankedBlock]:
+        """Yield blocks of anchors whose products with all rows are made at once."""
+        lines, rows = len(made.queries), len(self.vectors.rows)
+        source = self._wide if borders is None else self._narrow
+        step = min(lines, _LINES, max(1, memory // 2 // (8 * rows)))
+        numbers = -(-lines * rows * kind().itemsize // 8)
+        with self._rooms.room(numbers + step * rows + 1) as room:
+            products = room[:numbers].view(kind)[: lines * rows].reshape(lines, rows)
+            bias = source.products(made.queries.astype(kind, copy=False), 0, products)
+            for first in range(0, lines, step):
+                part = slice(first, min(first + step, lines))
+                own, mine = made.part(part), products[part]
+                edges = borders.part(made.pairs.starts, part) if borders else None
+                edges = edges or self._wide_borders(own, mine, bias)
+                listing = self._listing(own, edges, borders is not None, room[numbers:], neighbours)
+                strike(mine, 0, *self._struck(own.pairs))
+                listing.entries.add(mine, bias, 0)
+                yield self._counted(own, *listing.sorted())
+
+    def _tiled(
+        self, made: Anchors, borders: Borders, memory: int, neighbours: int
+    ) -> Iterator[RankedBlock]:
+        """Yield one block of anchors, multiplied tile by tile; several, where it does not fit."""
+        lines, rows = len(made.queries), len(self.vectors.rows)
+        width = min(rows, max(_TILE, memory // (16 * lines)))
+        numbers = -(-lines * width // 2)
+        most = max(memory // 8 - numbers, 0) if lines > 1 else rows + 1
+        with self._rooms.room(numbers + most) as room:
+            products = room[:numbers].view(np.float32)[: lines * width].reshape(lines, width)
+            out = room[numbers : numbers + most]
+            listing = self._listing(made, borders, True, out, neighbours)
+            if self._list_tiles(made, products, listing.entries):
+                yield self._counted(made, *listing.sorted())
+                return
+        for half in (slice(0, lines // 2), slice(lines // 2, lines)):
+            own = borders.part(made.pairs.starts, half)
+            yield from self._tiled(made.part(half), own, memory, neighbours)
 
     def _prepared(self, anchors: Rows) -> Anchors:
         lists = self.relevance.positive_lists(anchors)
@@ -184,39 +220,38 @@ class Census:
             np.sqrt((queries * queries).sum(-1)),
         )
 
-    def _listed(
-        self,
-        made: Anchors,
-        borders: Borders | None,
-        keys: NDArray[Any],
-        out: Float64,
-        neighbours: int,
-    ) -> _Listed | None:
-        """List the rows within reach of each anchor; return None where they do not fit in `out`."""
-        pairs, rows, width = made.pairs, len(self.vectors.rows), keys.shape[1]
-        error = self._precision.packing(made.lengths)
-        queries = made.queries.astype(keys.dtype, copy=False)
-        narrow = borders is not None
-        if borders is None:
-            self._wide.keys(queries, 0, keys)
-            own, about = keys[pairs.lines, pairs.positives], (self.vectors, self.space, self.margin)
-            borders = borders_of_keys(pairs, own, *about, made.offset, made.slack)
-        else:
+    def _list_tiles(self, made: Anchors, products: NDArray[Any], entries: EntryList) -> bool:
+        """List the rows within reach, tile by tile; return whether there was room."""
+        rows, width = len(self.vectors.rows), products.shape[1]
+        queries, struck = made.queries.astype(np.float32), self._struck(made.pairs)
+        for start in range(0, rows, width):
+            tile = products[:, : min(width, rows - start)]
+            bias = self._narrow.products(queries, start, tile)
+            strike(tile, start, *struck)
+            if not entries.add(tile, bias, start):
+                return False
+        return True
+
+    def _wide_borders(self, made: Anchors, products: NDArray[Any], bias: NDArray[Any]) -> Borders:
+        """Return the borders of anchors whose pairs are among the products."""
+        pairs = made.pairs
+        keys = bias[pairs.positives] - products[pairs.lines, pairs.positives]
+        about = (self.vectors, self.space, self.margin, made.offset, made.slack)
+        return borders_of_keys(pairs, keys, *about, self._loops)
+
+    def _listing(
+        self, made: Anchors, borders: Borders, narrow: bool, out: Float64, neighbours: int
+    ) -> _Listing:
+        """Return what lists the rows within reach of anchors."""
+        pairs, error = made.pairs, self._precision.packing(made.lengths)
+        if narrow:
             error += self._precision.narrow(made.lengths)
         tolerance = borders.tolerance + 2.1 * error + _LEAST
         upper = np.maximum(borders.within, borders.hard)
         tops = np.maximum.reduceat(upper, pairs.starts[:-1]) + 4 * tolerance
         wanted = neighbours - np.diff(pairs.starts)
-        listing = EntryList(tops, wanted, 4 * tolerance, self._bits, out, self._loops)
-        struck = self._struck(pairs)
-        for start in range(0, rows, width):
-            tile = keys[:, : min(width, rows - start)]
-            if narrow:
-                self._narrow.keys(queries, start, tile)
-            strike(tile, start, *struck)
-            if not listing.add(tile, start):
-                return None
-        return _Listed(borders, tolerance, 2.1 * (made.slack + error) + _LEAST, *listing.sorted())
+        entries = EntryList(tops, wanted, 4 * tolerance, self._bits, out, self._loops)
+        return _Listing(borders, tolerance, 2.1 * (made.slack + error) + _LEAST, entries)
 
     def _struck(self, pairs: Pairs) -> tuple[Rows, Rows]:
         """Return what is no negative: the lines and the rows."""
@@ -239,21 +274,29 @@ class Census:
         borders = borders_of_distances(made.pairs, *facts)
         gap = lists.head["gap"].astype(np.float64)
         tolerance = borders.tolerance + gap
-        return self._counted(made, _Listed(borders, tolerance, gap, lists.entries, lists.firsts))
+        return self._counted(made, borders, tolerance, gap, lists.entries, lists.firsts)
 
-    def _counted(self, anchors: Anchors, listed: _Listed) -> RankedBlock:
+    def _counted(
+        self,
+        anchors: Anchors,
+        borders: Borders,
+        tolerance: Float64,
+        gap: Float64,
+        entries: Float64,
+        firsts: Rows,
+    ) -> RankedBlock:
         block = RankedBlock(
             vectors=self.vectors,
             space=self.space,
             pairs=anchors.pairs,
-            borders=listed.borders,
-            tolerance=listed.tolerance,
-            firsts=listed.firsts,
-            entries=listed.entries,
+            borders=borders,
+            tolerance=tolerance,
+            firsts=firsts,
+            entries=entries,
             bits=self._bits,
             loops=self._loops,
             offset=anchors.offset,
-            gap=listed.gap,
+            gap=gap,
         )
-        count_pairs(block, self.margin, self._precision.unclear(anchors.offset, listed.gap))
+        count_pairs(block, self.margin, self._precision.unclear(anchors.offset, gap))
         return block

@@ -36,7 +36,7 @@ def count_pairs(block: RankedBlock, margin: float, unclear: Float64) -> None:
         return np.where(threshold < count, is_hard(d_ap, d_an), is_within(d_ap, d_an, margin))
 
     lines = np.arange(len(pairs.anchors))
-    upto, _ = block.between(np.arange(len(lines) + 1), lines, unclear, unclear)
+    upto, _ = block.between(np.arange(len(lines) + 1), lines, unclear, np.zeros(len(lines)))
     settled = settle(
         block,
         np.concatenate([pairs.lines, pairs.lines, lines]),
@@ -53,9 +53,9 @@ def count_pairs(block: RankedBlock, margin: float, unclear: Float64) -> None:
 def _intervals(block: RankedBlock) -> tuple[Rows, Rows]:
     """Return between which ranks each threshold lies: first where hard ends, then semi-hard."""
     starts, borders = block.starts, block.borders
-    wide, order = block.tolerance[block.pairs.lines], ascending(starts, borders.hard)
+    order = ascending(starts, borders.hard)
     found = [
-        block.between(starts, order, edges - wide, edges + wide)
+        block.between(starts, order, edges, block.tolerance)
         for edges in (borders.hard, borders.within)  # both are in one order
     ]
     low, high = zip(*found, strict=True)

@@ -38,13 +38,20 @@ class KeyRows:
         self.keeps = False
         self._kept = {}
 
-    def keys(self, queries: NDArray[Any], start: int, out: NDArray[Any]) -> None:
-        """Fill the keys of queries and the rows from `start` on, shape (b, t)."""
-        stop = start + out.shape[1]
+    def products(self, queries: NDArray[Any], start: int, out: NDArray[Any]) -> NDArray[Any]:
+        """Fill the products of queries and the rows from `start` on, shape (b, t).
+
+        Returns
+        -------
+        ndarray of shape (t,)
+            What the rows add to their keys: a key is that less the product.
+        """
+        stop, biases = start + out.shape[1], []
         for first, tile, bias in self._tiles(start, stop):
             part = out[:, first - start : first - start + len(tile)]
             np.matmul(queries, tile.T, out=part)
-            np.subtract(bias, part, out=part)
+            biases.append(bias)
+        return np.concatenate(biases)
 
     def _tiles(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
         """Yield where each tile starts, its rows, and what they add to their keys."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from miner.census.kernels import choose_loops
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["add_rows", "between", "fold", "list_entries", "load_line_loops", "sum_losses"]
+__all__ = ["add_up", "between", "fold", "list_entries", "load_line_loops", "place_borders"]
 
 
 def load_line_loops(kernel: str) -> Any:
@@ -24,14 +24,17 @@ def load_line_loops(kernel: str) -> Any:
 
 
 def list_entries(
-    keys: NDArray[Any], tops: NDArray[Any], start: int, bits: int, out: Float64
-) -> Rows:
+    products: NDArray[Any], bias: NDArray[Any], tops: NDArray[Any], start: int, bits: int,
+    out: Float64,
+) -> Rows:  # fmt: skip
     """List the rows of a tile whose keys are not above the top of their anchor.
 
     Parameters
     ----------
-    keys : ndarray of shape (b, t), float32 or float64
+    products : ndarray of shape (b, t), float32 or float64
         Not a number where a row does not count.
+    bias : ndarray of shape (t,), of the same type
+        What rows add to their keys.
     tops : ndarray of shape (b,), of the same type
     start : int
         The first row of the tile.
@@ -46,10 +49,10 @@ def list_entries(
     ndarray of shape (b,), int64
         How many entries each anchor has.
     """
-    counts = np.empty(len(keys), dtype=np.int64)
+    counts = np.empty(len(products), dtype=np.int64)
     mask, end = np.int64(-1 << bits), 0
-    for line in range(len(keys)):
-        own = keys[line]
+    for line in range(len(products)):
+        own = bias - products[line]
         found = np.flatnonzero(own <= tops[line])
         part = out[end : end + len(found)]
         part[:] = own[found]
@@ -62,8 +65,42 @@ def list_entries(
     return counts
 
 
+def place_borders(
+    keys: Float64, starts: Rows, offset: Float64, slack: Float64, slope: float, root: bool,
+    margin: float, steep: float, unit: float,
+) -> tuple[Float64, Float64, Float64, bool]:  # fmt: skip
+    """Return distances, keys where semi-hard ends, tolerances, and whether all is clear.
+
+    The error of a distance is that of its key over the distance, so for a root metric the error of
+    ``key(d + m)`` is ``slack (d + m) / d``. Where it is more than `steep` times the slack, the
+    distance must be measured.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (pairs,), float64
+    starts, offset, slack, slope, root
+        As above.
+    margin, steep, unit : float
+    """
+    lines = np.repeat(np.arange(len(offset)), np.diff(starts))
+    shift, error = offset[lines], slack[lines]
+    d_ap, growth, clear = shift + slope * keys, np.ones(len(keys)), True
+    if root:
+        clear = bool((d_ap >= 128 * error).all())
+        d_ap = np.sqrt(np.maximum(d_ap, 0.0))
+        with np.errstate(over="ignore"):  # of a distance of zero
+            growth = (d_ap + margin) / np.maximum(d_ap, 1e-300)
+        clear &= bool((growth <= steep).all())
+        growth = np.minimum(growth, steep)
+    border = d_ap + margin
+    value = border * border if root else border
+    size = value if root else np.abs(d_ap) + margin
+    unsure = 2.5 * growth * error + 16 * unit * (size + np.abs(shift))
+    return d_ap, (value - shift) / slope, np.maximum.reduceat(unsure, starts[:-1]), clear
+
+
 def between(
-    entries: Float64, firsts: Rows, starts: Rows, order: Rows, low: Float64, high: Float64
+    entries: Float64, firsts: Rows, starts: Rows, order: Rows, edges: Float64, wide: Float64
 ) -> tuple[Rows, Rows]:
     """Return how many entries of its line lie below each threshold, and below or inside it.
 
@@ -75,15 +112,16 @@ def between(
         Where the entries and where the thresholds of each line begin.
     order : ndarray of shape (thresholds,), int64
         The thresholds of each line, ascending where they are many.
-    low, high : ndarray of shape (thresholds,), float64
-        Both ends of each threshold.
+    edges : ndarray of shape (thresholds,), float64
+    wide : ndarray of shape (b,), float64
+        How far a threshold reaches to both sides.
     """
-    under, over = np.empty((2, len(low)), dtype=np.int64)
+    under, over = np.empty((2, len(edges)), dtype=np.int64)
     for line in range(len(firsts) - 1):
         mine = order[starts[line] : starts[line + 1]]
-        own = entries[firsts[line] : firsts[line + 1]]
-        below = own.searchsorted(low[mine])
-        upto, most = below.copy(), high[mine]
+        own, error = entries[firsts[line] : firsts[line + 1]], wide[line]
+        below, most = own.searchsorted(edges[mine] - error), edges[mine] + error
+        upto = below.copy()
         inside = np.flatnonzero(below < len(own))
         inside = inside[own[below[inside]] <= most[inside]]
         upto[inside] = own.searchsorted(most[inside], side="right")
@@ -92,40 +130,60 @@ def between(
 
 
 def _steps(counts: Rows, size: int) -> Rows:
-    """Return, for each rank below `size`, how many of the (ascending) counts are above it."""
-    ends = np.minimum(counts, size)
+    """Return, for each rank below `size`, how many of the counts are above it."""
+    ends = np.minimum(np.sort(counts), size)
     return np.repeat(np.arange(len(ends), -1, -1), np.diff(ends, prepend=0, append=size))
 
 
-def add_rows(
+def add_up(
     entries: Float64, firsts: Rows, bits: int, starts: Rows, hard: Rows, within: Rows,
-    lines: tuple[int, int], found: Rows, seen: NDArray[np.uint32],
+    lines: tuple[int, int], key_space: tuple[Float64, float, bool, bool],
+    known: tuple[Rows, Float64], found: Rows, seen: NDArray[np.uint32], bases: Float64,
+    sums: Float64,
 ) -> None:  # fmt: skip
-    """Add up of how many pairs the rows of some lines are hard, and hard or semi-hard, negatives.
+    """Add up of how many pairs the rows of some lines are negatives, and their distances.
 
     Parameters
     ----------
-    entries, firsts, bits
+    entries, firsts, bits, starts
         As above.
-    starts : ndarray of shape (b + 1,), int64
-        Where the pairs of each line begin.
     hard, within : ndarray of shape (pairs,), int64
-        Their counts, ascending within each line.
+        How many of a line's entries are hard, and hard or semi-hard, for each pair.
     lines : tuple of int
         The first line, and the one after the last.
+    key_space : (offset, slope, root, coarse)
+        What turns a key into a distance (`miner.census.walk.key_space.KeySpace`); whether roots in
+        float32 are enough.
+    known : (places, distances)
+        Places in `entries`, ascending, whose distances are known.
     found : ndarray of shape (rows,), int64
-        Is added to: hard in the low 32 bits; hard or semi-hard above.
+        Is added to: hard in the low 32 bits; hard or semi-hard above. Empty where nobody asks.
     seen : ndarray of shape (rows,), uint32
         Is added to: the lines in which a row is a hard negative.
+    bases, sums : ndarray of shape (b,), float64
+        Are filled: the distance of the nearest row, and the sum of the distances less it, in which
+        a row is counted once for each pair that it is hard or semi-hard for.
     """
+    offset, slope, root, _ = key_space
+    places, measured = known
     for line in range(*lines):
-        pairs = slice(starts[line], starts[line + 1])
-        near, deep = int(hard[pairs][-1]), int(within[pairs][-1])
-        own = entries[firsts[line] : firsts[line] + deep]
-        rows = own.view(np.int64) & np.int64((1 << bits) - 1)
-        found[rows[:near]] += _steps(hard[pairs], near)
-        found[rows] += _steps(within[pairs], deep) << 32
-        seen[rows[:near]] += 1
+        pairs, first = slice(starts[line], starts[line + 1]), firsts[line]
+        near, deep = int(hard[pairs].max()), int(within[pairs].max())
+        if not deep:
+            continue
+        own, steps = entries[first : first + deep], _steps(within[pairs], deep)
+        distances = offset[line] + slope * own
+        if root:
+            distances = np.sqrt(np.maximum(distances, 0.0))
+        mine = slice(*np.searchsorted(places, (first, first + deep)))
+        distances[places[mine] - first] = measured[mine]
+        bases[line] = distances[0]
+        sums[line] = steps @ (distances - bases[line])
+        if len(found):
+            rows = own.view(np.int64) & np.int64((1 << bits) - 1)
+            found[rows[:near]] += _steps(hard[pairs], near)
+            found[rows] += steps << 32
+            seen[rows[:near]] += 1
 
 
 def fold(found: Rows, labels: Rows, totals: Rows, by_label: Rows) -> None:
@@ -134,7 +192,7 @@ def fold(found: Rows, labels: Rows, totals: Rows, by_label: Rows) -> None:
     Parameters
     ----------
     found : ndarray of shape (rows,), int64
-        As of `add_rows`.
+        As of `add_up`.
     labels : ndarray of shape (rows,), int64
         Below 0 for none; empty where there are no labels.
     totals : ndarray of shape (2, rows), int64
@@ -148,39 +206,3 @@ def fold(found: Rows, labels: Rows, totals: Rows, by_label: Rows) -> None:
             sums = np.bincount(labels[mine], counts[mine], by_label.shape[1])  # below 2^53: exact
             by_label[which] += sums.astype(np.int64)
     found[:] = 0
-
-
-def sum_losses(
-    entries: Float64, firsts: Rows, starts: Rows, within: Rows, offset: Float64, slope: float,
-    root: bool, places: Rows, measured: Float64,
-) -> tuple[Float64, Float64]:  # fmt: skip
-    """Return the distance of each line's nearest row, and the sum of the distances of all pairs.
-
-    Parameters
-    ----------
-    entries, firsts, starts, within
-        As above.
-    offset, slope, root
-        What turns a key into a distance; see `miner.census.walk.key_space.KeySpace`.
-    places, measured : ndarray of int64 and of float64
-        Places in `entries`, ascending, whose distances are known.
-
-    Returns
-    -------
-    bases, sums : ndarray of shape (b,), float64
-        A row is counted once for each pair that it is hard or semi-hard for, less the base.
-    """
-    bases, sums = np.zeros((2, len(firsts) - 1))
-    known = np.searchsorted(places, firsts)
-    for line in range(len(bases)):
-        pairs, first = slice(starts[line], starts[line + 1]), firsts[line]
-        deep = int(within[pairs][-1])
-        distances = offset[line] + slope * entries[first : first + deep]
-        if root:
-            distances = np.sqrt(np.maximum(distances, 0.0))
-        own = slice(known[line], known[line + 1])
-        mine = places[own] - first
-        bases[line] = distances[0] if deep else 0.0
-        distances[mine[mine < deep]] = measured[own][mine < deep]
-        sums[line] = _steps(within[pairs], deep) @ (distances - bases[line])
-    return bases, sums

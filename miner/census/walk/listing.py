@@ -12,20 +12,20 @@ from miner.triplets.types import Float64, Rows
 __all__ = ["EntryList", "strike"]
 
 
-def strike(keys: NDArray[Any], start: int, lines: Rows, rows: Rows) -> None:
-    """Strike rows that do not count out of a tile: their keys are not a number from then on.
+def strike(products: NDArray[Any], start: int, lines: Rows, rows: Rows) -> None:
+    """Strike rows that do not count out of a tile: their products are not a number from then on.
 
     Parameters
     ----------
-    keys : ndarray of shape (b, t)
+    products : ndarray of shape (b, t)
         Of the rows from `start` on.
     start : int
     lines, rows : ndarray of shape (k,), int64
     """
-    if start or keys.shape[1] <= rows.max(initial=0):
-        mine = np.flatnonzero((rows >= start) & (rows < start + keys.shape[1]))
+    if start or products.shape[1] <= rows.max(initial=0):
+        mine = np.flatnonzero((rows >= start) & (rows < start + products.shape[1]))
         lines, rows = lines[mine], rows[mine] - start
-    keys[lines, rows] = np.nan
+    products[lines, rows] = np.nan
 
 
 class EntryList:
@@ -55,16 +55,27 @@ class EntryList:
         self._bits, self._out, self._used = bits, out, 0
         self._tiles: list[tuple[int, Rows]] = []
 
-    def add(self, keys: NDArray[Any], start: int) -> bool:
-        """List the rows of a tile; return whether there was room."""
+    def add(self, products: NDArray[Any], bias: NDArray[Any], start: int) -> bool:
+        """List the rows of a tile; return whether there was room.
+
+        Parameters
+        ----------
+        products, bias
+            As of `miner.census.walk.line_loops.list_entries`.
+        start : int
+            The first row of the tile.
+        """
+        kind = products.dtype
         with np.errstate(over="ignore"):  # a top beyond all numbers is infinite
-            tops = np.nextafter(self._tops.astype(keys.dtype), keys.dtype.type(np.inf))
+            tops = np.nextafter(self._tops.astype(kind), kind.type(np.inf))
         for line in np.flatnonzero(self._wanted > 0).tolist():
-            self._raise_top(line, keys[line], tops)
+            self._raise_top(line, bias - products[line], tops)
         room = self._out[self._used :]
-        if keys.size >= len(room) and np.count_nonzero(keys <= tops[:, None]) >= len(room):
-            return False
-        counts = self._loops.list_entries(keys, tops, start, self._bits, room)
+        if products.size >= len(room):
+            size = np.count_nonzero(bias - products <= tops[:, None])
+            if size >= len(room):
+                return False
+        counts = self._loops.list_entries(products, bias, tops, start, self._bits, room)
         self._tiles.append((self._used, counts))
         self._used += int(counts.sum())
         return True

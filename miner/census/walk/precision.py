@@ -55,6 +55,11 @@ class Anchors:
     slack: Float64
     lengths: Float64
 
+    def part(self, lines: slice) -> Anchors:
+        """Return a range of them."""
+        own = (self.queries[lines], self.offset[lines], self.slack[lines], self.lengths[lines])
+        return Anchors(self.pairs.part(lines), *own)
+
 
 class Precision:
     """Bounds the errors of one census' keys.

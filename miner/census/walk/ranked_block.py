@@ -118,15 +118,10 @@ class RankedBlock:
         """Return one of the anchors as a block of its own, with the same entries."""
         mine = slice(self.starts[line], self.starts[line + 1])
         one, own = slice(line, line + 1), self.entries[self.firsts[line] : self.firsts[line + 1]]
-        pairs = Pairs.of(self.anchors[one], np.diff(self.starts)[one], self.positives[mine])
-        whole = self.borders
-        borders = Borders(
-            whole.hard[mine], whole.within[mine], whole.d_ap[mine], whole.tolerance[one]
-        )
         return dataclasses.replace(
             self,
-            pairs=pairs,
-            borders=borders,
+            pairs=self.pairs.part(one),
+            borders=self.borders.part(self.starts, one),
             tolerance=self.tolerance[one],
             hard=self.hard[mine],
             within=self.within[mine],
@@ -137,22 +132,13 @@ class RankedBlock:
             settled=_nothing(),
         )
 
-    def between(self, starts: Rows, order: Rows, low: Float64, high: Float64) -> tuple[Rows, Rows]:
+    def between(
+        self, starts: Rows, order: Rows, edges: Float64, wide: Float64
+    ) -> tuple[Rows, Rows]:
         """Look thresholds up among the entries; see `miner.census.walk.line_loops.between`."""
-        found: tuple[Rows, Rows] = self.loops.between(
-            self.entries, self.firsts, starts, order, low, high
-        )
+        own = (self.entries, self.firsts)
+        found: tuple[Rows, Rows] = self.loops.between(*own, starts, order, edges, wide)
         return found
-
-    @functools.cached_property
-    def ascending_counts(self) -> tuple[Rows, Rows]:
-        """The counts of the pairs, hard, and hard or semi-hard, ascending for each anchor."""
-        hard, within = self.hard.copy(), self.within.copy()
-        for line in np.flatnonzero(np.diff(self.starts) > 1).tolist():
-            mine = slice(self.starts[line], self.starts[line + 1])
-            hard[mine].sort()
-            within[mine].sort()
-        return hard, within
 
     def rows_at(self, lines: Rows, ranks: Rows) -> Rows:
         """Return the rows at some ranks of some anchors: by true distance, ties by row number.

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.add_up import add_up
 from miner.census.column_sums import ColumnSums
-from miner.census.loss import sum_losses
 from miner.census.statistics import Besides
 from miner.census.walk.candidate_lists import CandidateFiles, CandidateLists
 from miner.census.walk.census import Census
@@ -105,8 +105,8 @@ class Miner:
         neighbours = self.besides.neighbours
         for block in self.census.blocks(anchors[places], self.memory, neighbours=neighbours):
             at, places = places[: len(block.anchors)], places[len(block.anchors) :]
-            self._enter(block, at, result)
-            result[at] = self.besides.look(block, sums, result[at])
+            self._enter(block, at, result, sums)
+            result[at] = self.besides.judge(block, result[at])
             if lists is not None:
                 parts.append((at, self._listed(block, room)))
                 room -= len(parts[-1][1].entries)
@@ -114,12 +114,15 @@ class Miner:
             lists.append(CandidateLists.gathered(len(anchors), parts))
         return self._completed(anchors, result)
 
-    def _enter(self, block: RankedBlock, at: Rows, result: NDArray[np.void]) -> None:
+    def _enter(
+        self, block: RankedBlock, at: Rows, result: NDArray[np.void], sums: ColumnSums | None
+    ) -> None:
         """Enter the counts of a block's anchors."""
         for name, counts in (("semi_hard", block.within - block.hard), ("hard", block.hard)):
             result[name][at] = np.add.reduceat(counts, block.starts[:-1])
-        if self.loss:
-            result["loss"][at] = sum_losses(block, self.census.margin)
+        if self.loss or sums is not None:
+            losses = add_up(block, self.census.margin, sums)
+            result["loss"][at] = losses if self.loss else 0.0
         self._select_block(block, at, result)
 
     def _room(self, anchors: int) -> int:
