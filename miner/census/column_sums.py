@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.confusions import UnitConfusions, packed
+from miner.census.walk.line_loops import load_line_loops
 from miner.triplets.relevance.labels import Labels
 from miner.triplets.types import Rows
 
@@ -33,6 +33,8 @@ class ColumnSums:
         None counts no confusions.
     confusions : UnitConfusions or None
         Takes the pairs of labels, where there are labels.
+    kernel : str
+        As of `miner.census.walk.census.Census`.
 
     Attributes
     ----------
@@ -45,8 +47,13 @@ class ColumnSums:
     """
 
     def __init__(
-        self, rows: int, labels: Labels | None = None, confusions: UnitConfusions | None = None
+        self,
+        rows: int,
+        labels: Labels | None = None,
+        confusions: UnitConfusions | None = None,
+        kernel: str = "auto",
     ) -> None:
+        self._loops = load_line_loops(kernel)
         self.labels, self.confusions = labels, confusions
         self.totals = np.zeros((2, rows), dtype=np.int64)
         self.seen = np.zeros(rows, dtype=np.uint32)
@@ -62,9 +69,9 @@ class ColumnSums:
             cuts = (np.flatnonzero(np.diff(self.labels.anchors[anchors])) + 1).tolist()
         return list(itertools.pairwise([0, *cuts, len(anchors)]))
 
-    def book(self, anchor: int, loops: Any) -> None:
+    def book(self, anchor: int) -> None:
         """Book what was found for a run of anchors, of which this is one."""
-        loops.fold(self.found, self._codes, self.totals, self._by_label)
+        self._loops.fold(self.found, self._codes, self.totals, self._by_label)
         if self.labels is not None and self.confusions is not None:
             met = np.flatnonzero(self._by_label[1])
             label = np.full(len(met), self.labels.anchors[anchor])

@@ -78,15 +78,16 @@ class Besides:
         """Return the anchors that a unit counts."""
         return self.order[slice(*unit)] if len(self.order) else np.arange(*unit)
 
-    def sums(self, rows: int, unit: tuple[int, int]) -> ColumnSums | None:
+    def sums(self, rows: int, unit: tuple[int, int], kernel: str = "auto") -> ColumnSums | None:
         """Return what a unit adds up in, if anything."""
         if not self.columns:
             return None
         if not self.confusions or self.labels is None:
-            return ColumnSums(rows)
+            return ColumnSums(rows, kernel=kernel)
         ends = self.labels.anchors[self.anchors(unit)[[0, -1]]]
         kept, labels = MostConfused(self.confusions, self.ranks), self.labels.count
-        return ColumnSums(rows, self.labels, UnitConfusions(set(ends.tolist()), kept, labels))
+        pairs = UnitConfusions(set(ends.tolist()), kept, labels)
+        return ColumnSums(rows, self.labels, pairs, kernel)
 
     def parts(self, unit: tuple[int, int], sums: ColumnSums | None) -> Iterator[tuple[int, int]]:
         """Cut a unit into parts; after each, be done with labels, whose pairs would pile up.

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from miner.census.add_up import add_up
 from miner.census.measure import Vectors, load_measure
-from miner.census.walk.census import Census
+from miner.census.walk.census import Asked, Census
 from miner.census.walk.key_space import tile_rows
 from miner.census.walk.line_loops import load_line_loops
 from miner.census.walk.ranked_block import RankedBlock, packed
@@ -32,7 +31,13 @@ MARGINS = (1e-12, 0.2, 5.0)
 
 
 def counted(
-    metric: str, margin: float, stored: Vectors, relevance: Relevance, **options: object
+    metric: str,
+    margin: float,
+    stored: Vectors,
+    relevance: Relevance,
+    *,
+    ranks: bool = True,
+    **options: object,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Hard and semi-hard per anchor, and the summed loss, from the pass under test."""
     census = Census(stored, relevance, metric, margin, **options)  # type: ignore[arg-type]
@@ -41,11 +46,12 @@ def counted(
     hard, semi = np.zeros((2, relevance.anchors), dtype=np.int64)
     loss = 0.0
     able = able[census.in_order(able)]
-    for block in census.blocks(able, 40_000):
+    for block in census.blocks(able, 40_000, Asked(ranks=ranks, loss=True)):
         hard[block.anchors] = np.add.reduceat(block.hard, block.starts[:-1])
         semi[block.anchors] = np.add.reduceat(block.within - block.hard, block.starts[:-1])
-        loss += float(add_up(block, margin).sum())
-        check_order(census, block)
+        loss += float(block.loss.sum())
+        if ranks:
+            check_order(census, block)
     return hard, semi, loss
 
 
@@ -63,11 +69,12 @@ def check(
     metric: str, margin: float, stored: Vectors, relevance: Relevance, kernel: str = "auto"
 ) -> Truth:
     truth = enumerate_triplets(metric, margin, stored.anchors, stored.rows, relevance)
-    hard, semi, loss = counted(metric, margin, stored, relevance, kernel=kernel)
-    assert hard.tolist() == list(truth.hard.values())
-    assert semi.tolist() == list(truth.semi_hard.values())
-    if abs(truth.loss) > 1e-9:
-        assert loss == pytest.approx(truth.loss, rel=1e-6)
+    for ranks in (False, True):
+        hard, semi, loss = counted(metric, margin, stored, relevance, kernel=kernel, ranks=ranks)
+        assert hard.tolist() == list(truth.hard.values())
+        assert semi.tolist() == list(truth.semi_hard.values())
+        if abs(truth.loss) > 1e-9:
+            assert loss == pytest.approx(truth.loss, rel=1e-6)
     return truth
 
 

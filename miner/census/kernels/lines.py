@@ -13,22 +13,47 @@ from miner.triplets.types import Float64, Rows
 MANY = 32
 """Thresholds of a line from which on they come in ascending order."""
 
+_FEW = 128
+"""Rows that are looked through at once where one of them is listed."""
+
 __all__ = ["add_up", "between", "fold", "list_entries", "place_borders"]
+
+
+@compiled
+def _survivors(products: Any, bias: Any, top: Any) -> Any:  # pragma: no cover  (compiled)
+    """Count the keys up to the top."""
+    found = np.int32(0)
+    for column in range(bias.size):
+        found += np.int32(bias[column] - products[column] <= top)
+    return found
+
+
+@compiled
+def _list_some(
+    products: Any, bias: Any, top: Any, start: Any, mask: Any, out: Any, whole: Any, end: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """List some rows, without a branch: it would be taken at random."""
+    for column in range(bias.size):
+        key = bias[column] - products[column]
+        out[end] = key
+        whole[end] = (whole[end] & mask) | (start + column)
+        end += np.int64(key <= top)
+    return end
 
 
 @compiled
 def _list_entries(
     products: Any, bias: Any, tops: Any, start: Any, bits: Any, out: Any, whole: Any, counts: Any
 ) -> None:  # pragma: no cover  (compiled)
-    mask = np.int64(-1) << np.int64(bits)
-    end: Any = 0
+    mask, end = np.int64(-1) << np.int64(bits), np.int64(0)
     for line in range(products.shape[0]):
-        first, top = end, tops[line]
-        for column in range(bias.size):  # without a branch: it would be taken at random
-            key = bias[column] - products[line, column]
-            out[end] = key
-            whole[end] = (whole[end] & mask) | np.int64(start + column)
-            end += np.int64(key <= top)
+        first = end
+        for begin in range(0, bias.size, _FEW):
+            stop = min(begin + _FEW, bias.size)
+            part, own = products[line, begin:stop], bias[begin:stop]
+            if _survivors(part, own, tops[line]):
+                at = np.int64(start + begin)
+                end = _list_some(part, own, tops[line], at, mask, out, whole, end)
         counts[line] = end - first
 
 

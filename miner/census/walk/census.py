@@ -20,10 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.add_up import add_up
+from miner.census.column_sums import ColumnSums
+from miner.census.kernels import choose_loops
 from miner.census.measure import Vectors
+from miner.census.walk import direct
 from miner.census.walk.borders import Borders, Pairs, borders_of_distances, borders_of_keys
 from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.count_pairs import count_pairs
+from miner.census.walk.direct import DirectCount
 from miner.census.walk.key_rows import KeyRows
 from miner.census.walk.key_space import KeySpace
 from miner.census.walk.line_loops import load_line_loops
@@ -35,9 +40,9 @@ from miner.triplets.distance import Metric
 from miner.triplets.relevance import Relevance
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["Census"]
+__all__ = ["Asked", "Census"]
 
-_GROUP, _LINES = 256, 32
+_GROUP, _LINES = 128, 32
 """Anchors that are multiplied at once; of these, so many make a block, which a cache holds."""
 _FEWEST = 16
 """Rows are multiplied tile by tile where the whole products of so many anchors do not fit."""
@@ -47,6 +52,28 @@ _PAIR = 160
 """Bytes that a pair takes, about."""
 _LEAST = 1e-300
 """What an entry's row adds to a key of zero is less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a walk beside the counts of pairs.
+
+    Attributes
+    ----------
+    ranks : bool
+        Whether rows are asked for by rank, but for the nearest.
+    neighbours : int
+        So many of the nearest rows are listed, positives counted.
+    loss : bool
+        Whether the loss is summed.
+    sums : ColumnSums or None
+        Takes the triplets by row and label.
+    """
+
+    ranks: bool = True
+    neighbours: int = 0
+    loss: bool = False
+    sums: ColumnSums | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +123,7 @@ class Census:
         self.margin, self.kernel_name = margin, kernel
         self.space = KeySpace.fit(metric, vectors.rows)
         self._loops = load_line_loops(kernel)
+        self._direct_loops = choose_loops(kernel, "direct")
         self._rooms = rooms or Rooms()
         self._bits = row_bits(len(vectors.rows))
         narrow, wide = (kind().itemsize * vectors.rows.size for kind in (np.float32, np.float64))
@@ -117,7 +145,7 @@ class Census:
         """
         return np.argsort(self.relevance.positive_counts[anchors], kind="stable")
 
-    def blocks(self, anchors: Rows, memory: int, *, neighbours: int = 0) -> Iterator[RankedBlock]:
+    def blocks(self, anchors: Rows, memory: int, asked: Asked = Asked()) -> Iterator[RankedBlock]:
         """Yield blocks of anchors that have positives, in their order.
 
         Parameters
@@ -125,8 +153,7 @@ class Census:
         anchors : ndarray of shape (a,), int64
         memory : int
             Bytes for a block; a block has one anchor at least.
-        neighbours : int
-            So many of the nearest rows are listed, within reach or not, positives counted.
+        asked : Asked
 
         Yields
         ------
@@ -135,13 +162,13 @@ class Census:
         """
         positives = self.relevance.positive_counts[anchors]
         for first, last in self._cut(positives, memory):
-            yield from self._blocks(anchors[first:last], memory, neighbours)
+            yield from self._blocks(anchors[first:last], memory, asked)
 
-    def block(self, anchors: Rows, *, neighbours: int = 0) -> RankedBlock:
+    def block(self, anchors: Rows) -> RankedBlock:
         """Return one block of few anchors that have positives, whatever memory it takes."""
         assert len(anchors) <= _LINES
         memory = 32 * max(1, len(anchors)) * len(self.vectors.rows)
-        return next(self._blocks(anchors, memory, neighbours))
+        return next(self._blocks(anchors, memory, Asked()))
 
     def _cut(self, positives: Rows, memory: int) -> Iterator[tuple[int, int]]:
         """Cut anchors into groups of one kind, whose pairs fit the memory."""
@@ -154,23 +181,23 @@ class Census:
             yield start, min(end, start + most)
             start = min(end, start + most)
 
-    def _blocks(self, anchors: Rows, memory: int, neighbours: int) -> Iterator[RankedBlock]:
+    def _blocks(self, anchors: Rows, memory: int, asked: Asked) -> Iterator[RankedBlock]:
         """Yield the blocks of a group of anchors: their products are made at once, if they fit."""
         made, lines, rows = self._prepared(anchors), len(anchors), len(self.vectors.rows)
         borders = self._precision.narrow_borders(made)
         kind: Any = np.float64 if borders is None else np.float32
         fits = memory // 2 // (kind().itemsize * rows)
         if lines > 1 and fits < min(lines, _FEWEST) and borders is not None:
-            yield from self._tiled(made, borders, memory, neighbours)
+            yield from self._tiled(made, borders, memory, asked)
         elif lines > max(1, fits):
             parts = np.array_split(anchors, -(-lines // max(1, fits)))
             for part in parts:
-                yield from self._blocks(part, memory, neighbours)
+                yield from self._blocks(part, memory, asked)
         else:
-            yield from self._whole(made, borders, kind, memory, neighbours)
+            yield from self._whole(made, borders, kind, memory, asked)
 
     def _whole(
-        self, made: Anchors, borders: Borders | None, kind: Any, memory: int, neighbours: int
+        self, made: Anchors, borders: Borders | None, kind: Any, memory: int, asked: Asked
     ) -> Iterator[RankedBlock]:
         """Yield blocks of anchors whose products with all rows are made at once."""
         lines, rows = len(made.queries), len(self.vectors.rows)
@@ -185,13 +212,17 @@ class Census:
                 own, mine = made.part(part), products[part]
                 edges = borders.part(made.pairs.starts, part) if borders else None
                 edges = edges or self._wide_borders(own, mine, bias)
-                listing = self._listing(own, edges, borders is not None, room[numbers:], neighbours)
+                if borders is not None and self._goes_direct(own, asked):
+                    strike(mine, 0, *self._struck(own.pairs))
+                    yield self._direct(own, edges, mine, bias, room[numbers:], asked)
+                    continue
+                listing = self._listing(own, edges, borders is not None, room[numbers:], asked)
                 strike(mine, 0, *self._struck(own.pairs))
                 listing.entries.add(mine, bias, 0)
-                yield self._counted(own, *listing.sorted())
+                yield self._added_up(own, listing, asked)
 
     def _tiled(
-        self, made: Anchors, borders: Borders, memory: int, neighbours: int
+        self, made: Anchors, borders: Borders, memory: int, asked: Asked
     ) -> Iterator[RankedBlock]:
         """Yield one block of anchors, multiplied tile by tile; several, where it does not fit."""
         lines, rows = len(made.queries), len(self.vectors.rows)
@@ -201,13 +232,64 @@ class Census:
         with self._rooms.room(numbers + most) as room:
             products = room[:numbers].view(np.float32)[: lines * width].reshape(lines, width)
             out = room[numbers : numbers + most]
-            listing = self._listing(made, borders, True, out, neighbours)
+            listing = self._listing(made, borders, True, out, asked)
             if self._list_tiles(made, products, listing.entries):
-                yield self._counted(made, *listing.sorted())
+                yield self._added_up(made, listing, asked)
                 return
         for half in (slice(0, lines // 2), slice(lines // 2, lines)):
             own = borders.part(made.pairs.starts, half)
-            yield from self._tiled(made.part(half), own, memory, neighbours)
+            yield from self._tiled(made.part(half), own, memory, asked)
+
+    def _goes_direct(self, made: Anchors, asked: Asked) -> bool:
+        """Whether anchors are counted without putting rows in order."""
+        few = np.diff(made.pairs.starts).max() <= direct.FEW
+        return bool(few and not asked.ranks and self._direct_loops is not None)
+
+    def _direct(
+        self,
+        made: Anchors,
+        borders: Borders,
+        products: NDArray[Any],
+        bias: NDArray[Any],
+        out: Float64,
+        asked: Asked,
+    ) -> RankedBlock:
+        """Return a block of anchors with their counts, and entries of the nearest rows only."""
+        facts = self._facts(made, borders, narrow=True)
+        tolerance, gap = facts
+
+        def lister(lines: Rows, tops: Float64) -> tuple[Float64, Rows]:
+            """List the rows of some of the anchors up to some keys."""
+            part = products[lines]
+            out = np.empty(part.size + 1)  # of which little is touched
+            return self._upto(tops, part, bias, out)
+
+        wanted = np.full(len(made.offset), asked.neighbours)
+        tops = self._direct_loops.nearest_tops(products, bias, wanted) + 4 * tolerance
+        entries, firsts = self._upto(tops, products, bias, out)
+        block = self._block(made, borders, tolerance, gap, entries, firsts)
+        unclear = self._precision.unclear(made.offset, gap)
+        about = (self.vectors, self.space, self.margin, made.pairs, borders)
+        counting = DirectCount(self._direct_loops, *about, made.offset, tolerance, unclear)
+        block.hard, block.within, block.loss = counting.count(products, bias, asked.sums)
+        block.lister = lister
+        return block
+
+    def _upto(
+        self, tops: Float64, products: NDArray[Any], bias: NDArray[Any], out: Float64
+    ) -> tuple[Float64, Rows]:
+        """Return the entries of anchors up to some keys, and where those of each begin."""
+        none = np.zeros(len(tops))
+        entries = EntryList(tops, none.astype(np.int64), none, self._bits, out, self._loops)
+        entries.add(products, bias, 0)
+        return entries.sorted()
+
+    def _added_up(self, made: Anchors, listing: _Listing, asked: Asked) -> RankedBlock:
+        """Return a block whose rows are ranked, added up as far as that is asked for."""
+        block = self._counted(made, *listing.sorted())
+        if asked.loss or asked.sums is not None:
+            block.loss = add_up(block, self.margin, asked.sums)
+        return block
 
     def _prepared(self, anchors: Rows) -> Anchors:
         lists = self.relevance.positive_lists(anchors)
@@ -240,18 +322,22 @@ class Census:
         return borders_of_keys(pairs, keys, *about, self._loops)
 
     def _listing(
-        self, made: Anchors, borders: Borders, narrow: bool, out: Float64, neighbours: int
+        self, made: Anchors, borders: Borders, narrow: bool, out: Float64, asked: Asked
     ) -> _Listing:
         """Return what lists the rows within reach of anchors."""
-        pairs, error = made.pairs, self._precision.packing(made.lengths)
+        tolerance, gap = self._facts(made, borders, narrow=narrow)
+        upper = np.maximum(borders.within, borders.hard)
+        tops = np.maximum.reduceat(upper, made.pairs.starts[:-1]) + 4 * tolerance
+        wanted = asked.neighbours - np.diff(made.pairs.starts)
+        entries = EntryList(tops, wanted, 4 * tolerance, self._bits, out, self._loops)
+        return _Listing(borders, tolerance, gap, entries)
+
+    def _facts(self, made: Anchors, borders: Borders, *, narrow: bool) -> tuple[Float64, Float64]:
+        """Return how far entries may be from thresholds, and from each other, and be unsure."""
+        error = self._precision.packing(made.lengths)
         if narrow:
             error += self._precision.narrow(made.lengths)
-        tolerance = borders.tolerance + 2.1 * error + _LEAST
-        upper = np.maximum(borders.within, borders.hard)
-        tops = np.maximum.reduceat(upper, pairs.starts[:-1]) + 4 * tolerance
-        wanted = neighbours - np.diff(pairs.starts)
-        entries = EntryList(tops, wanted, 4 * tolerance, self._bits, out, self._loops)
-        return _Listing(borders, tolerance, 2.1 * (made.slack + error) + _LEAST, entries)
+        return borders.tolerance + 2.1 * error + _LEAST, 2.1 * (made.slack + error) + _LEAST
 
     def _struck(self, pairs: Pairs) -> tuple[Rows, Rows]:
         """Return what is no negative: the lines and the rows."""
@@ -285,7 +371,20 @@ class Census:
         entries: Float64,
         firsts: Rows,
     ) -> RankedBlock:
-        block = RankedBlock(
+        block = self._block(anchors, borders, tolerance, gap, entries, firsts)
+        count_pairs(block, self.margin, self._precision.unclear(anchors.offset, gap))
+        return block
+
+    def _block(
+        self,
+        anchors: Anchors,
+        borders: Borders,
+        tolerance: Float64,
+        gap: Float64,
+        entries: Float64,
+        firsts: Rows,
+    ) -> RankedBlock:
+        return RankedBlock(
             vectors=self.vectors,
             space=self.space,
             pairs=anchors.pairs,
@@ -298,5 +397,3 @@ class Census:
             offset=anchors.offset,
             gap=gap,
         )
-        count_pairs(block, self.margin, self._precision.unclear(anchors.offset, gap))
-        return block

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,10 @@ from miner.triplets.relevance import spans
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["RankedBlock", "packed", "row_bits", "rows_of"]
+
+
+Lister = Callable[[Rows, Float64], tuple[Float64, Rows]]
+"""Returns entries, and where those of each anchor begin."""
 
 
 def row_bits(rows: int) -> int:
@@ -75,8 +80,13 @@ class RankedBlock:
         What turns a key into a distance; how near two keys may be in a wrong order.
     hard, within : ndarray of shape (pairs,), int64
         How many negatives are hard; how many are hard or semi-hard.
+    loss : ndarray of shape (b,), float64
+        Sum of the hinge loss over the anchor's hard and semi-hard triplets, if it is summed.
     settled : tuple of ndarray
         Places of entries that were put in the order of their distances, and these.
+    lister : callable, optional
+        Where it is there the entries are not all rows within reach; it lists those of some of the
+        anchors up to some keys.
     """
 
     vectors: Vectors
@@ -92,7 +102,9 @@ class RankedBlock:
     gap: Float64
     hard: Rows = field(default_factory=_no_rows)
     within: Rows = field(default_factory=_no_rows)
+    loss: Float64 = field(default_factory=lambda: np.empty(0))
     settled: tuple[Rows, Float64] = field(default_factory=_nothing)
+    lister: Lister | None = None
 
     @property
     def anchors(self) -> Rows:
@@ -168,6 +180,8 @@ class RankedBlock:
         depths : ndarray of shape (b,), int64
             -1 lists nothing.
         """
+        if self.lister is not None:
+            return self._deeper(depths).nearest(depths)
         head = np.zeros(len(depths), dtype=HEAD)
         head["gap"] = self.gap
         ends = self._runs[np.searchsorted(self._runs, self.firsts[:-1] + np.maximum(depths, 0))]
@@ -176,6 +190,24 @@ class RankedBlock:
         )
         places = spans(self.firsts[:-1], np.maximum(head["held"], 0).astype(np.int64))
         return CandidateLists(head, self.entries[places])
+
+    def _deeper(self, depths: Rows) -> RankedBlock:
+        """Return a block with so many entries of each anchor, for which the thresholds tell."""
+        assert self.lister is not None
+        lines, each = np.flatnonzero(depths > 0), depths[self.pairs.lines]
+        ends = [
+            np.minimum.reduceat(np.where(counts >= each, edges, np.inf), self.starts[:-1])
+            for edges, counts in (
+                (self.borders.hard, self.hard),
+                (self.borders.within, self.within),
+            )
+        ]
+        tops = np.minimum(*ends) + 4 * self.tolerance
+        entries, firsts = self.lister(lines, tops[lines])
+        sizes = np.zeros(len(depths), dtype=np.int64)
+        sizes[lines] = np.diff(firsts)
+        whole = np.concatenate([[0], np.cumsum(sizes)])
+        return dataclasses.replace(self, entries=entries, firsts=whole, lister=None)
 
     def _beside(self, at: Rows, lines: Rows) -> NDArray[np.bool_]:
         """Whether a neighbour of each entry is so near that the order is unsure."""

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.add_up import add_up
 from miner.census.column_sums import ColumnSums
 from miner.census.statistics import Besides
 from miner.census.walk.candidate_lists import CandidateFiles, CandidateLists
-from miner.census.walk.census import Census
+from miner.census.walk.census import Asked, Census
 from miner.census.walk.ranked_block import RankedBlock
 from miner.pipeline.units.layout import COUNTED, Share
 from miner.pipeline.units.records import Records
@@ -102,10 +101,10 @@ class Miner:
         places = np.flatnonzero(wanted)
         places = places[self.census.in_order(anchors[places])]
         parts, room = [], self._room(len(anchors))
-        neighbours = self.besides.neighbours
-        for block in self.census.blocks(anchors[places], self.memory, neighbours=neighbours):
+        asked = Asked(self._needs_ranks, self.besides.neighbours, self.loss, sums)
+        for block in self.census.blocks(anchors[places], self.memory, asked):
             at, places = places[: len(block.anchors)], places[len(block.anchors) :]
-            self._enter(block, at, result, sums)
+            self._enter(block, at, result)
             result[at] = self.besides.judge(block, result[at])
             if lists is not None:
                 parts.append((at, self._listed(block, room)))
@@ -114,15 +113,17 @@ class Miner:
             lists.append(CandidateLists.gathered(len(anchors), parts))
         return self._completed(anchors, result)
 
-    def _enter(
-        self, block: RankedBlock, at: Rows, result: NDArray[np.void], sums: ColumnSums | None
-    ) -> None:
+    @property
+    def _needs_ranks(self) -> bool:
+        """Whether the slots of anchors hang on more than the counts of their pairs."""
+        return self.selection.needs_pairs and not self.selection.by_rank
+
+    def _enter(self, block: RankedBlock, at: Rows, result: NDArray[np.void]) -> None:
         """Enter the counts of a block's anchors."""
         for name, counts in (("semi_hard", block.within - block.hard), ("hard", block.hard)):
             result[name][at] = np.add.reduceat(counts, block.starts[:-1])
-        if self.loss or sums is not None:
-            losses = add_up(block, self.census.margin, sums)
-            result["loss"][at] = losses if self.loss else 0.0
+        if self.loss:
+            result["loss"][at] = block.loss
         self._select_block(block, at, result)
 
     def _room(self, anchors: int) -> int:

@@ -183,7 +183,7 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
         Of each file that was written: its name and its checksum.
     """
     miner = open_miner(task)
-    sums = miner.besides.sums(len(miner.census.vectors.rows), unit)
+    sums = miner.besides.sums(len(miner.census.vectors.rows), unit, task.kernel)
     counted, listed = [], []
     for part in miner.besides.parts(unit, sums):
         lists: list[CandidateLists] = []
