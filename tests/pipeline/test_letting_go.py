@@ -10,7 +10,7 @@ import pytest
 import miner.pipeline.run as running
 from miner.census.measure import Vectors
 from miner.census.walk.census import Census
-from miner.census.walk.rooms import Rooms
+from miner.census.walk.key_rows import Rooms
 from miner.embedding.models.load import load_model
 from miner.pipeline.units.miner import Miner
 from miner.pipeline.units.task import open_miner

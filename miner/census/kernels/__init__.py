@@ -9,12 +9,12 @@ from typing import Any
 
 from miner.errors import UsageError, did_you_mean, install_hint
 
-__all__ = ["choose_loops", "has_numba", "load_loops", "pick_kernel"]
+__all__ = ["choose_loops", "has_numba", "is_cold", "load_loops", "pick_kernel"]
 
 _NAMES = ("auto", "numba", "numpy")
-_SMALL, _TINY = 1 << 23, 1 << 18
-"""Keys that NumPy compares in a fraction of the minute that compiling takes; of the second that
-loading compiled loops takes."""
+_SMALL, _TINY = 1 << 28, 1 << 25
+"""Keys that NumPy counts in the seconds that compiling takes; in the second that loading compiled
+loops takes."""
 
 
 def has_numba() -> bool:
@@ -30,8 +30,12 @@ def pick_kernel(keys: int) -> str:
     """
     if keys <= _TINY or not has_numba():
         return "numpy"
-    loops = load_loops("lines")
-    return "numba" if keys > _SMALL or _is_compiled(loops.between_loop) else "numpy"
+    return "numba" if keys > _SMALL or not is_cold() else "numpy"
+
+
+def is_cold() -> bool:
+    """Whether loops have to be compiled before they can count."""
+    return not _is_compiled(load_loops("lines").between_loop)
 
 
 def _is_compiled(function: Any) -> bool:

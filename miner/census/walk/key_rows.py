@@ -1,7 +1,8 @@
-"""Rows in key space, in float32 or in float64: kept whole when they fit, else made as needed."""
+"""Memory for keys; rows in key space, kept whole when they fit, else made as needed."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.walk.key_space import KeySpace, tile_rows
-from miner.triplets.types import Float32
+from miner.triplets.types import Float32, Float64
 
-__all__ = ["KeyRows"]
+__all__ = ["KeyRows", "Rooms"]
 
 
 class KeyRows:
@@ -70,3 +71,25 @@ class KeyRows:
             if self.keeps:
                 self._kept[first] = kept
         return kept
+
+
+class Rooms:
+    """Room for keys, lent to one unit at a time and used again by the next.
+
+    Fresh arrays of this size, taken and left by one pool of threads after the other, stay with the
+    allocator: the process would grow with every pass.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Float64] = []
+
+    @contextlib.contextmanager
+    def room(self, size: int) -> Iterator[Float64]:
+        """Lend an array of at least `size` numbers."""
+        array = self._free.pop() if self._free else np.empty(0)
+        if len(array) < size:
+            array = np.empty(size)
+        try:
+            yield array
+        finally:
+            self._free.append(array)

@@ -1,0 +1,218 @@
+"""Blocks of anchors from their products: listed, counted, added up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from miner.census.add_up import add_up
+from miner.census.column_sums import ColumnSums
+from miner.census.kernels import choose_loops
+from miner.census.measure import Vectors
+from miner.census.walk import direct
+from miner.census.walk.borders import Borders, Pairs, borders_of_keys
+from miner.census.walk.direct import DirectCount
+from miner.census.walk.key_space import KeySpace
+from miner.census.walk.line_loops import load_line_loops
+from miner.census.walk.listing import EntryList
+from miner.census.walk.precision import Anchors, Precision
+from miner.census.walk.ranked_block import RankedBlock, row_bits
+from miner.census.walk.settle import count_pairs
+from miner.triplets.relevance import Relevance
+from miner.triplets.types import Float64, Rows
+
+__all__ = ["Asked", "BlockMaker", "Listing"]
+
+_LEAST = 1e-300
+"""What an entry's row adds to a key of zero is less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a walk beside the counts of pairs.
+
+    Attributes
+    ----------
+    ranks : bool
+        Whether rows are asked for by rank, but for the nearest.
+    neighbours : int
+        So many of the nearest rows are listed, positives counted.
+    loss : bool
+        Whether the loss is summed.
+    sums : ColumnSums or None
+        Takes the triplets by row and label.
+    """
+
+    ranks: bool = True
+    neighbours: int = 0
+    loss: bool = False
+    sums: ColumnSums | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The thresholds of a block, and its entries."""
+
+    borders: Borders
+    tolerance: Float64
+    gap: Float64
+    entries: EntryList
+
+    def sorted(self) -> tuple[Borders, Float64, Float64, Float64, Rows]:
+        """Return all of it, the entries of each anchor ascending, and where they begin."""
+        return self.borders, self.tolerance, self.gap, *self.entries.sorted()
+
+
+class BlockMaker:
+    """Makes the blocks of one census.
+
+    Parameters
+    ----------
+    vectors, relevance, space, margin, kernel
+        Those of the census.
+    """
+
+    def __init__(
+        self, vectors: Vectors, relevance: Relevance, space: KeySpace, margin: float, kernel: str
+    ) -> None:
+        self.vectors, self.relevance = vectors, relevance
+        self.space, self.margin = space, margin
+        self._loops = load_line_loops(kernel)
+        self._direct_loops = choose_loops(kernel, "direct")
+        self._bits = row_bits(len(vectors.rows))
+        self._precision = Precision(vectors, space, margin, self._bits)
+        self.narrow_borders = self._precision.narrow_borders
+
+    def prepared(self, anchors: Rows) -> Anchors:
+        """Return anchors made ready for the product."""
+        lists = self.relevance.positive_lists(anchors)
+        queries = self.space.prepare(self.vectors.anchors[anchors])
+        return Anchors(
+            Pairs.of(anchors, lists.counts, lists.columns),
+            queries,
+            self.space.offset(queries),
+            self.space.slack(queries),
+            np.sqrt((queries * queries).sum(-1)),
+        )
+
+    def goes_direct(self, made: Anchors, asked: Asked) -> bool:
+        """Whether anchors are counted without putting rows in order."""
+        few = np.diff(made.pairs.starts).max() <= direct.FEW
+        return bool(few and not asked.ranks and self._direct_loops is not None)
+
+    def direct(
+        self,
+        made: Anchors,
+        borders: Borders,
+        products: NDArray[Any],
+        bias: NDArray[Any],
+        out: Float64,
+        asked: Asked,
+    ) -> RankedBlock:
+        """Return a block of anchors with their counts, and entries of the nearest rows only."""
+        facts = self._facts(made, borders, narrow=True)
+        tolerance, gap = facts
+
+        def lister(lines: Rows, tops: Float64) -> tuple[Float64, Rows]:
+            """List the rows of some of the anchors up to some keys."""
+            part = products[lines]
+            out = np.empty(part.size + 1)  # of which little is touched
+            return self._upto(tops, part, bias, out)
+
+        wanted = np.full(len(made.offset), asked.neighbours)
+        tops = self._direct_loops.nearest_tops(products, bias, wanted) + 4 * tolerance
+        entries, firsts = self._upto(tops, products, bias, out)
+        block = self._block(made, borders, tolerance, gap, entries, firsts)
+        unclear = self._precision.unclear(made.offset, gap)
+        about = (self.vectors, self.space, self.margin, made.pairs, borders)
+        counting = DirectCount(self._direct_loops, *about, made.offset, tolerance, unclear)
+        block.hard, block.within, block.loss = counting.count(products, bias, asked.sums)
+        block.lister = lister
+        return block
+
+    def _upto(
+        self, tops: Float64, products: NDArray[Any], bias: NDArray[Any], out: Float64
+    ) -> tuple[Float64, Rows]:
+        """Return the entries of anchors up to some keys, and where those of each begin."""
+        none = np.zeros(len(tops))
+        entries = EntryList(tops, none.astype(np.int64), none, self._bits, out, self._loops)
+        entries.add(products, bias, 0)
+        return entries.sorted()
+
+    def added_up(self, made: Anchors, listing: Listing, asked: Asked) -> RankedBlock:
+        """Return a block whose rows are ranked, added up as far as that is asked for."""
+        block = self.counted(made, *listing.sorted())
+        if asked.loss or asked.sums is not None:
+            block.loss = add_up(block, self.margin, asked.sums)
+        return block
+
+    def wide_borders(self, made: Anchors, products: NDArray[Any], bias: NDArray[Any]) -> Borders:
+        """Return the borders of anchors whose pairs are among the products."""
+        pairs = made.pairs
+        keys = bias[pairs.positives] - products[pairs.lines, pairs.positives]
+        about = (self.vectors, self.space, self.margin, made.offset, made.slack)
+        return borders_of_keys(pairs, keys, *about, self._loops)
+
+    def listing(
+        self, made: Anchors, borders: Borders, narrow: bool, out: Float64, asked: Asked
+    ) -> Listing:
+        """Return what lists the rows within reach of anchors."""
+        tolerance, gap = self._facts(made, borders, narrow=narrow)
+        upper = np.maximum(borders.within, borders.hard)
+        tops = np.maximum.reduceat(upper, made.pairs.starts[:-1]) + 4 * tolerance
+        wanted = asked.neighbours - np.diff(made.pairs.starts)
+        entries = EntryList(tops, wanted, 4 * tolerance, self._bits, out, self._loops)
+        return Listing(borders, tolerance, gap, entries)
+
+    def _facts(self, made: Anchors, borders: Borders, *, narrow: bool) -> tuple[Float64, Float64]:
+        """Return how far entries may be from thresholds, and from each other, and be unsure."""
+        error = self._precision.packing(made.lengths)
+        if narrow:
+            error += self._precision.narrow(made.lengths)
+        return borders.tolerance + 2.1 * error + _LEAST, 2.1 * (made.slack + error) + _LEAST
+
+    def struck(self, pairs: Pairs) -> tuple[Rows, Rows]:
+        """Return what is no negative: the lines and the rows."""
+        starts, hidden = self.relevance.hidden_lists(pairs.anchors)
+        lines = np.repeat(np.arange(len(pairs.anchors)), np.diff(starts))
+        return np.concatenate([pairs.lines, lines]), np.concatenate([pairs.positives, hidden])
+
+    def counted(
+        self,
+        anchors: Anchors,
+        borders: Borders,
+        tolerance: Float64,
+        gap: Float64,
+        entries: Float64,
+        firsts: Rows,
+    ) -> RankedBlock:
+        """Return a block with the counts of its pairs."""
+        block = self._block(anchors, borders, tolerance, gap, entries, firsts)
+        count_pairs(block, self.margin, self._precision.unclear(anchors.offset, gap))
+        return block
+
+    def _block(
+        self,
+        anchors: Anchors,
+        borders: Borders,
+        tolerance: Float64,
+        gap: Float64,
+        entries: Float64,
+        firsts: Rows,
+    ) -> RankedBlock:
+        return RankedBlock(
+            vectors=self.vectors,
+            space=self.space,
+            pairs=anchors.pairs,
+            borders=borders,
+            tolerance=tolerance,
+            firsts=firsts,
+            entries=entries,
+            bits=self._bits,
+            loops=self._loops,
+            offset=anchors.offset,
+            gap=gap,
+        )
