@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from miner.census.gap_histogram import gap_facts
 from miner.census.kernels import has_numba
-from miner.census.kernels.meanwhile import CompileMeanwhile
+from miner.census.kernels.compiling import CompileMeanwhile
 from miner.census.triplet_sample import draw_sample
 from miner.embedding.build import prepare_store
 from miner.embedding.eviction import keep_within

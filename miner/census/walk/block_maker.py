@@ -84,7 +84,11 @@ class BlockMaker:
         self._direct_loops = choose_loops(kernel, "direct")
         self._bits = row_bits(len(vectors.rows))
         self._precision = Precision(vectors, space, margin, self._bits)
-        self.narrow_borders = self._precision.narrow_borders
+        self._exact = space.exact(vectors.dim, self._bits)
+
+    def narrow_borders(self, anchors: Anchors) -> Borders | None:
+        """Return the borders of anchors whose keys can be narrow, else None."""
+        return None if self._exact else self._precision.narrow_borders(anchors)
 
     def prepared(self, anchors: Rows) -> Anchors:
         """Return anchors made ready for the product."""
@@ -215,4 +219,5 @@ class BlockMaker:
             loops=self._loops,
             offset=anchors.offset,
             gap=gap,
+            exact=self._exact,
         )

@@ -76,7 +76,7 @@ class Census:
         self.vectors, self.relevance = vectors, relevance
         self.metric: Metric = metric
         self.margin, self.kernel_name = margin, kernel
-        self.space = KeySpace.fit(metric, vectors.rows)
+        self.space = KeySpace.fit(metric, vectors.rows, vectors.anchors)
         self._rooms = rooms or Rooms()
         narrow, wide = (kind().itemsize * vectors.rows.size for kind in (np.float32, np.float64))
         keep = narrow <= keep_bytes

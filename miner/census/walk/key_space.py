@@ -46,30 +46,45 @@ class KeySpace:
         Taken away from every vector by the Euclidean metrics; zero for the others.
     reach : float
         The greatest length of a prepared row; part of the error bound.
+    largest : float or None
+        The greatest absolute value of a vector where all are integers: then small enough keys, and
+        the distances that they are turned into, are those of the definition to the last bit.
     """
 
     metric: Metric
     center: Float64
     reach: float
+    largest: float | None = None
 
     @classmethod
-    def fit(cls, metric: Metric, rows: Float32) -> KeySpace:
+    def fit(cls, metric: Metric, rows: Float32, anchors: Float32) -> KeySpace:
         """Find the centre and the greatest length of all rows, a chunk at a time.
 
         The centre only has to be near the data: results do not depend on its value.
         """
+        largest = _largest(rows) if metric != "cosine" else None
+        if largest is not None and anchors is not rows:
+            other = _largest(anchors)
+            largest = None if other is None else max(largest, other)
         count, dim = rows.shape
         center, chunk = np.zeros(dim), tile_rows(dim)
         if metric in ("euclidean", "sqeuclidean"):
             for start in range(0, count, chunk):
                 center += rows[start : start + chunk].sum(axis=0, dtype=np.float64)
             center /= max(1, count)
+            center = center if largest is None else np.rint(center)
         space = cls(metric, center, 0.0)
         reach = 0.0
         for start in range(0, count, chunk):
             lengths = row_norms(space.prepare(rows[start : start + chunk]))
             reach = max(reach, float(lengths.max(initial=0.0)))
-        return cls(metric, center, reach)
+        return cls(metric, center, reach, largest)
+
+    def exact(self, dim: int, bits: int) -> bool:
+        """Whether keys of so many dimensions leave so many bits of a float64 number free."""
+        if self.largest is None:
+            return False
+        return dim * (4 * self.largest + 1) ** 2 < 2.0 ** (51 - bits)
 
     @property
     def euclidean(self) -> bool:
@@ -141,3 +156,14 @@ class KeySpace:
         scale = (lengths + self.reach) ** 2 if self.euclidean else lengths * self.reach
         bound: Float64 = UNIT_ROUNDOFF * (2 * prepared.shape[1] + 64) * scale
         return bound
+
+
+def _largest(rows: Float32) -> float | None:
+    """Return the greatest absolute value of integers; None where some are none."""
+    largest, chunk = 0.0, tile_rows(rows.shape[1])
+    for start in range(0, len(rows), chunk):
+        part = rows[start : start + chunk]
+        if (part != np.rint(part)).any():
+            return None
+        largest = max(largest, float(np.abs(part).max(initial=0.0)))
+    return largest

@@ -84,6 +84,8 @@ class RankedBlock:
         Sum of the hinge loss over the anchor's hard and semi-hard triplets, if it is summed.
     settled : tuple of ndarray
         Places of entries that were put in the order of their distances, and these.
+    exact : bool
+        Whether the keys of entries tell distances to the last bit.
     lister : callable, optional
         Where it is there the entries are not all rows within reach; it lists those of some of the
         anchors up to some keys.
@@ -104,6 +106,7 @@ class RankedBlock:
     within: Rows = field(default_factory=_no_rows)
     loss: Float64 = field(default_factory=lambda: np.empty(0))
     settled: tuple[Rows, Float64] = field(default_factory=_nothing)
+    exact: bool = False
     lister: Lister | None = None
 
     @property
@@ -230,12 +233,38 @@ class RankedBlock:
         number = np.searchsorted(self._runs, at, side="right") - 1
         numbers, first, which = np.unique(number, return_index=True, return_inverse=True)
         begin, sizes = self._runs[numbers], self._runs[numbers + 1] - self._runs[numbers]
-        rows = rows_of(self.entries[spans(begin, sizes)], self.bits)
-        run = np.repeat(np.arange(len(numbers)), sizes)
-        distances = self._measure(np.repeat(lines[first], sizes), rows)
-        order = np.lexsort((rows, distances, run))
+        places, run = spans(begin, sizes), np.repeat(np.arange(len(numbers)), sizes)
+        rows, _, _ = self.in_order(places, np.repeat(lines[first], sizes), run)
         starts = np.cumsum(sizes) - sizes
-        return np.asarray(rows[order][starts[which] + at - begin[which]])
+        return np.asarray(rows[starts[which] + at - begin[which]])
 
-    def _measure(self, lines: Rows, rows: Rows) -> Float64:
-        return self.vectors.measure(self.space.metric, self.anchors[lines], rows)
+    def in_order(self, places: Rows, lines: Rows, stretch: Rows) -> tuple[Rows, Float64, Rows]:
+        """Put the rows of stretches of entries in the order of their distances, ties by row.
+
+        Parameters
+        ----------
+        places, lines, stretch : ndarray of shape (k,), int64
+            Places in the entries, whose they are, and the number of the stretch, ascending.
+
+        Returns
+        -------
+        rows, distances, before : ndarray of shape (k,)
+            In order; the rows as they stand.
+        """
+        entries = self.entries[places]
+        before = rows = rows_of(entries, self.bits)
+        if self.exact:
+            keys = (entries.view(np.int64) ^ rows).view(np.float64)
+            distances = self.space.distance(keys, self.offset[lines])
+        else:
+            anchors = self.anchors[lines]
+            distances = self.vectors.measure(self.space.metric, anchors, rows)
+        same = stretch[1:] == stretch[:-1]
+        if (same & (distances[1:] < distances[:-1])).any():
+            order = np.lexsort((rows, distances, stretch))
+            return rows[order], distances[order], before
+        # Only ties are to be put in order: by one number, which is far quicker than by two.
+        tie = np.cumsum(np.append(True, ~same | (distances[1:] != distances[:-1])))
+        ties = (tie << self.bits) | rows
+        ties.sort()
+        return ties & ((1 << self.bits) - 1), distances, before

@@ -108,12 +108,10 @@ def _ordered(block: RankedBlock, begin: Rows, end: Rows, lines: Rows) -> tuple[R
     """Put the rows of stretches of entries in order; return their places and distances."""
     sizes = end - begin
     places = spans(begin, sizes)
-    rows = rows_of(block.entries[places], block.bits)
-    anchors = block.anchors[np.repeat(lines, sizes)]
-    distances = block.vectors.measure(block.space.metric, anchors, rows)
-    order = np.lexsort((rows, distances, np.repeat(np.arange(len(begin)), sizes)))
-    block.entries.view(np.int64)[places] += rows[order] - rows  # rows are the lowest bits
-    return places, distances[order]
+    stretch = np.repeat(np.arange(len(begin)), sizes)
+    rows, distances, before = block.in_order(places, lines[stretch], stretch)
+    block.entries.view(np.int64)[places] += rows - before  # rows are the lowest bits
+    return places, distances
 
 
 def count_pairs(block: RankedBlock, margin: float, unclear: Float64) -> None:
@@ -129,8 +127,8 @@ def count_pairs(block: RankedBlock, margin: float, unclear: Float64) -> None:
     """
     pairs, borders = block.pairs, block.borders
     count, (low, high) = len(pairs.positives), _intervals(block)
-    pair = np.unique(np.flatnonzero(high > low) % max(1, count))
-    if len(pair):
+    pair = np.flatnonzero((high > low).reshape(2, -1).any(axis=0))
+    if len(pair) and not block.exact:
         borders.d_ap[pair] = pairs.measured(block.vectors, block.space, pair)
 
     def holds(d_an: Float64, threshold: Rows) -> NDArray[np.bool_]:
