@@ -23,6 +23,7 @@ _HOMES = {
     "lines": "miner.census.walk.census._LINES",  # anchors of a block
     "line": "miner.datasets.formats.bounded_lines.MOST_LINE",  # bytes
     "listed": "miner.pipeline.units.miner._MOST",  # rows that are listed of an anchor
+    "much": "miner.census.walk.direct.MUCH",  # share within reach where no row is ranked
     "numpy": "miner.census.kernels._SMALL",  # keys that NumPy counts unless loops are compiled
     "open": "miner.census.walk.precision._OPEN",  # share of keys that narrow ones may leave open
     "part": "miner.pipeline.seal.PART_ROWS",

@@ -85,7 +85,7 @@ WAYS = ("wide", "narrow", "narrow tiles")
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Go each way through the walk: which one is a matter of speed only."""
     few = 0 if request.param == "wide" else 10**6
-    make_small(monkeypatch, few=few, open=2.0, lines=9)
+    make_small(monkeypatch, few=few, open=2.0, much=0.0, lines=9)
     if request.param == "narrow tiles":
         make_small(monkeypatch, tile=16, fewest=10**6)
     return str(request.param)

@@ -37,7 +37,7 @@ MOST = 10**6
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Go each way through the walk."""
     name = str(request.param)
-    make_small(monkeypatch, few=0 if name.endswith("float64") else 10**6, open=2.0)
+    make_small(monkeypatch, few=0 if name.endswith("float64") else 10**6, open=2.0, much=0.0)
     if name.endswith("tiles"):
         make_small(monkeypatch, tile=16, fewest=10**6)
     return name

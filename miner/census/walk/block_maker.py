@@ -104,8 +104,9 @@ class BlockMaker:
 
     def goes_direct(self, made: Anchors, asked: Asked) -> bool:
         """Whether anchors are counted without putting rows in order."""
-        few = np.diff(made.pairs.starts).max() <= direct.FEW
-        return bool(few and not asked.ranks and self._direct_loops is not None)
+        if asked.ranks or self._direct_loops is None or made.reached < direct.MUCH:
+            return False
+        return bool(np.diff(made.pairs.starts).max() <= direct.FEW)
 
     def direct(
         self,

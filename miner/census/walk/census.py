@@ -36,7 +36,7 @@ __all__ = ["Asked", "Census"]
 
 _GROUP, _LINES = 128, 32
 """Anchors that are multiplied at once; of these, so many make a block, which a cache holds."""
-_FEWEST = 16
+_FEWEST = 128
 """Rows are multiplied tile by tile where the whole products of so many anchors do not fit."""
 _TILE = 4096
 """Rows of a tile, at least."""

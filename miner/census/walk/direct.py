@@ -20,10 +20,12 @@ from miner.triplets.hardness import is_hard, is_within
 from miner.triplets.relevance import spans
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["FEW", "DirectCount"]
+__all__ = ["FEW", "MUCH", "DirectCount"]
 
 FEW = 48
-"""With more positives it is quicker to sort the keys."""
+"""With more positives it is quicker to sort the keys;"""
+MUCH = 0.1
+"""or with a smaller share of the rows within reach."""
 
 
 @dataclass(frozen=True, slots=True)

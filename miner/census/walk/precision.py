@@ -47,6 +47,8 @@ class Anchors:
         What `KeySpace` says of those.
     lengths : ndarray of shape (b,), float64
         Of the queries.
+    reached : float
+        Which share of the rows is within reach of an anchor, about.
     """
 
     pairs: Pairs
@@ -54,11 +56,12 @@ class Anchors:
     offset: Float64
     slack: Float64
     lengths: Float64
+    reached: float = 1.0
 
     def part(self, lines: slice) -> Anchors:
         """Return a range of them."""
         own = (self.queries[lines], self.offset[lines], self.slack[lines], self.lengths[lines])
-        return Anchors(self.pairs.part(lines), *own)
+        return Anchors(self.pairs.part(lines), *own, self.reached)
 
 
 class Precision:
@@ -81,7 +84,10 @@ class Precision:
         self._bias = space.bias(self._sample)
 
     def narrow_borders(self, anchors: Anchors) -> Borders | None:
-        """Return the borders of anchors whose keys can be narrow, else None."""
+        """Return the borders of anchors whose keys can be narrow, else None.
+
+        What share of the rows they reach is noted in `anchors`, judged by the first of them.
+        """
         pairs, sizes = anchors.pairs, np.diff(anchors.pairs.starts)
         fits = self._usable and (anchors.lengths**2 < _RANGE[1]).all()
         if not fits or sizes.max() > FEW:
@@ -95,6 +101,7 @@ class Precision:
         first = slice(0, pairs.starts[1])
         edges = np.sort(np.concatenate([borders.hard[first], borders.within[first]]))
         keys = self._bias - self._sample @ anchors.queries[0]
+        anchors.reached = float((keys <= edges[-1]).mean())
         wide = borders.tolerance[0] + error[0]
         open_ = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
         open_ |= keys < self.unclear(anchors.offset[:1], error[:1])
