@@ -59,11 +59,12 @@ class Listing:
     borders: Borders
     tolerance: Float64
     gap: Float64
+    unclear: Float64
     entries: EntryList
 
-    def sorted(self) -> tuple[Borders, Float64, Float64, Float64, Rows]:
+    def sorted(self) -> tuple[Borders, Float64, Float64, Float64, Float64, Rows]:
         """Return all of it, the entries of each anchor ascending, and where they begin."""
-        return self.borders, self.tolerance, self.gap, *self.entries.sorted()
+        return self.borders, self.tolerance, self.gap, self.unclear, *self.entries.sorted()
 
 
 class BlockMaker:
@@ -170,7 +171,10 @@ class BlockMaker:
         tops = np.maximum.reduceat(upper, made.pairs.starts[:-1]) + 4 * tolerance
         wanted = asked.neighbours - np.diff(made.pairs.starts)
         entries = EntryList(tops, wanted, 4 * tolerance, self._bits, out, self._loops)
-        return Listing(borders, tolerance, gap, entries)
+        unclear = self._precision.unclear(made.offset, gap)
+        if not narrow:
+            unclear = self._precision.unclear_of_wide(made, borders, gap)
+        return Listing(borders, tolerance, gap, unclear, entries)
 
     def _facts(self, made: Anchors, borders: Borders, *, narrow: bool) -> tuple[Float64, Float64]:
         """Return how far entries may be from thresholds, and from each other, and be unsure."""
@@ -191,12 +195,13 @@ class BlockMaker:
         borders: Borders,
         tolerance: Float64,
         gap: Float64,
+        unclear: Float64,
         entries: Float64,
         firsts: Rows,
     ) -> RankedBlock:
         """Return a block with the counts of its pairs."""
         block = self._block(anchors, borders, tolerance, gap, entries, firsts)
-        count_pairs(block, self.margin, self._precision.unclear(anchors.offset, gap))
+        count_pairs(block, self.margin, unclear)
         return block
 
     def _block(

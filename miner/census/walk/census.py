@@ -221,4 +221,6 @@ class Census:
         borders = borders_of_distances(made.pairs, *facts)
         gap = lists.head["gap"].astype(np.float64)
         tolerance = borders.tolerance + gap
-        return self._maker.counted(made, borders, tolerance, gap, lists.entries, lists.firsts)
+        clear = np.full(len(gap), -np.inf)  # nobody asks for the loss
+        own = (lists.entries, lists.firsts)
+        return self._maker.counted(made, borders, tolerance, gap, clear, *own)

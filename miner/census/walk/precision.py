@@ -30,6 +30,8 @@ _RANGE = (1e-15, 1e15)
 """Squared lengths that float32 can hold without overflow or underflow."""
 _FINE = 1024.0
 """Keys are narrow where the margin is so many times their error: the loss is summed from them."""
+_PLAIN = 1e7
+"""The loss is summed from wide keys where the margin is so many times their error."""
 _CLEAR = 1e4
 """A squared distance is clear where it is so many times the error of its key."""
 
@@ -128,3 +130,9 @@ class Precision:
         if not self._space.root:  # they are as clear as the keys
             return np.full(len(offset), -np.inf)
         return (_CLEAR * error - offset) / self._space.slope
+
+    def unclear_of_wide(self, anchors: Anchors, borders: Borders, error: Float64) -> Float64:
+        """Return the same for wide keys; infinite where the margin is lost in their error."""
+        unclear = self.unclear(anchors.offset, error)
+        least = np.minimum.reduceat(borders.within - borders.hard, anchors.pairs.starts[:-1])
+        return np.where(least < _PLAIN * error, np.inf, unclear)

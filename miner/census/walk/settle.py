@@ -123,11 +123,12 @@ def count_pairs(block: RankedBlock, margin: float, unclear: Float64) -> None:
         Rows whose place among the thresholds is unsure are put in the order of their distances.
     margin : float
     unclear : ndarray of shape (b,), float64
-        So are the rows whose keys are below this.
+        So are the rows whose keys are below this; where it is infinite, positives are measured too.
     """
     pairs, borders = block.pairs, block.borders
     count, (low, high) = len(pairs.positives), _intervals(block)
-    pair = np.flatnonzero((high > low).reshape(2, -1).any(axis=0))
+    unsure = (high > low).reshape(2, -1).any(axis=0) | np.isposinf(unclear[pairs.lines])
+    pair = np.flatnonzero(unsure)
     if len(pair) and not block.exact:
         borders.d_ap[pair] = pairs.measured(block.vectors, block.space, pair)
 
