@@ -13,6 +13,8 @@ __all__ = ["add_up"]
 _COARSE = 0.01
 """Roots in float32 are enough for a margin that is such a share of the distances: each is off by
 6e-8, now up and now down, and a line has many."""
+_LARGE = 1e18
+"""The square of a larger distance may be beyond float32."""
 
 
 def add_up(block: RankedBlock, margin: float, sums: ColumnSums | None = None) -> Float64:
@@ -35,7 +37,8 @@ def add_up(block: RankedBlock, margin: float, sums: ColumnSums | None = None) ->
     """
     bases, totals = np.zeros((2, len(block.anchors)))
     d_ap, space = block.borders.d_ap, block.space
-    coarse = bool(margin > _COARSE * np.abs(d_ap).max(initial=0.0))
+    most = float(np.abs(d_ap).max(initial=0.0))
+    coarse = margin > _COARSE * most and margin + most < _LARGE
     key_space = (block.offset, float(space.slope), space.root, coarse)
     pairs = (block.starts, block.hard, block.within)
     none = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint32)

@@ -140,7 +140,7 @@ def test_a_byte_of_the_manifest_that_says_nothing_is_found(cli: Cli, run: miner.
         b"\xef\xbb\xbf" + whole,
         json.dumps(run.manifest).encode(),
         whole.replace(b'"margin": 0.2', b'"margin": 0.20'),
-        whole.replace(b'"format_version": 1,', b'"format_version": 1,\n  "format_version": 1,'),
+        whole.replace(b'"format_version": 2,', b'"format_version": 2,\n  "format_version": 2,'),
         whole.replace(b'"checksum": "', b'"checksum": "A'),
         whole.replace(run.manifest["checksum"].encode(), run.manifest["checksum"].upper().encode()),
     ]
