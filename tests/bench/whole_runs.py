@@ -36,8 +36,8 @@ JOBS: dict[str, dict[str, Any]] = {
 MARGIN = 0.2
 LOOPS = ROOT / "build/bench-loops"
 """Where compiled loops are kept from one measurement to the next."""
-_SMALL = {"pairs": 1_200}
-_SMALL_ROWS, _SMALL_MOST = 3_000, 1_000
+_SMALL = {"pairs": 2_500}
+_SMALL_ROWS, _SMALL_MOST = 6_000, 1_000
 """Of the run that is taken off as the start: the smallest that counts by compiled loops whether
 they are compiled or not, and it loads those that write, too."""
 _COMPILE_ROWS = 4_096
