@@ -11,7 +11,10 @@ from miner.census.walk.ranked_block import RankedBlock, rows_of
 from miner.triplets.distance import Metric
 from miner.triplets.relevance import NONE, Relevance
 from miner.triplets.relevance.labels import Labels
-from miner.triplets.types import Rows
+from miner.triplets.types import Float64, Rows
+
+_BESIDE = 8
+"""So many more rows than the nearest are looked at: those that may be as near."""
 
 __all__ = ["NearestRows", "majority", "nearest_by_definition", "nearest_of"]
 
@@ -36,26 +39,51 @@ def nearest_of(block: RankedBlock, most: int) -> NearestRows:
 
     The block must list so many (`miner.census.walk.census.Census.blocks`).
     """
-    parts = [_competing(block, line, most) for line in range(len(block.anchors))]
-    lines = np.repeat(np.arange(len(parts)), list(map(len, parts)))
-    rows = np.concatenate([np.empty(0, dtype=np.int64), *parts])
-    competing = (block.anchors, lines, rows, np.full(len(parts), most))
+    lines, rows = _competing(block, most)
+    wanted = np.full(len(block.anchors), most)
+    competing = (block.anchors, lines, rows, wanted)
     line, rank, row = _settle_nearest(block.vectors, block.space.metric, *competing)
-    nearest = np.full((len(parts), most), NONE, dtype=np.int64)
+    nearest = np.full((len(wanted), most), NONE, dtype=np.int64)
     nearest[line, rank] = row
     return NearestRows(block.anchors, nearest)
 
 
-def _competing(block: RankedBlock, line: int, most: int) -> Rows:
-    """Return the rows that may be among an anchor's nearest."""
-    pairs = slice(block.starts[line], block.starts[line + 1])
-    own = block.entries[block.firsts[line] : block.firsts[line + 1]]
-    keys, rows = block.borders.hard[pairs], block.positives[pairs]
-    both = np.concatenate([own[:most], keys])
-    if len(both) > most:
-        last = np.partition(both, most - 1)[most - 1] + 2 * block.tolerance[line]
-        own, rows = own[: own.searchsorted(last, side="right")], rows[keys <= last]
-    return np.concatenate([rows, rows_of(own, block.bits)])
+def _competing(block: RankedBlock, most: int) -> tuple[Rows, Rows]:
+    """Return the rows that may be among the nearest of their anchors: lines and rows."""
+    width = most + _BESIDE
+    own, place = _padded(block.entries, block.firsts, width)
+    keys, pair = _padded(block.borders.hard, block.starts, int(np.diff(block.starts).max()))
+    both = np.concatenate([own, keys], axis=1)
+    last = np.partition(both, most - 1, axis=1)[:, most - 1] + 2 * block.tolerance
+    near, good = own <= last[:, None], keys <= last[:, None]
+    near &= own < np.inf
+    good &= keys < np.inf
+    crowded = np.flatnonzero(near[:, -1] & (block.sizes > width))
+    near[crowded] = False
+    lines, rows = [np.nonzero(near)[0]], [rows_of(block.entries[place[near]], block.bits)]
+    lines.append(np.nonzero(good)[0])
+    rows.append(block.positives[pair[good]])
+    for line in crowded.tolist():  # more are alike than were looked at
+        entries = block.entries[block.firsts[line] : block.firsts[line + 1]]
+        mine = rows_of(entries[: entries.searchsorted(last[line], side="right")], block.bits)
+        lines.append(np.full(len(mine), line))
+        rows.append(mine)
+    return np.concatenate(lines), np.concatenate(rows)
+
+
+def _padded(values: Float64, starts: Rows, width: int) -> tuple[Float64, Rows]:
+    """Return the first values of each line side by side, infinite where it has no more.
+
+    Returns
+    -------
+    values, places : ndarray of shape (lines, width)
+        And where they stand.
+    """
+    places = starts[:-1, None] + np.arange(width)
+    there = places < starts[1:, None]
+    places = np.where(there, places, 0)
+    found = values[places] if len(values) else np.empty(places.shape)
+    return np.where(there, found, np.inf), places
 
 
 def nearest_by_definition(

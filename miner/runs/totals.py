@@ -29,7 +29,8 @@ def census_facts(counted: Counted, *, loss: bool, reused: bool = False) -> dict[
     facts: dict[str, Any] = {"valid": sum(counts.values()), **counts, "reused": reused}
     if loss:
         non_easy = counts["semi_hard"] + counts["hard"]
-        facts["mean_loss"] = float(counted["loss"].sum()) / non_easy if non_easy else 0.0
+        mean = float(counted["loss"].sum()) / non_easy if non_easy else 0.0
+        facts["mean_loss"] = float(f"{mean:.7g}")  # the digits that do not hang on who summed it
     return facts
 
 

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from miner.census.kernels.jit import compiled
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["count_rows", "nearest_tops"]
+__all__ = ["count_rows"]
 
 _STEP = 1024
 """Keys that are held against all thresholds at once: a CPU's nearest cache holds them."""
-_GROUPS = 512
-"""Groups of rows, of which the least keys are found: many at once."""
 _ZERO, _ONE = np.int32(0), np.int32(1)
 
 
@@ -179,40 +177,3 @@ def count_rows(
         room = int(listed)  # once more, with room for all
         for array, old in zip(filled, before, strict=True):
             array[:] = old
-
-
-@compiled
-def _least(products: Any, bias: Any, least: Any) -> None:  # pragma: no cover  (compiled)
-    for column in range(bias.size):
-        key = bias[column] - products[column]
-        least[column] = key if key < least[column] else least[column]
-
-
-@compiled
-def _nearest_tops(
-    products: Any, bias: Any, wanted: Any, tops: Any
-) -> None:  # pragma: no cover  (compiled)
-    groups = min(_GROUPS, bias.size)
-    least = np.empty(groups, np.float32)
-    for line in range(wanted.size):
-        if wanted[line] <= 0:
-            continue
-        least[:] = np.inf
-        for start in range(0, bias.size, groups):
-            stop = min(start + groups, bias.size)
-            _least(products[line, start:stop], bias[start:stop], least)
-        tops[line] = np.inf
-        if wanted[line] <= groups:
-            tops[line] = np.partition(least, wanted[line] - 1)[wanted[line] - 1]
-
-
-def nearest_tops(
-    products: NDArray[np.float32], bias: NDArray[np.float32], wanted: Rows
-) -> NDArray[np.float32]:
-    """Return keys up to which so many rows lie at least, minus infinity where none is wanted.
-
-    The least keys of groups of rows are keys too: the k-th of them bounds the k nearest.
-    """
-    tops = np.full(len(wanted), -np.inf, dtype=np.float32)
-    _nearest_tops(products, bias, wanted, tops)
-    return tops

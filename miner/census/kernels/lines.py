@@ -13,10 +13,12 @@ from miner.triplets.types import Float64, Rows
 MANY = 32
 """Thresholds of a line from which on they come in ascending order."""
 
+_GROUPS = 512
+"""Groups of rows, of which the least keys are found: many at once."""
 _FEW = 128
 """Rows that are looked through at once where one of them is listed."""
 
-__all__ = ["add_up", "between", "fold", "list_entries", "place_borders"]
+__all__ = ["add_up", "between", "fold", "list_entries", "nearest_tops", "place_borders"]
 
 
 @compiled
@@ -249,3 +251,40 @@ def fold(
                 by_label[0, labels[row]] += hard
                 by_label[1, labels[row]] += within
             found[row] = 0
+
+
+@compiled
+def _least(products: Any, bias: Any, least: Any) -> None:  # pragma: no cover  (compiled)
+    for column in range(bias.size):
+        key = bias[column] - products[column]
+        least[column] = key if key < least[column] else least[column]
+
+
+@compiled
+def _nearest_tops(
+    products: Any, bias: Any, wanted: Any, tops: Any
+) -> None:  # pragma: no cover  (compiled)
+    groups = min(_GROUPS, bias.size)
+    least = np.empty(groups, np.float32)
+    for line in range(wanted.size):
+        if wanted[line] <= 0:
+            continue
+        least[:] = np.inf
+        for start in range(0, bias.size, groups):
+            stop = min(start + groups, bias.size)
+            _least(products[line, start:stop], bias[start:stop], least)
+        tops[line] = np.inf
+        if wanted[line] <= groups:
+            tops[line] = np.partition(least, wanted[line] - 1)[wanted[line] - 1]
+
+
+def nearest_tops(
+    products: NDArray[np.float32], bias: NDArray[np.float32], wanted: Rows
+) -> NDArray[np.float32]:
+    """Return keys up to which so many rows lie at least, minus infinity where none is wanted.
+
+    The least keys of groups of rows are keys too: the k-th of them bounds the k nearest.
+    """
+    tops = np.full(len(wanted), -np.inf, dtype=np.float32)
+    _nearest_tops(products, bias, wanted, tops)
+    return tops

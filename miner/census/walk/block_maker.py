@@ -129,7 +129,7 @@ class BlockMaker:
             return self._upto(tops, part, bias, out)
 
         wanted = np.full(len(made.offset), asked.neighbours)
-        tops = self._direct_loops.nearest_tops(products, bias, wanted) + 4 * tolerance
+        tops = self._loops.nearest_tops(products, bias, wanted) + 4 * tolerance
         entries, firsts = self._upto(tops, products, bias, out)
         block = self._block(made, borders, tolerance, gap, entries, firsts)
         unclear = self._precision.unclear(made.offset, gap)

@@ -51,6 +51,7 @@ class EntryList:
         self, tops: Float64, wanted: Rows, spare: Float64, bits: int, out: Float64, loops: Any
     ) -> None:
         self._loops = loops
+        self._nearest_tops = getattr(loops, "nearest_tops", None)
         self._tops, self._wanted, self._spare = tops, wanted, spare
         self._bits, self._out, self._used = bits, out, 0
         self._tiles: list[tuple[int, Rows]] = []
@@ -68,8 +69,12 @@ class EntryList:
         kind = products.dtype
         with np.errstate(over="ignore"):  # a top beyond all numbers is infinite
             tops = np.nextafter(self._tops.astype(kind), kind.type(np.inf))
-        for line in np.flatnonzero(self._wanted > 0).tolist():
-            self._raise_top(line, bias - products[line], tops)
+        if self._nearest_tops is not None and kind == np.float32:
+            tops = np.maximum(tops, self._nearest_tops(products, bias, self._wanted) + self._spare)
+            tops = np.nextafter(tops.astype(kind), kind.type(np.inf))
+        else:
+            for line in np.flatnonzero(self._wanted > 0).tolist():
+                self._raise_top(line, bias - products[line], tops)
         room = self._out[self._used :]
         if products.size >= len(room):
             size = np.count_nonzero(bias - products <= tops[:, None])
