@@ -178,10 +178,10 @@ class BlockMaker:
 
     def _facts(self, made: Anchors, borders: Borders, *, narrow: bool) -> tuple[Float64, Float64]:
         """Return how far entries may be from thresholds, and from each other, and be unsure."""
-        error = self._precision.packing(made.lengths)
-        if narrow:
-            error += self._precision.narrow(made.lengths)
-        return borders.tolerance + 2.1 * error + _LEAST, 2.1 * (made.slack + error) + _LEAST
+        packing = self._precision.packing(made.lengths)
+        error = self._precision.narrow(made.lengths) if narrow else np.zeros(len(packing))
+        tolerance = borders.tolerance + 1.05 * error + 2.1 * packing + _LEAST
+        return tolerance, 2.1 * (made.slack + error + packing) + _LEAST
 
     def struck(self, pairs: Pairs) -> tuple[Rows, Rows]:
         """Return what is no negative: the lines and the rows."""

@@ -57,7 +57,7 @@ class Census:
     kernel : str
         ``auto``, ``numba`` or ``numpy``: the same counts.
     keep_bytes : int
-        Rows in key space are kept in memory when they take no more than this.
+        Rows in key space are kept in memory up to this; those in float32 all or none.
     rooms : Rooms, optional
         Where the memory for keys comes from; by default its own.
     """
@@ -78,11 +78,10 @@ class Census:
         self.margin, self.kernel_name = margin, kernel
         self.space = KeySpace.fit(metric, vectors.rows, vectors.anchors)
         self._rooms = rooms or Rooms()
-        narrow, wide = (kind().itemsize * vectors.rows.size for kind in (np.float32, np.float64))
-        keep = narrow <= keep_bytes
-        self._narrow = KeyRows(self.space, vectors.rows, np.float32, keep=keep)
-        keep = narrow + wide <= keep_bytes
-        self._wide = KeyRows(self.space, vectors.rows, np.float64, keep=keep)
+        narrow = np.dtype(np.float32).itemsize * vectors.rows.size
+        narrow = narrow if narrow <= keep_bytes else 0
+        self._narrow = KeyRows(self.space, vectors.rows, np.float32, keep=narrow)
+        self._wide = KeyRows(self.space, vectors.rows, np.float64, keep=keep_bytes - narrow)
         self._maker = BlockMaker(vectors, relevance, self.space, margin, kernel)
 
     def let_go(self) -> None:
@@ -138,7 +137,7 @@ class Census:
         made, lines, rows = self._maker.prepared(anchors), len(anchors), len(self.vectors.rows)
         borders = self._maker.narrow_borders(made)
         kind: Any = np.float64 if borders is None else np.float32
-        fits = memory // 2 // (kind().itemsize * rows)
+        fits = 3 * memory // 4 // (kind().itemsize * rows)
         if lines > 1 and fits < min(lines, _FEWEST) and borders is not None:
             yield from self._tiled(made, borders, memory, asked)
         elif lines > max(1, fits):
@@ -154,7 +153,7 @@ class Census:
         """Yield blocks of anchors whose products with all rows are made at once."""
         lines, rows = len(made.queries), len(self.vectors.rows)
         source = self._wide if borders is None else self._narrow
-        step = min(lines, _LINES, max(1, memory // 2 // (8 * rows)))
+        step = min(lines, _LINES, max(1, memory // 4 // (8 * rows)))
         numbers = -(-lines * rows * kind().itemsize // 8)
         with self._rooms.room(numbers + step * rows + 1) as room:
             products = room[:numbers].view(kind)[: lines * rows].reshape(lines, rows)

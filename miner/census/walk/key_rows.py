@@ -24,19 +24,20 @@ class KeyRows:
     rows : ndarray of shape (n, d), float32
     kind : type
         ``np.float32`` or ``np.float64``: of the products.
-    keep : bool
-        Whether rows are kept in memory once they are made.
+    keep : int
+        Bytes of rows that are kept in memory once they are made, at most.
     """
 
-    def __init__(self, space: KeySpace, rows: Float32, kind: Any, *, keep: bool) -> None:
+    def __init__(self, space: KeySpace, rows: Float32, kind: Any, *, keep: int) -> None:
         self._space, self._rows, self._kind = space, rows, kind
         self._step = tile_rows(rows.shape[1])
-        self.keeps = keep
-        self._kept: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
+        self._room = keep
+        self._kept: dict[int, NDArray[Any]] = {}
+        self._bias: dict[int, NDArray[Any]] = {}
 
     def let_go(self) -> None:
         """Let go of the rows that are kept; they are made again where they are needed."""
-        self.keeps = False
+        self._room = 0
         self._kept = {}
 
     def products(self, queries: NDArray[Any], start: int, out: NDArray[Any]) -> NDArray[Any]:
@@ -63,14 +64,18 @@ class KeyRows:
             yield first + part.start, tile[part], bias[part]
 
     def _tile(self, first: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        kept = self._kept.get(first)
-        if kept is None:
-            prepared = self._space.prepare(self._rows[first : first + self._step])
-            bias = self._space.bias(prepared)
-            kept = prepared.astype(self._kind, copy=False), bias.astype(self._kind, copy=False)
-            if self.keeps:
-                self._kept[first] = kept
-        return kept
+        kept, bias = self._kept.get(first), self._bias.get(first)
+        if kept is not None and bias is not None:
+            return kept, bias
+        prepared = self._space.prepare(self._rows[first : first + self._step])
+        if bias is None:
+            bias = self._space.bias(prepared).astype(self._kind, copy=False)
+            self._bias[first] = bias
+        tile = prepared.astype(self._kind, copy=False)
+        if tile.nbytes <= self._room:
+            self._room -= tile.nbytes
+            self._kept[first] = tile
+        return tile, bias
 
 
 class Rooms:

@@ -104,7 +104,7 @@ class Precision:
         edges = np.sort(np.concatenate([borders.hard[first], borders.within[first]]))
         keys = self._bias - self._sample @ anchors.queries[0]
         anchors.reached = float((keys <= edges[-1]).mean())
-        wide = borders.tolerance[0] + error[0]
+        wide = borders.tolerance[0] + 1.05 * error[0]
         open_ = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
         open_ |= keys < self.unclear(anchors.offset[:1], error[:1])
         # Those of the sample that are positives lie on a threshold.
