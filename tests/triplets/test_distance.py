@@ -46,7 +46,7 @@ def test_normalisation_rounds_once_from_float64() -> None:
 def test_no_key_is_further_from_the_truth_than_its_slack(kind: str, metric: str) -> None:
     """The key of every pair, recomputed with exact rational arithmetic, is within the bound."""
     rows = vectors(kind, 30, 5, seed=1)
-    space = KeySpace.fit(metric, rows)
+    space = KeySpace.fit(metric, rows, rows)
     prepared = space.prepare(rows)
     keys = space.bias(prepared) - prepared @ prepared.T
     offset, slack = space.offset(prepared), space.slack(prepared)
