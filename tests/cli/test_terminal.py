@@ -103,9 +103,8 @@ def test_a_run_in_a_terminal(tmp_path: Path) -> None:
     wide = [line for line in lines if len(line) > 80]
     assert [line for line in wide if str(tmp_path) not in line] == []  # a path is as it is
     for stage in ("embedding", "indexing", "counting", "writing", "sealing"):
-        assert any(
-            re.match(rf"{stage} +\[#+\] +[\d,]+ of [\d,]+, [\d,.]+/s", line) for line in lines
-        )
+        bar = rf"{stage} +\[#+\] +[\d,]+ of [\d,]+(, [\d,.]+/s)?"  # a short one has no rate
+        assert any(re.fullmatch(bar, line.rstrip()) for line in lines)
     assert any(line.strip().startswith("anchor ") for line in lines)
 
 
