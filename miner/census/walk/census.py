@@ -127,7 +127,10 @@ class Census:
         ends = np.append(np.flatnonzero(np.diff(wide)) + 1, len(wide))
         while start < len(wide):
             end = int(ends[np.searchsorted(ends, start, side="right")])
-            cost = np.cumsum(_PAIR * positives[start : start + _GROUP])
+            size = 2 * _GROUP if wide[start] else _GROUP
+            if wide[start]:  # as many as are multiplied at once
+                size = min(size, max(1, 3 * memory // 4 // (8 * len(self.vectors.rows))))
+            cost = np.cumsum(_PAIR * positives[start : start + size])
             most = max(1, int(np.searchsorted(cost, memory, side="right")))
             yield start, min(end, start + most)
             start = min(end, start + most)

@@ -33,6 +33,10 @@ Lister = Callable[[Rows, Float64], tuple[Float64, Rows]]
 """Returns entries, and where those of each anchor begin."""
 
 
+_LONGEST = 64
+"""Rows beyond a list's depth that may be unsure; of more there is no list."""
+
+
 def row_bits(rows: int) -> int:
     """Return how many of the lowest bits of an entry hold the row's number."""
     return int(max(rows - 1, 1)).bit_length()
@@ -185,14 +189,21 @@ class RankedBlock:
         """
         if self.lister is not None:
             return self._deeper(depths).nearest(depths)
+        lines = np.flatnonzero(depths >= 0)
+        first, end = self.firsts[lines], self.firsts[lines + 1]
+        at, going = first + depths[lines], np.zeros(len(lines), dtype=np.bool_)
+        for _ in range(_LONGEST if len(self.entries) > 1 else 0):
+            place = np.clip(at, 1, max(len(self.entries) - 1, 1))  # a list ends where order is sure
+            near = self.entries[place] - self.entries[place - 1] <= self.gap[lines]
+            going = near & (at > first) & (at < end)
+            if not going.any():
+                break
+            at += going
         head = np.zeros(len(depths), dtype=HEAD)
-        head["gap"] = self.gap
-        ends = self._runs[np.searchsorted(self._runs, self.firsts[:-1] + np.maximum(depths, 0))]
-        head["held"] = np.where(
-            depths < 0, -1, np.minimum(ends, self.firsts[1:]) - self.firsts[:-1]
-        )
-        places = spans(self.firsts[:-1], np.maximum(head["held"], 0).astype(np.int64))
-        return CandidateLists(head, self.entries[places])
+        head["gap"], head["held"] = self.gap, -1
+        head["held"][lines] = np.where(going, -1, at - first)
+        held = np.maximum(head["held"], 0).astype(np.int64)
+        return CandidateLists(head, self.entries[spans(self.firsts[:-1], held)])
 
     def _deeper(self, depths: Rows) -> RankedBlock:
         """Return a block with so many entries of each anchor, for which the thresholds tell."""
