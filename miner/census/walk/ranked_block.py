@@ -3,15 +3,15 @@
 **Entries.** A row within reach is one float64 number: its key, whose lowest bits are replaced by
 the row's number. A line of entries is sorted as it stands, and says which rows they are.
 
-Keys that are further apart than the *gap* of their anchor are in the order of the true distances. A
-run of neighbours that are not is put in order by the measured distance, ties by row number, where
-somebody asks for a rank in it.
+Keys that are further apart than the *gap* of their anchor are in the order of the true distances.
+Where somebody asks for a rank, the rows whose keys are within the gap of the key there are put in
+order by the measured distance, ties by row number.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,15 +26,11 @@ from miner.census.walk.key_space import KeySpace
 from miner.triplets.relevance import spans
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["RankedBlock", "packed", "row_bits", "rows_of"]
+__all__ = ["RankedBlock", "joined", "packed", "row_bits", "rows_of"]
 
 
 Lister = Callable[[Rows, Float64], tuple[Float64, Rows]]
 """Returns entries, and where those of each anchor begin."""
-
-
-_LONGEST = 64
-"""Rows beyond a list's depth that may be unsure; of more there is no list."""
 
 
 def row_bits(rows: int) -> int:
@@ -52,6 +48,14 @@ def rows_of(entries: Float64, bits: int) -> Rows:
     """Return the rows of entries."""
     rows: Rows = entries.view(np.int64) & np.int64((1 << bits) - 1)
     return rows
+
+
+def joined(begin: Rows, end: Rows, lines: Rows) -> tuple[Rows, Rows, Rows]:
+    """Return intervals joined where they overlap, ascending: begins, ends, lines."""
+    order = np.argsort(begin, kind="stable")
+    begin, end, lines = begin[order], np.maximum.accumulate(end[order]), lines[order]
+    first = np.flatnonzero(np.append(True, begin[1:] >= end[:-1]))
+    return begin[first], end[np.append(first[1:], len(begin)) - 1], lines[first]
 
 
 def _no_rows() -> Rows:
@@ -189,19 +193,12 @@ class RankedBlock:
         """
         if self.lister is not None:
             return self._deeper(depths).nearest(depths)
-        lines = np.flatnonzero(depths >= 0)
-        first, end = self.firsts[lines], self.firsts[lines + 1]
-        at, going = first + depths[lines], np.zeros(len(lines), dtype=np.bool_)
-        for _ in range(_LONGEST if len(self.entries) > 1 else 0):
-            place = np.clip(at, 1, max(len(self.entries) - 1, 1))  # a list ends where order is sure
-            near = self.entries[place] - self.entries[place - 1] <= self.gap[lines]
-            going = near & (at > first) & (at < end)
-            if not going.any():
-                break
-            at += going
         head = np.zeros(len(depths), dtype=HEAD)
-        head["gap"], head["held"] = self.gap, -1
-        head["held"][lines] = np.where(going, -1, at - first)
+        head["gap"], head["held"] = self.gap, np.minimum(depths, 0)
+        for line in np.flatnonzero(depths > 0).tolist():
+            own = self.entries[self.firsts[line] : self.firsts[line + 1]]
+            last = own[depths[line] - 1] + self.gap[line]
+            head["held"][line] = own.searchsorted(last, side="right")
         held = np.maximum(head["held"], 0).astype(np.int64)
         return CandidateLists(head, self.entries[spans(self.firsts[:-1], held)])
 
@@ -231,22 +228,27 @@ class RankedBlock:
         near = (at > before) & (entries[at] - entries[before] <= gap)
         return np.asarray(near | ((after > at) & (entries[after] - entries[at] <= gap)))
 
-    @functools.cached_property
-    def _runs(self) -> Rows:
-        """Where runs of entries begin whose order is unsure, and the end of all."""
-        apart = np.ones(len(self.entries) + 1, dtype=np.bool_)
-        apart[1:-1] = np.diff(self.entries) > np.repeat(self.gap, self.sizes)[1:]
-        apart[self.firsts] = True
-        return np.flatnonzero(apart)
-
     def _settled(self, at: Rows, lines: Rows) -> Rows:
-        """Return the rows at places of runs, put in order by the measured distance."""
-        number = np.searchsorted(self._runs, at, side="right") - 1
-        numbers, first, which = np.unique(number, return_index=True, return_inverse=True)
-        begin, sizes = self._runs[numbers], self._runs[numbers + 1] - self._runs[numbers]
-        places, run = spans(begin, sizes), np.repeat(np.arange(len(numbers)), sizes)
-        rows, _, _ = self.in_order(places, np.repeat(lines[first], sizes), run)
-        starts = np.cumsum(sizes) - sizes
+        """Return the rows at places where the order is unsure.
+
+        A key is off by half the gap at most, and so is the key at a rank: the row there has a key
+        within the gap of it, all rows before these come before it, and all after them after it.
+        """
+        begin, end = np.empty((2, len(at)), dtype=np.int64)
+        order = np.argsort(lines, kind="stable")
+        cuts = np.flatnonzero(np.diff(lines[order], prepend=-1)).tolist()
+        for first, last in itertools.pairwise([*cuts, len(order)]):
+            mine = order[first:last]
+            line = int(lines[mine[0]])
+            start, keys = self.firsts[line], self.entries[at[mine]]
+            own = self.entries[start : self.firsts[line + 1]]
+            begin[mine] = start + own.searchsorted(keys - self.gap[line], side="left")
+            end[mine] = start + own.searchsorted(keys + self.gap[line], side="right")
+        begin, end, owners = joined(begin, end, lines)
+        stretch = np.repeat(np.arange(len(begin)), end - begin)
+        rows, _, _ = self.in_order(spans(begin, end - begin), owners[stretch], stretch)
+        which = np.searchsorted(begin, at, side="right") - 1
+        starts = np.cumsum(end - begin) - (end - begin)
         return np.asarray(rows[starts[which] + at - begin[which]])
 
     def in_order(self, places: Rows, lines: Rows, stretch: Rows) -> tuple[Rows, Float64, Rows]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.walk.ranked_block import RankedBlock, packed, row_bits, rows_of
+from miner.census.walk.ranked_block import RankedBlock, joined, packed, row_bits, rows_of
 from miner.triplets.hardness import is_hard, is_within
 from miner.triplets.relevance import spans
 from miner.triplets.types import Float64, Rows
@@ -79,7 +79,7 @@ def settle(block: RankedBlock, lines: Rows, low: Rows, high: Rows, holds: Holds)
     if not len(unsure):
         return Settled(counts, unsure, np.empty(0))
     own = block.firsts[lines[unsure]]
-    stretches = _joined(own + low[unsure], own + high[unsure], lines[unsure])
+    stretches = joined(own + low[unsure], own + high[unsure], lines[unsure])
     places, distances = _ordered(block, *stretches)
     begin, end, _ = stretches
     which = np.searchsorted(begin, own + low[unsure], side="right") - 1
@@ -94,14 +94,6 @@ def settle(block: RankedBlock, lines: Rows, low: Rows, high: Rows, holds: Holds)
         going = going[least[going] < most[going]]
     counts[unsure] = begin[which] - own + least - first
     return Settled(counts, places, distances)
-
-
-def _joined(begin: Rows, end: Rows, lines: Rows) -> tuple[Rows, Rows, Rows]:
-    """Return intervals joined where they overlap, ascending: begins, ends, lines."""
-    order = np.argsort(begin, kind="stable")
-    begin, end, lines = begin[order], np.maximum.accumulate(end[order]), lines[order]
-    first = np.flatnonzero(np.append(True, begin[1:] >= end[:-1]))
-    return begin[first], end[np.append(first[1:], len(begin)) - 1], lines[first]
 
 
 def _ordered(block: RankedBlock, begin: Rows, end: Rows, lines: Rows) -> tuple[Rows, Float64]:
