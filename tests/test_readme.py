@@ -103,7 +103,7 @@ def test_every_command_of_the_figures_runs(cli: Callable[..., Result]) -> None:
             assert miner.load_job(ROOT / words[1]).output.path.startswith("mined_")
         else:
             assert cli(*words, "--out", "mined_figures", "--quiet").code == 0
-    assert len(commands) == 13
+    assert len(commands) == 12
 
 
 def test_a_model_of_ones_own_is_used(here: Path, cli: Callable[..., Result]) -> None:
