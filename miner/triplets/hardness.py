@@ -30,9 +30,7 @@ __all__ = [
     "Kept",
     "Mined",
     "classify",
-    "count_hard",
     "count_positives",
-    "count_within",
     "difficulty",
     "is_hard",
     "is_within",
@@ -76,32 +74,6 @@ def classify(d_ap: Float64, d_an: Float64, margin: float | Float64) -> NDArray[n
     hard = d_an <= d_ap
     semi_hard = d_an < semi_hard_border(d_ap, margin)
     return np.where(hard, "hard", np.where(semi_hard, "semi_hard", "easy"))
-
-
-def count_hard(d_ap: Float64, sorted_d_an: Float64) -> NDArray[np.int64]:
-    """Count, per positive, the negatives that are hard: d(a,n) <= d(a,p).
-
-    Parameters
-    ----------
-    d_ap : ndarray of shape (p,), float64
-    sorted_d_an : ndarray of shape (n,), float64, ascending
-
-    Returns
-    -------
-    ndarray of shape (p,), int64
-    """
-    return np.searchsorted(sorted_d_an, d_ap, side="right").astype(np.int64)
-
-
-def count_within(d_ap: Float64, sorted_d_an: Float64, margin: float | Float64) -> NDArray[np.int64]:
-    """Count, per positive, the negatives that are hard or semi-hard: d(a,n) < d(a,p) + m.
-
-    Distances and margins may be arrays of any shapes that go together.
-    """
-    border = semi_hard_border(d_ap, margin)
-    within = np.searchsorted(sorted_d_an, border, side="left").astype(np.int64)
-    # For a margin below the spacing of floats, d + m == d: ties are hard all the same.
-    return np.maximum(within, count_hard(d_ap, sorted_d_an))
 
 
 def is_hard(d_ap: Float64, d_an: Float64) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ import pytest
 
 from miner.census.walk.key_space import KeySpace
 from miner.triplets.distance import METRICS, measure, normalize_rows
-from miner.triplets.hardness import classify, count_hard, count_within
+from miner.triplets.hardness import classify, count_positives, is_hard, is_within
 from tests.hard_data import KINDS, vectors
 from tests.oracle import distance
 
@@ -68,8 +68,10 @@ def test_classes_and_counts_say_the_same() -> None:
     rng = np.random.default_rng(6)
     d_ap, d_an = rng.integers(0, 9, 20) / 4.0, np.sort(rng.integers(0, 9, 50) / 4.0)
     names = classify(d_ap[:, None], d_an[None, :], 0.5)
-    assert count_hard(d_ap, d_an).tolist() == (names == "hard").sum(axis=1).tolist()
-    within = count_within(d_ap, d_an, 0.5)
-    assert within.tolist() == (names != "easy").sum(axis=1).tolist()
+    assert (is_hard(d_ap[:, None], d_an[None, :]) == (names == "hard")).all()
+    assert (is_within(d_ap[:, None], d_an[None, :], 0.5) == (names != "easy")).all()
+    hard, within = count_positives(d_an, np.sort(d_ap), 0.5)
+    assert hard.tolist() == (names == "hard").sum(axis=0).tolist()
+    assert within.tolist() == (names != "easy").sum(axis=0).tolist()
     assert classify(np.array([1.0]), np.array([1.0]), 0.5).tolist() == ["hard"]
     assert classify(np.array([1.0]), np.array([1.5]), 0.5).tolist() == ["easy"]
