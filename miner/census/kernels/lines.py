@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.kernels.jit import compiled
+from miner.census.walk.line_loops import MANY
 from miner.triplets.types import Float64, Rows
-
-MANY = 32
-"""Thresholds of a line from which on they come in ascending order."""
 
 _GROUPS = 512
 """Groups of rows, of which the least keys are found: many at once."""

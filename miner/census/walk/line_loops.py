@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from miner.census.kernels import choose_loops
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["add_up", "between", "fold", "list_entries", "load_line_loops", "place_borders"]
+__all__ = ["MANY", "add_up", "between", "fold", "list_entries", "load_line_loops", "place_borders"]
+
+
+MANY = 32
+"""Thresholds of a line from which on they come in ascending order."""
 
 
 def load_line_loops(kernel: str) -> Any:

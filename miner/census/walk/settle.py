@@ -12,17 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.walk.line_loops import MANY
 from miner.census.walk.ranked_block import RankedBlock, joined, packed, row_bits, rows_of
 from miner.triplets.hardness import is_hard, is_within
 from miner.triplets.relevance import spans
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["Holds", "Settled", "ascending", "settle"]
+__all__ = ["Holds", "Settled", "ascending", "count_pairs", "settle"]
 
 Holds = Callable[[Float64, Rows], NDArray[np.bool_]]
 """Whether measured distances count, each for the pair whose number stands beside it."""
-_MANY = 32
-"""Thresholds of a line from which on they are looked up in ascending order."""
 
 
 def ascending(starts: Rows, values: Float64) -> Rows:
@@ -35,7 +34,7 @@ def ascending(starts: Rows, values: Float64) -> Rows:
     values : ndarray of shape (thresholds,), float64
     """
     order = np.arange(len(values))
-    for line in np.flatnonzero(np.diff(starts) >= _MANY).tolist():
+    for line in np.flatnonzero(np.diff(starts) >= MANY).tolist():
         mine = slice(starts[line], starts[line + 1])
         bits = row_bits(mine.stop - mine.start)
         entries = packed(values[mine], np.arange(mine.stop - mine.start), bits)
