@@ -103,7 +103,8 @@ def test_vectors_of_many_times_the_memory_are_not_held(tmp_path: Path) -> None:
     assert little.files == plenty.files and len(little.files) == 4
     assert vectors > 12 * 32 * MIB
     assert little.anonymous - tiny.anonymous < 32 * MIB + SPARE < vectors / 2
-    assert plenty.anonymous - tiny.anonymous > vectors  # kept where there is room: it shows
+    # Rows are kept where there is room: of two runs of the same data it shows in one.
+    assert plenty.anonymous - little.anonymous > vectors / 2
     assert little.peak >= little.anonymous
 
 
