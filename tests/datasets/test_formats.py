@@ -284,3 +284,19 @@ def test_rows_far_down_keep_their_ids_and_texts(kind: str, tmp_path: Path) -> No
         f"text, {i // 3}" for i in table["negative_id"].to_pylist()
     ]
     assert run.manifest["dataset"]["skipped"]["unlabelled"] == 9000 - len(places)
+
+
+def test_a_column_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    """One damaged byte of an Arrow stream: found by the search for bad input."""
+    sink = pa.BufferOutputStream()
+    table = pa.table({"label": ["a", "b"], "text": ["one", "two"]})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data = sink.getvalue().to_pybytes()
+    (tmp_path / "d.arrow").write_bytes(data.replace(b"label", b"\xe7abel", 1))
+    job = {
+        "dataset": {"path": str(tmp_path / "d.arrow")},
+        "output": {"path": str(tmp_path / "out")},
+    }
+    with pytest.raises(miner.MineError, match="the name of a column is no text"):
+        miner.mine(job)

@@ -150,9 +150,9 @@ def one_schema(schemas: Mapping[Path, Any]) -> Any:
         That names the first file with other columns, or types.
     """
     first, schema = next(iter(schemas.items()))
-    types = {field.name: field.type for field in schema}
+    types = _types(first, schema)
     for file, other in schemas.items():
-        found = {field.name: field.type for field in other}
+        found = _types(file, other)
         missing = sorted(set(types) - set(found))
         if missing:
             raise DataError(
@@ -165,3 +165,13 @@ def one_schema(schemas: Mapping[Path, Any]) -> Any:
                     "them with one type"
                 )
     return pa.schema([(one.name, usual_type(one.type)) for one in schema])
+
+
+def _types(file: Path, schema: Any) -> dict[str, Any]:
+    """Return the types of the columns of a file by name."""
+    try:
+        return {field.name: field.type for field in schema}
+    except UnicodeDecodeError:
+        raise DataError(
+            f"{file}: the name of a column is no text; the file is damaged, write it again"
+        ) from None
