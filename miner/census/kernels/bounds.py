@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.kernels.jit import compiled
+from miner.census.kernels.measure import CODES
 from miner.triplets.distance import UNIT_ROUNDOFF_32, Metric
 from miner.triplets.types import Float32, Float64
 
 __all__ = ["bound_rows"]
 
-_CODES = {"euclidean": 0, "sqeuclidean": 1, "cosine": 2, "dot": 3}
 _TINY = 2.0**-148
 """What underflow costs a product, and more."""
 _ROUNDINGS = 8
@@ -90,7 +90,7 @@ def bound_rows(
     low, high = np.empty((2, len(right)))
     dim = rows.shape[1]
     error = _SAFE * (dim + _ROUNDINGS) * UNIT_ROUNDOFF_32 if dim < _LONG else np.inf
-    facts = (_CODES[metric], error, dim * _TINY, *_RANGE)
+    facts = (CODES[metric], error, dim * _TINY, *_RANGE)
     numbers = (np.ascontiguousarray(left), np.ascontiguousarray(right))
     _bound(anchors, rows, *numbers, facts, low, high)
     return low, high

@@ -263,7 +263,7 @@ def _nearest_tops(
     products: Any, bias: Any, wanted: Any, tops: Any
 ) -> None:  # pragma: no cover  (compiled)
     groups = min(_GROUPS, bias.size)
-    least = np.empty(groups, np.float32)
+    least = np.empty(groups, bias.dtype)
     for line in range(wanted.size):
         if wanted[line] <= 0:
             continue
@@ -276,13 +276,11 @@ def _nearest_tops(
             tops[line] = np.partition(least, wanted[line] - 1)[wanted[line] - 1]
 
 
-def nearest_tops(
-    products: NDArray[np.float32], bias: NDArray[np.float32], wanted: Rows
-) -> NDArray[np.float32]:
-    """Return keys up to which so many rows lie at least, minus infinity where none is wanted.
+def nearest_tops(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:
+    """Return keys that bound the nearest; see `miner.census.walk.line_loops.nearest_tops`.
 
     The least keys of groups of rows are keys too: the k-th of them bounds the k nearest.
     """
-    tops = np.full(len(wanted), -np.inf, dtype=np.float32)
+    tops = np.full(len(wanted), -np.inf, dtype=products.dtype)
     _nearest_tops(products, bias, wanted, tops)
     return tops

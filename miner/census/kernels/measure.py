@@ -18,11 +18,11 @@ from miner.census.kernels.jit import compiled
 from miner.triplets.distance import Metric
 from miner.triplets.types import Float32, Float64
 
-__all__ = ["measure_rows"]
+__all__ = ["CODES", "measure_rows"]
 
 _BLOCK = 128
 _DEPTH = 64
-_CODES = {"euclidean": 0, "sqeuclidean": 1, "cosine": 2, "dot": 3}
+CODES = {"euclidean": 0, "sqeuclidean": 1, "cosine": 2, "dot": 3}
 
 
 @compiled
@@ -126,5 +126,5 @@ def measure_rows(
     """Measure rows from one anchor or from one each; see `miner.census.measure.measure_rows`."""
     result = np.empty(len(right))
     numbers = (np.ascontiguousarray(left), np.ascontiguousarray(right))
-    _measure(anchors, rows, *numbers, _CODES[metric], *_plan(rows.shape[1]), result)
+    _measure(anchors, rows, *numbers, CODES[metric], *_plan(rows.shape[1]), result)
     return result

@@ -119,8 +119,7 @@ class BlockMaker:
         asked: Asked,
     ) -> RankedBlock:
         """Return a block of anchors with their counts, and entries of the nearest rows only."""
-        facts = self._facts(made, borders, narrow=True)
-        tolerance, gap = facts
+        tolerance, gap = self._facts(made, borders, narrow=True)
 
         def lister(lines: Rows, tops: Float64) -> tuple[Float64, Rows]:
             """List the rows of some of the anchors up to some keys."""
@@ -128,9 +127,10 @@ class BlockMaker:
             out = np.empty(part.size + 1)  # of which little is touched
             return self._upto(tops, part, bias, out)
 
-        wanted = np.full(len(made.offset), asked.neighbours)
-        tops = self._loops.nearest_tops(products, bias, wanted) + 4 * tolerance
-        entries, firsts = self._upto(tops, products, bias, out)
+        none, wanted = np.full(len(gap), -np.inf), np.full(len(gap), asked.neighbours)
+        nearest = EntryList(none, wanted, 4 * tolerance, self._bits, out, self._loops)
+        nearest.add(products, bias, 0)
+        entries, firsts = nearest.sorted()
         block = self._block(made, borders, tolerance, gap, entries, firsts)
         unclear = self._precision.unclear(made.offset, gap)
         about = (self.vectors, self.space, self.margin, made.pairs, borders)

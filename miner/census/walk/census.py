@@ -75,7 +75,7 @@ class Census:
     ) -> None:
         self.vectors, self.relevance = vectors, relevance
         self.metric: Metric = metric
-        self.margin, self.kernel_name = margin, kernel
+        self.margin = margin
         self.space = KeySpace.fit(metric, vectors.rows, vectors.anchors)
         self._rooms = rooms or Rooms()
         narrow = np.dtype(np.float32).itemsize * vectors.rows.size

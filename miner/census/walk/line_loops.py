@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from miner.census.kernels import choose_loops
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["MANY", "add_up", "between", "fold", "list_entries", "load_line_loops", "place_borders"]
+__all__ = [
+    "MANY",
+    "add_up",
+    "between",
+    "fold",
+    "list_entries",
+    "load_line_loops",
+    "nearest_tops",
+    "place_borders",
+]
 
 
 MANY = 32
@@ -67,6 +76,28 @@ def list_entries(
         counts[line] = len(found)
         end += len(found)
     return counts
+
+
+def nearest_tops(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:
+    """Return keys up to which so many rows lie at least, minus infinity where none is wanted.
+
+    Parameters
+    ----------
+    products, bias
+        As above.
+    wanted : ndarray of shape (b,), int64
+
+    Returns
+    -------
+    ndarray of shape (b,), of the type of the products
+        Infinite where there are fewer.
+    """
+    tops = np.full(len(wanted), -np.inf, dtype=products.dtype)
+    for line in np.flatnonzero(wanted > 0).tolist():
+        own, last = bias - products[line], int(wanted[line]) - 1
+        top = np.partition(own, last)[last] if last < len(own) else np.nan
+        tops[line] = np.inf if np.isnan(top) else top  # what is not a number comes last
+    return tops
 
 
 def place_borders(

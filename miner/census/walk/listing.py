@@ -51,7 +51,6 @@ class EntryList:
         self, tops: Float64, wanted: Rows, spare: Float64, bits: int, out: Float64, loops: Any
     ) -> None:
         self._loops = loops
-        self._nearest_tops = getattr(loops, "nearest_tops", None)
         self._tops, self._wanted, self._spare = tops, wanted, spare
         self._bits, self._out, self._used = bits, out, 0
         self._tiles: list[tuple[int, Rows]] = []
@@ -67,14 +66,10 @@ class EntryList:
             The first row of the tile.
         """
         kind = products.dtype
+        nearest = self._loops.nearest_tops(products, bias, self._wanted) + self._spare
+        tops = np.maximum(self._tops, nearest)
         with np.errstate(over="ignore"):  # a top beyond all numbers is infinite
-            tops = np.nextafter(self._tops.astype(kind), kind.type(np.inf))
-        if self._nearest_tops is not None and kind == np.float32:
-            tops = np.maximum(tops, self._nearest_tops(products, bias, self._wanted) + self._spare)
             tops = np.nextafter(tops.astype(kind), kind.type(np.inf))
-        else:
-            for line in np.flatnonzero(self._wanted > 0).tolist():
-                self._raise_top(line, bias - products[line], tops)
         room = self._out[self._used :]
         if products.size >= len(room):
             size = np.count_nonzero(bias - products <= tops[:, None])
@@ -84,18 +79,6 @@ class EntryList:
         self._tiles.append((self._used, counts))
         self._used += int(counts.sum())
         return True
-
-    def _raise_top(self, line: int, own: NDArray[Any], tops: NDArray[Any]) -> None:
-        """Raise the top of an anchor to the nearest rows that are wanted, of this tile."""
-        wanted = int(self._wanted[line])
-        if np.count_nonzero(own <= tops[line]) >= wanted:
-            return
-        there = own.size - np.count_nonzero(np.isnan(own))
-        last = own.dtype.type(np.inf)
-        if there > wanted:  # what is not a number comes last
-            last = np.partition(own, wanted - 1)[wanted - 1] + own.dtype.type(self._spare[line])
-            last = np.nextafter(last, own.dtype.type(np.inf))
-        tops[line] = max(tops[line], last)
 
     def sorted(self) -> tuple[Float64, Rows]:
         """Return all entries, each anchor's ascending, and where those of each begin."""

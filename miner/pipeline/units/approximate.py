@@ -19,12 +19,11 @@ from miner.census.column_sums import ColumnSums
 from miner.census.walk.candidate_lists import HEAD, CandidateLists
 from miner.census.walk.census import Census
 from miner.indexes.base import Index
-from miner.pipeline.units.layout import cut_sizes
 from miner.pipeline.units.miner import Miner
 from miner.selection.anchor_view import Block
 from miner.triplets.distance import UNIT_ROUNDOFF_32
 from miner.triplets.hardness import is_hard, is_within, semi_hard_border
-from miner.triplets.relevance import among
+from miner.triplets.relevance import among, cut_sizes
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["ApproximateMiner", "NominatedBlock", "Nominees"]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.walk.census import Census
-from miner.pipeline.units.layout import Share, cut_sizes
+from miner.pipeline.units.layout import Share
 from miner.pipeline.units.records import TRIPLET, Sink
 from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.caps import Caps
@@ -22,7 +22,7 @@ from miner.selection.draws import draw_of_many
 from miner.selection.selection import Selection
 from miner.selection.strategies.base import Admitted, Anchor, Flat, Picks, Take, seeds
 from miner.triplets.hardness import KEPT, Kept
-from miner.triplets.relevance import spans
+from miner.triplets.relevance import cut_sizes, spans
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["BlockWriter", "write_block"]

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.triplets.relevance import cut_sizes
 from miner.triplets.types import Rows
 
-__all__ = ["CENSUS", "COUNTED", "SELECTED", "Share", "cut_sizes", "cut_units"]
+__all__ = ["CENSUS", "COUNTED", "SELECTED", "Share", "cut_units"]
 
 COUNTED = np.dtype(
     [

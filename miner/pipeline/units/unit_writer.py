@@ -15,12 +15,13 @@ import numpy as np
 from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.census import Census
 from miner.pipeline.units.block_writer import BlockWriter, write_block
-from miner.pipeline.units.layout import Share, cut_sizes
+from miner.pipeline.units.layout import Share
 from miner.pipeline.units.records import Gathered, Records, Sink
 from miner.pipeline.units.sampled import SampledClasses
 from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.selection import Selection
 from miner.triplets.hardness import Kept
+from miner.triplets.relevance import cut_sizes
 from miner.triplets.types import Rows
 
 __all__ = ["UnitWriter"]
