@@ -195,11 +195,25 @@ def lines(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return entries, firsts, starts, values
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("size", [0, 1, 2, 47, 500, 70_000])
+def test_lines_are_sorted_however_they_are_spread(size: int, kernel: str) -> None:
+    rng = np.random.default_rng(size)
+    even = rng.standard_normal(size)
+    uneven = [np.exp(9 * even), np.repeat(1.0, size), rng.integers(0, 3, size) / 7, -np.sort(even)]
+    apart = np.append(even, [1e308, -1e308, np.inf, -np.inf, 5e-324, 0.0])
+    parts = [even, np.empty(0), *uneven, apart]
+    firsts = np.cumsum([0, *map(len, parts)])
+    numbers = np.concatenate(parts)
+    load_line_loops(kernel).sort_lines(numbers, firsts)
+    for found, part in zip(np.split(numbers, firsts[1:-1]), parts, strict=True):
+        assert (found == np.sort(part)).all()
+
+
 @pytest.mark.parametrize("wide", [0.0, 0.01, 0.3])
 @pytest.mark.parametrize("seed", range(4))
 def test_both_kernels_count_entries_between_thresholds(seed: int, wide: float) -> None:
     entries, firsts, starts, values = lines(seed)
-    order = ascending(starts, values)
     reach = np.full(len(firsts) - 1, wide)
     ends = values - wide, values + wide
     want = [
@@ -208,7 +222,9 @@ def test_both_kernels_count_entries_between_thresholds(seed: int, wide: float) -
         for low, high in zip(*(end[starts[line] : starts[line + 1]] for end in ends), strict=True)
     ]
     for kernel in KERNELS:
-        found = load_line_loops(kernel).between(entries, firsts, starts, order, values, reach)
+        loops = load_line_loops(kernel)
+        order = ascending(starts, values, loops)
+        found = loops.between(entries, firsts, starts, order, values, reach)
         assert np.column_stack(found).tolist() == want
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.kernels.jit import compiled
+from miner.census.kernels.sorting import sort_lines
 from miner.census.walk.line_loops import MANY
 from miner.triplets.types import Float64, Rows
 
@@ -16,7 +17,15 @@ _GROUPS = 512
 _FEW = 128
 """Rows that are looked through at once where one of them is listed."""
 
-__all__ = ["add_up", "between", "fold", "list_entries", "nearest_tops", "place_borders"]
+__all__ = [
+    "add_up",
+    "between",
+    "fold",
+    "list_entries",
+    "nearest_tops",
+    "place_borders",
+    "sort_lines",
+]
 
 
 @compiled

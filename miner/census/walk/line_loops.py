@@ -24,6 +24,7 @@ __all__ = [
     "load_line_loops",
     "nearest_tops",
     "place_borders",
+    "sort_lines",
 ]
 
 
@@ -76,6 +77,19 @@ def list_entries(
         counts[line] = len(found)
         end += len(found)
     return counts
+
+
+def sort_lines(numbers: Float64, firsts: Rows) -> None:
+    """Sort the numbers of each line.
+
+    Parameters
+    ----------
+    numbers : ndarray of float64
+        Those of line i are ``numbers[firsts[i]:firsts[i + 1]]``.
+    firsts : ndarray of shape (b + 1,), int64
+    """
+    for first, stop in zip(firsts[:-1].tolist(), firsts[1:].tolist(), strict=True):
+        numbers[first:stop].sort()
 
 
 def nearest_tops(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:

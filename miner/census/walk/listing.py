@@ -87,8 +87,7 @@ class EntryList:
         entries = self._out[: self._used]
         if len(self._tiles) > 1:
             entries = self._regrouped(firsts)
-        for first, stop in zip(firsts[:-1].tolist(), firsts[1:].tolist(), strict=True):
-            entries[first:stop].sort()
+        self._loops.sort_lines(entries, firsts)
         return entries, firsts
 
     def _regrouped(self, firsts: Rows) -> Float64:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ Holds = Callable[[Float64, Rows], NDArray[np.bool_]]
 """Whether measured distances count, each for the pair whose number stands beside it."""
 
 
-def ascending(starts: Rows, values: Float64) -> Rows:
+def ascending(starts: Rows, values: Float64, loops: Any) -> Rows:
     """Return the thresholds of each line, ascending where they are many.
 
     Parameters
@@ -32,15 +33,18 @@ def ascending(starts: Rows, values: Float64) -> Rows:
     starts : ndarray of shape (b + 1,), int64
         Where the thresholds of each line begin.
     values : ndarray of shape (thresholds,), float64
+    loops : module
+        See `miner.census.walk.line_loops`.
     """
-    order = np.arange(len(values))
-    for line in np.flatnonzero(np.diff(starts) >= MANY).tolist():
-        mine = slice(starts[line], starts[line + 1])
-        bits = row_bits(mine.stop - mine.start)
-        entries = packed(values[mine], np.arange(mine.stop - mine.start), bits)
-        entries.sort()  # far quicker than finding an order
-        order[mine] = starts[line] + rows_of(entries, bits)
-    return order
+    sizes, order = np.diff(starts), np.arange(len(values))
+    many = sizes >= MANY
+    if not many.any():
+        return order
+    first = np.repeat(starts[:-1], sizes)
+    bits = row_bits(int(sizes.max()))
+    entries = packed(values, order - first, bits)  # far quicker to sort than to find an order
+    loops.sort_lines(entries, starts)
+    return np.where(np.repeat(many, sizes), first + rows_of(entries, bits), order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def count_pairs(block: RankedBlock, margin: float, unclear: Float64) -> None:
 def _intervals(block: RankedBlock) -> tuple[Rows, Rows]:
     """Return between which ranks each threshold lies: first where hard ends, then semi-hard."""
     starts, borders = block.starts, block.borders
-    order = ascending(starts, borders.hard)
+    order = ascending(starts, borders.hard, block.loops)
     found = [
         block.between(starts, order, edges, block.tolerance)
         for edges in (borders.hard, borders.within)  # both are in one order
