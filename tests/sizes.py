@@ -25,7 +25,7 @@ _HOMES = {
     "listed": "miner.pipeline.units.miner._MOST",  # rows that are listed of an anchor
     "much": "miner.census.walk.direct.MUCH",  # share within reach where no row is ranked
     "numpy": "miner.census.kernels._SMALL",  # keys that NumPy counts unless loops are compiled
-    "open": "miner.census.walk.precision._OPEN",  # share of keys that narrow ones may leave open
+    "open": "miner.census.walk.precision.OPEN",  # share of keys that narrow ones may leave open
     "part": "miner.pipeline.seal.PART_ROWS",
     "rescored": "miner.pipeline.rescore._CHUNK",  # triplets scored at once
     "slice": "miner.runs.shards._SLICE_ROWS",  # rows of a group whose texts are read at once

@@ -1,6 +1,8 @@
-"""Compiled loops that hold every key against every threshold: for anchors with few positives.
+"""Compiled loops that look keys up among an anchor's thresholds: no row is put in order.
 
-A key that is near to a threshold decides nothing here: its row is listed, and left out of all sums.
+A table of buckets of one width tells where the search for a key begins. A key that is near to a
+threshold decides nothing here: its row is listed, with the thresholds that it may be on either side
+of.
 """
 
 from __future__ import annotations
@@ -13,58 +15,156 @@ from numpy.typing import NDArray
 from miner.census.kernels.jit import compiled
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["count_rows"]
+__all__ = ["count_rows", "merge_thresholds"]
 
 _STEP = 1024
-"""Keys that are held against all thresholds at once: a CPU's nearest cache holds them."""
-_ZERO, _ONE = np.int32(0), np.int32(1)
+"""Keys that are looked up at once: a CPU's nearest cache holds them."""
+_LEAST, _MOST, _SPREAD = 1 << 12, 1 << 15, 8
+"""Buckets of an anchor: at least, at most, and for each threshold."""
+_LONG = 16
+"""A bucket with more thresholds is searched by bisection."""
 
 
 @compiled
-def _key_rows(products: Any, bias: Any, keys: Any) -> None:  # pragma: no cover  (compiled)
-    for column in range(keys.size):
-        keys[column] = bias[column] - products[column]
-
-
-@compiled
-def _compare(
-    keys: Any, edges: Any, pair: Any, hard: Any, within: Any, near: Any, counts: Any
+def _merge_thresholds(
+    hard: Any, within: Any, starts: Any, tolerance: Any, edges: Any, places: Any, above: Any
 ) -> None:  # pragma: no cover  (compiled)
-    """Count the keys below the thresholds of two pairs; note where one is near."""
-    low0, high0, low2, high2 = edges[0, pair], edges[1, pair], edges[2, pair], edges[3, pair]
-    pair += 1
-    low1, high1, low3, high3 = edges[0, pair], edges[1, pair], edges[2, pair], edges[3, pair]
-    count0, count1, count2, count3 = _ZERO, _ZERO, _ZERO, _ZERO
+    for line in range(starts.size - 1):
+        first, stop = starts[line], starts[line + 1]
+        one, other, most = first, first, -np.inf
+        for end in range(2 * first + line, 2 * stop + line):
+            above[end] = (stop - one) + ((stop - other) << np.int64(32))
+            if other == stop or (one < stop and hard[one] <= within[other]):
+                value, places[end] = hard[one], one
+                one += 1
+            else:
+                value, places[end] = within[other], other + hard.size
+                other += 1
+            most = max(most, value + tolerance[line])
+            edges[end] = most
+        above[2 * stop + line], edges[2 * stop + line] = 0, np.nan
+
+
+def merge_thresholds(
+    hard: Float64, within: Float64, starts: Rows, tolerance: Float64
+) -> tuple[Float64, Rows, Rows]:
+    """Return the thresholds of each line in one order.
+
+    Parameters
+    ----------
+    hard, within : ndarray of shape (pairs,), float64
+        Where hard and where semi-hard end, for the pairs of each line about ascending.
+    starts : ndarray of shape (b + 1,), int64
+        Where the pairs of each line begin, and the end.
+    tolerance : ndarray of shape (b,), float64
+
+    Returns
+    -------
+    edges : ndarray of shape (2 * pairs + b,), float64
+        The thresholds and the tolerance, ascending; not a number after the last of each line.
+    places : ndarray of such a shape, int64
+        The place of each threshold's pair; the number of pairs is added where semi-hard ends.
+    above : ndarray of such a shape, int64
+        How many thresholds there are from each on: where hard ends in the low 32 bits, where
+        semi-hard ends above.
+    """
+    size = 2 * len(hard) + len(starts) - 1
+    edges, places, above = np.empty(size), np.zeros(size, np.int64), np.empty(size, np.int64)
+    _merge_thresholds(hard, within, starts, tolerance, edges, places, above)
+    return edges, places, above
+
+
+@compiled
+def _fill_table(edges: Any, low: Any, scale: Any, table: Any) -> None:  # pragma: no cover
+    """Fill how many thresholds lie in the buckets before each."""
+    top = scale.dtype.type(table.size - 2)
+    table[:] = 0
+    for place in range(edges.size - 1):
+        value = (edges[place] - low[0]) * scale[0]
+        table[np.int64(value if value < top else top) + 1] += np.int32(1)
+    total = np.int32(0)
+    for bucket in range(table.size):
+        total += table[bucket]
+        table[bucket] = total
+
+
+@compiled
+def _choose(
+    products: Any, bias: Any, last: Any, low: Any, scale: Any, top: Any, keys: Any, buckets: Any
+) -> None:  # pragma: no cover  (compiled)
+    """Fill the keys, infinite where they are beyond all thresholds, and their buckets."""
+    beyond = keys.dtype.type(np.inf)
     for column in range(keys.size):
-        key = keys[column]
-        below0, below1 = np.int32(key < low0), np.int32(key < low1)
-        below2, below3 = np.int32(key < low2), np.int32(key < low3)
-        hard[column] += below0 + below1
-        within[column] += below2 + below3
-        upto = np.int32(key <= high0) + np.int32(key <= high1)
-        upto += np.int32(key <= high2) + np.int32(key <= high3)
-        near[column] += upto - below0 - below1 - below2 - below3
-        count0 += below0
-        count1 += below1
-        count2 += below2
-        count3 += below3
-    counts[0, pair - 1] += count0
-    counts[0, pair] += count1
-    counts[1, pair - 1] += count2
-    counts[1, pair] += count3
+        key = bias[column] - products[column]
+        key = key if key <= last else beyond
+        value = (key - low) * scale
+        value = value if value < top else top
+        keys[column] = key
+        buckets[column] = np.int32(value if value > 0 else 0)
+
+
+@compiled
+def _bisect(edges: Any, key: Any, at: Any, stop: Any) -> Any:  # pragma: no cover  (compiled)
+    """Return the first threshold from `at` on, before `stop`, that is not below a key."""
+    while at < stop:
+        middle = (at + stop) // 2
+        if edges[middle] < key:
+            at = middle + 1
+        else:
+            stop = middle
+    return at
+
+
+@compiled
+def _look_up(
+    keys: Any, buckets: Any, table: Any, edges: Any, wide: Any, unclear: Any, ranks: Any,
+    start: Any, listed: Any, rows: Any, begin: Any, end: Any,
+) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
+    """Find where keys are among the thresholds; list those that decide nothing."""
+    for column in range(keys.size):
+        key, bucket = keys[column], buckets[column]
+        at, stop = np.int64(table[bucket]), np.int64(table[bucket + 1])
+        if stop - at > _LONG:
+            at = _bisect(edges, key, at, stop)
+        while edges[at] < key:
+            at += 1
+        if key >= edges[at] - wide or key < unclear:
+            upto = at
+            while key >= edges[upto] - wide:
+                upto += 1
+            rows[listed], begin[listed], end[listed] = start + column, at, upto
+            listed += 1
+            at = upto
+        ranks[column] = at
+    return listed
+
+
+@compiled
+def _book(
+    ranks: Any, above: Any, counts: Any, times: Any, found: Any, seen: Any, noting: Any
+) -> None:  # pragma: no cover  (compiled)
+    """Add up what keys at some ranks count for, by rank and by row."""
+    for column in range(ranks.size):
+        counts[ranks[column]] += np.int32(1)
+    for column in range(ranks.size):
+        value = above[ranks[column]]
+        times[column] = value >> np.int64(32)
+        if noting:
+            found[column] += value
+            seen[column] += np.uint32((value & np.int64(0xFFFFFFFF)) > 0)
 
 
 def _lose_loop(
-    keys: Any, within: Any, near: Any, offset: Any, slope: Any, root: Any
+    keys: Any, times: Any, offset: Any, slope: Any, root: Any
 ) -> Any:  # pragma: no cover  (compiled)
-    """Return the sum of the distances of all pairs of some rows."""
+    """Return the sum of the distances of rows, each so many times."""
     total = 0.0
     for column in range(keys.size):
         value = offset + slope * keys[column]
         if root:
-            value = np.sqrt(value if value > np.float32(0.0) else np.float32(0.0))
-        times = within[column] if near[column] == _ZERO else _ZERO
-        total += np.float64(value * np.float32(times)) if times > _ZERO else 0.0
+            value = np.sqrt(value if value > 0 else offset - offset)
+        many = times[column]
+        total += np.float64(value * np.float32(many)) if many > 0 else 0.0
     return total
 
 
@@ -72,108 +172,115 @@ _lose = compiled(_lose_loop, reorder=True)
 
 
 @compiled
-def _note(hard: Any, within: Any, near: Any, found: Any, seen: Any) -> None:  # pragma: no cover
-    """Add up by row what is sure."""
-    for column in range(hard.size):
-        sure = np.int64(near[column] == _ZERO)
-        found[column] += sure * (
-            np.int64(hard[column]) + (np.int64(within[column]) << np.int64(32))
-        )
-        seen[column] += np.uint32(sure & np.int64(hard[column] > _ZERO))
-
-
-@compiled
-def _leave_out(
-    line: Any, start: Any, keys: Any, near: Any, pairs: Any, edges: Any, counts: Any, lines: Any,
-    rows: Any, listed: Any,
+def _count_row(
+    products: Any, bias: Any, edges: Any, above: Any, wide: Any, unclear: Any, key_space: Any,
+    table: Any, counts: Any, found: Any, seen: Any, noting: Any, rows: Any, begin: Any, end: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
-    """List the rows that are near to a threshold, and take them off the counts of all."""
-    for column in range(keys.size):
-        if near[column] == _ZERO:
-            continue
-        if listed < rows.size:
-            lines[listed], rows[listed] = line, start + column
-        listed += 1
-        for which in range(2):
-            for pair in range(pairs[0], pairs[1]):
-                counts[which, pair] -= np.int64(keys[column] < edges[2 * which, pair])
-    return listed
+    """Count one line; return the sum of its distances, and how many rows are listed."""
+    offset, slope, root = key_space
+    keys, ranks = np.empty(_STEP, products.dtype), np.empty(_STEP, np.int64)
+    buckets, times = np.empty(_STEP, np.int32), np.empty(_STEP, np.int64)
+    low, scale = np.empty(1, products.dtype), np.empty(1, products.dtype)
+    last, top = edges[edges.size - 2], scale.dtype.type(table.size - 2)
+    low[0] = edges[0] - wide
+    scale[0] = top / (last - low[0]) if last > low[0] else top - top
+    _fill_table(edges, low, scale, table)
+    total, listed = 0.0, np.int64(0)
+    for start in range(0, bias.size, _STEP):
+        stop = min(start + _STEP, bias.size)
+        own, mine, size = keys[: stop - start], ranks[: stop - start], stop - start
+        product, shift = products[start:stop], bias[start:stop]
+        _choose(product, shift, last, low[0], scale[0], top, own, buckets[:size])
+        before = listed
+        listed = _look_up(
+            own, buckets[:size], table, edges, wide, unclear, mine, start, listed, rows, begin, end
+        )
+        part = slice(start, stop if noting else start)
+        _book(mine, above, counts, times[:size], found[part], seen[part], noting)
+        for place in range(before, listed):
+            times[rows[place] - start] = 0
+        total += _lose(own, times[:size], offset, slope, root)
+    return total, listed
 
 
 @compiled
 def _count_rows(
-    products: Any, bias: Any, starts: Any, edges: Any, unclear: Any, first: Any, last: Any,
-    key_space: Any, found: Any, seen: Any, noting: Any, counts: Any, sums: Any, lines: Any,
-    rows: Any,
+    products: Any, bias: Any, starts: Any, edges: Any, places: Any, above: Any, wide: Any,
+    unclear: Any, first: Any, last: Any, key_space: Any, found: Any, seen: Any, noting: Any,
+    counts: Any, sums: Any, listed: Any, sizes: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
+    """Count lines as long as there is room for what is listed; return which is next."""
     offset, slope, root = key_space
-    keys, both = np.empty(_STEP, np.float32), np.empty((2, _STEP), np.int32)
-    near, listed = np.empty(_STEP, np.int32), np.int64(0)
+    used = np.int64(0)
     for line in range(first, last):
-        pairs = (starts[line], starts[line + 1])
-        for start in range(0, bias.size, _STEP):
-            stop = min(start + _STEP, bias.size)
-            size = stop - start
-            own, close, hard, within = keys[:size], near[:size], both[0, :size], both[1, :size]
-            _key_rows(products[line, start:stop], bias[start:stop], own)
-            for column in range(size):
-                close[column] = np.int32(own[column] < unclear[line])
-            both[:] = 0
-            for pair in range(pairs[0], pairs[1], 2):
-                _compare(own, edges, pair, hard, within, close, counts)
-            listed = _leave_out(line, start, own, close, pairs, edges, counts, lines, rows, listed)
-            sums[line] += _lose(own, within, close, offset[line], slope, root)
-            if noting:
-                _note(hard, within, close, found[start:stop], seen[start:stop])
-    return listed
+        if listed.shape[1] - used < bias.size:
+            return line
+        begin, end = 2 * starts[line] + line, 2 * starts[line + 1] + line + 1
+        most = _LEAST
+        while most < _MOST and most < _SPREAD * (end - begin):
+            most *= 2
+        table = np.empty(most + 1, np.int32)
+        found_at = np.zeros(end - begin, np.int32)
+        rows, at, upto = listed[0, used:], listed[1, used:], listed[2, used:]
+        space = (offset[line], slope, root)
+        sums[line], sizes[line] = _count_row(
+            products[line], bias, edges[begin:end], above[begin:end], wide[line], unclear[line],
+            space, table, found_at, found, seen, noting, rows, at, upto,
+        )  # fmt: skip
+        listed[1:, used : used + sizes[line]] += begin
+        used += sizes[line]
+        total = np.int64(0)
+        for place in range(begin, end - 1):
+            total += found_at[place - begin]
+            counts[places[place]] = total
+    return last
 
 
 def count_rows(
-    products: NDArray[np.float32], bias: NDArray[np.float32], starts: Rows,
-    edges: NDArray[np.float32], unclear: NDArray[np.float32], lines: tuple[int, int],
-    key_space: tuple[NDArray[np.float32], np.float32, bool], found: Rows,
+    products: NDArray[Any], bias: NDArray[Any], starts: Rows,
+    thresholds: tuple[NDArray[Any], Rows, Rows], wide: NDArray[Any], unclear: NDArray[Any],
+    lines: tuple[int, int], key_space: tuple[NDArray[Any], Any, bool], found: Rows,
     seen: NDArray[np.uint32], counts: Rows, sums: Float64,
 ) -> tuple[Rows, Rows]:  # fmt: skip
     """Count the keys of some lines below each threshold, and add them up by row.
 
     Parameters
     ----------
-    products : ndarray of shape (b, n), float32
+    products : ndarray of shape (b, n), float32 or float64
         Not a number where a row does not count.
-    bias : ndarray of shape (n,), float32
+    bias : ndarray of shape (n,), of the same type
         What rows add to their keys.
     starts : ndarray of shape (b + 1,), int64
-        Where the pairs of each line begin, and the end; an even number of each.
-    edges : ndarray of shape (4, pairs), float32
-        Below and above which keys are on their side of a threshold for sure: where hard ends, and
-        where semi-hard ends. No key is below one of minus infinity.
-    unclear : ndarray of shape (b,), float32
-        Keys below it are left out, too.
+        Where the pairs of each line begin, and the end; each line has some.
+    thresholds : (edges, places, above)
+        As `merge_thresholds` returns them; edges of the type of the products.
+    wide : ndarray of shape (b,), of the same type
+        How far below an edge keys decide nothing.
+    unclear : ndarray of shape (b,), of the same type
+        Keys below it are listed, too: they do not tell distances.
     lines : tuple of int
         The first line, and the one after the last.
     key_space : (offset, slope, root)
         What turns a key into a distance.
     found, seen
         As of `miner.census.walk.line_loops.add_up`.
-    counts : ndarray of shape (2, pairs), int64
-        Is added to: hard; hard or semi-hard.
+    counts : ndarray of shape (2 * pairs,), int64
+        Is filled: how many keys are below each threshold, by its place.
     sums : ndarray of shape (b,), float64
-        Is added to: the distances of rows, one for each pair.
+        Is filled: the distances of rows that are not listed, one for each pair.
 
     Returns
     -------
-    lines, rows : ndarray of int64
-        What was left out.
+    lines : ndarray of shape (k,), int64
+    listed : ndarray of shape (3, k), int64
+        Rows of these lines, and which thresholds each may be on either side of, the first and the
+        one after the last: it was counted as below the one after the last.
     """
-    room = 1 << 10
-    given = (products, bias, starts, edges, unclear, *lines, key_space, found, seen)
-    filled: tuple[NDArray[Any], ...] = (counts, sums, found, seen)
-    before = tuple(array.copy() for array in filled)
-    while True:
-        mine, rows = np.empty((2, room), dtype=np.int64)
-        listed = _count_rows(*given, len(found) > 0, counts, sums, mine, rows)
-        if listed <= room:
-            return mine[:listed], rows[:listed]
-        room = int(listed)  # once more, with room for all
-        for array, old in zip(filled, before, strict=True):
-            array[:] = old
+    first, stop = lines
+    sizes, parts = np.zeros(len(sums), dtype=np.int64), []
+    while first < stop:
+        listed = np.empty((3, 2 * len(bias)), dtype=np.int64)
+        given = (products, bias, starts, *thresholds, wide, unclear, first, stop, key_space)
+        first = _count_rows(*given, found, seen, len(found) > 0, counts, sums, listed, sizes)
+        parts.append(listed[:, : sizes.sum() - sum(part.shape[1] for part in parts)].copy())
+    return np.repeat(np.arange(len(sizes)), sizes), np.concatenate(parts, axis=1)

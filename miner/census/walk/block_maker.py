@@ -12,7 +12,7 @@ from miner.census.add_up import add_up
 from miner.census.column_sums import ColumnSums
 from miner.census.kernels import choose_loops
 from miner.census.measure import Vectors
-from miner.census.walk import direct
+from miner.census.walk import direct, precision
 from miner.census.walk.borders import Borders, Pairs, borders_of_keys
 from miner.census.walk.direct import DirectCount
 from miner.census.walk.key_space import KeySpace
@@ -91,6 +91,10 @@ class BlockMaker:
         """Return the borders of anchors whose keys can be narrow, else None."""
         return None if self._exact else self._precision.narrow_borders(anchors)
 
+    def look(self, anchors: Anchors) -> None:
+        """Note in anchors what wide keys reach and leave open."""
+        self._precision.look(anchors)
+
     def prepared(self, anchors: Rows) -> Anchors:
         """Return anchors made ready for the product."""
         lists = self.relevance.positive_lists(anchors)
@@ -105,9 +109,9 @@ class BlockMaker:
 
     def goes_direct(self, made: Anchors, asked: Asked) -> bool:
         """Whether anchors are counted without putting rows in order."""
-        if asked.ranks or self._direct_loops is None or made.reached < direct.MUCH:
+        if asked.ranks or self._direct_loops is None or self._exact:
             return False
-        return bool(np.diff(made.pairs.starts).max() <= direct.FEW)
+        return made.reached >= direct.MUCH and made.open <= precision.OPEN
 
     def direct(
         self,
@@ -119,7 +123,8 @@ class BlockMaker:
         asked: Asked,
     ) -> RankedBlock:
         """Return a block of anchors with their counts, and entries of the nearest rows only."""
-        tolerance, gap = self._facts(made, borders, narrow=True)
+        narrow = products.dtype == np.float32
+        tolerance, gap = self._facts(made, borders, narrow=narrow)
 
         def lister(lines: Rows, tops: Float64) -> tuple[Float64, Rows]:
             """List the rows of some of the anchors up to some keys."""
@@ -133,9 +138,11 @@ class BlockMaker:
         entries, firsts = nearest.sorted()
         block = self._block(made, borders, tolerance, gap, entries, firsts)
         unclear = self._precision.unclear(made.offset, gap)
-        about = (self.vectors, self.space, self.margin, made.pairs, borders)
-        counting = DirectCount(self._direct_loops, *about, made.offset, tolerance, unclear)
-        block.hard, block.within, block.loss = counting.count(products, bias, asked.sums)
+        loops, about = (self._direct_loops, self._loops), (self.vectors, self.space, self.margin)
+        own = (made.pairs, borders, narrow, made.offset, tolerance, unclear)
+        block.hard, block.within, block.loss = DirectCount(*loops, *about, *own).count(
+            products, bias, asked.sums
+        )
         block.lister = lister
         return block
 

@@ -139,6 +139,8 @@ class Census:
         """Yield the blocks of a group of anchors: their products are made at once, if they fit."""
         made, lines, rows = self._maker.prepared(anchors), len(anchors), len(self.vectors.rows)
         borders = self._maker.narrow_borders(made)
+        if borders is None and not asked.ranks:
+            self._maker.look(made)
         kind: Any = np.float64 if borders is None else np.float32
         fits = 3 * memory // 4 // (kind().itemsize * rows)
         if lines > 1 and fits < min(lines, _FEWEST) and borders is not None:
@@ -166,7 +168,7 @@ class Census:
                 own, mine = made.part(part), products[part]
                 edges = borders.part(made.pairs.starts, part) if borders else None
                 edges = edges or self._maker.wide_borders(own, mine, bias)
-                if borders is not None and self._maker.goes_direct(own, asked):
+                if self._maker.goes_direct(own, asked):
                     strike(mine, 0, *self._maker.struck(own.pairs))
                     yield self._maker.direct(own, edges, mine, bias, room[numbers:], asked)
                     continue

@@ -1,11 +1,12 @@
-"""Anchors with few positives: every key is held against every threshold, and no row is ranked.
+"""Anchors whose rows are counted as they come: each key is looked up among the thresholds.
 
-What the compiled loops leave out, because a key is near to a threshold, is measured and decided by
+What the compiled loops leave open, because a key is near to a threshold, is measured and decided by
 the definition.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +17,17 @@ from miner.census.column_sums import ColumnSums
 from miner.census.measure import Vectors
 from miner.census.walk.borders import Borders, Pairs
 from miner.census.walk.key_space import KeySpace
+from miner.census.walk.settle import ascending
 from miner.triplets.hardness import is_hard, is_within
 from miner.triplets.relevance import spans
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["FEW", "MUCH", "DirectCount"]
+__all__ = ["MUCH", "DirectCount"]
 
-FEW = 48
-"""With more positives it is quicker to sort the keys;"""
 MUCH = 0.1
-"""or with a smaller share of the rows within reach."""
+"""Where a smaller share of the rows is within reach, it is quicker to list them and to sort."""
+_DECIDED = 1 << 18
+"""Rows and thresholds that are decided at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +36,29 @@ class DirectCount:
 
     Attributes
     ----------
-    loops : module
-        `miner.census.kernels.direct`.
+    loops, line_loops : module
+        `miner.census.kernels.direct`, and what `miner.census.walk.line_loops` says.
     vectors : Vectors
     space : KeySpace
     margin : float
     pairs : Pairs
     borders : Borders
-        Of measured distances.
+        Distances that are not measured are measured here where it matters.
+    measured : bool
+        Whether all are.
     offset, tolerance, unclear : ndarray of shape (b,), float64
         What turns a key into a distance; how far a key may be from a threshold and still be unsure;
         up to which key distances are not clear enough to sum the loss.
     """
 
     loops: Any
+    line_loops: Any
     vectors: Vectors
     space: KeySpace
     margin: float
     pairs: Pairs
     borders: Borders
+    measured: bool
     offset: Float64
     tolerance: Float64
     unclear: Float64
@@ -69,66 +75,90 @@ class DirectCount:
         sums : ColumnSums, optional
             Takes the triplets by row and label.
         """
-        pairs, lines = self.pairs, len(self.offset)
-        starts, own, edges = self._evened()
-        counts, losses = np.zeros((2, starts[-1]), dtype=np.int64), np.zeros(lines)
+        pairs, lines, kind = self.pairs, len(self.offset), products.dtype.type
+        order, thresholds, wide = self._thresholds(kind)
+        counts, losses = np.empty(2 * len(order), dtype=np.int64), np.empty(lines)
         none = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint32)
         found, seen = none if sums is None else (sums.found, sums.seen)
-        unclear = self.unclear.astype(np.float32)
-        key_space = (self.offset.astype(np.float32), np.float32(self.space.slope), self.space.root)
+        key_space = (self.offset.astype(kind), kind(self.space.slope), self.space.root)
+        given = (products, bias, pairs.starts, thresholds, wide, self.unclear.astype(kind))
         for run in [(0, lines)] if sums is None else sums.runs(pairs.anchors):
-            given = (products, bias, starts, edges, unclear, run, key_space)
-            at, rows = self.loops.count_rows(*given, found, seen, counts, losses)
-            self._measured(at, rows, own, found, seen, counts, losses)
+            own = (*given, run, key_space, found, seen, counts, losses)
+            at, listed = self.loops.count_rows(*own)
+            for part in _cut(listed[2] - listed[1]):
+                open_ = (at[part], *listed[:, part])
+                self._decide(open_, order, thresholds, found, seen, counts, losses)
             if sums is not None:
                 sums.book(int(pairs.anchors[run[0]]))
-        hard, within = counts[:, own]
+        hard, within = np.empty((2, len(order)), dtype=np.int64)
+        hard[order], within[order] = counts.reshape(2, -1)
         within = np.maximum(hard, within)
         lost = within * (self.borders.d_ap + self.margin)
         return hard, within, np.add.reduceat(lost, pairs.starts[:-1]) - losses
 
-    def _evened(self) -> tuple[Rows, Rows, NDArray[np.float32]]:
-        """Return starts of an even number of pairs an anchor, the places of pairs, and their edges.
+    def _thresholds(self, kind: Any) -> tuple[Rows, tuple[NDArray[Any], Rows, Rows], Any]:
+        """Return the order of the pairs, their thresholds in one order, and how wide these are.
 
-        Edges are below and above which keys are on their side of a threshold for sure.
+        Edges are rounded up to the type of the keys, and as far down at their other end.
         """
-        sizes = np.diff(self.pairs.starts)
-        starts = np.concatenate([[0], np.cumsum(sizes + sizes % 2)])
-        own = spans(starts[:-1], sizes)
-        wide, edges = self.tolerance[self.pairs.lines], np.full((4, starts[-1]), -np.inf)
-        for which, border in enumerate((self.borders.hard, self.borders.within)):
-            edges[2 * which, own], edges[2 * which + 1, own] = border - wide, border + wide
-        away = np.array([-np.inf, np.inf, -np.inf, np.inf], dtype=np.float32)
-        narrow = edges.astype(np.float32)
-        narrow[:, own] = np.nextafter(narrow[:, own], away[:, None])
-        return starts, own, narrow
+        starts, borders = self.pairs.starts, self.borders
+        order = ascending(starts, borders.hard, self.line_loops, many=0)
+        facts = (borders.hard[order], borders.within[order], starts, self.tolerance)
+        edges, places, above = self.loops.merge_thresholds(*facts)
+        lines = np.arange(len(starts) - 1)
+        ends = edges[2 * starts[:-1] + lines], edges[2 * starts[1:] + lines - 1]
+        wide = 2 * self.tolerance + 8 * np.finfo(kind).eps * np.maximum(*np.abs(ends))
+        upper = np.nextafter(edges.astype(kind), kind(np.inf))
+        return order, (upper, places, above), np.nextafter(wide.astype(kind), kind(np.inf))
 
-    def _measured(
+    def _decide(
         self,
-        lines: Rows,
-        rows: Rows,
-        own: Rows,
+        open_: tuple[Rows, Rows, Rows, Rows],
+        order: Rows,
+        thresholds: tuple[NDArray[Any], Rows, Rows],
         found: Rows,
         seen: Any,
         counts: Rows,
         losses: Float64,
     ) -> None:
-        """Add up rows by the definition."""
-        if not len(lines):
-            return
-        starts, metric = self.pairs.starts, self.space.metric
-        sizes = np.diff(starts)[lines]
-        pair = spans(starts[lines], sizes)
-        distances = self.vectors.measure(metric, self.pairs.anchors[lines], rows)
-        d_ap, d_an = self.borders.d_ap[pair], np.repeat(distances, sizes)
-        hard = is_hard(d_ap, d_an)
-        within = is_within(d_ap, d_an, self.margin)
-        first = np.cumsum(sizes) - sizes
-        by_row = []
-        for which, held in enumerate((hard, within)):
-            counts[which, own] += np.bincount(pair, held, len(own)).astype(np.int64)
-            by_row.append(np.add.reduceat(held.astype(np.int64), first))
-        losses += np.bincount(lines, by_row[1] * distances, len(losses))
+        """Decide listed rows by the definition, and add them up.
+
+        Parameters
+        ----------
+        open_ : (lines, rows, begin, end)
+            As of `miner.census.kernels.direct.count_rows`.
+        order, thresholds
+            As of `_thresholds`.
+        found, seen, counts, losses
+            Are added to.
+        """
+        lines, rows, begin, end = open_
+        (_, places, above), anchors = thresholds, self.pairs.anchors
+        d_an = self.vectors.measure(self.space.metric, anchors[lines], rows)
+        item = np.repeat(np.arange(len(rows)), end - begin)
+        place = places[spans(begin, end - begin)]
+        pair, soft = order[place % len(order)], place >= len(order)
+        if not self.measured and len(pair):
+            own = np.unique(pair)
+            self.borders.d_ap[own] = self.pairs.measured(self.vectors, self.space, own)
+        d_ap, distances = self.borders.d_ap[pair], d_an[item]
+        holds = is_hard(d_ap, distances)
+        holds |= soft & is_within(d_ap, distances, self.margin)
+        np.add.at(counts, place[holds], 1)
+        hard, within = (
+            np.bincount(item[holds & which], minlength=len(rows)) for which in (~soft, soft)
+        )
+        losses += np.bincount(lines, (within + (above[end] >> 32)) * d_an, len(losses))
         if len(found):
-            np.add.at(found, rows, by_row[0] + (by_row[1] << 32))
-            np.add.at(seen, rows, (by_row[0] > 0).astype(np.uint32))
+            np.add.at(found, rows, hard + (within << 32))
+            np.add.at(seen, rows, ((hard > 0) & (above[end] & 0xFFFFFFFF == 0)).astype(np.uint32))
+
+
+def _cut(sizes: Rows) -> list[slice]:
+    """Cut items of such sizes into ranges that are decided at once."""
+    if not len(sizes):
+        return []
+    ends = np.cumsum(sizes + 1)
+    cuts = np.searchsorted(ends, np.arange(_DECIDED, ends[-1], _DECIDED), side="right")
+    cuts = np.unique(np.concatenate([[0], cuts, [len(sizes)]]))
+    return [slice(*pair) for pair in itertools.pairwise(cuts.tolist())]

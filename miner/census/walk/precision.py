@@ -20,11 +20,11 @@ from miner.census.walk.key_space import KeySpace
 from miner.triplets.distance import UNIT_ROUNDOFF_32
 from miner.triplets.types import Float64
 
-__all__ = ["FEW", "Anchors", "Precision"]
+__all__ = ["FEW", "OPEN", "Anchors", "Precision"]
 
 FEW = 256
 """An anchor with more positives has wide keys."""
-_OPEN, _SAMPLE = 0.01, 2048
+OPEN, _SAMPLE = 0.01, 2048
 """Keys are wide where narrow ones leave a larger share of them open than this."""
 _RANGE = (1e-15, 1e15)
 """Squared lengths that float32 can hold without overflow or underflow."""
@@ -49,8 +49,9 @@ class Anchors:
         What `KeySpace` says of those.
     lengths : ndarray of shape (b,), float64
         Of the queries.
-    reached : float
-        Which share of the rows is within reach of an anchor, about.
+    reached, open : float
+        Which share of the rows is within reach of an anchor, and which share of their keys is so
+        near to a threshold that distances are measured, about.
     """
 
     pairs: Pairs
@@ -59,11 +60,12 @@ class Anchors:
     slack: Float64
     lengths: Float64
     reached: float = 1.0
+    open: float = 1.0
 
     def part(self, lines: slice) -> Anchors:
         """Return a range of them."""
         own = (self.queries[lines], self.offset[lines], self.slack[lines], self.lengths[lines])
-        return Anchors(self.pairs.part(lines), *own, self.reached)
+        return Anchors(self.pairs.part(lines), *own, self.reached, self.open)
 
 
 class Precision:
@@ -81,14 +83,14 @@ class Precision:
     def __init__(self, vectors: Vectors, space: KeySpace, margin: float, bits: int) -> None:
         self._vectors, self._space, self._margin, self._bits = vectors, space, margin, bits
         self._usable = _RANGE[0] < space.reach**2 < _RANGE[1]
-        some = vectors.rows[evenly_spaced(len(vectors.rows), _SAMPLE)]
-        self._sample = space.prepare(some)
+        self._sampled = evenly_spaced(len(vectors.rows), _SAMPLE)
+        self._sample = space.prepare(vectors.rows[self._sampled])
         self._bias = space.bias(self._sample)
 
     def narrow_borders(self, anchors: Anchors) -> Borders | None:
         """Return the borders of anchors whose keys can be narrow, else None.
 
-        What share of the rows they reach is noted in `anchors`, judged by the first of them.
+        What share of the rows they reach and leave open is noted in `anchors`, judged by the first.
         """
         pairs, sizes = anchors.pairs, np.diff(anchors.pairs.starts)
         fits = self._usable and (anchors.lengths**2 < _RANGE[1]).all()
@@ -100,15 +102,27 @@ class Precision:
         gap = np.add.reduceat(borders.within - borders.hard, pairs.starts[:-1])
         if (gap < _FINE * error * sizes).any():
             return None
-        first = slice(0, pairs.starts[1])
-        edges = np.sort(np.concatenate([borders.hard[first], borders.within[first]]))
-        keys = self._bias - self._sample @ anchors.queries[0]
-        anchors.reached = float((keys <= edges[-1]).mean())
-        wide = borders.tolerance[0] + 1.05 * error[0]
+        self._look(anchors, d_ap[: pairs.starts[1]], error[0])
+        return borders if anchors.open <= OPEN else None
+
+    def look(self, anchors: Anchors) -> None:
+        """Note in `anchors` what wide keys reach and leave open, judged by the first of them."""
+        first = slice(0, anchors.pairs.starts[1])
+        d_ap = anchors.pairs.measured(self._vectors, self._space, first)
+        self._look(anchors, d_ap, 0.0)
+
+    def _look(self, anchors: Anchors, d_ap: Float64, error: float) -> None:
+        """Note what keys reach and leave open whose error is beyond that of wide ones by this."""
+        one, space = anchors.part(slice(0, 1)), self._space
+        borders = borders_of_distances(one.pairs, d_ap, space, self._margin, one.offset, one.slack)
+        edges = np.sort(np.concatenate([borders.hard, borders.within]))
+        keys = self._bias - self._sample @ one.queries[0]
+        wide = borders.tolerance[0] + 1.05 * error
         open_ = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
-        open_ |= keys < self.unclear(anchors.offset[:1], error[:1])
-        # Those of the sample that are positives lie on a threshold.
-        return borders if open_.sum() <= _OPEN * len(keys) + first.stop else None
+        open_ |= keys < self.unclear(one.offset, one.slack + error)
+        open_ &= ~np.isin(self._sampled, one.pairs.positives)  # which lie on a threshold
+        anchors.open = float(open_.mean())
+        anchors.reached = float((keys <= edges[-1]).mean())
 
     def narrow(self, lengths: Float64) -> Float64:
         """Bound how far a narrow key can be from the wide one, for queries of such lengths."""

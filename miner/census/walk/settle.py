@@ -25,8 +25,8 @@ Holds = Callable[[Float64, Rows], NDArray[np.bool_]]
 """Whether measured distances count, each for the pair whose number stands beside it."""
 
 
-def ascending(starts: Rows, values: Float64, loops: Any) -> Rows:
-    """Return the thresholds of each line, ascending where they are many.
+def ascending(starts: Rows, values: Float64, loops: Any, many: int = MANY) -> Rows:
+    """Return the thresholds of each line, about ascending where there are so many.
 
     Parameters
     ----------
@@ -37,14 +37,13 @@ def ascending(starts: Rows, values: Float64, loops: Any) -> Rows:
         See `miner.census.walk.line_loops`.
     """
     sizes, order = np.diff(starts), np.arange(len(values))
-    many = sizes >= MANY
-    if not many.any():
+    if not (sizes >= many).any():
         return order
     first = np.repeat(starts[:-1], sizes)
     bits = row_bits(int(sizes.max()))
     entries = packed(values, order - first, bits)  # far quicker to sort than to find an order
     loops.sort_lines(entries, starts)
-    return np.where(np.repeat(many, sizes), first + rows_of(entries, bits), order)
+    return np.where(np.repeat(sizes >= many, sizes), first + rows_of(entries, bits), order)
 
 
 @dataclass(frozen=True, slots=True)
