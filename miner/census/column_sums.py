@@ -78,6 +78,25 @@ class ColumnSums:
             self.confusions.add(label, met, self._by_label[:, met])
             self._by_label[:, met] = 0
 
+    def add(self, anchors: Rows, rows: Rows, counts: Rows, met: NDArray[np.bool_]) -> None:
+        """Add triplets of some anchors and negatives.
+
+        Parameters
+        ----------
+        anchors, rows : ndarray of shape (k,), int64
+        counts : ndarray of shape (2, k), int64
+            Hard; hard or semi-hard.
+        met : ndarray of shape (k,), bool
+            Whether the row was no hard negative of the anchor before.
+        """
+        for total, count in zip(self.totals, counts, strict=True):
+            np.add.at(total, rows, count)
+        np.add.at(self.seen, rows[met], np.uint32(1))
+        if self.labels is not None and self.confusions is not None:
+            there = np.flatnonzero((counts > 0).any(axis=0) & (self._codes[rows] >= 0))
+            labels = self.labels.anchors[anchors[there]]
+            self.confusions.add(labels, self._codes[rows[there]], counts[:, there])
+
     def hubs(self) -> NDArray[np.void]:
         """Return the rows that are a negative of some triplet, with `HUBS`."""
         rows = np.flatnonzero(self.totals[1])

@@ -27,65 +27,76 @@ _LONG = 16
 
 @compiled
 def _merge_thresholds(
-    hard: Any, within: Any, starts: Any, tolerance: Any, edges: Any, places: Any, above: Any
-) -> None:  # pragma: no cover  (compiled)
+    hard: Any, within: Any, order: Any, starts: Any, tolerance: Any, edges: Any, pairs: Any,
+    above: Any,
+) -> None:  # fmt: skip  # pragma: no cover  (compiled)
+    longest = np.diff(starts).max()
+    left, right = np.empty(longest + 1), np.empty(longest + 1)
     for line in range(starts.size - 1):
-        first, stop = starts[line], starts[line + 1]
-        one, other, most = first, first, -np.inf
-        for end in range(2 * first + line, 2 * stop + line):
-            above[end] = (stop - one) + ((stop - other) << np.int64(32))
-            if other == stop or (one < stop and hard[one] <= within[other]):
-                value, places[end] = hard[one], one
+        own, error = order[starts[line] : starts[line + 1]], tolerance[line]
+        for place in range(own.size):
+            left[place], right[place] = hard[own[place]] + error, within[own[place]] + error
+        left[own.size], right[own.size] = np.inf, np.inf
+        one, other, most = np.int64(0), np.int64(0), -np.inf
+        begin = 2 * starts[line] + line
+        for end in range(begin, begin + 2 * own.size):
+            above[end] = (own.size - one) + ((own.size - other) << np.int64(32))
+            if left[one] <= right[other]:
+                most, pairs[end] = max(most, left[one]), own[one]
                 one += 1
             else:
-                value, places[end] = within[other], other + hard.size
+                most, pairs[end] = max(most, right[other]), own[other] + hard.size
                 other += 1
-            most = max(most, value + tolerance[line])
             edges[end] = most
-        above[2 * stop + line], edges[2 * stop + line] = 0, np.nan
+        above[begin + 2 * own.size], edges[begin + 2 * own.size] = 0, np.nan
 
 
 def merge_thresholds(
-    hard: Float64, within: Float64, starts: Rows, tolerance: Float64
+    hard: Float64, within: Float64, order: Rows, starts: Rows, tolerance: Float64
 ) -> tuple[Float64, Rows, Rows]:
     """Return the thresholds of each line in one order.
 
     Parameters
     ----------
     hard, within : ndarray of shape (pairs,), float64
-        Where hard and where semi-hard end, for the pairs of each line about ascending.
+        Where hard and where semi-hard end; finite.
+    order : ndarray of shape (pairs,), int64
+        The pairs of each line, about ascending.
     starts : ndarray of shape (b + 1,), int64
-        Where the pairs of each line begin, and the end.
+        Where the pairs of each line begin, and the end; each line has some.
     tolerance : ndarray of shape (b,), float64
 
     Returns
     -------
     edges : ndarray of shape (2 * pairs + b,), float64
         The thresholds and the tolerance, ascending; not a number after the last of each line.
-    places : ndarray of such a shape, int64
-        The place of each threshold's pair; the number of pairs is added where semi-hard ends.
+    pairs : ndarray of such a shape, int64
+        Whose threshold each is; the number of pairs is added where semi-hard ends.
     above : ndarray of such a shape, int64
         How many thresholds there are from each on: where hard ends in the low 32 bits, where
         semi-hard ends above.
     """
     size = 2 * len(hard) + len(starts) - 1
-    edges, places, above = np.empty(size), np.zeros(size, np.int64), np.empty(size, np.int64)
-    _merge_thresholds(hard, within, starts, tolerance, edges, places, above)
-    return edges, places, above
+    edges, pairs, above = np.empty(size), np.zeros(size, np.int64), np.empty(size, np.int64)
+    _merge_thresholds(hard, within, order, starts, tolerance, edges, pairs, above)
+    return edges, pairs, above
 
 
 @compiled
-def _fill_table(edges: Any, low: Any, scale: Any, table: Any) -> None:  # pragma: no cover
-    """Fill how many thresholds lie in the buckets before each."""
-    top = scale.dtype.type(table.size - 2)
+def _fill_table(
+    edges: Any, low: Any, scale: Any, top: Any, table: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """Fill how many thresholds lie in the buckets before each; return how many in the fullest."""
     table[:] = 0
     for place in range(edges.size - 1):
-        value = (edges[place] - low[0]) * scale[0]
+        value = (edges[place] - low) * scale
         table[np.int64(value if value < top else top) + 1] += np.int32(1)
-    total = np.int32(0)
+    total, most = np.int32(0), np.int32(0)
     for bucket in range(table.size):
+        most = max(most, table[bucket])
         total += table[bucket]
         table[bucket] = total
+    return most
 
 
 @compiled
@@ -117,15 +128,15 @@ def _bisect(edges: Any, key: Any, at: Any, stop: Any) -> Any:  # pragma: no cove
 
 @compiled
 def _look_up(
-    keys: Any, buckets: Any, table: Any, edges: Any, wide: Any, unclear: Any, ranks: Any,
-    start: Any, listed: Any, rows: Any, begin: Any, end: Any,
+    keys: Any, buckets: Any, table: Any, crowded: Any, edges: Any, above: Any, wide: Any,
+    unclear: Any, values: Any, start: Any, listed: Any, rows: Any, begin: Any, end: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
-    """Find where keys are among the thresholds; list those that decide nothing."""
+    """Turn buckets into ranks among the thresholds; list keys that decide nothing."""
     for column in range(keys.size):
         key, bucket = keys[column], buckets[column]
-        at, stop = np.int64(table[bucket]), np.int64(table[bucket + 1])
-        if stop - at > _LONG:
-            at = _bisect(edges, key, at, stop)
+        at = np.int64(table[bucket])
+        if crowded:
+            at = _bisect(edges, key, at, np.int64(table[bucket + 1]))
         while edges[at] < key:
             at += 1
         if key >= edges[at] - wide or key < unclear:
@@ -135,35 +146,39 @@ def _look_up(
             rows[listed], begin[listed], end[listed] = start + column, at, upto
             listed += 1
             at = upto
-        ranks[column] = at
+        buckets[column] = at
+        values[column] = above[at]
     return listed
 
 
 @compiled
-def _book(
-    ranks: Any, above: Any, counts: Any, times: Any, found: Any, seen: Any, noting: Any
-) -> None:  # pragma: no cover  (compiled)
-    """Add up what keys at some ranks count for, by rank and by row."""
-    for column in range(ranks.size):
-        counts[ranks[column]] += np.int32(1)
-    for column in range(ranks.size):
-        value = above[ranks[column]]
-        times[column] = value >> np.int64(32)
-        if noting:
-            found[column] += value
-            seen[column] += np.uint32((value & np.int64(0xFFFFFFFF)) > 0)
+def _count_up(ranks: Any, counts: Any) -> None:  # pragma: no cover  (compiled)
+    """Add up how many keys have each rank; two in turn, as many in a row are alike."""
+    for column in range(0, ranks.size - 1, 2):
+        counts[0, ranks[column]] += np.int32(1)
+        counts[1, ranks[column + 1]] += np.int32(1)
+    if ranks.size % 2:
+        counts[0, ranks[ranks.size - 1]] += np.int32(1)
+
+
+@compiled
+def _book(values: Any, found: Any, seen: Any) -> None:  # pragma: no cover  (compiled)
+    """Add up by row what keys count for."""
+    for column in range(values.size):
+        found[column] += values[column]
+        seen[column] += np.uint32((values[column] & np.int64(0xFFFFFFFF)) > 0)
 
 
 def _lose_loop(
-    keys: Any, times: Any, offset: Any, slope: Any, root: Any
+    keys: Any, values: Any, offset: Any, slope: Any, root: Any
 ) -> Any:  # pragma: no cover  (compiled)
-    """Return the sum of the distances of rows, each so many times."""
+    """Return the sum of the distances of rows, one for each pair that they count for."""
     total = 0.0
     for column in range(keys.size):
         value = offset + slope * keys[column]
         if root:
             value = np.sqrt(value if value > 0 else offset - offset)
-        many = times[column]
+        many = values[column] >> np.int64(32)
         total += np.float64(value * np.float32(many)) if many > 0 else 0.0
     return total
 
@@ -178,34 +193,33 @@ def _count_row(
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Count one line; return the sum of its distances, and how many rows are listed."""
     offset, slope, root = key_space
-    keys, ranks = np.empty(_STEP, products.dtype), np.empty(_STEP, np.int64)
-    buckets, times = np.empty(_STEP, np.int32), np.empty(_STEP, np.int64)
-    low, scale = np.empty(1, products.dtype), np.empty(1, products.dtype)
-    last, top = edges[edges.size - 2], scale.dtype.type(table.size - 2)
-    low[0] = edges[0] - wide
-    scale[0] = top / (last - low[0]) if last > low[0] else top - top
-    _fill_table(edges, low, scale, table)
-    total, listed = 0.0, np.int64(0)
+    keys, values = np.empty(_STEP, products.dtype), np.empty(_STEP, np.int64)
+    buckets, ends = np.empty(_STEP, np.int32), np.empty(3, products.dtype)
+    last, ends[0], ends[1] = edges[edges.size - 2], edges[0] - wide, table.size - 2
+    low, top = ends[0], ends[1]
+    ends[2] = top / (last - low) if last > low else top - top
+    scale, total, listed = ends[2], 0.0, np.int64(0)
+    crowded = _fill_table(edges, low, scale, top, table) > _LONG
     for start in range(0, bias.size, _STEP):
-        stop = min(start + _STEP, bias.size)
-        own, mine, size = keys[: stop - start], ranks[: stop - start], stop - start
-        product, shift = products[start:stop], bias[start:stop]
-        _choose(product, shift, last, low[0], scale[0], top, own, buckets[:size])
-        before = listed
+        stop, before = min(start + _STEP, bias.size), listed
+        own, ranks, mine = keys[: stop - start], buckets[: stop - start], values[: stop - start]
+        _choose(products[start:stop], bias[start:stop], last, low, scale, top, own, ranks)
         listed = _look_up(
-            own, buckets[:size], table, edges, wide, unclear, mine, start, listed, rows, begin, end
-        )
-        part = slice(start, stop if noting else start)
-        _book(mine, above, counts, times[:size], found[part], seen[part], noting)
-        for place in range(before, listed):
-            times[rows[place] - start] = 0
-        total += _lose(own, times[:size], offset, slope, root)
+            own, ranks, table, crowded, edges, above, wide, unclear, mine, start, listed, rows,
+            begin, end,
+        )  # fmt: skip
+        _count_up(ranks, counts)
+        if noting:
+            _book(mine, found[start:stop], seen[start:stop])
+        for place in range(before, listed):  # whose distances are measured
+            mine[rows[place] - start] = 0
+        total += _lose(own, mine, offset, slope, root)
     return total, listed
 
 
 @compiled
 def _count_rows(
-    products: Any, bias: Any, starts: Any, edges: Any, places: Any, above: Any, wide: Any,
+    products: Any, bias: Any, starts: Any, edges: Any, pairs: Any, above: Any, wide: Any,
     unclear: Any, first: Any, last: Any, key_space: Any, found: Any, seen: Any, noting: Any,
     counts: Any, sums: Any, listed: Any, sizes: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
@@ -219,20 +233,18 @@ def _count_rows(
         most = _LEAST
         while most < _MOST and most < _SPREAD * (end - begin):
             most *= 2
-        table = np.empty(most + 1, np.int32)
-        found_at = np.zeros(end - begin, np.int32)
+        table, ranked = np.empty(most + 1, np.int32), np.zeros((2, end - begin), np.int32)
         rows, at, upto = listed[0, used:], listed[1, used:], listed[2, used:]
-        space = (offset[line], slope, root)
         sums[line], sizes[line] = _count_row(
             products[line], bias, edges[begin:end], above[begin:end], wide[line], unclear[line],
-            space, table, found_at, found, seen, noting, rows, at, upto,
+            (offset[line], slope, root), table, ranked, found, seen, noting, rows, at, upto,
         )  # fmt: skip
         listed[1:, used : used + sizes[line]] += begin
         used += sizes[line]
         total = np.int64(0)
         for place in range(begin, end - 1):
-            total += found_at[place - begin]
-            counts[places[place]] = total
+            total += ranked[0, place - begin] + ranked[1, place - begin]
+            counts[pairs[place]] = total
     return last
 
 
@@ -252,7 +264,7 @@ def count_rows(
         What rows add to their keys.
     starts : ndarray of shape (b + 1,), int64
         Where the pairs of each line begin, and the end; each line has some.
-    thresholds : (edges, places, above)
+    thresholds : (edges, pairs, above)
         As `merge_thresholds` returns them; edges of the type of the products.
     wide : ndarray of shape (b,), of the same type
         How far below an edge keys decide nothing.
@@ -265,7 +277,7 @@ def count_rows(
     found, seen
         As of `miner.census.walk.line_loops.add_up`.
     counts : ndarray of shape (2 * pairs,), int64
-        Is filled: how many keys are below each threshold, by its place.
+        Is filled: how many keys are below each threshold: where hard ends, where semi-hard ends.
     sums : ndarray of shape (b,), float64
         Is filled: the distances of rows that are not listed, one for each pair.
 

@@ -76,48 +76,48 @@ class DirectCount:
             Takes the triplets by row and label.
         """
         pairs, lines, kind = self.pairs, len(self.offset), products.dtype.type
-        order, thresholds, wide = self._thresholds(kind)
-        counts, losses = np.empty(2 * len(order), dtype=np.int64), np.empty(lines)
+        thresholds, wide = self._thresholds(kind)
+        counts, losses = np.empty((2, len(pairs.positives)), dtype=np.int64), np.empty(lines)
         none = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint32)
         found, seen = none if sums is None else (sums.found, sums.seen)
         key_space = (self.offset.astype(kind), kind(self.space.slope), self.space.root)
         given = (products, bias, pairs.starts, thresholds, wide, self.unclear.astype(kind))
+        open_ = []
         for run in [(0, lines)] if sums is None else sums.runs(pairs.anchors):
-            own = (*given, run, key_space, found, seen, counts, losses)
-            at, listed = self.loops.count_rows(*own)
-            for part in _cut(listed[2] - listed[1]):
-                open_ = (at[part], *listed[:, part])
-                self._decide(open_, order, thresholds, found, seen, counts, losses)
+            filled = (found, seen, counts.reshape(-1), losses)
+            open_.append(self.loops.count_rows(*given, run, key_space, *filled))
             if sums is not None:
                 sums.book(int(pairs.anchors[run[0]]))
-        hard, within = np.empty((2, len(order)), dtype=np.int64)
-        hard[order], within[order] = counts.reshape(2, -1)
-        within = np.maximum(hard, within)
+        at, listed = (np.concatenate(parts, axis=-1) for parts in zip(*open_, strict=True))
+        for part in _cut(listed[2] - listed[1]):
+            self._decide(at[part], listed[:, part], thresholds, sums, counts, losses)
+        hard, within = counts
+        np.maximum(hard, within, out=within)
         lost = within * (self.borders.d_ap + self.margin)
         return hard, within, np.add.reduceat(lost, pairs.starts[:-1]) - losses
 
-    def _thresholds(self, kind: Any) -> tuple[Rows, tuple[NDArray[Any], Rows, Rows], Any]:
-        """Return the order of the pairs, their thresholds in one order, and how wide these are.
+    def _thresholds(self, kind: Any) -> tuple[tuple[NDArray[Any], Rows, Rows], NDArray[Any]]:
+        """Return the thresholds of all pairs in one order, and how wide those of an anchor are.
 
         Edges are rounded up to the type of the keys, and as far down at their other end.
         """
         starts, borders = self.pairs.starts, self.borders
         order = ascending(starts, borders.hard, self.line_loops, many=0)
-        facts = (borders.hard[order], borders.within[order], starts, self.tolerance)
-        edges, places, above = self.loops.merge_thresholds(*facts)
+        facts = (borders.hard, borders.within, order, starts, self.tolerance)
+        edges, pairs, above = self.loops.merge_thresholds(*facts)
         lines = np.arange(len(starts) - 1)
         ends = edges[2 * starts[:-1] + lines], edges[2 * starts[1:] + lines - 1]
         wide = 2 * self.tolerance + 8 * np.finfo(kind).eps * np.maximum(*np.abs(ends))
-        upper = np.nextafter(edges.astype(kind), kind(np.inf))
-        return order, (upper, places, above), np.nextafter(wide.astype(kind), kind(np.inf))
+        if kind is not np.float64:
+            edges = np.nextafter(edges.astype(kind), kind(np.inf))
+        return (edges, pairs, above), np.nextafter(wide.astype(kind), kind(np.inf))
 
     def _decide(
         self,
-        open_: tuple[Rows, Rows, Rows, Rows],
-        order: Rows,
+        lines: Rows,
+        listed: Rows,
         thresholds: tuple[NDArray[Any], Rows, Rows],
-        found: Rows,
-        seen: Any,
+        sums: ColumnSums | None,
         counts: Rows,
         losses: Float64,
     ) -> None:
@@ -125,33 +125,31 @@ class DirectCount:
 
         Parameters
         ----------
-        open_ : (lines, rows, begin, end)
-            As of `miner.census.kernels.direct.count_rows`.
-        order, thresholds
-            As of `_thresholds`.
-        found, seen, counts, losses
+        lines, listed
+            As `miner.census.kernels.direct.count_rows` returns them.
+        thresholds
+            As `_thresholds` returns them.
+        sums, counts, losses
             Are added to.
         """
-        lines, rows, begin, end = open_
-        (_, places, above), anchors = thresholds, self.pairs.anchors
+        (rows, begin, end), (_, of, above), anchors = listed, thresholds, self.pairs.anchors
         d_an = self.vectors.measure(self.space.metric, anchors[lines], rows)
         item = np.repeat(np.arange(len(rows)), end - begin)
-        place = places[spans(begin, end - begin)]
-        pair, soft = order[place % len(order)], place >= len(order)
+        threshold = of[spans(begin, end - begin)]
+        soft, pair = np.divmod(threshold, counts.shape[1])
         if not self.measured and len(pair):
             own = np.unique(pair)
             self.borders.d_ap[own] = self.pairs.measured(self.vectors, self.space, own)
         d_ap, distances = self.borders.d_ap[pair], d_an[item]
         holds = is_hard(d_ap, distances)
-        holds |= soft & is_within(d_ap, distances, self.margin)
-        np.add.at(counts, place[holds], 1)
-        hard, within = (
-            np.bincount(item[holds & which], minlength=len(rows)) for which in (~soft, soft)
-        )
+        holds |= (soft > 0) & is_within(d_ap, distances, self.margin)
+        np.add.at(counts.reshape(-1), threshold[holds], 1)
+        which = 2 * item[holds] + soft[holds]
+        hard, within = np.bincount(which, minlength=2 * len(rows)).reshape(-1, 2).T
         losses += np.bincount(lines, (within + (above[end] >> 32)) * d_an, len(losses))
-        if len(found):
-            np.add.at(found, rows, hard + (within << 32))
-            np.add.at(seen, rows, ((hard > 0) & (above[end] & 0xFFFFFFFF == 0)).astype(np.uint32))
+        if sums is not None:
+            met = (hard > 0) & (above[end] & 0xFFFFFFFF == 0)
+            sums.add(anchors[lines], rows, np.stack([hard, within]), met)
 
 
 def _cut(sizes: Rows) -> list[slice]:
