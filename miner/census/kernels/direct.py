@@ -2,7 +2,8 @@
 
 A table of buckets of one width tells where the search for a key begins. A key that is near to a
 threshold decides nothing here: its row is listed, with the thresholds that it may be on either side
-of.
+of. Places that are read from arrays are unsigned: a signed one costs a look whether it counts from
+the end.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def _merge_thresholds(
     for line in range(starts.size - 1):
         own, error = order[starts[line] : starts[line + 1]], tolerance[line]
         for place in range(own.size):
-            left[place], right[place] = hard[own[place]] + error, within[own[place]] + error
+            pair = np.uint64(own[place])
+            left[place], right[place] = hard[pair] + error, within[pair] + error
         left[own.size], right[own.size] = np.inf, np.inf
         one, other, most = np.int64(0), np.int64(0), -np.inf
         begin = 2 * starts[line] + line
@@ -90,8 +92,8 @@ def _fill_table(
     table[:] = 0
     for place in range(edges.size - 1):
         value = (edges[place] - low) * scale
-        table[np.int64(value if value < top else top) + 1] += np.int32(1)
-    total, most = np.int32(0), np.int32(0)
+        table[np.uint64(value if value < top else top) + np.uint64(1)] += np.uint32(1)
+    total, most = np.uint32(0), np.uint32(0)
     for bucket in range(table.size):
         most = max(most, table[bucket])
         total += table[bucket]
@@ -111,16 +113,16 @@ def _choose(
         value = (key - low) * scale
         value = value if value < top else top
         keys[column] = key
-        buckets[column] = np.int32(value if value > 0 else 0)
+        buckets[column] = np.uint32(value if value > 0 else 0)
 
 
 @compiled
 def _bisect(edges: Any, key: Any, at: Any, stop: Any) -> Any:  # pragma: no cover  (compiled)
     """Return the first threshold from `at` on, before `stop`, that is not below a key."""
     while at < stop:
-        middle = (at + stop) // 2
+        middle = (at + stop) >> np.uint64(1)
         if edges[middle] < key:
-            at = middle + 1
+            at = middle + np.uint64(1)
         else:
             stop = middle
     return at
@@ -133,20 +135,21 @@ def _look_up(
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Turn buckets into ranks among the thresholds; list keys that decide nothing."""
     for column in range(keys.size):
-        key, bucket = keys[column], buckets[column]
-        at = np.int64(table[bucket])
+        key, bucket = keys[column], np.uint64(buckets[column])
+        at = np.uint64(table[bucket])
         if crowded:
-            at = _bisect(edges, key, at, np.int64(table[bucket + 1]))
+            at = _bisect(edges, key, at, np.uint64(table[bucket + np.uint64(1)]))
+        at += np.uint64(edges[at] < key)  # without a branch: it would be taken at random
         while edges[at] < key:
-            at += 1
+            at += np.uint64(1)
         if key >= edges[at] - wide or key < unclear:
             upto = at
             while key >= edges[upto] - wide:
-                upto += 1
+                upto += np.uint64(1)
             rows[listed], begin[listed], end[listed] = start + column, at, upto
             listed += 1
             at = upto
-        buckets[column] = at
+        buckets[column] = np.uint32(at)
         values[column] = above[at]
     return listed
 
@@ -155,10 +158,10 @@ def _look_up(
 def _count_up(ranks: Any, counts: Any) -> None:  # pragma: no cover  (compiled)
     """Add up how many keys have each rank; two in turn, as many in a row are alike."""
     for column in range(0, ranks.size - 1, 2):
-        counts[0, ranks[column]] += np.int32(1)
-        counts[1, ranks[column + 1]] += np.int32(1)
+        counts[0, np.uint64(ranks[column])] += np.int32(1)
+        counts[1, np.uint64(ranks[column + 1])] += np.int32(1)
     if ranks.size % 2:
-        counts[0, ranks[ranks.size - 1]] += np.int32(1)
+        counts[0, np.uint64(ranks[ranks.size - 1])] += np.int32(1)
 
 
 @compiled
@@ -194,7 +197,7 @@ def _count_row(
     """Count one line; return the sum of its distances, and how many rows are listed."""
     offset, slope, root = key_space
     keys, values = np.empty(_STEP, products.dtype), np.empty(_STEP, np.int64)
-    buckets, ends = np.empty(_STEP, np.int32), np.empty(3, products.dtype)
+    buckets, ends = np.empty(_STEP, np.uint32), np.empty(3, products.dtype)
     last, ends[0], ends[1] = edges[edges.size - 2], edges[0] - wide, table.size - 2
     low, top = ends[0], ends[1]
     ends[2] = top / (last - low) if last > low else top - top
@@ -233,7 +236,7 @@ def _count_rows(
         most = _LEAST
         while most < _MOST and most < _SPREAD * (end - begin):
             most *= 2
-        table, ranked = np.empty(most + 1, np.int32), np.zeros((2, end - begin), np.int32)
+        table, ranked = np.empty(most + 1, np.uint32), np.zeros((2, end - begin), np.int32)
         rows, at, upto = listed[0, used:], listed[1, used:], listed[2, used:]
         sums[line], sizes[line] = _count_row(
             products[line], bias, edges[begin:end], above[begin:end], wide[line], unclear[line],
@@ -244,7 +247,7 @@ def _count_rows(
         total = np.int64(0)
         for place in range(begin, end - 1):
             total += ranked[0, place - begin] + ranked[1, place - begin]
-            counts[pairs[place]] = total
+            counts[np.uint64(pairs[place])] = total
     return last
 
 
