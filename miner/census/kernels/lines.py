@@ -1,4 +1,8 @@
-"""Compiled loops over lines of keys and entries; `miner.census.walk.line_loops` is in NumPy."""
+"""Compiled loops over lines of keys and entries; `miner.census.walk.line_loops` is in NumPy.
+
+Places that are read from arrays are unsigned: a signed one costs a look whether it counts from the
+end.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ def _list_some(
         key = bias[column] - products[column]
         out[end] = key
         whole[end] = (whole[end] & mask) | (start + column)
-        end += np.int64(key <= top)
+        end += np.uint64(key <= top)
     return end
 
 
@@ -54,7 +58,7 @@ def _list_some(
 def _list_entries(
     products: Any, bias: Any, tops: Any, start: Any, bits: Any, out: Any, whole: Any, counts: Any
 ) -> None:  # pragma: no cover  (compiled)
-    mask, end = np.int64(-1) << np.int64(bits), np.int64(0)
+    mask, end = np.int64(-1) << np.int64(bits), np.uint64(0)
     for line in range(products.shape[0]):
         first = end
         for begin in range(0, bias.size, _FEW):
@@ -115,11 +119,11 @@ def place_borders(
 @compiled
 def _search(own: Any, value: Any, equal: Any) -> Any:  # pragma: no cover  (compiled)
     """Count the entries below a value, or those equal to it too."""
-    low, high = 0, own.size
+    low, high = np.uint64(0), np.uint64(own.size)
     while low < high:
-        middle = (low + high) // 2
+        middle = (low + high) >> np.uint64(1)
         if own[middle] < value or (equal and own[middle] == value):
-            low = middle + 1
+            low = middle + np.uint64(1)
         else:
             high = middle
     return low
@@ -130,22 +134,23 @@ def between_loop(
     entries: Any, firsts: Any, starts: Any, order: Any, edges: Any, wide: Any, under: Any, over: Any
 ) -> None:  # pragma: no cover  (compiled)
     """Look up where thresholds lie among the entries of their lines."""
+    step, most = np.uint64(1), np.uint64(8)
     for line in range(firsts.size - 1):
         own, error = entries[firsts[line] : firsts[line + 1]], wide[line]
-        begin, end = starts[line], starts[line + 1]
+        begin, end, size = starts[line], starts[line + 1], np.uint64(own.size)
         few = end - begin < MANY or 40 * (end - begin) < own.size
-        at = np.int64(0)
+        at = np.uint64(0)
         for place in range(begin, end):
-            pair = order[place]
+            pair = np.uint64(order[place])
             low, high = edges[pair] - error, edges[pair] + error
             if few:
                 at = _search(own, low, False)
-            while at < own.size and own[at] < low:
-                at += 1
+            while at < size and own[at] < low:
+                at += step
             upto = at
-            while upto < own.size and own[upto] <= high and upto < at + 8:
-                upto += 1
-            if upto == at + 8:
+            while upto < size and own[upto] <= high and upto < at + most:
+                upto += step
+            if upto == at + most:
                 upto = _search(own, high, True)
             under[pair], over[pair] = at, upto
 
@@ -181,7 +186,7 @@ def _add_line(
     for rank in range(own.size):
         step -= bumps[rank]
         if noting:
-            found[own[rank] & mask] += step
+            found[np.uint64(own[rank] & mask)] += step
         total += (step >> np.int64(32)) * distances[rank]
     return total
 
@@ -195,8 +200,8 @@ def _bump(hard: Any, within: Any, bumps: Any) -> Any:  # pragma: no cover  (comp
         near, deep = max(near, hard[pair]), max(deep, within[pair])
     bumps[: deep + 1] = 0
     for pair in range(hard.size):
-        bumps[hard[pair]] += np.int64(1)
-        bumps[within[pair]] += np.int64(1) << np.int64(32)
+        bumps[np.uint64(hard[pair])] += np.int64(1)
+        bumps[np.uint64(within[pair])] += np.int64(1) << np.int64(32)
     return near, deep
 
 
@@ -227,7 +232,7 @@ def _add_up(
         count = np.int64(pairs.stop - pairs.start)
         sums[line] = _add_line(whole[own], mask, count, bumps, distances, found, noting)
         for entry in whole[own][: near if noting else 0]:
-            seen[entry & mask] += np.uint32(1)
+            seen[np.uint64(entry & mask)] += np.uint32(1)
 
 
 def add_up(
@@ -255,8 +260,9 @@ def fold(
             totals[0, row] += hard
             totals[1, row] += within
             if labels.size and labels[row] >= 0:
-                by_label[0, labels[row]] += hard
-                by_label[1, labels[row]] += within
+                label = np.uint64(labels[row])
+                by_label[0, label] += hard
+                by_label[1, label] += within
             found[row] = 0
 
 

@@ -24,11 +24,12 @@ _BUCKETS = 1 << 15
 @compiled
 def _insert(own: Any) -> None:  # pragma: no cover  (compiled)
     """Sort numbers each of which is near its place."""
+    none, step = np.uint64(0), np.uint64(1)
     for start in range(1, own.size):
-        value, place = own[start], start
-        while place > 0 and own[place - 1] > value:
-            own[place] = own[place - 1]
-            place -= 1
+        value, place = own[start], np.uint64(start)
+        while place > none and own[place - step] > value:
+            own[place] = own[place - step]
+            place -= step
         own[place] = value
 
 
@@ -40,7 +41,7 @@ def _choose(
     top = np.float64(ends.size - 1)
     for place in range(own.size):
         value = (own[place] - low) * scale
-        bucket[place] = np.int32(value if value < top else top)
+        bucket[place] = np.uint32(value if value < top else top)
 
 
 @compiled
@@ -55,8 +56,8 @@ def _sort_line(own: Any, ends: Any, bucket: Any, room: Any) -> Any:  # pragma: n
     _choose(own, low, scale, ends, bucket)
     ends[:] = 0
     for place in range(own.size):
-        ends[bucket[place]] += np.int32(1)
-    end, most = np.int32(0), np.int32(0)
+        ends[np.uint64(bucket[place])] += np.uint32(1)
+    end, most = np.uint32(0), np.uint32(0)
     for number in range(ends.size):
         size = ends[number]
         ends[number] = end
@@ -65,9 +66,9 @@ def _sort_line(own: Any, ends: Any, bucket: Any, room: Any) -> Any:  # pragma: n
     if most > _CROWD:
         return False
     for place in range(own.size):
-        number = bucket[place]
-        room[ends[number]] = own[place]
-        ends[number] += np.int32(1)
+        number = np.uint64(bucket[place])
+        room[np.uint64(ends[number])] = own[place]
+        ends[number] += np.uint32(1)
     own[:] = room
     _insert(own)
     return True
@@ -76,8 +77,8 @@ def _sort_line(own: Any, ends: Any, bucket: Any, room: Any) -> Any:  # pragma: n
 @compiled
 def _sort_lines(numbers: Any, firsts: Any, done: Any) -> None:  # pragma: no cover  (compiled)
     longest = np.diff(firsts).max()
-    room, bucket = np.empty(longest), np.empty(longest, np.int32)
-    ends = np.empty(_BUCKETS, np.int32)
+    room, bucket = np.empty(longest), np.empty(longest, np.uint32)
+    ends = np.empty(_BUCKETS, np.uint32)
     for line in range(done.size):
         own = numbers[firsts[line] : firsts[line + 1]]
         if own.size:
