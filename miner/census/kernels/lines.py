@@ -29,6 +29,7 @@ __all__ = [
     "nearest_tops",
     "place_borders",
     "sort_lines",
+    "take_keys",
 ]
 
 
@@ -78,6 +79,21 @@ def list_entries(
     counts = np.empty(len(products), dtype=np.int64)
     _list_entries(products, bias, tops, start, bits, out, out.view(np.int64), counts)
     return counts
+
+
+@compiled
+def _take_keys(products: Any, bias: Any, lines: Any, rows: Any, keys: Any) -> None:  # pragma: no cover
+    for place in range(keys.size):
+        line, row = np.uint64(lines[place]), np.uint64(rows[place])
+        keys[place] = bias[row] - products[line, row]
+        products[line, row] = np.nan
+
+
+def take_keys(products: NDArray[Any], bias: NDArray[Any], lines: Rows, rows: Rows) -> Float64:
+    """Return keys and strike them; see `miner.census.walk.line_loops.take_keys`."""
+    keys = np.empty(len(rows))
+    _take_keys(products, bias, lines, rows, keys)
+    return keys
 
 
 @compiled

@@ -163,9 +163,9 @@ class BlockMaker:
         return block
 
     def wide_borders(self, made: Anchors, products: NDArray[Any], bias: NDArray[Any]) -> Borders:
-        """Return the borders of anchors whose pairs are among the products."""
+        """Return the borders of anchors whose pairs are among the products, and strike these."""
         pairs = made.pairs
-        keys = bias[pairs.positives] - products[pairs.lines, pairs.positives]
+        keys = self._loops.take_keys(products, bias, pairs.lines, pairs.positives)
         about = (self.vectors, self.space, self.margin, made.offset, made.slack)
         return borders_of_keys(pairs, keys, *about, self._loops)
 
@@ -192,9 +192,13 @@ class BlockMaker:
 
     def struck(self, pairs: Pairs) -> tuple[Rows, Rows]:
         """Return what is no negative: the lines and the rows."""
-        starts, hidden = self.relevance.hidden_lists(pairs.anchors)
-        lines = np.repeat(np.arange(len(pairs.anchors)), np.diff(starts))
+        lines, hidden = self.hidden(pairs)
         return np.concatenate([pairs.lines, lines]), np.concatenate([pairs.positives, hidden])
+
+    def hidden(self, pairs: Pairs) -> tuple[Rows, Rows]:
+        """Return what is neither negative nor positive: the lines and the rows."""
+        starts, hidden = self.relevance.hidden_lists(pairs.anchors)
+        return np.repeat(np.arange(len(pairs.anchors)), np.diff(starts)), hidden
 
     def counted(
         self,

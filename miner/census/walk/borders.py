@@ -48,9 +48,9 @@ class Pairs:
 
     def part(self, lines: slice) -> Pairs:
         """Return the pairs of a range of the anchors."""
-        own = slice(self.starts[lines.start], self.starts[lines.stop])
-        counts = np.diff(self.starts[lines.start : lines.stop + 1])
-        return Pairs.of(self.anchors[lines], counts, self.positives[own])
+        first, own = lines.start, slice(self.starts[lines.start], self.starts[lines.stop])
+        starts = self.starts[first : lines.stop + 1] - own.start
+        return Pairs(self.anchors[lines], starts, self.positives[own], self.lines[own] - first)
 
     def measured(self, vectors: Vectors, space: KeySpace, some: Rows | slice) -> Float64:
         """Return the true distances of some pairs."""

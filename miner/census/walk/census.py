@@ -166,16 +166,17 @@ class Census:
             for first in range(0, lines, step):
                 part = slice(first, min(first + step, lines))
                 own, mine = made.part(part), products[part]
-                edges = borders.part(made.pairs.starts, part) if borders else None
-                edges = edges or self._maker.wide_borders(own, mine, bias)
-                if self._maker.goes_direct(own, asked):
+                if borders is None:
+                    edges = self._maker.wide_borders(own, mine, bias)
+                    strike(mine, 0, *self._maker.hidden(own.pairs))
+                else:
+                    edges = borders.part(made.pairs.starts, part)
                     strike(mine, 0, *self._maker.struck(own.pairs))
+                if self._maker.goes_direct(own, asked):
                     yield self._maker.direct(own, edges, mine, bias, room[numbers:], asked)
                     continue
-                listing = self._maker.listing(
-                    own, edges, borders is not None, room[numbers:], asked
-                )
-                strike(mine, 0, *self._maker.struck(own.pairs))
+                out = room[numbers:]
+                listing = self._maker.listing(own, edges, borders is not None, out, asked)
                 listing.entries.add(mine, bias, 0)
                 yield self._maker.added_up(own, listing, asked)
 

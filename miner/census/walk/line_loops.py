@@ -25,6 +25,7 @@ __all__ = [
     "nearest_tops",
     "place_borders",
     "sort_lines",
+    "take_keys",
 ]
 
 
@@ -90,6 +91,20 @@ def sort_lines(numbers: Float64, firsts: Rows) -> None:
     """
     for first, stop in zip(firsts[:-1].tolist(), firsts[1:].tolist(), strict=True):
         numbers[first:stop].sort()
+
+
+def take_keys(products: NDArray[Any], bias: NDArray[Any], lines: Rows, rows: Rows) -> Float64:
+    """Return the keys of some rows, whose products are not a number from then on.
+
+    Parameters
+    ----------
+    products, bias
+        As above.
+    lines, rows : ndarray of shape (k,), int64
+    """
+    keys: Float64 = bias[rows] - products[lines, rows]
+    products[lines, rows] = np.nan
+    return keys
 
 
 def nearest_tops(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:
