@@ -65,10 +65,14 @@ class MostConfused:
 
     def pairs(self) -> Rows:
         """Return the pairs, as `CONFUSED` has them, in their order, shape (4, n)."""
-        self._drop()
-        pairs = self._parts[0]
+        pairs = self.unordered()
         order = np.lexsort((self._ranks[pairs[1]], self._ranks[pairs[0]], -pairs[2]))
         return np.asarray(pairs[:, order])
+
+    def unordered(self) -> Rows:
+        """Return the pairs, as `CONFUSED` has them, in any order, shape (4, n)."""
+        self._drop()
+        return self._parts[0]
 
     def _hold(self, part: Rows) -> None:
         self._parts.append(part)
@@ -153,7 +157,7 @@ class UnitConfusions:
         ``confusion`` begins with a line that has in ``hard`` how many pairs there were.
         """
         head = np.array([[0], [0], [self._kept.of], [0]])
-        kept = np.concatenate([head, self._kept.pairs()], axis=1)
+        kept = np.concatenate([head, self._kept.unordered()], axis=1)
         handed = [np.vstack([np.full(len(o), a), o, c]) for a, (o, c) in self._handed.items()]
         handed.append(np.empty((4, 0), dtype=np.int64))
         arrays = {"confusion": kept, "ends": np.concatenate(handed, axis=1)}
