@@ -103,17 +103,40 @@ def _fill_table(
 
 @compiled
 def _choose(
-    products: Any, bias: Any, last: Any, low: Any, scale: Any, top: Any, keys: Any, buckets: Any
-) -> None:  # pragma: no cover  (compiled)
-    """Fill the keys, infinite where they are beyond all thresholds, and their buckets."""
-    beyond = keys.dtype.type(np.inf)
+    products: Any, bias: Any, low: Any, scale: Any, top: Any, near: Any, keys: Any, buckets: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """Fill the keys and their buckets; return how many keys are as near as `near`."""
+    found = np.int32(0)
     for column in range(keys.size):
         key = bias[column] - products[column]
-        key = key if key <= last else beyond
         value = (key - low) * scale
         value = value if value < top else top
         keys[column] = key
         buckets[column] = np.uint32(value if value > 0 else 0)
+        found += np.int32(key <= near)
+    return found
+
+
+@compiled
+def _note_nearest(
+    keys: Any, start: Any, spare: Any, best: Any, mask: Any, entries: Any, whole: Any, end: Any
+) -> Any:  # pragma: no cover  (compiled)
+    """List keys that may be among the nearest, which are as many as `best` holds."""
+    last = best.size - 1
+    for column in range(keys.size):
+        key = keys[column]
+        if not key <= best[last] + spare:
+            continue
+        entries[end] = key
+        whole[end] = (whole[end] & mask) | np.int64(start + column)
+        end += 1
+        if key < best[last]:
+            place = last
+            while place > 0 and best[place - 1] > key:
+                best[place] = best[place - 1]
+                place -= 1
+            best[place] = key
+    return end
 
 
 @compiled
@@ -131,11 +154,13 @@ def _bisect(edges: Any, key: Any, at: Any, stop: Any) -> Any:  # pragma: no cove
 @compiled
 def _look_up(
     keys: Any, buckets: Any, table: Any, crowded: Any, edges: Any, above: Any, wide: Any,
-    unclear: Any, values: Any, start: Any, listed: Any, rows: Any, begin: Any, end: Any,
+    unclear: Any, last: Any, values: Any, start: Any, listed: Any, rows: Any, begin: Any, end: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Turn buckets into ranks among the thresholds; list keys that decide nothing."""
+    beyond = keys.dtype.type(np.inf)
     for column in range(keys.size):
         key, bucket = keys[column], np.uint64(buckets[column])
+        key = key if key <= last else beyond
         at = np.uint64(table[bucket])
         if crowded:
             at = _bisect(edges, key, at, np.uint64(table[bucket + np.uint64(1)]))
@@ -193,23 +218,26 @@ _lose = compiled(_lose_loop, reorder=True)
 def _count_row(
     products: Any, bias: Any, edges: Any, above: Any, wide: Any, unclear: Any, key_space: Any,
     table: Any, counts: Any, found: Any, seen: Any, noting: Any, rows: Any, begin: Any, end: Any,
+    nearest: Any, spare: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Count one line; return the sum of its distances, and how many rows are listed."""
-    offset, slope, root = key_space
+    (offset, slope, root), (best, mask, entries, whole) = key_space, nearest
     keys, values = np.empty(_STEP, products.dtype), np.empty(_STEP, np.int64)
     buckets, ends = np.empty(_STEP, np.uint32), np.empty(3, products.dtype)
     last, ends[0], ends[1] = edges[edges.size - 2], edges[0] - wide, table.size - 2
     low, top = ends[0], ends[1]
     ends[2] = top / (last - low) if last > low else top - top
-    scale, total, listed = ends[2], 0.0, np.int64(0)
+    scale, total, listed, near = ends[2], 0.0, np.int64(0), np.int64(0)
     crowded = _fill_table(edges, low, scale, top, table) > _LONG
     for start in range(0, bias.size, _STEP):
         stop, before = min(start + _STEP, bias.size), listed
         own, ranks, mine = keys[: stop - start], buckets[: stop - start], values[: stop - start]
-        _choose(products[start:stop], bias[start:stop], last, low, scale, top, own, ranks)
+        limit = best[best.size - 1] + spare
+        if _choose(products[start:stop], bias[start:stop], low, scale, top, limit, own, ranks):
+            near = _note_nearest(own, start, spare, best, mask, entries, whole, near)
         listed = _look_up(
-            own, ranks, table, crowded, edges, above, wide, unclear, mine, start, listed, rows,
-            begin, end,
+            own, ranks, table, crowded, edges, above, wide, unclear, last, mine, start, listed,
+            rows, begin, end,
         )  # fmt: skip
         _count_up(ranks, counts)
         if noting:
@@ -217,18 +245,28 @@ def _count_row(
         for place in range(before, listed):  # whose distances are measured
             mine[rows[place] - start] = 0
         total += _lose(own, mine, offset, slope, root)
-    return total, listed
+    return total, listed, near
+
+
+@compiled
+def _keep_nearest(entries: Any, size: Any, top: Any) -> Any:  # pragma: no cover  (compiled)
+    """Move the entries up to a top to the front; return how many these are."""
+    kept = np.int64(0)
+    for place in range(size):
+        entries[kept] = entries[place]
+        kept += np.int64(entries[place] <= top)
+    return kept
 
 
 @compiled
 def _count_rows(
     products: Any, bias: Any, starts: Any, edges: Any, pairs: Any, above: Any, wide: Any,
-    unclear: Any, first: Any, last: Any, key_space: Any, found: Any, seen: Any, noting: Any,
-    counts: Any, sums: Any, listed: Any, sizes: Any,
+    unclear: Any, first: Any, last: Any, key_space: Any, nearest: Any, found: Any, seen: Any,
+    noting: Any, counts: Any, sums: Any, listed: Any, sizes: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     """Count lines as long as there is room for what is listed; return which is next."""
-    offset, slope, root = key_space
-    used = np.int64(0)
+    (offset, slope, root), (wanted, spare, mask, entries, whole, firsts) = key_space, nearest
+    used, best = np.int64(0), np.empty(max(wanted, 1), products.dtype)
     for line in range(first, last):
         if listed.shape[1] - used < bias.size:
             return line
@@ -236,12 +274,16 @@ def _count_rows(
         most = _LEAST
         while most < _MOST and most < _SPREAD * (end - begin):
             most *= 2
-        table, ranked = np.empty(most + 1, np.uint32), np.zeros((2, end - begin), np.int32)
+        table, ranked = np.empty(most + 1, np.uint32), np.zeros((2, end - begin), np.uint32)
         rows, at, upto = listed[0, used:], listed[1, used:], listed[2, used:]
-        sums[line], sizes[line] = _count_row(
+        best[:], own = np.inf if wanted else -np.inf, entries[firsts[line] :]
+        sums[line], sizes[line], near = _count_row(
             products[line], bias, edges[begin:end], above[begin:end], wide[line], unclear[line],
             (offset[line], slope, root), table, ranked, found, seen, noting, rows, at, upto,
+            (best, mask, own, whole[firsts[line] :]), spare[line],
         )  # fmt: skip
+        top = np.float64(best[best.size - 1]) + spare[line]
+        firsts[line + 1] = firsts[line] + _keep_nearest(own, near, top)
         listed[1:, used : used + sizes[line]] += begin
         used += sizes[line]
         total = np.int64(0)
@@ -254,8 +296,9 @@ def _count_rows(
 def count_rows(
     products: NDArray[Any], bias: NDArray[Any], starts: Rows,
     thresholds: tuple[NDArray[Any], Rows, Rows], wide: NDArray[Any], unclear: NDArray[Any],
-    lines: tuple[int, int], key_space: tuple[NDArray[Any], Any, bool], found: Rows,
-    seen: NDArray[np.uint32], counts: Rows, sums: Float64,
+    lines: tuple[int, int], key_space: tuple[NDArray[Any], Any, bool],
+    nearest: tuple[int, NDArray[Any], int, Float64, Rows], found: Rows, seen: NDArray[np.uint32],
+    counts: Rows, sums: Float64,
 ) -> tuple[Rows, Rows]:  # fmt: skip
     """Count the keys of some lines below each threshold, and add them up by row.
 
@@ -277,6 +320,9 @@ def count_rows(
         The first line, and the one after the last.
     key_space : (offset, slope, root)
         What turns a key into a distance.
+    nearest : (wanted, spare, bits, entries, firsts)
+        How many of the nearest rows are listed; how far beyond these others are listed, too; the
+        bits of a row's number. Entries are filled, and in `firsts` where those of each line begin.
     found, seen
         As of `miner.census.walk.line_loops.add_up`.
     counts : ndarray of shape (2 * pairs,), int64
@@ -291,11 +337,13 @@ def count_rows(
         Rows of these lines, and which thresholds each may be on either side of, the first and the
         one after the last: it was counted as below the one after the last.
     """
+    wanted, spare, bits, entries, firsts = nearest
+    near = (wanted, spare, np.int64(-1 << bits), entries, entries.view(np.int64), firsts)
     first, stop = lines
     sizes, parts = np.zeros(len(sums), dtype=np.int64), []
     while first < stop:
         listed = np.empty((3, 2 * len(bias)), dtype=np.int64)
-        given = (products, bias, starts, *thresholds, wide, unclear, first, stop, key_space)
+        given = (products, bias, starts, *thresholds, wide, unclear, first, stop, key_space, near)
         first = _count_rows(*given, found, seen, len(found) > 0, counts, sums, listed, sizes)
         parts.append(listed[:, : sizes.sum() - sum(part.shape[1] for part in parts)].copy())
     return np.repeat(np.arange(len(sizes)), sizes), np.concatenate(parts, axis=1)

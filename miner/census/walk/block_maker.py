@@ -132,17 +132,16 @@ class BlockMaker:
             out = np.empty(part.size + 1)  # of which little is touched
             return self._upto(tops, part, bias, out)
 
-        none, wanted = np.full(len(gap), -np.inf), np.full(len(gap), asked.neighbours)
-        nearest = EntryList(none, wanted, 4 * tolerance, self._bits, out, self._loops)
-        nearest.add(products, bias, 0)
-        entries, firsts = nearest.sorted()
-        block = self._block(made, borders, tolerance, gap, entries, firsts)
         unclear = self._precision.unclear(made.offset, gap)
         loops, about = (self._direct_loops, self._loops), (self.vectors, self.space, self.margin)
         own = (made.pairs, borders, narrow, made.offset, tolerance, unclear)
-        block.hard, block.within, block.loss = DirectCount(*loops, *about, *own).count(
-            products, bias, asked.sums
-        )
+        firsts = np.zeros(len(gap) + 1, dtype=np.int64)
+        nearest = (asked.neighbours, self._bits, out, firsts)
+        counts = DirectCount(*loops, *about, *own).count(products, bias, asked.sums, nearest)
+        entries = out[: firsts[-1]]
+        self._loops.sort_lines(entries, firsts)
+        block = self._block(made, borders, tolerance, gap, entries, firsts)
+        block.hard, block.within, block.loss = counts
         block.lister = lister
         return block
 

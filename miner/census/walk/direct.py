@@ -64,7 +64,11 @@ class DirectCount:
     unclear: Float64
 
     def count(
-        self, products: NDArray[Any], bias: NDArray[Any], sums: ColumnSums | None
+        self,
+        products: NDArray[Any],
+        bias: NDArray[Any],
+        sums: ColumnSums | None,
+        nearest: tuple[int, int, Float64, Rows],
     ) -> tuple[Rows, Rows, Float64]:
         """Return how many negatives of each pair are hard, and hard or semi-hard, and the losses.
 
@@ -74,6 +78,9 @@ class DirectCount:
             As of `miner.census.walk.line_loops.list_entries`.
         sums : ColumnSums, optional
             Takes the triplets by row and label.
+        nearest : (wanted, bits, entries, firsts)
+            So many of the nearest rows of each anchor are listed at least; where and how, see
+            `miner.census.kernels.direct.count_rows`.
         """
         pairs, lines, kind = self.pairs, len(self.offset), products.dtype.type
         thresholds, wide = self._thresholds(kind)
@@ -82,10 +89,11 @@ class DirectCount:
         found, seen = none if sums is None else (sums.found, sums.seen)
         key_space = (self.offset.astype(kind), kind(self.space.slope), self.space.root)
         given = (products, bias, pairs.starts, thresholds, wide, self.unclear.astype(kind))
+        near = (nearest[0], (4 * self.tolerance).astype(kind), *nearest[1:])
         open_ = []
         for run in [(0, lines)] if sums is None else sums.runs(pairs.anchors):
             filled = (found, seen, counts.reshape(-1), losses)
-            open_.append(self.loops.count_rows(*given, run, key_space, *filled))
+            open_.append(self.loops.count_rows(*given, run, key_space, near, *filled))
             if sums is not None:
                 sums.book(int(pairs.anchors[run[0]]))
         at, listed = (np.concatenate(parts, axis=-1) for parts in zip(*open_, strict=True))
