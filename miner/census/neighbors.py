@@ -52,7 +52,12 @@ def _competing(block: RankedBlock, most: int) -> tuple[Rows, Rows]:
     """Return the rows that may be among the nearest of their anchors: lines and rows."""
     width = most + _BESIDE
     own, place = _padded(block.entries, block.firsts, width)
-    keys, pair = _padded(block.borders.hard, block.starts, int(np.diff(block.starts).max()))
+    # A positive that is farther than so many negatives is not among the nearest.
+    bound = own[:, most - 1] + 2 * block.tolerance
+    near_pairs = np.flatnonzero(block.borders.hard <= bound[block.pairs.lines])
+    counts = np.bincount(block.pairs.lines[near_pairs], minlength=len(bound))
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    keys, pair = _padded(block.borders.hard[near_pairs], starts, int(counts.max()))
     both = np.concatenate([own, keys], axis=1)
     last = np.partition(both, most - 1, axis=1)[:, most - 1] + 2 * block.tolerance
     near, good = own <= last[:, None], keys <= last[:, None]
@@ -62,7 +67,7 @@ def _competing(block: RankedBlock, most: int) -> tuple[Rows, Rows]:
     near[crowded] = False
     lines, rows = [np.nonzero(near)[0]], [rows_of(block.entries[place[near]], block.bits)]
     lines.append(np.nonzero(good)[0])
-    rows.append(block.positives[pair[good]])
+    rows.append(block.positives[near_pairs[pair[good]]])
     for line in crowded.tolist():  # more are alike than were looked at
         entries = block.entries[block.firsts[line] : block.firsts[line + 1]]
         mine = rows_of(entries[: entries.searchsorted(last[line], side="right")], block.bits)

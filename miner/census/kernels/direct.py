@@ -39,17 +39,18 @@ def _merge_thresholds(
             pair = np.uint64(own[place])
             left[place], right[place] = hard[pair] + error, within[pair] + error
         left[own.size], right[own.size] = np.inf, np.inf
-        one, other, most = np.int64(0), np.int64(0), -np.inf
+        one, other, most = np.uint64(0), np.uint64(0), -np.inf
+        size, shift = np.uint64(own.size), np.uint64(32)
         begin = 2 * starts[line] + line
-        for end in range(begin, begin + 2 * own.size):
-            above[end] = (own.size - one) + ((own.size - other) << np.int64(32))
-            if left[one] <= right[other]:
-                most, pairs[end] = max(most, left[one]), own[one]
-                one += 1
-            else:
-                most, pairs[end] = max(most, right[other]), own[other] + hard.size
-                other += 1
-            edges[end] = most
+        for end in range(begin, begin + 2 * own.size):  # without branches: they are random
+            above[end] = (size - one) + ((size - other) << shift)
+            first = left[one] <= right[other]
+            value = left[one] if first else right[other]
+            most = value if value > most else most
+            place, soft = (one if first else other), np.int64(not first)
+            edges[end], pairs[end] = most, own[place] + soft * hard.size
+            one += np.uint64(first)
+            other += np.uint64(soft)
         above[begin + 2 * own.size], edges[begin + 2 * own.size] = 0, np.nan
 
 

@@ -1,4 +1,4 @@
-"""Compiled sort of lines of numbers that are spread about evenly.
+"""Compiled radix sort of lines of numbers that are spread about evenly.
 
 NumPy's own sort is as fast where it has vector instructions for it, and eight times slower where it
 has none (AMD Zen 4, for one).
@@ -15,75 +15,93 @@ from miner.triplets.types import Float64, Rows
 
 __all__ = ["sort_lines"]
 
-_CROWD = 48
-"""Where more numbers than this fall into one bucket, the line is left to NumPy."""
-_BUCKETS = 1 << 15
-"""Buckets of a line at most: a cache holds their ends."""
+_BITS = 11
+"""Bits of one digit; a number is sorted by two digits, and by its neighbours where these tie."""
+_MOVES = 8
+"""A line is left to NumPy where its numbers move farther than this, each, after that."""
 
 
 @compiled
-def _insert(own: Any) -> None:  # pragma: no cover  (compiled)
-    """Sort numbers each of which is near its place."""
-    none, step = np.uint64(0), np.uint64(1)
+def _digits(own: Any, low: Any, scale: Any, codes: Any) -> None:  # pragma: no cover  (compiled)
+    """Fill where numbers lie between the least and the greatest."""
+    top = np.float64((1 << (2 * _BITS)) - 1)
+    for place in range(own.size):
+        value = (own[place] - low) * scale
+        codes[place] = np.uint32(value if value < top else top)
+
+
+@compiled
+def _count_digits(codes: Any, ends: Any) -> None:  # pragma: no cover  (compiled)
+    """Fill where the numbers of each digit begin."""
+    mask, shift, one = np.uint32((1 << _BITS) - 1), np.uint32(_BITS), np.uint32(1)
+    ends[:] = 0
+    for code in codes:
+        ends[0, np.uint64(code & mask)] += one
+        ends[1, np.uint64(code >> shift)] += one
+    for digit in range(2):
+        total = np.uint32(0)
+        for value in range(ends.shape[1]):
+            size = ends[digit, value]
+            ends[digit, value] = total
+            total += size
+
+
+@compiled
+def _deal(
+    own: Any, codes: Any, shift: Any, ends: Any, room: Any, sorted_codes: Any
+) -> None:  # pragma: no cover  (compiled)
+    """Sort numbers by one digit; those of one digit stay in their order."""
+    mask = np.uint32((1 << _BITS) - 1)
+    for place in range(own.size):
+        digit = np.uint64((codes[place] >> shift) & mask)
+        to = np.uint64(ends[digit])
+        ends[digit] += np.uint32(1)
+        room[to], sorted_codes[to] = own[place], codes[place]
+
+
+@compiled
+def _insert(own: Any) -> Any:  # pragma: no cover  (compiled)
+    """Sort numbers each of which is near its place; return False where many are not."""
+    none, step, moves = np.uint64(0), np.uint64(1), np.int64(_MOVES * own.size)
     for start in range(1, own.size):
         value, place = own[start], np.uint64(start)
         while place > none and own[place - step] > value:
             own[place] = own[place - step]
             place -= step
+            moves -= 1
         own[place] = value
+        if moves < 0:
+            return False
+    return True
 
 
 @compiled
-def _choose(
-    own: Any, low: Any, scale: Any, ends: Any, bucket: Any
-) -> None:  # pragma: no cover  (compiled)
-    """Find the bucket of each number, in their order."""
-    top = np.float64(ends.size - 1)
-    for place in range(own.size):
-        value = (own[place] - low) * scale
-        bucket[place] = np.uint32(value if value < top else top)
-
-
-@compiled
-def _sort_line(own: Any, ends: Any, bucket: Any, room: Any) -> Any:  # pragma: no cover  (compiled)
+def _sort_line(own: Any, room: Any, codes: Any, ends: Any) -> Any:  # pragma: no cover  (compiled)
     """Sort a line, and return True; return False where it is not spread evenly enough."""
     low, high = own[0], own[0]
     for value in own:
         low, high = min(low, value), max(high, value)
-    scale = ends.size / (high - low)
+    scale = ((1 << (2 * _BITS)) - 1) / (high - low)
     if not scale < np.inf:  # all are equal, or one is infinite
         return low == high
-    _choose(own, low, scale, ends, bucket)
-    ends[:] = 0
-    for place in range(own.size):
-        ends[np.uint64(bucket[place])] += np.uint32(1)
-    end, most = np.uint32(0), np.uint32(0)
-    for number in range(ends.size):
-        size = ends[number]
-        ends[number] = end
-        end += size
-        most = max(most, size)
-    if most > _CROWD:
-        return False
-    for place in range(own.size):
-        number = np.uint64(bucket[place])
-        room[np.uint64(ends[number])] = own[place]
-        ends[number] += np.uint32(1)
-    own[:] = room
-    _insert(own)
-    return True
+    _digits(own, low, scale, codes[0])
+    _count_digits(codes[0], ends)
+    _deal(own, codes[0], np.uint32(0), ends[0], room, codes[1])
+    _deal(room, codes[1], np.uint32(_BITS), ends[1], own, codes[0])
+    return _insert(own)
 
 
 @compiled
 def _sort_lines(numbers: Any, firsts: Any, done: Any) -> None:  # pragma: no cover  (compiled)
     longest = np.diff(firsts).max()
-    room, bucket = np.empty(longest), np.empty(longest, np.uint32)
-    ends = np.empty(_BUCKETS, np.uint32)
+    room, codes = np.empty(longest), np.empty((2, longest), np.uint32)
+    ends = np.empty((2, 1 << _BITS), np.uint32)
     for line in range(done.size):
         own = numbers[firsts[line] : firsts[line + 1]]
-        if own.size:
-            some = ends[: min(own.size, _BUCKETS)]
-            done[line] = _sort_line(own, some, bucket[: own.size], room[: own.size])
+        if own.size > 64:
+            done[line] = _sort_line(own, room[: own.size], codes[:, : own.size], ends)
+        else:
+            done[line] = _insert(own)
 
 
 def sort_lines(numbers: Float64, firsts: Rows) -> None:

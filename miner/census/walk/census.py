@@ -127,7 +127,7 @@ class Census:
         ends = np.append(np.flatnonzero(np.diff(wide)) + 1, len(wide))
         while start < len(wide):
             end = int(ends[np.searchsorted(ends, start, side="right")])
-            size = 2 * _GROUP if wide[start] else _GROUP
+            size = _GROUP
             if wide[start]:  # as many as are multiplied at once
                 size = min(size, max(1, 3 * memory // 4 // (8 * len(self.vectors.rows))))
             cost = np.cumsum(_PAIR * positives[start : start + size])
