@@ -26,47 +26,52 @@ CODES = {"euclidean": 0, "sqeuclidean": 1, "cosine": 2, "dot": 3}
 
 
 @compiled
-def _term(x: Any, y: Any, squares: Any) -> Any:  # pragma: no cover  (compiled)
+def _fill_terms(a: Any, b: Any, squares: Any, terms: Any) -> None:  # pragma: no cover  (compiled)
     if squares:
-        gap = np.float64(x) - np.float64(y)
-        return gap * gap
-    return np.float64(x) * np.float64(y)
+        for i in range(terms.size):
+            gap = np.float64(a[i]) - np.float64(b[i])
+            terms[i] = gap * gap
+    else:
+        for i in range(terms.size):
+            terms[i] = np.float64(a[i]) * np.float64(b[i])
 
 
 @compiled
-def _block(a: Any, b: Any, at: Any, end: Any, squares: Any) -> Any:  # pragma: no cover  (compiled)
+def _add_up(terms: Any) -> Any:  # pragma: no cover  (compiled)
     """Add up at most `_BLOCK` terms."""
-    if end - at < 8:
+    if terms.size < 8:
         total = -0.0
-        for i in range(at, end):
-            total += _term(a[i], b[i], squares)
+        for term in terms:
+            total += term
         return total
-    r0, r1 = _term(a[at], b[at], squares), _term(a[at + 1], b[at + 1], squares)
-    r2, r3 = _term(a[at + 2], b[at + 2], squares), _term(a[at + 3], b[at + 3], squares)
-    r4, r5 = _term(a[at + 4], b[at + 4], squares), _term(a[at + 5], b[at + 5], squares)
-    r6, r7 = _term(a[at + 6], b[at + 6], squares), _term(a[at + 7], b[at + 7], squares)
-    whole = end - (end - at) % 8
-    for i in range(at + 8, whole, 8):
-        r0 += _term(a[i], b[i], squares)
-        r1 += _term(a[i + 1], b[i + 1], squares)
-        r2 += _term(a[i + 2], b[i + 2], squares)
-        r3 += _term(a[i + 3], b[i + 3], squares)
-        r4 += _term(a[i + 4], b[i + 4], squares)
-        r5 += _term(a[i + 5], b[i + 5], squares)
-        r6 += _term(a[i + 6], b[i + 6], squares)
-        r7 += _term(a[i + 7], b[i + 7], squares)
+    r0, r1, r2, r3 = terms[0], terms[1], terms[2], terms[3]
+    r4, r5, r6, r7 = terms[4], terms[5], terms[6], terms[7]
+    whole = terms.size - terms.size % 8
+    for at in range(8, whole, 8):
+        eight = terms[at : at + 8]
+        r0 += eight[0]
+        r1 += eight[1]
+        r2 += eight[2]
+        r3 += eight[3]
+        r4 += eight[4]
+        r5 += eight[5]
+        r6 += eight[6]
+        r7 += eight[7]
     total = ((r0 + r1) + (r2 + r3)) + ((r4 + r5) + (r6 + r7))
-    for i in range(whole, end):
-        total += _term(a[i], b[i], squares)
+    for term in terms[whole:]:
+        total += term
     return total
 
 
 @compiled
-def _sum(a: Any, b: Any, squares: Any, ends: Any, joins: Any, stack: Any) -> Any:
+def _sum(a: Any, b: Any, squares: Any, ends: Any, joins: Any, room: Any) -> Any:
     """Add up a row's terms; after each block so many of the last sums are joined."""
-    top, at = 0, np.int64(0)  # pragma: no cover  (compiled)
+    terms, stack = room  # pragma: no cover  (compiled)
+    top, at = 0, np.int64(0)  # pragma: no cover
     for block in range(len(ends)):  # pragma: no cover
-        stack[top] = _block(a, b, at, ends[block], squares)
+        own = terms[: ends[block] - at]
+        _fill_terms(a[at : ends[block]], b[at : ends[block]], squares, own)
+        stack[top] = _add_up(own)
         at = ends[block]
         for _ in range(joins[block]):
             top -= 1
@@ -80,19 +85,22 @@ def _measure(
     anchors: Any, rows: Any, left: Any, right: Any, metric: Any, ends: Any, joins: Any, out: Any
 ) -> None:  # pragma: no cover  (compiled)
     """Measure pairs; one number in `left` stands for all."""
-    stack = np.empty(_DEPTH)
+    room = (np.empty(_BLOCK), np.empty(_DEPTH))
+    last, own = np.int64(-1), 0.0
     for k in range(len(right)):
-        a, x = anchors[left[k if len(left) > 1 else 0]], rows[right[k]]
+        anchor = left[k if len(left) > 1 else 0]
+        a, x = anchors[anchor], rows[right[k]]
         if metric < 2:
-            squared = _sum(a, x, True, ends, joins, stack)
+            squared = _sum(a, x, True, ends, joins, room)
             out[k] = np.sqrt(squared) if metric == 0 else squared
             continue
-        inner = _sum(a, x, False, ends, joins, stack)
+        inner = _sum(a, x, False, ends, joins, room)
         if metric == 3:
             out[k] = -inner
             continue
-        own = np.sqrt(_sum(a, a, False, ends, joins, stack))
-        norms = own * np.sqrt(_sum(x, x, False, ends, joins, stack))
+        if anchor != last:
+            last, own = anchor, np.sqrt(_sum(a, a, False, ends, joins, room))
+        norms = own * np.sqrt(_sum(x, x, False, ends, joins, room))
         out[k] = 1.0 if norms == 0 else 1.0 - inner / norms
 
 
