@@ -39,7 +39,7 @@ def count_scoring(block: RankedBlock, bound: Bound, *, normalized: bool) -> Rows
     low, high = _thresholds(block, bound, normalized)
     lines = block.pairs.lines if bound.by_pair else np.arange(len(block.anchors))
     starts = block.starts if bound.by_pair else np.arange(len(block.anchors) + 1)
-    order, exactly = ascending(starts, low), np.zeros(len(block.anchors))
+    order, exactly = ascending(starts, low, block.loops), np.zeros(len(block.anchors))
     under, _ = block.between(starts, order, low, exactly)
     _, over = block.between(starts, order, high, exactly)
     d_ap = np.zeros(len(lines))

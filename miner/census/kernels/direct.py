@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.kernels.jit import compiled
+from miner.census.kernels.thresholds import merge_thresholds
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["count_rows", "merge_thresholds"]
@@ -24,65 +25,6 @@ _LEAST, _MOST, _SPREAD = 1 << 12, 1 << 15, 8
 """Buckets of an anchor: at least, at most, and for each threshold."""
 _LONG = 16
 """A bucket with more thresholds is searched by bisection."""
-
-
-@compiled
-def _merge_thresholds(
-    hard: Any, within: Any, order: Any, starts: Any, tolerance: Any, edges: Any, pairs: Any,
-    above: Any,
-) -> None:  # fmt: skip  # pragma: no cover  (compiled)
-    longest = np.diff(starts).max()
-    left, right = np.empty(longest + 1), np.empty(longest + 1)
-    for line in range(starts.size - 1):
-        own, error = order[starts[line] : starts[line + 1]], tolerance[line]
-        for place in range(own.size):
-            pair = np.uint64(own[place])
-            left[place], right[place] = hard[pair] + error, within[pair] + error
-        left[own.size], right[own.size] = np.inf, np.inf
-        one, other, most = np.uint64(0), np.uint64(0), -np.inf
-        size, shift = np.uint64(own.size), np.uint64(32)
-        begin = 2 * starts[line] + line
-        for end in range(begin, begin + 2 * own.size):  # without branches: they are random
-            above[end] = (size - one) + ((size - other) << shift)
-            first = left[one] <= right[other]
-            value = left[one] if first else right[other]
-            most = value if value > most else most
-            place, soft = (one if first else other), np.int64(not first)
-            edges[end], pairs[end] = most, own[place] + soft * hard.size
-            one += np.uint64(first)
-            other += np.uint64(soft)
-        above[begin + 2 * own.size], edges[begin + 2 * own.size] = 0, np.nan
-
-
-def merge_thresholds(
-    hard: Float64, within: Float64, order: Rows, starts: Rows, tolerance: Float64
-) -> tuple[Float64, Rows, Rows]:
-    """Return the thresholds of each line in one order.
-
-    Parameters
-    ----------
-    hard, within : ndarray of shape (pairs,), float64
-        Where hard and where semi-hard end; finite.
-    order : ndarray of shape (pairs,), int64
-        The pairs of each line, about ascending.
-    starts : ndarray of shape (b + 1,), int64
-        Where the pairs of each line begin, and the end; each line has some.
-    tolerance : ndarray of shape (b,), float64
-
-    Returns
-    -------
-    edges : ndarray of shape (2 * pairs + b,), float64
-        The thresholds and the tolerance, ascending; not a number after the last of each line.
-    pairs : ndarray of such a shape, int64
-        Whose threshold each is; the number of pairs is added where semi-hard ends.
-    above : ndarray of such a shape, int64
-        How many thresholds there are from each on: where hard ends in the low 32 bits, where
-        semi-hard ends above.
-    """
-    size = 2 * len(hard) + len(starts) - 1
-    edges, pairs, above = np.empty(size), np.zeros(size, np.int64), np.empty(size, np.int64)
-    _merge_thresholds(hard, within, order, starts, tolerance, edges, pairs, above)
-    return edges, pairs, above
 
 
 @compiled
@@ -341,10 +283,12 @@ def count_rows(
     wanted, spare, bits, entries, firsts = nearest
     near = (wanted, spare, np.int64(-1 << bits), entries, entries.view(np.int64), firsts)
     first, stop = lines
-    sizes, parts = np.zeros(len(sums), dtype=np.int64), []
+    sizes, done = np.zeros(len(sums), dtype=np.int64), 0
+    parts: list[Rows] = []
     while first < stop:
         listed = np.empty((3, 2 * len(bias)), dtype=np.int64)
         given = (products, bias, starts, *thresholds, wide, unclear, first, stop, key_space, near)
         first = _count_rows(*given, found, seen, len(found) > 0, counts, sums, listed, sizes)
-        parts.append(listed[:, : sizes.sum() - sum(part.shape[1] for part in parts)].copy())
+        parts.append(listed[:, : int(sizes.sum()) - done].copy())
+        done = int(sizes.sum())
     return np.repeat(np.arange(len(sizes)), sizes), np.concatenate(parts, axis=1)

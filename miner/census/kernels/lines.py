@@ -82,7 +82,9 @@ def list_entries(
 
 
 @compiled
-def _take_keys(products: Any, bias: Any, lines: Any, rows: Any, keys: Any) -> None:  # pragma: no cover
+def _take_keys(
+    products: Any, bias: Any, lines: Any, rows: Any, keys: Any
+) -> None:  # pragma: no cover  (compiled)
     for place in range(keys.size):
         line, row = np.uint64(lines[place]), np.uint64(rows[place])
         keys[place] = bias[row] - products[line, row]

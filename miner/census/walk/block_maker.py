@@ -133,11 +133,22 @@ class BlockMaker:
             return self._upto(tops, part, bias, out)
 
         unclear = self._precision.unclear(made.offset, gap)
-        loops, about = (self._direct_loops, self._loops), (self.vectors, self.space, self.margin)
-        own = (made.pairs, borders, narrow, made.offset, tolerance, unclear)
+        counting = DirectCount(
+            self._direct_loops,
+            self._loops,
+            self.vectors,
+            self.space,
+            self.margin,
+            made.pairs,
+            borders,
+            narrow,
+            made.offset,
+            tolerance,
+            unclear,
+        )
         firsts = np.zeros(len(gap) + 1, dtype=np.int64)
         nearest = (asked.neighbours, self._bits, out, firsts)
-        counts = DirectCount(*loops, *about, *own).count(products, bias, asked.sums, nearest)
+        counts = counting.count(products, bias, asked.sums, nearest)
         entries = out[: firsts[-1]]
         self._loops.sort_lines(entries, firsts)
         block = self._block(made, borders, tolerance, gap, entries, firsts)
