@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.kernels.jit import compiled
+from miner.census.kernels.lines import note_least
 from miner.census.kernels.thresholds import merge_thresholds
 from miner.triplets.types import Float64, Rows
 
@@ -74,11 +75,7 @@ def _note_nearest(
         whole[end] = (whole[end] & mask) | np.int64(start + column)
         end += 1
         if key < best[last]:
-            place = last
-            while place > 0 and best[place - 1] > key:
-                best[place] = best[place - 1]
-                place -= 1
-            best[place] = key
+            note_least(key, best)
     return end
 
 
@@ -227,7 +224,9 @@ def _count_rows(
         )  # fmt: skip
         top = np.float64(best[best.size - 1]) + spare[line]
         firsts[line + 1] = firsts[line] + _keep_nearest(own, near, top)
-        listed[1:, used : used + sizes[line]] += begin
+        for place in range(sizes[line]):
+            at[place] += begin
+            upto[place] += begin
         used += sizes[line]
         total = np.int64(0)
         for place in range(begin, end - 1):

@@ -197,15 +197,15 @@ def _distances(
 
 @compiled
 def _add_line(
-    own: Any, mask: Any, pairs: Any, bumps: Any, distances: Any, found: Any, noting: Any
+    own: Any, mask: Any, pairs: Any, bumps: Any, far: Any, found: Any, noting: Any
 ) -> Any:  # pragma: no cover  (compiled)
-    """Add up one line's rows; return the sum of the distances of all pairs."""
-    step, total = pairs + (pairs << np.int64(32)), 0.0
+    """Add up one line's rows; return the sum of the distances of all pairs, less the base."""
+    step, total, (distances, base) = pairs + (pairs << np.int64(32)), 0.0, far
     for rank in range(own.size):
         step -= bumps[rank]
         if noting:
             found[np.uint64(own[rank] & mask)] += step
-        total += (step >> np.int64(32)) * distances[rank]
+        total += (step >> np.int64(32)) * (distances[rank] - base)
     return total
 
 
@@ -226,15 +226,16 @@ def _bump(hard: Any, within: Any, bumps: Any) -> Any:  # pragma: no cover  (comp
 @compiled
 def _add_up(
     entries: Any, whole: Any, firsts: Any, bits: Any, starts: Any, hard: Any, within: Any,
-    first: Any, last: Any, key_space: Any, known: Any, found: Any, seen: Any, noting: Any,
+    first: Any, last: Any, key_space: Any, known: Any, at: Any, found: Any, seen: Any, noting: Any,
     bases: Any, sums: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     offset, slope, root, coarse = key_space
     places, measured = known
     mask = (np.int64(1) << np.int64(bits)) - np.int64(1)
-    most = np.diff(firsts[first : last + 1]).max()
+    most = np.int64(0)
+    for line in range(first, last):
+        most = max(most, firsts[line + 1] - firsts[line])
     bumps, distances = np.empty(most + 1, np.int64), np.empty(most)
-    at = np.searchsorted(places, firsts[first])
     for line in range(first, last):
         pairs = slice(starts[line], starts[line + 1])
         near, deep = _bump(hard[pairs], within[pairs], bumps)
@@ -246,9 +247,9 @@ def _add_up(
             at += 1
         if deep:
             bases[line] = distances[0]
-            distances[:deep] -= bases[line]
         count = np.int64(pairs.stop - pairs.start)
-        sums[line] = _add_line(whole[own], mask, count, bumps, distances, found, noting)
+        far = (distances, bases[line])
+        sums[line] = _add_line(whole[own], mask, count, bumps, far, found, noting)
         for entry in whole[own][: near if noting else 0]:
             seen[np.uint64(entry & mask)] += np.uint32(1)
 
@@ -262,7 +263,8 @@ def add_up(
     """Add up the rows of some lines; see `miner.census.walk.line_loops.add_up`."""
     noting = len(found) > 0
     given = (entries, entries.view(np.int64), firsts, bits, starts, hard, within, *lines)
-    _add_up(*given, key_space, known, found, seen, noting, bases, sums)
+    at = np.searchsorted(known[0], firsts[lines[0]])
+    _add_up(*given, key_space, known, at, found, seen, noting, bases, sums)
 
 
 @compiled
@@ -292,6 +294,16 @@ def _least(products: Any, bias: Any, least: Any) -> None:  # pragma: no cover  (
 
 
 @compiled
+def note_least(key: Any, best: Any) -> None:  # pragma: no cover  (compiled)
+    """Put a key among the least, which are ascending, in the place of the last."""
+    place = best.size - 1
+    while place > 0 and best[place - 1] > key:
+        best[place] = best[place - 1]
+        place -= 1
+    best[place] = key
+
+
+@compiled
 def _nearest_tops(
     products: Any, bias: Any, wanted: Any, tops: Any
 ) -> None:  # pragma: no cover  (compiled)
@@ -300,13 +312,17 @@ def _nearest_tops(
     for line in range(wanted.size):
         if wanted[line] <= 0:
             continue
-        least[:] = np.inf
+        least[:], tops[line] = np.inf, np.inf
         for start in range(0, bias.size, groups):
             stop = min(start + groups, bias.size)
             _least(products[line, start:stop], bias[start:stop], least)
-        tops[line] = np.inf
         if wanted[line] <= groups:
-            tops[line] = np.partition(least, wanted[line] - 1)[wanted[line] - 1]
+            best = np.empty(wanted[line], bias.dtype)
+            best[:] = np.inf
+            for key in least:
+                if key < best[best.size - 1]:
+                    note_least(key, best)
+            tops[line] = best[best.size - 1]
 
 
 def nearest_tops(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:

@@ -92,8 +92,9 @@ def _sort_line(own: Any, room: Any, codes: Any, ends: Any) -> Any:  # pragma: no
 
 
 @compiled
-def _sort_lines(numbers: Any, firsts: Any, done: Any) -> None:  # pragma: no cover  (compiled)
-    longest = np.diff(firsts).max()
+def _sort_lines(
+    numbers: Any, firsts: Any, longest: Any, done: Any
+) -> None:  # pragma: no cover  (compiled)
     room, codes = np.empty(longest), np.empty((2, longest), np.uint32)
     ends = np.empty((2, 1 << _BITS), np.uint32)
     for line in range(done.size):
@@ -108,6 +109,6 @@ def sort_lines(numbers: Float64, firsts: Rows) -> None:
     """Sort the numbers of each line; see `miner.census.walk.line_loops.sort_lines`."""
     done = np.ones(len(firsts) - 1, dtype=np.bool_)
     if len(done):
-        _sort_lines(numbers, firsts, done)
+        _sort_lines(numbers, firsts, np.diff(firsts).max(), done)
     for line in np.flatnonzero(~done).tolist():
         numbers[firsts[line] : firsts[line + 1]].sort()

@@ -14,10 +14,9 @@ __all__ = ["merge_thresholds"]
 
 @compiled
 def _merge_thresholds(
-    hard: Any, within: Any, order: Any, starts: Any, tolerance: Any, edges: Any, pairs: Any,
-    above: Any,
+    hard: Any, within: Any, order: Any, starts: Any, longest: Any, tolerance: Any, edges: Any,
+    pairs: Any, above: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
-    longest = np.diff(starts).max()
     left, right = np.empty(longest + 1), np.empty(longest + 1)
     for line in range(starts.size - 1):
         own, error = order[starts[line] : starts[line + 1]], tolerance[line]
@@ -69,5 +68,7 @@ def merge_thresholds(
     """
     size = 2 * len(hard) + len(starts) - 1
     edges, pairs, above = np.empty(size), np.zeros(size, np.int64), np.empty(size, np.int64)
-    _merge_thresholds(hard, within, order, starts, tolerance, edges, pairs, above)
+    longest = np.diff(starts).max()
+    given = (hard, within, order, starts, longest, tolerance)
+    _merge_thresholds(*given, edges, pairs, above)
     return edges, pairs, above
