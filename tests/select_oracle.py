@@ -183,8 +183,12 @@ def _hardest(found: Data, left: dict[Triplet, str], options: Mapping[str, Any]) 
 
 
 def _semi_hard(found: Data, left: dict[Triplet, str], options: Mapping[str, Any]) -> list[Triplet]:
-    semi_hard = {t: name for t, name in left.items() if name == "semi_hard"}
-    return _hardest(found, semi_hard, {})
+    by_pair: dict[tuple[int, int], list[Triplet]] = {}
+    for triplet, name in left.items():
+        if name == "semi_hard":
+            by_pair.setdefault(triplet[:2], []).append(triplet)
+    nth = options.get("nth", 1)
+    return [mine[min(nth, len(mine)) - 1] for mine in by_pair.values()]
 
 
 def _batch_hard(found: Data, left: dict[Triplet, str], options: Mapping[str, Any]) -> list[Triplet]:

@@ -30,6 +30,7 @@ FIXED: list[dict[str, Any]] = [
     {"strategy": "hardest"},
     {"strategy": "hardest", "options": {"k": 4}},
     {"strategy": "semi-hard"},
+    {"strategy": "semi-hard", "options": {"nth": 4}},
     {"strategy": "batch-hard"},
     {"strategy": "easy-positive"},
     {"strategy": "easy-positive", "options": {"variant": "epshn"}},

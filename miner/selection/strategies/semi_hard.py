@@ -1,8 +1,11 @@
-"""``semi-hard``: per pair the nearest negative that is farther than the positive.
+"""``semi-hard``: per pair the nearest negative that is farther than the positive, or the nth.
 
 ``argmin d(a,n)`` over ``d(a,p) < d(a,n)``: the semi-hard exemplar of FaceNet (Schroff, Kalenichenko
 and Philbin 2015, section 3.2), over the whole data set. Here ``d(a,n) < d(a,p) + margin`` is asked
 for too: beyond it the loss is zero. It writes ``semi_hard`` only.
+
+With ``nth`` it takes the nth nearest of these, or the last where a pair has fewer: a looser pick,
+which a wrong label or a row that means the same as the positive reaches less often.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from miner.errors import UsageError
-from miner.selection.strategies.base import Admitted, Counts, Strategy, Take
+from miner.selection.strategies.base import Admitted, Counts, Strategy, Take, check_count
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import Kept, Mined
 
@@ -21,10 +24,14 @@ __all__ = ["SemiHard"]
 
 @dataclass(frozen=True)
 class SemiHard(Strategy):
-    """Takes the nearest semi-hard negative of each pair."""
+    """Takes the `nth` nearest semi-hard negative of each pair."""
 
     by_pair = True
     seeded = False
+    nth: int = 1
+
+    def __post_init__(self) -> None:
+        check_count("nth", self.nth)
 
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
         """Refuse a job that writes no semi-hard triplets."""
@@ -39,12 +46,12 @@ class SemiHard(Strategy):
         return pairs if name == "semi_hard" else 0
 
     def take(self, admitted: Admitted, name: Kept) -> Take:
-        """Take the first of the semi-hard interval."""
+        """Take the nth of the semi-hard interval, or its last."""
         begin, span = admitted.span(name)
         if name == "hard":
             return Take(begin, span * 0, span * 0, 0)
         counts = np.minimum(span, 1)
-        return Take(begin, counts, counts, len(span))
+        return Take(begin + np.minimum(span, self.nth) - counts, counts, counts, len(span))
 
     def wants(self, span: Counts, name: Mined) -> Counts:
         """Want one semi-hard negative of each pair."""
