@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from miner.datasets.base import READERS
 from miner.datasets.content import Kind, column_kind
@@ -18,6 +19,7 @@ from miner.datasets.opening import open_table
 from miner.embedding.models.base import DEFAULTS, MODELS
 from miner.formatting import cut_line, short_message
 from miner.progress import silent
+from miner.selection.strategies.advice import LABELLED, LINKED
 from miner.storage.urls import is_url, named_by_url
 
 __all__ = ["Starter", "describe_starter", "starter_job"]
@@ -51,8 +53,7 @@ metric = "euclidean"        # euclidean, sqeuclidean, cosine, dot
 # normalize = true          # default: unit vectors, unless the metric is dot
 
 [select]
-strategy = "all"            # or hardest, semi-hard, batch-hard, uniform, ...: see the README
-# relative_margin = 0.05    # leave out what is suspiciously near: s(n) >= s(p) - 0.05 |s(p)|
+{select}
 max_triplets = 1_000_000    # per class; above it a uniform sample; 0 counts and writes none
 # per_pair = 10             # at most so many negatives per (anchor, positive) and class
 # per_anchor = 100
@@ -65,6 +66,9 @@ path = "mined"
 name = "threads"            # threads, processes, dask
 # workers = 4               # default: one a core
 """
+
+
+_GUARD = "leave out what is suspiciously near: s(n) >= s(p) - 0.05 |s(p)|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,7 @@ def starter_job(
     named = any(name is not None for name in (identity, content, label))
     apart = None if named or is_url(data) else _apart(Path(local))
     kind: Kind = "text"
+    select = LINKED
     if Path(local).is_dir() and is_beir(Path(local)):
         lines = [_key("path", data, "BEIR: corpus.jsonl, queries.jsonl, qrels/*.tsv")]
         seen = [("data", f"{data}: queries, corpus and judgements in BEIR layout")]
@@ -132,12 +137,14 @@ def starter_job(
         else:
             guess = guess_items(table, identity=identity, content=content, label=label)
             lines, seen, kind = list(_items(data, guess)), _words(data, guess), guess.kind
+            select = LABELLED
     seen.append(("model", f"{DEFAULTS[kind]}, the default for {kind}"))
     entry = MODELS.entries[DEFAULTS[kind]]
     if entry.missing:
         seen.append(("", f"to have it: {entry.remedy}"))
     model = _key("name", DEFAULTS[kind], _OTHERS[kind])
-    toml = _TEMPLATE.format(path=_argument(job_path), dataset="\n".join(lines), model=model)
+    sections = {"dataset": "\n".join(lines), "model": model, "select": "\n".join(_select(select))}
+    toml = _TEMPLATE.format(path=_argument(job_path), **sections)
     return Starter(toml, seen)
 
 
@@ -168,6 +175,15 @@ def _pairs(data: str, anchor: str, positive: str) -> tuple[list[str], list[tuple
         _key("pair_positive", positive, "every other one is a negative"),
     ]
     return lines, [("data", f"{data}: pairs"), ("anchor", anchor), ("positive", positive)]
+
+
+def _select(chosen: Mapping[str, Any]) -> Iterator[str]:
+    """Write what is mined, as `miner.selection.strategies.advice` has it for such data."""
+    margin = chosen.get("relative_margin")
+    why = "guarded by the next line" if margin else "train on this first; all is a sample of all"
+    yield _key("strategy", chosen["strategy"], why)
+    guard = f"relative_margin = {margin or 0.05}"
+    yield f"{guard if margin else '# ' + guard:<27} # {_GUARD}"
 
 
 def _items(data: str, guess: Guess) -> Iterator[str]:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.selection.strategies.advice import ADVICE
+
 __all__ = ["Advice", "advise"]
 
 Level = Literal["warning", "note"]
@@ -97,8 +99,8 @@ def _of_triplets(
         yield Advice(
             "some_hard", "note", f"{hard:.0%} of all triplets are hard",
             "The model separates these labels only loosely; by chance half would be hard.",
-            "Training on semi-hard triplets first is steadier. If a trained model was expected, "
-            "check that it is the right checkpoint.",
+            f"{ADVICE['first'].plain} If a trained model was expected, check that it is the right "
+            "checkpoint.",
         )  # fmt: skip
     if nearest is not None and nearest < FEW_NEAREST:
         yield Advice(
@@ -121,7 +123,14 @@ def _of_triplets(
             "nothing_written", "note", "No triplet was written",
             *_why_nothing(manifest["job"]["select"]["max_triplets"], hard + semi_hard),
         )  # fmt: skip
-    elif any(written[name]["truncated"] for name in ("hard", "semi_hard")):
+    select = manifest["job"]["select"]
+    if rows and _is_plain(select):
+        yield Advice(
+            "plain", "warning", f"Plain {select['strategy']} harms more often than it helps",
+            f"{ADVICE['plain'].plain} Measured: {ADVICE['plain'].figure}.",
+            f"{ADVICE['first'].plain} {ADVICE['guarded'].plain}",
+        )  # fmt: skip
+    if rows and any(written[name]["truncated"] for name in ("hard", "semi_hard")):
         yield Advice(
             "sampled", "note", "What was written is a sample",
             "There are more hard and semi-hard triplets than the job writes. Where the caps cut, "
@@ -129,6 +138,13 @@ def _of_triplets(
             "For more, raise select.max_triplets or the cap that cut; for weighted sums over all "
             "triplets, use weight.",
         )  # fmt: skip
+
+
+def _is_plain(select: Mapping[str, Any]) -> bool:
+    """Whether a job writes what the advice says not to train on."""
+    guards = ("relative_margin", "absolute_margin", "max_score", "rescore")
+    unguarded = all(select.get(guard) is None for guard in guards)
+    return select["strategy"] in ("hardest", "batch-hard") and unguarded
 
 
 def _why_nothing(most: int, share: float) -> tuple[str, str]:
@@ -188,8 +204,8 @@ def _of_tables(
             f"Of {noise['of']:,} anchors, {_share(noise['rows'], noise['of']):.1%} have mostly "
             "rows of one other label around them.",
             "Look through the list below (all of them are in label_noise.parquet); what is wrong "
-            "there becomes a false hard negative of its true class. Until that is mended, train on "
-            "the strategy semi-hard: hardest and batch-hard pick out just these.",
+            "there becomes a false hard negative of its true class. "
+            f"{ADVICE['first'].plain} {ADVICE['plain'].plain}",
         )  # fmt: skip
     anchors = int((counts["positives"] > 0).sum())
     rows = dataset["items"] if dataset["kind"] == "labelled" else dataset["corpus"]

@@ -44,8 +44,8 @@ STRATEGIES = Registry("strategy", plural="strategies")
 for _name, _target, _summary in (
     ("all", "all:All", "every semi-hard and hard triplet"),
     ("batch-hard", "batch_hard:BatchHard", "per anchor its farthest positive, nearest negative"),
-    ("hardest", "hardest:Hardest", "per pair the k nearest negatives of each class"),
-    ("semi-hard", "semi_hard:SemiHard", "per pair the nearest negative beyond the positive"),
+    ("hardest", "hardest:Hardest", "per pair the k nearest of each class: guard it"),
+    ("semi-hard", "semi_hard:SemiHard", "first choice: per pair the nearest beyond the positive"),
     ("easy-positive", "easy_positive:EasyPositive", "per anchor its nearest positive"),
     ("distance-weighted", "distance_weighted:DistanceWeighted", "per pair k, all distances alike"),
     ("simans", "simans:SimAns", "per pair k whose score is near the positive's"),

@@ -13,7 +13,7 @@ from miner.inspection.report.advice import advise
 def manifest(**changes: Any) -> dict[str, Any]:
     """The manifest of a run in which nothing stands out, with changes by dotted key."""
     facts: dict[str, Any] = {
-        "job": {"mining": {"margin": 0.2}, "select": {"max_triplets": 10}},
+        "job": {"mining": {"margin": 0.2}, "select": {"max_triplets": 10, "strategy": "all"}},
         "dataset": {"kind": "labelled", "items": 1000, "classes": 10, "skipped": {"unlabelled": 0}},
         "embedding": {"zero_vectors": 0},
         "index": {"exact": True, "nearest": {"positive": 0.95}},
