@@ -217,6 +217,7 @@ class SelectJob:
 
     First come the filters (`classes` to `ranks`; `miner.selection.filters`), then the strategy
     with its `options`, then the caps. With `suspects`, what a positive-aware filter drops is kept.
+    With `denoise`, rows whose labels are likely wrong (``label_noise.parquet``) take no part.
     """
 
     strategy: str = "all"
@@ -234,6 +235,7 @@ class SelectJob:
     skip_nearest: int = 0
     ranks: tuple[int, ...] | None = None
     suspects: bool = False
+    denoise: bool = False
     rescore: str | None = None
     rescore_max: float | None = None
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.statistics import Wanted
 from miner.embedding.store import Store
 from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.count_cache import KeptCounts, join, parts, split
@@ -31,6 +32,7 @@ from miner.selection.strategies.base import seeds
 from miner.storage.arrays import load_array, save_array
 from miner.storage.files import storage_errors
 from miner.triplets.hardness import KEPT, Kept
+from miner.triplets.types import Rows
 
 __all__ = ["Passes", "share_out"]
 
@@ -68,13 +70,17 @@ def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """Both passes of a staged run."""
+    """Both passes of a staged run.
+
+    `name` is what the records of counted units are called.
+    """
 
     staging: Staging
     engine: Engine
     task: Task
     units: list[tuple[int, int]]
     progress: Progress
+    name: str = "count"
 
     def counted(
         self, store: Store, mining: MiningJob, *, fresh: bool
@@ -108,6 +114,21 @@ class Passes:
             kept.keep({name: arrays[name] for name in named})
         return counted, arrays, False
 
+    def without(self, rows: Rows) -> tuple[Passes, NDArray[np.void]]:
+        """Return passes in which some rows take no part, and what they counted of all anchors.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (k,), int64
+            Ascending.
+        """
+        path = self.staging.work.resolve() / "left-out.npy"
+        save_array(path, rows)
+        task = replace(self.task, left_out=str(path), wanted=Wanted(), loss=False)
+        again = replace(self, task=task, name="recount")
+        records, besides = again.count(), open_miner(task).besides
+        return again, Merging(self.staging.work, records, besides).counted(_anchors_of(self.units))
+
     def count(self) -> list[str]:
         """Count all units; return the names of their records, which name their files."""
         names = self._names()
@@ -115,7 +136,7 @@ class Passes:
         total = sum(map(_anchors, self.units))
         done = total - sum(_anchors(self.units[n]) for n in pending)
         self.progress("counting", done, total)
-        call = functools.partial(_count, self.task, self._work)
+        call = functools.partial(_count, self.task, self._work, self.name)
         for unit in self.engine.each(call, [(n, self.units[n]) for n in pending]):
             number, files = unit.result
             facts = {f"work/{file}": checksum for file, checksum in files.items()}
@@ -161,7 +182,8 @@ class Passes:
         names = self._names() if pending else []
         # None is, where the count is that of an earlier run.
         whole = all(self.staging.recorded(name) is not None for name in names)
-        return functools.partial(_write, self.task, self._work, len(names) * whole, factors)
+        listed = tuple(names) if whole else ()
+        return functools.partial(_write, self.task, self._work, listed, factors)
 
     def _log_unit(self, stage: str, number: int, seconds: float, **more: int) -> None:
         start, stop = self.units[number]
@@ -169,7 +191,7 @@ class Passes:
         _log.info("unit_done", extra={"facts": {**facts, "seconds": round(seconds, 3)}})
 
     def _names(self) -> list[str]:
-        return [_name(number) for number in range(len(self.units))]
+        return [_name(self.name, number) for number in range(len(self.units))]
 
     @property
     def _work(self) -> str:
@@ -181,8 +203,12 @@ def _anchors(unit: tuple[int, int]) -> int:
     return unit[1] - unit[0]
 
 
-def _name(number: int) -> str:
-    return f"count-{number:05d}"
+def _anchors_of(units: list[tuple[int, int]]) -> int:
+    return sum(map(_anchors, units))
+
+
+def _name(name: str, number: int) -> str:
+    return f"{name}-{number:05d}"
 
 
 def _piece(staging: Staging, number: int, name: Kept, facts: Any) -> Piece:
@@ -191,27 +217,27 @@ def _piece(staging: Staging, number: int, name: Kept, facts: Any) -> Piece:
     )
 
 
-def _count(task: Task, work: str, numbered: Numbered) -> tuple[int, dict[str, str]]:
+def _count(task: Task, work: str, name: str, numbered: Numbered) -> tuple[int, dict[str, str]]:
     """Count one unit, in a worker."""
     number, unit = numbered
-    return number, count_unit(task, Path(work) / f"{_name(number)}.npy", unit)
+    return number, count_unit(task, Path(work) / f"{_name(name, number)}.npy", unit)
 
 
 def _write(
     task: Task,
     work: str,
-    listed: int,
+    listed: tuple[str, ...],
     factors: Mapping[Kept, float],
     numbered: Numbered,
 ) -> tuple[int, dict[str, int], dict[str, str]]:
-    """Write one unit, in a worker; so many units were listed as they were counted."""
+    """Write one unit, in a worker; these units were listed as they were counted."""
     number, unit = numbered
     shares = {
         name: Share(_part(work, f"share-{name}", unit), factor) for name, factor in factors.items()
     }
     names = {name: f"write-{number:05d}-{name}.bin" for name in shares}
     paths = {name: Path(work) / names[name] for name in shares}
-    files = open_lists(task, Path(work), tuple(map(_name, range(listed))))
+    files = open_lists(task, Path(work), listed)
     facts = write_unit(task, unit, shares, paths, _part(work, "counted", unit), files)
     rows = {str(name): int(facts[name]["rows"]) for name in shares}
     return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in shares}

@@ -92,6 +92,9 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
         yield f"    {name.replace('_', '-'):<10} {found}"
     for name in written:
         yield from _short(name, written[name])
+    if "denoised" in manifest:
+        left = manifest["denoised"]["rows"]
+        yield f"    denoised: {left:,} rows whose labels are likely wrong take no part in these"
     if select["max_triplets"] and not any(written[name].get("available", 1) for name in MINED):
         yield "    nothing was written: " + (
             "no triplet passes the filters of [select]"

@@ -206,7 +206,7 @@ def counts_identity(job: SelectJob) -> dict[str, Any]:
 
     Left out is what only decides which of them are drawn, or what is dropped afterwards.
     """
-    later = {"max_triplets", "per_negative", "rescore", "rescore_max"}
+    later = {"max_triplets", "per_negative", "denoise", "rescore", "rescore_max"}
     if not load_selection(job).strategy.seeded:
         later.add("seed")
     return {key: value for key, value in job.identity().items() if key not in later}

@@ -7,7 +7,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from miner.triplets.relevance import AnchorSubset, Buckets, LabelRelevance, Relevance, load, tally
+from miner.triplets.relevance import (
+    AnchorSubset,
+    Buckets,
+    LabelRelevance,
+    Relevance,
+    WithoutRows,
+    anchor_rows,
+    load,
+    tally,
+)
 from tests.hard_data import CLASSES, labelled, linked
 from tests.hard_relevance import SETS, multilabel
 
@@ -20,6 +29,8 @@ def cases() -> list[Relevance]:
         with_contents = labelled(kind, 36, seed, hide=True)
         none = np.full(36, -1, dtype=np.int64)
         found.append(LabelRelevance(with_contents.labels, with_contents.contents, none))
+    left_out = np.array([0, 3, 8, 9, 20, 35])
+    found += [WithoutRows(one, left_out) for one in found[2:6]]
     return found
 
 
@@ -51,7 +62,8 @@ def test_lists_of_many_anchors_are_those_of_each(relevance: Relevance) -> None:
     anchors = np.random.default_rng(3).permutation(relevance.anchors)[:20]
     lists = relevance.positive_lists(anchors)
     starts, rows = relevance.hidden_lists(anchors)
-    rows_of = relevance.chosen if isinstance(relevance, AnchorSubset) else np.arange(99)
+    inner = relevance.inner if isinstance(relevance, WithoutRows) else relevance
+    rows_of = anchor_rows(inner)
     together: dict[int, set[frozenset[int]]] = {}
     for anchor, kind in zip(anchors.tolist(), relevance.alike(anchors).tolist(), strict=True):
         company = frozenset({*relevance.positives(anchor).tolist(), int(rows_of[anchor])})

@@ -24,6 +24,9 @@ FEW_POSITIVES = 2
 LONELY = 0.1
 """Of anchors without any positive."""
 NOISY = 0.01
+MANY_NOISY, CLEARLY_NOISY = 0.1, 0.45
+"""Such a share of the labels, or such a share of the anchors whose nearest row is no positive. Of
+planted labels (`miner/docs/false-negatives.md`) at least 92 % of those found were then wrong."""
 TOP_HUBS, HUB_EXCESS, HUB_SHARE, HUB_ANCHORS = 10, 5.0, 0.1, 0.5
 """So many rows hold so many times an even share of the hard triplets; and either such a share of
 them in all, or one of them is hard for such a share of the anchors."""
@@ -197,16 +200,7 @@ def _of_tables(
     confusions: Sequence[Mapping[str, Any]],
 ) -> Iterator[Advice]:
     census, dataset = manifest["census"], manifest["dataset"]
-    noise = census.get("label_noise")
-    if noise and _share(noise["rows"], noise["of"]) >= NOISY:
-        yield Advice(
-            "label_noise", "warning", f"{noise['rows']:,} labels are likely wrong",
-            f"Of {noise['of']:,} anchors, {_share(noise['rows'], noise['of']):.1%} have mostly "
-            "rows of one other label around them.",
-            "Look through the list below (all of them are in label_noise.parquet); what is wrong "
-            "there becomes a false hard negative of its true class. "
-            f"{ADVICE['first'].plain} {ADVICE['plain'].plain}",
-        )  # fmt: skip
+    yield from _of_labels(census.get("label_noise"), manifest["index"]["nearest"]["positive"])
     anchors = int((counts["positives"] > 0).sum())
     rows = dataset["items"] if dataset["kind"] == "labelled" else dataset["corpus"]
     top, hard = sum(row["hard"] for row in hubs[:TOP_HUBS]), census["hard"]
@@ -232,6 +226,34 @@ def _of_tables(
                 f"{first['anchor_label']!s:.40}.",
                 "Check whether the two are told apart by the same rule everywhere in the data.",
             )  # fmt: skip
+
+
+def _of_labels(noise: Mapping[str, int] | None, nearest: float | None) -> Iterator[Advice]:
+    """Say what neighbours say of the labels, as surely as they can say it."""
+    share = _share(noise["rows"], noise["of"]) if noise else 0.0
+    if noise is None or share < NOISY:
+        return
+    found = (
+        f"Of {noise['of']:,} anchors, {share:.1%} have mostly rows of one other label around them"
+    )
+    if share >= MANY_NOISY or share >= CLEARLY_NOISY * (1 - (nearest or 0.0)):
+        yield Advice(
+            "label_noise", "warning", f"{noise['rows']:,} labels are likely wrong", f"{found}.",
+            "Look through the list below (all of them are in label_noise.parquet); what is wrong "
+            "there becomes a false hard negative of its true class. select.denoise = true keeps "
+            f"them out of what is written. {ADVICE['first'].plain} {ADVICE['plain'].plain}",
+        )  # fmt: skip
+        return
+    yield Advice(
+        "label_doubts", "note", f"{noise['rows']:,} labels may be wrong",
+        f"{found}. That says little here: " + (
+            f"the nearest row is a positive for {nearest:.0%} of anchors only, so neighbours of "
+            "another label are common where all labels are right."
+            if nearest is not None
+            else "how often neighbours have the anchor's label is not known."
+        ),
+        "Look through the list below before you change or leave out any.",
+    )  # fmt: skip
 
 
 def _of_index(manifest: Mapping[str, Any]) -> Iterator[Advice]:

@@ -27,11 +27,11 @@ from miner.pipeline.units.layout import Share
 from miner.pipeline.units.miner import Miner
 from miner.runs.tables import label_ranks
 from miner.selection.selection import load_selection
-from miner.storage.arrays import save_array
-from miner.storage.files import sha256_file
+from miner.storage.arrays import load_array, save_array
+from miner.storage.files import sha256_file, storage_errors
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import Kept
-from miner.triplets.relevance import Relevance, tally
+from miner.triplets.relevance import Relevance, WithoutRows, tally
 
 __all__ = [
     "Approximate",
@@ -88,6 +88,8 @@ class Task:
         The index that nominates negatives, where not all are looked at.
     kernel : str
         ``auto``, ``numba`` or ``numpy``: the same results.
+    left_out : str or None
+        A file of rows that take no part, ascending.
     """
 
     store: str
@@ -101,6 +103,7 @@ class Task:
     wanted: Wanted = Wanted()  # noqa: RUF009  (frozen)
     approximate: Approximate | None = None
     kernel: str = "auto"
+    left_out: str | None = None
 
     @classmethod
     def of(
@@ -137,6 +140,9 @@ def open_miner(task: Task) -> Miner:
     rows = store.vectors(store.row_side)
     vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows, task.kernel)
     relevance = store.relevance()
+    if task.left_out is not None:
+        with storage_errors(Path(task.left_out)):
+            relevance = WithoutRows(relevance, load_array(Path(task.left_out)))
     if task.approximate is not None:
         return _open_approximate(task, vectors, relevance)
     census = Census(

@@ -21,6 +21,7 @@ from miner.triplets.relevance.base import (
     tally,
 )
 from miner.triplets.relevance.labels import LabelRelevance
+from miner.triplets.relevance.left_out import WithoutRows, anchor_rows
 from miner.triplets.relevance.links import LinkRelevance
 from miner.triplets.relevance.multilabel import MultiLabelRelevance
 from miner.triplets.relevance.subset import AnchorSubset
@@ -35,7 +36,9 @@ __all__ = [
     "MultiLabelRelevance",
     "Relevance",
     "Tally",
+    "WithoutRows",
     "among",
+    "anchor_rows",
     "cut_sizes",
     "load",
     "spans",
@@ -45,6 +48,9 @@ __all__ = [
 
 def load(arrays: Mapping[str, Rows]) -> Relevance:
     """Build the relevance that ``arrays()`` described: their names tell its kind."""
+    if "rows_left_out" in arrays:
+        inner = {name: array for name, array in arrays.items() if name != "rows_left_out"}
+        return WithoutRows(load(inner), arrays["rows_left_out"])
     if "chosen" in arrays:
         inner = {name: array for name, array in arrays.items() if name != "chosen"}
         return AnchorSubset(load(inner), arrays["chosen"])

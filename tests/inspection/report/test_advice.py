@@ -63,7 +63,16 @@ def test_nothing_stands_out_of_a_plain_run() -> None:
         ({"index__nearest": {"positive": 0.49}}, {"few_nearest"}),
         ({"index__nearest": {"positive": None}}, set()),
         ({"census__label_noise": {"rows": 9, "of": 1000}}, set()),
-        ({"census__label_noise": {"rows": 10, "of": 1000}}, {"label_noise"}),
+        ({"census__label_noise": {"rows": 10, "of": 1000}}, {"label_doubts"}),
+        ({"census__label_noise": {"rows": 23, "of": 1000}}, {"label_noise"}),
+        ({"census__label_noise": {"rows": 22, "of": 1000}}, {"label_doubts"}),
+        (
+            {
+                "census__label_noise": {"rows": 100, "of": 1000},
+                "index__nearest": {"positive": 0.5},
+            },
+            {"label_noise"},
+        ),
         ({"embedding__zero_vectors": 1}, {"zero_vectors"}),
         ({"dataset__skipped": {"unlabelled": 3}}, {"skipped"}),
         ({"written__hard": {"rows": 5, "truncated": True}}, {"sampled"}),
@@ -78,7 +87,7 @@ def test_thresholds(changes: dict[str, Any], found: set[str]) -> None:
 
 
 def test_wrong_labels_advise_a_strategy_that_bears_them() -> None:
-    facts = manifest(census__label_noise={"rows": 10, "of": 1000})
+    facts = manifest(census__label_noise={"rows": 23, "of": 1000})
     (found,) = advise(facts, {"positives": np.array([9] * 1000)}, [], [])
     assert "semi-hard" in found.remedy and "batch-hard" in found.remedy
 
