@@ -170,7 +170,7 @@ def prune(
     "name",
     required=True,
     metavar="NAME",
-    help="triplet, n-tuple, labeled-pair, labeled-list or pair.",
+    help="triplet, n-tuple, labeled-pair, labeled-list, pair or ids.",
 )
 @click.option(
     "--difficulty",
@@ -182,6 +182,7 @@ def prune(
 @click.option("--negatives", type=int, metavar="K", help="The K nearest only.")
 @click.option("--ragged", is_flag=True, help="Lists of labeled-list may be shorter than K.")
 @click.option("--balance", is_flag=True, help="Of pair: as many negatives as positives an anchor.")
+@click.option("--clean", is_flag=True, help="Of ids: without those whose labels are likely wrong.")
 @click.option(
     "--out",
     type=click.Path(),
@@ -204,7 +205,7 @@ def export(run: str, name: str, as_json: bool, **options: Any) -> None:
     (n-tuple); anchor, passage, label (labeled-pair); anchor, passages, labels (labeled-list), those
     of sentence-transformers; anchor, other, label as 1.0 or 0.0 (pair), for contrastive losses. A
     pair (anchor, positive) with fewer than K negatives (default: 3) is left out of n-tuple and
-    labeled-list, and counted.
+    labeled-list, and counted. The format ids gives the ids of all anchors.
     """
     facts = miner.export_triplets(miner.open_run(run), name, **options)
     print_facts(facts, miner.describe_export(facts), as_json=as_json)

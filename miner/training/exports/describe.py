@@ -13,6 +13,7 @@ _REASONS = {
     "pairs_with_too_few_negatives": "pairs have too few distinct negatives",
     "positives_to_balance": "positives, to balance",
     "negatives_to_balance": "negatives, to balance",
+    "labels_likely_wrong": "whose labels are likely wrong",
 }
 _CLASSES = {"hard": "hard", "semi_hard": "semi-hard", "both": "hard and semi-hard"}
 
@@ -30,6 +31,7 @@ def describe_export(facts: dict[str, Any]) -> str:
     str
         Lines of text for a terminal, without a newline at the end.
     """
+    what = _CLASSES.get(facts.get("difficulty", ""))
     shown = "texts" if facts["content"] == "text" else "ids: the shards hold no texts"
     columns = facts["columns"]
     if len(columns) > 6:
@@ -37,12 +39,12 @@ def describe_export(facts: dict[str, Any]) -> str:
     positives = f", {facts['positives']:,} of them positives" if "positives" in facts else ""
     lines = [
         f"{facts['format']} of run {facts['run_id']}",
-        f"  triplets  {_CLASSES[facts['difficulty']]}",
+        f"  triplets  {what}" if what else "  ids       of all anchors",
         f"  rows      {facts['rows']:,}{positives}",
         f"  columns   {', '.join(columns)}",
-        f"  content   {shown}",
+        *([f"  content   {shown}"] if what else []),
     ]
-    if facts["sampled"]:
+    if facts.get("sampled"):
         lines.append("  sampled   the run wrote a sample of these triplets: see mine show")
     for why, count in facts["left_out"].items():
         if count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from miner.errors import UsageError, did_you_mean
 from miner.runs.run import Run
 from miner.training.encoded_triplets import classes_of
 from miner.training.exports.formats import FORMATS, Wish, written_batches
+from miner.training.exports.ids import id_batches
 from miner.training.exports.triplets import blocks, empty_block, shows_text
 from miner.training.exports.writing import FILE_FORMATS, export_folder, whole_folder, write_parts
 
@@ -25,6 +27,7 @@ def export_triplets(
     negatives: int | None = None,
     ragged: bool = False,
     balance: bool = False,
+    clean: bool = False,
     out: str | Path | None = None,
     file_format: str = "parquet",
     force: bool = False,
@@ -44,7 +47,8 @@ def export_triplets(
         negative_K); ``labeled-pair`` (anchor, passage, label: 1 for positives, 0 for negatives,
         each passage once an anchor); ``labeled-list`` (anchor, passages, labels: one positive and
         its K negatives); ``pair`` (anchor, other, label: as ``labeled-pair``, but a float32, for
-        contrastive losses).
+        contrastive losses); ``ids`` (id: of all anchors, for trainers that sample their own
+        batches).
     difficulty : str
         ``hard``, ``semi_hard`` or ``both``.
     negatives : int or None
@@ -56,6 +60,8 @@ def export_triplets(
     balance : bool
         ``pair`` only: as many negatives as positives an anchor, the nearest of both, as many as it
         has of the fewer; the others are counted.
+    clean : bool
+        ``ids`` only: without those that ``label_noise.parquet`` lists; they are counted.
     out : str or Path, optional
         The folder to make. Default: ``exports/RUN_ID-NAME-DIFFICULTY`` beside ``runs``.
     file_format : str
@@ -77,8 +83,12 @@ def export_triplets(
     StorageError
         When a shard is damaged, or the export cannot be written.
     """
-    if name not in FORMATS:
-        raise UsageError(f"no format {name!r}: {did_you_mean(name, FORMATS)}")
+    if name not in (*FORMATS, "ids"):
+        raise UsageError(f"no format {name!r}: {did_you_mean(name, (*FORMATS, 'ids'))}")
+    if clean and name != "ids":
+        raise UsageError(
+            f"--clean is for ids, not for {name}; of triplets, select.denoise leaves out the same"
+        )
     if ragged and name != "labeled-list":
         raise UsageError(f"--ragged is for labeled-list; {name} has no lists")
     if balance and name != "pair":
@@ -89,6 +99,8 @@ def export_triplets(
         raise UsageError(
             f"no file format {file_format!r}: {did_you_mean(file_format, FILE_FORMATS)}"
         )
+    if name == "ids":
+        return _export_ids(run, clean=clean, out=out, file_format=file_format, force=force)
     classes = classes_of(difficulty)
     if name in ("n-tuple", "labeled-list") and negatives is None and not ragged:
         negatives = _NEGATIVES
@@ -116,3 +128,25 @@ def export_triplets(
         "left_out": dict(wish.left_out),
     }
     return {**facts, "positives": wish.positives} if name == "pair" else facts
+
+
+def _export_ids(
+    run: Run, *, clean: bool, out: str | Path | None, file_format: str, force: bool
+) -> dict[str, Any]:
+    """Write the ids of a run's anchors; see `export_triplets`."""
+    folder = export_folder(run, "ids-clean" if clean else "ids", out, force=force)
+    left_out: Counter[str] = Counter()
+    batches = id_batches(run, left_out, clean=clean)
+    with run.held(), whole_folder(folder) as temporary:
+        files = write_parts(temporary, next(batches).schema, batches, file_format)
+    return {
+        "format": "ids",
+        "clean": clean,
+        "run_id": run.run_id,
+        "path": str(folder),
+        "content": "ids",
+        "columns": ["id"],
+        "rows": sum(file["rows"] for file in files),
+        "files": files,
+        "left_out": dict(left_out),
+    }

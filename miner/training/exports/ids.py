@@ -1,0 +1,58 @@
+"""The ids of a run's anchors, for trainers that sample their own batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from miner.errors import UsageError
+from miner.runs.run import Run
+from miner.runs.tables import LABEL_NOISE, has_table, read_table
+
+__all__ = ["clean_ids", "id_batches"]
+
+_CENSUS = "census.parquet"
+_ROWS = 1 << 16
+
+
+def clean_ids(run: Run) -> Any:
+    """Return the ids whose labels are likely wrong, an Arrow array.
+
+    Raises
+    ------
+    UsageError
+        When the run did not judge labels.
+    """
+    if not has_table(run, LABEL_NOISE):
+        raise UsageError(
+            f"--clean leaves out what {LABEL_NOISE} lists, and run {run.run_id} has none: it needs "
+            "labelled items with one label each, and mining.neighbours above 0"
+        )
+    return read_table(run, LABEL_NOISE)["anchor_id"].combine_chunks()
+
+
+def id_batches(run: Run, left_out: Counter[str], *, clean: bool) -> Iterator[Any]:
+    """Yield batches of the ids of all anchors in their order; at first an empty one.
+
+    Parameters
+    ----------
+    run : Run
+    left_out : Counter
+        Takes how many were left out.
+    clean : bool
+        Leave out those whose labels are likely wrong.
+    """
+    ids = read_table(run, _CENSUS)["anchor_id"].combine_chunks()
+    yield pa.record_batch({"id": ids.slice(0, 0)})
+    wrong = clean_ids(run) if clean else None
+    for start in range(0, len(ids), _ROWS):
+        part = ids.slice(start, _ROWS)
+        if wrong is not None:
+            kept = part.filter(pc.invert(pc.is_in(part, wrong)))
+            left_out["labels_likely_wrong"] += len(part) - len(kept)
+            part = kept
+        yield pa.record_batch({"id": part})
