@@ -108,7 +108,9 @@ def zipf_sizes(rows: int, classes: int, largest: int) -> np.ndarray:
         power = (low + high) / 2
         sizes = np.maximum(2, (largest * ranks**-power).astype(np.int64))
         low, high = (power, high) if sizes.sum() > rows else (low, power)
-    sizes[1 : 1 + rows - sizes.sum()] += 1  # what rounding down left over
+    each, more = divmod(int(rows - sizes.sum()), classes - 1)  # what rounding down left over
+    sizes[1:] += each
+    sizes[1 : 1 + more] += 1
     assert sizes.sum() == rows
     return sizes
 
