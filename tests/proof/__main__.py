@@ -19,7 +19,7 @@ from tests.proof.methods import METHODS
 from tests.proof.nightly import nights
 from tests.proof.table import summary, table
 from tests.proof.training import Budget, Trained
-from tests.proof.trials import PLAN, Trial
+from tests.proof.trials import PLAN, QUICK, Trial
 
 __all__ = ["main"]
 
@@ -31,6 +31,7 @@ Ask = Callable[[Trial, int], Callable[[], dict[str, Trained]]]
 def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
     parser.add_argument("--set", dest="sets", action="append", choices=[*PLAN], metavar="NAME")
+    parser.add_argument("--data", type=Path, help="a labelled set of your own, in place of ours")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", choices=[*METHODS])
     parser.add_argument("--quick", action="store_true", help="two seeds, 40 steps: a look")
@@ -43,6 +44,10 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
 def _trials(options: argparse.Namespace) -> list[Trial]:
     """Return what is to be tried, as the options change it."""
     chosen = [PLAN[name] for name in options.sets or PLAN]
+    if options.quick and not options.sets:
+        chosen = QUICK
+    if options.data is not None:
+        chosen = trials.own_trials(str(options.data.resolve()))
     if options.methods:
         chosen = [replace(one, methods=tuple(options.methods)) for one in chosen]
     return [replace(one, steps=_QUICK[1]) for one in chosen] if options.quick else chosen
@@ -77,7 +82,7 @@ def main(given: list[str] | None = None) -> int:
             if options.json is not None:
                 write_figures(options.json, sets, {**facts, **machine()}, {})
     looped = {}
-    if options.nightly:
+    if options.nightly and options.data is None:
         with tempfile.TemporaryDirectory() as made:
             looped = nights(Path(made), steps=_QUICK[1] if options.quick else Budget().steps)
     print(f"\nMAP@R over random negatives, whose own row has it\n\n{summary(sets)}")

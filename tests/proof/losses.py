@@ -45,4 +45,26 @@ def batch_all(vectors: Tensor, labels: Tensor) -> Tensor:
     return hinge.sum() / (hinge > 0).sum().clamp_min(1)
 
 
-LOSSES = {"triplet": triplet, "ranking": ranking, "batch-all": batch_all}
+def batch_semi_hard(vectors: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean hinge of each pair's nearest semi-hard negative in the batch (FaceNet, 3.2).
+
+    Pairs without one are left out.
+    """
+    items, names = vectors.flatten(0, 1), labels.flatten()
+    apart = (2 - 2 * items @ items.T).clamp_min(1e-12).sqrt()  # of unit vectors
+    same = names[:, None] == names
+    anchors, positives = torch.nonzero(same & ~torch.eye(len(names), dtype=torch.bool)).T
+    near, far = apart[anchors, positives][:, None], apart[anchors]
+    semi_hard = ~same[anchors] & (far > near) & (far < near + MARGIN)
+    nearest = far.masked_fill(~semi_hard, torch.inf).amin(dim=1)
+    some = semi_hard.any(dim=1)
+    hinge = relu(near[some, 0] - nearest[some] + MARGIN)
+    return hinge.sum() / some.sum().clamp_min(1)
+
+
+LOSSES = {
+    "triplet": triplet,
+    "ranking": ranking,
+    "batch-all": batch_all,
+    "batch-semi-hard": batch_semi_hard,
+}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,16 @@ from miner.torch import TripletDataset
 from tests.proof.losses import MARGIN
 from tests.proof.networks import embedded
 
-__all__ = ["Place", "Source", "class_batches", "mined", "pair_batches", "peer", "random_triplets"]
+__all__ = [
+    "Place",
+    "Source",
+    "class_batches",
+    "cleaned",
+    "mined",
+    "pair_batches",
+    "peer",
+    "random_triplets",
+]
 
 
 @dataclass(frozen=True)
@@ -173,6 +182,19 @@ def mined(select: Mapping[str, Any], difficulty: str) -> Source:
         triplets = TripletDataset(run, difficulty, give="rows")
         rows = [tuple(item.values()) for item in triplets.__getitems__(range(len(triplets)))]
         return _cycled(np.array(rows, dtype=np.int64).T, place, number)
+
+    return find
+
+
+def cleaned(source: Source) -> Source:
+    """Give what a source gives of the items whose labels are not likely wrong."""
+
+    def find(place: Place, number: int) -> Iterator[np.ndarray]:
+        run = miner.mine(_job(place, number, {"max_triplets": 0}))
+        wrong = pq.read_table(run.path / "label_noise.parquet")["anchor_id"].to_numpy()
+        kept = np.setdiff1d(np.arange(len(place.labels)), wrong)
+        part = replace(place, inputs=place.inputs[kept], labels=place.labels[kept])
+        return (kept[batch] for batch in source(part, number))
 
     return find
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.proof.figures import Found
-from tests.proof.methods import BASE, METHODS
+from tests.proof.methods import AFTER_LOOKING, BASE, METHODS
 from tests.proof.statistics import Interval, interval, paired
 
 __all__ = ["summary", "table"]
@@ -53,15 +53,31 @@ def table(found: Found) -> str:
 def summary(sets: Mapping[str, Found]) -> str:
     """Return a Markdown table of MAP@R over the base, a row a method and a column a set.
 
-    The row of the base has its MAP@R. Gains whose interval leaves out 0 are bold. The last column
-    is the CPU time of mining for the first set.
+    The row of the base has its MAP@R. Gains whose interval leaves out 0 are bold. The column of all
+    sets pools the pairs of all sets and seeds that a method has; a star marks what was chosen after
+    looking at such figures. The last column is the CPU time of mining for the first set.
     """
-    rows = [("method", *sets, "mining"), tuple("---" for _ in range(len(sets) + 2))]
+    rows = [("method", *sets, "all sets", "mining"), tuple("---" for _ in range(len(sets) + 3))]
     for name in METHODS:
         if any(name in found for found in sets.values()):
             cells = [_cell(found, name) for found in sets.values()]
-            rows.append((name, *cells, _cost(next(iter(sets.values())), name)))
+            shown = f"{name} *" if name in AFTER_LOOKING else name
+            cost = _cost(next(iter(sets.values())), name)
+            rows.append((shown, *cells, _pooled(sets, name), cost))
     return _lines(rows)
+
+
+def _pooled(sets: Mapping[str, Found], name: str) -> str:
+    """Say what a method gained over the base on all sets that have both."""
+    having = [found for found in sets.values() if name in found and not _short(found, name)]
+    if name == BASE or not having:
+        return ""
+    pairs = [
+        [one.scores.map_at_r for found in having for one in found[key]] for key in (name, BASE)
+    ]
+    gain = paired(*pairs)
+    said = f"{gain.mean:+.3f} ± {gain.half:.3f}"
+    return f"**{said}**" if gain.sure else said
 
 
 def _cost(found: Found, name: str) -> str:

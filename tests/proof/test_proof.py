@@ -12,22 +12,32 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
+import miner
 import tests.proof.__main__ as proof
+from tests.conftest import ROOT
 from tests.proof import trials
 from tests.proof.checkpoint import save_checkpoint
 from tests.proof.data import noisy, synthetic
 from tests.proof.evaluation import Scores
 from tests.proof.figures import read_figures
-from tests.proof.losses import MARGIN, batch_all, ranking, triplet
-from tests.proof.methods import BASE, METHODS
+from tests.proof.losses import MARGIN, batch_all, batch_semi_hard, ranking, triplet
+from tests.proof.methods import ADVISED, AFTER_LOOKING, BASE, METHODS
 from tests.proof.networks import embedded
 from tests.proof.nightly import nights
+from tests.proof.own_data import own_set
 from tests.proof.sets import SETS
-from tests.proof.sources import Place, class_batches, pair_batches, peer, random_triplets
+from tests.proof.sources import (
+    Place,
+    class_batches,
+    cleaned,
+    pair_batches,
+    peer,
+    random_triplets,
+)
 from tests.proof.split import split_classes
 from tests.proof.table import summary, table
 from tests.proof.training import Budget, Trained, train
-from tests.proof.trials import PLAN, Trial
+from tests.proof.trials import PLAN, QUICK, Trial, own_trials
 
 SMALL = synthetic(classes=8, size=6, dim=6)
 SPLIT = split_classes(SMALL.labels, 0)
@@ -82,6 +92,45 @@ def test_losses_by_hand() -> None:
         scores = (others @ anchors[row] * 20)[torch.tensor(counted)]
         losses.append(float(scores.logsumexp(0) - positives[row] @ anchors[row] * 20))
     assert float(ranking(vectors, labels)) == pytest.approx(np.mean(losses))
+
+
+def test_the_nearest_semi_hard_negative_of_a_batch_by_hand() -> None:
+    items = torch.nn.functional.normalize(torch.randn(1, 9, 4, dtype=torch.float64), dim=-1)
+    names = torch.tensor([[0, 0, 0, 1, 1, 1, 2, 2, 2]])
+    hinges = []
+    for a in range(9):
+        for p in range(9):
+            if a == p or names[0, a] != names[0, p]:
+                continue
+            far = [float((items[0, a] - items[0, n]).norm()) for n in range(9)]
+            near = far[p]
+            some = [d for d, n in zip(far, names[0], strict=True) if n != names[0, a]]
+            some = [d for d in some if near < d < near + MARGIN]
+            hinges += [near - min(some) + MARGIN] if some else []
+    assert hinges
+    assert float(batch_semi_hard(items, names)) == pytest.approx(np.mean(hinges))
+
+
+def test_cleaned_batches_leave_out_what_is_likely_mislabelled(tmp_path: Path) -> None:
+    made = synthetic(classes=6, size=20, dim=6)
+    labels = made.labels.copy()
+    labels[::20] = (labels[::20] + 1) % 6
+    place = Place(tmp_path, made.network(), made.inputs, labels, items=60, seed=0)
+    save_checkpoint(place.network, place.checkpoint(0))
+    drawn = np.concatenate(list(islice(cleaned(pair_batches)(place, 0), 40)), axis=1)
+    (run,) = (tmp_path / "mined" / "runs").iterdir()
+    wrong = miner.open_run(run).manifest["census"]["label_noise"]["rows"]
+    assert 0 < wrong < 30
+    assert len(np.unique(drawn)) == len(labels) - wrong
+    assert (labels[drawn[0]] == labels[drawn[1]]).all()
+
+
+def test_anybodys_set_is_read_as_init_reads_it() -> None:
+    given = own_set(str(ROOT / "sample_data/support_requests.csv"))
+    assert given.inputs.shape == (400, 256) and len(np.unique(given.labels)) == 25
+    assert np.allclose(np.linalg.norm(given.inputs, axis=1), 1)
+    kinds = [trial.name for trial in own_trials("data/texts.csv")]
+    assert kinds == ["texts", "texts, one label in five wrong"]
 
 
 @pytest.mark.slow
@@ -166,11 +215,14 @@ def test_a_look_is_short(
     monkeypatch.setattr(trials, "begin", lambda: None)
     monkeypatch.setattr(trials, "one_seed", seed_of)
     assert proof.main(["--quick", "--workers", "1", "--no-nightly"]) == 0
-    assert asked == [(name, seed, 40) for name in PLAN for seed in range(2)]
+    names = [trial.name for trial in QUICK]
+    assert asked == [(name, seed, 40) for name in names for seed in range(2)]
     head, _, *rows = summary_of(capsys.readouterr().out)
-    assert head.startswith(f"| method | {' | '.join(PLAN)} |")
-    assert len(rows) == len(METHODS)
-    assert f"| {BASE} |{' 0.312 |' * len(PLAN)}" in rows[1]
+    assert head.startswith(f"| method | {' | '.join(names)} | all sets |")
+    assert [row.split("|")[1].strip(" *") for row in rows] == [n for n in METHODS if n in ADVISED]
+    assert f"| {BASE} |{' 0.312 |' * len(names)}" in rows[1]
+    starred = {row.split("|")[1].strip(" *") for row in rows if " * |" in row}
+    assert starred == AFTER_LOOKING
 
 
 def summary_of(printed: str) -> list[str]:

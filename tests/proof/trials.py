@@ -6,18 +6,23 @@ import functools
 import logging
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import threadpoolctl
 import torch
 
-from tests.proof.data import ProofSet, synthetic
-from tests.proof.methods import LONGER, MAIN, METHODS, Method
+from tests.proof.data import ProofSet, noisy, synthetic
+from tests.proof.methods import ADVISED, FULL, LONGER, MAIN, METHODS, Method
+from tests.proof.own_data import own_set
 from tests.proof.sets import SETS
 from tests.proof.split import Split, split_classes
 from tests.proof.training import Budget, Trained, judge, seeded, train
 
-__all__ = ["PLAN", "Trial", "begin", "one_seed"]
+__all__ = ["PLAN", "QUICK", "Trial", "begin", "one_seed", "own_trials"]
+
+NOISY = " with wrong labels"
+"""Behind the path of somebody's data."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Trial:
 
     name: str
     source: str
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = tuple(FULL)
     steps: int = Budget().steps
 
 
@@ -49,6 +54,19 @@ PLAN = {
 }
 """What is run unless something else is asked for."""
 
+_ADVISED = tuple(ADVISED)
+QUICK = [replace(PLAN[name], methods=_ADVISED) for name in ("icd10-head", "intents-head")]
+"""What is looked at in a few minutes."""
+
+
+def own_trials(path: str) -> list[Trial]:
+    """Return the trials of somebody's data: with the labels as they are, and some drawn anew."""
+    name = Path(path).stem
+    return [
+        Trial(name, path, _ADVISED),
+        Trial(f"{name}, one label in five wrong", path + NOISY, _ADVISED),
+    ]
+
 
 def begin() -> None:
     """Make a process ready: one thread, and nothing that the first method would pay for."""
@@ -65,7 +83,11 @@ def begin() -> None:
 
 @functools.cache
 def _made(source: str) -> ProofSet:
-    return SETS[source]()
+    """Make a set by its name; any other source is the path of somebody's data."""
+    name, wrong = (source.removesuffix(NOISY), source.endswith(NOISY))
+    if source in SETS:
+        return SETS[source]()
+    return noisy(own_set(name)) if wrong else own_set(name)
 
 
 def one_seed(trial: Trial, seed: int) -> dict[str, Trained]:
