@@ -15,7 +15,14 @@ from tests.conftest import ROOT
 from tests.proof.data import ProofSet, package
 from tests.proof.networks import head, token_encoder
 
-__all__ = ["icd10_head", "icd10_large", "icd10_tokens", "intents_head", "intents_minilm"]
+__all__ = [
+    "icd10_fine",
+    "icd10_head",
+    "icd10_large",
+    "icd10_tokens",
+    "intents_head",
+    "intents_minilm",
+]
 
 _LEAST, _MOST = 10, 20
 """Texts of an ICD-10-CM category: fewer leave it out, more are left out."""
@@ -25,16 +32,21 @@ _TOKENS = 32
 """Of a text; the few longer ones are cut."""
 
 
-def _icd10_texts(categories: int = _CATEGORIES) -> tuple[list[str], np.ndarray]:
-    """Return the texts of a fixed draw of categories, and the number of each one's category."""
+def _icd10_texts(
+    categories: int = _CATEGORIES, letters: int = 3, least: int = _LEAST
+) -> tuple[list[str], np.ndarray]:
+    """Return the texts of a fixed draw of categories, and the number of each one's category.
+
+    A category is what its code's first `letters` say, and has `least` texts.
+    """
     icd = package("simple_icd_10_cm")
     found: dict[str, dict[str, None]] = {}
     for code in dict.fromkeys(icd.get_all_codes(True)):
         if icd.is_category_or_subcategory(code):
             texts = [icd.get_description(code), *icd.get_inclusion_term(code)]
-            found.setdefault(code[:3], {}).update(dict.fromkeys(texts))
+            found.setdefault(code[:letters], {}).update(dict.fromkeys(texts))
     rng = np.random.default_rng(10)
-    large = [name for name, texts in found.items() if len(texts) >= _LEAST]
+    large = [name for name, texts in found.items() if len(texts) >= least]
     chosen = rng.choice(large, min(categories, len(large)), replace=False)
     texts, labels, seen = [], [], set()
     for label, name in enumerate(chosen):
@@ -96,6 +108,13 @@ def icd10_tokens() -> ProofSet:
 def icd10_large() -> ProofSet:
     """Return the texts of all categories that are large enough, as tokens."""
     return _encoder("icd10-large", *_icd10_texts(_ALL))
+
+
+def icd10_fine(categories: int, *, whole: bool) -> ProofSet:
+    """Return the texts of so many narrow categories: under a head, or the whole encoder trained."""
+    texts, labels = _icd10_texts(categories, letters=6, least=4)
+    name = f"icd10-fine-{categories}"
+    return _encoder(name, texts, labels) if whole else _under_a_head(name, _means(texts), labels)
 
 
 def _intents() -> tuple[list[str], np.ndarray]:

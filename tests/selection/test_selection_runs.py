@@ -257,6 +257,7 @@ def test_every_key_of_select_is_part_of_the_identity(small: Path) -> None:
         "skip_nearest": 1,
         "ranks": [0, 1],
         "suspects": True,
+        "denoise": True,
         "rescore": "package.module:score",
         "rescore_max": 0.5,
     }

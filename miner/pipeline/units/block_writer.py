@@ -109,12 +109,31 @@ class BlockWriter:
         same = np.diff(first, append=len(pair))
         positives = self._block.positives[pair[first]]
         d_ap = self._measure(anchors[first], positives)
-        negatives = self._block.rows_at(picked.line, picked.rank)
-        d_an = self._measure(anchors, negatives)
+        negatives, d_an = self._negatives(picked.line, picked.rank)
         result["positive"], result["negative"] = np.repeat(positives, same), negatives
         with np.errstate(over="ignore"):  # a distance too large for float32 is infinite there
             result["d_ap"], result["d_an"] = np.repeat(d_ap, same), d_an
         return result
+
+    def _negatives(self, lines: Rows, ranks: Rows) -> tuple[Rows, Float64]:
+        """Return the rows at some ranks, and their distances: once each, where most are repeated.
+
+        A negative of an anchor stands in a triplet for each of its positives.
+        """
+        block = self._block
+        first, width = int(lines.min(initial=0)), int(ranks.max(initial=0)) + 1
+        size = (int(lines.max(initial=0)) - first + 1) * width
+        if size > len(lines):
+            rows = block.rows_at(lines, ranks)
+            return rows, self._measure(block.anchors[lines], rows)
+        place = (lines - first) * width + ranks
+        there = np.zeros(size, dtype=np.bool_)
+        there[place] = True
+        own, rank = np.divmod(np.flatnonzero(there), width)
+        rows = block.rows_at(own + first, rank)
+        distances = self._measure(block.anchors[own + first], rows)
+        which = (np.cumsum(there) - 1)[place]
+        return rows[which], distances[which]
 
     def _measure(self, anchors: Rows, rows: Rows) -> Float64:
         """Measure rows from one anchor each; from one at a time where each has many."""
