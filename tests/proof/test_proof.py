@@ -216,11 +216,11 @@ def test_a_look_is_short(
     monkeypatch.setattr(trials, "one_seed", seed_of)
     assert proof.main(["--quick", "--workers", "1", "--no-nightly"]) == 0
     names = [trial.name for trial in QUICK]
-    assert asked == [(name, seed, 40) for name in names for seed in range(2)]
+    assert asked == [(name, seed, 100) for name in names for seed in range(3)]
     head, _, *rows = summary_of(capsys.readouterr().out)
     assert head.startswith(f"| method | {' | '.join(names)} | all sets |")
     assert [row.split("|")[1].strip(" *") for row in rows] == [n for n in METHODS if n in ADVISED]
-    assert f"| {BASE} |{' 0.312 |' * len(names)}" in rows[1]
+    assert f"| {BASE} |{' 0.375 |' * len(names)}" in rows[1]
     starred = {row.split("|")[1].strip(" *") for row in rows if " * |" in row}
     assert starred == AFTER_LOOKING
 
