@@ -34,9 +34,7 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="a labelled set of your own, in place of ours")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", choices=[*METHODS])
-    parser.add_argument(
-        "--quick", action="store_true", help="three seeds, 100 steps: a look"
-    )
+    parser.add_argument("--quick", action="store_true", help="three seeds, 100 steps: a look")
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--no-nightly", dest="nightly", action="store_false")
     parser.add_argument("--json", type=Path, help="where all figures go as well")

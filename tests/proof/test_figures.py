@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
 from tests.conftest import ROOT
+from tests.proof.curve import curve_table
 from tests.proof.figures import read_figures, write_figures
 from tests.proof.table import summary, table
 from tests.proof.trials import PLAN
@@ -53,3 +55,12 @@ def test_figures_are_read_as_they_were_written(tmp_path: Path) -> None:
     kept = tmp_path / "figures.json"
     write_figures(kept, SETS, FACTS["facts"], FACTS["nightly"])
     assert kept.read_text() == (HERE / "figures.json").read_text()
+
+
+def test_the_page_has_the_curve_of_these_figures() -> None:
+    held = json.loads((HERE / "curve.json").read_text())
+    found = {
+        setting: {int(classes): scores for classes, scores in by_classes.items()}
+        for setting, by_classes in held.items()
+    }
+    assert curve_table(found) in (ROOT / "miner/docs/evaluation.md").read_text()
