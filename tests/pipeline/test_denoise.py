@@ -81,6 +81,7 @@ def test_it_writes_what_the_data_without_these_rows_give(
         for fact in ("rows", "of", "wanted", "available"):
             assert run.manifest["written"][name][fact] == clean.manifest["written"][name][fact]
     assert run.manifest["denoised"] == run.manifest["census"]["label_noise"]
+    assert not miner.verify_run(run, full=True).problems
     assert (run.path / "hubs.parquet").read_bytes() == (whole.path / "hubs.parquet").read_bytes()
 
 
