@@ -164,7 +164,13 @@ def test_batches_of_labels_are_drawn(here: Path) -> None:
         return vectors[numbers]
 
     labels = [number % 12 for number in range(60)]
-    names = example("MPerClassSampler", items=range(60), labels=labels, model=model)
+    from miner.torch import TripletIndex
+
+    ids = miner.open_run("mined_support").census()["anchor_id"].to_pylist()[:60]
+    own = {"items": range(60), "ids": ids, "labels": labels, "model": model}
+    index = TripletIndex("mined_support/latest", "both")
+    names = example("MPerClassSampler", **own, index=index)
+    assert names["mined"].item() >= 0
     names["loss"].backward()
     assert vectors.grad is not None and vectors.grad.abs().sum() > 0
     for batch in seen:
