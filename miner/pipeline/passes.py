@@ -182,7 +182,7 @@ class Passes:
         names = self._names() if pending else []
         # None is, where the count is that of an earlier run.
         whole = all(self.staging.recorded(name) is not None for name in names)
-        listed = tuple(names) if whole else ()
+        listed = (self.name, len(names) * whole)
         return functools.partial(_write, self.task, self._work, listed, factors)
 
     def _log_unit(self, stage: str, number: int, seconds: float, **more: int) -> None:
@@ -226,18 +226,19 @@ def _count(task: Task, work: str, name: str, numbered: Numbered) -> tuple[int, d
 def _write(
     task: Task,
     work: str,
-    listed: tuple[str, ...],
+    listed: tuple[str, int],
     factors: Mapping[Kept, float],
     numbered: Numbered,
 ) -> tuple[int, dict[str, int], dict[str, str]]:
-    """Write one unit, in a worker; these units were listed as they were counted."""
+    """Write one unit, in a worker; so many units of this name were listed as they were counted."""
     number, unit = numbered
     shares = {
         name: Share(_part(work, f"share-{name}", unit), factor) for name, factor in factors.items()
     }
     names = {name: f"write-{number:05d}-{name}.bin" for name in shares}
     paths = {name: Path(work) / names[name] for name in shares}
-    files = open_lists(task, Path(work), listed)
+    counted = tuple(_name(listed[0], other) for other in range(listed[1]))
+    files = open_lists(task, Path(work), counted)
     facts = write_unit(task, unit, shares, paths, _part(work, "counted", unit), files)
     rows = {str(name): int(facts[name]["rows"]) for name in shares}
     return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in shares}
