@@ -127,13 +127,13 @@ class Passes:
         task = replace(self.task, left_out=str(path), wanted=Wanted(), loss=False)
         again = replace(self, task=task, name="recount")
         records, besides = again.count(), open_miner(task).besides
-        return again, Merging(self.staging.work, records, besides).counted(_anchors_of(self.units))
+        return again, Merging(self.staging.work, records, besides).counted(self._anchors)
 
     def count(self) -> list[str]:
         """Count all units; return the names of their records, which name their files."""
         names = self._names()
         pending = [n for n, name in enumerate(names) if self.staging.recorded(name) is None]
-        total = sum(map(_anchors, self.units))
+        total = self._anchors
         done = total - sum(_anchors(self.units[n]) for n in pending)
         self.progress("counting", done, total)
         call = functools.partial(_count, self.task, self._work, self.name)
@@ -194,6 +194,11 @@ class Passes:
         return [_name(self.name, number) for number in range(len(self.units))]
 
     @property
+    def _anchors(self) -> int:
+        """How many anchors all units have."""
+        return sum(map(_anchors, self.units))
+
+    @property
     def _work(self) -> str:
         """Where units are; workers may have another working folder."""
         return str(self.staging.work.resolve())
@@ -201,10 +206,6 @@ class Passes:
 
 def _anchors(unit: tuple[int, int]) -> int:
     return unit[1] - unit[0]
-
-
-def _anchors_of(units: list[tuple[int, int]]) -> int:
-    return sum(map(_anchors, units))
 
 
 def _name(name: str, number: int) -> str:

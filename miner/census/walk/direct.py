@@ -6,7 +6,6 @@ the definition.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from miner.census.walk.borders import Borders, Pairs
 from miner.census.walk.key_space import KeySpace
 from miner.census.walk.settle import ascending
 from miner.triplets.hardness import is_hard, is_within
-from miner.triplets.relevance import spans
+from miner.triplets.relevance import cut_sizes, spans
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["MUCH", "DirectCount"]
@@ -97,7 +96,8 @@ class DirectCount:
             if sums is not None:
                 sums.book(int(pairs.anchors[run[0]]))
         at, listed = (np.concatenate(parts, axis=-1) for parts in zip(*open_, strict=True))
-        for part in _cut(listed[2] - listed[1]):
+        for cut in cut_sizes(listed[2] - listed[1] + 1, _DECIDED):
+            part = slice(*cut)
             self._decide(at[part], listed[:, part], thresholds, sums, counts, losses)
         hard, within = counts
         np.maximum(hard, within, out=within)
@@ -158,13 +158,3 @@ class DirectCount:
         if sums is not None:
             met = (hard > 0) & (above[end] & 0xFFFFFFFF == 0)
             sums.add(anchors[lines], rows, np.stack([hard, within]), met)
-
-
-def _cut(sizes: Rows) -> list[slice]:
-    """Cut items of such sizes into ranges that are decided at once."""
-    if not len(sizes):
-        return []
-    ends = np.cumsum(sizes + 1)
-    cuts = np.searchsorted(ends, np.arange(_DECIDED, ends[-1], _DECIDED), side="right")
-    cuts = np.unique(np.concatenate([[0], cuts, [len(sizes)]]))
-    return [slice(*pair) for pair in itertools.pairwise(cuts.tolist())]

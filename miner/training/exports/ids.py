@@ -13,13 +13,13 @@ from miner.errors import UsageError
 from miner.runs.run import Run
 from miner.runs.tables import LABEL_NOISE, has_table, read_table
 
-__all__ = ["clean_ids", "id_batches"]
+__all__ = ["id_batches"]
 
 _CENSUS = "census.parquet"
 _ROWS = 1 << 16
 
 
-def clean_ids(run: Run) -> Any:
+def _suspected_ids(run: Run) -> Any:
     """Return the ids whose labels are likely wrong, an Arrow array.
 
     Raises
@@ -48,7 +48,7 @@ def id_batches(run: Run, left_out: Counter[str], *, clean: bool) -> Iterator[Any
     """
     ids = read_table(run, _CENSUS)["anchor_id"].combine_chunks()
     yield pa.record_batch({"id": ids.slice(0, 0)})
-    wrong = clean_ids(run) if clean else None
+    wrong = _suspected_ids(run) if clean else None
     for start in range(0, len(ids), _ROWS):
         part = ids.slice(start, _ROWS)
         if wrong is not None:
