@@ -131,8 +131,10 @@ class Staging:
             for torn in found[-1].rglob(".*.tmp"):  # of a process that was killed as it wrote
                 torn.unlink(missing_ok=True)  # a thread of it may still be at work
             return cls(root, found[-1].name, identity)
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        run_id = f"{stamp}-{mark['fingerprint'][:8]}-{uuid.uuid4().hex[:4]}"
+        now = datetime.now(UTC)
+        # The last part is the fraction of the second: runs of one job sort by their age.
+        fraction = now.microsecond * 0x10000 // 1_000_000
+        run_id = f"{now:%Y%m%dT%H%M%SZ}-{mark['fingerprint'][:8]}-{fraction:04x}"
         staging = cls(root, run_id, identity)
         with storage_errors(staging.folder):
             staging.work.mkdir(parents=True)

@@ -102,3 +102,11 @@ def test_a_run_at_work_is_not_disturbed(out: Path, cli: Cli) -> None:
         assert miner.prune_output(out, keep=0, dry_run=True)["removed"]
     assert names(out) == ["1", "2", "3"]
     assert cli("prune", out / "nowhere").code == 6
+
+
+def test_the_newest_of_one_second_stays(small: Path, tmp_path: Path, cli: Cli) -> None:
+    job: dict[str, Any] = {"dataset": {"path": str(small)}, "output": {"path": str(tmp_path)}}
+    made = [miner.mine(job, force=True).run_id for _ in range(4)]
+    assert [run.run_id for run in miner.list_runs(tmp_path)[0]] == made
+    assert cli("prune", tmp_path, "--keep", 1).code == 0
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == made[-1:]
