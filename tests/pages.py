@@ -14,9 +14,22 @@ from pathlib import Path
 from tests.conftest import ROOT, Result
 
 README = ROOT / "README.md"
+DOCS = ROOT / "miner/docs"
 PAGES = [
-    ROOT / f"miner/docs/{name}.md" for name in ("choosing", "false-negatives", "nightly", "scaling")
+    DOCS / f"{name}.md"
+    for name in (
+        "choosing",
+        "datasets",
+        "definition",
+        "false-negatives",
+        "models",
+        "nightly",
+        "outputs",
+        "scaling",
+        "trainers",
+    )
 ]
+"""The pages with commands; those of object-storage.md run against a server."""
 TARGETS = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 _BLOCK = re.compile(r"^( *)```(\w+)(?: (\w+)=(\S+))?\n(.*?)^ *```", re.MULTILINE | re.DOTALL)

@@ -15,7 +15,6 @@ from miner.job_sections import GatesJob
 from tests.conftest import ROOT, Result
 from tests.operating import events, series
 
-README = (ROOT / "README.md").read_text()
 PAGE = (ROOT / "miner/docs/nightly.md").read_text()
 SECTION = PAGE.partition("## Metrics and alarms")[2]
 (RULES,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -97,7 +96,7 @@ def test_all_series_and_events_are_told(mined: tuple[Path, str]) -> None:
         for key in line.keys() & {"stage", "unit", "anchors", "rows", "exit_code", "latest"}:
             assert f"`{key}`" in table[line["event"]], line
     for key in GatesJob.__dataclass_fields__:
-        assert f"`gates.{key}`" in README
+        assert f"`gates.{key}`" in PAGE
 
 
 @needs_promtool

@@ -18,8 +18,8 @@ import pytest
 
 from miner.cli.main import cli as group
 from tests.conftest import ROOT, Result
-from tests.test_readme import README
 
+PAGE = (ROOT / "miner/docs/nightly.md").read_text()
 MINE = str(Path(sys.executable).with_name("mine"))
 
 
@@ -52,7 +52,7 @@ def test_the_shell_completes_commands_options_and_paths() -> None:
 
 @pytest.mark.skipif(not Path(MINE).exists(), reason="the command is not installed here")
 def test_the_line_of_the_readme_teaches_bash() -> None:
-    (line,) = re.findall(r'^(eval "\$\(_MINE_COMPLETE=bash_source mine\)")', README, re.MULTILINE)
+    (line,) = re.findall(r'^(eval "\$\(_MINE_COMPLETE=bash_source mine\)")', PAGE, re.MULTILINE)
     path = f"{Path(MINE).parent}:{os.environ['PATH']}"
     script = f"{line}\ncomplete -p mine"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What the README shows of trainers and readers runs, on the run that it mines before."""
+"""The examples of the README and of the page on trainers run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import pytest
 import miner
 from tests.conftest import ROOT
 
-BLOCKS = re.findall(
-    r"^```python needs=(\S+)\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
-)
+EXAMPLE = re.compile(r"^```python needs=(\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCKS = EXAMPLE.findall((ROOT / "miner/docs/trainers.md").read_text())
+SHORT = EXAMPLE.findall((ROOT / "README.md").read_text().replace("mined_tour", "mined_support"))
+"""Those of the README, on the same run."""
 ROWS = 600
 
 # Imports and trainers of others warn about the future of others' modules.
@@ -56,9 +57,9 @@ def here(mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     datasets.enable_progress_bars()
 
 
-def example(word: str, **given: Any) -> dict[str, Any]:
+def example(word: str, blocks: list[tuple[str, str]] = BLOCKS, **given: Any) -> dict[str, Any]:
     """Run the example that holds a word, given what it says is yours; return its names."""
-    (found,) = [block for block in BLOCKS if word in block[1]]
+    (found,) = [block for block in blocks if word in block[1]]
     for needed in found[0].split(","):
         pytest.importorskip(needed)
     names = dict(given)
@@ -116,6 +117,13 @@ def test_sentence_transformers_train(word: str, here: Path, tmp_path: Path) -> N
         }
         for row in labelled:
             assert (row["first"], row["second"]) in texts[row["label"]]
+
+
+def test_the_readme_trains(here: Path, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    names = example("TripletLoss", SHORT, **trainable(tmp_path / "model"))
+    assert len(names["triplets"]) == 2 * ROWS
+    assert len(example("TripletDataset", SHORT)["triplets"]) == 2 * ROWS
 
 
 @pytest.mark.slow

@@ -269,9 +269,9 @@ def test_as_many_at_once_as_were_asked_for(served: Cluster) -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_of_the_readme_run(tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text()
-    block = re.search(r"^```text\n(dask scheduler .*?)^```", readme, re.MULTILINE | re.DOTALL)
+def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
+    page = (ROOT / "miner/docs/scaling.md").read_text()
+    block = re.search(r"^```text\n(dask scheduler .*?)^```", page, re.MULTILINE | re.DOTALL)
     assert block
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The commands and the example of the README's section on object storage run."""
+"""The commands and the example of the page on object storage run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT, Result
 from tests.storage.remote.conftest import Bucket
 
-README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "miner/docs/object-storage.md").read_text()
 
 
 @pytest.mark.slow
@@ -24,8 +24,8 @@ def test_the_section_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     bucket.put("support_requests.csv", ROOT / "sample_data/support_requests.csv")
-    (commands,) = re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    (example,) = re.findall(r"^```py\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (commands,) = re.findall(r"^```bash\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(r"^```py\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert len(commands.splitlines()) == 6
     for line in commands.splitlines():
         program, *words = line.replace("my-bucket", bucket.name).split()
