@@ -94,7 +94,7 @@ def test_a_page_runs_and_prints_what_it_shows(
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(("text", "rows"), [(README, 6), (BENCHMARKS, 12)], ids=["readme", "page"])
+@pytest.mark.parametrize(("text", "rows"), [(README, 7), (BENCHMARKS, 12)], ids=["readme", "page"])
 def test_every_command_of_the_figures_runs(
     text: str, rows: int, cli: Callable[..., Result]
 ) -> None:
