@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from miner.job import Job, load_job, parse_bytes, parse_job
     from miner.pipeline.run import mine, run_job
     from miner.pipeline.settle import settle
+    from miner.pipeline.units.in_memory import select
     from miner.planning.plan import plan_job
     from miner.planning.starter_job import starter_job
     from miner.runs.describe import run_facts, some_triplets
@@ -54,6 +55,7 @@ __all__ = [
     "report_facts",
     "run_facts",
     "run_job",
+    "select",
     "settle",
     "some_triplets",
     "starter_job",
@@ -85,6 +87,7 @@ _HOMES = {
     "report_facts": "inspection.report.build",
     "run_facts": "runs.describe",
     "run_job": "pipeline.run",
+    "select": "pipeline.units.in_memory",
     "settle": "pipeline.settle",
     "some_triplets": "runs.describe",
     "starter_job": "planning.starter_job",
@@ -107,6 +110,11 @@ _TEXTS = {
     "describe_triplets": "runs.describe",
 }
 """What the command line prints: no public names, for the words may change at any time."""
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted([*__all__, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from miner.errors import StorageError
 from miner.storage.files import atomic_open, sha256_file, storage_errors
+from miner.triplets.hardness import difficulty
 
 __all__ = [
     "FORMAT_VERSION",
@@ -27,6 +28,7 @@ __all__ = [
     "read_shard",
     "shard_facts",
     "triplet_schema",
+    "triplet_table",
     "write_census",
     "write_part",
 ]
@@ -120,6 +122,28 @@ def parquet_writer(sink: Any, schema: Any, dictionaries: Sequence[str]) -> Any:
     return pq.ParquetWriter(
         sink, schema, use_dictionary=list(dictionaries), write_page_checksum=True, **kept
     )
+
+
+def triplet_table(records: Records, folders: Mapping[str, int], ids: NDArray[np.int64]) -> Any:
+    """Return triplets as one Arrow table with the columns of shards, and ``difficulty``.
+
+    Parameters
+    ----------
+    records : ndarray of `miner.pipeline.units.records.TRIPLET`
+        The triplets of all folders, one folder after another.
+    folders : mapping
+        The number of triplets in each folder.
+    ids : ndarray of shape (rows,), int64
+        The id of each row.
+
+    Returns
+    -------
+    pyarrow.Table
+    """
+    names = np.repeat([difficulty(folder) for folder in folders], list(folders.values()))
+    columns = {f"{role}_id": pa.array(ids[records[role]]) for role in _ROLES}
+    columns |= {name: pa.array(np.ascontiguousarray(records[name])) for name in _FLOATS}
+    return pa.table({**columns, "difficulty": pa.array(names, pa.string())})
 
 
 def group_slices(rows: int) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ by anchor, positive, and rank. Which triplets are drawn hangs on the seed and th
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from miner.census.walk.candidate_lists import CandidateFiles, CandidateLists
 from miner.census.walk.census import Asked, Census
 from miner.census.walk.ranked_block import RankedBlock
 from miner.pipeline.units.layout import COUNTED, Share
-from miner.pipeline.units.records import Records
+from miner.pipeline.units.records import Records, Sink
 from miner.pipeline.units.sampled import SampledClasses, choose_sampled
 from miner.pipeline.units.unit_writer import UnitWriter
 from miner.selection.anchor_view import AnchorView, Block, BlockView
@@ -224,21 +224,32 @@ class Miner:
         dict
             Per folder, ``rows`` and ``sha256`` of the file.
         """
-        lines = np.flatnonzero(np.any([share.counts > 0 for share in shares.values()], axis=0))
-        anchors = lines + unit[0]
-        lists = files.of(anchors) if files else CandidateLists.none(len(anchors))
-        facing = (self.census, self.selection, self.seed, self.normalized)
-        writer = UnitWriter(*facing, self.whole_blocks, self.listed_block)
-        own = {name: share.of(lines) for name, share in shares.items()}
-        sampled = None if counted is None else self._sampled(anchors, own, counted[lines])
         with contextlib.ExitStack() as stack:
             records = {
                 name: Records(stack.enter_context(atomic_open(path)))
                 for name, path in paths.items()
             }
-            writer.write(anchors, own, records, lists, sampled)
+            self.write_to(records, unit, shares, counted, files.of if files else None)
             facts = {name: file.facts() for name, file in records.items()}
         return {str(name): fact for name, fact in facts.items()}
+
+    def write_to(
+        self,
+        sinks: Mapping[Kept, Sink],
+        unit: tuple[int, int],
+        shares: Mapping[Kept, Share],
+        counted: NDArray[np.void] | None = None,
+        lists_of: Callable[[Rows], CandidateLists] | None = None,
+    ) -> None:
+        """Write a unit's triplets to one sink a folder; `lists_of` returns the lists of anchors."""
+        lines = np.flatnonzero(np.any([share.counts > 0 for share in shares.values()], axis=0))
+        anchors = lines + unit[0]
+        lists = lists_of(anchors) if lists_of else CandidateLists.none(len(anchors))
+        facing = (self.census, self.selection, self.seed, self.normalized)
+        writer = UnitWriter(*facing, self.whole_blocks, self.listed_block)
+        own = {name: share.of(lines) for name, share in shares.items()}
+        sampled = None if counted is None else self._sampled(anchors, own, counted[lines])
+        writer.write(anchors, own, sinks, lists, sampled)
 
     def _sampled(
         self, anchors: Rows, shares: Mapping[Kept, Share], counted: NDArray[np.void]

@@ -16,7 +16,7 @@ from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.census import Census
 from miner.pipeline.units.block_writer import BlockWriter, write_block
 from miner.pipeline.units.layout import Share
-from miner.pipeline.units.records import Gathered, Records, Sink
+from miner.pipeline.units.records import Gathered, Sink
 from miner.pipeline.units.sampled import SampledClasses
 from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.selection import Selection
@@ -59,7 +59,7 @@ class UnitWriter:
         self,
         anchors: Rows,
         shares: Mapping[Kept, Share],
-        files: Mapping[Kept, Records],
+        files: Mapping[Kept, Sink],
         lists: CandidateLists,
         sampled: SampledClasses | None = None,
     ) -> None:
@@ -71,7 +71,7 @@ class UnitWriter:
         shares : mapping
             Per folder, that of these anchors.
         files : mapping
-            Per folder, its file.
+            Per folder, its file or another sink.
         lists : CandidateLists
             Of these anchors.
         sampled : SampledClasses, optional

@@ -1,0 +1,155 @@
+"""Mining vectors that are in memory, without a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from miner.census.kernels import has_numba, is_cold, pick_kernel
+from miner.census.measure import Vectors
+from miner.census.walk.candidate_lists import CandidateLists
+from miner.census.walk.census import Census
+from miner.errors import DataError, UsageError
+from miner.job import Job, parse_bytes, parse_job
+from miner.pipeline.passes import share_out
+from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.records import Gathered, Triplets
+from miner.runs.shards import triplet_table
+from miner.selection.selection import check_selection, load_selection
+from miner.triplets.distance import Metric, normalize_rows
+from miner.triplets.hardness import Kept
+from miner.triplets.relevance import NONE, LabelRelevance, tally
+from miner.triplets.types import Float32, Rows
+
+__all__ = ["select"]
+
+_NEED_A_RUN = ("per_negative", "denoise", "rescore", "rescore_max")
+
+
+def select(
+    vectors: ArrayLike,
+    labels: Sequence[Any] | NDArray[Any],
+    *,
+    margin: float = 0.2,
+    metric: Metric = "euclidean",
+    normalize: bool | None = None,
+    strategy: str = "semi-hard",
+    **options: Any,
+) -> Any:
+    """Return the triplets that a run of these vectors would write, as a table in memory.
+
+    Everything is held in memory and nothing is written to disk. A training loop can call this
+    after each epoch with the embeddings of that epoch.
+
+    Parameters
+    ----------
+    vectors : array_like of shape (n, d), float
+        The embeddings; they are used as float32.
+    labels : sequence of length n
+        The label of each row, whole numbers or texts. Rows with None take no part.
+    margin : float
+        Above 0, in units of the metric.
+    metric : str
+        ``euclidean``, ``sqeuclidean``, ``cosine`` or ``dot``.
+    normalize : bool, optional
+        Whether vectors are scaled to length 1; by default they are, unless the metric is ``dot``.
+    strategy : str
+        As ``select.strategy`` in a job.
+    **options
+        Other keys of ``[select]``: ``max_triplets``, ``seed``, ``relative_margin`` and so on.
+        ``per_negative``, ``denoise`` and ``rescore`` need a run.
+
+    Returns
+    -------
+    pyarrow.Table
+        The columns ``anchor_id``, ``positive_id`` and ``negative_id`` (row numbers, int64),
+        ``d_ap``, ``d_an`` and ``weight`` (float32), and ``difficulty`` (``hard``, ``semi_hard`` or
+        ``suspect``). The order is that of the shards of a run: by class, anchor, positive, rank.
+
+    Raises
+    ------
+    UsageError
+        When a key or a value is wrong.
+    DataError
+        When vectors and labels do not fit each other, or a vector is not finite.
+
+    Examples
+    --------
+    >>> import miner
+    >>> table = miner.select([[1, 0], [0, 1], [1, 1], [1, 2]], ["a", "a", "b", "b"], margin=0.5)
+    >>> table.num_rows
+    2
+    """
+    job = _job(margin, metric, normalize, {"strategy": strategy, **options})
+    rows, numbers, codes = _labelled(vectors, labels, scale=job.mining.normalized)
+    found = _mined(job, rows, codes)
+    sizes = {str(name): len(records) for name, records in found.items()}
+    return triplet_table(np.concatenate(list(found.values())), sizes, numbers)
+
+
+def _job(margin: float, metric: Metric, normalize: bool | None, keys: dict[str, Any]) -> Job:
+    """Return a job of these keys, checked as a job file is."""
+    for key in _NEED_A_RUN:
+        if keys.get(key):
+            raise UsageError(f"{key} needs a run: use miner.mine, or leave {key} out")
+    mining = {"margin": float(margin), "metric": metric, "normalize": normalize}
+    mining = {key: value for key, value in mining.items() if value is not None}
+    job = parse_job({"dataset": {"path": "in memory"}, "mining": mining, "select": keys})
+    check_selection(job)
+    return job
+
+
+def _labelled(
+    vectors: ArrayLike, labels: Sequence[Any] | NDArray[Any], *, scale: bool
+) -> tuple[Float32, Rows, Rows]:
+    """Return the vectors of the rows with a label, their row numbers, and their label codes."""
+    whole = np.asarray(vectors, dtype=np.float32)
+    if whole.ndim != 2:
+        raise DataError(f"vectors must have the shape (n, d), not {whole.shape}")
+    names = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    if len(names) != len(whole):
+        raise DataError(
+            f"there are {len(whole)} vectors and {len(names)} labels; give one for each"
+        )
+    labelled = [row for row, name in enumerate(names) if name is not None]
+    codes: dict[Any, int] = {}
+    own = [codes.setdefault(names[row], len(codes)) for row in labelled]
+    taken = np.array(labelled, dtype=np.int64)
+    rows = whole[taken]
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if len(bad):
+        raise DataError(
+            f"the vector of row {taken[bad[0]]} is not finite; correct it or leave it out"
+        )
+    rows = normalize_rows(rows) if scale else np.ascontiguousarray(rows)
+    return rows, taken, np.array(own, dtype=np.int64)
+
+
+def _mined(job: Job, rows: Float32, codes: Rows) -> dict[Kept, Triplets]:
+    """Return the triplets of each folder."""
+    nothing = np.full(len(rows), NONE, dtype=np.int64)
+    relevance = LabelRelevance(codes, nothing, nothing)
+    kernel = "numba" if has_numba() and not is_cold() else pick_kernel(len(rows) ** 2)
+    memory = parse_bytes(job.mining.memory)
+    census = Census(
+        Vectors(rows, rows, kernel),
+        relevance,
+        job.mining.metric,
+        job.mining.margin,
+        kernel=kernel,
+        keep_bytes=memory // 2,
+    )
+    selection, seed, normalized = load_selection(job.select), job.select.seed, job.mining.normalized
+    miner = Miner(
+        census, tally(relevance), selection, seed, memory // 2, normalized, loss=False, writes=True
+    )
+    lists: list[CandidateLists] = []
+    unit = (0, len(rows))
+    counted = miner.count(unit, lists=lists)
+    shares = share_out(counted, job.select)
+    found = {name: Gathered() for name in shares}
+    miner.write_to(found, unit, shares, counted, lists[0].take)
+    return {name: records.in_order() for name, records in found.items()}
