@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from miner.pipeline.run import mine, run_job
     from miner.pipeline.settle import settle
     from miner.pipeline.units.in_memory import select
+    from miner.planning.doctor import machine_facts
     from miner.planning.plan import plan_job
     from miner.planning.starter_job import starter_job
     from miner.runs.describe import run_facts, some_triplets
@@ -44,6 +45,7 @@ __all__ = [
     "list_models",
     "list_runs",
     "load_job",
+    "machine_facts",
     "make_report",
     "mine",
     "open_run",
@@ -76,6 +78,7 @@ _HOMES = {
     "list_models": "embedding.models.load",
     "list_runs": "runs.run",
     "load_job": "job",
+    "machine_facts": "planning.doctor",
     "make_report": "inspection.report.build",
     "mine": "pipeline.run",
     "open_run": "runs.run",
@@ -100,6 +103,7 @@ _TEXTS = {
     "describe_export": "training.exports.describe",
     "describe_facts": "runs.describe",
     "describe_kept": "embedding.eviction",
+    "describe_machine": "planning.doctor",
     "describe_models": "embedding.models.load",
     "describe_plan": "planning.describe",
     "describe_pruned": "runs.prune",

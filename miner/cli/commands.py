@@ -97,6 +97,14 @@ def verify(run: str, full: bool, as_json: bool) -> None:
 
 @click.command()
 @json_option
+def doctor(as_json: bool) -> None:
+    """Show what this machine has: versions, extras, compiled loops, cores, memory, folders."""
+    facts = miner.machine_facts()
+    print_facts(facts, miner.describe_machine(facts), as_json=as_json)
+
+
+@click.command()
+@json_option
 def models(as_json: bool) -> None:
     """List the models that can be plugged."""
     facts = miner.list_models()
@@ -270,5 +278,18 @@ def compare(a: str, b: str, output: str | None, as_json: bool) -> None:
     print_facts(miner.compare_facts(compared), text, as_json=as_json)
 
 
-COMMANDS = (runs, show, verify, models, cache, prune, export, pairs, batches, report, compare)
+COMMANDS = (
+    runs,
+    show,
+    verify,
+    doctor,
+    models,
+    cache,
+    prune,
+    export,
+    pairs,
+    batches,
+    report,
+    compare,
+)
 """In no order: the help sorts them."""

@@ -29,6 +29,7 @@ from miner.pipeline.index import factory_of
 from miner.pipeline.resolve import Opened
 from miner.pipeline.units.layout import cut_units
 from miner.planning.counting import Slice, count_slice
+from miner.planning.doctor import usable_cores
 from miner.planning.embedding import Trial
 from miner.planning.footprint import Size, disk, memory
 from miner.runs.staging import finished_run
@@ -121,7 +122,7 @@ def plan_job(job: Job) -> dict[str, Any]:
             sides=2 if isinstance(data.relevance, AnchorSubset | LinkRelevance) else 1,
             exact=factory == FLAT,
         )
-        here = max(1, min(on_machine, _cores()))
+        here = max(1, min(on_machine, usable_cores()))
         part = None
         if size.exact and not reused:
             part = _counted(job, data, folder, size.unit, here)
@@ -165,12 +166,6 @@ def plan_job(job: Job) -> dict[str, Any]:
             "of": rows,
         },
     }
-
-
-def _cores() -> int:
-    """Return the cores that this process may use."""
-    able = getattr(os, "sched_getaffinity", None)
-    return len(able(0)) if able else os.cpu_count() or 1
 
 
 def _read(opened: Opened, key: StoreKey, folder: Path) -> _Data:

@@ -24,6 +24,7 @@ __all__ = [
     "local_root",
     "named_by_url",
     "url_name",
+    "work_home",
 ]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -83,7 +84,7 @@ def expanded(path: str | Path) -> Path:
         raise UsageError(f"{path}: {error}; write the path out, or set HOME") from error
 
 
-def _work_home() -> Path:
+def work_home() -> Path:
     """Return where work for object storage lies: MINE_WORK, or a folder of the user's caches."""
     named = os.environ.get("MINE_WORK")
     if named:
@@ -105,17 +106,17 @@ def local_root(path: str | Path) -> Path:
         return Path(path)
     url = check_url(str(path), "output.path")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", url.partition("://")[2])[-40:].strip("-.")
-    return _work_home() / "out" / f"{name}-{_digest(url)}"
+    return work_home() / "out" / f"{name}-{_digest(url)}"
 
 
 def fetched_folder(url: str, version: str) -> Path:
     """Return where a copy of some objects lies, one folder a version of them."""
-    return _work_home() / "fetched" / f"{url.partition('://')[0]}-{_digest(version)}"
+    return work_home() / "fetched" / f"{url.partition('://')[0]}-{_digest(version)}"
 
 
 def url_name(text: str) -> str:
     """Put the URLs into a text in place of the paths of fetched copies."""
-    root = re.escape(str(_work_home() / "fetched"))
+    root = re.escape(str(work_home() / "fetched"))
     return re.sub(rf"{root}/([a-z0-9+.-]+)-[0-9a-f]{{{_KEY}}}(\.partial)?/", r"\1://", text)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from miner.errors import UsageError, did_you_mean, install_hint
 
-__all__ = ["choose_loops", "has_numba", "is_cold", "load_loops", "pick_kernel"]
+__all__ = ["cache_folder", "choose_loops", "has_numba", "is_cold", "load_loops", "pick_kernel"]
 
 _NAMES = ("auto", "numba", "numpy")
 _SMALL, _TINY = 1 << 28, 1 << 25
@@ -36,6 +36,13 @@ def pick_kernel(keys: int) -> str:
 def is_cold() -> bool:
     """Whether loops have to be compiled before they can count."""
     return not _is_compiled(load_loops("lines").between_loop)
+
+
+def cache_folder() -> str | None:
+    """Return the folder of numba's compiled loops; None without numba or such a folder."""
+    loops = load_loops("lines")
+    folder: str | None = loops.between_loop.stats.cache_path if loops else None
+    return folder
 
 
 def _is_compiled(function: Any) -> bool:
