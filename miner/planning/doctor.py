@@ -1,4 +1,4 @@
-"""What `mine` finds on this machine: versions, extras, compiled loops, cores, memory and folders."""
+"""What this machine has: versions, extras, compiled loops, cores, memory and folders."""
 
 from __future__ import annotations
 
@@ -70,9 +70,17 @@ def usable_cores() -> int:
 
 def _missing(extra: str) -> list[str]:
     """Return the packages of an extra that are not installed."""
-    wanted = [one for one in requires(_DISTRIBUTION) or () if f'extra == "{extra}"' in one]
+    wanted = [one for one in _requirements() if f'extra == "{extra}"' in one]
     names = [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in wanted]
     return [name for name in names if not _is_installed(name)]
+
+
+def _requirements() -> list[str]:
+    """Return what this package requires; nothing where it runs without being installed."""
+    try:
+        return requires(_DISTRIBUTION) or []
+    except PackageNotFoundError:
+        return []
 
 
 def _is_installed(name: str) -> bool:
