@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from miner.pipeline.settle import settle
     from miner.pipeline.units.in_memory import select
     from miner.planning.doctor import machine_facts
+    from miner.planning.job_schema import job_schema
     from miner.planning.plan import plan_job
     from miner.planning.starter_job import starter_job
     from miner.runs.describe import run_facts, some_triplets
@@ -40,6 +41,7 @@ __all__ = [
     "compare_facts",
     "compare_runs",
     "export_triplets",
+    "job_schema",
     "kept_facts",
     "latest_id",
     "list_models",
@@ -73,6 +75,7 @@ _HOMES = {
     "compare_facts": "inspection.compare.facts",
     "compare_runs": "inspection.compare.facts",
     "export_triplets": "training.exports.export",
+    "job_schema": "planning.job_schema",
     "kept_facts": "embedding.eviction",
     "latest_id": "runs.run",
     "list_models": "embedding.models.load",

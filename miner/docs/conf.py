@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from sphinx.application import Sphinx
 
 import miner
@@ -39,7 +42,7 @@ numpydoc_validation_overrides = {
     "RT03": [r"Returns\n\s*-{7}\n\s*(Run|Job|Path|int|[Nn]one)\b"],  # nothing to add to the type
 }
 numpydoc_validation_exclude = {r"^miner\.job_sections\.", r"^miner\.Job$"}
-"""The keys of the job file: the README describes them, one by one."""
+"""The keys of the job file: their page describes them, one by one."""
 
 
 def to_the_front_door(app: Sphinx, name: str, source: list[str]) -> None:
@@ -47,6 +50,14 @@ def to_the_front_door(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = source[0].replace("](../../README.md", "](readme.md")
 
 
+def publish_schema(app: Sphinx, error: Exception | None) -> None:
+    """Write the JSON Schema of the job file into the site."""
+    if error is None:
+        text = json.dumps(miner.job_schema(), indent=2)
+        Path(app.outdir, "job.schema.json").write_text(text + "\n")
+
+
 def setup(app: Sphinx) -> None:
     """Tell Sphinx what is done with the pages."""
     app.connect("source-read", to_the_front_door)
+    app.connect("build-finished", publish_schema)
