@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 import miner
+from miner.cli.help import Command
 from miner.errors import StorageError, UsageError
 from miner.formatting import printable, printable_json, short_message
 
@@ -38,7 +39,7 @@ def _listed(out: str) -> str:
     return out
 
 
-@click.command()
+@click.command(cls=Command)
 @_out_argument
 @json_option
 def runs(out: str, as_json: bool) -> None:
@@ -52,7 +53,7 @@ def runs(out: str, as_json: bool) -> None:
         click.echo(f"mine: {short_message(problem)}", err=True)
 
 
-@click.command()
+@click.command(cls=Command)
 @_run_argument
 @click.option(
     "--triplets",
@@ -72,7 +73,7 @@ def show(run: str, triplets: int, as_json: bool) -> None:
     print_facts({"manifest": opened.manifest, "triplets": rows}, text, as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @_run_argument
 @click.option("--full", is_flag=True, help="Every triplet and anchor, not a sample.")
 @json_option
@@ -95,7 +96,7 @@ def verify(run: str, full: bool, as_json: bool) -> None:
         raise StorageError(f"{run}: {first} ({count} problem{'s' if count > 1 else ''})")
 
 
-@click.command()
+@click.command(cls=Command)
 @json_option
 def doctor(as_json: bool) -> None:
     """Show what this machine has: versions, extras, compiled loops, cores, memory, folders."""
@@ -103,7 +104,7 @@ def doctor(as_json: bool) -> None:
     print_facts(facts, miner.describe_machine(facts), as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @json_option
 def models(as_json: bool) -> None:
     """List the models that can be plugged."""
@@ -119,7 +120,7 @@ _cache_option = click.option(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @_out_argument
 @_cache_option
 @click.option("--prune", hidden=True)
@@ -132,7 +133,7 @@ def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> Non
     print_facts(facts, miner.describe_kept(facts), as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @_out_argument
 @click.option(
     "--keep",
@@ -171,7 +172,7 @@ def prune(
     print_facts(facts, miner.describe_pruned(facts), as_json=as_json)
 
 
-@click.command()
+@click.command(cls=Command)
 @_run_argument
 @click.option(
     "--format",
@@ -247,7 +248,7 @@ batches = _gone(
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @_run_argument
 @click.option("--open", "show_it", is_flag=True, help="Open the page in a browser.")
 @click.option(
@@ -264,7 +265,7 @@ def report(run: str, show_it: bool, output: str | None, as_json: bool) -> None:
         click.echo(f"mine: no browser could be started; open {made.path}", err=True)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("a")
 @click.argument("b", default="mined/latest")
 @click.option("--output", metavar="FILE", help="Write a page, one HTML file, too.")

@@ -10,12 +10,16 @@ from typing import Any
 import click
 
 import miner
+from miner.cli.help import option
 from miner.errors import UsageError
 
 __all__ = ["DEFAULT_JOB", "build_job", "job_options"]
 
 DEFAULT_JOB = Path("jobs/default.toml")
-
+_STRATEGIES = (
+    "semi-hard, hardest, batch-hard, easy-positive, distance-weighted, simans, warp, uniform or all"
+)
+_MINED, _WRITTEN, _WHERE = "What is mined", "What is written", "Where it runs"
 
 _FLAGS = {
     "data": "dataset.path",
@@ -39,35 +43,55 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add JOB and the options that override it."""
     options = [
         click.argument("job", required=False, type=click.Path(path_type=Path)),
-        click.option(
+        option(
+            "Data",
             "--data",
             type=click.Path(),
             metavar="PATH",
-            help="Data set: a file, or a folder (BEIR).",
+            help="The data set: a file, a folder, a pattern or a URL.",
         ),
-        click.option(
-            "--model", metavar="SPEC", help="A name of `mine models`, or module:attribute."
+        option(
+            "Model", "--model", metavar="NAME", help="One of `mine models`, or module:attribute."
         ),
-        click.option("--margin", type=float, help="Margin of the classes, above 0."),
-        click.option("--metric", metavar="NAME", help="euclidean, sqeuclidean, cosine or dot."),
-        click.option("--normalize/--no-normalize", default=None, help="Scale to unit length."),
-        click.option("--index", metavar="SPEC", help="FAISS factory string."),
-        click.option("--select", metavar="NAME", help="Strategy."),
-        click.option("--per-pair", type=int, metavar="N", help="Cap per (anchor, positive)."),
-        click.option("--per-anchor", type=int, metavar="N", help="Cap per anchor."),
-        click.option(
-            "--max-triplets", type=int, metavar="N", help="Cap per class; 0: census only."
+        option(_MINED, "--margin", type=float, help="The margin of the classes, above 0."),
+        option(_MINED, "--metric", metavar="NAME", help="euclidean, sqeuclidean, cosine or dot."),
+        option(
+            _MINED, "--normalize/--no-normalize", default=None, help="Scale vectors to length 1."
         ),
-        click.option("--seed", type=int, metavar="N", help="Seed of all draws."),
-        click.option("--out", type=click.Path(), metavar="DIR", help="Output folder."),
-        click.option("--engine", metavar="NAME", help="threads, processes or dask."),
-        click.option("--workers", type=int, metavar="N", help="Default: one a core."),
-        click.option(
-            "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Any other key."
+        option(_MINED, "--index", metavar="NAME", help="A FAISS factory string, or auto."),
+        option(_WRITTEN, "--select", metavar="NAME", help=f"The strategy: {_STRATEGIES}."),
+        option(
+            _WRITTEN,
+            "--max-triplets",
+            type=int,
+            metavar="N",
+            help="At most this many of each class; 0: count only.",
+        ),
+        option(
+            _WRITTEN,
+            "--per-pair",
+            type=int,
+            metavar="N",
+            help="The same for each (anchor, positive).",
+        ),
+        option(_WRITTEN, "--per-anchor", type=int, metavar="N", help="The same for each anchor."),
+        option(_WRITTEN, "--seed", type=int, metavar="N", help="The seed of all draws."),
+        option(
+            _WRITTEN, "--out", type=click.Path(), metavar="DIR", help="The output folder, or a URL."
+        ),
+        option(_WHERE, "--engine", metavar="NAME", help="threads, processes or dask."),
+        option(_WHERE, "--workers", type=int, metavar="N", help="By default one for each core."),
+        option(
+            "Other options",
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="SECTION.KEY=VALUE",
+            help="Any key of the job file.",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
+    for decorate in reversed(options):
+        command = decorate(command)
     return command
 
 

@@ -18,6 +18,7 @@ import click
 import miner
 from miner.cli.commands import COMMANDS, json_option, print_facts
 from miner.cli.exit import close_streams, log_ending, own_process, print_ending, print_trace
+from miner.cli.help import Command
 from miner.cli.job_options import DEFAULT_JOB, build_job, job_options
 from miner.cli.json_log import LoggedProgress, json_log
 from miner.cli.progress_bar import Progress
@@ -36,7 +37,7 @@ def cli(debug: bool) -> None:
     """Mine exact hard and semi-hard triplets of a whole data set."""
 
 
-@cli.command()
+@cli.command(cls=Command)
 @job_options
 @click.option("--force", is_flag=True, help="Mine again, even what is mined already.")
 @click.option("--dry-run", is_flag=True, help="Check everything and print the plan only.")
@@ -90,7 +91,7 @@ def run(
     print_facts(facts, text, as_json=as_json, quiet=quiet)
 
 
-@cli.command()
+@cli.command(cls=Command)
 @job_options
 @json_option
 def plan(job: Path | None, settings: tuple[str, ...], as_json: bool, **flags: Any) -> None:
@@ -103,7 +104,7 @@ def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
     print_facts(facts, miner.describe_plan(facts), as_json=as_json, quiet=quiet)
 
 
-@cli.command()
+@cli.command(cls=Command)
 @click.argument("data", type=click.Path())
 @click.option(
     "--job",
