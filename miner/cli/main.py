@@ -17,7 +17,14 @@ import click
 
 import miner
 from miner.cli.commands import COMMANDS, json_option, print_facts
-from miner.cli.exit import close_streams, log_ending, own_process, print_ending, print_trace
+from miner.cli.exit import (
+    close_streams,
+    log_ending,
+    outlive_readers,
+    own_process,
+    print_ending,
+    print_trace,
+)
 from miner.cli.job_options import DEFAULT_JOB, build_job, job_options
 from miner.cli.json_log import LoggedProgress, json_log
 from miner.cli.progress_bar import Progress
@@ -185,6 +192,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     Without arguments it is the command that the process was started for, and ends it.
     """
+    if arguments is None:
+        outlive_readers()
     with own_process() if arguments is None else contextlib.nullcontext():
         _run(sys.argv[1:] if arguments is None else arguments)
 
