@@ -108,10 +108,13 @@ _TEXTS = {
 }
 """What the command line prints: no public names, for the words may change at any time."""
 
+_COMMANDS = {"check_metrics": "runs.metrics", "write_starter": "planning.starter_job"}
+"""What only the command line calls."""
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use (PEP 562)."""
-    home = _HOMES.get(name) or _TEXTS.get(name)
+    home = (_HOMES | _TEXTS | _COMMANDS).get(name)
     if home is None:
         raise AttributeError(f"module 'miner' has no attribute {name!r}")
     return getattr(importlib.import_module(f"miner.{home}"), name)

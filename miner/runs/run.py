@@ -28,6 +28,7 @@ from miner.storage.urls import check_url, fetched_folder, is_url, local_root
 from miner.triplets.hardness import KEPT
 
 __all__ = [
+    "CENSUS",
     "MANIFEST",
     "REPORT",
     "Run",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+CENSUS = "census.parquet"
 REPORT = "report.html"
 
 
@@ -87,7 +89,7 @@ class Run:
 
     def census(self) -> Any:
         """Return the counts per anchor, a ``pyarrow.Table``."""
-        path = self.file("census.parquet")
+        path = self.file(CENSUS)
         with parquet_errors(path):
             return pq.read_table(path)
 

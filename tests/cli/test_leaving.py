@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import miner
-
 from tests.conftest import ROOT
 
 TIMES = int(os.environ.get("MINE_LEAVING", "2"))

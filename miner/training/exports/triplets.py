@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from miner.errors import StorageError
-from miner.runs.run import Run
+from miner.runs.run import CENSUS, Run
 from miner.runs.shards import parquet_errors
 from miner.training.encoded_triplets import ROLES
 
@@ -100,7 +100,7 @@ def _batches(paths: Sequence[str], columns: Sequence[str], rows: int) -> Iterato
 
 def _numbered(run: Run, difficulty: str, columns: Sequence[str]) -> Iterator[Part]:
     """Stream the rows of a class with the numbers of their anchors, as the census lists them."""
-    path = str(run.file("census.parquet"))
+    path = str(run.file(CENSUS))
     census = _batches([path], ["anchor_id"], _LISTED)
     start = 0
     listed: list[Any] = []
