@@ -179,10 +179,8 @@ def prune(
 )
 @click.option(
     "--difficulty",
-    default="hard",
-    show_default=True,
     metavar="NAME",
-    help="hard, semi_hard or both.",
+    help="hard, semi_hard or both; default: what the run wrote rows of.",
 )
 @click.option("--negatives", type=int, metavar="K", help="The K nearest only.")
 @click.option("--ragged", is_flag=True, help="Lists of labeled-list may be shorter than K.")

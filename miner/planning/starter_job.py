@@ -19,9 +19,9 @@ from miner.datasets.opening import open_table
 from miner.embedding.models.base import DEFAULTS, MODELS
 from miner.formatting import cut_line, short_message
 from miner.progress import silent
-from miner.runs.outputs import check_output, write_output
 from miner.selection.strategies.advice import LABELLED, LINKED
 from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.outputs import check_output, write_output
 from miner.storage.urls import is_url, named_by_url
 
 __all__ = ["Starter", "describe_starter", "starter_job", "write_starter"]

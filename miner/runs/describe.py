@@ -134,7 +134,7 @@ def _load(run: Run) -> Iterator[str]:
         return
     folder = _shortest(run)
     full = [name for name in reversed(MINED) if written[name]["rows"]]
-    if "anchor" in run.triplets(full[0]).schema.names:
+    if "anchor" in run.schema().names:
         yield "  load      from datasets import load_dataset"
         yield '            load_dataset("parquet", split="train",'
         yield f'                data_files="{folder}/{full[0]}/*.parquet",'

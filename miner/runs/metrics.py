@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from miner.errors import StorageError
-from miner.runs.outputs import check_output, keeps, write_output
+from miner.storage.outputs import check_output, keeps, write_output
 from miner.storage.urls import is_url
 from miner.triplets.hardness import CLASSES, MINED
 from miner.version import __version__
@@ -141,7 +141,7 @@ def check_metrics(path: str) -> Path:
     Raises
     ------
     UsageError
-        See `miner.runs.outputs.check_output`.
+        See `miner.storage.outputs.check_output`.
     """
     return check_output(path, "--metrics", _is_ours, force=None)
 

@@ -21,8 +21,9 @@ from typing import Any
 from miner.errors import MineError, StorageError, UsageError
 from miner.progress import Progress, silent
 from miner.runs.changes import changed_keys, describe_changes
+from miner.runs.manifest_schema import manifest_checksum
 from miner.runs.metrics import METRICS, Metered
-from miner.runs.run import Run, manifest_checksum, open_run
+from miner.runs.run import Run, open_run
 from miner.runs.shards import FORMAT_VERSION, file_facts
 from miner.storage.files import (
     atomic_open,

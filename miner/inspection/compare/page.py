@@ -7,8 +7,8 @@ from pathlib import Path
 from miner.formatting import change_text
 from miner.inspection.compare.facts import Comparison, run_seconds
 from miner.inspection.report.page import data_name, render, run_time
-from miner.runs.outputs import check_output, is_page, write_output
 from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.outputs import check_output, is_page, write_output
 
 __all__ = ["write_comparison"]
 

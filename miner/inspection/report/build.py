@@ -21,11 +21,11 @@ from miner.formatting import bytes_text, short_message
 from miner.inspection.report.facts import Facts, gather, run_store
 from miner.inspection.report.page import report_page
 from miner.job_sections import DatasetJob, built
-from miner.runs.outputs import check_output, is_page, write_output
 from miner.runs.run import REPORT, Run
 from miner.runs.shards import file_facts
 from miner.storage.files import storage_errors
 from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.outputs import check_output, is_page, write_output
 from miner.storage.urls import is_url
 
 __all__ = ["Made", "add_report", "describe_report", "drop_report", "make_report", "report_facts"]

@@ -52,8 +52,7 @@ def describe_export(facts: dict[str, Any]) -> str:
     path = Path(facts["path"]).absolute()
     here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     lines.append(f"  written   {here}")
-    if facts["rows"]:
-        kind = "parquet" if facts["files"][0]["path"].endswith("parquet") else "json"
-        lines.append(f'  load      load_dataset("{kind}", split="train",')
-        lines.append(f'      data_dir="{here}")')
+    kind = "parquet" if facts["files"][0]["path"].endswith("parquet") else "json"
+    lines.append(f'  load      load_dataset("{kind}", split="train",')
+    lines.append(f'      data_dir="{here}")')
     return "\n".join(lines)

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miner.errors import UsageError
-from miner.runs.outputs import check_place
 from miner.runs.run import Run
 from miner.runs.shards import PART_ROWS, file_facts
 from miner.storage.files import atomic_open, publish_folder, storage_errors
+from miner.storage.outputs import check_place
 from miner.storage.urls import expanded, is_url
 
 __all__ = ["FILE_FORMATS", "export_folder", "whole_folder", "write_parts"]

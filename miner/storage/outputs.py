@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from miner.errors import UsageError
-from miner.runs.run import CENSUS, MANIFEST
 from miner.storage.files import atomic_file, storage_errors
 from miner.storage.urls import expanded, is_url
 
@@ -23,6 +22,8 @@ __all__ = ["PAGE_MARK", "check_output", "check_place", "is_page", "keeps", "writ
 PAGE_MARK = '<meta name="generator" content="mine">'
 """What a page of ours has in its head."""
 _HEAD = 4096
+_RUN = ("manifest.json", "census.parquet")
+"""The folder of a finished run has both of these."""
 _STREAM = re.compile(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
 
 
@@ -92,7 +93,7 @@ def check_place(path: Path, option: str) -> None:
     except RuntimeError as error:  # before Python 3.13
         raise UsageError(f"{path} is a link to itself; name another path with {option}") from error
     for folder in target.parents:
-        if (folder / MANIFEST).exists() and (folder / CENSUS).exists():
+        if all((folder / name).exists() for name in _RUN):
             why = f"{path} lies in the run {folder}, which is sealed"
         elif folder.exists() and not folder.is_dir():
             why = f"{path}: {folder} is a file, not a folder"
