@@ -12,7 +12,7 @@ import click
 
 import miner
 from miner.errors import StorageError, UsageError
-from miner.formatting import printable, printable_json, short_message
+from miner.formatting import counted, printable, printable_json, short_message
 
 __all__ = ["COMMANDS", "STDOUT", "json_option", "print_facts"]
 
@@ -38,9 +38,15 @@ def print_facts(
 
 def _listed(out: str) -> str:
     """Return an output folder to list; the default one may not be there yet."""
-    if out != _OUT and "://" not in out and not Path(out).is_dir():
-        raise UsageError(f"{out}: no such folder; name the output folder of a job")
-    return out
+    return out if out == _OUT else _there(out, "name the output folder of a job")
+
+
+def _there(folder: str, remedy: str) -> str:
+    """Return a folder or URL that a user has named, if it is there."""
+    if "://" not in folder and not Path(folder).expanduser().is_dir():
+        what = "it is a file, not a folder" if Path(folder).exists() else "no such folder"
+        raise UsageError(f"{folder}: {what}; {remedy}")
+    return folder
 
 
 @click.command()
@@ -96,8 +102,7 @@ def verify(run: str, full: bool, as_json: bool) -> None:
     print_facts(facts, "\n".join([f"run {result.run.run_id}", *lines]), as_json=as_json)
     if result.problems:
         first = "; ".join(result.problems[:3])
-        count = len(result.problems)
-        raise StorageError(f"{run}: {first} ({count} problem{'s' if count > 1 else ''})")
+        raise StorageError(f"{run}: {first} ({counted(len(result.problems), 'problem')})")
 
 
 @click.command()
@@ -112,6 +117,7 @@ _cache_option = click.option(
     "--cache",
     "folder",
     metavar="DIR",
+    callback=lambda _, __, folder: folder and _there(folder, "name the folder of a cache"),
     help="The cache, where it is not OUT/.cache; default: MINE_CACHE if that is set.",
 )
 

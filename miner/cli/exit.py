@@ -47,9 +47,15 @@ def print_ending(attempt: Attempt, ending: Ending, settled: Settled) -> None:
         click.echo(_fitted(f"mine: warning: {settled.warning}"), err=True)
     if ending.code:
         told = {"failed": "internal error: " if ending.code == 1 else "error: "}
-        latest = f" ({settled.words})" if settled.words else ""
         message = short_message(url_name(told.get(ending.event, "") + ending.message))
-        click.echo(_fitted(f"mine: {message}{latest}"), err=True)
+        click.echo(_fitted(f"mine: {_sentences(message, settled.words)}"), err=True)
+
+
+def _sentences(message: str, words: str) -> str:
+    """Return a message, and behind it the sentence that says which run is the latest one."""
+    if not message or not words:
+        return message or words
+    return f"{message}{'' if message[-1] in '.?!' else '.'} {words}"
 
 
 def _fitted(line: str) -> str:
@@ -83,7 +89,7 @@ def log_ending(
         "out": attempt.out,
         "latest": settled.latest,
         "seconds": round(attempt.seconds, 3),
-        "message": "; ".join(part for part in (ending.message, settled.words) if part),
+        "message": _sentences(ending.message, settled.words),
     }
     level = logging.ERROR if ending.code else logging.INFO
     _log.log(level, event, exc_info=trace, extra={"facts": facts})

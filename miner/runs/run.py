@@ -281,7 +281,7 @@ def open_run(path: str | Path) -> Run:
     Raises
     ------
     UsageError
-        When there is nothing at the path.
+        When there is nothing at the path, or a file.
     StorageError
         When there is no finished run, or one of a newer format.
     """
@@ -290,6 +290,8 @@ def open_run(path: str | Path) -> Run:
     folder = Path(path)
     if not folder.exists():
         raise UsageError(f"no run at {path}; `mine runs` lists those in an output folder")
+    if not folder.is_dir():
+        raise UsageError(f"{path} is a file; name a run's folder, or the output folder of a job")
     if not (folder / MANIFEST).exists() and (folder / "latest").exists():
         folder = folder / "latest"
     folder = folder.resolve()
