@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from miner.planning.plan import plan_job
     from miner.planning.starter_job import starter_job
     from miner.runs.describe import run_facts, some_triplets
+    from miner.runs.listing import list_runs
     from miner.runs.prune import prune_output
-    from miner.runs.run import Run, latest_id, list_runs, open_run
+    from miner.runs.run import Run, latest_id, open_run
     from miner.training.exports.export import export_triplets
 
 __all__ = [
@@ -79,7 +80,7 @@ _HOMES = {
     "kept_facts": "embedding.eviction",
     "latest_id": "runs.run",
     "list_models": "embedding.models.load",
-    "list_runs": "runs.run",
+    "list_runs": "runs.listing",
     "load_job": "job",
     "machine_facts": "planning.doctor",
     "make_report": "inspection.report.build",
@@ -118,6 +119,9 @@ _TEXTS = {
 }
 """What the command line prints: no public names, for the words may change at any time."""
 
+_COMMANDS = {"check_metrics": "runs.metrics", "write_starter": "planning.starter_job"}
+"""What only the command line calls."""
+
 
 def __dir__() -> list[str]:
     """Return the public names."""
@@ -126,7 +130,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use (PEP 562)."""
-    home = _HOMES.get(name) or _TEXTS.get(name)
+    home = (_HOMES | _TEXTS | _COMMANDS).get(name)
     if home is None:
         raise AttributeError(f"module 'miner' has no attribute {name!r}")
     return getattr(importlib.import_module(f"miner.{home}"), name)

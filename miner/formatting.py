@@ -17,6 +17,7 @@ __all__ = [
     "bytes_text",
     "change_text",
     "count_text",
+    "counted",
     "cut_line",
     "distance_text",
     "is_text",
@@ -83,6 +84,20 @@ def without_secrets(text: str) -> str:
 def count_text(value: float) -> str:
     """Write a count with separators."""
     return f"{round(value):,}"
+
+
+def counted(count: int, noun: str, nouns: str = "") -> str:
+    """Write a count with its noun, such as ``1 row`` and ``2,000 rows``.
+
+    Parameters
+    ----------
+    count : int
+    noun : str
+        Of one.
+    nouns : str
+        Of several, where that is not the noun with an ``s``.
+    """
+    return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
 def share_text(value: float | None) -> str:

@@ -56,7 +56,9 @@ class TripletDataset(torch.utils.data.Dataset):
     UsageError
         When a name makes no sense, or the run wrote no such triplets.
     StorageError
-        When a shard, or the embedding store where rows or vectors are asked for, is not there.
+        When a shard is missing or is not the one of the manifest's checksum (each is read whole
+        for that, once, a second per GB), or the embedding store is missing where rows or vectors
+        are asked for.
 
     Notes
     -----
@@ -137,7 +139,8 @@ class TripletIndex:
 
     Notes
     -----
-    Holds 8 bytes a triplet (some 40 while it is made) and each id once.
+    Holds 8 bytes a triplet (some 40 while it is made) and each id once. Shards are held against the
+    manifest's checksums as those of a `TripletDataset` are.
 
     Examples
     --------

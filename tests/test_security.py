@@ -22,7 +22,7 @@ import pytest
 
 import miner
 from miner.formatting import printable, printable_json, short_message
-from miner.runs.run import manifest_checksum
+from miner.runs.manifest_schema import manifest_checksum
 from miner.storage.json_files import pretty_json
 from tests.conftest import Result, write_vectors
 from tests.test_package import MODULES, relative

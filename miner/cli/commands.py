@@ -13,9 +13,12 @@ import click
 import miner
 from miner.cli.help import Command
 from miner.errors import StorageError, UsageError
-from miner.formatting import printable, printable_json, short_message
+from miner.formatting import counted, printable, printable_json, short_message
 
-__all__ = ["COMMANDS", "json_option", "print_facts"]
+__all__ = ["COMMANDS", "STDOUT", "json_option", "print_facts"]
+
+STDOUT = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
+"""Paths of stdout, which may be named as the file to write."""
 
 _OUT = "mined"
 _out_argument = click.argument("out", default=_OUT, type=click.Path())
@@ -24,19 +27,27 @@ _run_argument = click.argument("run", default="mined/latest", type=click.Path())
 json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 
 
-def print_facts(facts: Any, text: str, *, as_json: bool, quiet: bool = False) -> None:
-    """Print facts as JSON, or the text that says them."""
+def print_facts(
+    facts: Any, text: str, *, as_json: bool, quiet: bool = False, aside: bool = False
+) -> None:
+    """Print facts as JSON, or the text that says them; on stderr where stdout has a file."""
     if as_json:
-        click.echo(printable_json(facts))
+        click.echo(printable_json(facts), err=aside)
     elif not quiet:
-        click.echo(printable(text))
+        click.echo(printable(text), err=aside)
 
 
 def _listed(out: str) -> str:
     """Return an output folder to list; the default one may not be there yet."""
-    if out != _OUT and "://" not in out and not Path(out).is_dir():
-        raise UsageError(f"{out}: no such folder; name the output folder of a job")
-    return out
+    return out if out == _OUT else _there(out, "name the output folder of a job")
+
+
+def _there(folder: str, remedy: str) -> str:
+    """Return a folder or URL that a user has named, if it is there."""
+    if "://" not in folder and not Path(folder).expanduser().is_dir():
+        what = "it is a file, not a folder" if Path(folder).exists() else "no such folder"
+        raise UsageError(f"{folder}: {what}; {remedy}")
+    return folder
 
 
 @click.command(cls=Command)
@@ -92,8 +103,7 @@ def verify(run: str, full: bool, as_json: bool) -> None:
     print_facts(facts, "\n".join([f"run {result.run.run_id}", *lines]), as_json=as_json)
     if result.problems:
         first = "; ".join(result.problems[:3])
-        count = len(result.problems)
-        raise StorageError(f"{run}: {first} ({count} problem{'s' if count > 1 else ''})")
+        raise StorageError(f"{run}: {first} ({counted(len(result.problems), 'problem')})")
 
 
 @click.command(cls=Command)
@@ -116,6 +126,7 @@ _cache_option = click.option(
     "--cache",
     "folder",
     metavar="DIR",
+    callback=lambda _, __, folder: folder and _there(folder, "name the folder of a cache"),
     help="The cache, where it is not OUT/.cache; default: MINE_CACHE if that is set.",
 )
 
@@ -183,10 +194,8 @@ def prune(
 )
 @click.option(
     "--difficulty",
-    default="hard",
-    show_default=True,
     metavar="NAME",
-    help="hard, semi_hard or both.",
+    help="hard, semi_hard or both; default: what the run wrote rows of.",
 )
 @click.option("--negatives", type=int, metavar="K", help="The K nearest only.")
 @click.option("--ragged", is_flag=True, help="Lists of labeled-list may be shorter than K.")
@@ -248,19 +257,25 @@ batches = _gone(
 )
 
 
+_force_option = click.option(
+    "--force", is_flag=True, help="Replace a file that is not a page of mine."
+)
+
+
 @click.command(cls=Command)
 @_run_argument
 @click.option("--open", "show_it", is_flag=True, help="Open the page in a browser.")
 @click.option(
     "--output", metavar="FILE", help="The page; default: reports/RUN_ID.html beside runs."
 )
+@_force_option
 @json_option
-def report(run: str, show_it: bool, output: str | None, as_json: bool) -> None:
+def report(run: str, show_it: bool, output: str | None, force: bool, as_json: bool) -> None:
     """Write the report of a RUN anew, as one HTML file."""
     opened = miner.open_run(run)
-    made = miner.make_report(opened, output)
+    made = miner.make_report(opened, output, force=force)
     facts = miner.report_facts(made, opened)
-    print_facts(facts, miner.describe_report(facts), as_json=as_json)
+    print_facts(facts, miner.describe_report(facts), as_json=as_json, aside=output in STDOUT)
     if show_it and not webbrowser.open(made.path.resolve().as_uri()):
         click.echo(f"mine: no browser could be started; open {made.path}", err=True)
 
@@ -269,14 +284,16 @@ def report(run: str, show_it: bool, output: str | None, as_json: bool) -> None:
 @click.argument("a")
 @click.argument("b", default="mined/latest")
 @click.option("--output", metavar="FILE", help="Write a page, one HTML file, too.")
+@_force_option
 @json_option
-def compare(a: str, b: str, output: str | None, as_json: bool) -> None:
+def compare(a: str, b: str, output: str | None, force: bool, as_json: bool) -> None:
     """Compare run A with run B (default: mined/latest): what moved, and whether B is better."""
     compared = miner.compare_runs(miner.open_run(a), miner.open_run(b))
     text = miner.describe_comparison(compared)
     if output is not None:
-        text += f"\n  page       {miner.write_comparison(compared, output)}"
-    print_facts(miner.compare_facts(compared), text, as_json=as_json)
+        text += f"\n  page       {miner.write_comparison(compared, output, force=force)}"
+    facts = miner.compare_facts(compared)
+    print_facts(facts, text, as_json=as_json, aside=output in STDOUT)
 
 
 COMMANDS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import logging
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
@@ -19,7 +21,14 @@ from miner.formatting import printable, short_message, without_secrets
 from miner.pipeline.attempt import Attempt, Ending, Settled
 from miner.storage.urls import url_name
 
-__all__ = ["close_streams", "log_ending", "own_process", "print_ending", "print_trace"]
+__all__ = [
+    "close_streams",
+    "log_ending",
+    "outlive_readers",
+    "own_process",
+    "print_ending",
+    "print_trace",
+]
 
 _log = logging.getLogger(ENDING)
 
@@ -38,9 +47,15 @@ def print_ending(attempt: Attempt, ending: Ending, settled: Settled) -> None:
         click.echo(_fitted(f"mine: warning: {settled.warning}"), err=True)
     if ending.code:
         told = {"failed": "internal error: " if ending.code == 1 else "error: "}
-        latest = f" ({settled.words})" if settled.words else ""
         message = short_message(url_name(told.get(ending.event, "") + ending.message))
-        click.echo(_fitted(f"mine: {message}{latest}"), err=True)
+        click.echo(_fitted(f"mine: {_sentences(message, settled.words)}"), err=True)
+
+
+def _sentences(message: str, words: str) -> str:
+    """Return a message, and behind it the sentence that says which run is the latest one."""
+    if not message or not words:
+        return message or words
+    return f"{message}{'' if message[-1] in '.?!' else '.'} {words}"
 
 
 def _fitted(line: str) -> str:
@@ -74,7 +89,7 @@ def log_ending(
         "out": attempt.out,
         "latest": settled.latest,
         "seconds": round(attempt.seconds, 3),
-        "message": "; ".join(part for part in (ending.message, settled.words) if part),
+        "message": _sentences(ending.message, settled.words),
     }
     level = logging.ERROR if ending.code else logging.INFO
     _log.log(level, event, exc_info=trace, extra={"facts": facts})
@@ -87,6 +102,40 @@ def close_streams() -> None:
             getattr(sys, name).flush()
         except (OSError, ValueError):
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+
+
+class _Descriptor(io.FileIO):
+    """A descriptor that drops what is written once its reader has closed the other end."""
+
+    def write(self, data: Any) -> int:
+        """Write data; return how many bytes are done with."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def outlive_readers() -> None:
+    """Let a reader of stdout or stderr that leaves early (``| head``) change nothing.
+
+    What it does not read is dropped, the work continues, and the exit code says how that ended: a
+    run is not lost because its log has no reader any more. A stream that was closed at the start is
+    one that drops everything.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+            continue
+        raw = _Descriptor(stream.fileno(), "w", closefd=False)
+        text = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        setattr(sys, name, text)
 
 
 @contextlib.contextmanager

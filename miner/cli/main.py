@@ -16,16 +16,22 @@ from typing import Any, NoReturn
 import click
 
 import miner
-from miner.cli.commands import COMMANDS, json_option, print_facts
-from miner.cli.exit import close_streams, log_ending, own_process, print_ending, print_trace
+from miner.cli.commands import COMMANDS, STDOUT, json_option, print_facts
+from miner.cli.exit import (
+    close_streams,
+    log_ending,
+    outlive_readers,
+    own_process,
+    print_ending,
+    print_trace,
+)
 from miner.cli.help import Command
 from miner.cli.job_options import DEFAULT_JOB, build_job, job_options
 from miner.cli.json_log import LoggedProgress, json_log
 from miner.cli.progress_bar import Progress
 from miner.cli.signals import Signalled, Signals
-from miner.errors import StorageError, UsageError
+from miner.errors import UsageError
 from miner.pipeline.attempt import Attempt, Ending, Settled, failure
-from miner.storage.urls import is_url
 
 __all__ = ["main"]
 
@@ -70,9 +76,7 @@ def run(
     **flags: Any,
 ) -> None:
     """Mine a job: JOB is a TOML file, by default jobs/default.toml."""
-    if is_url(metrics):
-        raise UsageError(f"--metrics {metrics} is a URL; name a file of this machine")
-    attempt.metrics = None if dry_run or metrics is None else Path(metrics)
+    attempt.metrics = None if dry_run or metrics is None else miner.check_metrics(metrics)
     resolved = build_job(job, settings, flags)
     if dry_run:
         _plan(resolved, as_json=as_json, quiet=quiet)
@@ -109,8 +113,8 @@ def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
 @click.option(
     "--job",
     "target",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_JOB,
+    type=click.Path(),
+    default=str(DEFAULT_JOB),
     show_default=True,
     help="Where to write the job file.",
 )
@@ -119,25 +123,21 @@ def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
 @click.option("--label", metavar="COLUMN", help="Not guessed: rows that share it are positives.")
 @click.option("--force", is_flag=True, help="Overwrite the job file.")
 @json_option
-def init(data: str, target: Path, force: bool, as_json: bool, **columns: str | None) -> None:
+def init(data: str, target: str, force: bool, as_json: bool, **columns: str | None) -> None:
     """Look at DATA and write a commented job for it.
 
     DATA is a file, a pattern or a folder: see README, Data sets. What is guessed is said, and
     stands in the job file, to be changed there.
     """
-    if target.resolve() == Path(data).resolve():
+    if Path(target).exists() and Path(data).exists() and Path(target).samefile(data):
         raise UsageError(f"--job {target} is the data itself; name another file")
-    if target.exists() and not force:
-        raise UsageError(f"{target} is there already; use --force, or --job OTHER.toml")
-    named = None if target == DEFAULT_JOB else str(target)
+    to_stdout = target in STDOUT
+    named = None if Path(target) == DEFAULT_JOB or to_stdout else target
     starter = miner.starter_job(data, named, **columns)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(starter.toml, encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"{target} cannot be written: {error.strerror}") from error
-    facts = {"job": str(target), "seen": {name: text for name, text in starter.seen if name}}
-    print_facts(facts, miner.describe_starter(starter, str(target), named), as_json=as_json)
+    miner.write_starter(starter, target, force=force)
+    facts = {"job": target, "seen": {name: text for name, text in starter.seen if name}}
+    text = miner.describe_starter(starter, target, named)
+    print_facts(facts, text, as_json=as_json, aside=to_stdout)
 
 
 for _command in COMMANDS:
@@ -186,6 +186,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     Without arguments it is the command that the process was started for, and ends it.
     """
+    if arguments is None:
+        outlive_readers()
     with own_process() if arguments is None else contextlib.nullcontext():
         _run(sys.argv[1:] if arguments is None else arguments)
 

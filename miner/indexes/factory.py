@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.errors import UsageError, did_you_mean
+from miner.formatting import counted
 from miner.indexes.files import read_index, reason, write_index
 from miner.triplets.distance import Metric, normalize_rows
 from miner.triplets.types import Float32
@@ -83,8 +84,8 @@ class FactoryIndex:
             self._index.train(ready)
         except RuntimeError as error:
             raise UsageError(
-                f"index.factory = {self._factory!r} cannot be trained on {len(rows):,} rows: "
-                f"{reason(error)}; name a smaller one, or Flat"
+                f"index.factory = {self._factory!r} cannot be trained on "
+                f"{counted(len(rows), 'row')}: {reason(error)}; name a smaller one, or Flat"
             ) from error
 
     def add(self, rows: Float32) -> None:

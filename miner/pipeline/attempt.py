@@ -106,7 +106,7 @@ class Settled:
     latest : str or None
         The run that ``latest`` names now.
     words : str
-        The same in words.
+        The same in a sentence.
     warning : str
         Why the metrics were not written; empty when they were.
     """

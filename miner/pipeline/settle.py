@@ -47,18 +47,18 @@ def settle(attempt: Attempt, ending: Ending) -> Settled:
 
 
 def _latest(attempt: Attempt) -> tuple[str | None, str]:
-    """Return the run that ``latest`` names, and the same in words."""
+    """Return the run that ``latest`` names, and the same in a sentence."""
     if attempt.out is None:
         return None, ""
     pointer = f"{attempt.out}/latest"
     try:
         latest = latest_id(attempt.out)
     except MineError:
-        return None, f"which run {pointer} names cannot be read"
+        return None, f"Which run {pointer} names cannot be read."
     if latest is None:
-        return None, f"no run in {attempt.out} yet"
+        return None, f"There is no run in {attempt.out} yet."
     new = attempt.mined and latest == attempt.run_id
-    return latest, f"{pointer} is {'the new' if new else 'still'} run {latest}"
+    return latest, f"{pointer} is {'the new' if new else 'still'} run {latest}."
 
 
 def _manifest(out: str | None, latest: str | None) -> dict[str, object] | None:

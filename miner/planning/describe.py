@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from miner.formatting import bytes_text, seconds_text
+from miner.formatting import bytes_text, counted, seconds_text
 
 __all__ = ["describe_plan"]
 
@@ -20,8 +20,12 @@ def describe_plan(facts: dict[str, Any]) -> str:
 
 def _data(facts: dict[str, Any]) -> Lines:
     dataset, model, embedding = facts["dataset"], facts["model"], facts["embedding"]
-    anchors = f"{dataset['items']:,} items, {dataset['anchors']:,} anchors"
-    yield "data", anchors + (f", {dataset['classes']:,} classes" if dataset["classes"] else "")
+    anchors = f"{counted(dataset['items'], 'item')}, {counted(dataset['anchors'], 'anchor')}"
+    yield (
+        "data",
+        anchors
+        + (f", {counted(dataset['classes'], 'class', 'classes')}" if dataset["classes"] else ""),
+    )
     exact = facts["index"] == "Flat"
     looked = "all to be classified" if exact else f"of which {facts['index']} nominates some"
     yield "triplets", f"{facts['valid']:,} valid, {looked}"
@@ -29,10 +33,10 @@ def _data(facts: dict[str, Any]) -> Lines:
         f"{name.replace('_', '-')} {most:,}" for name, most in facts["written_at_most"].items()
     )
     yield "written", f"{facts['triplets_at_most']:,} at most ({classes})"
-    yield "model", f"{model['id']}, {model['dim']} dimensions"
-    rows = f"{embedding['embedded']:,} of {embedding['rows']:,} rows to embed"
+    yield "model", f"{model['id']}, {counted(model['dim'], 'dimension')}"
+    rows = f"{embedding['embedded']:,} of {counted(embedding['rows'], 'row')} to embed"
     yield "", rows if embedding["embedded"] else "all rows are embedded already"
-    yield "engine", f"{facts['engine']['name']}, {facts['engine']['workers']} workers"
+    yield "engine", f"{facts['engine']['name']}, {counted(facts['engine']['workers'], 'worker')}"
 
 
 def _time(facts: dict[str, Any]) -> Lines:
@@ -44,12 +48,13 @@ def _time(facts: dict[str, Any]) -> Lines:
     else:
         yield "", f"what follows, with {facts['index']}, is not predicted"
     tried = facts["calibration"]
-    rows, of = f"{tried['rows']:,}", f"{tried['of']:,}"
+    rows, of = f"{tried['rows']:,}", counted(tried["of"], "row")
     if tried["anchors"]:
-        against = f"{of} rows" if rows == of else f"{rows} of {of} rows: more may take less"
-        yield "measured", f"counting: {tried['anchors']:,} anchors against {against}"
+        against = of if tried["rows"] == tried["of"] else f"{rows} of {of}: more may take less"
+        yield "measured", f"counting: {counted(tried['anchors'], 'anchor')} against {against}"
     if tried["embedded"]:
-        yield ("" if tried["anchors"] else "measured"), f"embedding: {tried['embedded']:,} rows"
+        rows = counted(tried["embedded"], "row")
+        yield ("" if tried["anchors"] else "measured"), f"embedding: {rows}"
 
 
 def _room(facts: dict[str, Any]) -> Lines:

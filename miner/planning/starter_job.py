@@ -20,9 +20,11 @@ from miner.embedding.models.base import DEFAULTS, MODELS
 from miner.formatting import cut_line, short_message
 from miner.progress import silent
 from miner.selection.strategies.advice import LABELLED, LINKED
+from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.outputs import check_output, write_output
 from miner.storage.urls import is_url, named_by_url
 
-__all__ = ["Starter", "describe_starter", "starter_job"]
+__all__ = ["Starter", "describe_starter", "starter_job", "write_starter"]
 
 _OTHERS = {
     "text": "or sentence-transformers:PATH, onnx:PATH, http:URL, or your own module:attribute",
@@ -146,6 +148,21 @@ def starter_job(
     sections = {"dataset": "\n".join(lines), "model": model, "select": "\n".join(_select(select))}
     toml = _TEMPLATE.format(path=_argument(job_path), **sections)
     return Starter(toml, seen)
+
+
+def write_starter(starter: Starter, target: str, *, force: bool) -> None:
+    """Write a job file whole, or leave what is there as it was.
+
+    Raises
+    ------
+    UsageError
+        When a file is there and `force` is not set, or the path can hold no file.
+    StorageError
+        When it cannot be written.
+    """
+    path = check_output(target, "--job", force=force)
+    with outcome(UNWRITTEN):
+        write_output(path, starter.toml.encode())
 
 
 def describe_starter(starter: Starter, target: str, named: str | None) -> str:

@@ -6,13 +6,13 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from miner.formatting import LINE_WIDTH, cut_line, printable
+from miner.formatting import LINE_WIDTH, counted, cut_line, printable
 from miner.runs.run import Run
 from miner.triplets.distance import scales
 from miner.triplets.hardness import CLASSES, MINED
 
 __all__ = ["describe_facts", "describe_run", "describe_triplets", "run_facts"]
-__all__ += ["scaling_text", "some_triplets"]
+__all__ += ["scaling_text", "skipped_text", "some_triplets"]
 
 _INDENT = 25
 _LINES = 3
@@ -35,33 +35,42 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for number, key in enumerate(key for key in ("path", "queries", "corpus") if named[key]):
         yield "" if number else "data", str(named[key])
     if dataset["kind"] == "labelled":
-        yield "", f"{dataset['items']:,} items in {dataset['classes']:,} classes"
+        classes = counted(dataset["classes"], "class", "classes")
+        yield "", f"{counted(dataset['items'], 'item')} in {classes}"
     else:
-        documents = f"{dataset['corpus']:,} documents, {dataset['links']:,} links"
-        yield "", f"{dataset['queries']:,} queries, {documents}"
-    skipped = [f"{n:,} {why.replace('_', ' ')}" for why, n in dataset["skipped"].items() if n]
-    if skipped:
-        yield "skipped", ", ".join(skipped)
+        documents = f"{counted(dataset['corpus'], 'document')}, {counted(dataset['links'], 'link')}"
+        yield "", f"{counted(dataset['queries'], 'query', 'queries')}, {documents}"
+    if any(dataset["skipped"].values()):
+        yield "skipped", skipped_text(dataset["skipped"])
     counts = {why: dataset["hidden"][why] for why in ("duplicates", "group")}
     hidden = [f"{n:,} as {why}" for why, n in counts.items() if n]
     if hidden:
         yield "excluded", "(anchor, row) pairs that are no negatives: " + ", ".join(hidden)
     embedding = manifest["embedding"]
-    rows = f"{embedding['computed']:,} rows embedded, {embedding['reused']:,} reused"
-    yield "model", f"{model['id']}, {model['dim']} dimensions; {rows}"
+    rows = f"{counted(embedding['computed'], 'row')} embedded, {embedding['reused']:,} reused"
+    yield "model", f"{model['id']}, {counted(model['dim'], 'dimension')}; {rows}"
     if embedding["zero_vectors"]:
         yield "", f"{embedding['zero_vectors']:,} are zero vectors: they have no direction"
     index = manifest["index"]
     if not index["exact"]:
-        yield "index", f"{index['factory']}, {index['candidates']:,} negatives an anchor looked at"
+        looked = counted(index["candidates"], "negative")
+        yield "index", f"{index['factory']}, {looked} an anchor looked at"
     nearest = index["nearest"]
     if nearest["positive"] is not None:
         share = f"{nearest['positive']:.1%} have a positive as nearest row"
-        yield "nearest", f"of {nearest['anchors']:,} anchors, {share}"
+        yield "nearest", f"of {counted(nearest['anchors'], 'anchor')}, {share}"
     scaled = scaling_text(mining)
     yield "classes", f"{mining['metric']} distance of {scaled}, margin {mining['margin']}"
     if manifest["census"].get("reused"):
         yield "", "counts kept from an earlier run (--force counts again)"
+
+
+def skipped_text(skipped: Mapping[str, int]) -> str:
+    """Say how many rows took no part in a run, by the reason."""
+    one = {"singletons": "singleton", "unlinked_queries": "unlinked query", "links": "link"}
+    names = {why: why.replace("_", " ") for why in skipped}
+    found = (counted(n, one.get(why, names[why]), names[why]) for why, n in skipped.items() if n)
+    return ", ".join(found)
 
 
 def scaling_text(mining: Mapping[str, Any]) -> str:
@@ -74,9 +83,9 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
     census, written = manifest["census"], manifest["written"]
     valid = census["valid"]
     if "found" in census:
-        yield f"  {valid:,} valid triplets; estimates, from those that the index found:"
+        yield f"  {counted(valid, 'valid triplet')}; estimates, from those that the index found:"
     else:
-        yield f"  {valid:,} valid triplets, every one classified:"
+        yield f"  {counted(valid, 'valid triplet')}, every one classified:"
     select = manifest["job"]["select"]
     for name in CLASSES:
         share = census[name] / valid if valid else 0.0
@@ -93,8 +102,12 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
     for name in written:
         yield from _short(name, written[name])
     if "denoised" in manifest:
-        left = manifest["denoised"]["rows"]
-        yield f"    denoised: {left:,} rows whose labels are likely wrong take no part in these"
+        left = counted(
+            manifest["denoised"]["rows"],
+            "row whose label is likely wrong takes",
+            "rows whose labels are likely wrong take",
+        )
+        yield f"    denoised: {left} no part in these"
     if select["max_triplets"] and not any(written[name].get("available", 1) for name in MINED):
         yield "    nothing was written: " + (
             "no triplet passes the filters of [select]"
@@ -134,7 +147,7 @@ def _load(run: Run) -> Iterator[str]:
         return
     folder = _shortest(run)
     full = [name for name in reversed(MINED) if written[name]["rows"]]
-    if "anchor" in run.triplets(full[0]).schema.names:
+    if "anchor" in run.schema().names:
         yield "  load      from datasets import load_dataset"
         yield '            load_dataset("parquet", split="train",'
         yield f'                data_files="{folder}/{full[0]}/*.parquet",'

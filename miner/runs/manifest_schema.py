@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from miner.errors import StorageError
-from miner.storage.json_files import canonical_json
+from miner.runs.shards import FORMAT_VERSION
+from miner.storage.json_files import canonical_json, digest
 from miner.triplets.distance import METRICS
 from miner.triplets.hardness import KEPT, MINED
 
-__all__ = ["check_manifest_shape", "is_plain_name", "is_plain_path"]
+__all__ = ["checked_manifest", "is_plain_name", "is_plain_path", "manifest_checksum"]
 
+_MOST_SHOWN = 10**9
 _MOST = 10**60
 """Beyond all counts of triplets, and still a float64."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -163,7 +165,34 @@ _FILE = {"path": is_plain_path, "rows": _count, "bytes": _count, "sha256": _sha2
 _LABELLED, _PAIRS = ("items", "classes"), ("queries", "corpus", "links")
 
 
-def check_manifest_shape(manifest: Mapping[str, Any], where: str) -> None:
+def checked_manifest(manifest: Any, where: str) -> dict[str, Any]:
+    """Return what is a manifest of a finished run, of a format that this program knows.
+
+    Raises
+    ------
+    StorageError
+        When it is none.
+    """
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise StorageError(f"{where}/manifest.json is not a run's manifest; the file is damaged")
+    if version > FORMAT_VERSION:
+        shown = version if version < _MOST_SHOWN else "a newer one"
+        raise StorageError(
+            f"{where} was made by a newer mine: it has format {shown}, this program reads up to "
+            f"{FORMAT_VERSION}; install a newer version"
+        )
+    _check_shape(manifest, where)
+    checked: dict[str, Any] = manifest
+    return checked
+
+
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest without its own `checksum`."""
+    return digest({key: value for key, value in manifest.items() if key != "checksum"})
+
+
+def _check_shape(manifest: Mapping[str, Any], where: str) -> None:
     """Refuse what is not a finished run's manifest.
 
     Parameters

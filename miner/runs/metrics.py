@@ -17,12 +17,13 @@ from filelock import FileLock, Timeout
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from miner.storage.files import atomic_open
+from miner.errors import StorageError
+from miner.storage.outputs import check_output, keeps, write_output
 from miner.storage.urls import is_url
 from miner.triplets.hardness import CLASSES, MINED
 from miner.version import __version__
 
-__all__ = ["METRICS", "Metered", "write_metrics"]
+__all__ = ["METRICS", "Metered", "check_metrics", "write_metrics"]
 
 METRICS = "metrics.prom"
 
@@ -134,20 +135,38 @@ class _Sheet:
         return generate_latest(self._registry)
 
 
+def check_metrics(path: str) -> Path:
+    """Return a path that a user names for metrics, if they may be written there.
+
+    Raises
+    ------
+    UsageError
+        See `miner.storage.outputs.check_output`.
+    """
+    return check_output(path, "--metrics", _is_ours, force=None)
+
+
+def _is_ours(head: bytes) -> bool:
+    """Whether a file that begins so holds metrics of ours, and of no other program."""
+    return head.startswith(b"# HELP mine_")
+
+
 def write_metrics(path: Path, metered: Metered) -> None:
     """Write a metrics file whole, with what the one before knows of the last success.
 
     Raises
     ------
     StorageError
-        When it cannot be written.
+        When it cannot be written, or a file is there that holds something else.
     """
+    if not keeps(path):
+        write_output(path, metered.text())
+        return
     with _alone(path):
         out, succeeded = _before(path)
         if metered.out is not None and out != _absolute(metered.out):
             succeeded = 0.0  # it is another job's
-        with atomic_open(path) as file:
-            file.write(metered.text(succeeded, out))
+        write_output(path, metered.text(succeeded, out))
 
 
 @contextlib.contextmanager
@@ -165,7 +184,10 @@ def _alone(path: Path) -> Iterator[None]:
 def _before(path: Path) -> tuple[str, float]:
     """Read the output root and the time of the last success from a file, as far as it has them."""
     try:
-        families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
+        content = path.read_bytes()
+        if content and not _is_ours(content):
+            raise StorageError(f"{path} holds something else than metrics of mine; move it away")
+        families = list(text_string_to_metric_families(content.decode()))
     except (OSError, ValueError):
         return "", 0.0
     for family in families:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from miner.errors import StorageError
+from miner.errors import UsageError
 from miner.formatting import bytes_text
+from miner.runs.listing import run_places
 from miner.runs.publishing import RemoteOutput, open_output
-from miner.runs.run import MANIFEST, latest_id, run_places
+from miner.runs.run import MANIFEST, latest_id
 from miner.runs.staging import Output
 from miner.storage.files import storage_errors
 from miner.storage.json_files import read_json
@@ -68,14 +69,17 @@ def prune_output(
 
     Raises
     ------
+    UsageError
+        When there is no such folder.
     StorageError
-        When there is no such folder, or something cannot be removed.
+        When something cannot be removed.
     LockError
         When a run is at work there.
     """
     output = open_output(str(out))
     if not isinstance(output, RemoteOutput) and not output.root.is_dir():
-        raise StorageError(f"{out}: no such folder; name the output folder of a job")
+        what = "it is a file, not a folder" if output.root.exists() else "no such folder"
+        raise UsageError(f"{out}: {what}; name the output folder of a job")
     read: list[str] = []
     with nullcontext() if dry_run else output.held(), ExitStack() as unreading:
         found = [*_here(output, hours * _HOUR)]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from miner.errors import StorageError, UsageError, did_you_mean
 from miner.formatting import without_secrets
-from miner.runs.manifest_schema import check_manifest_shape, is_plain_name
-from miner.runs.shards import FORMAT_VERSION, parquet_errors
-from miner.storage.files import storage_errors
+from miner.runs.manifest_schema import checked_manifest, is_plain_name, manifest_checksum
+from miner.runs.shards import parquet_errors
+from miner.storage.files import sha256_file, storage_errors
 from miner.storage.json_files import digest, parse_json, read_json
 from miner.storage.locks import held_for_reading
 from miner.storage.remote.arrow_files import arrow_files
@@ -28,18 +28,18 @@ from miner.storage.urls import check_url, fetched_folder, is_url, local_root
 from miner.triplets.hardness import KEPT
 
 __all__ = [
+    "CENSUS",
     "MANIFEST",
     "REPORT",
     "Run",
     "latest_id",
-    "list_runs",
-    "manifest_checksum",
     "open_run",
     "read_census",
-    "run_places",
 ]
 
 MANIFEST = "manifest.json"
+CENSUS = "census.parquet"
+_REMEDY = "restore it, or mine again (mine run --force)"
 REPORT = "report.html"
 
 
@@ -67,6 +67,8 @@ class Run:
     path: Path
     manifest: dict[str, Any]
     remote: Folder | None = field(default=None, compare=False)
+    _whole: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    """What was held against the manifest's checksums already."""
 
     @property
     def run_id(self) -> str:
@@ -86,16 +88,24 @@ class Run:
         return local_root(self.remote.url.rpartition("/runs/")[0] or self.remote.url)
 
     def census(self) -> Any:
-        """Return the counts per anchor, a ``pyarrow.Table``."""
-        path = self.file("census.parquet")
+        """Return the counts per anchor, a ``pyarrow.Table``.
+
+        Raises
+        ------
+        StorageError
+            When the file is missing, or is not the one of the manifest's checksum.
+        """
+        path = self.file(CENSUS)
         with parquet_errors(path):
             return pq.read_table(path)
 
     def triplets(self, difficulty: str) -> Any:
         """Return a class' triplets, a ``pyarrow.dataset.Dataset``.
 
-        In object storage they are read where they are: only the columns and rows that are asked of
-        the data set cross the network.
+        Each shard on a disk is held against the manifest's checksum first, once for this object: a
+        second per GB. In object storage they are read where they are: only the columns and rows
+        that are asked of the data set cross the network, and of damage only that is found which
+        Parquet's form shows; `verify_run` finds all.
 
         Parameters
         ----------
@@ -106,16 +116,35 @@ class Run:
         ------
         UsageError
             On another name.
+        StorageError
+            When a shard is missing or damaged.
         """
         known = [name for name in KEPT if name in self.manifest["written"]]
         if difficulty not in known:
             hint = did_you_mean(difficulty, known)
             raise UsageError(f"no triplets of class {difficulty!r}: {hint}")
-        if self.remote is None:
-            with self.reading():
-                return _open_dataset(self.part_paths(difficulty))
+        return self._dataset(self._shards(difficulty))
+
+    def schema(self) -> Any:
+        """Return the schema of the shards, a ``pyarrow.Schema``: an empty class has a shard too.
+
+        Raises
+        ------
+        StorageError
+            When the first shard is missing or damaged.
+        """
+        first = self.manifest["shards"][:1]
+        if not first:
+            raise StorageError(f"{self.where}/{MANIFEST} names no shards; {_REMEDY}")
+        return self._dataset(first).schema
+
+    def _dataset(self, shards: list[dict[str, Any]]) -> Any:
+        import pyarrow.dataset  # loads pandas where that is installed, which no run needs
+
+        system = None if self.remote is None else arrow_files(self.remote)
+        names = [shard["path"] if system else str(self._checked(shard)) for shard in shards]
         with self.reading():
-            return _open_dataset(self._parts(difficulty), arrow_files(self.remote))
+            return pyarrow.dataset.dataset(names, format="parquet", filesystem=system)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -134,38 +163,63 @@ class Run:
             yield
 
     def part_paths(self, difficulty: str) -> list[str]:
-        """Return the local paths of a class' shards, in order: those that the manifest names."""
-        return [str(self.file(name)) for name in self._parts(difficulty)]
+        """Return the local paths of a class' shards, in order, each as `file` gives it."""
+        return [str(self._checked(shard)) for shard in self._shards(difficulty)]
 
-    def _parts(self, difficulty: str) -> list[str]:
-        names = (shard["path"] for shard in self.manifest["shards"])
-        return [name for name in names if name.startswith(f"{difficulty}/")]
+    def _shards(self, difficulty: str) -> list[dict[str, Any]]:
+        shards = self.manifest["shards"]
+        return [shard for shard in shards if shard["path"].startswith(f"{difficulty}/")]
 
     def file(self, name: str) -> Path:
         """Return the local path of one of the run's files; one that is remote is copied first.
 
+        Its content is held against the manifest's checksum, once for this object.
+
         Raises
         ------
         StorageError
-            When a remote file is missing, or is not what the manifest says; or a local one is a
-            link.
+            When the file is missing or damaged, is a link, or is not named by the manifest.
         """
+        facts = next((file for file in self.named_files() if file["path"] == name), None)
+        if facts is None:
+            raise StorageError(f"{self.where}/{MANIFEST} names no {name}; see mine verify")
+        return self._checked(facts)
+
+    def _checked(self, facts: Mapping[str, Any]) -> Path:
+        """Return the local path of a file after a look at all of its bytes."""
+        target, name = self._here(facts), str(facts["path"])
+        stated = self.manifest.get("checksum")
+        if MANIFEST not in self._whole and stated is not None:  # a run being made has none yet
+            if stated != manifest_checksum(self.manifest):
+                raise StorageError(
+                    f"{self.where}/{MANIFEST} was changed: its checksum does not fit; {_REMEDY}"
+                )
+        if name not in self._whole and sha256_file(target) != facts["sha256"]:
+            raise StorageError(f"{target} was changed: its checksum does not fit; {_REMEDY}")
+        self._whole.update((MANIFEST, name))
+        return target
+
+    def _here(self, facts: Mapping[str, Any]) -> Path:
+        """Return the local path of a file that is there; one that is remote is copied first."""
+        name = str(facts["path"])
         target = self.path / name
         if self.remote is None:
             if target.resolve() != self.path.resolve() / name:
                 raise StorageError(f"{target} is a link, not a file of the run; see mine verify")
+            if not target.exists():
+                raise StorageError(f"{target} is missing; {_REMEDY}")
             return target
         copied = _copied(self.remote, self.manifest)
         if copied in self.path.parents:
             hold_copy(copied)
         if target.exists():
             return target
-        facts = next((file for file in self.named_files() if file["path"] == name), None)
-        entry = self.remote.entry(name) if facts else None
-        if facts is None or entry is None:
-            raise StorageError(f"{self.where}/{name} is missing; see mine verify")
+        entry = self.remote.entry(name)
+        if entry is None:
+            raise StorageError(f"{self.where}/{name} is missing; {_REMEDY}")
         safe_names(self.remote, [entry])
         copy_entry(self.remote, entry, target, sha256=facts["sha256"])
+        self._whole.add(name)
         return target
 
     def named_files(self) -> list[dict[str, Any]]:
@@ -227,7 +281,7 @@ def open_run(path: str | Path) -> Run:
     Raises
     ------
     UsageError
-        When there is nothing at the path.
+        When there is nothing at the path, or a file.
     StorageError
         When there is no finished run, or one of a newer format.
     """
@@ -236,12 +290,14 @@ def open_run(path: str | Path) -> Run:
     folder = Path(path)
     if not folder.exists():
         raise UsageError(f"no run at {path}; `mine runs` lists those in an output folder")
+    if not folder.is_dir():
+        raise UsageError(f"{path} is a file; name a run's folder, or the output folder of a job")
     if not (folder / MANIFEST).exists() and (folder / "latest").exists():
         folder = folder / "latest"
     folder = folder.resolve()
     if not (folder / MANIFEST).exists():
         raise StorageError(f"{path} is not a finished run: there is no manifest.json in it")
-    return Run(folder, _checked(read_json(folder / MANIFEST), str(folder)))
+    return Run(folder, checked_manifest(read_json(folder / MANIFEST), str(folder)))
 
 
 def _open_remote(url: str) -> Run:
@@ -260,7 +316,7 @@ def _open_remote(url: str) -> Run:
             content = folder.read(MANIFEST)
     if content is None:
         raise StorageError(f"{folder.url} is not a finished run: there is no manifest.json in it")
-    manifest = _checked(parse_json(content, f"{folder.url}/manifest.json"), folder.url)
+    manifest = checked_manifest(parse_json(content, f"{folder.url}/manifest.json"), folder.url)
     place = folder.url.partition("://")[2].lstrip("/")
     return Run(_copied(folder, manifest) / place, manifest, folder)
 
@@ -287,63 +343,7 @@ def latest_id(out: str | Path) -> str | None:
     return name if is_plain_name(name) else None
 
 
-def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
-    """Return the finished runs of an output root, oldest first, and why others cannot be read.
-
-    Parameters
-    ----------
-    out : str or Path
-        A folder or a URL.
-    """
-    runs, problems = [], []
-    for place in run_places(out):
-        try:
-            runs.append(open_run(place))
-        except StorageError as error:
-            problems.append(str(error))
-    return runs, problems
-
-
-def run_places(out: str | Path) -> list[str]:
-    """Return the paths or URLs of an output root's runs: what has a manifest, oldest first."""
-    if not is_url(out):
-        return [str(path.parent) for path in sorted(Path(out).glob("runs/*/manifest.json"))]
-    url = check_url(str(out), "OUT")
-    names = (entry.name.split("/") for entry in open_folder(url, "OUT").entries("runs/"))
-    return [f"{url}/runs/{name[1]}" for name in names if name[2:] == [MANIFEST]]
-
-
-def _checked(manifest: Any, where: str) -> dict[str, Any]:
-    """Return what is a manifest of a format that this program knows."""
-    version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise StorageError(f"{where}/{MANIFEST} is not a run's manifest; the file is damaged")
-    if version > FORMAT_VERSION:
-        shown = version if version < _MOST_SHOWN else "a newer one"
-        raise StorageError(
-            f"{where} was made by a newer mine: it has format {shown}, this program reads up to "
-            f"{FORMAT_VERSION}; install a newer version"
-        )
-    check_manifest_shape(manifest, where)
-    checked: dict[str, Any] = manifest
-    return checked
-
-
-_MOST_SHOWN = 10**9
-
-
 def read_census(run: Run) -> dict[str, NDArray[np.int64]]:
     """Read a run's census, without the ids, as NumPy arrays."""
     table = run.census()
     return {name: table[name].to_numpy() for name in table.column_names if name != "anchor_id"}
-
-
-def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a manifest without its own `checksum`."""
-    return digest({key: value for key, value in manifest.items() if key != "checksum"})
-
-
-def _open_dataset(paths: list[str], system: Any = None) -> Any:
-    import pyarrow.dataset  # loads pandas where that is installed, which no run needs
-
-    return pyarrow.dataset.dataset(paths, format="parquet", filesystem=system)

@@ -18,11 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from miner.errors import MineError, StorageError
+from miner.errors import MineError, StorageError, UsageError
 from miner.progress import Progress, silent
 from miner.runs.changes import changed_keys, describe_changes
+from miner.runs.manifest_schema import manifest_checksum
 from miner.runs.metrics import METRICS, Metered
-from miner.runs.run import Run, manifest_checksum, open_run
+from miner.runs.run import Run, open_run
 from miner.runs.shards import FORMAT_VERSION, file_facts
 from miner.storage.files import (
     atomic_open,
@@ -68,7 +69,12 @@ class Output:
         self.root = Path(path)
 
     def held(self) -> AbstractContextManager[None]:
-        """Be the one writer."""
+        """Be the one writer, if no file of somebody else is where the pointers belong."""
+        for path in (self.root / "latest", self.root / "latest.json"):
+            if not _is_pointer(path):
+                raise UsageError(
+                    f"{path} was not made by mine; move it away, or name another --out"
+                )
         return lock_output(self.root)
 
     def holds(self, run_id: str) -> bool:
@@ -291,6 +297,19 @@ def clear_published(output: Output) -> None:
         begun = (folder / "staging.json").exists()
         if not begun or output.holds(folder.name):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_pointer(path: Path) -> bool:
+    """Whether a path may be a pointer to the latest run: it is one, or nothing, or damaged."""
+    if path.is_symlink():
+        return str(path.readlink()).startswith("runs/")
+    if path.suffix != ".json" or not path.is_file():
+        return not path.exists()
+    try:
+        facts = read_json(path)
+    except StorageError:
+        return True
+    return isinstance(facts, dict) and "run_id" in facts
 
 
 def write_pointers(root: Path, run_id: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from miner.formatting import cut_line
+from miner.formatting import counted, cut_line
 from miner.runs.run import Run
 from miner.runs.shards import Column, parquet_errors, parquet_writer
 from miner.storage.files import atomic_open
@@ -148,12 +148,15 @@ def _gaps(gaps: dict[str, Any]) -> str:
 
 
 def _confused(row: dict[str, Any]) -> str:
-    return f"{row['anchor_label']} -> {row['negative_label']}: {row['hard']:,} hard triplets"
+    return (
+        f"{row['anchor_label']} -> {row['negative_label']}: {counted(row['hard'], 'hard triplet')}"
+    )
 
 
 def _hub(row: dict[str, Any]) -> str:
     label = f" ({row['label']})" if "label" in row else ""
-    return f"{row['row_id']}{label}: negative of {row['hard']:,} hard, {row['anchors']:,} anchors"
+    anchors = counted(row["anchors"], "anchor")
+    return f"{row['row_id']}{label}: negative of {row['hard']:,} hard, {anchors}"
 
 
 def _suspect(row: dict[str, Any]) -> str:

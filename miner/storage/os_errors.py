@@ -9,9 +9,10 @@ from contextvars import ContextVar
 
 from miner.errors import StorageError
 
-__all__ = ["NOTHING", "PUBLISHED", "outcome", "refused"]
+__all__ = ["NOTHING", "PUBLISHED", "UNWRITTEN", "outcome", "refused"]
 
 NOTHING = "nothing was published"
+UNWRITTEN = "nothing was written"
 PUBLISHED = "the run is published, but not the latest one yet; the same command makes it that"
 _outcome = ContextVar("outcome", default=NOTHING)
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from miner.errors import UsageError, did_you_mean
+from miner.formatting import counted
 from miner.runs.run import Run
 from miner.runs.shards import parquet_errors
 from miner.triplets.hardness import MINED
@@ -23,6 +24,7 @@ __all__ = [
     "FlatValues",
     "classes_of",
     "encode_triplets",
+    "written_classes",
 ]
 
 ROLES = ("anchor", "positive", "negative")
@@ -38,6 +40,30 @@ def classes_of(difficulty: str) -> tuple[str, ...]:
     if difficulty not in named:
         raise UsageError(f"no difficulty {difficulty!r}: {did_you_mean(difficulty, named)}")
     return named[difficulty]
+
+
+def written_classes(run: Run, difficulty: str | None) -> tuple[str, ...]:
+    """Return the classes that a difficulty names, or of None all that the run wrote rows of.
+
+    Raises
+    ------
+    UsageError
+        When the run wrote no row of these classes.
+    """
+    rows = {name: run.manifest["written"][name]["rows"] for name in reversed(MINED)}
+    full = tuple(name for name in rows if rows[name])
+    named = full if difficulty is None else classes_of(difficulty)
+    if set(named) & set(full):
+        return named
+    if not full:
+        raise UsageError(
+            f"{run.where} has no triplets: every one is easy, or left out by its [select] (see "
+            "mine show); mine again with another"
+        )
+    raise UsageError(
+        f"{run.where} has no {difficulty} triplets; it has {counted(rows[full[0]], 'row')} of "
+        f"another class: --difficulty {full[0]}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +111,14 @@ def encode_triplets(
     UsageError
         When the run wrote no triplet of the class.
     StorageError
-        When a shard is missing or damaged.
+        When a shard is missing, or is not the one of the manifest's checksum.
     """
     labelled = run.manifest["dataset"]["kind"] == "labelled"
     sides = [_Numbering() for _ in range(1 if labelled else 2)]
     roles = [sides[0], sides[-1], sides[-1]]
     numbers: list[list[Numbers]] = [[], [], []]
     columns: dict[str, list[NDArray[np.float32]]] = {name: [] for name in more}
-    rows = dict.fromkeys(classes_of(difficulty), 0)
+    rows = dict.fromkeys(written_classes(run, difficulty), 0)
     with run.held():
         for name in rows:
             for table in _row_groups(run.part_paths(name), names, more):
@@ -102,11 +128,6 @@ def encode_triplets(
                         side.add(part, found)
                 for column, parts in columns.items():
                     parts.append(table[column].to_numpy())
-    if not sum(rows.values()):
-        written = [f"{run.manifest['written'][name]['rows']:,} {name}" for name in reversed(MINED)]
-        raise UsageError(
-            f"{run.where} wrote no {difficulty} triplets to train on ({', '.join(written)})"
-        )
     for side in sides:
         side.settle()
     return EncodedTriplets(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import miner
 from tests.conftest import ROOT
 
 TIMES = int(os.environ.get("MINE_LEAVING", "2"))
@@ -95,3 +96,40 @@ miner.cli.main.main()
     done = mine(code, "--version")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"mine, version \S+\nafter", done.stdout)
+
+
+def unread(*words: object, both: bool = False) -> tuple[int, bytes]:
+    """The exit code of a command whose readers have left, and what it says on stderr."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "miner", *map(str, words)],
+            cwd=ROOT,
+            stdout=writer,
+            stderr=writer if both else subprocess.PIPE,
+            check=False,
+            timeout=120,
+        )
+    finally:
+        os.close(writer)
+    return done.returncode, done.stderr or b""
+
+
+def test_a_reader_that_leaves_early_changes_nothing(run: miner.Run, tmp_path: Path) -> None:
+    assert unread("runs", tmp_path / "out") == (0, b"")
+    shard = run.path / "hard" / "part-00000.parquet"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    code, said = unread("verify", run.path)
+    assert code == 6 and said.count(b"\n") == 1
+
+
+def test_a_run_outlives_the_readers_of_its_log(small: Path, tmp_path: Path) -> None:
+    words = ("run", "--data", small, "--out", tmp_path / "out", "--max-triplets", "0")
+    assert unread(*words, both=True) == (0, b"")
+    assert miner.verify_run(miner.open_run(tmp_path / "out")).problems == []
+
+
+def test_streams_that_are_closed_at_the_start() -> None:
+    script = f"{sys.executable} -m miner show nosuch >&- 2>&-"
+    assert subprocess.run(["sh", "-c", script], cwd=ROOT, check=False).returncode == 2

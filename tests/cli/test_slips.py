@@ -30,3 +30,31 @@ def test_a_newcomers_slips(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyP
     sides = [f"dataset.{name}=data.csv" for name in ("queries", "corpus")]
     settings = [word for side in (*sides, "dataset.links=links.csv") for word in ("--set", side)]
     assert cli("run", *settings, "--out", "pairs", "--quiet").code == 0
+
+
+def test_a_path_that_is_not_there_is_wrong_usage(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a file").touch()
+    Path("empty").mkdir()
+    lists = (["runs"], ["cache"], ["prune"], ["prune", "--vectors", "0"])
+    opens = (["show"], ["verify"], ["report"], ["compare"], ["export", "--format", "ids"])
+    for words in (*lists, *opens):
+        for path in ("nosuch", "a file"):
+            done = cli(words[0], path, *words[1:])
+            assert (done.code, done.out) == (2, "") and path in done.err
+            assert done.err.count("\n") == 1
+    for words in lists:
+        assert cli(words[0], "empty", *words[1:]).code == 0
+    for words in opens:
+        done = cli(words[0], "empty", *words[1:])
+        assert done.code == 6 and "is not a finished run" in done.err
+    for words in (["cache", "empty"], ["prune", "empty", "--vectors", "0"]):
+        done = cli(*words, "--cache", "nosuch")
+        assert done.code == 2 and "nosuch: no such folder" in done.err
+    for command in ("run", "plan"):
+        assert cli(command, "nosuch").code == 2
+        assert cli(command, "empty").code == 2
+    failed = cli("run", "--data", "nosuch", "--out", "out")
+    assert failed.code == 3 and failed.err.endswith(". There is no run in out yet.\n")

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from miner.runs.run import manifest_checksum
+from miner.runs.manifest_schema import manifest_checksum
 from tests.fuzz.cases import Case
 from tests.fuzz.good import good_output
 from tests.fuzz.mutations import mutated

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.runs.run import manifest_checksum
+from miner.runs.manifest_schema import manifest_checksum
 from miner.storage.files import sha256_file
 from miner.storage.json_files import pretty_json
 from miner.triplets.distance import measure, normalize_rows

@@ -12,7 +12,7 @@ import pytest
 
 import miner
 from miner.embedding.store import open_store
-from miner.runs.run import manifest_checksum
+from miner.runs.manifest_schema import manifest_checksum
 from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, describe_tables
 from miner.storage.files import sha256_file
 from miner.storage.json_files import write_json

@@ -182,7 +182,7 @@ def test_a_wrong_argument_is_told(cut_run: RunOf, arguments: dict[str, Any], wor
 def test_what_is_not_there_is_told(cut_run: RunOf, own_copy: miner.Run, tmp_path: Path) -> None:
     with pytest.raises(MineError, match="nowhere"):
         TripletDataset(tmp_path / "nowhere")
-    with pytest.raises(UsageError, match=r"wrote no hard triplets to train on \(0 hard, 0 semi"):
+    with pytest.raises(UsageError, match="has no triplets"):
         TripletDataset(cut_run("nothing mined"))
     with pytest.raises(UsageError, match="hold no texts"):
         TripletDataset(cut_run("int ids"), give="texts")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from miner.formatting import LINE_WIDTH, change_text, cut_line, seconds_text
+from miner.formatting import LINE_WIDTH, change_text, counted, cut_line, seconds_text
 from miner.inspection.compare.facts import Comparison, run_seconds
 
 __all__ = ["describe_comparison"]
@@ -49,7 +49,8 @@ def _rest(compared: Comparison) -> Iterator[str]:
     else:
         alone = f"; {anchors.only_a:,} in A only, {anchors.only_b:,} in B only"
         extra = alone if anchors.only_a or anchors.only_b else ""
-        yield f"  {'anchors':<10} {anchors.fewer:,} have less hard, {anchors.more:,} more{extra}"
+        fewer = counted(anchors.fewer, "has", "have")
+        yield f"  {'anchors':<10} {fewer} less hard, {anchors.more:,} more{extra}"
         for change in anchors.worse[:3]:
             words = f"{change.before:.1%} hard in A, {change.after:.1%} in B"
             yield cut_line(f"  {'':<10} {change.anchor}: {words}")
@@ -61,7 +62,11 @@ def _rest(compared: Comparison) -> Iterator[str]:
 def _triplets(compared: Comparison) -> Iterator[str]:
     sets = compared.sets
     if sets is not None:
-        yield f"  {'triplets':<10} {sets.kept:,} stay, {sets.new:,} are new, {sets.gone:,} are gone"
+        counts = (
+            f"{counted(sets.kept, 'stays', 'stay')}, {counted(sets.new, 'is', 'are')} new, "
+            f"{counted(sets.gone, 'is', 'are')} gone"
+        )
+        yield f"  {'triplets':<10} {counts}"
         for words, count in sets.changed.items():
             if count:
                 yield f"  {'':<10} {count:,} went from {words.replace('_', '-')}"

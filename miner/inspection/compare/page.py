@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from miner.errors import StorageError
 from miner.formatting import change_text
 from miner.inspection.compare.facts import Comparison, run_seconds
 from miner.inspection.report.page import data_name, render, run_time
-from miner.storage.files import atomic_open
+from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.outputs import check_output, is_page, write_output
 
 __all__ = ["write_comparison"]
 
 
-def write_comparison(compared: Comparison, output: str | Path) -> Path:
+def write_comparison(compared: Comparison, output: str | Path, *, force: bool = False) -> Path:
     """Write a comparison as a page; return where.
 
     Parameters
@@ -22,6 +22,8 @@ def write_comparison(compared: Comparison, output: str | Path) -> Path:
         As `compare_runs` gives it.
     output : str or Path
         The HTML file to write.
+    force : bool
+        Replace a file that is not a page of `mine`.
 
     Returns
     -------
@@ -29,12 +31,12 @@ def write_comparison(compared: Comparison, output: str | Path) -> Path:
 
     Raises
     ------
+    UsageError
+        When the file is a folder, lies in a run, or is no page of `mine` and `force` is not set.
     StorageError
         When it cannot be written there.
     """
-    path = Path(output)
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder; name a file with --output")
+    path = check_output(output, "--output", is_page, force=force)
     text = render(
         "compare.html.j2",
         compared=compared,
@@ -44,6 +46,6 @@ def write_comparison(compared: Comparison, output: str | Path) -> Path:
         seconds=[run_seconds(run) for run in (compared.a, compared.b)],
         points=change_text,
     )
-    with atomic_open(path) as file:
-        file.write(text.encode("utf-8", "replace"))
+    with outcome(UNWRITTEN):
+        write_output(path, text.encode("utf-8", "replace"))
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from miner.formatting import counted
 from miner.inspection.compare.anchors import Anchors
 from miner.runs.run import Run
 from miner.triplets.distance import scales
@@ -57,7 +58,8 @@ def judge(a: Run, b: Run, *, same_data: bool, anchors: Anchors | None) -> Verdic
         )
     if anchors is not None:
         reasons.append(
-            f"{anchors.fewer:,} anchors have a smaller share of hard triplets, "
+            f"{counted(anchors.fewer, 'anchor has', 'anchors have')} a smaller share of hard "
+            "triplets, "
             f"{anchors.more:,} a larger, {anchors.same:,} the same."
         )
     outcome = _outcome(signs)

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.formatting import counted
+from miner.runs.describe import skipped_text
 from miner.selection.strategies.advice import ADVICE
 
 __all__ = ["Advice", "advise"]
@@ -178,16 +180,15 @@ def _of_data(
         )  # fmt: skip
     skipped = {why: n for why, n in dataset["skipped"].items() if n and why != "singletons"}
     if skipped:
-        words = ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in skipped.items())
         yield Advice(
-            "skipped", "note", f"{sum(skipped.values()):,} rows took no part",
-            f"{words}.",
+            "skipped", "note", f"{counted(sum(skipped.values()), 'row')} took no part",
+            f"{skipped_text(skipped)}.",
             "Check that this is meant: labels, links, filters and on_error decide it.",
         )  # fmt: skip
     zeros = manifest["embedding"]["zero_vectors"]
     if zeros:
         yield Advice(
-            "zero_vectors", "warning", f"{zeros:,} rows have a zero vector",
+            "zero_vectors", "warning", f"{counted(zeros, 'row has', 'rows have')} a zero vector",
             "They have no direction, so their distances say nothing.",
             "See what the model makes of them: empty images, texts without a known token.",
         )  # fmt: skip
@@ -234,18 +235,21 @@ def _of_labels(noise: Mapping[str, int] | None, nearest: float | None) -> Iterat
     if noise is None or share < NOISY:
         return
     found = (
-        f"Of {noise['of']:,} anchors, {share:.1%} have mostly rows of one other label around them"
+        f"Of {counted(noise['of'], 'anchor')}, {share:.1%} have mostly rows of one other label "
+        "around them"
     )
     if share >= MANY_NOISY or share >= CLEARLY_NOISY * (1 - (nearest or 0.0)):
         yield Advice(
-            "label_noise", "warning", f"{noise['rows']:,} labels are likely wrong", f"{found}.",
+            "label_noise", "warning",
+            f"{counted(noise['rows'], 'label is', 'labels are')} likely wrong",
+            f"{found}.",
             "Look through the list below (all of them are in label_noise.parquet); what is wrong "
             "there becomes a false hard negative of its true class. select.denoise = true keeps "
             f"them out of what is written. {ADVICE['first'].plain} {ADVICE['plain'].plain}",
         )  # fmt: skip
         return
     yield Advice(
-        "label_doubts", "note", f"{noise['rows']:,} labels may be wrong",
+        "label_doubts", "note", f"{counted(noise['rows'], 'label')} may be wrong",
         f"{found}. That says little here: " + (
             f"the nearest row is a positive for {nearest:.0%} of anchors only, so neighbours of "
             "another label are common where all labels are right."

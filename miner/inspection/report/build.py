@@ -23,8 +23,9 @@ from miner.inspection.report.page import report_page
 from miner.job_sections import DatasetJob, built
 from miner.runs.run import REPORT, Run
 from miner.runs.shards import file_facts
-from miner.storage.files import atomic_open, storage_errors
-from miner.storage.os_errors import outcome
+from miner.storage.files import storage_errors
+from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.outputs import check_output, is_page, write_output
 from miner.storage.urls import is_url
 
 __all__ = ["Made", "add_report", "describe_report", "drop_report", "make_report", "report_facts"]
@@ -136,12 +137,11 @@ def _make_page(run: Run, store: Store | None, source: Source | None, path: Path)
     """Write the report of a run that is published, or staged with all its files but this one."""
     facts = gather(run, store, source)
     content = report_page(facts).encode("utf-8", "replace")
-    with atomic_open(path) as file:
-        file.write(content)
+    write_output(path, content)
     return Made(path, len(content), facts)
 
 
-def make_report(run: Run, output: str | Path | None = None) -> Made:
+def make_report(run: Run, output: str | Path | None = None, *, force: bool = False) -> Made:
     """Write the report of a finished run anew, whatever made the run.
 
     Parameters
@@ -150,6 +150,8 @@ def make_report(run: Run, output: str | Path | None = None) -> Made:
     output : str or Path, optional
         The file; default: ``reports/RUN_ID.html`` beside ``runs``. A run's own folder is as it was
         published, and takes no further file.
+    force : bool
+        Replace a file that is not a page of `mine`.
 
     Returns
     -------
@@ -158,16 +160,16 @@ def make_report(run: Run, output: str | Path | None = None) -> Made:
 
     Raises
     ------
+    UsageError
+        When the file is a folder, lies in a run, or is no page of `mine` and `force` is not set.
     StorageError
         When the run cannot be read or the page cannot be written.
     """
-    path = Path(output) if output is not None else run.root / "reports" / f"{run.run_id}.html"
-    if path.is_dir():
-        raise StorageError(f"{path} is a folder; name a file with --output")
-    if run.remote is None and run.path in path.resolve().parents:
-        raise StorageError(f"{path} lies in the run, which is sealed; name a file elsewhere")
+    default = run.root / "reports" / f"{run.run_id}.html"
+    path = check_output(output or default, "--output", is_page, force=force)
     try:
-        return _make_page(run, run_store(run), _source(run), path)
+        with outcome(UNWRITTEN):
+            return _make_page(run, run_store(run), _source(run), path)
     except (LookupError, TypeError, ValueError, AttributeError) as error:  # of a damaged run
         raise StorageError(
             f"{run.where} cannot be described ({type(error).__name__}: {error}); see mine verify"

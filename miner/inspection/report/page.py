@@ -19,6 +19,7 @@ from typing import Any
 from miner.formatting import (
     bytes_text,
     count_text,
+    counted,
     distance_text,
     printable,
     seconds_text,
@@ -98,6 +99,7 @@ def _environment() -> Any:
     )
     environment.filters |= {
         "n": count_text,
+        "counted": counted,
         "pct": share_text,
         "size": bytes_text,
         "d": distance_text,
@@ -182,16 +184,16 @@ def _of_sample(facts: Facts) -> Iterator[Figure]:
         "distances",
         distances(sample, margin),
         "Distances of positives and of negatives",
-        f"Grey: anchor to positive; red: anchor to negative ({len(sample):,} triplets, each as "
-        "likely as any other). The blue band is one margin wide, from the median positive. The "
-        "farther red lies to the right of grey, the better the model tells the labels apart; "
-        "where they overlap, triplets are hard.",
+        "Grey: anchor to positive; red: anchor to negative "
+        f"({counted(len(sample), 'triplet')}, each as likely as any other). The blue band is one "
+        "margin wide, from the median positive. The farther red lies to the right of grey, the "
+        "better the model tells the labels apart; where they overlap, triplets are hard.",
     )
     yield Figure(
         "plane",
         plane(sample, margin),
         "Every triplet has a place in this plane",
-        f"Each dot is one of {len(sample):,} sampled triplets. On or below the lower "
+        f"Each dot is one of {counted(len(sample), 'sampled triplet')}. On or below the lower "
         "line the negative is as near as the positive or nearer (hard, red); between the lines it "
         f"is farther by less than the margin {margin:g} (semi-hard, blue); above both, easy "
         "(grey).",
@@ -202,15 +204,15 @@ def _of_shares(facts: Facts) -> Iterator[Figure]:
     shares = facts.shares
     if shares is None:
         return
-    counted = "gaps" in facts.manifest["census"]
-    exact = ", and at this run's margin by all triplets" if counted else ""
+    whole = "gaps" in facts.manifest["census"]
+    exact = ", and at this run's margin by all triplets" if whole else ""
     yield Figure(
         "margins",
         shares_by_margin(shares, facts.manifest["job"]["mining"]["margin"]),
         "Shares of the classes as the margin grows",
         "From below: hard (red), semi-hard (blue), easy (grey). The dashed line is this run's "
         "margin. Hard does not depend on it; choose a margin that leaves as many semi-hard "
-        f"triplets as training can use. By {shares.triplets:,} triplets drawn at random: "
+        f"triplets as training can use. By {counted(shares.triplets, 'triplet')} drawn at random: "
         f"within {100 * shares.error:.1f} percentage points (95 %){exact}.",
     )
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from miner.runs.run import MANIFEST, Run, manifest_checksum, read_census
+from miner.errors import StorageError
+from miner.formatting import counted
+from miner.runs.manifest_schema import manifest_checksum
+from miner.runs.run import MANIFEST, Run, read_census
 from miner.runs.shards import shard_facts
 from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
 from miner.runs.totals import found_counts
-from miner.storage.files import sha256_file
 from miner.storage.json_files import pretty_json
 from miner.triplets.hardness import CLASSES, MINED, difficulty
 
@@ -68,14 +70,25 @@ def check_files(run: Run) -> Check:
         if size is None:
             problems.append(f"{name} is missing")
         elif size != file["bytes"]:
-            problems.append(f"{name} has {size} bytes, the manifest says {file['bytes']}")
-        elif sha256_file(run.file(name)) != file["sha256"]:
-            problems.append(f"{name} was changed: its checksum does not fit")
+            problems.append(
+                f"{name} has {counted(size, 'byte')}, the manifest says {file['bytes']:,}"
+            )
+        else:
+            problems += _damage(run, name)
     known = {file["path"] for file in named} | {MANIFEST, *links}
     unknown = sorted(found.keys() - known)
     problems += [f"{name} is not named by the manifest" for name in unknown]
     problems += [f"{name} is a link, not a file of the run" for name in sorted(links)]
-    return Check("files", problems, f"{len(named)} files, SHA-256")
+    return Check("files", problems, f"{counted(len(named), 'file')}, SHA-256")
+
+
+def _damage(run: Run, name: str) -> list[str]:
+    """Say what is wrong with a file's bytes."""
+    try:
+        run.file(name)
+    except StorageError as error:
+        return [str(error).removeprefix(f"{run.path}/")]
+    return []
 
 
 def check_shards(run: Run) -> Check:
@@ -87,14 +100,18 @@ def check_shards(run: Run) -> Check:
         name = shard["path"].split("/")[0]
         rows[name] = rows.get(name, 0) + facts["rows"]
         if facts["rows"] != shard["rows"]:
-            problems.append(f"{shard['path']} has {facts['rows']} rows, not {shard['rows']}")
+            problems.append(
+                f"{shard['path']} has {counted(facts['rows'], 'row')}, not {shard['rows']:,}"
+            )
         problems += [f"{shard['path']}: {why}" for why in facts["wrong"]]
         problems += _metadata(run, shard["path"], name, facts["metadata"])
     for name, total in rows.items():
         stated = run.manifest["written"].get(name, {"rows": 0})["rows"]
         if total != stated:
-            problems.append(f"{name}: {total} rows in the shards, {stated} in the manifest")
-    return Check("shards", problems, f"{sum(rows.values()):,} rows, schema and metadata")
+            problems.append(
+                f"{name}: {counted(total, 'row')} in the shards, {stated:,} in the manifest"
+            )
+    return Check("shards", problems, f"{counted(sum(rows.values()), 'row')}, schema and metadata")
 
 
 def _metadata(run: Run, path: str, name: str, found: dict[str, str]) -> list[str]:
@@ -133,7 +150,7 @@ def check_census(run: Run) -> Check:
             f"census.parquet, row {wrong[0]}: the classes do not add up to positives x negatives"
         )
     problems += _written(run, stated)
-    return Check("census", problems, f"{len(valid):,} anchors add up")
+    return Check("census", problems, f"{counted(len(valid), 'anchor adds', 'anchors add')} up")
 
 
 def _written(run: Run, stated: dict[str, int]) -> list[str]:
@@ -161,7 +178,7 @@ def check_tables(run: Run) -> Check:
     census, problems, looked = run.manifest["census"], [], []
     if has_table(run, CONFUSION):
         facts, table = census["confusions"], read_table(run, CONFUSION)
-        looked.append(f"{table.num_rows:,} confusions")
+        looked.append(counted(table.num_rows, "confusion"))
         for name in ("hard", "semi_hard"):
             total = sum(table[name].to_pylist())
             wanted = facts[name] if facts["rows"] < facts["of"] else census[name]
@@ -169,14 +186,14 @@ def check_tables(run: Run) -> Check:
                 problems.append(f"{CONFUSION}: {total:,} {name}, not {wanted:,}")
     if has_table(run, HUBS):
         facts, table = census["hubs"], read_table(run, HUBS)
-        looked.append(f"{table.num_rows:,} hubs")
+        looked.append(counted(table.num_rows, "hub"))
         for name in ("hard", "semi_hard"):
             total = sum(table[name].to_pylist())
             if total > census[name] or (facts["rows"] == facts["of"] and total != census[name]):
                 problems.append(f"{HUBS}: {total:,} {name} of {census[name]:,}")
     if has_table(run, LABEL_NOISE):
         table = read_table(run, LABEL_NOISE)
-        looked.append(f"{table.num_rows:,} suspects of label noise")
+        looked.append(counted(table.num_rows, "suspect of label noise", "suspects of label noise"))
         if table.num_rows and min(table["share"].to_pylist()) <= 0.5:
             problems.append(f"{LABEL_NOISE}: a share is no majority")
     detail = f"{', '.join(looked)} add up" if looked else "none"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from miner.census.measure import Vectors
 from miner.census.neighbors import NearestRows, majority, nearest_by_definition
 from miner.embedding.store import Store
+from miner.formatting import counted
 from miner.inspection.verify.checks import Check
 from miner.runs.run import Run, read_census
 from miner.runs.shards import read_shard
@@ -153,7 +154,7 @@ class Truth:
         """Count hubs again, and judge suspects of label noise: some, or all."""
         problems, hubs = self._recounted(full, rng)
         wrong, suspects = self._rejudged(full, rng)
-        detail = f"{hubs} counted again, {suspects} suspects of label noise judged again"
+        detail = f"{hubs} counted again, {counted(suspects, 'suspect')} of label noise judged again"
         return Check("hubs", problems + wrong, detail)
 
     def _classes(self, anchor: int) -> dict[str, int]:

@@ -11,6 +11,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from threadpoolctl import threadpool_limits
 
 from miner.errors import EngineError
+from miner.formatting import counted
 from miner.pipeline.engines.base import Call, Done, Engine, R, U
 
 __all__ = ["Processes", "Threads"]
@@ -47,8 +48,8 @@ class _Joblib(Engine):
                 if restarts > _RESTARTS:
                     raise EngineError(
                         f"engine {self.job.name}: worker processes died {restarts} times (out of "
-                        f"memory?), {len(left)} of {len(units)} units are not done; give fewer "
-                        "--workers; the same command goes on from here"
+                        f"memory?), {len(left)} of {counted(len(units), 'unit')} not done; give "
+                        "fewer --workers; the same command goes on from here"
                     ) from error
 
     def _stream(self, call: Call[U, R], left: dict[int, U]) -> Iterator[tuple[int, Done[R]]]:

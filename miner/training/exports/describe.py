@@ -5,15 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from miner.formatting import counted
+
 __all__ = ["describe_export"]
 
 _REASONS = {
-    "repeated_triplets": "triplets repeat one with the same texts",
-    "farther_negatives": "negatives are farther than those asked for",
-    "pairs_with_too_few_negatives": "pairs have too few distinct negatives",
-    "positives_to_balance": "positives, to balance",
-    "negatives_to_balance": "negatives, to balance",
-    "labels_likely_wrong": "whose labels are likely wrong",
+    "repeated_triplets": (
+        "triplet repeats one with the same texts",
+        "triplets repeat one with the same texts",
+    ),
+    "farther_negatives": (
+        "negative is farther than those asked for",
+        "negatives are farther than those asked for",
+    ),
+    "pairs_with_too_few_negatives": (
+        "pair has too few distinct negatives",
+        "pairs have too few distinct negatives",
+    ),
+    "positives_to_balance": ("positive, to balance", "positives, to balance"),
+    "negatives_to_balance": ("negative, to balance", "negatives, to balance"),
+    "labels_likely_wrong": ("whose label is likely wrong", "whose labels are likely wrong"),
 }
 _CLASSES = {"hard": "hard", "semi_hard": "semi-hard", "both": "hard and semi-hard"}
 
@@ -36,7 +47,9 @@ def describe_export(facts: dict[str, Any]) -> str:
     columns = facts["columns"]
     if len(columns) > 6:
         columns = [*columns[:4], "...", columns[-1]]
-    positives = f", {facts['positives']:,} of them positives" if "positives" in facts else ""
+    positives = (
+        f", {counted(facts['positives'], 'positive')} among them" if "positives" in facts else ""
+    )
     lines = [
         f"{facts['format']} of run {facts['run_id']}",
         f"  triplets  {what}" if what else "  ids       of all anchors",
@@ -48,12 +61,11 @@ def describe_export(facts: dict[str, Any]) -> str:
         lines.append("  sampled   the run wrote a sample of these triplets: see mine show")
     for why, count in facts["left_out"].items():
         if count:
-            lines.append(f"  left out  {count:,} {_REASONS[why]}")
+            lines.append(f"  left out  {counted(count, *_REASONS[why])}")
     path = Path(facts["path"]).absolute()
     here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     lines.append(f"  written   {here}")
-    if facts["rows"]:
-        kind = "parquet" if facts["files"][0]["path"].endswith("parquet") else "json"
-        lines.append(f'  load      load_dataset("{kind}", split="train",')
-        lines.append(f'      data_dir="{here}")')
+    kind = "parquet" if facts["files"][0]["path"].endswith("parquet") else "json"
+    lines.append(f'  load      load_dataset("{kind}", split="train",')
+    lines.append(f'      data_dir="{here}")')
     return "\n".join(lines)

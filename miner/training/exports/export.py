@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from miner.errors import UsageError, did_you_mean
+from miner.formatting import counted
 from miner.runs.run import Run
-from miner.training.encoded_triplets import classes_of
+from miner.training.encoded_triplets import written_classes
 from miner.training.exports.formats import FORMATS, Wish, written_batches
 from miner.training.exports.ids import id_batches
 from miner.training.exports.triplets import blocks, empty_block, shows_text
@@ -23,7 +24,7 @@ def export_triplets(
     run: Run,
     name: str,
     *,
-    difficulty: str = "hard",
+    difficulty: str | None = None,
     negatives: int | None = None,
     ragged: bool = False,
     balance: bool = False,
@@ -49,8 +50,8 @@ def export_triplets(
         its K negatives); ``pair`` (anchor, other, label: as ``labeled-pair``, but a float32, for
         contrastive losses); ``ids`` (id: of all anchors, for trainers that sample their own
         batches).
-    difficulty : str
-        ``hard``, ``semi_hard`` or ``both``.
+    difficulty : str or None
+        ``hard``, ``semi_hard`` or ``both``. Default: the classes that the run wrote rows of.
     negatives : int or None
         K, the nearest. Default: 3 for ``n-tuple`` and ``labeled-list``, else all. A pair with fewer
         is left out of these two, and counted. For ``labeled-pair`` and ``pair`` it is so many an
@@ -79,9 +80,11 @@ def export_triplets(
     Raises
     ------
     UsageError
-        On a wrong name or number, or a folder that is there or lies in a run.
+        On a wrong name or number, a folder that is there or lies in a run, or where the export
+        would have no rows.
     StorageError
-        When a shard is damaged, or the export cannot be written.
+        When a file of the run is missing or is not the one of the manifest's checksum, or the
+        export cannot be written.
     """
     if name not in (*FORMATS, "ids"):
         raise UsageError(f"no format {name!r}: {did_you_mean(name, (*FORMATS, 'ids'))}")
@@ -101,7 +104,9 @@ def export_triplets(
         )
     if name == "ids":
         return _export_ids(run, clean=clean, out=out, file_format=file_format, force=force)
-    classes = classes_of(difficulty)
+    classes = written_classes(run, difficulty)
+    if difficulty is None:
+        difficulty = "both" if len(classes) > 1 else classes[0]
     if name in ("n-tuple", "labeled-list") and negatives is None and not ragged:
         negatives = _NEGATIVES
     wish = Wish(negatives, ragged, balance)
@@ -112,6 +117,7 @@ def export_triplets(
     batches = (batch for rows in made for batch in written_batches(rows))
     with run.held(), whole_folder(folder) as temporary:
         files = write_parts(temporary, empty.schema, batches, file_format)
+        _refuse_nothing(files, name, wish.left_out)
     facts = {
         "format": name,
         "negatives": negatives,
@@ -130,6 +136,22 @@ def export_triplets(
     return {**facts, "positives": wish.positives} if name == "pair" else facts
 
 
+def _refuse_nothing(files: list[dict[str, Any]], name: str, left_out: Counter[str]) -> None:
+    """Refuse an export without rows: nobody wants one, and a trainer fails on it much later."""
+    if any(file["rows"] for file in files):
+        return
+    pairs, wrong = left_out["pairs_with_too_few_negatives"], left_out["labels_likely_wrong"]
+    remedy = "use another --format"
+    if pairs:
+        why = f"{counted(pairs, 'pair')} left out for too few distinct negatives"
+        remedy = "give fewer with --negatives, or another --format"
+    elif wrong:
+        why, remedy = f"{counted(wrong, 'label')} likely wrong", "leave out --clean"
+    else:
+        why = "nothing fits it"
+    raise UsageError(f"{name} would have no rows ({why}); {remedy}")
+
+
 def _export_ids(
     run: Run, *, clean: bool, out: str | Path | None, file_format: str, force: bool
 ) -> dict[str, Any]:
@@ -139,6 +161,7 @@ def _export_ids(
     batches = id_batches(run, left_out, clean=clean)
     with run.held(), whole_folder(folder) as temporary:
         files = write_parts(temporary, next(batches).schema, batches, file_format)
+        _refuse_nothing(files, "ids", left_out)
     return {
         "format": "ids",
         "clean": clean,

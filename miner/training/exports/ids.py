@@ -10,12 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from miner.errors import UsageError
-from miner.runs.run import Run
+from miner.runs.run import CENSUS, Run
 from miner.runs.tables import LABEL_NOISE, has_table, read_table
 
 __all__ = ["id_batches"]
 
-_CENSUS = "census.parquet"
 _ROWS = 1 << 16
 
 
@@ -46,7 +45,7 @@ def id_batches(run: Run, left_out: Counter[str], *, clean: bool) -> Iterator[Any
     clean : bool
         Leave out those whose labels are likely wrong.
     """
-    ids = read_table(run, _CENSUS)["anchor_id"].combine_chunks()
+    ids = read_table(run, CENSUS)["anchor_id"].combine_chunks()
     yield pa.record_batch({"id": ids.slice(0, 0)})
     wrong = _suspected_ids(run) if clean else None
     for start in range(0, len(ids), _ROWS):

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from miner.errors import StorageError
-from miner.runs.run import Run
+from miner.runs.run import CENSUS, Run
 from miner.runs.shards import parquet_errors
 from miner.training.encoded_triplets import ROLES
 
@@ -72,15 +72,7 @@ class Block:
 
 def shows_text(run: Run) -> bool:
     """Whether the shards of a run hold texts."""
-    return "anchor" in _schema(run).names
-
-
-def _schema(run: Run) -> Any:
-    paths = run.part_paths("hard")
-    if not paths:  # an empty class has a part without rows
-        raise StorageError(f"{run.where}/manifest.json names no hard shards; see mine verify")
-    with parquet_errors(Path(paths[0])):
-        return pq.read_schema(paths[0])
+    return "anchor" in run.schema().names
 
 
 def _columns(run: Run) -> list[str]:
@@ -100,7 +92,7 @@ def _batches(paths: Sequence[str], columns: Sequence[str], rows: int) -> Iterato
 
 def _numbered(run: Run, difficulty: str, columns: Sequence[str]) -> Iterator[Part]:
     """Stream the rows of a class with the numbers of their anchors, as the census lists them."""
-    path = str(run.file("census.parquet"))
+    path = str(run.file(CENSUS))
     census = _batches([path], ["anchor_id"], _LISTED)
     start = 0
     listed: list[Any] = []
@@ -164,7 +156,7 @@ def _cut(held: list[Part], end: int) -> Iterator[Part]:
 
 def empty_block(run: Run) -> Block:
     """Return a block without rows: it has the types of the run's columns."""
-    schema = _schema(run)
+    schema = run.schema()
     batch = pa.RecordBatch.from_pylist([], pa.schema([schema.field(n) for n in _columns(run)]))
     return _block([(np.empty(0, dtype=np.int64), batch)])
 

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miner.errors import UsageError
-from miner.runs.run import MANIFEST, Run
+from miner.runs.run import Run
 from miner.runs.shards import PART_ROWS, file_facts
 from miner.storage.files import atomic_open, publish_folder, storage_errors
+from miner.storage.outputs import check_place
 from miner.storage.urls import expanded, is_url
 
 __all__ = ["FILE_FORMATS", "export_folder", "whole_folder", "write_parts"]
@@ -46,10 +47,7 @@ def export_folder(run: Run, name: str, out: str | Path | None, *, force: bool) -
     root = root if run.remote is None else Path()
     target = expanded(out) if out else root / "exports" / f"{run.run_id}-{name}"
     target = target.absolute()
-    folders = (target.resolve(), *target.resolve().parents)
-    inside = next((folder for folder in folders if (folder / MANIFEST).exists()), None)
-    if inside is not None:
-        raise UsageError(f"{target} lies in the run {inside}; a run holds its shards only: --out")
+    check_place(target, "--out")
     if target.is_symlink() or target.exists():
         if not force:
             raise UsageError(f"{target} is there already; use --force, or another --out")

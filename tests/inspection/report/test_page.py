@@ -252,7 +252,7 @@ def test_a_run_is_sealed(tmp_path: Path, small: Path, cli: Callable[..., Result]
     run = mined(tmp_path, small, output=BARE)
     for target in (run.path / "more.html", tmp_path):
         done = cli("report", run.path, "--output", target)
-        assert done.code == 6 and done.err.count("\n") == 1
+        assert done.code == 2 and done.err.count("\n") == 1
     assert not miner.verify_run(run).problems
 
 

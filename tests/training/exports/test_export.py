@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -13,15 +14,18 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
+from miner.errors import UsageError
+from miner.runs.manifest_schema import manifest_checksum
 from miner.training.exports import triplets as reading
 from miner.training.exports import writing
 from miner.training.exports.describe import describe_export
 from tests.conftest import Result
-from tests.training.exports.conftest import CLASSES, KINDS, rows_of
+from tests.training.exports.conftest import CLASSES, KINDS, rows_of, write_texts
 
 RunOf = Callable[[str], miner.Run]
 Cli = Callable[..., Result]
 
+WITH_ROWS = tuple(kind for kind in KINDS if kind != "nothing mined")
 FORMATS = ("triplet", "n-tuple", "labeled-pair", "labeled-list")
 
 
@@ -79,7 +83,7 @@ def cells(table: pa.Table) -> list[list[Any]]:
 
 
 @pytest.mark.sampled(12)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_ROWS)
 @pytest.mark.parametrize("difficulty", CLASSES)
 @pytest.mark.parametrize("name", FORMATS)
 def test_an_export_is_what_lists_and_dictionaries_make(
@@ -87,19 +91,24 @@ def test_an_export_is_what_lists_and_dictionaries_make(
 ) -> None:
     run = run_of(kind)
     rows = rows_of(run, difficulty)
-    assert bool(rows) == (kind != "nothing mined")
     for number, count in enumerate((None, 1, 5)):
+        if not expected(rows, name, count):
+            with pytest.raises(UsageError, match="would have no rows"):
+                miner.export_triplets(
+                    run, name, difficulty=difficulty, negatives=count, out=tmp_path / "none"
+                )
+            continue
         facts = miner.export_triplets(
             run, name, difficulty=difficulty, negatives=count, out=tmp_path / f"{number}"
         )
         assert cells(exported(facts)) == expected(rows, name, count)
         assert facts["rows"] == len(expected(rows, name, count))
-        texts = kind in ("texts", "pairs", "sampled", "subset", "nothing mined")
+        texts = kind in ("texts", "pairs", "sampled", "subset")
         assert facts["content"] == ("text" if texts else "ids")
     assert kind != "texts" or any(facts["left_out"].values())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_ROWS)
 def test_the_columns_are_those_of_sentence_transformers(
     run_of: RunOf, tmp_path: Path, kind: str
 ) -> None:
@@ -126,7 +135,7 @@ def test_the_columns_are_those_of_sentence_transformers(
     assert schema.types == [value, value, pa.float32()]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_ROWS)
 def test_lists_may_be_ragged(run_of: RunOf, tmp_path: Path, kind: str) -> None:
     run = run_of(kind)
     rows = rows_of(run, "both")
@@ -142,7 +151,7 @@ def test_lists_may_be_ragged(run_of: RunOf, tmp_path: Path, kind: str) -> None:
         assert cells(exported(facts)) == expected(rows, "labeled-list", count, ragged=True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", WITH_ROWS)
 @pytest.mark.parametrize("difficulty", CLASSES)
 def test_pairs_and_their_balance(run_of: RunOf, tmp_path: Path, kind: str, difficulty: str) -> None:
     run = run_of(kind)
@@ -243,7 +252,7 @@ def test_the_default_folder_lies_beside_the_runs(cli: Cli, run_of: RunOf) -> Non
 
 def test_an_export_is_not_replaced_unasked(cli: Cli, run_of: RunOf, tmp_path: Path) -> None:
     words = ["export", run_of("texts").path, "--format", "triplet", "--out", tmp_path / "x"]
-    assert cli(*words).code == 0
+    assert cli(*words, "--difficulty", "hard").code == 0
     first = (tmp_path / "x/part-00000.parquet").read_bytes()
     again = cli(*words, "--difficulty", "both")
     assert (again.code, again.out) == (2, "") and "--force" in again.err
@@ -307,12 +316,17 @@ def test_wrong_usage(cli: Cli, run_of: RunOf, tmp_path: Path, words: list[str], 
 
 
 def test_a_damaged_shard_and_a_foreign_one(cli: Cli, run_of: RunOf, tmp_path: Path) -> None:
-
     copy = tmp_path / "copy"
     shutil.copytree(run_of("texts").path, copy)
     shard = copy / "hard/part-00000.parquet"
     table = pq.read_table(shard)
     pq.write_table(table.take(list(reversed(range(len(table))))), shard)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    next(one for one in manifest["shards"] if one["path"].startswith("hard"))["sha256"] = (
+        hashlib.sha256(shard.read_bytes()).hexdigest()
+    )
+    manifest["checksum"] = manifest_checksum(manifest)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
     result = cli("export", copy, "--format", "pair", "--out", tmp_path / "x")
     assert result.code == 6 and "census.parquet" in result.err
     shard.write_bytes(shard.read_bytes()[:500])
@@ -326,15 +340,44 @@ def test_what_is_printed(cli: Cli, run_of: RunOf, tmp_path: Path, name: str) -> 
     run = run_of("int ids")
     result = cli("export", run.path, "--format", name, "--out", tmp_path / "x")
     assert (result.code, result.err) == (0, "")
-    rows = len(expected(rows_of(run, "hard"), name, None))
+    rows = len(expected(rows_of(run, "both"), name, None))
     assert f"{rows:,}" in result.out and "ids" in result.out and "load_dataset" in result.out
 
 
-def test_an_empty_export_says_so(cli: Cli, run_of: RunOf, tmp_path: Path) -> None:
-    run = run_of("nothing mined")
-    out = cli("export", run.path, "--format", "triplet", "--out", tmp_path / "x").out
-    assert "rows      0" in out and "load_dataset" not in out
-    assert pq.read_table(tmp_path / "x").num_rows == 0
+def test_an_export_without_rows_is_refused(cli: Cli, run_of: RunOf, tmp_path: Path) -> None:
+    for name in (*FORMATS, "pair"):
+        words = ("--format", name, "--out", tmp_path / "x")
+        result = cli("export", run_of("nothing mined").path, *words)
+        assert (result.code, result.out) == (2, "") and "has no triplets" in result.err
+    words = ("--format", "n-tuple", "--negatives", 999, "--out", tmp_path / "x")
+    result = cli("export", run_of("texts").path, *words)
+    assert result.code == 2 and "too few distinct negatives" in result.err
+    assert "--negatives" in result.err and list(tmp_path.iterdir()) == []
+
+
+def test_the_default_is_what_the_run_wrote(cli: Cli, tmp_path: Path) -> None:
+    data = write_texts(tmp_path / "t.parquet")
+    out = {"path": str(tmp_path / "out"), "content": False}
+    run = miner.mine(
+        {
+            "dataset": {"path": str(data)},
+            "model": {"name": "tests.training.exports.conftest:embed"},
+            "mining": {"margin": 0.3},
+            "select": {"strategy": "semi-hard"},
+            "output": out,
+        }
+    )
+    count = run.manifest["written"]["semi_hard"]["rows"]
+    assert count and not run.manifest["written"]["hard"]["rows"]
+    for name in (*FORMATS, "pair"):
+        options = {"negatives": 1} if name in ("n-tuple", "labeled-list") else {}
+        facts = miner.export_triplets(run, name, out=tmp_path / name, **options)
+        assert facts["difficulty"] == "semi_hard" and facts["rows"]
+    refused = cli("export", run.path, "--format", "triplet", "--difficulty", "hard")
+    assert refused.code == 2 and "--difficulty semi_hard" in refused.err
+    assert f"{count:,} row" in refused.err
+    facts = miner.export_triplets(run, "triplet", difficulty="both", out=tmp_path / "both")
+    assert facts["rows"]
 
 
 @pytest.mark.parametrize(
