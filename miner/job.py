@@ -82,7 +82,7 @@ _COUNTS = {
     "mining": ("hubs", "confusions", "neighbours", "gaps"),
     "select": ("max_triplets", "per_pair", "per_anchor", "per_negative", "skip_nearest", "seed"),
     "engine": ("workers",),
-    "gates": ("min_triplets",),
+    "gates": ("min_triplets", "min_rows"),
 }
 """Keys that are 0 or more."""
 _MOST_PATIENCE = 1e9

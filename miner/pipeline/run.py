@@ -31,7 +31,7 @@ from miner.pipeline.attempt import Attempt, peak_rss
 from miner.pipeline.audit import Auditing, Recall, estimated_census
 from miner.pipeline.cap_negatives import cap_negatives
 from miner.pipeline.census_files import Findings
-from miner.pipeline.gates import check_gates
+from miner.pipeline.gates import check_gates, check_rows
 from miner.pipeline.index import Indexing
 from miner.pipeline.passes import Passes, share_out
 from miner.pipeline.rescore import Rescoring
@@ -157,7 +157,9 @@ def run_job(
         if finished is not None:
             attempt.run_id, attempt.mined = finished.run_id, False
             clear_published(output)
-            check_gates(job, finished.manifest["census"], finished.manifest["index"], attempt.gates)
+            facts = finished.manifest
+            check_gates(job, facts["census"], facts["index"], attempt.gates)
+            check_rows(job, facts["census"], facts["written"], attempt.gates)
             return Outcome(finished, mined=False)
         why = "" if force else why_new(output.root, identity, latest_run(output.where))
         if why:
@@ -244,6 +246,9 @@ class _Conductor:
         open_miner.cache_clear()  # what the passes held is of no more use: sealing needs room too
         with self.clock.stage("seal"):
             shards, files = self._seal(store, findings, counted, pieces)
+        suspects = self.job.select.suspects
+        written = written_facts(chosen, shards, suspects=suspects, rescored=dropped)
+        check_rows(self.job, census, written, self.attempt.gates)
         self._make_room(store)
         manifest = {
             "status": "complete",
@@ -256,7 +261,7 @@ class _Conductor:
             "index": index,
             "kernels": task.kernel,
             "census": census | findings.facts,
-            "written": written_facts(chosen, shards, suspects=select.suspects, rescored=dropped),
+            "written": written,
             "shards": shards,
             "files": files,
             "timings": self.clock.seconds,

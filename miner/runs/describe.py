@@ -8,6 +8,7 @@ from typing import Any
 
 from miner.formatting import LINE_WIDTH, cut_line, printable
 from miner.runs.run import Run
+from miner.runs.totals import why_nothing
 from miner.triplets.distance import scales
 from miner.triplets.hardness import CLASSES, MINED
 
@@ -95,12 +96,8 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
     if "denoised" in manifest:
         left = manifest["denoised"]["rows"]
         yield f"    denoised: {left:,} rows whose labels are likely wrong take no part in these"
-    if select["max_triplets"] and not any(written[name].get("available", 1) for name in MINED):
-        yield "    nothing was written: " + (
-            "no triplet passes the filters of [select]"
-            if any(census[name] for name in MINED)
-            else "every triplet is easy at this margin"
-        )
+    if select["max_triplets"] and not any(written[name]["rows"] for name in MINED):
+        yield f"    nothing was written: {why_nothing(select, census, written)}"
 
 
 def _why_fewer(select: dict[str, Any]) -> str:

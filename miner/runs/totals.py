@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from miner.triplets.hardness import KEPT, MINED, Kept
 
-__all__ = ["census_facts", "found_counts", "written_facts"]
+__all__ = ["census_facts", "found_counts", "why_nothing", "written_facts"]
 
 Counted = NDArray[np.void]
 
@@ -77,6 +77,34 @@ def written_facts(
             if rescored is not None:
                 facts[name]["rescored"] = rescored[name]
     return facts
+
+
+def why_nothing(
+    select: Mapping[str, Any], census: Mapping[str, Any], written: Mapping[str, Any]
+) -> str:
+    """Say why a run wrote no row of any class.
+
+    Parameters
+    ----------
+    select : mapping
+        The section of the job, as in the manifest.
+    census, written : mapping
+        As in the manifest.
+    """
+    classes, found = sorted(set(select.get("classes", MINED))), found_counts(census)
+    if not select["max_triplets"]:
+        return "the job counts only, for select.max_triplets is 0"
+    if not census["valid"]:
+        return "there is no valid triplet"
+    if not any(found[name] for name in MINED):
+        return "every triplet is easy at this margin"
+    if not any(found[name] for name in classes):
+        return f"no triplet is {' or '.join(name.replace('_', '-') for name in classes)}"
+    if not any(written[name].get("available", 1) for name in classes):
+        return "no triplet passes the filters of [select]"
+    if any(written[name].get("rescored") for name in classes):
+        return "the rescorer dropped all triplets"
+    return f"the strategy {select['strategy']} takes none of the triplets that pass the filters"
 
 
 def _total(counted: Counted, name: str) -> int:
