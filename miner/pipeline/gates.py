@@ -14,7 +14,7 @@ from miner.errors import GateError
 from miner.job import Job
 from miner.runs.totals import found_counts, why_nothing
 
-__all__ = ["check_gates", "check_rows"]
+__all__ = ["check_finished", "check_gates", "check_rows"]
 
 _KEPT = "; what was made is kept"
 
@@ -77,6 +77,14 @@ def check_rows(
     """
     if job.gates.min_rows and job.select.max_triplets:
         _hold([_rows(job, census, written)], seen)
+
+
+def check_finished(
+    job: Job, manifest: Mapping[str, Any], seen: dict[str, tuple[float, float]] | None = None
+) -> None:
+    """Hold a finished run, by its manifest, to all gates of a job that asks for it again."""
+    check_gates(job, manifest["census"], manifest["index"], seen)
+    check_rows(job, manifest["census"], manifest["written"], seen)
 
 
 def _hold(gates: list[_Gate], seen: dict[str, tuple[float, float]] | None) -> None:

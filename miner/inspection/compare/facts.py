@@ -13,6 +13,7 @@ from miner.inspection.report.contents import cut_text, label_text
 from miner.inspection.report.facts import run_store
 from miner.runs.run import Run
 from miner.runs.tables import CONFUSION, has_table, read_table
+from miner.runs.totals import wrote_sample
 from miner.triplets.hardness import CLASSES, MINED
 
 __all__ = ["Comparison", "compare_facts", "compare_runs", "run_seconds"]
@@ -49,7 +50,7 @@ class Comparison:
         None where the runs have no anchor ids in common.
     sets : Sets or None
         Which written triplets stayed, changed class, are new or gone; None where a run wrote a
-        sample, which no other sample can be held against.
+        part of its triplets only.
     moves : list of Moves
         Samples of written triplets, classified by the vectors of the other run.
     """
@@ -202,11 +203,16 @@ def _confusions(a: Run, b: Run) -> list[dict[str, Any]]:
 def _why_no_sets(a: Run, b: Run) -> str:
     """Say why written triplets cannot be held against each other one by one."""
     for run in (a, b):
-        written = [run.manifest["written"][name] for name in MINED]
-        if any(one["truncated"] or one["rows"] != one["of"] for one in written):
+        select, written = run.manifest["job"]["select"], run.manifest["written"]
+        if any(wrote_sample(select, written[name]) for name in MINED):
             return (
                 "a run wrote a sample of its triplets, and two samples cannot be compared one by "
                 "one"
+            )
+        if any(written[name]["rows"] != written[name]["of"] for name in MINED):
+            return (
+                "a run wrote a part of its hard and semi-hard triplets only, and what it left out "
+                "may be hard or semi-hard as well"
             )
     if any(sum(r.manifest["written"][n]["rows"] for n in MINED) > _MOST_ROWS for r in (a, b)):
         return f"more than {_MOST_ROWS:,} triplets were written"
