@@ -195,7 +195,7 @@ def test_pairs_have_the_ids_of_both_sides(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("query_id,corpus_id,score\nq1,3,1\nq1,4,0\nq2,5,2\nq2,6,1\n")
     names = {"queries": "q.parquet", "corpus": "c.parquet", "links": "l.csv"}
     dataset = {name: str(tmp_path / file) for name, file in names.items()}
-    rest = {"mining": {"margin": 3.0}, "output": {"path": str(tmp_path / "out")}}
+    rest = {"mining": {"margin": 2.0}, "output": {"path": str(tmp_path / "out")}}
     run = miner.mine({"dataset": dataset, "model": LETTERS, **rest})
     check_schema(run, TEXTS + IDS + FLOATS)
     table = pa.concat_tables([pq.read_table(run.path / name) for name in MINED])
