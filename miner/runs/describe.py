@@ -147,7 +147,9 @@ def _load(run: Run) -> Iterator[str]:
     if "anchor" in run.triplets(full[0]).schema.names:
         yield "  load      from datasets import load_dataset"
         yield '            load_dataset("parquet", split="train",'
-        yield f'                data_files="{folder}/{full[0]}/*.parquet",'
+        parts = [f'"{folder}/{name}/*.parquet"' for name in full]
+        joint = ",\n" + " " * 28
+        yield f"                data_files=[{joint.join(parts)}],"
         yield '                columns=["anchor", "positive", "negative"])'
     else:
         yield "  load      import pyarrow.parquet as pq"

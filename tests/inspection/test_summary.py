@@ -1,18 +1,20 @@
-"""What a run warns of, and what it calls a sample, is said alike wherever it is said."""
+"""What a summary says of a run: how to load it, what it warns of, what is a sample."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import miner
 from miner.runs.run import Run
-from tests.conftest import Result, write_vectors
+from tests.conftest import ROOT, Result, write_vectors
 
 Cli = Callable[..., Result]
 
@@ -129,3 +131,27 @@ def test_what_is_called_a_sample_was_drawn(
         assert ("select.max_triplets" in limits) and ("per_pair" in limits) == (
             "per_pair" in select
         )
+
+
+@pytest.mark.parametrize("texts", [True, False])
+@pytest.mark.parametrize(
+    ("select", "full"),
+    [
+        ({}, ["hard", "semi_hard"]),
+        ({"strategy": "semi-hard"}, ["semi_hard"]),
+        ({"strategy": "hardest", "classes": ["hard"]}, ["hard"]),
+        ({"max_triplets": 0}, []),
+    ],
+)
+def test_the_lines_that_load_name_the_folders_that_have_rows(
+    texts: bool, select: dict[str, Any], full: list[str], tmp_path: Path, cli: Cli
+) -> None:
+    data = {"path": str(ROOT / "sample_data/support_requests.csv"), "where": "id < 'r060'"}
+    out = {"path": str(tmp_path / "out"), "content": texts}
+    run = miner.mine({"dataset": data, "select": select, "output": out})
+    said = cli("show", run.path).out
+    (lines,) = re.findall(r"^  load .*\n(?:   .*\n)*", said, re.MULTILINE) or [""]
+    places = [one.removesuffix("/*.parquet") for one in re.findall(r'"([^"]*/[^"]*)"', lines)]
+    assert places == [f"{out['path']}/latest/{name}" for name in full]
+    for name, place in zip(full, places, strict=True):
+        assert pq.read_table(place).num_rows == run.manifest["written"][name]["rows"] > 0
