@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 import tomllib
@@ -28,6 +29,7 @@ from miner.job_sections import (
     known,
 )
 from miner.storage.urls import check_url, expanded, is_url, local_root
+from miner.triplets.distance import widest_gap
 
 __all__ = ["Job", "load_job", "parse_bytes", "parse_job"]
 
@@ -82,7 +84,7 @@ _COUNTS = {
     "mining": ("hubs", "confusions", "neighbours", "gaps"),
     "select": ("max_triplets", "per_pair", "per_anchor", "per_negative", "skip_nearest", "seed"),
     "engine": ("workers",),
-    "gates": ("min_triplets",),
+    "gates": ("min_triplets", "min_rows"),
 }
 """Keys that are 0 or more."""
 _MOST_PATIENCE = 1e9
@@ -200,12 +202,7 @@ def _override(keys: dict[str, Any], section: str, key: str, value: Any) -> None:
 
 
 def _check(job: Job) -> None:
-    margin = job.mining.margin
-    if not 0 < margin <= _MOST_MARGIN:  # not a number is refused too
-        raise UsageError(
-            f"mining.margin = {margin} must be a number above 0 (and at most {_MOST_MARGIN:g}), "
-            "such as 0.2"
-        )
+    _check_margin(job.mining)
     parse_bytes(job.mining.memory)
     parse_bytes(job.cache.max_size, "cache.max_size")
     _check_shares(job)
@@ -218,6 +215,8 @@ def _check(job: Job) -> None:
                 raise UsageError(f"{section}.{key} = {value} must be 0 or more")
     if not 0 < job.engine.patience < _MOST_PATIENCE:
         raise UsageError(f"engine.patience = {job.engine.patience} must be seconds, such as 30")
+    if not 0 <= job.index.budget_minutes < math.inf:
+        raise UsageError(f"index.budget_minutes = {job.index.budget_minutes} must be 0 or more")
     if job.model.batch_size < 1:
         raise UsageError(f"model.batch_size = {job.model.batch_size} must be 1 or more")
     if job.mining.metric == "dot" and job.mining.normalize:
@@ -226,6 +225,23 @@ def _check(job: Job) -> None:
         check_url(job.output.path, "output.path")
     _check_dataset(job.dataset)
     _check_names(job)
+
+
+def _check_margin(mining: MiningJob) -> None:
+    margin = mining.margin
+    if not 0 < margin <= _MOST_MARGIN:  # not a number is refused too
+        raise UsageError(
+            f"mining.margin = {margin} must be a number above 0 (and at most {_MOST_MARGIN:g}), "
+            "such as 0.2"
+        )
+    widest = widest_gap(mining.metric, mining.normalized)
+    if margin > widest:
+        vectors = "" if mining.metric == "cosine" else " of unit vectors"
+        raise UsageError(
+            f"mining.margin = {margin:g}: two {mining.metric} distances{vectors} differ by "
+            f"{widest:g} at most, so no triplet would be easy; choose a margin in that range, such "
+            "as 0.2"
+        )
 
 
 def _check_names(job: Job) -> None:

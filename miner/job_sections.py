@@ -286,10 +286,12 @@ class GatesJob:
     """What a run must reach to become the latest one; changes no byte of the output.
 
     `min_triplets` is of the classes that the job writes, as they were found; `max_hard_share` is
-    of all valid triplets. `min_recall` is the floor of an approximate run; None leaves it to
-    `IndexJob.min_recall`, what its search aims for.
+    of all valid triplets. `min_rows` is of the rows that were written, unless the job only counts.
+    `min_recall` is the floor of an approximate run; None leaves it to `IndexJob.min_recall`, what
+    its search aims for.
     """
 
     min_triplets: int = 0
+    min_rows: int = 1
     max_hard_share: float = 1.0
     min_recall: float | None = None

@@ -87,10 +87,10 @@ def run(
         outcome = miner.run_job(resolved, force=force, progress=bar, attempt=attempt)
     finally:
         bar.close()
-    text = miner.describe_run(outcome.run)
+    latest = f"  latest    {attempt.out}/latest is run {outcome.run.run_id}"
+    text = miner.describe_run(outcome.run, latest)
     if not outcome.mined:
         text = "already mined: nothing changed since this run (--force mines again)\n" + text
-    text += f"\n  latest    {attempt.out}/latest is run {outcome.run.run_id}"
     facts = {"mined": outcome.mined, "path": outcome.run.where, **outcome.run.manifest}
     print_facts(facts, text, as_json=as_json, quiet=quiet)
 

@@ -147,6 +147,13 @@ class _Seen:
         whole = column is not None and not pa.types.is_list(column.type) and not column.null_count
         return whole and self.distinct(name) == self.rows
 
+    def codes(self, name: str) -> bool:
+        """Whether a column holds whole numbers, or texts of one word each that are no fractions."""
+        column = self.columns[name]
+        if not is_string(column.type) or _fractions(column, self.some(name)):
+            return bool(pa.types.is_integer(column.type))
+        return not pc.any(pc.match_substring_regex(column, r"\s")).as_py()
+
     def repeats(self, name: str) -> bool:
         """Whether some value stands in more than one place."""
         column = self.columns.get(name)
@@ -211,7 +218,7 @@ def _kind(table: Table, seen: _Seen, content: str) -> tuple[Kind, bool]:
 
 
 def _identity(table: Table, seen: _Seen, taken: set[str]) -> str | None:
-    """Choose a column of ids: named so, and each value once."""
+    """Choose a column of ids, each value once: one that is named so, else of codes or numbers."""
     free = [name for name in table.types if name not in taken]
     usual = list(_by_name(free, _IDS))
     usual += [name for name in free if name.lower().endswith("_id") and name not in usual]
@@ -223,6 +230,9 @@ def _identity(table: Table, seen: _Seen, taken: set[str]) -> str | None:
             f"{table.where}, column 'id': ids must be there and unique, and these are not: mend "
             "them, rename the column (then rows have their numbers), or name another with --id"
         )
+    aside = {*usual, *_by_name(free, (*_CONTENT, *_GROUPS, *_SPLITS))}
+    others = [name for name in free if name not in aside and seen.key(name) and seen.codes(name)]
+    keys += sorted(others, key=lambda name: not all(map(_wordy, seen.some(name))))
     return keys[0] if keys else None
 
 

@@ -97,7 +97,7 @@ def _matching_files(path: str, kinds: Iterable[str]) -> list[Path]:
         seen = sorted({file.suffix or file.name for file in found})[:5]
         there = f"there are {', '.join(seen)}" if seen else "there is none at all"
         what = (
-            "matches no file"
+            f"matches no file{_searched(path)}"
             if _is_pattern(path)
             else "is a folder without corpus.jsonl (BEIR) or another file"
         )
@@ -122,4 +122,9 @@ def _missing_file(path: str) -> DataError:
     siblings = [entry.name for entry in file.parent.glob("*")] if file.parent.is_dir() else []
     close = get_close_matches(file.name, siblings, n=1, cutoff=0.5)
     near = f"did you mean {close[0]!r}?" if close else "check the path"
-    return DataError(f"no such file: {path}; {near}")
+    return DataError(f"no such file: {path}{_searched(path)}; {near}")
+
+
+def _searched(path: str) -> str:
+    """Say in which folder a relative path was searched: the job may lie in another one."""
+    return "" if Path(path).is_absolute() else f" in {Path.cwd()}"

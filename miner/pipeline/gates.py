@@ -1,6 +1,7 @@
 """The gates of a job: what a run must reach before it becomes the latest one.
 
-They are looked at as soon as the triplets are counted, before any is written.
+They are looked at as soon as the triplets are counted, before any is written; the one on rows as
+soon as these are written.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from typing import Any
 
 from miner.errors import GateError
 from miner.job import Job
-from miner.runs.totals import found_counts
+from miner.runs.totals import found_counts, why_nothing
 
-__all__ = ["check_gates"]
+__all__ = ["check_finished", "check_gates", "check_rows"]
 
 _KEPT = "; what was made is kept"
 
@@ -50,7 +51,44 @@ def check_gates(
     GateError
         Of the first gate that does not hold.
     """
-    gates = list(_gates(job, census, index))
+    _hold(list(_gates(job, census, index)), seen)
+
+
+def check_rows(
+    job: Job,
+    census: Mapping[str, Any],
+    written: Mapping[str, Any],
+    seen: dict[str, tuple[float, float]] | None = None,
+) -> None:
+    """Hold what was written to `gates.min_rows`; a job that only counts has nothing to write.
+
+    Parameters
+    ----------
+    job : Job
+    census, written : mapping
+        As in the manifest.
+    seen : dict, optional
+        As for `check_gates`.
+
+    Raises
+    ------
+    GateError
+        When fewer rows were written.
+    """
+    if job.gates.min_rows and job.select.max_triplets:
+        _hold([_rows(job, census, written)], seen)
+
+
+def check_finished(
+    job: Job, manifest: Mapping[str, Any], seen: dict[str, tuple[float, float]] | None = None
+) -> None:
+    """Hold a finished run, by its manifest, to all gates of a job that asks for it again."""
+    check_gates(job, manifest["census"], manifest["index"], seen)
+    check_rows(job, manifest["census"], manifest["written"], seen)
+
+
+def _hold(gates: list[_Gate], seen: dict[str, tuple[float, float]] | None) -> None:
+    """Take note of what was measured, and raise for the first gate that does not hold."""
     if seen is not None:
         seen.update({gate.name: (gate.value, gate.bound) for gate in gates})
     for gate in gates:
@@ -96,6 +134,20 @@ def _triplets(job: Job, census: Mapping[str, Any]) -> _Gate:
         "lower gates.min_triplets"
     )
     return _Gate("min_triplets", value, bound, value >= bound, words)
+
+
+def _rows(job: Job, census: Mapping[str, Any], written: Mapping[str, Any]) -> _Gate:
+    """Count the rows of the classes that the job writes."""
+    bound = job.gates.min_rows
+    value = sum(written[name]["rows"] for name in set(job.select.classes))
+    few = f"{value:,} rows were written, fewer than gates.min_rows = {bound:,}"
+    words = (
+        f"{few}; look at the data, the model and [select], or lower gates.min_rows"
+        if value
+        else f"{few}: {why_nothing(job.facts()['select'], census, written)}; change that, or set "
+        "gates.min_rows = 0 to have an empty run"
+    )
+    return _Gate("min_rows", value, bound, value >= bound, words)
 
 
 def _hard_share(job: Job, census: Mapping[str, Any]) -> _Gate:

@@ -24,6 +24,7 @@ from miner.embedding.eviction import keep_within
 from miner.embedding.recipe import StoreKey
 from miner.embedding.store import Store
 from miner.errors import UsageError, install_hint
+from miner.inspection.advice import advise_run, warning_facts
 from miner.inspection.report.build import add_report, drop_report
 from miner.job import Job, load_job, parse_bytes, parse_job
 from miner.job_sections import MiningJob
@@ -31,7 +32,7 @@ from miner.pipeline.attempt import Attempt, peak_rss
 from miner.pipeline.audit import Auditing, Recall, estimated_census
 from miner.pipeline.cap_negatives import cap_negatives
 from miner.pipeline.census_files import Findings
-from miner.pipeline.gates import check_gates
+from miner.pipeline.gates import check_finished, check_gates, check_rows
 from miner.pipeline.index import Indexing
 from miner.pipeline.passes import Passes, share_out
 from miner.pipeline.rescore import Rescoring
@@ -49,6 +50,7 @@ from miner.storage.json_files import digest
 from miner.storage.urls import named_by_url
 from miner.triplets.hardness import Kept, Mined
 from miner.triplets.relevance import Tally, anchor_rows
+from miner.triplets.types import Rows
 from miner.version import package_versions
 
 __all__ = ["Outcome", "as_job", "mine", "run_job"]
@@ -157,7 +159,7 @@ def run_job(
         if finished is not None:
             attempt.run_id, attempt.mined = finished.run_id, False
             clear_published(output)
-            check_gates(job, finished.manifest["census"], finished.manifest["index"], attempt.gates)
+            check_finished(job, finished.manifest, attempt.gates)
             return Outcome(finished, mined=False)
         why = "" if force else why_new(output.root, identity, latest_run(output.where))
         if why:
@@ -240,10 +242,14 @@ class _Conductor:
             drawn = passes.write(share_out(chosen, select), chosen)
             left = self._rescored(store, drawn)
             pieces = cap_negatives(left, select.per_negative, select.seed, store.facts["rows"][-1])
-            dropped = fewer(drawn, left) if self.opened.rescorer else None
+            dropped = {"rescored": fewer(drawn, left)} if self.opened.rescorer else {}
+            dropped |= {"capped": fewer(left, pieces)} if select.per_negative else {}
         open_miner.cache_clear()  # what the passes held is of no more use: sealing needs room too
         with self.clock.stage("seal"):
             shards, files = self._seal(store, findings, counted, pieces)
+        run, suspects = self.staging.run, select.suspects
+        written = written_facts(chosen, shards, run, suspects=suspects, dropped=dropped)
+        check_rows(self.job, census, written, self.attempt.gates)
         self._make_room(store)
         manifest = {
             "status": "complete",
@@ -256,7 +262,7 @@ class _Conductor:
             "index": index,
             "kernels": task.kernel,
             "census": census | findings.facts,
-            "written": written_facts(chosen, shards, suspects=select.suspects, rescored=dropped),
+            "written": written,
             "shards": shards,
             "files": files,
             "timings": self.clock.seconds,
@@ -266,22 +272,24 @@ class _Conductor:
         if select.denoise:
             manifest["denoised"] = findings.facts["label_noise"]
         with self.clock.stage("report"):
-            manifest |= self._report(manifest, store)
+            manifest |= self._report(manifest, store, counted["positives"])
         manifest |= {"timings": self.clock.seconds, "peak_rss_bytes": peak_rss()}
         return self.staging.publish(manifest, self.output, self.progress)
 
-    def _report(self, manifest: dict[str, Any], store: Store) -> dict[str, Any]:
-        """Write the report beside the shards; return what the manifest says of its file."""
+    def _report(self, manifest: dict[str, Any], store: Store, positives: Rows) -> dict[str, Any]:
+        """Write the report beside the shards; return what the manifest says of it, and warnings."""
         run, work = self.staging.run, self.staging.work
+        staged = Run(run, self.staging.described(manifest))
+        advice = advise_run(staged, positives)
         if self.job.output.report:
             self.progress("reporting", 0, 0)
-            staged = Run(run, self.staging.described(manifest))
-            files, why = add_report(staged, work, store, self.opened.source)
+            files, why = add_report(staged, work, store, self.opened.source, advice)
         else:
             files, why = drop_report(run, work)
         self.attempt.unreported = why
         said = {"report_not_written": why} if why else {}
-        return {"files": [*manifest["files"], *files], **said}
+        warned = {"warnings": warning_facts(advice)}
+        return {"files": [*manifest["files"], *files], **warned, **said}
 
     def _rescored(self, store: Store, pieces: dict[Kept, list[Piece]]) -> dict[Kept, list[Piece]]:
         """Drop what the job's rescorer finds too relevant, if there is one."""

@@ -68,6 +68,9 @@ def _room(facts: dict[str, Any]) -> Lines:
 def _remarks(facts: dict[str, Any]) -> Lines:
     if facts["count_reused"]:
         yield "count", "kept from an earlier run: nothing is counted again"
+    rows = sum(most for name, most in facts["written_at_most"].items() if name != "suspects")
+    if rows < facts["min_rows"]:
+        yield "warning", f"gates.min_rows = {facts['min_rows']:,} cannot be reached"
     if facts["disk_bytes"] > facts["disk_free_bytes"]:
         yield "warning", "the disk may be too small: free some space, or use --out"
     if not facts["out_writable"]:

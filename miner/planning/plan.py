@@ -83,6 +83,7 @@ def plan_job(job: Job) -> dict[str, Any]:
     dict
         ``dataset`` (counts as in the manifest), ``valid`` triplets (exact), ``triplets_at_most``
         (what the strategy and the caps can write) and ``written_at_most`` of each class,
+        ``min_rows`` (the gate on what is written, 0 where there is none),
         ``index`` (what is chosen), ``embedding`` (rows, and how many contents go through the
         model), ``seconds`` (``start``, ``read``, ``embed``, and ``count`` of an exact run; a run
         also builds an index, writes and reports), ``memory_bytes`` of one machine, ``disk_bytes``
@@ -138,6 +139,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         "already_mined": finished.run_id if finished else None,
         "count_reused": reused,
         "dataset": data.facts,
+        "min_rows": job.gates.min_rows if job.select.max_triplets else 0,
         "valid": data.counts.valid,
         "hidden": {"duplicates": data.counts.duplicates, "group": data.counts.group},
         "triplets_at_most": size.triplets,

@@ -197,7 +197,7 @@ def _pairs(data: str, anchor: str, positive: str) -> tuple[list[str], list[tuple
 def _select(chosen: Mapping[str, Any]) -> Iterator[str]:
     """Write what is mined, as `miner.selection.strategies.advice` has it for such data."""
     margin = chosen.get("relative_margin")
-    why = "guarded by the next line" if margin else "train on this first; all is a sample of all"
+    why = "guarded by the next line" if margin else "train on this first"
     yield _key("strategy", chosen["strategy"], why)
     guard = f"relative_margin = {margin or 0.05}"
     yield f"{guard if margin else '# ' + guard:<27} # {_GUARD}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,21 @@ _SHOWN, _WIDTH = 3, 40
 _WORDS = {"mine": "mine", "store.files": "dataset", "store.model": "model"}
 """What keys of an identity are called where they stand for something of the user's; with all below
 them."""
+_KEYS = {
+    "index": "index.factory",
+    "rescorer": "select.rescore",
+    "store.normalize": "mining.normalize",
+    "store.texts": "output.content",
+    "texts": "output.content",
+    "store.links.0": "dataset.link_query",
+    "store.links.1": "dataset.link_corpus",
+    "store.links.2": "dataset.link_score",
+}
+"""Which key of the job decides a key of an identity, where their names differ."""
+_LIST = re.compile(r"store\.(roles|prompts)\.([01])(?:\.(\w+))?")
+"""What an identity has of each side: of the items, or of the queries and of the corpus."""
+_ROLES = {"kind": "kind of content", "origin": "dataset.pair_anchor, pair_positive or where"}
+_PROMPTS = {"0": "query_prompt", "1": "document_prompt"}
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -30,13 +46,14 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tu
         none.
     """
     old, new = dict(_flat(before)), dict(_flat(after))
+    pairs = any("store.roles.1.kind" in one for one in (old, new))
     found: dict[str, tuple[str, str]] = {}
     for key in sorted(old.keys() | new.keys()):
         was, now = old.get(key, _ABSENT), new.get(key, _ABSENT)
         if was is _ABSENT or now is _ABSENT or was != now:
-            name = _name(key)
-            # A data set or a model is told by its name alone: checksums tell nobody anything.
-            words = ("", "") if name in _WORDS.values() else (_short(was), _short(now))
+            name = _name(key, pairs=pairs)
+            # Checksums of a data set or a model mean nothing to the user: the name is enough.
+            words = ("", "") if name in _WORDS.values() else _both(was, now)
             found.setdefault(name, words)
     return [(name, *words) for name, words in found.items()]
 
@@ -48,23 +65,50 @@ def describe_changes(changes: list[tuple[str, str, str]]) -> str:
     return ", ".join(said) + (f" and {more} more" if more > 0 else "")
 
 
-def _flat(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield all that is nested, by dotted keys; items of lists of sides by their number, too."""
     for key, inner in value.items():
+        name = f"{above}{key}"
+        if name in ("store.roles", "store.prompts", "store.links") and isinstance(inner, list):
+            inner = {str(number): one for number, one in enumerate(inner)}
         if isinstance(inner, Mapping) and inner:
-            yield from _flat(inner, f"{above}{key}.")
+            yield from _flat(inner, f"{name}.")
         else:
-            yield f"{above}{key}", inner
+            yield name, inner
 
 
-def _name(key: str) -> str:
+def _name(key: str, *, pairs: bool) -> str:
+    """Name what a key of an identity stands for as the job file does."""
     for prefix, word in _WORDS.items():
         if key == prefix or key.startswith(f"{prefix}."):
             return word
-    return key.removeprefix("job.").removeprefix("store.")
+    listed = _LIST.fullmatch(key)
+    if listed is None:
+        return _KEYS.get(key, key.removeprefix("job.").removeprefix("store."))
+    kind, side, role = listed.groups()
+    if kind == "prompts":
+        return f"model.{_PROMPTS[side]}" if pairs else "model.prompt"
+    if role == "where" and pairs and side == "0":
+        return "dataset.anchors"
+    return _ROLES.get(role) or f"dataset.{role or 'path'}"
 
 
-def _short(value: Any) -> str:
-    if value is _ABSENT:
-        return "unset"
-    text = json.dumps(value, ensure_ascii=True)
+def _both(was: Any, now: Any) -> tuple[str, str]:
+    """Write two values that differ so that they differ where they are shortened, too."""
+    texts = _text(was), _text(now)
+    same = 0
+    while texts[0][: same + 1] == texts[1][: same + 1]:
+        same += 1
+    cut = max(0, same - _WIDTH // 2) if max(map(len, texts)) > _WIDTH else 0
+    first, second = (_short(text, cut) for text in texts)
+    return first, second
+
+
+def _text(value: Any) -> str:
+    return "unset" if value is _ABSENT or value is None else json.dumps(value, ensure_ascii=True)
+
+
+def _short(text: str, cut: int) -> str:
+    """Return a text without its first letters, at most so long."""
+    text = f"...{text[cut:]}" if cut else text
     return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from miner.formatting import LINE_WIDTH, counted, cut_line, printable
 from miner.runs.run import Run
+from miner.runs.totals import why_nothing, wrote_sample
 from miner.triplets.distance import scales
 from miner.triplets.hardness import CLASSES, MINED
 
@@ -19,13 +21,21 @@ _LINES = 3
 """A text of a triplet is shown on: enough to judge it by."""
 
 
-def describe_run(run: Run) -> str:
-    """Say what was mined, its classes with their shares, what was written and how to load it."""
+def describe_run(run: Run, *more: str) -> str:
+    """Say what was mined, its classes with their shares, what was written and how to load it.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, as `open_run` gives it.
+    *more : str
+        Lines that come before the warnings of the run, which are the last.
+    """
     manifest = run.manifest
     lines = [f"run {run.run_id}", ""]
     lines += [f"  {name:<9} {text}" for name, text in _facts(manifest)]
     lines += ["", *_census(manifest), ""]
-    lines += _load(run)
+    lines += [*_load(run), *more, *_warnings(run)]
     return "\n".join(lines)
 
 
@@ -93,7 +103,7 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
         if name in written:
             rows = written[name]["rows"]
             line += f"   {rows:,} written"
-            line += f", {_why_fewer(select)}" if written[name]["truncated"] and rows else ""
+            line += _why_fewer(select, written[name]) if written[name]["truncated"] and rows else ""
         yield line
     for name, recall in manifest["index"].get("recall", {}).items():
         low, high = recall["interval"]
@@ -108,22 +118,22 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
             "rows whose labels are likely wrong take",
         )
         yield f"    denoised: {left} no part in these"
-    if select["max_triplets"] and not any(written[name].get("available", 1) for name in MINED):
-        yield "    nothing was written: " + (
-            "no triplet passes the filters of [select]"
-            if any(census[name] for name in MINED)
-            else "every triplet is easy at this margin"
-        )
+    if select["max_triplets"] and not any(written[name]["rows"] for name in MINED):
+        yield f"    nothing was written: {why_nothing(select, census, written)}"
 
 
-def _why_fewer(select: dict[str, Any]) -> str:
+def _why_fewer(select: dict[str, Any], written: dict[str, Any]) -> str:
     """Say why fewer triplets of a class were written than there are."""
-    chosen = select["strategy"] != "all" or select.get("options")
-    filters = ("absolute_margin", "relative_margin", "min_score", "max_score", "ranks")
-    if chosen or select.get("skip_nearest") or any(select.get(k) is not None for k in filters):
-        return f"by {select['strategy']}" if chosen else "filtered"
-    caps = ("per_pair", "per_anchor", "per_negative")
-    return "capped" if any(select.get(cap) for cap in caps) else "a uniform sample"
+    why, sampled = [], wrote_sample(select, written)
+    if select["strategy"] != "all" or select.get("options"):
+        why.append(f"by {select['strategy']}")
+    elif written.get("available", written["of"]) < written["of"]:
+        why.append("filtered")
+    if sampled:
+        even = not (why or select.get("per_pair") or select.get("per_anchor"))
+        why.append("a uniform sample" if even else "a sample")
+    why += [name for name in ("rescored", "capped") if written.get(name)]
+    return ", ".join(["", *why])
 
 
 def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
@@ -150,12 +160,23 @@ def _load(run: Run) -> Iterator[str]:
     if "anchor" in run.schema().names:
         yield "  load      from datasets import load_dataset"
         yield '            load_dataset("parquet", split="train",'
-        yield f'                data_files="{folder}/{full[0]}/*.parquet",'
+        parts = [f'"{folder}/{name}/*.parquet"' for name in full]
+        joint = ",\n" + " " * 28
+        yield f"                data_files=[{joint.join(parts)}],"
         yield '                columns=["anchor", "positive", "negative"])'
     else:
         yield "  load      import pyarrow.parquet as pq"
         for name in full:
             yield f'            {name} = pq.read_table("{folder}/{name}")'
+
+
+def _warnings(run: Run) -> Iterator[str]:
+    """Say what the run warns of, a line each, and where to read what to do about it."""
+    warnings = run.manifest.get("warnings", [])
+    for one in warnings:
+        yield cut_line(f"  warning   {one['text']}")
+    if warnings:
+        yield f"  advice    mine report {shlex.quote(_shortest(run))}"
 
 
 def _shortest(run: Run) -> str:

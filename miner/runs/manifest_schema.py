@@ -70,6 +70,14 @@ def _counts_by_name(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_count, value.values()))
 
 
+def _warning(value: Any) -> bool:
+    """Whether a value is what the manifest says of a warning."""
+    if not isinstance(value, dict) or not _text(value.get("name")) or not _text(value.get("text")):
+        return False
+    numbers = value.get("numbers")
+    return isinstance(numbers, dict) and all(map(_number, numbers.values()))
+
+
 def _files(value: Any) -> bool:
     return isinstance(value, list)  # looked at one by one
 
@@ -92,7 +100,7 @@ def _list(test: Test, size: int | None = None) -> Test:
 _TOTALS = dict.fromkeys(MINED, _count)
 _ROWS_OF = {"rows": _count, "of": _count}
 _WRITTEN = {**_ROWS_OF, "truncated": _flag, "wanted?": _count, "available?": _count}
-_WRITTEN |= {"rescored?": _count}
+_WRITTEN |= {"rescored?": _count, "capped?": _count, "sampled?": _flag}
 _RECALL = {"recall": _number, "interval": _list(_number, 2)}
 _SHAPE: dict[str, Any] = {
     "run_id": is_plain_name,
@@ -158,6 +166,7 @@ _SHAPE: dict[str, Any] = {
     },
     "denoised?": _ROWS_OF,
     "written": {**dict.fromkeys(MINED, _WRITTEN), "suspects?": _WRITTEN},
+    "warnings?": _list(_warning),
     "shards": _files,
     "files": _files,
 }

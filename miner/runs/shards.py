@@ -23,6 +23,7 @@ __all__ = [
     "Column",
     "Sides",
     "file_facts",
+    "most_weight",
     "parquet_errors",
     "parquet_writer",
     "read_shard",
@@ -193,6 +194,15 @@ def file_facts(path: Path, root: Path, rows: int) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "sha256": sha256_file(path),
     }
+
+
+def most_weight(path: Path) -> float:
+    """Return the largest weight in a shard, from the statistics of its row groups; 0 of none."""
+    with parquet_errors(path):
+        file = pq.read_metadata(path)
+        column = file.schema.names.index("weight")
+        groups = (file.row_group(group) for group in range(file.num_row_groups))
+        return max((group.column(column).statistics.max for group in groups), default=0.0)
 
 
 @contextmanager

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.runs.shards import most_weight
 from miner.triplets.hardness import KEPT, MINED, Kept
 
-__all__ = ["census_facts", "found_counts", "written_facts"]
+__all__ = ["census_facts", "found_counts", "why_nothing", "written_facts", "wrote_sample"]
 
 Counted = NDArray[np.void]
 
@@ -47,36 +49,84 @@ def found_counts(census: Mapping[str, Any]) -> dict[str, int]:
 def written_facts(
     counted: Counted,
     shards: list[dict[str, Any]],
+    folder: Path,
     *,
     suspects: bool,
-    rescored: Mapping[Kept, int] | None = None,
+    dropped: Mapping[str, Mapping[Kept, int]],
 ) -> dict[str, Any]:
     """Return, per folder, the rows in its shards and of how many they are.
 
     Of a class also ``wanted``, what the strategy asked for, and ``available``, the triplets that
     pass the filters: where fewer were written than wanted, one of both, or a cap, says why.
+    ``sampled`` says whether rows were drawn at random, so that some stand for more than themselves.
 
     Parameters
     ----------
     counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
     shards : list of dict
         As in the manifest.
+    folder : Path
+        Where their paths begin.
     suspects : bool
         Whether the job keeps them.
-    rescored : mapping, optional
-        What a rescorer dropped of each folder.
+    dropped : mapping
+        What was dropped of each folder that had been drawn: ``rescored``, by the job's rescorer,
+        ``capped``, by its `per_negative`.
     """
     facts: dict[str, Any] = {}
     for name in KEPT if suspects else MINED:
         of = _total(counted, "slots_suspects" if name == "suspects" else name)
-        rows = sum(shard["rows"] for shard in shards if shard["path"].startswith(f"{name}/"))
-        facts[name] = {"rows": rows, "of": of, "truncated": rows < of}
+        mine = [shard for shard in shards if shard["path"].startswith(f"{name}/")]
+        rows = sum(shard["rows"] for shard in mine)
+        sampled = any(most_weight(folder / shard["path"]) > 1 for shard in mine)
+        facts[name] = {"rows": rows, "of": of, "truncated": rows < of, "sampled": sampled}
         if name != "suspects":
             facts[name]["wanted"] = _total(counted, f"wanted_{name}")
             facts[name]["available"] = _total(counted, f"available_{name}")
-            if rescored is not None:
-                facts[name]["rescored"] = rescored[name]
+            facts[name] |= {why: counts[name] for why, counts in dropped.items()}
     return facts
+
+
+def wrote_sample(select: Mapping[str, Any], written: Mapping[str, Any]) -> bool:
+    """Whether rows of a class were drawn at random; of an older run, whether a cap was reached.
+
+    Parameters
+    ----------
+    select : mapping
+        The section of the job, as in the manifest.
+    written : mapping
+        What the manifest says of the class.
+    """
+    reached = written["truncated"] and 0 < select["max_triplets"] <= written["rows"]
+    return bool(written.get("sampled", reached))
+
+
+def why_nothing(
+    select: Mapping[str, Any], census: Mapping[str, Any], written: Mapping[str, Any]
+) -> str:
+    """Say why a run wrote no row of any class.
+
+    Parameters
+    ----------
+    select : mapping
+        The section of the job, as in the manifest.
+    census, written : mapping
+        As in the manifest.
+    """
+    classes, found = sorted(set(select.get("classes", MINED))), found_counts(census)
+    if not select["max_triplets"]:
+        return "the job counts only, for select.max_triplets is 0"
+    if not census["valid"]:
+        return "there is no valid triplet"
+    if not any(found[name] for name in MINED):
+        return "every triplet is easy at this margin"
+    if not any(found[name] for name in classes):
+        return f"no triplet is {' or '.join(name.replace('_', '-') for name in classes)}"
+    if not any(written[name].get("available", 1) for name in classes):
+        return "no triplet passes the filters of [select]"
+    if any(written[name].get("rescored") for name in classes):
+        return "the rescorer dropped all triplets"
+    return f"the strategy {select['strategy']} takes none of the triplets that pass the filters"
 
 
 def _total(counted: Counted, name: str) -> int:

@@ -92,12 +92,32 @@ class Filters:
     def _check_windows(self) -> None:
         low, high = self.min_score, self.max_score
         if low is not None and high is not None and low > high:
-            raise UsageError(f"select.min_score = {low} is above max_score = {high}; none are left")
+            raise UsageError(
+                f"select.min_score = {low} is above max_score = {high}: no triplet is left; set "
+                "min_score below max_score"
+            )
         ranks = self.ranks
         if ranks is not None and not (len(ranks) == 2 and 0 <= ranks[0] < ranks[1]):
             raise UsageError(
                 f"select.ranks = {list(ranks)} must be [lo, hi] with 0 <= lo < hi, "
                 "such as [10, 210]"
+            )
+
+    def check_range(self, least: float, most: float) -> None:
+        """Raise `UsageError` on bounds that keep or drop all that has scores in a range."""
+        span = f"{least:g} to {most:g}" if np.isfinite(least) else f"{most:g} at most"
+        for key in ("min_score", "max_score"):
+            value = getattr(self, key)
+            if value is not None and not least <= value <= most:
+                kept = "no" if (value > most) == (key == "min_score") else "every"
+                raise UsageError(
+                    f"select.{key} = {value:g} leaves {kept} triplet: scores of this metric are "
+                    f"{span}; name one of these"
+                )
+        if self.absolute_margin is not None and self.absolute_margin >= most - least:
+            raise UsageError(
+                f"select.absolute_margin = {self.absolute_margin:g} leaves no triplet: scores of "
+                f"this metric are {span}; name a smaller difference, such as 0.05"
             )
 
     @property

@@ -27,6 +27,7 @@ from miner.selection.strategies.base import (
     Strategy,
     Take,
 )
+from miner.triplets.distance import score_range
 from miner.triplets.hardness import MINED, Kept, Mined
 from miner.triplets.types import Float64
 
@@ -197,6 +198,8 @@ def load_selection(job: SelectJob) -> Selection:
             "select.rescore and select.rescore_max go together: triplets whose negative the "
             "rescorer scores above the bound are dropped; set both"
         )
+    if job.rescore_max is not None and not np.isfinite(job.rescore_max):
+        raise UsageError(f"select.rescore_max = {job.rescore_max} must be a finite number")
     caps = Caps(per_pair=job.per_pair, per_anchor=job.per_anchor)
     return Selection(strategy, filters, caps, job.suspects)
 
@@ -217,6 +220,7 @@ def check_selection(job: Job) -> None:
     selection = load_selection(job.select)
     mining = job.mining
     selection.strategy.check(mining.metric, mining.normalized, selection.filters.classes)
+    selection.filters.check_range(*score_range(mining.metric, mining.normalized))
 
 
 @dataclass(frozen=True)

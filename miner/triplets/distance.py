@@ -23,6 +23,8 @@ __all__ = [
     "row_norms",
     "scales",
     "score",
+    "score_range",
+    "widest_gap",
 ]
 
 Metric = Literal["euclidean", "sqeuclidean", "cosine", "dot"]
@@ -138,3 +140,24 @@ def score(metric: Metric, normalized: bool, distances: Float64) -> Float64:
         return -distances
     squared = distances * distances if metric == "euclidean" else distances
     return 1.0 - squared / 2.0
+
+
+def widest_gap(metric: Metric, normalized: bool) -> float:
+    """Return what no difference of two distances is beyond; infinity where none is known.
+
+    Parameters
+    ----------
+    metric : str
+    normalized : bool
+        Whether the stored vectors have unit length.
+    """
+    if metric == "cosine":
+        return 2.0
+    return {"euclidean": 2.0, "sqeuclidean": 4.0}.get(metric, np.inf) if normalized else np.inf
+
+
+def score_range(metric: Metric, normalized: bool) -> tuple[float, float]:
+    """Return the least and the largest score (see `score`); infinity where none is known."""
+    if metric == "cosine" or (normalized and metric != "dot"):
+        return -1.0, 1.0
+    return -np.inf, np.inf if metric == "dot" else 0.0

@@ -102,3 +102,38 @@ def test_loops_are_compiled_while_much_is_embedded(monkeypatch: pytest.MonkeyPat
     meanwhile.wait()
     assert compiled == [1]
     assert [stage for stage, *_ in told] == ["reading", *["embedding"] * 3]
+
+
+@pytest.mark.parametrize(
+    ("shape", "mining", "select"),
+    [
+        ((60, 8, 5), {"metric": "euclidean"}, {"max_triplets": 100}),
+        ((90, 3, 2), {"metric": "sqeuclidean"}, {"strategy": "semi-hard"}),
+        ((80, 16, 40), {"metric": "cosine"}, {"strategy": "hardest", "relative_margin": 0.05}),
+        ((70, 5, 7), {"metric": "dot"}, {"strategy": "uniform", "options": {"k": 3}}),
+    ],
+)
+def test_results_are_the_same_without_numba(
+    shape: tuple[int, int, int],
+    mining: dict[str, Any],
+    select: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All files to the byte, all counts; the mean loss to six digits."""
+    rows, dim, classes = shape
+    vectors = np.random.default_rng(rows).standard_normal((rows, dim)).astype(np.float32)
+    data = write_vectors(tmp_path / "v.parquet", vectors, [f"c{n % classes}" for n in range(rows)])
+    found = []
+    for kernel, keys in (("numba", -1), ("numpy", 1 << 40)):
+        make_small(monkeypatch, tiny=keys, numpy=keys)
+        out = {"path": str(tmp_path / kernel)}
+        job = {"dataset": {"path": str(data)}, "mining": mining, "select": select, "output": out}
+        manifest = miner.mine(job).manifest
+        assert manifest["kernels"] == kernel
+        loss = manifest["census"].pop("mean_loss")
+        files = [one for one in manifest["files"] if one["path"].endswith(".parquet")]
+        found.append((manifest["shards"], files, manifest["census"], manifest["written"], loss))
+    numba, numpy = found
+    assert numba[:-1] == numpy[:-1]
+    assert numba[-1] == pytest.approx(numpy[-1], rel=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.cli import test_bad_input
 from tests.cli.test_bad_input import DATA, STORAGE, USAGE, Desk, says, text, vectors
+from tests.conftest import Result
 
 finished, desk, good = test_bad_input.finished, test_bad_input.desk, test_bad_input.good
 
@@ -104,6 +106,39 @@ OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "margin inf": (["--margin", "inf"], ["mining.margin", "inf"]),
     "margin text": (["--margin", "wide"], ["margin", "'wide'", "--help"]),
     "set margin text": (["--set", "mining.margin=wide"], ["mining.margin", "'wide'", "a number"]),
+    "margin of percent": (["--margin", "20"], ["mining.margin = 20", "2 at most"]),
+    "margin of squares": (
+        ["--margin", "4.5", "--metric", "sqeuclidean"],
+        ["mining.margin = 4.5", "4 at most"],
+    ),
+    "margin of cosines": (
+        ["--margin", "2.5", "--metric", "cosine", "--no-normalize"],
+        ["mining.margin = 2.5", "2 at most"],
+    ),
+    "most of percent": (["--set", "select.max_score=90"], ["= 90", "every triplet", "-1 to 1"]),
+    "most below": (["--set", "select.max_score=-1.5"], ["= -1.5", "no triplet", "-1 to 1"]),
+    "least of percent": (["--set", "select.min_score=20"], ["= 20", "no triplet", "-1 to 1"]),
+    "least of distances": (
+        ["--no-normalize", "--set", "select.min_score=0.2"],
+        ["select.min_score = 0.2", "no triplet", "0 at most"],
+    ),
+    "least above most": (
+        ["--set", "select.min_score=0.5", "--set", "select.max_score=0.4"],
+        ["select.min_score = 0.5", "above max_score = 0.4"],
+    ),
+    "guard of percent": (
+        ["--set", "select.absolute_margin=5"],
+        ["select.absolute_margin = 5", "no triplet", "0.05"],
+    ),
+    "guard below 0": (["--set", "select.absolute_margin=-0.1"], ["-0.1", "0 or more"]),
+    "guard nan": (["--set", "select.absolute_margin=nan"], ["absolute_margin", "finite"]),
+    "relative guard": (["--set", "select.relative_margin=5"], ["relative_margin", "0 and 1"]),
+    "score inf": (["--set", "select.min_score=-inf"], ["select.min_score", "finite"]),
+    "rescore nan": (
+        ["--set", "select.rescore=json:dumps", "--set", "select.rescore_max=nan"],
+        ["select.rescore_max = nan", "finite"],
+    ),
+    "budget nan": (["--set", "index.budget_minutes=nan"], ["budget_minutes = nan", "0 or more"]),
     "option": (["--margn", "1"], ["--margn", "--margin"]),
     "memory": (["--set", "mining.memory=lots"], ["mining.memory", "'lots'", "512MiB"]),
     "memory unit": (["--set", "mining.memory=5XB"], ["mining.memory", "'5XB'", "512MiB"]),
@@ -124,6 +159,27 @@ OPTIONS: dict[str, tuple[list[str], list[str]]] = {
 def test_options_that_cannot_be_followed(fault: str, desk: Desk, good: Path) -> None:
     options, words = OPTIONS[fault]
     says(desk.refused(USAGE, "--data", good, *options), *words)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--margin", "2"],
+        ["--margin", "1.5", "--metric", "cosine"],
+        ["--margin", "4", "--metric", "sqeuclidean"],
+        ["--margin", "30", "--metric", "dot"],
+        ["--margin", "30", "--no-normalize"],
+        ["--metric", "dot", "--set", "select.max_score=90"],
+        ["--metric", "dot", "--set", "select.absolute_margin=20"],
+        ["--no-normalize", "--set", "select.max_score=-30"],
+        ["--set", "select.max_score=1", "--set", "select.min_score=-1"],
+    ],
+)
+def test_what_can_be_meant_is_planned(
+    options: list[str], good: Path, tmp_path: Path, cli: Callable[..., Result]
+) -> None:
+    """Ranges are refused where they are known, and only beyond their ends."""
+    assert cli("plan", "--data", good, "--out", tmp_path / "out", *options).code == 0
 
 
 JOBS: dict[str, tuple[str, list[str]]] = {

@@ -159,9 +159,81 @@ def test_recall_of_an_approximate_run(out: Path, tmp_path: Path, cli: Cli) -> No
     assert cli(*words, *gate("min_recall", 0.9)).code == 5  # the finished one, too
 
 
+def separate(path: Path) -> str:
+    """Two classes that lie on two points: every triplet is easy."""
+    vectors = np.repeat(np.eye(2, dtype=np.float32), 4, axis=0)
+    vectors += np.linspace(0, 1e-3, 16, dtype=np.float32).reshape(8, 2)
+    return str(write_vectors(path, vectors, ["a"] * 4 + ["b"] * 4))
+
+
+def one_group(path: Path) -> str:
+    """Two classes whose rows are all of one group: no row is a negative, so there is no triplet."""
+    vectors = np.eye(4, dtype=np.float32)
+    return str(write_vectors(path, vectors, ["a", "a", "b", "b"], group=["g"] * 4))
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (["select.min_score=1"], "no triplet passes the filters of [select]"),
+        (["select.absolute_margin=0", 'select.classes=["hard"]'], "no triplet passes the filters"),
+        ([], "every triplet is easy at this margin"),
+        (["dataset.path={empty}", "dataset.group=group"], "there is no valid triplet"),
+    ],
+)
+def test_a_run_that_wrote_nothing_is_not_the_latest(
+    words: list[str], out: Path, tmp_path: Path, cli: Cli, settings: list[str], why: str
+) -> None:
+    if not settings:
+        words[2] = separate(tmp_path / "separate.parquet")
+    empty = one_group(tmp_path / "group.parquet")
+    more = [word for one in settings for word in ("--set", one.format(empty=empty))]
+    assert cli(*words, "--seed", "9", *gate("min_rows", 0)).code == 0
+    before = os.readlink(out / "latest")
+    failed = cli(*words, *more)
+    assert (failed.code, failed.out) == (5, "")
+    (line,) = failed.err.splitlines()
+    assert f"0 rows were written, fewer than gates.min_rows = 1: {why}" in line
+    assert f"still run {Path(before).name}" in line
+    assert os.readlink(out / "latest") == before
+    told = series(out / "metrics.prom")
+    assert told[("mine_gate_value", "gate=min_rows")] == 0
+    assert told[("mine_gate_bound", "gate=min_rows")] == 1
+    words.remove("--quiet")
+    allowed = cli(*words, *more, *gate("min_rows", 0))  # goes on with what was made
+    assert allowed.code == 0 and f"nothing was written: {why}" in allowed.out
+    assert cli(*words, *more).code == 5  # the finished one is held to it, too
+
+
+def test_rows_are_those_of_the_classes_that_are_written(
+    words: list[str], out: Path, cli: Cli
+) -> None:
+    capped = [*words, "--max-triplets", "3"]
+    assert cli(*capped, *gate("min_rows", 6)).code == 0
+    missed = cli(*capped, *gate("min_rows", 7))
+    assert missed.code == 5
+    assert "6 rows were written, fewer than gates.min_rows = 7; look at" in missed.err
+    one = ["--set", 'select.classes=["hard"]']
+    assert cli(*capped, *one, *gate("min_rows", 3)).code == 0
+    assert cli(*capped, *one, *gate("min_rows", 4)).code == 5
+
+
+def test_a_job_that_only_counts_has_nothing_to_write(words: list[str], out: Path, cli: Cli) -> None:
+    assert cli(*words, "--max-triplets", "0", *gate("min_rows", 10)).code == 0
+    assert ("mine_gate_value", "gate=min_rows") not in series(out / "metrics.prom")
+
+
+def test_the_plan_says_that_no_row_can_be_written(tmp_path: Path, cli: Cli) -> None:
+    words = ["plan", "--data", one_group(tmp_path / "g.parquet"), "--out", str(tmp_path / "out")]
+    words += ["--set", "dataset.group=group"]
+    assert "gates.min_rows = 1 cannot be reached" in cli(*words).out
+    assert "gates.min_rows" not in cli(*words, "--max-triplets", "0").out
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
+        ("gates.min_rows=-1", ["gates.min_rows = -1", "0 or more"]),
         ("gates.min_triplets=-1", ["gates.min_triplets = -1", "0 or more"]),
         ("gates.min_triplets=1.5", ["gates.min_triplets", "1.5", "a whole number"]),
         ("gates.min_triplets=many", ["gates.min_triplets", "'many'", "a whole number"]),

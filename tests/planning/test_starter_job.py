@@ -126,8 +126,8 @@ def pictures() -> str:
 
 
 SHAPES: list[tuple[Callable[[], str], str, dict[str, str]]] = [
-    (plain, "wordllama", {"content": "ticket", "label": "Topic"}),
-    (by_values, "wordllama", {"content": "what", "label": "mood"}),
+    (plain, "wordllama", {"content": "ticket", "label": "Topic", "id": "seen"}),
+    (by_values, "wordllama", {"content": "what", "label": "mood", "id": "code"}),
     (weird_names, "wordllama", {"content": 'say "what"\n\t#x', "label": "Art = [1]", "id": "id"}),
     (lists_of_labels, "wordllama", {"content": "body", "label": "tags", "id": "_id"}),
     (embeddings, "precomputed", {"content": "emb", "label": "cls", "id": "key"}),
@@ -162,6 +162,7 @@ def test_what_is_guessed_runs_at_once(
         assert "values in" in next(line for line in text.splitlines() if line.startswith("label"))
         assert f"label     {wanted['label']}: " in told.out
     few = ["--set", "dataset.anchors=mark = 'two'"] if make is sorted_by_label else []
+    few += ["--set", "gates.min_rows=0"]  # of some all triplets are easy
     done = cli("run", "--json", "--max-triplets", 50, *few)  # else with 4,200 x 4,200 pairs
     assert done.code == 0, done.err
     manifest = json.loads(done.out)
@@ -218,3 +219,46 @@ def test_vectors_without_labels_say_where_they_belong(cli: Cli) -> None:
     np.save("v.npy", np.array(vectors()))
     told = cli("init", "v.npy")
     assert told.code == 3 and "v.label.npy" in told.err
+
+
+@pytest.mark.parametrize(
+    ("columns", "chosen"),
+    [
+        ({"sku": "S{n:04d}"}, "sku"),
+        ({"code": "{n}"}, "code"),
+        ({"views": "{n}", "code": "x-{n}"}, "code"),
+        ({"uid": "u{n}", "code": "x-{n}"}, "uid"),
+        ({"title": "t{n}"}, None),  # content by its name
+        ({"price": "{n}.5"}, None),
+        ({"remark": "seen {n} times"}, None),
+        ({"shelf": "{half}"}, None),  # not unique
+    ],
+)
+def test_a_unique_column_of_codes_is_the_id(
+    columns: dict[str, str], chosen: str | None, tmp_path: Path, cli: Cli
+) -> None:
+    path = tmp_path / "goods.csv"
+    lines = [",".join(["text", "label", *columns])]
+    for n in range(20):
+        more = [column.format(n=n, half=n // 2) for column in columns.values()]
+        lines.append(",".join([f"some words on good {n}", f"l{n % 4}", *more]))
+    path.write_text("\n".join(lines) + "\n")
+    job = tmp_path / "job.toml"
+    assert cli("init", path, "--job", job).code == 0
+    assert tomllib.loads(job.read_text())["dataset"].get("id") == chosen
+    assert cli("run", job, "--out", tmp_path / "out", "--quiet").code == 0
+
+
+@pytest.mark.parametrize("data", ["goods.csv", "goods/*.csv", "goods/deep.parquet"])
+def test_a_relative_path_is_said_with_the_folder_it_was_searched_in(
+    data: str, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text(f'[dataset]\npath = "{data}"\n')
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    missing = cli("run", job)
+    assert missing.code == 3 and f"{data}" in missing.err and f" in {elsewhere}" in missing.err
+    whole = cli("run", job, "--data", tmp_path / data)
+    assert whole.code == 3 and f" in {elsewhere}" not in whole.err

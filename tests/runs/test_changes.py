@@ -29,6 +29,41 @@ def test_keys_are_named_as_the_user_knows_them() -> None:
     assert describe_changes(changes).endswith("and 3 more")
 
 
+def roles(*sides: dict[str, Any]) -> dict[str, Any]:
+    usual = {"content": "text", "kind": "text", "id": "id", "where": None, "origin": ""}
+    return {"store": {"roles": [{**usual, **side} for side in sides]}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (roles({"label": "a"}), roles({"label": "b"}), 'dataset.label (was "a", is "b")'),
+        (roles({}), roles({"where": "y > 2"}), 'dataset.where (was unset, is "y > 2")'),
+        (roles({}, {}), roles({"where": "y"}, {}), 'dataset.anchors (was unset, is "y")'),
+        (roles({}, {}), roles({}, {"where": "y"}), 'dataset.where (was unset, is "y")'),
+        (
+            {"store": {"links": [None, "a", None]}},
+            {"store": {"links": [None, "b", None]}},
+            'dataset.link_corpus (was "a", is "b")',
+        ),
+        (
+            {"store": {"prompts": [""]}},
+            {"store": {"prompts": ["q: "]}},
+            'model.prompt (was "", is "q: ")',
+        ),
+        (
+            {"store": {"where": "x" * 90 + "1" * 90}},
+            {"store": {"where": "x" * 90 + "2" * 90}},
+            f"where (was ...{'x' * 20}{'1' * 14}..., is ...{'x' * 20}{'2' * 14}...)",
+        ),
+    ],
+)
+def test_what_differs_is_said_and_not_what_is_alike(
+    before: dict[str, Any], after: dict[str, Any], told: str
+) -> None:
+    assert describe_changes(changed_keys(before, after)) == told
+
+
 def data(path: Path, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(60, 4)).astype(np.float32)
@@ -45,6 +80,8 @@ def test_a_new_run_names_the_key_that_changed(tmp_path: Path, cli: Callable[...,
     other = cli(*run, "--margin", "0.3")
     assert "a new run, not that of run" in other.err
     assert "mining.margin (was 0.2, is 0.3)" in other.err
+    grouped = cli(*run, "--margin", "0.3", "--set", "dataset.group=label")
+    assert 'dataset.group (was unset, is "label")' in grouped.err
     data(path, seed=1)
     assert ": dataset" in cli(*run, "--margin", "0.3").err
 

@@ -82,7 +82,8 @@ LETTERS = {"name": "tests.runs.test_output:letters"}
 
 def said(rows: int, of: int) -> dict[str, Any]:
     """What the manifest says of a class of so many, without filters."""
-    return {"rows": rows, "of": of, "truncated": rows < of, "wanted": of, "available": of}
+    drawn = {"truncated": rows < of, "sampled": 0 < rows < of}
+    return {"rows": rows, "of": of, "wanted": of, "available": of, **drawn}
 
 
 def test_every_triplet_is_written_with_its_values(texts: Path, tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_pairs_have_the_ids_of_both_sides(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("query_id,corpus_id,score\nq1,3,1\nq1,4,0\nq2,5,2\nq2,6,1\n")
     names = {"queries": "q.parquet", "corpus": "c.parquet", "links": "l.csv"}
     dataset = {name: str(tmp_path / file) for name, file in names.items()}
-    rest = {"mining": {"margin": 3.0}, "output": {"path": str(tmp_path / "out")}}
+    rest = {"mining": {"margin": 2.0}, "output": {"path": str(tmp_path / "out")}}
     run = miner.mine({"dataset": dataset, "model": LETTERS, **rest})
     check_schema(run, TEXTS + IDS + FLOATS)
     table = pa.concat_tables([pq.read_table(run.path / name) for name in MINED])
@@ -210,7 +211,7 @@ def test_pairs_have_the_ids_of_both_sides(tmp_path: Path) -> None:
 def test_an_empty_class_has_one_part_without_rows(texts: Path, tmp_path: Path) -> None:
     vectors = np.repeat(np.eye(2, dtype=np.float32), 5, axis=0)
     far = write_vectors(tmp_path / "far.parquet", vectors, [n // 5 for n in range(10)])
-    apart = mine(far, tmp_path / "a")
+    apart = mine(far, tmp_path / "a", gates={"min_rows": 0})
     assert apart.manifest["census"]["easy"] == apart.manifest["census"]["valid"] == 10 * 4 * 5
     assert apart.manifest["census"]["mean_loss"] == 0.0
     none = mine(texts, tmp_path / "b", model=LETTERS, select={"max_triplets": 0})

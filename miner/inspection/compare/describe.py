@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from miner.formatting import LINE_WIDTH, change_text, counted, cut_line, seconds_text
+from miner.formatting import LINE_WIDTH, change_text, counted, cut_line, printable, seconds_text
 from miner.inspection.compare.facts import Comparison, run_seconds
 
 __all__ = ["describe_comparison"]
@@ -21,7 +21,8 @@ def describe_comparison(compared: Comparison) -> str:
         lines += textwrap.wrap(why, LINE_WIDTH, initial_indent="    ", subsequent_indent="    ")
     lines.append("")
     for name, was, now in compared.settings:
-        lines.append(cut_line(f"  {name:<12} {was} in A, {now} in B"))
+        words = printable(f"{name:<12} {was} in A, {now} in B")
+        lines += textwrap.wrap(words, LINE_WIDTH, initial_indent="  ", subsequent_indent="    ")
     lines += [*([""] if compared.settings else []), *_shares(compared), "", *_rest(compared)]
     return "\n".join(lines)
 

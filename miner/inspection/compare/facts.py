@@ -11,8 +11,10 @@ from miner.inspection.compare.triplets import Moves, Sets, compare_sets, reclass
 from miner.inspection.compare.verdict import Verdict, judge
 from miner.inspection.report.contents import cut_text, label_text
 from miner.inspection.report.facts import run_store
+from miner.runs.changes import changed_keys
 from miner.runs.run import Run
 from miner.runs.tables import CONFUSION, has_table, read_table
+from miner.runs.totals import wrote_sample
 from miner.triplets.hardness import CLASSES, MINED
 
 __all__ = ["Comparison", "compare_facts", "compare_runs", "run_seconds"]
@@ -20,15 +22,16 @@ __all__ = ["Comparison", "compare_facts", "compare_runs", "run_seconds"]
 _PAIRS, _SETTING = 10, 28
 _MOST_ROWS = 8_000_000
 _SETTINGS = {
+    "mine": ("identity", "mine"),
     "model": ("model", "id"),
     "weights": ("model", "weights"),
-    "metric": ("job", "mining", "metric"),
-    "margin": ("job", "mining", "margin"),
+    "model.options": ("model", "options"),
     "index": ("index", "factory"),
-    "strategy": ("job", "select", "strategy"),
-    "max_triplets": ("job", "select", "max_triplets"),
-    "seed": ("job", "select", "seed"),
 }
+"""What is shown of a manifest in addition to the keys of the job that differ."""
+_OWN_WORDS = {"mine", "dataset", "model"}
+_NO_TRIPLETS = {"dataset.id", "dataset.on_error"}
+"""Keys of the data set that change no triplet of labelled items that both runs read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Comparison:
     Attributes
     ----------
     same_data : bool
-        Whether both read the same bytes with the same columns.
+        Whether both read the same bytes.
     settings : list of (name, in A, in B)
         What differs.
     shares : list of mapping
@@ -46,10 +49,11 @@ class Comparison:
     confusions : list of mapping
         Pairs of labels whose share of all triplets moved most.
     anchors : Anchors or None
-        None where the runs have no anchor ids in common.
+        None where the runs have no anchor ids in common, or took them from different columns of
+        the same data.
     sets : Sets or None
         Which written triplets stayed, changed class, are new or gone; None where a run wrote a
-        sample, which no other sample can be held against.
+        part of its triplets only.
     moves : list of Moves
         Samples of written triplets, classified by the vectors of the other run.
     """
@@ -80,20 +84,18 @@ def compare_runs(a: Run, b: Run) -> Comparison:
     Comparison
         What `compare_facts`, `describe_comparison` and `write_comparison` take.
     """
-    same = _data(a) == _data(b)
-    anchors = compare_anchors(a, b)
-    settings = list(_settings(a.manifest, b.manifest))
-    why = _why_no_sets(a, b)
+    same, changes = _files(a) == _files(b), _changes(a, b)
+    same_ids = not same or "dataset.id" not in {key for key, _, _ in changes}
+    anchors = compare_anchors(a, b) if same_ids else None
+    why = _why_no_sets(a, b) if same_ids else "their ids are of different columns"
     sets = None if why else compare_sets(a, b)
     stores = run_store(a), run_store(b)
-    moves = [
-        moved
-        for one, other, store, name in ((a, b, stores[1], "AB"), (b, a, stores[0], "BA"))
-        for moved in reclassify(one, other, store, name)
-    ]
+    ways = ((a, b, stores[1], "AB"), (b, a, stores[0], "BA")) if same_ids else ()
+    moves = [moved for way in ways for moved in reclassify(*way)]
     return Comparison(
-        a, b, same, settings, _shares(a, b), _confusions(a, b), anchors, sets, why, moves,
-        judge(a, b, same_data=same, anchors=anchors),
+        a, b, same, [*_settings(a.manifest, b.manifest), *changes], _shares(a, b),
+        _confusions(a, b), anchors, sets, why, moves,
+        judge(a, b, list(_other_triplets(a, b, same, changes)), anchors),
     )  # fmt: skip
 
 
@@ -135,10 +137,40 @@ def run_seconds(run: Run) -> float:
     return float(sum(timings.values())) if isinstance(timings, dict) else 0.0
 
 
-def _data(run: Run) -> tuple[Any, ...]:
-    dataset = run.manifest["dataset"]
-    files = dataset.get("files") or []
-    return [file["sha256"] for file in files], dataset.get("columns")
+def _files(run: Run) -> list[str]:
+    """Return the checksums of the data."""
+    return [file["sha256"] for file in run.manifest["dataset"].get("files") or []]
+
+
+def _changes(a: Run, b: Run) -> list[tuple[str, str, str]]:
+    """Return the keys of the job that differ and decide what a run finds."""
+    known = all(isinstance(run.manifest.get("identity"), Mapping) for run in (a, b))
+    before, after = (
+        run.manifest["identity"] if known else _older_identity(run.manifest) for run in (a, b)
+    )
+    return [change for change in changed_keys(before, after) if change[0] not in _OWN_WORDS]
+
+
+def _older_identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a manifest without an identity says of the job and of the columns."""
+    sections = {name: manifest["job"][name] for name in ("mining", "select")}
+    return {"job": sections, "store": {"roles": manifest["dataset"].get("columns")}}
+
+
+def _other_triplets(
+    a: Run, b: Run, same: bool, changes: list[tuple[str, str, str]]
+) -> Iterator[str]:
+    """Say what makes the valid triplets of two runs different ones."""
+    pairs = any(run.manifest["dataset"]["kind"] == "pairs" for run in (a, b))
+    keys = [one for one in changes if one[0].startswith("dataset.")]
+    keys = [one for one in keys if one[0] not in _NO_TRIPLETS or (pairs and one[0] == "dataset.id")]
+    for key, was, now in keys:
+        yield f"{key} differs, so the triplets do: {was} in A, {now} in B."
+    if not same:
+        yield "The runs are of different data, so their shares are of different triplets."
+    valid = [run.manifest["census"]["valid"] for run in (a, b)]
+    if same and not keys and valid[0] != valid[1]:
+        yield f"The runs have different triplets: {valid[0]:,} valid ones in A, {valid[1]:,} in B."
 
 
 def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -202,11 +234,16 @@ def _confusions(a: Run, b: Run) -> list[dict[str, Any]]:
 def _why_no_sets(a: Run, b: Run) -> str:
     """Say why written triplets cannot be held against each other one by one."""
     for run in (a, b):
-        written = [run.manifest["written"][name] for name in MINED]
-        if any(one["truncated"] or one["rows"] != one["of"] for one in written):
+        select, written = run.manifest["job"]["select"], run.manifest["written"]
+        if any(wrote_sample(select, written[name]) for name in MINED):
             return (
                 "a run wrote a sample of its triplets, and two samples cannot be compared one by "
                 "one"
+            )
+        if any(written[name]["rows"] != written[name]["of"] for name in MINED):
+            return (
+                "a run wrote a part of its hard and semi-hard triplets only, and what it left out "
+                "may be hard or semi-hard as well"
             )
     if any(sum(r.manifest["written"][n]["rows"] for n in MINED) > _MOST_ROWS for r in (a, b)):
         return f"more than {_MOST_ROWS:,} triplets were written"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from miner.formatting import counted
 from miner.inspection.compare.anchors import Anchors
@@ -29,13 +30,20 @@ class Verdict:
     reasons: list[str]
 
 
-def judge(a: Run, b: Run, *, same_data: bool, anchors: Anchors | None) -> Verdict:
+def judge(a: Run, b: Run, other_triplets: list[str], anchors: Anchors | None) -> Verdict:
     """Judge the second run by the first.
 
-    Only runs of one data set by one definition of the classes can be: then fewer hard triplets,
+    Only runs of the same triplets by one definition of the classes can be: then fewer hard ones,
     and more anchors whose nearest row is a positive, are better.
+
+    Parameters
+    ----------
+    a, b : Run
+    other_triplets : list of str
+        What makes the valid triplets of B other ones than those of A, in words.
+    anchors : Anchors or None
     """
-    obstacles = list(_obstacles(a, b, same_data))
+    obstacles = [*other_triplets, *_obstacles(a, b)]
     if obstacles:
         return Verdict("unknown", "Which is better cannot be said", obstacles)
     censuses = (run.manifest["census"] for run in (a, b))
@@ -80,10 +88,8 @@ def _outcome(signs: list[int]) -> Outcome:
     return "better" if max(signs) > 0 else "worse"
 
 
-def _obstacles(a: Run, b: Run, same_data: bool) -> Any:
-    """Say what stands against a judgement."""
-    if not same_data:
-        yield "The runs are of different data, so their shares are of different triplets."
+def _obstacles(a: Run, b: Run) -> Iterator[str]:
+    """Say what else stands against a judgement."""
     mining = [run.manifest["job"]["mining"] for run in (a, b)]
     for key in ("metric", "margin"):
         if mining[0][key] != mining[1][key]:

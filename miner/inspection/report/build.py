@@ -18,6 +18,7 @@ from miner.datasets.source import Source, open_source
 from miner.embedding.store import Store
 from miner.errors import MineError, StorageError
 from miner.formatting import bytes_text, short_message
+from miner.inspection.advice import Advice
 from miner.inspection.report.facts import Facts, gather, run_store
 from miner.inspection.report.page import report_page
 from miner.job_sections import DatasetJob, built
@@ -46,7 +47,7 @@ class Made:
 
 
 def add_report(
-    run: Run, work: Path, store: Store, source: Source | None
+    run: Run, work: Path, store: Store, source: Source | None, advice: list[Advice]
 ) -> tuple[list[dict[str, Any]], str]:
     """Write the report of a run that is about to be published; never lose the run for it.
 
@@ -61,6 +62,7 @@ def add_report(
         A folder on the disk of the run.
     store : Store
     source : Source or None
+    advice : list of Advice
         See `miner.inspection.report.facts.gather`.
 
     Returns
@@ -71,7 +73,7 @@ def add_report(
     draft = work / REPORT
     try:
         with outcome(_WITHOUT):
-            _make_page(run, store, source, draft)
+            _make_page(run, store, source, draft, advice)
             facts = file_facts(draft, work, 0)
             _leave_room(work)
             draft.replace(run.path / REPORT)
@@ -133,9 +135,15 @@ def _leave_room(folder: Path) -> None:
         raise StorageError(f"the disk has {bytes_text(free)} left, which the run needs")
 
 
-def _make_page(run: Run, store: Store | None, source: Source | None, path: Path) -> Made:
+def _make_page(
+    run: Run,
+    store: Store | None,
+    source: Source | None,
+    path: Path,
+    advice: list[Advice] | None = None,
+) -> Made:
     """Write the report of a run that is published, or staged with all its files but this one."""
-    facts = gather(run, store, source)
+    facts = gather(run, store, source, advice)
     content = report_page(facts).encode("utf-8", "replace")
     write_output(path, content)
     return Made(path, len(content), facts)

@@ -14,7 +14,7 @@ from miner.census.triplet_sample import TripletSample, draw_sample
 from miner.datasets.source import Source
 from miner.embedding.store import Store, open_store
 from miner.errors import MineError
-from miner.inspection.report.advice import Advice, advise
+from miner.inspection.advice import Advice, advise_run
 from miner.inspection.report.contents import Contents, Item, label_text
 from miner.inspection.report.gallery import Gallery, make_gallery, pick_triplets, picked_ids
 from miner.inspection.report.margin_shares import MarginShares, shares_of_gaps, shares_of_sample
@@ -77,7 +77,9 @@ def run_store(run: Run) -> Store | None:
         return None
 
 
-def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
+def gather(
+    run: Run, store: Store | None, source: Source | None, advice: list[Advice] | None = None
+) -> Facts:
     """Gather what a report says.
 
     Parameters
@@ -87,6 +89,8 @@ def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
         Its vectors: without them no distances are sampled and no texts of rows are known.
     source : Source or None
         Its data, for pictures.
+    advice : list of Advice, optional
+        Where it is known already.
     """
     manifest, contents = run.manifest, Contents(store, source)
     counts = read_census(run)
@@ -108,7 +112,7 @@ def gather(run: Run, store: Store | None, source: Source | None) -> Facts:
         shares = shares_of_sample(sample, margin)
     return Facts(
         manifest,
-        advise(manifest, counts, hubs, pairs),
+        advise_run(run, counts["positives"]) if advice is None else advice,
         sample,
         shares,
         _confusions(pairs, manifest["dataset"].get("classes", 0)),

@@ -128,6 +128,73 @@ def test_what_cannot_be_judged_is_said(tmp_path: Path, cli: Callable[..., Result
     assert all(len(line) <= 80 for line in done.out.splitlines() if "/" not in line)
 
 
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run]:
+    """Rows with two columns for each role, and a run that takes the first ones."""
+    folder = tmp_path_factory.mktemp("base")
+    rng = np.random.default_rng(3)
+    vectors = rng.standard_normal((40, 4)).astype(np.float32)
+    more: dict[str, list[object]] = {
+        "sku": [f"i{39 - n}" for n in range(40)],  # the ids of other rows
+        "other": list(rng.standard_normal((40, 4)).astype(np.float32)),
+        "kind": [f"k{n % 3}" for n in range(40)],
+        "session": [n // 10 for n in range(40)],
+    }
+    path = write_vectors(folder / "rows.parquet", vectors, [f"c{n % 4}" for n in range(40)], **more)
+    return path, miner.mine(differing(path, folder / "out", {}))
+
+
+def differing(path: Path, out: Path, overrides: dict[str, object]) -> miner.Job:
+    """The job of `base`, with some keys set."""
+    dataset = {"path": str(path), "id": "id", "content": "embedding"}
+    output = {"path": str(out), "report": False}
+    return miner.parse_job({"dataset": dataset, "output": output}, overrides)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("dataset.id", "sku", ""),
+        ("dataset.on_error", "skip", ""),
+        ("dataset.label", "kind", 'dataset.label differs, so the triplets do: "label"'),
+        ("dataset.content", "other", "dataset.content differs, so"),
+        ("dataset.group", "session", "dataset.group differs, so"),
+        ("dataset.where", "session < 3", "dataset.where differs, so"),
+        ("dataset.anchors", "session < 3", "dataset.anchors differs, so"),
+        ("mining.margin", 0.3, "The margin differs: 0.2 in A, 0.3 in B."),
+        ("mining.metric", "cosine", "The metric differs"),
+        ("mining.normalize", False, "One run scaled its vectors"),
+        ("mining.hubs", 7, ""),
+        ("index.save", True, ""),
+        ("select.strategy", "semi-hard", ""),
+        ("select.seed", 3, ""),
+        ("select.max_score", 0.9, ""),
+        ("select.per_negative", 3, ""),
+    ],
+)
+def test_each_difference_alone_is_named(
+    key: str,
+    value: object,
+    reason: str,
+    base: tuple[Path, Run],
+    tmp_path: Path,
+    cli: Callable[..., Result],
+) -> None:
+    path, a = base
+    b = miner.mine(differing(path, tmp_path / "b", {key: value}))
+    facts = json.loads(cli("compare", a.path, b.path, "--json").out)
+    assert [one["name"] for one in facts["settings"]] == [key]
+    assert facts["settings"][0]["a"] != facts["settings"][0]["b"]
+    assert facts["same_data"]
+    if reason:
+        (said,) = facts["verdict"]["reasons"]
+        assert facts["verdict"]["outcome"] == "unknown" and reason in said
+    else:
+        assert facts["verdict"]["outcome"] == "same"
+    assert (facts["anchors"] is None) == (facts["triplets"] is None and key == "dataset.id")
+    assert key in cli("compare", a.path, b.path).out
+
+
 def test_ids_that_differ_are_said(tmp_path: Path, small: Path, cli: Callable[..., Result]) -> None:
     a = run(tmp_path, "a", 0.5)
     vectors = np.random.default_rng(1).standard_normal((12, 3)).astype(np.float32)

@@ -173,7 +173,8 @@ def test_pairs_without_labels(tmp_path: Path) -> None:
 
 def test_no_triplet_at_all(tmp_path: Path) -> None:
     data = empty(tmp_path)
-    run = mined(tmp_path, data, dataset={"path": str(data), "group": "group"})
+    dataset = {"path": str(data), "group": "group"}
+    run = mined(tmp_path, data, dataset=dataset, gates={"min_rows": 0})
     html, parsed = page(run)
     assert "There is no valid triplet" in parsed.text and "<svg" not in html
     assert "0 valid triplets" in parsed.text

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from miner.inspection.report.advice import advise
+from miner.inspection.advice import advise
 
 
 def manifest(**changes: Any) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
         "job": {"mining": {"margin": 0.2}, "select": {"max_triplets": 10, "strategy": "all"}},
         "dataset": {"kind": "labelled", "items": 1000, "classes": 10, "skipped": {"unlabelled": 0}},
         "embedding": {"zero_vectors": 0},
-        "index": {"exact": True, "nearest": {"positive": 0.95}},
+        "index": {"exact": True, "nearest": {"anchors": 1000, "positive": 0.95}},
         "census": {
             "valid": 1000,
             "easy": 800,
@@ -45,7 +45,7 @@ def keys(
     hubs: list[dict[str, Any]] | None = None,
     confusions: list[dict[str, Any]] | None = None,
 ) -> set[str]:
-    counts = {"positives": np.array(positives or [9] * 1000)}
+    counts = np.array(positives or [9] * 1000)
     return {one.key for one in advise(facts, counts, hubs or [], confusions or [])}
 
 
@@ -60,8 +60,8 @@ def test_nothing_stands_out_of_a_plain_run() -> None:
         ({"census__hard": 300}, {"some_hard"}),
         ({"census__hard": 599}, {"some_hard"}),
         ({"census__hard": 600}, {"many_hard"}),
-        ({"index__nearest": {"positive": 0.49}}, {"few_nearest"}),
-        ({"index__nearest": {"positive": None}}, set()),
+        ({"index__nearest__positive": 0.49}, {"few_nearest"}),
+        ({"index__nearest__positive": None}, set()),
         ({"census__label_noise": {"rows": 9, "of": 1000}}, set()),
         ({"census__label_noise": {"rows": 10, "of": 1000}}, {"label_doubts"}),
         ({"census__label_noise": {"rows": 23, "of": 1000}}, {"label_noise"}),
@@ -69,13 +69,16 @@ def test_nothing_stands_out_of_a_plain_run() -> None:
         (
             {
                 "census__label_noise": {"rows": 100, "of": 1000},
-                "index__nearest": {"positive": 0.5},
+                "index__nearest__positive": 0.5,
             },
             {"label_noise"},
         ),
         ({"embedding__zero_vectors": 1}, {"zero_vectors"}),
         ({"dataset__skipped": {"unlabelled": 3}}, {"skipped"}),
-        ({"written__hard": {"rows": 5, "truncated": True}}, {"sampled"}),
+        ({"written__hard": {"rows": 5, "truncated": True, "sampled": True}}, {"sampled"}),
+        ({"written__hard": {"rows": 5, "truncated": True, "sampled": False}}, set()),
+        ({"written__hard": {"rows": 10, "truncated": True}}, {"sampled"}),  # of an older run
+        ({"written__hard": {"rows": 5, "truncated": True}}, set()),
         ({"census__valid": 0}, {"empty"}),
         ({"census__hard": 0, "census__semi_hard": 0}, {"few_triplets"}),
         ({"index__recall": {"hard": {"recall": 0.89}}}, {"recall_hard"}),
@@ -88,7 +91,7 @@ def test_thresholds(changes: dict[str, Any], found: set[str]) -> None:
 
 def test_wrong_labels_advise_a_strategy_that_bears_them() -> None:
     facts = manifest(census__label_noise={"rows": 23, "of": 1000})
-    (found,) = advise(facts, {"positives": np.array([9] * 1000)}, [], [])
+    (found,) = advise(facts, np.array([9] * 1000), [], [])
     assert "semi-hard" in found.remedy and "batch-hard" in found.remedy
 
 
@@ -116,7 +119,7 @@ def test_two_labels_that_hold_most_of_what_is_hard() -> None:
 
 def test_every_finding_says_what_to_do() -> None:
     facts = manifest(census__hard=700, embedding__zero_vectors=2)
-    found = advise(facts, {"positives": np.array([0, 0, 1])}, [], [])
+    found = advise(facts, np.array([0, 0, 1]), [], [])
     assert {one.level for one in found} == {"warning"}
     for one in found:
         assert one.title and one.text and one.remedy.endswith(".")

@@ -1,4 +1,7 @@
-"""What is remarkable in a run, in words, and what to do about it."""
+"""What is remarkable in a run, in numbers and words, and what to do about it.
+
+A run keeps its warnings in its manifest, for its summary; the report shows all advice.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from miner.formatting import counted
 from miner.runs.describe import skipped_text
+from miner.runs.run import Run
+from miner.runs.tables import CONFUSION, HUBS, has_table, read_table
+from miner.runs.totals import why_nothing, wrote_sample
 from miner.selection.strategies.advice import ADVICE
+from miner.triplets.hardness import MINED
+from miner.triplets.types import Rows
 
-__all__ = ["Advice", "advise"]
+__all__ = ["Advice", "advise", "advise_run", "warning_facts"]
 
 Level = Literal["warning", "note"]
 
@@ -39,18 +46,37 @@ FEW_TRIPLETS = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One finding: what is the case, and what to do."""
+    """One finding: what is the case, the numbers that say so, and what to do."""
 
     key: str
     level: Level
+    numbers: Mapping[str, float]
     title: str
     text: str
     remedy: str
 
 
+def warning_facts(advice: Sequence[Advice]) -> list[dict[str, Any]]:
+    """Return what the manifest says of the warnings among some advice."""
+    return [
+        {"name": one.key, "numbers": dict(one.numbers), "text": one.title}
+        for one in advice
+        if one.level == "warning"
+    ]
+
+
+def advise_run(run: Run, positives: Rows) -> list[Advice]:
+    """Say what is remarkable in a run, finished or staged with its tables: see `advise`."""
+    hubs, confusions = (
+        read_table(run, name, rows).to_pylist() if has_table(run, name) else []
+        for name, rows in ((HUBS, TOP_HUBS), (CONFUSION, 2))
+    )
+    return advise(run.manifest, positives, hubs, confusions)
+
+
 def advise(
     manifest: Mapping[str, Any],
-    counts: Mapping[str, NDArray[np.int64]],
+    positives: Rows,
     hubs: Sequence[Mapping[str, Any]],
     confusions: Sequence[Mapping[str, Any]],
 ) -> list[Advice]:
@@ -59,15 +85,16 @@ def advise(
     Parameters
     ----------
     manifest : mapping
-    counts : mapping of ndarray of shape (anchors,)
-        The census.
+    positives : ndarray of shape (anchors,), int64
+        How many each anchor has.
     hubs, confusions : sequence of mapping
         The first rows of these tables.
     """
     found = [
-        *_of_triplets(manifest, counts),
-        *_of_data(manifest, counts),
-        *_of_tables(manifest, counts, hubs, confusions),
+        *_of_triplets(manifest),
+        *_of_written(manifest),
+        *_of_data(manifest, positives),
+        *_of_tables(manifest, positives, hubs, confusions),
         *_of_index(manifest),
     ]
     return sorted(found, key=lambda one: one.level != "warning")
@@ -77,24 +104,23 @@ def _share(part: float, whole: float) -> float:
     return part / whole if whole else 0.0
 
 
-def _of_triplets(
-    manifest: Mapping[str, Any], counts: Mapping[str, NDArray[np.int64]]
-) -> Iterator[Advice]:
-    census, written = manifest["census"], manifest["written"]
+def _of_triplets(manifest: Mapping[str, Any]) -> Iterator[Advice]:
+    census = manifest["census"]
     valid, margin = census["valid"], manifest["job"]["mining"]["margin"]
     if not valid:
         yield Advice(
-            "empty", "warning", "There is no valid triplet",
+            "empty", "warning", {"valid": 0}, "There is no valid triplet",
             "No anchor has both a positive and a negative.",
             "Check that the label column (or the links) is the right one, that labels stand more "
             "than once, and that there are two of them at least.",
         )  # fmt: skip
         return
     hard, semi_hard = (_share(census[name], valid) for name in ("hard", "semi_hard"))
-    nearest = manifest["index"]["nearest"]["positive"]
+    nearest = manifest["index"]["nearest"]
+    many = {"hard": census["hard"], "valid": valid}
     if hard >= MANY_HARD:
         yield Advice(
-            "many_hard", "warning", f"{hard:.0%} of all triplets are hard",
+            "many_hard", "warning", many, f"{hard:.0%} of all triplets are hard",
             "Where distances say nothing about the labels, half of them are hard. Negatives are "
             "nearer than positives more often than by chance.",
             "The model may not be trained for these labels, or a column is the wrong one: look at "
@@ -102,47 +128,63 @@ def _of_triplets(
         )  # fmt: skip
     elif hard >= SOME_HARD:
         yield Advice(
-            "some_hard", "note", f"{hard:.0%} of all triplets are hard",
+            "some_hard", "note", many, f"{hard:.0%} of all triplets are hard",
             "The model separates these labels only loosely; by chance half would be hard.",
             f"{ADVICE['first'].plain} If a trained model was expected, check that it is the right "
             "checkpoint.",
         )  # fmt: skip
-    if nearest is not None and nearest < FEW_NEAREST:
+    close = nearest["positive"]
+    if close is not None and close < FEW_NEAREST:
         yield Advice(
-            "few_nearest", "warning",
-            f"Only {nearest:.0%} of anchors have a positive as their nearest row",
+            "few_nearest", "warning", {"share": close, "anchors": nearest["anchors"]},
+            f"Only {close:.0%} of anchors have a positive as their nearest row",
             "Most anchors are closest to a row of another label.",
             "The model may not be trained for these labels, or many positives are not linked: look "
             "at the likely false negatives among the hardest triplets.",
         )  # fmt: skip
     if hard + semi_hard < FEW_TRIPLETS:
         yield Advice(
-            "few_triplets", "note", "Nearly every triplet is easy",
+            "few_triplets", "note", {"share": hard + semi_hard}, "Nearly every triplet is easy",
             f"{hard + semi_hard:.3%} are hard or semi-hard at the margin {margin:g}.",
             "The data are nearly solved at this margin. For more to train on, choose a larger one "
             "by the figure of shares by margin.",
         )  # fmt: skip
-    rows = sum(written[name]["rows"] for name in ("hard", "semi_hard"))
-    if not rows:
+
+
+def _of_written(manifest: Mapping[str, Any]) -> Iterator[Advice]:
+    select, written = manifest["job"]["select"], manifest["written"]
+    rows: dict[str, int] = {name: written[name]["rows"] for name in MINED}
+    if not any(rows.values()):
+        why = why_nothing(select, manifest["census"], written)
         yield Advice(
-            "nothing_written", "note", "No triplet was written",
-            *_why_nothing(manifest["job"]["select"]["max_triplets"], hard + semi_hard),
+            "nothing_written", "note", rows, "No triplet was written",
+            f"{why[0].upper()}{why[1:]}.",
+            "If triplets are wanted, change that: see [select] and the margin.",
         )  # fmt: skip
-    select = manifest["job"]["select"]
-    if rows and _is_plain(select):
+        return
+    if _is_plain(select):
         yield Advice(
-            "plain", "warning", f"Plain {select['strategy']} harms more often than it helps",
+            "plain", "warning", rows, f"Plain {select['strategy']} harms more often than it helps",
             f"{ADVICE['plain'].plain} Measured: {ADVICE['plain'].figure}.",
             f"{ADVICE['first'].plain} {ADVICE['guarded'].plain}",
         )  # fmt: skip
-    if rows and any(written[name]["truncated"] for name in ("hard", "semi_hard")):
+    drawn = [name for name in MINED if wrote_sample(select, written[name])]
+    if drawn:
+        words = " and ".join(f"{rows[name]:,} {name.replace('_', '-')}" for name in drawn)
         yield Advice(
-            "sampled", "note", "What was written is a sample",
-            "There are more hard and semi-hard triplets than the job writes. Where the caps cut, "
-            "rows were drawn at random, and the column weight says how many each stands for.",
-            "For more, raise select.max_triplets or the cap that cut; for weighted sums over all "
-            "triplets, use weight.",
+            "sampled", "note", rows, "What was written is a sample",
+            f"The {words} triplets were drawn at random from more that the job could take. The "
+            "column weight says how many each stands for.",
+            f"For more, raise {_limits(select)}; for weighted sums over all that could be taken, "
+            "use weight.",
         )  # fmt: skip
+
+
+def _limits(select: Mapping[str, Any]) -> str:
+    """Name the keys of a job that bound what is drawn."""
+    keys = [key for key in ("per_pair", "per_anchor", "max_triplets") if select.get(key)]
+    keys += ["options.k"] if select["strategy"] == "uniform" else []
+    return " or ".join(f"select.{key}" for key in keys)
 
 
 def _is_plain(select: Mapping[str, Any]) -> bool:
@@ -152,43 +194,36 @@ def _is_plain(select: Mapping[str, Any]) -> bool:
     return select["strategy"] in ("hardest", "batch-hard") and unguarded
 
 
-def _why_nothing(most: int, share: float) -> tuple[str, str]:
-    if not most:
-        return "The job counts only: select.max_triplets is 0.", "Set it to write triplets."
-    if not share:
-        return "Every triplet is easy at this margin.", "Choose a larger margin."
-    return "No triplet passes the filters of [select].", "Loosen the filters."
-
-
-def _of_data(
-    manifest: Mapping[str, Any], counts: Mapping[str, NDArray[np.int64]]
-) -> Iterator[Advice]:
-    dataset, positives = manifest["dataset"], counts["positives"]
-    lonely = float((positives == 0).mean()) if len(positives) else 0.0
-    if lonely >= LONELY:
+def _of_data(manifest: Mapping[str, Any], positives: Rows) -> Iterator[Advice]:
+    dataset = manifest["dataset"]
+    lonely, anchors = int((positives == 0).sum()), len(positives)
+    if _share(lonely, anchors) >= LONELY:
         yield Advice(
-            "no_positives", "warning", f"{lonely:.0%} of anchors have no positive",
+            "no_positives", "warning", {"rows": lonely, "of": anchors},
+            f"{lonely / anchors:.0%} of anchors have no positive",
             "They form no triplet and teach nothing.",
             "Link them, merge labels that stand once, or collect more rows of those labels.",
         )  # fmt: skip
     able = positives[positives > 0]
     if len(able) and dataset["kind"] == "labelled" and float(np.median(able)) < FEW_POSITIVES:
         yield Advice(
-            "few_positives", "warning", "Most anchors have a single positive",
+            "few_positives", "warning", {"median": float(np.median(able))},
+            "Most anchors have a single positive",
             "Classes of two rows give few triplets, and one wrong label spoils half of a class.",
             "Collect more rows a class, or use coarser labels.",
         )  # fmt: skip
     skipped = {why: n for why, n in dataset["skipped"].items() if n and why != "singletons"}
     if skipped:
         yield Advice(
-            "skipped", "note", f"{counted(sum(skipped.values()), 'row')} took no part",
+            "skipped", "note", skipped, f"{counted(sum(skipped.values()), 'row')} took no part",
             f"{skipped_text(skipped)}.",
             "Check that this is meant: labels, links, filters and on_error decide it.",
         )  # fmt: skip
     zeros = manifest["embedding"]["zero_vectors"]
     if zeros:
         yield Advice(
-            "zero_vectors", "warning", f"{counted(zeros, 'row has', 'rows have')} a zero vector",
+            "zero_vectors", "warning", {"rows": zeros},
+            f"{counted(zeros, 'row has', 'rows have')} a zero vector",
             "They have no direction, so their distances say nothing.",
             "See what the model makes of them: empty images, texts without a known token.",
         )  # fmt: skip
@@ -196,13 +231,13 @@ def _of_data(
 
 def _of_tables(
     manifest: Mapping[str, Any],
-    counts: Mapping[str, NDArray[np.int64]],
+    positives: Rows,
     hubs: Sequence[Mapping[str, Any]],
     confusions: Sequence[Mapping[str, Any]],
 ) -> Iterator[Advice]:
     census, dataset = manifest["census"], manifest["dataset"]
     yield from _of_labels(census.get("label_noise"), manifest["index"]["nearest"]["positive"])
-    anchors = int((counts["positives"] > 0).sum())
+    anchors = int((positives > 0).sum())
     rows = dataset["items"] if dataset["kind"] == "labelled" else dataset["corpus"]
     top, hard = sum(row["hard"] for row in hubs[:TOP_HUBS]), census["hard"]
     excess = _share(_share(top, hard), _share(min(TOP_HUBS, len(hubs)), rows))
@@ -211,7 +246,8 @@ def _of_tables(
     broad = held >= HUB_SHARE or _share(wide, anchors) >= HUB_ANCHORS
     if excess >= HUB_EXCESS and broad:
         yield Advice(
-            "hubs", "warning", "A few rows are negatives of very many anchors",
+            "hubs", "warning", {"share": held, "anchors": wide},
+            "A few rows are negatives of very many anchors",
             f"The top {min(TOP_HUBS, len(hubs))} are the negative in {held:.1%} of the hard "
             f"triplets; the widest is a hard negative of {_share(wide, anchors):.0%} of anchors.",
             "Look at them: boilerplate, blank or mixed content, a missing link. Bound what they "
@@ -222,7 +258,7 @@ def _of_tables(
         share = _share(first["hard"], hard)
         if share >= CONFUSED:
             yield Advice(
-                "confused", "note", "Two labels hold most of what is hard",
+                "confused", "note", {"share": share}, "Two labels hold most of what is hard",
                 f"{share:.0%} of the hard triplets take {first['negative_label']!s:.40} for "
                 f"{first['anchor_label']!s:.40}.",
                 "Check whether the two are told apart by the same rule everywhere in the data.",
@@ -240,16 +276,15 @@ def _of_labels(noise: Mapping[str, int] | None, nearest: float | None) -> Iterat
     )
     if share >= MANY_NOISY or share >= CLEARLY_NOISY * (1 - (nearest or 0.0)):
         yield Advice(
-            "label_noise", "warning",
-            f"{counted(noise['rows'], 'label is', 'labels are')} likely wrong",
-            f"{found}.",
+            "label_noise", "warning", noise,
+            f"{counted(noise['rows'], 'label is', 'labels are')} likely wrong", f"{found}.",
             "Look through the list below (all of them are in label_noise.parquet); what is wrong "
             "there becomes a false hard negative of its true class. select.denoise = true keeps "
             f"them out of what is written. {ADVICE['first'].plain} {ADVICE['plain'].plain}",
         )  # fmt: skip
         return
     yield Advice(
-        "label_doubts", "note", f"{counted(noise['rows'], 'label')} may be wrong",
+        "label_doubts", "note", noise, f"{counted(noise['rows'], 'label')} may be wrong",
         f"{found}. That says little here: " + (
             f"the nearest row is a positive for {nearest:.0%} of anchors only, so neighbours of "
             "another label are common where all labels are right."
@@ -264,7 +299,7 @@ def _of_index(manifest: Mapping[str, Any]) -> Iterator[Advice]:
     for name, recall in manifest["index"].get("recall", {}).items():
         if recall["recall"] < MISSED:
             yield Advice(
-                f"recall_{name}", "warning",
+                f"recall_{name}", "warning", {"recall": recall["recall"]},
                 f"{recall['recall']:.0%} of the {name.replace('_', '-')} triplets were found",
                 "The index did not find the others, so they could not be written.",
                 "Raise index.candidates, choose a finer index, or mine exactly (index Flat).",
