@@ -96,7 +96,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     },
     "gates": {
         "min_triplets": "The fewest hard and semi-hard triplets of the classes that are written.",
-        "min_rows": "The fewest rows written of the classes that are written; 0 allows an empty run.",
+        "min_rows": "The fewest rows that are written; 0 allows an empty run.",
         "max_hard_share": "The largest share of hard triplets among all.",
         "min_recall": "The smallest share found by an approximate run.",
     },
