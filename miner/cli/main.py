@@ -191,19 +191,22 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(words: list[str]) -> NoReturn:
     debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
-    log = json_log(attempt, quiet="--quiet" in words) if as_json else contextlib.nullcontext()
-    trace = None
-    with Signals() as signals, log:
+    signals, trace = Signals(), None
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(json_log(attempt, quiet="--quiet" in words))
         try:
+            stack.enter_context(signals)
             cli(args=words, prog_name="mine", standalone_mode=False, obj=attempt)
+            signals.settling()
             ending = Ending("done", 0)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             sys.exit(error.exit_code)
         except BaseException as error:
+            signals.settling()
             ending = _ending(error, debug=debug)
             trace = error if debug and not isinstance(error, click.ClickException) else None
-        signals.settling()
         settled = _settled(attempt, ending)
         with contextlib.suppress(OSError):  # where nobody can be told, the exit code still tells
             if as_json:
