@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 import miner
+from miner.cli.address_space import check_address_space, spare_address_space
 from miner.cli.commands import COMMANDS, json_option, print_facts
 from miner.cli.exit import close_streams, log_ending, own_process, print_ending, print_trace
 from miner.cli.job_options import DEFAULT_JOB, build_job, job_options
@@ -34,6 +35,7 @@ __all__ = ["main"]
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
     """Mine exact hard and semi-hard triplets of a whole data set."""
+    check_address_space()
 
 
 @cli.command()
@@ -73,6 +75,7 @@ def run(
         raise UsageError(f"--metrics {metrics} is a URL; name a file of this machine")
     attempt.metrics = None if dry_run or metrics is None else Path(metrics)
     resolved = build_job(job, settings, flags)
+    check_address_space(resolved)
     if dry_run:
         _plan(resolved, as_json=as_json, quiet=quiet)
         return
@@ -95,7 +98,9 @@ def run(
 @json_option
 def plan(job: Path | None, settings: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     """Predict what a run takes: items, triplets, time, memory, disk."""
-    _plan(build_job(job, settings, flags), as_json=as_json, quiet=False)
+    resolved = build_job(job, settings, flags)
+    check_address_space(resolved)
+    _plan(resolved, as_json=as_json, quiet=False)
 
 
 def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
@@ -152,6 +157,8 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
         return Ending("failed", error.exit_code, f"{error.format_message()} (see {at} --help)")
     if isinstance(error, Signalled) and error.number == signal.SIGTERM:
         return Ending("terminated", 143, "terminated; the same command goes on from here")
+    if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
+        error = error.__cause__  # click takes the end of any file for that of the terminal
     if isinstance(error, Signalled | click.Abort | KeyboardInterrupt):
         return Ending("interrupted", 130, "interrupted; the same command goes on from here")
     if isinstance(error, Exception):
@@ -166,7 +173,7 @@ def _settled(attempt: Attempt, ending: Ending) -> Settled:
     try:
         return miner.settle(attempt, ending)
     except Exception as error:
-        return Settled(None, "", f"metrics: {type(error).__name__}: {error}")
+        return Settled(None, "", f"metrics: {failure(error, '').message}")
 
 
 def _wants_json(words: list[str]) -> bool:
@@ -192,6 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(words: list[str]) -> NoReturn:
     debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
     signals, trace = Signals(), None
+    spare_address_space()
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(json_log(attempt, quiet="--quiet" in words))
