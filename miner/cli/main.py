@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 import miner
+from miner.cli.address_space import check_address_space, spare_address_space
 from miner.cli.commands import COMMANDS, STDOUT, json_option, print_facts
 from miner.cli.exit import (
     close_streams,
@@ -41,6 +42,7 @@ __all__ = ["main"]
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
     """Mine exact hard and semi-hard triplets of a whole data set."""
+    check_address_space()
 
 
 @cli.command(cls=Command)
@@ -78,6 +80,7 @@ def run(
     """Mine a job: JOB is a TOML file, by default jobs/default.toml."""
     attempt.metrics = None if dry_run or metrics is None else miner.check_metrics(metrics)
     resolved = build_job(job, settings, flags)
+    check_address_space(resolved)
     if dry_run:
         _plan(resolved, as_json=as_json, quiet=quiet)
         return
@@ -100,7 +103,9 @@ def run(
 @json_option
 def plan(job: Path | None, settings: tuple[str, ...], as_json: bool, **flags: Any) -> None:
     """Predict what a run takes: items, triplets, time, memory, disk."""
-    _plan(build_job(job, settings, flags), as_json=as_json, quiet=False)
+    resolved = build_job(job, settings, flags)
+    check_address_space(resolved)
+    _plan(resolved, as_json=as_json, quiet=False)
 
 
 def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
@@ -153,6 +158,8 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
         return Ending("failed", error.exit_code, f"{error.format_message()} (see {at} --help)")
     if isinstance(error, Signalled) and error.number == signal.SIGTERM:
         return Ending("terminated", 143, "terminated; the same command goes on from here")
+    if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
+        error = error.__cause__  # click takes the end of any file for that of the terminal
     if isinstance(error, Signalled | click.Abort | KeyboardInterrupt):
         return Ending("interrupted", 130, "interrupted; the same command goes on from here")
     if isinstance(error, Exception):
@@ -167,7 +174,7 @@ def _settled(attempt: Attempt, ending: Ending) -> Settled:
     try:
         return miner.settle(attempt, ending)
     except Exception as error:
-        return Settled(None, "", f"metrics: {type(error).__name__}: {error}")
+        return Settled(None, "", f"metrics: {failure(error, '').message}")
 
 
 def _wants_json(words: list[str]) -> bool:
@@ -194,19 +201,23 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(words: list[str]) -> NoReturn:
     debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
-    log = json_log(attempt, quiet="--quiet" in words) if as_json else contextlib.nullcontext()
-    trace = None
-    with Signals() as signals, log:
+    signals, trace = Signals(), None
+    spare_address_space()
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(json_log(attempt, quiet="--quiet" in words))
         try:
+            stack.enter_context(signals)
             cli(args=words, prog_name="mine", standalone_mode=False, obj=attempt)
+            signals.settling()
             ending = Ending("done", 0)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             sys.exit(error.exit_code)
         except BaseException as error:
+            signals.settling()
             ending = _ending(error, debug=debug)
             trace = error if debug and not isinstance(error, click.ClickException) else None
-        signals.settling()
         settled = _settled(attempt, ending)
         with contextlib.suppress(OSError):  # where nobody can be told, the exit code still tells
             if as_json:

@@ -1,10 +1,15 @@
-"""Signals that end a command: the first lets it record what is done, the second ends it at once."""
+"""Signals that end a command: the first lets it record what is done, the second ends it at once.
+
+Python calls a handler only when the main thread returns to Python, which a loop in C may never do.
+So a thread counts the signals: the handler in C, which works at any time, writes each into a pipe.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from types import FrameType
 from typing import Any
@@ -14,6 +19,10 @@ __all__ = ["Signalled", "Signals"]
 _SAME = 0.5
 """Seconds in which a signal that comes again is the same one: `timeout` sends it to the process,
 and then to the group that the process is in."""
+_STOP = b"\0"
+
+# The signals of a forked process must not be counted as those of its parent.
+os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
 class Signalled(BaseException):
@@ -32,10 +41,18 @@ class Signals:
 
     def __init__(self) -> None:
         self._first: float | None = None
+        self._raised = False
         self._last_chance = False
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
+        reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        watcher = threading.Thread(
+            target=self._watch, args=(reader,), name="mine-signals", daemon=True
+        )
+        watcher.start()
+        self._woken_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             before = signal.getsignal(number)
             if number == signal.SIGTERM or before != signal.SIG_IGN:
@@ -46,20 +63,34 @@ class Signals:
     def __exit__(self, *error: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
+        signal.set_wakeup_fd(self._woken_before)
+        os.write(self._writer, _STOP)
+        os.close(self._writer)
 
     def settling(self) -> None:
         """Let any signal end the process at once: there is nothing left to be recorded."""
         self._last_chance = True
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
+        """End the work of the main thread at the first signal; the watcher counts the others."""
         if multiprocessing.parent_process() is not None:  # a forked worker has inherited this
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             os._exit(128 + number)
+        if not (self._raised or self._last_chance):
+            self._raised = True
+            raise Signalled(number)
+
+    def _watch(self, reader: int) -> None:
+        """Count the signals that arrive, in a thread, until the context ends."""
+        with open(reader, "rb", buffering=0) as arrived:
+            while (byte := arrived.read(1)) not in (_STOP, b""):
+                if byte[0] in self._before:
+                    self._arrived(byte[0])
+
+    def _arrived(self, number: int) -> None:
         now = time.monotonic()
-        if self._first is not None and now - self._first < _SAME:
-            return
-        if self._first is not None or self._last_chance:
+        if self._first is None and not self._last_chance:
+            self._first = now
+        elif self._first is None or now - self._first >= _SAME:
             os._exit(128 + number)
-        self._first = now
-        raise Signalled(number)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from miner.errors import MineError
+from miner.errors import MineError, StorageError
 from miner.progress import Clock
-from miner.storage.os_errors import refused
+from miner.storage.os_errors import NO_MEMORY, lacks_memory, refused
 
 __all__ = ["Attempt", "Ending", "Settled", "failure", "peak_rss"]
 
@@ -78,10 +78,11 @@ def failure(error: Exception, hint: str) -> Ending:
     hint : str
         What is added where the error is a defect of ours.
     """
+    known = isinstance(error, StorageError) and isinstance(error.__cause__, MemoryError)
+    if lacks_memory(error) and not known:  # what is known says more
+        return Ending("failed", 6, NO_MEMORY)
     if isinstance(error, MineError):
         return Ending("failed", error.exit_code, str(error))
-    if isinstance(error, MemoryError):
-        return Ending("failed", 6, "out of memory; lower mining.memory or workers")
     if isinstance(error, FileNotFoundError) and not _stands_somewhere():
         return Ending("failed", 2, "the current folder was removed; go to another one")
     if isinstance(error, OSError):

@@ -7,13 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from miner.errors import StorageError
+from miner.errors import MineError, StorageError
 
-__all__ = ["NOTHING", "PUBLISHED", "UNWRITTEN", "outcome", "refused"]
+__all__ = [
+    "NOTHING",
+    "NO_MEMORY",
+    "PUBLISHED",
+    "UNWRITTEN",
+    "lacks_memory",
+    "outcome",
+    "refused",
+]
 
 NOTHING = "nothing was published"
 UNWRITTEN = "nothing was written"
 PUBLISHED = "the run is published, but not the latest one yet; the same command makes it that"
+NO_MEMORY = "out of memory; free some, raise a limit on it, or lower mining.memory or workers"
 _outcome = ContextVar("outcome", default=NOTHING)
 
 _FORBIDDEN = "allow it, or name a folder that you may write to"
@@ -30,6 +39,21 @@ _REMEDIES = {
     errno.ENFILE: "let the machine open more files, or give fewer --workers",
     errno.ENOMEM: "lower mining.memory or workers",
 }
+
+_SIGNS = (
+    "cannot allocate memory",
+    "can't start new thread",
+    "failed to map segment",
+    "out of memory",
+    "outofmemory",
+    "failed to allocate memory",
+    "bad allocation",
+    "bad_alloc",
+    "zstd_dctx create failed",
+    "zstd_cctx create failed",
+    "failed to launch worker thread",
+)
+"""What errors say that have no type of their own for a lack of memory."""
 
 
 def refused(error: OSError, where: object = "") -> StorageError:
@@ -59,3 +83,21 @@ def outcome(words: str) -> Iterator[None]:
         raise refused(error) from error
     finally:
         _outcome.reset(before)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether a library or the system says, each in its own way, that there is no more memory.
+
+    What led to the error counts, too: it may be all that code of others made of it.
+    """
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        if isinstance(one, MemoryError) or getattr(one, "errno", None) == errno.ENOMEM:
+            return True
+        said = f"{type(one).__name__} {one}".lower()
+        if not isinstance(one, MineError) and any(sign in said for sign in _SIGNS):
+            return True
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return False

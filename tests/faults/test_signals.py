@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -52,3 +53,40 @@ def test_a_second_signal_leaves_at_once(
         process.kill()
         process.communicate()
     assert not (tmp_path / "out/latest").exists()
+
+
+LOOPS = """
+import hashlib, io, sys
+from miner.cli.main import main
+class Loops(io.StringIO):
+    def write(self, text):
+        print("writing", file=sys.__stdout__, flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)  # minutes in C, where no handler is called
+sys.stdout = Loops()
+main(["runs"])
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_signal_ends_a_loop_in_c(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOOPS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "writing\n"
+        time.sleep(0.3)  # until it is in the loop
+        process.send_signal(number)
+        time.sleep(0.7)
+        assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(5) == code
+    finally:
+        process.kill()
+        process.communicate()

@@ -89,8 +89,8 @@ def _load_errors(path: Path) -> Iterator[None]:
     try:
         with np.errstate(over="raise"):  # of a shape's product, which else only warns
             yield
-    except MemoryError as error:
-        raise DataError(f"{path} {_NO_ROOM}") from error
+    except MemoryError:
+        raise DataError(f"{path} {_NO_ROOM}") from None  # it is the size of the array that is wrong
     except _FAULTS as error:
         if "pickle" in str(error) or "Python objects" in str(error):
             reason = "it holds Python objects, which are not loaded; save numbers or text"

@@ -15,6 +15,7 @@ from miner.errors import DataError, MineError
 from miner.registry import Registry
 from miner.storage.files import sha256_file
 from miner.storage.json_files import digest
+from miner.storage.os_errors import lacks_memory
 
 __all__ = ["DEFAULTS", "MODELS", "LoadedModel", "Model", "error_words"]
 
@@ -207,7 +208,7 @@ class LoadedModel:
         except (MineError, MemoryError):
             raise
         except Exception as error:  # the code of others: whatever it raises is theirs to mend
-            if is_out_of_memory(error):
+            if lacks_memory(error):
                 raise MemoryError(error_words(error)) from error
             raise DataError(
                 f"model {self.name!r} failed: {error_words(error)}; correct it"
@@ -232,13 +233,6 @@ class LoadedModel:
         kind = type(self.model)
         name = vars(kind).get("cache_id") or f"{kind.__module__}:{kind.__qualname__}"
         return {"class": name, "facts": dict(facts)}
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether a library says, each in its own way, that a batch was too large."""
-    said = f"{type(error).__name__} {error}".lower()
-    signs = ("outofmemory", "out of memory", "failed to allocate memory", "bad allocation")
-    return any(sign in said for sign in signs)
 
 
 def error_words(error: Exception) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +26,8 @@ warnings.filterwarnings("ignore", r"\d+ tasks ", UserWarning, r"joblib\.parallel
 
 _RESTARTS = 3
 """A worker that dies takes its pool with it, and nothing tells which unit it died of."""
+_LOOK = 0.5
+"""Seconds between two looks of a worker for the process that started it."""
 
 
 class _Joblib(Engine):
@@ -56,14 +63,31 @@ class _Joblib(Engine):
         calls = (joblib.delayed(_numbered)(call, *item) for item in list(left.items()))
         with (
             threadpool_limits(limits=1, user_api="blas"),
-            joblib.parallel_config(backend=self.backend, n_jobs=self.workers, **self._inner()),
+            joblib.parallel_config(backend=self.backend, n_jobs=self.workers, **self._options()),
         ):
-            yield from joblib.Parallel(
+            parallel = joblib.Parallel(
                 return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1
-            )(calls)
+            )
+            with _interrupts_held():
+                done = parallel(calls)
+            yield from done
 
-    def _inner(self) -> dict[str, Any]:
-        return {"inner_max_num_threads": 1} if self.backend == "loky" else {}
+    def _options(self) -> dict[str, Any]:
+        """Return the options of a backend."""
+        return {}
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Keep SIGINT waiting for this thread, and from processes that it starts for ever.
+
+    A terminal sends it to all; this process ends its workers, which have nothing to say.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _numbered(call: Call[U, R], number: int, unit: U) -> tuple[int, Done[R]]:
@@ -82,3 +106,18 @@ class Processes(_Joblib):
     """Processes of this machine."""
 
     backend = "loky"
+
+    def _options(self) -> dict[str, Any]:
+        ending = {"initializer": _end_with, "initargs": (os.getpid(),)}
+        return {"inner_max_num_threads": 1, **ending}
+
+
+def _end_with(parent: int) -> None:
+    """End this worker soon after the process that started it: one that was killed cannot do it."""
+    threading.Thread(target=_watch, args=(parent,), name="mine-parent", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
