@@ -125,7 +125,7 @@ class Model(ABC):
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image", "vectors"})
     cached: ClassVar[bool] = True
     by_role: bool = False
-    drift: ClassVar[float] = 1e-6
+    drift: float = 1e-6
     argument: ClassVar[str | None] = None
     cache_id: ClassVar[str | None] = None
 
