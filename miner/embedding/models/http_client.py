@@ -195,8 +195,8 @@ class Client:
         tries = "1 try" if len(failures) == 1 else f"{len(failures)} tries"
         what = ", ".join(f"{count} x {reason}" for reason, count in Counter(failures).items())
         return (
-            f"{self.url} gave no answer of use in {tries}: {what[:500]}; what is embedded is kept, "
-            "run the same command again"
+            f"{self.url} gave no answer of use in {tries}: {what[:500]}; what was embedded "
+            "before the last probe of the model is kept, run the same command again"
         )
 
     def _reason(self, error: BaseException) -> str:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("requests")
@@ -21,7 +23,7 @@ import miner
 from miner.embedding.models.load import load_model
 from miner.errors import DataError, EngineError, UsageError
 from tests.conftest import Result
-from tests.embedding.models.conftest import TEXTS, stored, unit
+from tests.embedding.models.conftest import LABELS, TEXTS, stored, unit
 
 KEY = "sk-very-secret"
 
@@ -42,6 +44,7 @@ class Server:
         self.broken: str | None = None
         self.packed = False
         self.scale = 1.0
+        self.deployed: int | None = None  # after how many requests another model answers
         self.url = ""
 
     @property
@@ -52,6 +55,8 @@ class Server:
         texts = body["input"]
         self.times.append(time.monotonic())
         self.requests.append(texts)
+        if self.deployed is not None and len(self.requests) > self.deployed:
+            self.scale = 1.5
         if self.key and given != f"Bearer {self.key}":
             return 401, {}, '{"error": "bad key"}'
         if self.answers:
@@ -292,3 +297,38 @@ def test_a_whole_run(
     server.scale = 1.0
     run = mine(texts, f"http:{server.url}", margin=0.6)
     np.testing.assert_allclose(stored(run), unit(np.array([vector(t) for t in TEXTS])), atol=1e-6)
+
+
+def test_a_deployment_in_mid_run(
+    server: Server, tmp_path: Path, cli: Callable[..., Result], mine: Callable[..., miner.Run]
+) -> None:
+    """Another model answers from some request on: exit 3, and what the former one did is kept."""
+    table = {"text": [f"{text} {n}" for text in TEXTS for n in range(50)], "label": LABELS * 50}
+    path = tmp_path / "many.parquet"
+    pq.write_table(pa.table(table), path)
+    words = ("run", "--data", path, "--model", f"http:{server.url}", "--out", tmp_path / "out")
+    words += ("--set", "model.batch_size=16", "--max-triplets", "0", "--json")
+    server.deployed = 10
+    result = cli(*words)
+    assert result.code == 3
+    assert "answered the same probe otherwise after" in result.err
+    server.scale, server.deployed = 1.0, None  # it was rolled back
+    result = cli(*words)
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["embedding"]["reused"] >= 16
+    run = miner.open_run(tmp_path / "out" / "latest")
+    expected = unit(np.array([vector(text) for text in table["text"]]))
+    np.testing.assert_allclose(stored(run), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("drift", "code"), [(1e-3, 3), (0.9, 0)])
+def test_how_far_answers_may_lie_apart_is_an_option(
+    drift: float, code: int, server: Server, tmp_path: Path, cli: Callable[..., Result]
+) -> None:
+    path = tmp_path / "more.parquet"
+    table = {"text": [f"{text} {n}" for text in TEXTS for n in range(4)], "label": LABELS * 4}
+    pq.write_table(pa.table(table), path)
+    server.deployed = 1
+    words = ("run", "--data", path, "--model", f"http:{server.url}", "--out", tmp_path / "out")
+    result = cli(*words, "--max-triplets", "0", "--set", f"model.options.drift={drift}")
+    assert result.code == code, result.err
