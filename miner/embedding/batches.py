@@ -12,7 +12,9 @@ from miner.datasets.content import Values, content_digests
 from miner.datasets.image_files import Pictures
 from miner.datasets.roles import Side
 from miner.embedding.cache import Digests, Generation
+from miner.embedding.model_identity import Probe
 from miner.embedding.models.base import Batch, LoadedModel, Role
+from miner.embedding.probed_vectors import ProbedVectors
 from miner.errors import DataError, EngineError
 from miner.triplets.types import Rows
 
@@ -145,6 +147,7 @@ def embed_missing(
     digests: Digests,
     done: Callable[[int], None],
     *,
+    probe: Probe | None = None,
     again: bool = False,
 ) -> int:
     """Embed rows and keep their vectors; return how many went through the model.
@@ -164,24 +167,36 @@ def embed_missing(
         Of their contents.
     done : callable
         Told after every batch how many rows are done.
+    probe : Probe, optional
+        Of a model that may change while it embeds: see `ProbedVectors`.
     again : bool
         Embed also what seems to be there: it was found to be damaged.
+
+    Raises
+    ------
+    DataError
+        When a row cannot be embedded, or the model has changed.
     """
+    kept = ProbedVectors(generation, embedder.model, probe)
     computed = finished = 0
     size = embedder.batch_size  # which running out of memory makes smaller
-    for start, values in _windows(side, todo, size):
-        order = _by_length(values)
-        for cut in range(0, len(order), size):
-            chosen = order[cut : cut + size]
-            places = start + chosen
-            if again or (generation.find(digests[places])[:, 0] < 0).any():
-                batch = _take(values, chosen)
-                embedder.check_content(batch, todo[places], digests[places])
-                vectors = embedder.embed(batch, todo[places])
-                generation.append(digests[places], vectors)
-                computed += len(chosen)
-            finished += len(chosen)
-            done(finished)
+    try:
+        for start, values in _windows(side, todo, size):
+            order = _by_length(values)
+            for cut in range(0, len(order), size):
+                chosen = order[cut : cut + size]
+                places = start + chosen
+                if again or (generation.find(digests[places])[:, 0] < 0).any():
+                    batch = _take(values, chosen)
+                    embedder.check_content(batch, todo[places], digests[places])
+                    kept.append(digests[places], embedder.embed(batch, todo[places]))
+                    computed += len(chosen)
+                finished += len(chosen)
+                done(finished)
+    except DataError:  # of a row, or of the model
+        kept.confirm()
+        raise
+    kept.confirm()
     return computed
 
 

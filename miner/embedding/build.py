@@ -15,6 +15,7 @@ from miner.datasets.content import content_digests
 from miner.embedding.batches import Embedder, embed_missing
 from miner.embedding.cache import Digests, Generation, open_generation
 from miner.embedding.model_identity import CANARY_ROWS
+from miner.embedding.probed_vectors import ProbedVectors, check_unchanged
 from miner.embedding.recipe import Recipe, StoreKey
 from miner.embedding.store import Store, open_store, store_errors
 from miner.errors import DataError, StorageError
@@ -152,11 +153,14 @@ class _Maker:
             with self._generation(number) as generation:
                 if (generation.find(digests)[:, 0] >= 0).all():
                     continue
-                vectors = self.key.identity.vectors if number == 0 else None
-                if vectors is None:
-                    vectors = embedder.embed(sample, rows)
+                identity = self.key.identity
+                vectors, probe = identity.vectors if number == 0 else None, None
+                if vectors is None:  # those of the identity are what a probe is compared with
+                    vectors, probe = embedder.embed(sample, rows), identity.probe
                 embedder.check(vectors, rows)
-                generation.append(digests, vectors)
+                kept = ProbedVectors(generation, self.recipe.model, probe)
+                kept.append(digests, vectors)
+                kept.confirm()
             self.tried[number] = digests
             self.embedded += len(sample)
 
@@ -208,6 +212,8 @@ class _Maker:
                     file.write(self._stored(vectors).data)
                     done += len(batch)
                     self.progress(self.stages[number], done, len(rows))
+            if self.key.identity.probe is not None:
+                check_unchanged(self.recipe.model, self.key.identity.probe, done, done)
         self.dim, self.embedded = embedder.dim, self.embedded + done
 
     def _from_cache(self, number: int) -> None:
@@ -236,7 +242,10 @@ class _Maker:
             self.progress(self.stages[number], rows, len(todo))
 
         done(0)
-        self.embedded += embed_missing(embedder, side, generation, rows, digests, done, again=again)
+        probe = self.key.identity.probe
+        self.embedded += embed_missing(
+            embedder, side, generation, rows, digests, done, probe=probe, again=again
+        )
         self.batch_size = embedder.batch_size
         self.dim = self.dim or embedder.dim or generation.dim
 

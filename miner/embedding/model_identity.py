@@ -2,7 +2,7 @@
 
 A model that cannot identify its weights (a function, a remote service) is known by canaries: a few
 rows of data and their vectors, kept beside the vectors of the cache. When the model still gives
-those rows those vectors, it is that model.
+those rows those vectors, it is that model. It is asked again while it embeds: they are its probe.
 """
 
 from __future__ import annotations
@@ -20,14 +20,44 @@ from numpy.typing import NDArray
 from miner.datasets.content import Values, as_batch
 from miner.datasets.image_files import Pictures
 from miner.embedding.models.base import LoadedModel, Role
-from miner.errors import DataError, StorageError
+from miner.errors import DataError, EngineError, StorageError
 from miner.storage.json_files import digest, read_json, write_json
 
-__all__ = ["CANARY_ROWS", "Identity", "identify"]
+__all__ = ["CANARY_ROWS", "Identity", "Probe", "identify"]
 
 CANARY_ROWS = 8
 _MOST = 8
 """Canaries that are kept of one model: the last of its weights."""
+_ROUNDING = 1e-4
+"""What may differ between two answers of one run, at least: a model that rounds by what else its
+device does is embedded anew by the next run, which compares by `drift`, but it has not changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A few rows, and the vectors by which a model is known.
+
+    Attributes
+    ----------
+    values : list of str, ndarray or Pictures
+    vectors : ndarray of shape (rows, dim), float64
+    role, prompt : str
+        How the rows are embedded.
+    """
+
+    values: Values
+    vectors: NDArray[np.float64]
+    role: Role
+    prompt: str
+
+    def answered_alike(self, model: LoadedModel, *, drift: float = _ROUNDING) -> bool:
+        """Whether a model gives the rows their vectors, but for its drift or a larger one."""
+        now = _answer(model, self.values, self.role, self.prompt)
+        if now.shape != self.vectors.shape:
+            return False
+        apart = np.linalg.norm(now - self.vectors, axis=1)
+        most = max(drift, model.model.drift) * np.linalg.norm(self.vectors, axis=1)
+        return bool((apart <= most).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +72,14 @@ class Identity:
         What beside the weights decides the vectors.
     vectors : ndarray or None
         The vectors of the sample, when they had to be made to find out.
+    probe : Probe or None
+        What the model is to be asked again while it embeds; None where it knows its weights.
     """
 
     facts: dict[str, Any]
     family: dict[str, Any]
     vectors: NDArray[np.floating] | None = None
+    probe: Probe | None = None
 
 
 def identify(
@@ -66,22 +99,40 @@ def identify(
     keep : bool
         Whether to write a new canary; False to leave no trace.
     """
-    weights, vectors = model.model.weights(), None
+    weights, vectors, probe = model.model.weights(), None, None
     if weights is None:
         folder = cache / "canaries" / digest([model.family(), role, prompt])[:24]
-        weights = _known_weights(model, role, prompt, folder)
+        weights, probe = _known_weights(model, role, prompt, folder)
     if weights is None:
-        vectors = model.embed(as_batch(sample), role, prompt)
+        vectors = _answer(model, sample, role, prompt)
         # One that is not finite, which JSON does not keep, is refused later, by its row.
-        plain = np.nan_to_num(vectors.astype(np.float64)).tolist()
-        canary = {"content": _encoded(sample), "vectors": plain}
+        plain = np.nan_to_num(vectors.astype(np.float64))
+        probe = Probe(sample, plain, role, prompt)
+        canary = {"content": _encoded(sample), "vectors": plain.tolist()}
         weights = f"canary:{digest(canary)}"
         if keep:
             write_json(folder / f"{digest(canary)[:24]}.json", canary)
             for old in _newest(folder)[_MOST:]:
                 old.unlink(missing_ok=True)
     facts = {"id": model.name, "weights": weights, "options": dict(model.options)}
-    return Identity(facts, model.family(), vectors)
+    return Identity(facts, model.family(), vectors, probe)
+
+
+def _answer(model: LoadedModel, values: Values, role: Role, prompt: str) -> NDArray[np.floating]:
+    """Embed a few rows at once, or each alone where there is no memory for more."""
+    batch = as_batch(values)
+    try:
+        return model.embed(batch, role, prompt)
+    except MemoryError:
+        pass
+    try:
+        rows = [model.embed(batch[row : row + 1], role, prompt) for row in range(len(batch))]
+    except MemoryError as error:
+        raise EngineError(
+            f"model {model.name!r} has no memory even for one row alone, of the first of the data; "
+            "shorten it, or use a smaller model or a larger machine"
+        ) from error
+    return np.concatenate(rows)
 
 
 def _newest(folder: Path) -> list[Path]:
@@ -89,21 +140,24 @@ def _newest(folder: Path) -> list[Path]:
     return [path for _, path in sorted(files, reverse=True)]
 
 
-def _known_weights(model: LoadedModel, role: Role, prompt: str, folder: Path) -> str | None:
+def _known_weights(
+    model: LoadedModel, role: Role, prompt: str, folder: Path
+) -> tuple[str | None, Probe | None]:
     """Return the canary that the model still gives the same vectors."""
     for path in _newest(folder):
         read = _read_canary(path)
         if read is None:
             continue
         canary, before, values = read
+        probe = Probe(values, before, role, prompt)
         try:
-            now = model.embed(as_batch(values), role, prompt)
+            alike = probe.answered_alike(model, drift=0)
         except DataError:  # a function that knows only the texts of another data set
             continue
-        if now.shape == before.shape and _near(before, now, model.model.drift):
+        if alike:
             os.utime(path)
-            return f"canary:{digest(canary)}"
-    return None
+            return f"canary:{digest(canary)}", probe
+    return None, None
 
 
 def _read_canary(path: Path) -> tuple[Any, NDArray[np.float64], Values] | None:
@@ -114,11 +168,6 @@ def _read_canary(path: Path) -> tuple[Any, NDArray[np.float64], Values] | None:
         return canary, before, _decoded(canary["content"])
     except (StorageError, ValueError, KeyError, TypeError, OverflowError):
         return None
-
-
-def _near(before: NDArray[np.float64], now: NDArray[np.floating], drift: float) -> bool:
-    lengths = np.linalg.norm(before, axis=1)
-    return bool((np.linalg.norm(now - before, axis=1) <= drift * lengths).all())
 
 
 def _encoded(values: Values) -> dict[str, Any]:

@@ -3,32 +3,43 @@
 Each pair (anchor, negative) of a piece's chunk is scored once; triplets of it are dropped where the
 score is above the job's bound. Nothing is put in their place. A piece that is done leaves a record,
 for the scorer may be slow.
+
+A scorer that does not know its weights may become another one while it is at work: a few pairs are
+its probe, scored again now and then and in the end. A piece is recorded after a good probe only,
+with what the probe's scores were, so that a later run takes no piece of another scorer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miner.embedding.models.rescorers import Rescorer
+from miner.embedding.probed_vectors import ProbeClock
 from miner.embedding.store import Store
-from miner.errors import StorageError
+from miner.errors import DataError, StorageError
 from miner.pipeline.seal import Piece, read_piece
 from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.storage.files import atomic_open, sha256_file
+from miner.storage.json_files import digest
 from miner.triplets.hardness import MINED, Kept
 
 __all__ = ["Rescoring"]
 
 _CHUNK = 1 << 13
+_PROBED = 8
+"""Pairs of the probe."""
+_ROUNDING = 1e-4
+"""By how much two scores of one pair may differ, relative to the largest of the probe."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rescoring:
     """The pass of a rescorer over what was written.
 
@@ -48,6 +59,10 @@ class Rescoring:
     store: Store
     staging: Staging
     progress: Progress
+    _pairs: list[tuple[str, str]] = field(default_factory=list)  # the probe
+    _expected: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    _waiting: dict[str, dict[str, Any]] = field(default_factory=dict)  # records
+    _clock: ProbeClock = field(default_factory=ProbeClock)
 
     def apply(self, pieces: Mapping[Kept, list[Piece]]) -> dict[Kept, list[Piece]]:
         """Return the pieces of both classes without what was dropped, and the others as they are.
@@ -55,9 +70,20 @@ class Rescoring:
         Raises
         ------
         DataError
-            When the scorer does not give one finite number a pair.
+            When the scorer does not give one finite number a pair, or has changed.
         """
         result = dict(pieces)
+        if self.rescorer.weights is None:
+            self._set_out([piece for name in MINED for piece in pieces[name]])
+        try:
+            self._apply(pieces, result)
+        except DataError:  # of a pair, or of the scorer
+            self._confirm()
+            raise
+        self._confirm()
+        return result
+
+    def _apply(self, pieces: Mapping[Kept, list[Piece]], result: dict[Kept, list[Piece]]) -> None:
         total = sum(len(pieces[name]) for name in MINED)
         done = 0
         for name in MINED:
@@ -68,25 +94,64 @@ class Rescoring:
                 done += 1
             result[name] = kept
         self.progress("rescoring", done, total)
-        return result
+
+    def _set_out(self, pieces: list[Piece]) -> None:
+        """Score the probe, the first pairs of all; as it was when a run that died set out."""
+        first = next((piece for piece in pieces if piece.rows), None)
+        if first is None:
+            return
+        self._pairs, _ = self._texts_of(next(read_piece(first, _PROBED)))
+        now, record = self.rescorer.score(self._pairs), self.staging.recorded("rescoring")
+        before = np.asarray(record["scores"] if record else [], dtype=np.float64)
+        self._expected = before if _alike(before, now) else now
+        self.staging.record("rescoring", {"scores": self._expected.tolist()})
+
+    def _confirm(self) -> None:
+        """Score the probe again, and record the pieces that wait for it."""
+        waiting, self._waiting = self._waiting, {}
+        if not waiting:
+            return
+        if self._pairs:
+            with self._clock.probing():
+                now = self.rescorer.score(self._pairs)
+            if not _alike(self._expected, now):
+                raise DataError(
+                    f"select.rescore = {self.rescorer.name!r} scored the same pairs otherwise than "
+                    "before: it changed while it was at work, or its scores vary; what it scored "
+                    "since the last good probe is not kept; see to it that one model answers and "
+                    "run the same command again"
+                )
+        for name, record in waiting.items():
+            self.staging.record(name, record)
 
     def _piece(self, piece: Piece) -> Piece:
         path = Path(piece.path)
         target = path.with_name(f"rescored-{path.name}")
+        scorer = digest(self._expected.tolist())
         record = self.staging.recorded(target.stem)
-        if record is None:
+        if record is None or record.get("scorer") != scorer:
             rows = 0
             with atomic_open(target) as file:
                 for records in read_piece(piece, _CHUNK):
                     kept = records[self._scores(records) <= self.most]
                     file.write(kept.tobytes())
                     rows += len(kept)
-            record = {"rows": rows, "files": {f"work/{target.name}": sha256_file(target)}}
-            self.staging.record(target.stem, record)
+            files = {f"work/{target.name}": sha256_file(target)}
+            record = {"rows": rows, "files": files, "scorer": scorer}
+            self._waiting[target.stem] = record
+            if self._clock.due:
+                self._confirm()
         return Piece(str(target), int(record["rows"]))
 
     def _scores(self, records: NDArray[np.void]) -> NDArray[np.float64]:
         """Score the negative of each record."""
+        pairs, inverse = self._texts_of(records)
+        return self.rescorer.score(pairs)[inverse]
+
+    def _texts_of(
+        self, records: NDArray[np.void]
+    ) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
+        """Return the texts of anchors and negatives, each pair once, and which is of which."""
         anchors, negatives = (records[role].astype(np.int64) for role in ("anchor", "negative"))
         pairs, inverse = np.unique(
             np.stack([anchors, negatives], axis=1), axis=0, return_inverse=True
@@ -95,7 +160,7 @@ class Rescoring:
             self._texts(side, pairs[:, column])
             for column, side in enumerate((0, self.store.row_side))
         )
-        return self.rescorer.score(list(zip(*texts, strict=True)))[inverse.ravel()]
+        return list(zip(*texts, strict=True)), inverse.ravel()
 
     def _texts(self, side: int, rows: NDArray[np.int64]) -> list[str]:
         column = self.store.texts(side)
@@ -103,3 +168,10 @@ class Rescoring:
             raise StorageError(f"{self.store.folder} has lost its texts; run with --force")
         texts: list[str] = column.take(rows).to_pylist()
         return texts
+
+
+def _alike(before: NDArray[np.float64], now: NDArray[np.float64]) -> bool:
+    """Whether two answers to a probe are of one scorer."""
+    if before.shape != now.shape:
+        return False
+    return bool((abs(now - before) <= _ROUNDING * abs(before).max(initial=0)).all())

@@ -138,14 +138,26 @@ def test_without_content_there_is_nothing_to_score(texts: Path, tmp_path: Path) 
 
 
 def sometimes(pairs: list[tuple[str, str]]) -> list[float]:
-    """Fail at the third call, once."""
-    if len(CALLS) == 2 and not FAILED:
+    """Fail at the third call after the probe, once."""
+    if len(pairs) > 8 and len(scored()) == 2 and not FAILED:
         FAILED.append(True)
         raise ConnectionError("gone")
     return overlap(pairs)
 
 
+def scored() -> list[list[tuple[str, str]]]:
+    """The calls of the rescorer, without probes."""
+    return [pairs for pairs in CALLS if len(pairs) > 8]
+
+
+def turning(pairs: list[tuple[str, str]]) -> list[float]:
+    """Score otherwise from the third call on that is no probe."""
+    scores = overlap(pairs)
+    return [1 - score for score in scores] if TURNED and len(scored()) > 2 else scores
+
+
 FAILED: list[bool] = []
+TURNED: list[bool] = []
 
 
 def test_a_run_that_died_does_not_score_again_what_was_scored(texts: Path, tmp_path: Path) -> None:
@@ -155,14 +167,32 @@ def test_a_run_that_died_does_not_score_again_what_was_scored(texts: Path, tmp_p
     FAILED.clear()
     with pytest.raises(DataError, match="ConnectionError: gone"):
         mine(texts, tmp_path / "out", **keys)
-    before = len(CALLS)
+    before = len(scored())
     run = mine(texts, tmp_path / "out", **keys)
-    again = len(CALLS) - before
+    again = len(scored()) - before
     CALLS.clear()
     whole = mine(texts, tmp_path / "whole", **keys)
-    assert 0 < before < len(CALLS) == before + again
+    assert 0 < before < len(scored()) == before + again
     assert [s["sha256"] for s in run.manifest["shards"]] == [
         s["sha256"] for s in whole.manifest["shards"]
     ]
     assert run.manifest["written"] == whole.manifest["written"]
     assert run.manifest["written"]["suspects"]["rows"] > 0
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_scorer_that_changes_ends_the_run(stays: bool, texts: Path, tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"rescore": "tests.pipeline.test_rescore:turning", "rescore_max": 0.3}
+    CALLS.clear()
+    TURNED.append(True)
+    with pytest.raises(DataError, match="scored the same pairs otherwise than before"):
+        mine(texts, tmp_path / "out", **keys)
+    assert not (tmp_path / "out/latest").exists()
+    if not stays:
+        TURNED.clear()
+    run = mine(texts, tmp_path / "out", **keys)
+    whole = mine(texts, tmp_path / "whole", **keys)  # all of it by the scorer that answers now
+    TURNED.clear()
+    assert [s["sha256"] for s in run.manifest["shards"]] == [
+        s["sha256"] for s in whole.manifest["shards"]
+    ]

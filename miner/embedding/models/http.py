@@ -8,68 +8,29 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
-import threading
-import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import numpy as np
-import requests
 from numpy.typing import NDArray
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
 from miner.embedding.models.base import Batch, Model
+from miner.embedding.models.http_client import Answer, Client, read_key
 from miner.errors import DataError, EngineError, UsageError
-from miner.formatting import bytes_text, without_secrets
+from miner.formatting import without_secrets
 
 __all__ = ["Http"]
 
 _VERSION = 1
 _DEFAULT_KEY = "OPENAI_API_KEY"
-_AGAIN = (408, 429, 500, 502, 503, 504)
 _SECRET_HEADERS = ("authorization", "api-key", "apikey", "token", "secret", "password", "cookie")
 _TOO_LARGE = ("too large", "too long", "too many", "maximum context", "batch size")
-
-
-_OK = 200
-_CHUNK, _SHOWN = 1 << 16, 4096
 _MOST_BYTES, _MOST_BYTES_TEXT = 16 << 20, 1 << 20
 """Of an answer, at all and for each text: ten times what any model's vectors take as JSON."""
-_DRIPS = 10
-"""So many times the timeout an answer may take that never pauses for as long as that."""
-_LONGEST_PAUSE = 600.0
-"""Seconds; a server may ask for more."""
-
-
-class _Patience(Retry):  # type: ignore[misc]  # an extra that mypy does not follow
-    """Waits as long as the server asks for, within reason."""
-
-    def get_retry_after(self, response: Any) -> float | None:
-        """Return the seconds to wait, None where the server does not say."""
-        asked = super().get_retry_after(response)
-        return None if asked is None else min(float(asked), _LONGEST_PAUSE)
-
-
-class _Gate:
-    """Lets requests through at most so often; shared by threads."""
-
-    def __init__(self, per_minute: float) -> None:
-        self._pause = 60.0 / per_minute if per_minute else 0.0
-        self._lock = threading.Lock()
-        self._next = 0.0
-
-    def wait(self) -> None:
-        """Sleep until it is this request's turn."""
-        if not self._pause:
-            return
-        with self._lock:
-            turn = max(self._next, time.monotonic())
-            self._next = turn + self._pause
-        time.sleep(max(0.0, turn - time.monotonic()))
 
 
 class _TooLarge(Exception):
@@ -98,15 +59,18 @@ class Http(Model):
     requests_per_minute : float
         0 for no limit.
     timeout : float
-        Seconds without an answer.
+        Seconds without a byte after which a request has failed; one that takes ten times as long
+        is given up, whatever came of its answer.
     retries : int
         How often a request is sent again, with growing pauses or as ``Retry-After`` says.
+    drift : float
+        How far the vectors of a text may lie apart from one answer to another, relative to their
+        length, when the model is the same: servers round differently in different batches.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     argument: ClassVar[str] = "url"
     cache_id: ClassVar[str] = "miner.models.http:Http"
-    drift: ClassVar[float] = 1e-3
 
     def __init__(
         self,
@@ -120,6 +84,7 @@ class Http(Model):
         requests_per_minute: float = 0,
         timeout: float = 60,
         retries: int = 6,
+        drift: float = 1e-3,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -136,26 +101,43 @@ class Http(Model):
         for name, value in (("batch", batch), ("concurrency", concurrency)):
             if value < 1:
                 raise UsageError(f"model.options.{name} = {value} must be 1 or more")
+        limits = {"requests_per_minute": requests_per_minute, "retries": retries, "drift": drift}
+        for name, number in limits.items():
+            if not 0 <= number < math.inf:
+                raise UsageError(f"model.options.{name} = {number} must be 0 or more")
+        if not 0 < timeout < math.inf:
+            raise UsageError(
+                f"model.options.timeout = {timeout} must be a number of seconds above 0"
+            )
         base = url.rstrip("/")
         self._url = base if base.endswith("/embeddings") else f"{base}/embeddings"
         self._key_env = key_env or _DEFAULT_KEY
         if key_env and not os.environ.get(key_env):
             raise UsageError(f"model.options.key_env: the variable {key_env} is not set; export it")
-        _key(self._key_env)
+        read_key(self._key_env)
         self._headers = dict(headers or {})
         self._body = {"model": model, "encoding_format": "float"}
         self._dimensions = dimensions
-        self._batch, self._timeout = batch, timeout
-        self._retries = retries
-        self._gate = _Gate(requests_per_minute)
+        self._batch, self.drift = batch, drift
+        self._client = Client(
+            self._url, self._headers, self._key_env, timeout, retries, requests_per_minute
+        )
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="mine-http")
-        self._local = threading.local()
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
         """Embed texts, shape (b, dim), in requests of at most `batch` texts each."""
         texts = list(batch)
         parts = [texts[i : i + self._batch] for i in range(0, len(texts), self._batch)]
-        rows = [row for part in self._pool.map(self._embed, parts) for row in part]
+        stop: Future[None] = Future()
+        calls = [self._pool.submit(self._embed, part, stop) for part in parts]
+        try:
+            done, _ = wait(calls, return_when=FIRST_EXCEPTION)
+            for call in calls:
+                if call in done:
+                    call.result()
+        finally:
+            stop.set_result(None)  # after an error, or Ctrl-C, nothing else is waited for
+        rows = [row for call in calls for row in call.result()]
         widths = {len(row) for row in rows}
         if len(widths) > 1:
             raise EngineError(
@@ -163,92 +145,36 @@ class Http(Model):
             )
         return np.asarray(rows, dtype=np.float32)
 
-    def _embed(self, texts: list[str]) -> list[NDArray[np.float32]]:
+    def _embed(self, texts: list[str], stop: Future[None]) -> list[NDArray[np.float32]]:
         try:
-            return self._request(texts)
+            return self._request(texts, stop)
         except _TooLarge as error:
             if len(texts) == 1:
                 raise DataError(
                     f"{self._url} refuses the text {texts[0][:60]!r}... alone ({error}); shorten it"
                 ) from None
             half = len(texts) // 2
-            return self._embed(texts[:half]) + self._embed(texts[half:])
+            return self._embed(texts[:half], stop) + self._embed(texts[half:], stop)
 
-    def _request(self, texts: list[str]) -> list[NDArray[np.float32]]:
+    def _request(self, texts: list[str], stop: Future[None]) -> list[NDArray[np.float32]]:
         body: dict[str, Any] = {**self._body, "input": texts}
         if self._dimensions is not None:
             body["dimensions"] = self._dimensions
-        self._gate.wait()
+        answer = self._client.post(body, _MOST_BYTES + _MOST_BYTES_TEXT * len(texts), stop)
+        if not 200 <= answer.status < 300:
+            self._refuse(answer)
         try:
-            # Not to another place: neither the texts nor the key are meant for it.
-            with self._session().post(
-                self._url,
-                json=body,
-                headers=self._headers,
-                auth=self._sign,
-                timeout=self._timeout,
-                stream=True,
-                allow_redirects=False,
-            ) as answer:
-                content = self._read(answer, _MOST_BYTES + _MOST_BYTES_TEXT * len(texts))
-        except requests.RequestException as error:
+            return _vectors(answer.content, len(texts))
+        except (ValueError, OverflowError, RecursionError) as error:
+            said = self._client.said(answer.content)[:100]
             raise EngineError(
-                f"{self._url} did not answer after {self._retries + 1} tries "
-                f"({_reason(error)}); what is embedded is kept, run the same command again"
+                f"{self._url} sent no embeddings in the OpenAI shape ({error}); check the URL and "
+                f"the server, which said {said!r}"
             ) from None
-        if answer.status_code != _OK:
-            self._refuse(answer, content)
-        return self._vectors(content, len(texts))
 
-    def _read(self, answer: requests.Response, most: int) -> bytes:
-        """Read an answer that neither ends late nor is larger than any can be."""
-        until = time.monotonic() + _DRIPS * self._timeout
-        parts, size = [], 0
-        for part in answer.iter_content(_CHUNK):
-            parts.append(part)
-            size += len(part)
-            if size > most:
-                raise EngineError(
-                    f"{self._url} sent an answer of more than {bytes_text(most)}; check the server"
-                )
-            if time.monotonic() > until:
-                raise EngineError(
-                    f"{self._url} took more than {_DRIPS} x {self._timeout:g} s for one answer; "
-                    "check the server, or raise model.options.timeout"
-                )
-        return b"".join(parts)
-
-    def _session(self) -> requests.Session:
-        """Return this thread's session: they are not safe to share."""
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            retry = _Patience(
-                total=self._retries,
-                status_forcelist=_AGAIN,
-                allowed_methods=None,
-                backoff_factor=0.2,
-                backoff_jitter=0.2,
-                raise_on_status=False,
-            )
-            for scheme in ("http://", "https://"):
-                session.mount(scheme, HTTPAdapter(max_retries=retry))
-            self._local.session = session
-        return session
-
-    def _sign(self, request: Any) -> Any:
-        """Put the key into a request; as its `auth`, lest requests put one of ~/.netrc there."""
-        key = _key(self._key_env)
-        if key:
-            request.headers["Authorization"] = f"Bearer {key}"
-        return request
-
-    def _refuse(self, answer: requests.Response, content: bytes) -> None:
+    def _refuse(self, answer: Answer) -> None:
         """Turn an error of the server into one of ours."""
-        key = _key(self._key_env)
-        text = content[:_SHOWN].decode(errors="replace")
-        said = " ".join((text.replace(key, "***") if key else text).split())[:200]
-        status = answer.status_code
+        said, status = self._client.said(answer.content), answer.status
         if 300 <= status < 400:
             place = without_secrets(str(answer.headers.get("Location", "")))[:200]
             raise UsageError(
@@ -263,30 +189,7 @@ class Http(Model):
                 f"{self._url} refused the key ({status}); put a good one into the environment "
                 f"variable {self._key_env}"
             )
-        if status in _AGAIN:
-            raise EngineError(
-                f"{self._url} answered {status} to each of {self._retries + 1} tries ({said}); "
-                "what is embedded is kept, run the same command again"
-            )
         raise UsageError(f"{self._url} answered {status}: {said}; check model.options")
-
-    def _vectors(self, content: bytes, count: int) -> list[NDArray[np.float32]]:
-        """Return the vectors of an answer in the order of the texts."""
-        try:
-            data = sorted(json.loads(content)["data"], key=lambda one: int(one["index"]))
-            places = [int(one["index"]) for one in data]
-            rows = [_vector(one["embedding"]) for one in data]
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            shown = content[:60].decode(errors="replace")
-            raise EngineError(
-                f"{self._url} sent no embeddings in the OpenAI shape ({type(error).__name__}: "
-                f"{shown!r}); check the URL"
-            ) from None
-        if places != list(range(count)):
-            raise EngineError(
-                f"{self._url} sent {len(places)} embeddings for {count} texts; check the server"
-            )
-        return rows
 
     def facts(self) -> Mapping[str, Any]:
         """Return what decides the vectors: server, model, dimensions."""
@@ -299,29 +202,43 @@ class Http(Model):
         }
 
 
-def _vector(value: Any) -> NDArray[np.float32]:
-    if isinstance(value, str):
-        return np.frombuffer(base64.b64decode(value), dtype="<f4")
-    # None becomes NaN, which the store refuses with the row's name; so does what is too large
-    with np.errstate(over="ignore"):
-        vector = np.asarray(value, dtype=np.float32)
-    if vector.ndim != 1:
-        raise ValueError(f"a vector of {vector.ndim} axes")
-    return vector
+def _vectors(content: bytes, count: int) -> list[NDArray[np.float32]]:
+    """Return the vectors of an answer in the order of the texts.
 
-
-def _key(name: str) -> str | None:
-    """Return the key that an environment variable holds, refusing what no header can hold.
-
-    What is raised elsewhere would show it.
+    Raises
+    ------
+    ValueError
+        When it has not one vector for each text; also errors of NumPy and of the JSON parser.
     """
-    key = os.environ.get(name)
-    if key and not (key.isascii() and key.isprintable() and " " not in key):
-        raise UsageError(
-            f"the variable {name} holds no key: there are blanks, line ends or other characters "
-            "in it that no key has; correct it"
-        )
-    return key
+    if not content.strip():
+        raise ValueError("an empty answer")
+    answer = json.loads(content)
+    data = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
+        raise ValueError("no list 'data' of objects in it")
+    vectors: dict[int, NDArray[np.float32]] = {}
+    for place, one in enumerate(data):
+        index = one.get("index")
+        if type(index) is not int:
+            raise ValueError(f"data[{place}] has the index {index!r:.40}, not a whole number")
+        if index in vectors:
+            raise ValueError(f"the index {index} comes twice")
+        vectors[index] = _vector(one.get("embedding"), place)
+    if len(vectors) != count:
+        raise ValueError(f"{len(vectors)} embeddings for {count} texts")
+    if strange := vectors.keys() - set(range(count)):
+        raise ValueError(f"the index {min(strange)} for {count} texts, which count from 0")
+    return [vectors[index] for index in range(count)]
+
+
+def _vector(value: Any, place: int) -> NDArray[np.float32]:
+    if isinstance(value, str) and value:
+        return np.frombuffer(base64.b64decode(value, validate=True), dtype="<f4")
+    # None becomes NaN, which the store refuses with the row's name; so does what is too large
+    if not isinstance(value, list) or not value or set(map(type, value)) - {int, float, type(None)}:
+        raise ValueError(f"data[{place}] has no 'embedding' that is a list of numbers")
+    with np.errstate(over="ignore"):
+        return np.asarray(value, dtype=np.float32)
 
 
 def _check_headers(headers: Mapping[str, Any]) -> None:
@@ -335,9 +252,3 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"model.options.headers: {name!r} must be text, without line ends and the like"
             )
-
-
-def _reason(error: Exception) -> str:
-    """Say in a few words why there was no answer."""
-    inner = error.args[0] if error.args else error
-    return " ".join(str(getattr(inner, "reason", inner)).split())[:160]
