@@ -22,6 +22,7 @@ from miner.cli.job_options import DEFAULT_JOB, build_job, job_options
 from miner.cli.json_log import LoggedProgress, json_log
 from miner.cli.progress_bar import Progress
 from miner.cli.signals import Signalled, Signals
+from miner.cli.warning_lines import warning_lines
 from miner.errors import StorageError, UsageError
 from miner.pipeline.attempt import Attempt, Ending, Settled, failure
 from miner.storage.urls import is_url
@@ -191,7 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(words: list[str]) -> NoReturn:
     debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
-    log = json_log(attempt, quiet="--quiet" in words) if as_json else contextlib.nullcontext()
+    log = json_log(attempt, quiet="--quiet" in words) if as_json else warning_lines()
     trace = None
     with Signals() as signals, log:
         try:
