@@ -18,6 +18,7 @@ from miner.cli.main import main
 from tests.conftest import Result, write_small
 from tests.durable import at_rename, crash
 from tests.faults.jobs import payload
+from tests.operating import events, named
 
 Cli = Callable[..., Result]
 
@@ -123,6 +124,19 @@ def test_what_is_damaged_is_made_again(
     assert payload(runs[0].path) == payload(runs[1].path)
     assert miner.verify_run(runs[1]).problems == []
     assert cli(*words(job, out)).err == ""  # nothing is damaged any more
+
+
+def test_a_json_log_says_what_was_damaged(
+    cli: Cli, left: Callable[[str], tuple[Path, list[str]]], tmp_path: Path
+) -> None:
+    place = ".staging/*/work/index.json"
+    folder, job = left(place)
+    out = shutil.copytree(folder / "before", tmp_path / "out", symlinks=True)
+    (path,) = out.glob(place)
+    path.write_bytes(b"")
+    done = cli(*words(job, out), "--log-format", "json")
+    (said,) = named(events(done.err), "damaged")
+    assert done.code == 0 and said["level"] == "warning" and str(path) in said["message"]
 
 
 def test_a_damaged_manifest_is_not_taken_for_a_finished_run(
