@@ -8,6 +8,7 @@
     |-- LockError        4  another run holds the output
     |-- GateError        5  a quality gate failed
     `-- StorageError     6  storage failed
+        |-- DamageError  6  a file of ours is not as it was written
         `-- EngineError  6  an engine failed
 
 A message says what is wrong, where (file, row, column, key) and what to do, in one or two lines:
@@ -25,6 +26,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 __all__ = [
+    "DamageError",
     "DataError",
     "EngineError",
     "GateError",
@@ -75,6 +77,10 @@ class StorageError(MineError):
     """A read or write failed."""
 
     exit_code = 6
+
+
+class DamageError(StorageError):
+    """A file of ours is not as it was written."""
 
 
 class EngineError(StorageError):

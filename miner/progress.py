@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and how long its stages took."""
+"""What a run says while it is at work, what it warns of, and how long its stages took."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-__all__ = ["Clock", "Progress", "silent"]
+__all__ = ["Clock", "Progress", "silent", "warn_damaged"]
 
 _log = logging.getLogger(__name__)
 
@@ -18,6 +18,12 @@ Progress = Callable[[str, int, int], None]
 
 def silent(stage: str, done: int, total: int) -> None:
     """Report nothing."""
+
+
+def warn_damaged(message: str) -> None:
+    """Log a warning that something damaged was found and is made again."""
+    facts = {"event": "damaged", "message": message}
+    _log.warning("%s", message, extra={"facts": facts})
 
 
 @dataclass(slots=True)

@@ -31,6 +31,7 @@ from miner.cli.job_options import DEFAULT_JOB, build_job, job_options
 from miner.cli.json_log import LoggedProgress, json_log
 from miner.cli.progress_bar import Progress
 from miner.cli.signals import Signalled, Signals
+from miner.cli.warning_lines import warning_lines
 from miner.errors import UsageError
 from miner.pipeline.attempt import Attempt, Ending, Settled, failure
 
@@ -203,9 +204,9 @@ def _run(words: list[str]) -> NoReturn:
     debug, as_json, attempt = "--debug" in words, _wants_json(words), Attempt()
     signals, trace = Signals(), None
     spare_address_space()
+    log = json_log(attempt, quiet="--quiet" in words) if as_json else warning_lines()
     with contextlib.ExitStack() as stack:
-        if as_json:
-            stack.enter_context(json_log(attempt, quiet="--quiet" in words))
+        stack.enter_context(log)
         try:
             stack.enter_context(signals)
             cli(args=words, prog_name="mine", standalone_mode=False, obj=attempt)

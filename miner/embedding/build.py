@@ -17,12 +17,13 @@ from miner.embedding.cache import Digests, Generation, open_generation
 from miner.embedding.model_identity import CANARY_ROWS
 from miner.embedding.probed_vectors import ProbedVectors, check_unchanged
 from miner.embedding.recipe import Recipe, StoreKey
-from miner.embedding.store import Store, open_store, store_errors
-from miner.errors import DataError, StorageError
-from miner.progress import Progress
+from miner.embedding.store import Store, sound_store, store_errors
+from miner.errors import DamageError, DataError, StorageError
+from miner.progress import Progress, warn_damaged
 from miner.storage.arrays import save_array
 from miner.storage.files import atomic_open, publish_folder, sha256_file, storage_errors
-from miner.storage.json_files import digest, read_json, write_json
+from miner.storage.json_files import digest
+from miner.storage.records import check_files, checksums, read_record, write_record
 from miner.triplets.distance import normalize_rows
 from miner.triplets.types import Float32, Rows
 
@@ -31,6 +32,7 @@ __all__ = ["prepare_store"]
 _CHUNK = 256  # rows that are normalised at once: they stay in a CPU's cache
 _READ_ROWS, _READ_BYTES = 1 << 14, 16 << 20  # of the cache at once: batches by length lie apart
 _REPAIRS = 3
+_SCAN, _COUNTS = "scan.npz", "counts"
 
 
 def prepare_store(
@@ -48,7 +50,7 @@ def prepare_store(
         of memory; ``seconds``.
     """
     began = time.perf_counter()
-    store, maker = open_store(root / key.name), _Maker(root, key, recipe, progress)
+    store, maker = sound_store(root / key.name), _Maker(root, key, recipe, progress)
     if store is None:
         store = maker.make()
     else:
@@ -96,7 +98,7 @@ class _Maker:
         """Go through the stages; return the published store."""
         final, partial = self.root / self.key.name, self.folder
         with storage_errors(self.root):
-            shutil.rmtree(final, ignore_errors=True)
+            _clear(final)
             partial.mkdir(parents=True, exist_ok=True)
         self._try_model()
         scanned = self._scan()
@@ -108,6 +110,7 @@ class _Maker:
         if self.chosen is not None:
             rows = [len(self.chosen), *counts]
             self._split_anchors(self.chosen, counts[0])
+        vectors = (f"vectors-{side}.f32" for side in range(len(rows)))
         facts = {
             **self.key.facts,
             "key": digest(self.key.facts),
@@ -115,14 +118,20 @@ class _Maker:
             "rows": rows,
             "items": sum(counts),
             "zeros": self.zeros,
-            "dataset": scanned,
+            "dataset": scanned["dataset"],
+            "files": {**scanned["files"], **checksums(partial, vectors)},
         }
-        for helper in [*partial.glob("todo-*.npy"), partial / "scan.npz", partial / "scan.json"]:
+        del facts["files"][_SCAN]
+        for helper in [*partial.glob("todo-*"), partial / _SCAN, partial / "scan.json"]:
             helper.unlink(missing_ok=True)
         self._check_files()
-        write_json(partial / "store.json", facts)
+        write_record(partial / "store.json", facts)
+        with storage_errors(final):
+            if (final / _COUNTS).exists():  # of a damaged store: they are found by its checksums
+                (final / _COUNTS).rename(partial / _COUNTS)
+            shutil.rmtree(final, ignore_errors=True)
         publish_folder(partial, final)
-        return Store(final, read_json(final / "store.json"))
+        return Store(final, read_record(final / "store.json"))
 
     def _embedder(self, number: int) -> Embedder:
         recipe = self.recipe
@@ -165,22 +174,23 @@ class _Maker:
             self.embedded += len(sample)
 
     def _scan(self) -> Any:
-        """Scan the data, or take what a run that died has scanned; return the scan's facts."""
+        """Scan the data, or take what a run that died has scanned; return the scan's record."""
         partial, sides = self.folder, range(len(self.recipe.source.sides))
-        if not (partial / "scan.json").exists():
+        record = _recorded(partial / "scan.json")
+        if record is None:
             with storage_errors(partial):
                 shutil.rmtree(partial)
                 partial.mkdir()
-            self._fresh_scan(partial)
-        with store_errors(partial / "scan.npz"):
-            with np.load(partial / "scan.npz", allow_pickle=False) as arrays:
+            record = self._fresh_scan(partial)
+        with store_errors(partial / _SCAN):
+            with np.load(partial / _SCAN, allow_pickle=False) as arrays:
                 self.rows = [arrays[f"rows_{number}"] for number in sides]
                 if self.recipe.model.model.cached:
                     self.digests = [arrays[f"digests_{number}"] for number in sides]
                 self.chosen = arrays.get("chosen")
-            return read_json(partial / "scan.json")
+        return record
 
-    def _fresh_scan(self, partial: Path) -> None:
+    def _fresh_scan(self, partial: Path) -> dict[str, Any]:
         self.progress("reading", 0, 0)
         texts = self.recipe.texts and self.recipe.source.kind == "text"
         scanned = self.recipe.source.scan(partial, texts=texts)
@@ -195,10 +205,13 @@ class _Maker:
                     arrays[f"digests_{number}"] = digests
         if scanned.chosen is not None:
             arrays["chosen"] = scanned.chosen
-        with atomic_open(partial / "scan.npz") as file:
+        with atomic_open(partial / _SCAN) as file:
             np.savez(file, allow_pickle=False, **arrays)
         self._check_files()  # of other data, it would be taken for this by the run that goes on
-        write_json(partial / "scan.json", scanned.facts)
+        names = sorted(path.name for path in partial.iterdir())
+        record = {"dataset": scanned.facts, "files": checksums(partial, names)}
+        write_record(partial / "scan.json", record)
+        return record
 
     def _straight(self, number: int) -> None:
         """Write vectors that are not worth a cache as they come from the model."""
@@ -224,7 +237,7 @@ class _Maker:
             there = generation.find(digests)[:, 0] >= 0
             tried = self.tried.get(number, digests[:0])
             self.reused += int((there & ~np.isin(digests, tried)).sum())
-            todo = _todo(self.folder / f"todo-{number}.npy", digests, there)
+            todo = _todo(self.folder / f"todo-{number}", digests, there)
             for attempt in range(_REPAIRS):
                 if len(todo):
                     self._embed(number, generation, todo, again=attempt > 0)
@@ -232,6 +245,10 @@ class _Maker:
                 todo = self._write(generation, digests, self.folder / f"vectors-{number}.f32")
                 if not len(todo):
                     return
+                warn_damaged(
+                    f"{generation.folder}: the vectors of {len(todo)} rows are damaged; they are "
+                    "made again"
+                )
         raise StorageError(f"{generation.folder}: vectors cannot be read back; remove the folder")
 
     def _embed(self, number: int, generation: Generation, todo: Rows, *, again: bool) -> None:
@@ -281,14 +298,36 @@ class _Maker:
                 file.write(every[chosen[start : start + _CHUNK]].data)
 
 
-def _todo(path: Path, digests: Digests, there: NDArray[np.bool_]) -> Rows:
+def _todo(stem: Path, digests: Digests, there: NDArray[np.bool_]) -> Rows:
     """Return the rows to embed, each content once; those that a run which died had set out with."""
-    if path.exists():
-        with store_errors(path):
-            saved: Rows = np.load(path, allow_pickle=False)
+    path, told = stem.with_suffix(".npy"), stem.with_suffix(".json")
+    if _recorded(told) is not None:
+        saved: Rows = np.load(path, allow_pickle=False)
         return saved
     missing = np.flatnonzero(~there)
     _, first = np.unique(digests[missing], return_index=True)
     todo: Rows = missing[np.sort(first)]
     save_array(path, todo)
+    write_record(told, {"files": checksums(path.parent, [path.name])})
     return todo
+
+
+def _recorded(path: Path) -> dict[str, Any] | None:
+    """Return a record whose files are whole; None where there is none, or a damaged one."""
+    if not path.exists():
+        return None
+    try:
+        record = read_record(path)
+        check_files(path.parent, record["files"])
+    except DamageError as error:
+        warn_damaged(f"{error}; what a run that died had prepared is made again")
+        return None
+    return record
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files of a damaged store, first that which makes it one; its counts stay."""
+    (folder / "store.json").unlink(missing_ok=True)
+    for path in folder.glob("*"):
+        if not path.is_dir():
+            path.unlink()

@@ -23,9 +23,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from miner.errors import StorageError
+from miner.errors import DamageError, StorageError
 from miner.storage.files import storage_errors
 from miner.storage.json_files import digest, read_json, write_json
+from miner.storage.records import checked_record, write_record
 
 __all__ = ["Digests", "Generation", "open_generation", "read_generation"]
 
@@ -167,14 +168,18 @@ class Generation:
         self._sorted = first[self._order]
 
     def _read_shape(self) -> None:
-        shape = read_json(self.folder / "shape.json")
-        known = isinstance(shape, dict) and shape.get("type") in _TYPES
-        dim = shape.get("dim") if known else None
-        if not isinstance(dim, int) or not 0 < dim <= _MOST_DIM:
-            raise StorageError(
-                f"{self.folder / 'shape.json'} is damaged: it says no shape of vectors; remove "
-                f"{self.folder}"
-            )
+        path = self.folder / "shape.json"
+        try:
+            shape = read_json(path)
+            if isinstance(shape, dict) and "checksum" in shape:  # older caches have none
+                shape = checked_record(shape, path)
+            known = isinstance(shape, dict) and shape.get("type") in _TYPES
+            dim = shape.get("dim") if known else None
+            if not isinstance(dim, int) or not 0 < dim <= _MOST_DIM:
+                raise DamageError(f"{path} is damaged: it says no shape of vectors")
+        except DamageError as error:
+            remedy = f"remove {self.folder}: the same command makes its vectors again"
+            raise DamageError(f"{error}; {remedy}") from error
         self.dim, self._type = dim, np.dtype(shape["type"])
 
     def find(self, digests: Digests) -> NDArray[np.int64]:
@@ -268,7 +273,7 @@ class Generation:
         kind = "<f8" if vectors.dtype == np.float64 else "<f4"
         with FileLock(self.folder / "shape.lock"):
             if not (self.folder / "shape.json").exists():
-                write_json(self.folder / "shape.json", {"dim": vectors.shape[1], "type": kind})
+                write_record(self.folder / "shape.json", {"dim": vectors.shape[1], "type": kind})
         self._read_shape()
 
     def _open_segment(self) -> None:

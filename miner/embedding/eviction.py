@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from miner.errors import StorageError
+from miner.errors import DamageError, StorageError
 from miner.formatting import bytes_text
 from miner.job import Job
 from miner.job_sections import OutputJob
@@ -70,11 +70,19 @@ def list_kept(cache: Path, stores: Path) -> list[Kept]:
 def _read(kind: Kind, root: Path, described: str, model: str = "?") -> Iterator[Kept]:
     for path in root.glob(f"*/{described}"):
         try:
-            facts, used = read_json(path), path.stat().st_mtime
+            facts, used = _described(path), path.stat().st_mtime
             size = sum(one.stat().st_size for one in path.parent.iterdir() if one.is_file())
-        except (StorageError, OSError):  # removed by another process since, or damaged
+        except (StorageError, OSError):  # removed by another process since
             continue
         yield Kept(kind, path.parent, _model_name(facts) or model, size, used)
+
+
+def _described(path: Path) -> Any:
+    """Return what a folder says of itself; None where that is damaged."""
+    try:
+        return read_json(path)
+    except DamageError:
+        return None
 
 
 def _model_name(facts: Any) -> str | None:

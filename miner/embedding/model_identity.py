@@ -8,6 +8,7 @@ those rows those vectors, it is that model. It is asked again while it embeds: t
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 from miner.datasets.content import Values, as_batch
 from miner.datasets.image_files import Pictures
 from miner.embedding.models.base import LoadedModel, Role
-from miner.errors import DataError, EngineError, StorageError
+from miner.errors import DamageError, DataError, EngineError
+from miner.progress import warn_damaged
 from miner.storage.json_files import digest, read_json, write_json
 
 __all__ = ["CANARY_ROWS", "Identity", "Probe", "identify"]
@@ -111,7 +113,7 @@ def identify(
         canary = {"content": _encoded(sample), "vectors": plain.tolist()}
         weights = f"canary:{digest(canary)}"
         if keep:
-            write_json(folder / f"{digest(canary)[:24]}.json", canary)
+            write_json(folder / f"{_named(canary)}.json", canary)
             for old in _newest(folder)[_MOST:]:
                 old.unlink(missing_ok=True)
     facts = {"id": model.name, "weights": weights, "options": dict(model.options)}
@@ -164,10 +166,20 @@ def _read_canary(path: Path) -> tuple[Any, NDArray[np.float64], Values] | None:
     """Read a canary, its vectors and its content; None when the file is damaged."""
     try:
         canary = read_json(path)
-        before = np.asarray(canary["vectors"], dtype=np.float64)
-        return canary, before, _decoded(canary["content"])
-    except (StorageError, ValueError, KeyError, TypeError, OverflowError):
+        if path.stem != _named(canary):
+            raise DamageError(f"{path} is damaged: its content does not fit its name")
+    except (DamageError, ValueError) as error:
+        warn_damaged(f"{error}; the vectors by which the model is known are made again")
+        with contextlib.suppress(OSError):
+            path.unlink()
         return None
+    before = np.asarray(canary["vectors"], dtype=np.float64)
+    return canary, before, _decoded(canary["content"])
+
+
+def _named(canary: Any) -> str:
+    """Return what the file of a canary is called."""
+    return digest(canary)[:24]
 
 
 def _encoded(values: Values) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from miner.storage.urls import url_name
 
 __all__ = ["Recipe", "StoreKey"]
 
-_VERSION = 5
+_VERSION = 6
 _GENERATION_VERSION = 1
 
 

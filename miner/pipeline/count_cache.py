@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,22 +31,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.embedding.store import Store
-from miner.errors import StorageError
+from miner.errors import DamageError, StorageError
 from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.units.layout import CENSUS, COUNTED, SELECTED
 from miner.pipeline.units.merge import array_names
 from miner.pipeline.units.miner import Miner
+from miner.progress import warn_damaged
 from miner.selection.selection import counts_identity, load_selection
 from miner.storage.arrays import save_array
 from miner.storage.files import sha256_file, storage_errors
-from miner.storage.json_files import digest, read_json, write_json
+from miner.storage.json_files import digest
+from miner.storage.records import check_files, read_record, write_record
 from miner.triplets.distance import Metric
 from miner.triplets.relevance.labels import labels_of
 from miner.version import __version__
 
 __all__ = ["KeptCounts", "join", "parts", "split", "would_reuse"]
 
-_FORMAT = 2
+_FORMAT = 3
 
 Array = NDArray[Any]
 
@@ -68,13 +70,13 @@ class KeptCounts:
 
     @classmethod
     def of(cls, store: Store, metric: Metric, margin: float, *, normalized: bool) -> KeptCounts:
-        """Read the checksums of a store's vectors and relevance."""
+        """Take the checksums of a store's vectors and relevance, which are held as it is opened."""
         sides = range(len(store.facts["rows"]))
         names = ["relevance.npz", *(f"vectors-{side}.f32" for side in sides)]
         facts = {
             "format": _FORMAT,
             "versions": {"mine": __version__, "numpy": np.__version__},
-            "files": [sha256_file(store.folder / name) for name in names],
+            "files": [store.facts["files"][name] for name in names],
             "rows": store.facts["rows"],
             "dim": store.dim,
             "metric": metric,
@@ -92,11 +94,17 @@ class KeptCounts:
         """Return arrays of the record; None unless all are there, and whole.
 
         The records of the stores beside this one are looked at too. What is used is marked so, for
-        `miner.embedding.eviction`.
+        `miner.embedding.eviction`; what is damaged is removed, after a warning.
         """
         for folder in self._folders():
-            arrays = dict(self._arrays(folder, names))
-            if len(arrays) == len(names):
+            try:
+                arrays = self._arrays(folder, names)
+            except DamageError as error:
+                warn_damaged(f"{error}; what was counted is made again")
+                with storage_errors(folder):
+                    shutil.rmtree(folder)
+                continue
+            if arrays is not None:
                 with contextlib.suppress(OSError):  # what can be read only serves as well
                     os.utime(folder / "record.json")
                 return arrays
@@ -104,23 +112,29 @@ class KeptCounts:
 
     def holds(self, names: Collection[str]) -> bool:
         """Whether `find` would find them; changes nothing."""
-        wanted = len(names)
-        return any(len(dict(self._arrays(one, names))) == wanted for one in self._folders())
+        for folder in self._folders():
+            with contextlib.suppress(DamageError):
+                if self._arrays(folder, names) is not None:
+                    return True
+        return False
 
     def keep(self, arrays: Mapping[str, Array]) -> None:
-        """Add arrays to the record; those that it has already, and are whole, stay."""
+        """Add arrays to the record; those that it has already stay, if all of them are whole."""
         folder = self.folder
         with storage_errors(folder):
             for torn in folder.glob(".*.tmp"):  # of a process that was killed as it wrote
                 torn.unlink()
-        named = self._named(folder)
-        there = dict(self._arrays(folder, named)).keys()
-        files = {name: named[name] for name in there}
-        for name in arrays.keys() - there:
+        try:
+            files = self._files(folder)
+            check_files(folder, files)
+        except DamageError:
+            files = {}
+        for name, array in arrays.items():
             path = folder / f"{name}.npy"
-            save_array(path, arrays[name])
-            files[name] = {"file": path.name, "sha256": sha256_file(path)}
-        write_json(folder / "record.json", {"facts": self.facts, "arrays": files})
+            if path.name not in files:
+                save_array(path, array)
+                files[path.name] = sha256_file(path)
+        write_record(folder / "record.json", {"facts": self.facts, "files": files})
 
     def drop(self) -> None:
         """Remove the record, here and in the stores beside this one."""
@@ -134,27 +148,21 @@ class KeptCounts:
         found = sorted(self.store.parent.glob(f"*/counts/{name}"))
         return sorted(found, key=lambda folder: folder != self.folder)
 
-    def _named(self, folder: Path) -> dict[str, Any]:
-        """Return what a record says of its arrays; nothing when it is damaged, or of others."""
-        try:
-            record = read_json(folder / "record.json")
-        except StorageError:
+    def _files(self, folder: Path) -> dict[str, str]:
+        """Return the checksums of a record's files; nothing where there is none yet."""
+        path = folder / "record.json"
+        if not path.exists():
             return {}
-        if not isinstance(record, dict) or record.get("facts") != self.facts:
-            return {}
-        arrays = record.get("arrays")
-        return arrays if isinstance(arrays, dict) else {}
+        files: dict[str, str] = read_record(path)["files"]
+        return files
 
-    def _arrays(self, folder: Path, names: Collection[str]) -> Iterator[tuple[str, Array]]:
-        """Read arrays of a record, but for those that are damaged or not there."""
-        named = self._named(folder)
-        for name in names:
-            try:
-                path = folder / Path(named[name]["file"]).name
-                if sha256_file(path) == named[name]["sha256"]:
-                    yield name, np.load(path, allow_pickle=False)
-            except (StorageError, OSError, ValueError, KeyError, TypeError, EOFError):
-                continue
+    def _arrays(self, folder: Path, names: Collection[str]) -> dict[str, Array] | None:
+        """Read arrays of a record; None unless it has all."""
+        files, paths = self._files(folder), {name: folder / f"{name}.npy" for name in names}
+        if any(path.name not in files for path in paths.values()):
+            return None
+        check_files(folder, {path.name: files[path.name] for path in paths.values()})
+        return {name: np.load(path, allow_pickle=False) for name, path in paths.items()}
 
 
 Parts = dict[str, tuple[str, ...]]

@@ -209,6 +209,7 @@ class _Conductor:
             )
             progress.wait()
         _log.info("embedded", extra={"facts": embedding})
+        self.staging.bind(store.checksum)
         self.opened = self.opened.embedded()
         with self.clock.stage("index"):
             self.progress("indexing", 0, store.facts["rows"][-1])
@@ -259,6 +260,7 @@ class _Conductor:
             "model": {**self.key.identity.facts, "dim": store.dim},
             "embedding": embedding,
             "store": store.folder.name,
+            "store_checksum": store.checksum,
             "index": index,
             "kernels": task.kernel,
             "census": census | findings.facts,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.embedding.recipe import StoreKey
-from miner.embedding.store import Store, open_store
+from miner.embedding.store import Store, sound_store
 from miner.indexes.base import FLAT
 from miner.job import Job, parse_bytes
 from miner.job_sections import SelectJob
@@ -173,7 +173,7 @@ def plan_job(job: Job) -> dict[str, Any]:
 def _read(opened: Opened, key: StoreKey, folder: Path) -> _Data:
     """Read the data set, or find it in the store of an earlier run."""
     root = local_root(opened.job.output.path) / ".store"
-    store = open_store(root / key.name)
+    store = sound_store(root / key.name)
     if store is not None:
         facts = store.facts["dataset"], store.facts["items"]
         return _Data(store.relevance(), *facts, store.folder, store.dim, store)
@@ -182,7 +182,7 @@ def _read(opened: Opened, key: StoreKey, folder: Path) -> _Data:
     known = scanned.relevance, scanned.facts, sum(map(len, scanned.rows)), folder
     # A store that only differs in the texts that it keeps has the same vectors and counts.
     other = replace(key, facts={**key.facts, "texts": not opened.texts})
-    return _Data(*known, trial.dim, open_store(root / other.name), trial)
+    return _Data(*known, trial.dim, sound_store(root / other.name), trial)
 
 
 def _counted(job: Job, data: _Data, folder: Path, unit: int, workers: int) -> Slice:

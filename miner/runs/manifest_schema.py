@@ -107,6 +107,7 @@ _SHAPE: dict[str, Any] = {
     "status?": _some(("complete",)),
     "fingerprint": _text,
     "store": is_plain_name,
+    "store_checksum?": _sha256,
     "job": {
         "dataset": dict.fromkeys(("path", "queries", "corpus"), _or_none(_text)),
         "mining": {

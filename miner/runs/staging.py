@@ -18,23 +18,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from miner.errors import MineError, StorageError, UsageError
-from miner.progress import Progress, silent
+from miner.errors import DamageError, MineError, StorageError, UsageError
+from miner.progress import Progress, silent, warn_damaged
 from miner.runs.changes import changed_keys, describe_changes
 from miner.runs.manifest_schema import manifest_checksum
 from miner.runs.metrics import METRICS, Metered
 from miner.runs.run import Run, open_run
 from miner.runs.shards import FORMAT_VERSION, file_facts
-from miner.storage.files import (
-    atomic_open,
-    publish_folder,
-    sha256_file,
-    storage_errors,
-    sync_folder,
-)
+from miner.storage.files import atomic_open, publish_folder, storage_errors, sync_folder
 from miner.storage.json_files import digest, read_json, write_json
 from miner.storage.locks import lock_output
 from miner.storage.os_errors import PUBLISHED, outcome
+from miner.storage.records import check_files, read_record, write_record
 from miner.version import package_versions
 
 __all__ = [
@@ -126,11 +121,11 @@ class Staging:
         With `fresh`, what is staged under this fingerprint is thrown away first.
         """
         mark = _mark(identity)
-        found = [
-            record.parent
-            for record in sorted((root / ".staging").glob("*/staging.json"))
-            if _read_record(record) == mark
-        ]
+        marks, damaged = _marks(root)
+        for path, why in damaged.items():
+            shutil.rmtree(path.parent)  # of which job it was is not known any more
+            warn_damaged(f"{why}; that unfinished run is made again")
+        found = [path.parent for path, other in marks.items() if other == mark]
         for folder in found if fresh else []:
             shutil.rmtree(folder)
         if found and not fresh:
@@ -145,7 +140,7 @@ class Staging:
         with storage_errors(staging.folder):
             staging.work.mkdir(parents=True)
             staging.run.mkdir()
-        write_json(staging.folder / "staging.json", mark)
+        write_record(staging.folder / "staging.json", mark)
         return staging
 
     @property
@@ -165,24 +160,42 @@ class Staging:
 
     def record(self, name: str, facts: Mapping[str, Any]) -> None:
         """Say that a unit is finished: `facts` may name files with their checksums."""
-        write_json(self.work / f"{name}.json", dict(facts))
+        write_record(self.work / f"{name}.json", facts)
 
     def recorded(self, name: str) -> dict[str, Any] | None:
-        """Return a finished unit's facts; None when it is not finished or its files are not whole.
+        """Return a finished unit's facts; None when it is not finished.
 
-        A record's ``files`` map names in ``work/`` (or ``run/``) to their SHA-256.
+        A record's ``files`` map names in ``work/`` (or ``run/``) to their SHA-256. Where the record
+        or one of these files is damaged, a warning says so and the record is removed.
         """
         path = self.work / f"{name}.json"
         if not path.exists():
             return None
-        facts = _read_record(path)
-        if facts is None:
+        try:
+            facts = read_record(path)
+            check_files(self.folder, facts.get("files", {}))
+        except DamageError as error:
+            warn_damaged(f"{error}; what it held is made again")
+            with storage_errors(path):
+                path.unlink()
             return None
-        for file, checksum in facts.get("files", {}).items():
-            target = self.folder / file
-            if not target.exists() or sha256_file(target) != checksum:
-                return None
         return facts
+
+    def bind(self, store: str) -> None:
+        """Forget all units unless they were made from the store of this checksum."""
+        known = self.recorded("bound")
+        if known is not None and known["store"] != store:
+            for folder in (self.work, self.run):
+                with storage_errors(folder):
+                    shutil.rmtree(folder)
+                    folder.mkdir()
+            warn_damaged(
+                f"{self.folder} is of an embedding store with other vectors; the unfinished run is "
+                "made again"
+            )
+            known = None
+        if known is None:
+            self.record("bound", {"store": store})
 
     def described(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Return a manifest with what the staging knows: all but the metrics and the checksum."""
@@ -253,10 +266,10 @@ def why_new(root: Path, identity: Mapping[str, Any], latest: Run | None) -> str:
         Empty when the run goes on, or has nothing before it.
     """
     mark = _mark(identity)
-    records = [_read_record(path) for path in sorted((root / ".staging").glob("*/staging.json"))]
+    records = list(_marks(root)[0].values())
     if mark in records:
         return ""
-    staged = [(record, "the unfinished one") for record in records if record]
+    staged = [(record, "the unfinished one") for record in records]
     done = [] if latest is None else [(latest.manifest, f"run {latest.run_id}")]
     for before, named in reversed(done + staged):
         parts = [(before.get(key) or {}, mark[key]) for key in ("identity", "versions")]
@@ -266,19 +279,24 @@ def why_new(root: Path, identity: Mapping[str, Any], latest: Run | None) -> str:
     return ""
 
 
-def _read_record(path: Path) -> dict[str, Any] | None:
-    """Read a record; a damaged one is no record."""
-    try:
-        facts = read_json(path)
-    except StorageError:
-        return None
-    return facts if isinstance(facts, dict) else None
+def _marks(root: Path) -> tuple[dict[Path, dict[str, Any]], dict[Path, str]]:
+    """Return what all that is staged says of itself, by file, and why that is damaged."""
+    found, damaged = {}, {}
+    for path in sorted((root / ".staging").glob("*/staging.json")):
+        try:
+            found[path] = read_record(path)
+        except DamageError as error:
+            damaged[path] = str(error)
+    return found, damaged
 
 
 def finished_run(out: str, fingerprint: str) -> Run | None:
     """Return the run that ``latest`` names when it has this fingerprint and is whole."""
     run = latest_run(out)
     if run is None or run.manifest.get("fingerprint") != fingerprint or run.missing():
+        return None
+    if run.manifest.get("checksum") != manifest_checksum(run.manifest):
+        warn_damaged(f"{run.where}/manifest.json is damaged; the run is made again")
         return None
     return run
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from miner.errors import StorageError
+from miner.errors import DamageError
 from miner.storage.files import atomic_file, storage_errors
 
 __all__ = ["canonical_json", "digest", "parse_json", "pretty_json", "read_json", "write_json"]
@@ -40,11 +40,11 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """Read JSON; a `StorageError` says where it is none."""
+    """Read JSON; a `DamageError` says where it is none."""
     try:
         return json.loads(data, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:  # tables in tables in tables...
-        raise StorageError(f"{where} is not valid JSON ({error}); the file is damaged") from error
+        raise DamageError(f"{where} is not valid JSON ({error}); the file is damaged") from error
 
 
 def _no_number(name: str) -> Any:

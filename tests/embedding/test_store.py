@@ -23,6 +23,8 @@ from miner.embedding.store import open_store
 from miner.errors import DataError, EngineError, LockError
 from miner.storage.locks import lock_output
 from tests.conftest import Result
+from tests.durable import Crash, at_rename, crash
+from tests.faults.jobs import payload
 
 MODEL = '''
 import os
@@ -258,6 +260,42 @@ def test_a_damaged_vector_is_embedded_again(desk: Desk) -> None:
     again = desk.mine(path, mining={"margin": 0.3})
     assert vectors(again) == expected
     assert desk.calls == 1
+
+
+def other_vectors(desk: Desk) -> None:
+    """Let the model give other vectors, but say that it has the same weights; forget the old."""
+    source = desk.folder / "counting.py"
+    source.write_text(MODEL.replace("1 + t.count", "2 + t.count"))
+    del sys.modules["counting"]
+    shutil.rmtree(desk.folder / "__pycache__", ignore_errors=True)
+    for name in (".store", ".cache"):
+        shutil.rmtree(desk.folder / "out" / name)
+
+
+def test_verify_knows_a_store_that_was_made_again_with_other_vectors(desk: Desk) -> None:
+    path = desk.data(60)
+    first = desk.mine(path)
+    other_vectors(desk)
+    second = desk.mine(path, mining={"margin": 0.2})
+    assert second.manifest["store"] == first.manifest["store"]
+    (problem,) = miner.verify_run(first).problems
+    assert "is not what the run was mined from" in problem
+    assert miner.verify_run(second).problems == []
+
+
+def test_an_unfinished_run_is_not_continued_on_other_vectors(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = desk.data(60)
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        at_rename("work/write-00001-hard.bin", crash, patch=patched.setattr)
+        desk.mine(path)
+    other_vectors(desk)
+    run = desk.mine(path)
+    (said,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "store with other vectors; the unfinished run is made again" in said
+    fresh = desk.mine(path, "fresh")
+    assert payload(run.path) == payload(fresh.path)
 
 
 def test_torn_ends_are_cut_off(tmp_path: Path) -> None:

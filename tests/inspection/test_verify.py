@@ -79,7 +79,17 @@ def fails(cli: Cli, run: miner.Run, *words: str, full: bool = False) -> str:
 
 
 def test_a_good_run_is_good(cli: Cli, run: miner.Run) -> None:
-    names = ["manifest", "files", "shards", "census", "tables", "triplets", "anchors", "hubs"]
+    names = [
+        "manifest",
+        "files",
+        "shards",
+        "census",
+        "tables",
+        "vectors",
+        "triplets",
+        "anchors",
+        "hubs",
+    ]
     for path in (run.path, run.path.parent.parent, run.path.parent.parent / "latest"):
         result = cli("verify", path)
         assert (result.code, result.err) == (0, "")
@@ -87,7 +97,7 @@ def test_a_good_run_is_good(cli: Cli, run: miner.Run) -> None:
     facts = json.loads(cli("verify", run.path, "--json").out)
     assert (facts["run_id"], facts["ok"]) == (run.run_id, True)
     assert [check["name"] for check in facts["checks"]] == names
-    assert [check["problems"] for check in facts["checks"]] == [[]] * 8
+    assert [check["problems"] for check in facts["checks"]] == [[]] * 9
     details = {check["name"]: check["detail"] for check in facts["checks"]}
     assert details["files"].endswith(" files, SHA-256")
     assert details["triplets"].startswith("800 ")

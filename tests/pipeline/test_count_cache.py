@@ -206,12 +206,17 @@ def test_a_torn_record_is_ignored(
     assert mine(job(data, out, select={"seed": 2}))[1] is True  # it was mended
 
 
-def test_a_record_of_other_vectors_is_ignored(data: Path, counted: Path, mine: Mine) -> None:
+def test_a_record_of_vectors_that_were_damaged_serves_those_that_are_made_again(
+    data: Path, counted: Path, tmp_path: Path, mine: Mine
+) -> None:
     (vectors,) = counted.glob(".store/*/vectors-0.f32")
-    moved = np.fromfile(vectors, dtype="<f4")
+    whole = vectors.read_bytes()
+    moved = np.frombuffer(whole, dtype="<f4").copy()
     moved[:5] = moved[5:10]
     moved.tofile(vectors)
-    assert mine(job(data, counted, select={"seed": 1}))[1] is False
+    run, kept = mine(job(data, counted, select={"seed": 1}))
+    assert kept is True and vectors.read_bytes() == whole
+    assert payload(run) == payload(miner.mine(job(data, tmp_path / "fresh", select={"seed": 1})))
 
 
 def test_a_killed_run_leaves_nothing_of_its_record(data: Path, tmp_path: Path, mine: Mine) -> None:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 
 import miner
+from miner.datasets.column_store import Spool
 from miner.storage.locks import lock_output
 from miner.storage.remote.lease import _work_id
 from tests.conftest import Result
@@ -61,6 +62,13 @@ def told(result: Result, code: int, *words: str) -> None:
         assert word in result.err
 
 
+def made_again(result: Result, *words: str) -> None:
+    assert result.code == 0, result
+    assert result.err.startswith("mine: warning: ") and result.err.count("\n") == 1
+    for word in words:
+        assert word in result.err
+
+
 SHAPES = ["[]", "{}", '{"dim": 8}', '{"dim": 8, "type": "|O"}', '{"dim": 0, "type": "<f4"}']
 SHAPES += ['{"dim": 1e9, "type": "<f4"}', '{"dim": 99999999999, "type": "<f8"}', "null", "["]
 
@@ -83,9 +91,11 @@ def test_files_of_odd_names_in_a_cache_are_left_alone(cli: Cli, mined: Path) -> 
 
 @pytest.mark.parametrize("canary", ["[]", "{}", '{"vectors": [[1], [2, 3]]}', '{"vectors": [1]}'])
 def test_a_damaged_canary_is_passed_over(canary: str, cli: Cli, mined: Path) -> None:
-    for path in mined.glob(".cache/canaries/*/*.json"):
-        path.write_text(canary)
-    assert again(cli, mined).code == 0
+    (path,) = mined.glob(".cache/canaries/*/*.json")
+    whole = path.read_bytes()
+    path.write_text(canary)
+    made_again(again(cli, mined), "its content does not fit its name")
+    assert path.read_bytes() == whole
 
 
 STORES: list[Any] = [[], {}, {"dim": 8}, {"rows": "x"}, {"dim": 0}, {"rows": [10**60]}]
@@ -93,7 +103,7 @@ STORES += [{"dataset": 1}, {"items": None}]
 
 
 @pytest.mark.parametrize("change", STORES)
-def test_a_store_that_does_not_describe_itself_is_refused(
+def test_a_store_that_does_not_describe_itself_is_made_again(
     change: Any, cli: Cli, mined: Path
 ) -> None:
     (path,) = mined.glob(".store/*/store.json")
@@ -101,7 +111,19 @@ def test_a_store_that_does_not_describe_itself_is_refused(
     path.write_text(json.dumps({**facts, **change} if change and len(change) == 1 else change))
     if change == {"dim": 8}:
         path.write_text(json.dumps(change))
-    told(again(cli, mined), 6, "store.json is damaged")
+    made_again(again(cli, mined), "store.json is damaged", "the run makes the store again")
+    assert json.loads(path.read_text()) == facts
+
+
+def test_an_older_store_without_checksums_that_does_not_describe_itself_is_refused(
+    cli: Cli, mined: Path
+) -> None:
+    (path,) = mined.glob(".store/*/store.json")
+    for change in ({"dim": 0}, {"rows": [10**60]}, {"items": None}):
+        facts = {**json.loads(path.read_text()), "version": 5, **change}
+        facts.pop("checksum", None)
+        path.write_text(json.dumps(facts))
+        told(cli("verify", mined), 6, "store.json is damaged")
 
 
 def test_texts_of_a_store_are_looked_at(cli: Cli, mined: Path) -> None:
@@ -111,7 +133,10 @@ def test_texts_of_a_store_are_looked_at(cli: Cli, mined: Path) -> None:
     found = whole.find((1).to_bytes(8, "little") + (4).to_bytes(8, "little"))
     assert found > 0
     path.write_bytes(whole[:found] + (1 << 60).to_bytes(8, "little") + whole[found + 8 :])
-    told(again(cli, mined), 6, "texts-0.arrow is damaged")
+    with pytest.raises(miner.MineError, match=r"texts-0.arrow is damaged"):
+        Spool(path).all()
+    made_again(again(cli, mined), "texts-0.arrow is damaged", "the run makes the store again")
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from miner.census.measure import Vectors
 from miner.census.triplet_sample import TripletSample, draw_sample
 from miner.datasets.source import Source
-from miner.embedding.store import Store, open_store
+from miner.embedding.store import Store, check_store, open_store
 from miner.errors import MineError
 from miner.inspection.advice import Advice, advise_run
 from miner.inspection.report.contents import Contents, Item, label_text
@@ -72,7 +72,10 @@ class Facts:
 def run_store(run: Run) -> Store | None:
     """Return the store of a run's vectors, None where it is gone or cannot be read."""
     try:
-        return open_store(run.root / ".store" / str(run.manifest["store"]))
+        store = open_store(run.root / ".store" / str(run.manifest["store"]))
+        if store is not None:
+            check_store(store)
+        return store
     except MineError:
         return None
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from miner.embedding.store import open_store
+from miner.embedding.store import Store, check_store, open_store
 from miner.errors import MineError
 from miner.inspection.verify.checks import (
     Check,
@@ -36,6 +36,9 @@ _CHECKS: dict[str, Callable[[Run], Check]] = {
     "census": check_census,
     "tables": check_tables,
 }
+
+
+_AGAIN = "mine run --force makes it again"
 
 
 @dataclass(slots=True)
@@ -77,6 +80,16 @@ def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
     return result
 
 
+def _store_problems(run: Run, store: Store) -> list[str]:
+    """Hold a store against its checksums, and against what the run says it was mined from."""
+    check_store(store)
+    stated = run.manifest.get("store_checksum", store.checksum)  # a run of before knows none
+    if stated == store.checksum:
+        return []
+    why = "is not what the run was mined from: it was made again, with other vectors or texts"
+    return [f"the embedding store {store.folder} {why}; {_AGAIN}"]
+
+
 def _guarded(name: str, check: Callable[..., Check], *arguments: Any) -> Check:
     """Make a check, or a problem of the error that stops it."""
     try:
@@ -90,13 +103,17 @@ def _from_vectors(run: Run, full: bool, rng: np.random.Generator) -> Iterator[Ch
     folder = run.root / ".store" / str(run.manifest["store"])
     try:
         store = open_store(folder)
-        truth = Truth(run, store) if store is not None else None
+        if store is None:
+            detail = f"the embedding store {folder} is gone; {_AGAIN}"
+            yield Check("vectors", [], detail, skipped=True)
+            return
+        problems = _store_problems(run, store)
+        truth = Truth(run, store)
     except MineError as error:
-        yield Check("vectors", [str(error)])
+        yield Check("vectors", [f"{error}; {_AGAIN}"])
         return
-    if truth is None:
-        detail = f"the embedding store {folder} is gone; mine run --force makes it again"
-        yield Check("vectors", [], detail, skipped=True)
+    yield Check("vectors", problems, f"{len(store.facts.get('files', ()))} files, SHA-256")
+    if problems:
         return
     yield _guarded("triplets", truth.triplets, full, rng)
     yield _guarded("anchors", truth.anchors, full, rng)
