@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import pyarrow as pa
 
 from miner.errors import UsageError, install_hint
@@ -21,6 +22,14 @@ _MOST_BYTES = 512 << 20
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
 """Pillow reads others too; some start other programs (EPS: Ghostscript), many are hardly tested."""
 _UNREADABLE = "; replace the file or remove the row"
+
+_WIDE = (1 << 16) - 1
+"""The white of 16 bits."""
+_ALPHA = ("LA", "PA", "RGBA", "La", "RGBa")
+_OPEN_RANGE = (
+    " is an image of 32-bit or signed numbers (mode {}), of which nothing says what is black and "
+    "what is white; save it with 8 or 16 bits"
+)
 
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
 _TEXT = (pa.types.is_string, pa.types.is_large_string)
@@ -46,7 +55,7 @@ def _is_of_image(kind: Any) -> bool:
 class Pictures(Sequence[Any]):
     """Encoded images, decoded one by one when a model takes them.
 
-    Items are ``PIL.Image.Image`` in RGB, turned as their EXIF orientation says.
+    Items are ``PIL.Image.Image`` in RGB, see `decode`.
     """
 
     encoded: tuple[bytes, ...]
@@ -117,6 +126,8 @@ def _reason(content: bytes, thorough: bool) -> str | None:
             warnings.simplefilter("error" if thorough else "ignore")
             warnings.simplefilter("error", _pillow().DecompressionBombWarning)
             with _opened(content) as image:
+                if _has_open_range(image):
+                    return _OPEN_RANGE.format(image.mode)
                 if thorough:
                     image.load()
     except UsageError:
@@ -128,8 +139,15 @@ def _reason(content: bytes, thorough: bool) -> str | None:
     return None
 
 
+def _has_open_range(image: Any) -> bool:
+    """Whether an image has numbers without a range of their own; of a PGM it is that of 16 bits."""
+    return bool(image.mode == "F" or (image.mode == "I" and image.format != "PPM"))
+
+
 def decode(content: bytes) -> Any:
-    """Decode one image to RGB, upright.
+    """Decode one image to RGB: the first of an animation, turned as its EXIF orientation says.
+
+    Grey of 16 bits is scaled to 8 bits, and what is transparent lies on white.
 
     Raises
     ------
@@ -142,7 +160,28 @@ def decode(content: bytes) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("error", image_module.DecompressionBombWarning)
         with _opened(content) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return _rgb(ImageOps.exif_transpose(image))
+
+
+def _rgb(image: Any) -> Any:
+    """Convert an image to RGB by the range of its mode: Pillow cuts 16 bits off at 255."""
+    if image.mode.startswith("I"):
+        return _grey(image).convert("RGB")
+    if image.mode not in _ALPHA and "transparency" not in image.info:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    white = _pillow().new("RGBA", image.size, "white")
+    return _pillow().alpha_composite(white, image).convert("RGB")
+
+
+def _grey(image: Any) -> Any:
+    """Scale grey of 16 bits to 8; a PNG may call one of its values transparent."""
+    values = np.asarray(image).astype(np.int64)
+    scaled = (values * 255 + _WIDE // 2) // _WIDE
+    clear = image.info.get("transparency")
+    if clear is not None:
+        scaled[values == clear] = 255
+    return _pillow().fromarray(scaled.clip(0, 255).astype(np.uint8))
 
 
 def _opened(content: bytes) -> Any:

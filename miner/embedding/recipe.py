@@ -16,7 +16,8 @@ from miner.storage.urls import url_name
 __all__ = ["Recipe", "StoreKey"]
 
 _VERSION = 6
-_GENERATION_VERSION = 1
+_GENERATION_VERSION = {"text": 1, "image": 2, "vectors": 1}
+"""By the kind of content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Recipe:
     def generation(self, side: int, identity: Identity) -> dict[str, Any]:
         """Return the facts that identify the cached vectors of a side's kind of row."""
         return {
-            "version": _GENERATION_VERSION,
+            "version": _GENERATION_VERSION[self.source.kind],
             "model": {**identity.family, "weights": identity.facts["weights"]},
             "kind": self.source.kind,
             "prompt": self.prompts[side],

@@ -29,6 +29,11 @@ def rgb_images(batch: Batch) -> list[Any]:
     """Return a batch as decoded images in RGB.
 
     Rows of numbers are taken for square images; fractions up to 1, or whole numbers up to 255.
+
+    Raises
+    ------
+    DataError
+        On numbers of another range, which would become black or white.
     """
     if not isinstance(batch, np.ndarray):
         images: list[Any] = list(batch)
@@ -39,7 +44,13 @@ def rgb_images(batch: Batch) -> list[Any]:
             f"images of {batch.shape[1]} numbers are not square; give image files (PNG, JPEG)"
         )
     fractions = batch.dtype.kind == "f"
-    bytes_ = np.clip(batch * 255 if fractions else batch, 0, 255).round().astype(np.uint8)
+    low, high = batch.min(), batch.max()
+    if low < 0 or high > (1 if fractions else 255):
+        raise DataError(
+            f"images of numbers from {low:g} to {high:g}: this model takes fractions from 0 to 1 "
+            "or whole numbers from 0 to 255; scale them, or give image files (PNG, JPEG)"
+        )
+    bytes_ = (batch * 255 if fractions else batch).round().astype(np.uint8)
     return [Image.fromarray(row.reshape(edge, edge)).convert("RGB") for row in bytes_]
 
 
