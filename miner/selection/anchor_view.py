@@ -10,8 +10,8 @@ import numpy as np
 
 from miner.census.walk.census import Census
 from miner.census.walk.ranked_block import RankedBlock
-from miner.selection.score_counts import count_scoring
-from miner.selection.strategies.base import Bound, seeds
+from miner.selection.score_counts import count_scores_at_least
+from miner.selection.strategies.base import ScoreBound, seed_sequence
 from miner.triplets.distance import score
 from miner.triplets.types import Float64, Rows
 
@@ -93,22 +93,22 @@ class AnchorView:
         """Return the scores of distances."""
         return score(self._census.metric, self._normalized, distances)
 
-    def closer(self, distance: float) -> int:
+    def count_nearer(self, distance: float) -> int:
         """Count the negatives nearer than a distance."""
         return int(np.searchsorted(self.d_an, distance, side="left"))
 
-    def scoring(self, bound: Bound) -> Rows:
+    def count_scores_at_least(self, bound: ScoreBound) -> Rows:
         """Count, per pair, the negatives within reach whose score is not below a bound."""
         if isinstance(self._block, RankedBlock):
             alone = self._block.alone(self.line)
-            return count_scoring(alone, bound, normalized=self._normalized)
+            return count_scores_at_least(alone, bound, normalized=self._normalized)
         scores = self.score(self.d_an)[::-1]
         least = bound.least(self.score(self.d_ap))
         return len(scores) - np.searchsorted(scores, least, side="left")
 
     def rng(self, *place: int) -> np.random.Generator:
         """Return the generator of a place at this anchor."""
-        return np.random.default_rng(seeds(self._seed, *place, self.number))
+        return np.random.default_rng(seed_sequence(self._seed, *place, self.number))
 
     def _measure(self, rows: Rows) -> Float64:
         return self._census.vectors.measure(self._census.metric, np.array([self.number]), rows)
@@ -140,12 +140,14 @@ class BlockView:
         """Negatives of each pair that are hard or semi-hard."""
         return self.block.within
 
-    def scoring(self, bound: Bound) -> Rows:
+    def count_scores_at_least(self, bound: ScoreBound) -> Rows:
         """As of `AnchorView`: counted from keys, or from measured rows where there are none."""
         if isinstance(self.block, RankedBlock):
-            return count_scoring(self.block, bound, normalized=self.normalized)
+            return count_scores_at_least(self.block, bound, normalized=self.normalized)
         parts = [
-            AnchorView(self.census, self.block, line, self.normalized, 0).scoring(bound)
+            AnchorView(self.census, self.block, line, self.normalized, 0).count_scores_at_least(
+                bound
+            )
             for line in range(len(self.block.anchors))
         ]
         return np.concatenate(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["begin_streams", "draw_distinct", "draw_of_many", "stream_shares"]
+__all__ = ["draw_distinct", "draw_distinct_per_anchor", "stream_states", "stream_uniforms"]
 
 Counts = NDArray[np.int64]
 
@@ -35,7 +35,7 @@ def draw_distinct(rng: np.random.Generator, total: int, take: int) -> Counts:
     return drawn
 
 
-def draw_of_many(
+def draw_distinct_per_anchor(
     key: np.random.SeedSequence, anchors: Counts, totals: Counts, takes: Counts
 ) -> Counts:
     """Draw for each anchor `takes` distinct numbers below its total, every subset equally likely.
@@ -56,7 +56,7 @@ def draw_of_many(
     ndarray of shape (takes.sum(),), int64
         Anchor after anchor, ascending, counted on from the totals of those before.
     """
-    begin = begin_streams(key, anchors)
+    begin = stream_states(key, anchors)
     owner = np.repeat(np.arange(len(anchors)), totals)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(totals) - totals, totals)
     bits = _mixed(begin[owner] + (place.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
@@ -71,13 +71,13 @@ def draw_of_many(
     return np.flatnonzero(drawn)
 
 
-def begin_streams(key: np.random.SeedSequence, anchors: Counts) -> NDArray[np.uint64]:
+def stream_states(key: np.random.SeedSequence, anchors: Counts) -> NDArray[np.uint64]:
     """Return where the stream of each anchor begins: a place that the key and it decide."""
     start, gap = key.generate_state(2, np.uint64)
     return _mixed(_mixed(anchors.astype(np.uint64) * _GOLDEN + start) + gap)
 
 
-def stream_shares(begin: NDArray[np.uint64], number: Counts) -> NDArray[np.float64]:
+def stream_uniforms(begin: NDArray[np.uint64], number: Counts) -> NDArray[np.float64]:
     """Return numbers of streams, from 0 to below 1 in steps of 2^-53.
 
     Parameters

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from miner.errors import UsageError
 from miner.job_sections import SelectJob
-from miner.selection.strategies.base import Admitted, Anchor, Bound
+from miner.selection.strategies.base import Anchor, EligibleRanks, ScoreBound
 from miner.triplets.hardness import MINED, Mined
 from miner.triplets.types import Float64
 
@@ -50,7 +50,7 @@ class Filters:
     ranks: tuple[int, ...] | None = None
 
     @classmethod
-    def of(cls, job: SelectJob) -> Filters:
+    def from_job(cls, job: SelectJob) -> Filters:
         """Return a job's filters, checked."""
         filters = cls(
             job.classes,
@@ -65,7 +65,7 @@ class Filters:
         return filters
 
     @classmethod
-    def recorded(cls, select: Mapping[str, Any]) -> Filters:
+    def from_manifest(cls, select: Mapping[str, Any]) -> Filters:
         """Return the filters that a manifest says a run had; older ones know fewer keys."""
         fields = {one.name for one in dataclasses.fields(cls)}
         return cls(**{key: value for key, value in select.items() if key in fields})
@@ -101,31 +101,35 @@ class Filters:
             )
 
     @property
-    def aware(self) -> bool:
+    def has_guards(self) -> bool:
         """Whether there are filters that make suspects."""
         guards = (self.absolute_margin, self.relative_margin, self.max_score)
         return any(guard is not None for guard in guards)
 
     @property
-    def scored(self) -> bool:
+    def uses_scores(self) -> bool:
         """Whether there are filters that look at scores."""
-        return self.aware or self.min_score is not None
+        return self.has_guards or self.min_score is not None
 
     @property
     def whole_classes(self) -> bool:
         """Whether each class is kept whole, or dropped whole."""
-        return not (self.scored or self.skip_nearest or self.ranks)
+        return not (self.uses_scores or self.skip_nearest or self.ranks)
 
     @property
     def by_rank(self) -> bool:
         """Whether no filter asks for distances."""
-        return not self.aware and self.min_score is None
+        return not self.has_guards and self.min_score is None
 
-    def admit(self, anchor: Anchor) -> Admitted:
+    def eligible_ranks(self, anchor: Anchor) -> EligibleRanks:
         """Intersect the intervals of all filters, for each pair of an anchor."""
         hard, within = anchor.hard, anchor.within
         guard = self.guard
-        suspects = np.minimum(anchor.scoring(guard), within) if guard else np.zeros_like(hard)
+        suspects = (
+            np.minimum(anchor.count_scores_at_least(guard), within)
+            if guard
+            else np.zeros_like(hard)
+        )
         low, high = suspects.copy(), within.copy()
         if "hard" not in self.classes:
             low = np.maximum(low, hard)
@@ -137,14 +141,14 @@ class Filters:
             high = np.minimum(high, last)
         if self.min_score is not None:
             least = self.min_score
-            enough = Bound(lambda positive: np.full_like(positive, least), by_pair=False)
-            high = np.minimum(high, anchor.scoring(enough))
-        return Admitted(anchor, low, high, suspects, self.classes)
+            enough = ScoreBound(lambda positive: np.full_like(positive, least), by_pair=False)
+            high = np.minimum(high, anchor.count_scores_at_least(enough))
+        return EligibleRanks(anchor, low, high, suspects, self.classes)
 
     @property
-    def guard(self) -> Bound | None:
+    def guard(self) -> ScoreBound | None:
         """What the score of a suspect is not below, if there are filters that make suspects."""
-        return Bound(self._least, self.relative) if self.aware else None
+        return ScoreBound(self._least, self.relative) if self.has_guards else None
 
     def _least(self, positive: Float64) -> Float64:
         """Return the lowest score that some guard drops, from the positives' scores."""
@@ -168,7 +172,7 @@ class Filters:
             found.append(positive - self.relative_margin * np.abs(positive))
         return found
 
-    def suspect(self, positive: Float64, negative: Float64) -> NDArray[np.bool_]:
+    def is_suspect(self, positive: Float64, negative: Float64) -> NDArray[np.bool_]:
         """Whether a guard drops triplets, elementwise, from the scores of both rows."""
         dropped = np.zeros(len(negative), dtype=np.bool_)
         for bounds in self.bounds(positive):
@@ -179,7 +183,7 @@ class Filters:
 
     def rejects(self, positive: Float64, negative: Float64) -> NDArray[np.bool_]:
         """Whether any filter on scores drops triplets, elementwise."""
-        dropped = self.suspect(positive, negative)
+        dropped = self.is_suspect(positive, negative)
         if self.min_score is not None:
             dropped |= negative < self.min_score
         return dropped

@@ -20,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.measure import Vectors
-from miner.selection.draws import begin_streams, stream_shares
-from miner.selection.strategies.base import seeds
+from miner.selection.draws import stream_states, stream_uniforms
+from miner.selection.strategies.base import seed_sequence
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import KEPT, MINED, Mined, is_hard, is_within
 from miner.triplets.relevance import Relevance, among, cut_sizes, spans
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["Asked", "Drawn", "Rejection"]
+__all__ = ["DrawRequest", "DrawnTriplets", "RejectionSampler"]
 
 _PLACE = len(KEPT) + 2
 """Seeds the streams; below it are the places of folders, of draws by rank, and of later caps."""
@@ -38,7 +38,7 @@ _SPARE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DrawRequest:
     """What is drawn of some anchors.
 
     Attributes
@@ -54,16 +54,16 @@ class Asked:
     takes: Mapping[Mined, Rows]
     rates: Mapping[Mined, Float64]
 
-    def part(self, some: Rows | slice) -> Asked:
+    def part(self, some: Rows | slice) -> DrawRequest:
         """Return what is drawn of some of the anchors."""
         takes = {name: take[some] for name, take in self.takes.items()}
-        return Asked(
+        return DrawRequest(
             self.anchors[some], takes, {name: rate[some] for name, rate in self.rates.items()}
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawnTriplets:
     """Triplets by anchor, then positive, then distance of the negative, then negative.
 
     Attributes
@@ -82,18 +82,18 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Trials:
     """Triplets in the order of trials: line; and line, positive, negative as one."""
 
     line: Rows
     key: NDArray[np.uint64]
 
-    def of(self, some: Rows) -> _Found:
-        return _Found(self.line[some], self.key[some])
+    def of(self, some: Rows) -> _Trials:
+        return _Trials(self.line[some], self.key[some])
 
 
 @dataclass(frozen=True)
-class Rejection:
+class RejectionSampler:
     """Draws triplets of the classes.
 
     Parameters
@@ -116,12 +116,12 @@ class Rejection:
     trials: int = _TRIALS
 
     @property
-    def most(self) -> int:
+    def max_anchors(self) -> int:
         """Of so many anchors triplets can be drawn at once: a triplet is one number of 64 bits."""
         return int(max(1, (2**64 - 1) // max(1, self.relevance.rows) ** 2))
 
-    def draw(self, asked: Asked) -> dict[Mined, Drawn]:
-        """Draw what is asked for, of at most `most` anchors.
+    def draw(self, asked: DrawRequest) -> dict[Mined, DrawnTriplets]:
+        """Draw what is asked for, of at most `max_anchors` anchors.
 
         Memory is in proportion to `trials`, the anchors, and what they take.
 
@@ -130,10 +130,10 @@ class Rejection:
         dict
             Per class.
         """
-        begin = begin_streams(seeds(self.seed, _PLACE), asked.anchors)
+        begin = stream_states(seed_sequence(self.seed, _PLACE), asked.anchors)
         done = np.zeros(len(begin), dtype=np.int64)
         missing = {name: asked.takes[name].copy() for name in MINED}
-        kept: dict[Mined, list[_Found]] = {name: [] for name in MINED}
+        kept: dict[Mined, list[_Trials]] = {name: [] for name in MINED}
         while True:
             wanted = _wanted(asked, missing, done)
             lines = np.flatnonzero(wanted)
@@ -158,19 +158,19 @@ class Rejection:
         counts: Rows,
         done: Rows,
         missing: Mapping[Mined, Rows],
-    ) -> Iterator[tuple[Mined, _Found]]:
+    ) -> Iterator[tuple[Mined, _Trials]]:
         """Make the next trials of some lines; yield what is of each class that lacks some."""
         line = np.repeat(lines, counts)
         number = 2 * spans(done[lines], counts)
         own, start = anchors[line], begin[line]
-        positive = self.relevance.pick_positives(own, stream_shares(start, number))
-        negative = self.relevance.pick_negatives(own, stream_shares(start, number + 1))
+        positive = self.relevance.pick_positives(own, stream_uniforms(start, number))
+        negative = self.relevance.pick_negatives(own, stream_uniforms(start, number + 1))
         there = (positive >= 0) & (negative >= 0)
         for rows in (positive, negative):
             np.maximum(rows, 0, out=rows)
         for name, mine in self._classes(own, positive, negative).items():
             some = np.flatnonzero(mine & there & (missing[name] > 0)[line])
-            yield name, _Found(line[some], self._key(line[some], positive[some], negative[some]))
+            yield name, _Trials(line[some], self._key(line[some], positive[some], negative[some]))
 
     def _classes(
         self, anchors: Rows, positives: Rows, negatives: Rows
@@ -199,19 +199,19 @@ class Rejection:
         key = line.astype(np.uint64) * rows + positive.astype(np.uint64)
         return np.asarray(key * rows + negative.astype(np.uint64))
 
-    def _open(self, kept: list[_Found], wanted: Rows) -> _Found:
+    def _open(self, kept: list[_Trials], wanted: Rows) -> _Trials:
         """Return what was kept of lines that are not done."""
         whole = _joined(kept)
         return whole.of(np.flatnonzero(wanted[whole.line]))
 
-    def _fresh(self, found: _Found, known: _Found, missing: Rows) -> _Found:
+    def _fresh(self, found: _Trials, known: _Trials, missing: Rows) -> _Trials:
         """Return the first of each line that are not known, as many as it is missing."""
         found = found.of(_first(known.key, found.key))
         counts = np.bincount(found.line, minlength=len(missing))
         place = np.arange(len(found.line)) - (np.cumsum(counts) - counts)[found.line]
         return found.of(np.flatnonzero(place < missing[found.line]))
 
-    def _sorted(self, anchors: Rows, found: _Found) -> Drawn:
+    def _sorted(self, anchors: Rows, found: _Trials) -> DrawnTriplets:
         """Measure triplets, and put them in the order of a file."""
         key, rows = np.sort(found.key), np.uint64(self.relevance.rows)
         pair = key // rows
@@ -224,10 +224,10 @@ class Rejection:
         line, positive = np.repeat(line, counts), np.repeat(positive, counts)
         d_an = self.vectors.measure(self.metric, anchors[line], negative)
         order = _by_distance(counts, d_an)
-        return Drawn(line, positive, negative[order], d_ap, d_an[order])
+        return DrawnTriplets(line, positive, negative[order], d_ap, d_an[order])
 
 
-def _wanted(asked: Asked, missing: Mapping[Mined, Rows], done: Rows) -> Rows:
+def _wanted(asked: DrawRequest, missing: Mapping[Mined, Rows], done: Rows) -> Rows:
     """Return how many trials each line should need for what it is missing."""
     wanted = np.zeros(len(done), dtype=np.int64)
     for name in MINED:
@@ -239,10 +239,10 @@ def _wanted(asked: Asked, missing: Mapping[Mined, Rows], done: Rows) -> Rows:
     return wanted
 
 
-def _joined(parts: list[_Found]) -> _Found:
+def _joined(parts: list[_Trials]) -> _Trials:
     line = np.concatenate([np.empty(0, dtype=np.int64), *(part.line for part in parts)])
     key = np.concatenate([np.empty(0, dtype=np.uint64), *(part.key for part in parts)])
-    return _Found(line, key)
+    return _Trials(line, key)
 
 
 def _first(known: NDArray[np.uint64], found: NDArray[np.uint64]) -> Rows:

@@ -1,7 +1,7 @@
 """Negatives counted by score, for all pairs of a block at once.
 
 A filter keeps the negatives of a pair on one side of a bound, which may hang on the score of the
-pair's positive (`miner.selection.strategies.base.Bound`). Scores never grow with the distance, so
+pair's positive (`miner.selection.strategies.base.ScoreBound`). Scores never grow with the distance, so
 the bound is one more threshold in key space. Where it lies is known up to the error of keys and of
 rounding: it is an interval. Keys outside of it are sure; where there are some inside, the positive
 and they are measured by the float64 definition and their scores compared. So the counts are those
@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 
 from miner.census.walk.ranked_block import RankedBlock
 from miner.census.walk.settle import ascending, settle
-from miner.selection.strategies.base import Bound
+from miner.selection.strategies.base import ScoreBound
 from miner.triplets.distance import UNIT_ROUNDOFF, score
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["count_scoring"]
+__all__ = ["count_scores_at_least"]
 
 
-def count_scoring(block: RankedBlock, bound: Bound, *, normalized: bool) -> Rows:
+def count_scores_at_least(block: RankedBlock, bound: ScoreBound, *, normalized: bool) -> Rows:
     """Count, per pair, the negatives within the anchor's reach whose score is not below a bound.
 
     Parameters
     ----------
     block : RankedBlock
-    bound : Bound
+    bound : ScoreBound
     normalized : bool
         Whether the vectors have unit length: what a score is depends on it.
 
@@ -56,7 +56,7 @@ def count_scoring(block: RankedBlock, bound: Bound, *, normalized: bool) -> Rows
     return counts if bound.by_pair else counts[block.pairs.lines]
 
 
-def _thresholds(block: RankedBlock, bound: Bound, normalized: bool) -> tuple[Float64, Float64]:
+def _thresholds(block: RankedBlock, bound: ScoreBound, normalized: bool) -> tuple[Float64, Float64]:
     """Return the keys below which all count, and above which none does."""
     space, metric = block.space, block.space.metric
     each = block.pairs.lines if bound.by_pair else np.arange(len(block.anchors))

@@ -20,12 +20,12 @@ from miner.selection.caps import Caps
 from miner.selection.filters import Filters
 from miner.selection.strategies.base import (
     STRATEGIES,
-    Admitted,
     Anchor,
     Counts,
-    Pairs,
+    EligibleRanks,
+    PairCountsLike,
+    Selected,
     Strategy,
-    Take,
 )
 from miner.triplets.hardness import MINED, Kept, Mined
 from miner.triplets.types import Float64
@@ -68,43 +68,43 @@ class Selection:
         """Whether they follow from the counts of its pairs, without distances."""
         return self.by_pair and self.filters.by_rank
 
-    def admit_pairs(self, pairs: Pairs) -> Admitted:
+    def eligible_ranks_of_pairs(self, pairs: PairCountsLike) -> EligibleRanks:
         """Return what the filters leave of many anchors; only where `by_pair`.
 
         `pairs` has scores too, as an `Anchor` has, but where `by_rank`.
         """
-        return self.filters.admit(cast(Anchor, pairs))
+        return self.filters.eligible_ranks(cast(Anchor, pairs))
 
     @property
-    def plain(self) -> bool:
+    def ranks_from_counts(self) -> bool:
         """Whether the counts of its pairs tell of an anchor which ranks are taken, too."""
         by_rank = self.by_rank and not self.suspects
         return by_rank and type(self.strategy).ranks is Strategy.ranks
 
-    def depths(self, pairs: Pairs) -> Counts:
-        """Return below which rank all lie that may be written, pair by pair; only where `plain`."""
-        admitted = self.filters.admit(cast(Anchor, pairs))
+    def depths(self, pairs: PairCountsLike) -> Counts:
+        """Return below which rank all lie that may be written, pair by pair; only where `ranks_from_counts`."""
+        eligible = self.filters.eligible_ranks(cast(Anchor, pairs))
         depths: Counts = np.zeros_like(pairs.hard)
         for name in MINED:
-            take = self.strategy.take(admitted, name)
+            take = self.strategy.take(eligible, name)
             depths = np.maximum(depths, np.where(take.counts > 0, take.begin + take.counts, 0))
         return depths
 
     def of_pairs(
-        self, name: Mined, admitted: Admitted, starts: Counts
+        self, name: Mined, eligible: EligibleRanks, starts: Counts
     ) -> tuple[Counts, Counts, Counts]:
         """Return slots, wanted and available triplets of anchors; only where `by_pair`.
 
         Parameters
         ----------
         name : str
-        admitted : Admitted
+        eligible : EligibleRanks
             Of the pairs of all the anchors.
         starts : ndarray of shape (anchors,), int64
             Where the pairs of each begin.
         """
-        _, span = admitted.span(name)
-        take = self.strategy.take(admitted, name)
+        _, span = eligible.span(name)
+        take = self.strategy.take(eligible, name)
         wants = self.strategy.wants(span, name) if name in self.filters.classes else span * 0
         return (
             self.caps.slots_of_pairs(take.counts, starts),
@@ -165,9 +165,9 @@ class Selection:
         total = sum(min(limit, bound) for bound in taken)
         return min(total, max(taken)) if self.strategy.shared else total
 
-    def admit(self, anchor: Anchor) -> Admitted:
+    def eligible_ranks(self, anchor: Anchor) -> EligibleRanks:
         """Return what the filters leave of an anchor."""
-        return self.filters.admit(anchor)
+        return self.filters.eligible_ranks(anchor)
 
     def rule(self, folder: Kept) -> tuple[Strategy, Caps]:
         """Return what takes the triplets of a folder, and the caps of an anchor there."""
@@ -186,8 +186,8 @@ def load_selection(job: SelectJob) -> Selection:
     """
     kind: Any = STRATEGIES.load(job.strategy)
     strategy: Strategy = built(kind, "select.options", job.options, f"strategy {job.strategy!r}")
-    filters = Filters.of(job)
-    if job.suspects and not filters.aware:
+    filters = Filters.from_job(job)
+    if job.suspects and not filters.has_guards:
         raise UsageError(
             "select.suspects = true keeps what absolute_margin, relative_margin or max_score drop; "
             "set one of them"
@@ -223,7 +223,7 @@ def check_selection(job: Job) -> None:
 class Suspects(Strategy):
     """Takes the ranks below the guards."""
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
         """Take each pair's nearest negatives, as many as were dropped."""
-        dropped = admitted.suspects
-        return Take(dropped * 0, dropped, dropped, int(dropped.sum()))
+        dropped = eligible.suspects
+        return Selected(dropped * 0, dropped, dropped, int(dropped.sum()))

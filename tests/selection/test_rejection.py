@@ -15,7 +15,7 @@ from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
 from miner.pipeline.units.miner import Miner
 from miner.pipeline.units.records import TRIPLET
-from miner.selection.rejection import Asked, Drawn, Rejection
+from miner.selection.rejection import DrawnTriplets, DrawRequest, RejectionSampler
 from miner.selection.selection import load_selection
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.hardness import MINED
@@ -38,7 +38,7 @@ RELEVANCES: dict[str, Relevance] = {
     "subset": subset(labelled("skewed", 40, 12, hide=True), 0.4, 3),
 }
 
-Case = tuple[Rejection, Truth]
+Case = tuple[RejectionSampler, Truth]
 
 
 def case(
@@ -53,7 +53,7 @@ def case(
     elif relevance.anchors != relevance.rows:
         anchors = vectors(kind, relevance.anchors, 6, seed=14)
     truth = enumerate_triplets(metric, MARGIN, anchors, rows, relevance)
-    return Rejection(Vectors(anchors, rows), relevance, metric, MARGIN, seed), truth
+    return RejectionSampler(Vectors(anchors, rows), relevance, metric, MARGIN, seed), truth
 
 
 def counts(relevance: Relevance, truth: Truth) -> dict[Any, np.ndarray]:
@@ -63,23 +63,23 @@ def counts(relevance: Relevance, truth: Truth) -> dict[Any, np.ndarray]:
     }
 
 
-def asked(relevance: Relevance, truth: Truth, share: float = 0.5) -> Asked:
+def asked(relevance: Relevance, truth: Truth, share: float = 0.5) -> DrawRequest:
     """A share of each anchor's triplets of both classes; guesses as exact counts give them."""
     found, counted = counts(relevance, truth), tally(relevance)
     valid = counted.positives * counted.negatives
-    return Asked(
+    return DrawRequest(
         np.arange(relevance.anchors),
         {name: np.floor(share * count).astype(np.int64) for name, count in found.items()},
         {name: valid / np.maximum(count, 1) for name, count in found.items()},
     )
 
 
-def listed(drawn: Drawn, anchors: np.ndarray) -> list[tuple[int, int, int]]:
+def listed(drawn: DrawnTriplets, anchors: np.ndarray) -> list[tuple[int, int, int]]:
     columns = (anchors[drawn.line], drawn.positive, drawn.negative)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def check(drawn: dict[Any, Drawn], wanted: Asked, truth: Truth) -> None:
+def check(drawn: dict[Any, DrawnTriplets], wanted: DrawRequest, truth: Truth) -> None:
     """Each triplet is of its class, once, with its distances; counts and order are right."""
     for name in MINED:
         one, d = drawn[name], truth.d
@@ -93,11 +93,11 @@ def check(drawn: dict[Any, Drawn], wanted: Asked, truth: Truth) -> None:
         assert one.d_an.tolist() == [d[a, n] for a, _, n in triplets]
 
 
-def same(left: dict[Any, Drawn], right: dict[Any, Drawn]) -> bool:
+def same(left: dict[Any, DrawnTriplets], right: dict[Any, DrawnTriplets]) -> bool:
     return all(
         getattr(left[name], column.name).tolist() == getattr(right[name], column.name).tolist()
         for name in MINED
-        for column in dataclasses.fields(Drawn)
+        for column in dataclasses.fields(DrawnTriplets)
     )
 
 
@@ -152,7 +152,7 @@ def test_every_subset_is_as_likely() -> None:
     rejection, truth = case(relevance)
     anchor = min((count, a) for a, count in truth.hard.items() if count >= 3)[1]
     nothing = np.zeros(1, dtype=np.int64)
-    wanted = Asked(
+    wanted = DrawRequest(
         np.array([anchor]),
         {"hard": nothing + 2, "semi_hard": nothing},
         {"hard": np.array([20.0]), "semi_hard": np.array([1.0])},
@@ -207,7 +207,7 @@ def test_a_class_takes_its_first_triplets_whatever_the_other_takes() -> None:
 def test_few_anchors_of_many_rows_are_drawn_at_once() -> None:
     """A triplet of four billion rows takes the whole of a number of 64 bits."""
     rejection, _ = case(labelled("skewed", 40, 12))
-    assert rejection.most == (2**64 - 1) // 1600
+    assert rejection.max_anchors == (2**64 - 1) // 1600
 
     class Rows:
         rows = 2**32 - 1
@@ -216,7 +216,7 @@ def test_few_anchors_of_many_rows_are_drawn_at_once() -> None:
 
 
 def written(
-    rejection: Rejection, folder: Path, *, unit: int = 9, memory: int = 30_000, **select: Any
+    rejection: RejectionSampler, folder: Path, *, unit: int = 9, memory: int = 30_000, **select: Any
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Count, share out and write in units of so many anchors; the records, and what was counted."""
     job = SelectJob(**{"max_triplets": 400, **select})
@@ -283,7 +283,7 @@ def test_what_needs_pairs_is_not_drawn(tmp_path: Path, monkeypatch: pytest.Monke
     make_small(monkeypatch, trial=0)
     rejection, _ = case(RELEVANCES["labels"])
     drawn: list[Any] = []
-    monkeypatch.setattr(Rejection, "draw", lambda *given: drawn.append(given))
+    monkeypatch.setattr(RejectionSampler, "draw", lambda *given: drawn.append(given))
     for keys in ({"per_pair": 2}, {"ranks": (0, 9)}, {"min_score": 0.1}, {"strategy": "hardest"}):
         written(rejection, tmp_path, **keys)
     assert not drawn

@@ -11,8 +11,8 @@ from miner.census.measure import Vectors
 from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
 from miner.selection.filters import Filters
-from miner.selection.score_counts import count_scoring
-from miner.selection.strategies.base import Bound
+from miner.selection.score_counts import count_scores_at_least
+from miner.selection.strategies.base import ScoreBound
 from miner.triplets.distance import METRICS, Metric, normalize_rows, score
 from miner.triplets.relevance import LinkRelevance, Relevance
 from tests.hard_data import KINDS, labelled, linked, vectors
@@ -64,17 +64,19 @@ class Setting:
     def others(self, anchor: int) -> np.ndarray:
         return np.array(list(negatives(self.census.relevance, anchor)), dtype=np.int64)
 
-    def count(self, bound: Bound, start: int = 0, stop: int | None = None) -> np.ndarray:
+    def count(self, bound: ScoreBound, start: int = 0, stop: int | None = None) -> np.ndarray:
         if stop is None:
-            return count_scoring(self.block, bound, normalized=self.unit)
+            return count_scores_at_least(self.block, bound, normalized=self.unit)
         lines = [self.block.alone(line) for line in range(start, stop)]
-        return np.concatenate([count_scoring(one, bound, normalized=self.unit) for one in lines])
+        return np.concatenate(
+            [count_scores_at_least(one, bound, normalized=self.unit) for one in lines]
+        )
 
     def scores(self, anchor: int, rows: np.ndarray) -> np.ndarray:
         distances = self.census.vectors.measure(self.census.metric, np.array([anchor]), rows)
         return score(self.census.metric, self.unit, distances)
 
-    def check(self, bound: Bound) -> None:
+    def check(self, bound: ScoreBound) -> None:
         """Compare with loops, for the block as a whole and line by line."""
         expected = []
         for anchor in self.block.anchors.tolist():
@@ -88,8 +90,8 @@ class Setting:
             assert self.count(bound, line, line + 1).tolist() == found[mine].tolist()
 
 
-def guard(keys: dict[str, float]) -> Bound:
-    bound = Filters.of(SelectJob(**keys)).guard  # type: ignore[arg-type]
+def guard(keys: dict[str, float]) -> ScoreBound:
+    bound = Filters.from_job(SelectJob(**keys)).guard  # type: ignore[arg-type]
     assert bound is not None
     return bound
 

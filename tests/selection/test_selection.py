@@ -14,8 +14,8 @@ import pytest
 
 import miner
 from miner.selection.caps import Caps, allocate
-from miner.selection.draws import draw_distinct, draw_of_many
-from miner.selection.strategies.base import seeds
+from miner.selection.draws import draw_distinct, draw_distinct_per_anchor
+from miner.selection.strategies.base import seed_sequence
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, LinkRelevance, Relevance
 from tests.conftest import write_vectors
@@ -231,7 +231,7 @@ def test_draw_distinct_gives_every_subset_the_same_chance(total: int, take: int)
 def test_draws_of_many_give_every_subset_the_same_chance(total: int, take: int) -> None:
     count = 4000
     totals, takes = np.full(count, total), np.full(count, take)
-    found = draw_of_many(seeds(3, 1), np.arange(count), totals, takes)
+    found = draw_distinct_per_anchor(seed_sequence(3, 1), np.arange(count), totals, takes)
     lines = (found - np.repeat(np.arange(count) * total, take)).reshape(count, take)
     drawn = Counter(map(tuple, lines.tolist()))
     subsets = math.comb(total, take)
@@ -242,7 +242,9 @@ def test_draws_of_many_give_every_subset_the_same_chance(total: int, take: int) 
     assert len(drawn) == subsets and statistic < subsets - 1 + 5 * np.sqrt(2 * subsets)
     # What two anchors draw does not hang together, nor what two seeds do.
     if take == 1:
-        again = draw_of_many(seeds(4, 1), np.arange(count), totals, takes) % total
+        again = (
+            draw_distinct_per_anchor(seed_sequence(4, 1), np.arange(count), totals, takes) % total
+        )
         for left, right in ((lines[:-1, 0], lines[1:, 0]), (lines[:-1, 0], again[:-1])):
             pairs = np.bincount(left * total + right, minlength=total * total)
             mean = (count - 1) / total**2
@@ -253,11 +255,11 @@ def test_a_draw_of_many_hangs_on_the_anchor_alone() -> None:
     rng = np.random.default_rng(1)
     anchors, totals = rng.permutation(500), rng.integers(1, 40, 500)
     takes = rng.integers(0, totals + 1)
-    whole = draw_of_many(seeds(7, 2), anchors, totals, takes)
+    whole = draw_distinct_per_anchor(seed_sequence(7, 2), anchors, totals, takes)
     whole -= np.repeat(np.cumsum(totals) - totals, takes)
     for line, part in enumerate(np.split(whole, np.cumsum(takes)[:-1])):
         one = slice(line, line + 1)
-        alone = draw_of_many(seeds(7, 2), anchors[one], totals[one], takes[one])
+        alone = draw_distinct_per_anchor(seed_sequence(7, 2), anchors[one], totals[one], takes[one])
         assert alone.tolist() == part.tolist() and len(part) == takes[line]
 
 
@@ -298,7 +300,7 @@ def test_no_two_draws_share_their_seed() -> None:
     places = [(code,) for code in range(2)]
     places += [(code, anchor) for code in range(2) for anchor in range(50)]
     states = {
-        tuple(seeds(seed, *place).generate_state(4).tolist())
+        tuple(seed_sequence(seed, *place).generate_state(4).tolist())
         for seed in range(20)
         for place in places
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from miner.selection.strategies.base import Admitted, Strategy, Take
+from miner.selection.strategies.base import EligibleRanks, Selected, Strategy
 from miner.triplets.hardness import Kept
 
 __all__ = ["All"]
@@ -18,7 +18,7 @@ class All(Strategy):
     by_pair = True
     seeded = False
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
         """Take the whole interval of each pair."""
-        begin, span = admitted.span(name)
-        return Take(begin, span, span, int(span.sum()))
+        begin, span = eligible.span(name)
+        return Selected(begin, span, span, int(span.sum()))

@@ -25,17 +25,17 @@ from miner.triplets.types import Float64
 
 __all__ = [
     "STRATEGIES",
-    "Admitted",
     "Anchor",
-    "Bound",
-    "Flat",
-    "Pairs",
+    "EligibleRanks",
+    "PairCounts",
+    "PairCountsLike",
     "Picks",
+    "ScoreBound",
+    "Selected",
     "Strategy",
-    "Take",
     "check_count",
-    "seeds",
-    "single",
+    "seed_sequence",
+    "single_triplet",
 ]
 
 Counts = NDArray[np.int64]
@@ -58,7 +58,7 @@ _MOST_K = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class ScoreBound:
     """What the scores of negatives are held against.
 
     Attributes
@@ -100,10 +100,10 @@ class Anchor(Protocol):
     def score(self, distances: Float64) -> Float64:
         """Return the scores of distances; see `miner.triplets.distance.score`."""
 
-    def closer(self, distance: float) -> int:
+    def count_nearer(self, distance: float) -> int:
         """Count the negatives nearer than a distance, among the ranks below all ``within``."""
 
-    def scoring(self, bound: Bound) -> Counts:
+    def count_scores_at_least(self, bound: ScoreBound) -> Counts:
         """Count, per pair, those whose score is not below a bound: the ranks below the count.
 
         Where it is more than ``within``, the count may be anything from there on.
@@ -113,7 +113,7 @@ class Anchor(Protocol):
         """Return the generator of a place at this anchor."""
 
 
-class Pairs(Protocol):
+class PairCountsLike(Protocol):
     """The pairs of many anchors side by side: what a strategy that goes pair by pair asks."""
 
     @property
@@ -126,7 +126,7 @@ class Pairs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Flat:
+class PairCounts:
     """Such pairs without their scores: for filters that ask for ranks only.
 
     Attributes
@@ -140,7 +140,7 @@ class Flat:
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class EligibleRanks:
     """What the filters leave of one anchor.
 
     Attributes
@@ -173,13 +173,13 @@ class Admitted:
         return "hard" if rank < self.anchor.hard[pair] else "semi_hard"
 
     @property
-    def farthest(self) -> Mined:
+    def fallback_class(self) -> Mined:
         """The class in which a strategy that takes either looks last."""
         return "semi_hard" if "semi_hard" in self.classes else "hard"
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class Selected:
     """What a strategy takes of one anchor and class, before the caps.
 
     Attributes
@@ -255,7 +255,7 @@ class Strategy(ABC):
         return None
 
     @abstractmethod
-    def take(self, admitted: Admitted, name: Kept) -> Take:
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
         """Say how many it takes of each pair, of one class."""
 
     def wants(self, span: Counts, name: Mined) -> Counts:
@@ -290,26 +290,26 @@ class Strategy(ABC):
         return {name: (total, total) for name, total in totals.items()}
 
     def weights(self, totals: Counts) -> Float64:
-        """Return `Take.weight` of anchors from the totals of both classes, where `from_totals`."""
+        """Return `Selected.weight` of anchors from the totals of both classes, where `from_totals`."""
         return np.ones(len(totals))
 
     def ranks(
-        self, admitted: Admitted, take: Take, picks: Picks, rng: np.random.Generator
+        self, eligible: EligibleRanks, take: Selected, picks: Picks, rng: np.random.Generator
     ) -> Counts:
         """Return the ranks of picks, ascending within a pair; a pair's picks come together."""
         return take.begin[picks.pair] + picks.rank
 
 
-def single(admitted: Admitted, name: Kept, pair: int | None, rank: int) -> Take:
+def single_triplet(eligible: EligibleRanks, name: Kept, pair: int | None, rank: int) -> Selected:
     """Take one triplet of an anchor, in the class that it is of; `pair` None when there is none."""
-    nothing = np.zeros_like(admitted.low)
+    nothing = np.zeros_like(eligible.low)
     if pair is None:
-        return Take(nothing, nothing, nothing, int(name == admitted.farthest))
-    if admitted.named(rank, pair) != name:
-        return Take(nothing, nothing, nothing, 0)
+        return Selected(nothing, nothing, nothing, int(name == eligible.fallback_class))
+    if eligible.named(rank, pair) != name:
+        return Selected(nothing, nothing, nothing, 0)
     begin, counts = nothing.copy(), nothing.copy()
     begin[pair], counts[pair] = rank, 1
-    return Take(begin, counts, counts, 1)
+    return Selected(begin, counts, counts, 1)
 
 
 def check_count(key: str, value: int) -> None:
@@ -318,7 +318,7 @@ def check_count(key: str, value: int) -> None:
         raise UsageError(f"select.options.{key} = {value} must be between 1 and {_MOST_K:,}")
 
 
-def seeds(seed: int, *place: int) -> np.random.SeedSequence:
+def seed_sequence(seed: int, *place: int) -> np.random.SeedSequence:
     """Seed the draws of one place: a class, or a class and an anchor.
 
     A spawn key keeps places apart: as plain entropy (s, 1) and (s, 1, 0) are one seed.

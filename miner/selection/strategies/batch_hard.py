@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.selection.strategies.base import Admitted, Strategy, Take, single
+from miner.selection.strategies.base import EligibleRanks, Selected, Strategy, single_triplet
 from miner.triplets.hardness import Kept, Mined
 
 __all__ = ["BatchHard"]
@@ -29,10 +29,10 @@ class BatchHard(Strategy):
         """Bound it by one an anchor."""
         return anchors
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
         """Take one triplet of the anchor, if it is of this class."""
-        left = admitted.high > admitted.low
+        left = eligible.high > eligible.low
         if not left.any():
-            return single(admitted, name, None, 0)
-        pair = int(np.argmax(np.where(left, admitted.anchor.d_ap, -np.inf)))
-        return single(admitted, name, pair, int(admitted.low[pair]))
+            return single_triplet(eligible, name, None, 0)
+        pair = int(np.argmax(np.where(left, eligible.anchor.d_ap, -np.inf)))
+        return single_triplet(eligible, name, pair, int(eligible.low[pair]))

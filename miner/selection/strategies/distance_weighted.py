@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from miner.errors import UsageError
-from miner.selection.strategies.base import Admitted, Take
+from miner.selection.strategies.base import EligibleRanks, Selected
 from miner.selection.strategies.weighted import Weighted
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import Kept, Mined
@@ -38,21 +38,21 @@ class DistanceWeighted(Weighted):
                 "set mining.metric = 'euclidean' and mining.normalize = true, or use another"
             )
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
         """Take k of each pair's negatives that have a weight."""
-        most = admitted.anchor.closer(float(np.nextafter(_MOST, 2.0)))
-        nearer = Admitted(
-            admitted.anchor,
-            admitted.low,
-            np.minimum(admitted.high, most),
-            admitted.suspects,
-            admitted.classes,
+        most = eligible.anchor.count_nearer(float(np.nextafter(_MOST, 2.0)))
+        nearer = EligibleRanks(
+            eligible.anchor,
+            eligible.low,
+            np.minimum(eligible.high, most),
+            eligible.suspects,
+            eligible.classes,
         )
         return super().take(nearer, name)
 
-    def log_weights(self, admitted: Admitted, pair: int, begin: int, end: int) -> Float64:
+    def log_weights(self, eligible: EligibleRanks, pair: int, begin: int, end: int) -> Float64:
         """Return the formula of the module."""
-        n = admitted.anchor.dim
-        x = np.maximum(admitted.anchor.d_an[begin:end], _LEAST)
+        n = eligible.anchor.dim
+        x = np.maximum(eligible.anchor.d_an[begin:end], _LEAST)
         weights: Float64 = (2.0 - n) * np.log(x) - (n - 3.0) / 2.0 * np.log1p(-x * x / 4.0)
         return weights

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from miner.errors import UsageError
-from miner.selection.strategies.base import Admitted, Strategy, Take, single
+from miner.selection.strategies.base import EligibleRanks, Selected, Strategy, single_triplet
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import Kept, Mined
 
@@ -41,11 +41,11 @@ class EasyPositive(Strategy):
         """Bound it by one an anchor."""
         return anchors
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
         """Take one triplet of the anchor, if it is of this class."""
-        pair = int(np.argmin(admitted.anchor.d_ap))
-        rank = int(admitted.low[pair])
+        pair = int(np.argmin(eligible.anchor.d_ap))
+        rank = int(eligible.low[pair])
         if self.variant == "epshn":
-            rank = max(rank, int(admitted.anchor.hard[pair]))
-        found = rank < admitted.high[pair]
-        return single(admitted, name, pair if found else None, rank)
+            rank = max(rank, int(eligible.anchor.hard[pair]))
+        found = rank < eligible.high[pair]
+        return single_triplet(eligible, name, pair if found else None, rank)

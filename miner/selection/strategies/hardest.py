@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.selection.strategies.base import Admitted, Counts, Strategy, Take, check_count
+from miner.selection.strategies.base import Counts, EligibleRanks, Selected, Strategy, check_count
 from miner.triplets.hardness import Kept, Mined
 
 __all__ = ["Hardest"]
@@ -31,12 +31,12 @@ class Hardest(Strategy):
         """Bound it by k a pair."""
         return self.k * pairs
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
         """Take the first k of the interval."""
-        begin, span = admitted.span(name)
+        begin, span = eligible.span(name)
         counts = np.minimum(span, self.k)
-        wanted = self.k * len(span) if name in admitted.classes else 0
-        return Take(begin, counts, counts, wanted)
+        wanted = self.k * len(span) if name in eligible.classes else 0
+        return Selected(begin, counts, counts, wanted)
 
     def wants(self, span: Counts, name: Mined) -> Counts:
         """Want k of each pair."""

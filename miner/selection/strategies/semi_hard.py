@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from miner.errors import UsageError
-from miner.selection.strategies.base import Admitted, Counts, Strategy, Take, check_count
+from miner.selection.strategies.base import Counts, EligibleRanks, Selected, Strategy, check_count
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import Kept, Mined
 
@@ -45,13 +45,13 @@ class SemiHard(Strategy):
         """Bound it by one semi-hard triplet a pair."""
         return pairs if name == "semi_hard" else 0
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
         """Take the nth of the semi-hard interval, or its last."""
-        begin, span = admitted.span(name)
+        begin, span = eligible.span(name)
         if name == "hard":
-            return Take(begin, span * 0, span * 0, 0)
+            return Selected(begin, span * 0, span * 0, 0)
         counts = np.minimum(span, 1)
-        return Take(begin + np.minimum(span, self.nth) - counts, counts, counts, len(span))
+        return Selected(begin + np.minimum(span, self.nth) - counts, counts, counts, len(span))
 
     def wants(self, span: Counts, name: Mined) -> Counts:
         """Want one semi-hard negative of each pair."""

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from miner.errors import UsageError
-from miner.selection.strategies.base import Admitted
+from miner.selection.strategies.base import EligibleRanks
 from miner.selection.strategies.weighted import Weighted
 from miner.triplets.types import Float64
 
@@ -32,9 +32,9 @@ class SimAns(Weighted):
                 f"select.options.a = {self.a} must be 0 or more, and b = {self.b} a number"
             )
 
-    def log_weights(self, admitted: Admitted, pair: int, begin: int, end: int) -> Float64:
+    def log_weights(self, eligible: EligibleRanks, pair: int, begin: int, end: int) -> Float64:
         """Return the formula of the module."""
-        anchor = admitted.anchor
+        anchor = eligible.anchor
         away = anchor.score(anchor.d_an[begin:end]) - anchor.score(anchor.d_ap[pair : pair + 1])
         weights: Float64 = -self.a * (away - self.b) ** 2
         return weights

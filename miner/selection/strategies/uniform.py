@@ -13,13 +13,13 @@ import numpy as np
 
 from miner.selection.draws import draw_distinct
 from miner.selection.strategies.base import (
-    Admitted,
     Counts,
+    EligibleRanks,
     Picks,
+    Selected,
     Strategy,
-    Take,
     check_count,
-    seeds,
+    seed_sequence,
 )
 from miner.triplets.hardness import MINED, Kept, Mined
 from miner.triplets.types import Float64
@@ -54,7 +54,7 @@ class Uniform(Strategy):
         count = np.minimum(self.k, total)
         first = np.minimum(hard, count)
         for at in np.flatnonzero((count < total) & (hard > 0) & (hard < total)).tolist():
-            rng = np.random.default_rng(seeds(seed, _PLACE, int(anchors[at])))
+            rng = np.random.default_rng(seed_sequence(seed, _PLACE, int(anchors[at])))
             slots = draw_distinct(rng, int(total[at]), int(count[at]))
             first[at] = np.searchsorted(slots, hard[at])
         missing = self.k - count
@@ -66,25 +66,25 @@ class Uniform(Strategy):
         """Return 1 / the probability of being drawn."""
         return np.asarray(totals / np.maximum(1, np.minimum(self.k, totals)))
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
         """Take what of the anchor's draw is of this class: the hard triplets come first in it."""
-        begin, span = admitted.span(name)
-        hard = int(admitted.span("hard")[1].sum())
-        total = hard + int(admitted.span("semi_hard")[1].sum())
+        begin, span = eligible.span(name)
+        hard = int(eligible.span("hard")[1].sum())
+        total = hard + int(eligible.span("semi_hard")[1].sum())
         count = min(self.k, total)
-        slots = draw_distinct(admitted.anchor.rng(_PLACE), total, count)
+        slots = draw_distinct(eligible.anchor.rng(_PLACE), total, count)
         first = int(np.searchsorted(slots, hard))
         mine = slots[:first] if name == "hard" else slots[first:] - hard
         ends = np.cumsum(span)
         pair = np.searchsorted(ends, mine, side="right")
         rank = begin[pair] + mine - (ends - span)[pair]
         counts = np.bincount(pair, minlength=len(span))
-        missing = self.k - count if name == admitted.farthest else 0
+        missing = self.k - count if name == eligible.fallback_class else 0
         weight = total / max(1, count)
-        return Take(begin, span, counts, int(counts.sum()) + missing, weight, rank)
+        return Selected(begin, span, counts, int(counts.sum()) + missing, weight, rank)
 
     def ranks(
-        self, admitted: Admitted, take: Take, picks: Picks, rng: np.random.Generator
+        self, eligible: EligibleRanks, take: Selected, picks: Picks, rng: np.random.Generator
     ) -> Counts:
         """Return the ranks that were drawn."""
         assert take.drawn is not None  # `take` draws

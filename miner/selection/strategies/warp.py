@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.selection.strategies.base import Admitted
+from miner.selection.strategies.base import EligibleRanks
 from miner.selection.strategies.weighted import Weighted
 from miner.triplets.types import Float64
 
@@ -24,7 +24,7 @@ __all__ = ["Warp"]
 class Warp(Weighted):
     """Draws `k` negatives of each pair and class, those at the top the likelier."""
 
-    def log_weights(self, admitted: Admitted, pair: int, begin: int, end: int) -> Float64:
+    def log_weights(self, eligible: EligibleRanks, pair: int, begin: int, end: int) -> Float64:
         """Return the formula of the module; `i` counts from the anchor's nearest negative."""
         weights: Float64 = -np.log(np.arange(begin + 1.0, end + 1.0))
         return weights

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.selection.strategies.base import Admitted, Counts, Picks, Strategy, Take, check_count
+from miner.selection.strategies.base import (
+    Counts,
+    EligibleRanks,
+    Picks,
+    Selected,
+    Strategy,
+    check_count,
+)
 from miner.triplets.hardness import Kept, Mined
 from miner.triplets.types import Float64
 
@@ -34,25 +41,25 @@ class Weighted(Strategy):
         check_count("k", self.k)
 
     @abstractmethod
-    def log_weights(self, admitted: Admitted, pair: int, begin: int, end: int) -> Float64:
+    def log_weights(self, eligible: EligibleRanks, pair: int, begin: int, end: int) -> Float64:
         """Return the logarithms of the weights of ranks `begin` to below `end`, all finite."""
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
         """Bound it by k a pair."""
         return self.k * pairs
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
         """Take k of each pair, or all that there are."""
-        begin, span = admitted.span(name)
-        wanted = self.k * len(span) if name in admitted.classes else 0
-        return Take(begin, span, np.minimum(span, self.k), wanted)
+        begin, span = eligible.span(name)
+        wanted = self.k * len(span) if name in eligible.classes else 0
+        return Selected(begin, span, np.minimum(span, self.k), wanted)
 
     def wants(self, span: Counts, name: Mined) -> Counts:
         """Want k of each pair."""
         return np.full_like(span, self.k)
 
     def ranks(
-        self, admitted: Admitted, take: Take, picks: Picks, rng: np.random.Generator
+        self, eligible: EligibleRanks, take: Selected, picks: Picks, rng: np.random.Generator
     ) -> Counts:
         """Draw for the pairs that the caps left, and return what they left of each draw."""
         result = np.empty_like(picks.rank)
@@ -63,7 +70,7 @@ class Weighted(Strategy):
             drawn = np.arange(span)
             if k < span:
                 noise = np.maximum(rng.standard_exponential(span), _TINY)
-                noisy = self.log_weights(admitted, pair, begin, begin + span) - np.log(noise)
+                noisy = self.log_weights(eligible, pair, begin, begin + span) - np.log(noise)
                 drawn = np.sort(np.argpartition(noisy, span - k)[span - k :])
             result[start:end] = begin + drawn[picks.rank[start:end]]
         return result
