@@ -12,13 +12,13 @@ __all__ = ["All"]
 
 @dataclass(frozen=True)
 class All(Strategy):
-    """Takes everything that the filters leave."""
+    """Selects every triplet that passes the filters."""
 
     from_totals = True
     by_pair = True
     seeded = False
 
     def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
-        """Take the whole interval of each pair."""
+        """Select the whole interval of each pair."""
         begin, span = eligible.span(name)
         return Selected(begin, span, span, int(span.sum()))

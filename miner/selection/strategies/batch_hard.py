@@ -1,9 +1,9 @@
-"""``batch-hard``: per anchor the farthest positive and the nearest negative.
+"""``batch-hard``: for each anchor the farthest positive and the nearest negative.
 
 Hermans, Beyer and Leibe 2017, eq. 5, with the whole data set as the batch: ``argmax d(a,p)``,
-``argmin d(a,n)``, ties by row number. One triplet an anchor, in the class that it is of. With
-filters the positive is the farthest that has a negative left, and the negative the nearest of
-those.
+``argmin d(a,n)``, ties by row number. Each anchor has one triplet, which is written to the folder
+of its class. With filters, the positive is the farthest one that has an eligible negative, and the
+negative is the nearest eligible one.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ __all__ = ["BatchHard"]
 
 @dataclass(frozen=True)
 class BatchHard(Strategy):
-    """Takes the hardest triplet of each anchor."""
+    """Selects the hardest triplet of each anchor."""
 
     seeded = False
     shared = True
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
-        """Bound it by one an anchor."""
+        """Return the number of anchors: each has one triplet at most."""
         return anchors
 
     def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
-        """Take one triplet of the anchor, if it is of this class."""
+        """Select the anchor's triplet, if it belongs to this class."""
         left = eligible.high > eligible.low
         if not left.any():
             return single_triplet(eligible, name, None, 0)

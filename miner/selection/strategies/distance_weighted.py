@@ -1,6 +1,6 @@
-"""``distance-weighted``: negatives of all distances alike (Wu et al. 2017, section 4).
+"""``distance-weighted``: negatives spread uniformly over distances (Wu et al. 2017, section 4).
 
-On the unit sphere in n dimensions distances have the density
+On the unit sphere in n dimensions, distances have the density
 ``q(d) ~ d^(n-2) (1 - d^2/4)^((n-3)/2)``; the weight is ``1 / q(max(d, 0.5))``, and zero beyond 1.4
 (the paper's code): ``log w = (2 - n) log x - (n - 3)/2 log(1 - x^2/4)``.
 """
@@ -26,12 +26,12 @@ _MOST = 1.4
 
 @dataclass(frozen=True)
 class DistanceWeighted(Weighted):
-    """Draws `k` negatives of each pair and class, by the inverse density of distances."""
+    """Draws `k` negatives of each pair and class, weighted by the inverse density of distances."""
 
-    by_pair = False  # how many have a weight hangs on their distances
+    by_pair = False  # the number of negatives with a weight depends on their distances
 
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
-        """Refuse all but Euclidean distances of unit vectors."""
+        """Raise `UsageError` unless distances are Euclidean and vectors have unit length."""
         if metric != "euclidean" or not normalized:
             raise UsageError(
                 "strategy 'distance-weighted' is defined for euclidean distances of unit vectors; "
@@ -39,7 +39,7 @@ class DistanceWeighted(Weighted):
             )
 
     def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
-        """Take k of each pair's negatives that have a weight."""
+        """Select k of the negatives of each pair whose weight is above zero."""
         most = eligible.anchor.count_nearer(float(np.nextafter(_MOST, 2.0)))
         nearer = EligibleRanks(
             eligible.anchor,
@@ -51,7 +51,7 @@ class DistanceWeighted(Weighted):
         return super().take(nearer, name)
 
     def log_weights(self, eligible: EligibleRanks, pair: int, begin: int, end: int) -> Float64:
-        """Return the formula of the module."""
+        """Return the formula in the module's docstring."""
         n = eligible.anchor.dim
         x = np.maximum(eligible.anchor.d_an[begin:end], _LEAST)
         weights: Float64 = (2.0 - n) * np.log(x) - (n - 3.0) / 2.0 * np.log1p(-x * x / 4.0)

@@ -1,8 +1,8 @@
 """``simans``: negatives whose score is near the positive's (Zhou et al. 2022).
 
-``w = exp(-a (s(a,n) - s(a,p) - b)^2)``, with a = 0.5 and b = 0 as the paper has them. Scores are
-those of `miner.triplets.distance.score`; cosines differ by little, so there a larger `a` chooses
-more sharply. The sign of `b` is the paper's.
+``w = exp(-a (s(a,n) - s(a,p) - b)^2)``, with the paper's defaults a = 0.5 and b = 0 and the paper's
+sign of b. Scores are computed by `miner.triplets.distance.score`. Cosine scores differ by little,
+so a larger `a` is needed there to prefer negatives near the positive clearly.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["SimAns"]
 
 @dataclass(frozen=True)
 class SimAns(Weighted):
-    """Draws `k` negatives of each pair and class, ambiguous ones the likelier."""
+    """Draws `k` negatives of each pair and class; scores near the positive's are more likely."""
 
     a: float = 0.5
     b: float = 0.0
@@ -33,7 +33,7 @@ class SimAns(Weighted):
             )
 
     def log_weights(self, eligible: EligibleRanks, pair: int, begin: int, end: int) -> Float64:
-        """Return the formula of the module."""
+        """Return the formula in the module's docstring."""
         anchor = eligible.anchor
         away = anchor.score(anchor.d_an[begin:end]) - anchor.score(anchor.d_ap[pair : pair + 1])
         weights: Float64 = -self.a * (away - self.b) ** 2
