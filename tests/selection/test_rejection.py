@@ -212,7 +212,7 @@ def test_few_anchors_of_many_rows_are_drawn_at_once() -> None:
     class Rows:
         rows = 2**32 - 1
 
-    assert dataclasses.replace(rejection, relevance=Rows()).most == 1
+    assert dataclasses.replace(rejection, relevance=Rows()).max_anchors == 1
 
 
 def written(
