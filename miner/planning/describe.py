@@ -1,4 +1,4 @@
-"""A plan in words, for a terminal of 80 columns."""
+"""Text of a plan, for a terminal with 80 columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Lines = Iterator[tuple[str, str]]
 
 
 def describe_plan(facts: dict[str, Any]) -> str:
-    """Return what a run would take, in words: `facts` are those of `plan_job`."""
+    """Return the text of a plan; `facts` come from `plan_job`."""
     lines = [*_data(facts), *_time(facts), *_room(facts), *_remarks(facts)]
     return "\n".join(f"  {name:<9} {text}".rstrip() for name, text in lines)
 
@@ -23,8 +23,8 @@ def _data(facts: dict[str, Any]) -> Lines:
     anchors = f"{dataset['items']:,} items, {dataset['anchors']:,} anchors"
     yield "data", anchors + (f", {dataset['classes']:,} classes" if dataset["classes"] else "")
     exact = facts["index"] == "Flat"
-    looked = "all to be classified" if exact else f"of which {facts['index']} nominates some"
-    yield "triplets", f"{facts['valid']:,} valid, {looked}"
+    which = "all" if exact else f"only the candidates of {facts['index']}"
+    yield "triplets", f"{facts['valid']:,} valid, {which} will be classified"
     classes = ", ".join(
         f"{name.replace('_', '-')} {most:,}" for name, most in facts["written_at_most"].items()
     )
@@ -42,27 +42,27 @@ def _time(facts: dict[str, Any]) -> Lines:
     if "count" in seconds:
         yield "", "the index, writing and the report are not predicted"
     else:
-        yield "", f"what follows, with {facts['index']}, is not predicted"
+        yield "", f"counting with {facts['index']} and writing are not predicted"
     tried = facts["calibration"]
     rows, of = f"{tried['rows']:,}", f"{tried['of']:,}"
     if tried["anchors"]:
-        against = f"{of} rows" if rows == of else f"{rows} of {of} rows: more may take less"
+        against = f"{of} rows" if rows == of else f"{rows} of {of} rows; a run may be faster"
         yield "measured", f"counting: {tried['anchors']:,} anchors against {against}"
     if tried["embedded"]:
         yield ("" if tried["anchors"] else "measured"), f"embedding: {tried['embedded']:,} rows"
 
 
 def _room(facts: dict[str, Any]) -> Lines:
-    yield "memory", f"{bytes_text(facts['memory_bytes'])} at most on a machine"
+    yield "memory", f"{bytes_text(facts['memory_bytes'])} at most on each machine"
     free = f"{bytes_text(facts['disk_free_bytes'])} are free"
-    yield "disk", f"{bytes_text(facts['disk_bytes'])} at most at its fullest; {free}"
+    yield "disk", f"{bytes_text(facts['disk_bytes'])} at most, at the peak; {free}"
     sizes = {name: size for name, size in facts["disk"].items() if size and name != "total"}
     yield "", ", ".join(f"{name} {bytes_text(size)}" for name, size in sizes.items())
 
 
 def _remarks(facts: dict[str, Any]) -> Lines:
     if facts["count_reused"]:
-        yield "count", "kept from an earlier run: nothing is counted again"
+        yield "count", "the counts of an earlier run will be reused"
     if facts["disk_bytes"] > facts["disk_free_bytes"]:
         yield "warning", "the disk may be too small: free some space, or use --out"
     if not facts["out_writable"]:
