@@ -27,9 +27,7 @@ from miner.torch import TripletDataset
 # The warning says that there are more workers than cores; the tests check the split, not the speed.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
-    pytest.mark.filterwarnings(
-        "ignore:'set_vital' is deprecated:UserWarning"
-    ),  # raised by torchdata
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning"),  # from torchdata
 ]
 
 ROLES = ("anchor", "positive", "negative")
