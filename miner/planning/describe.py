@@ -42,7 +42,7 @@ def _time(facts: dict[str, Any]) -> Lines:
     if "count" in seconds:
         yield "", "the index, writing and the report are not predicted"
     else:
-        yield "", f"counting with {facts['index']} and writing are not predicted"
+        yield "", "the index, counting, writing and the report are not predicted"
     tried = facts["calibration"]
     rows, of = f"{tried['rows']:,}", f"{tried['of']:,}"
     if tried["anchors"]:

@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument(
         "--noisy", type=float, default=NOISY, help="least CPU seconds of a run in the fit"
     )
-    parser.add_argument("--folder", type=Path, help="folder for data and output, removed later")
+    parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()
     facts = measure(given)

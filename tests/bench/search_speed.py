@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--factory", default=FACTORY)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="folder for data and output, removed later")
+    parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
     parser.add_argument("--bare", type=Path, help="search this file with FAISS alone")
     parser.add_argument("--nprobe", type=int, default=1)
     given = parser.parse_args()
