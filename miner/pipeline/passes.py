@@ -28,7 +28,7 @@ from miner.pipeline.units.task import Task, count_unit, open_lists, open_miner, 
 from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.selection.caps import allocate
-from miner.selection.strategies.base import seeds
+from miner.selection.strategies.base import seed_sequence
 from miner.storage.arrays import load_array, save_array
 from miner.storage.files import storage_errors
 from miner.triplets.hardness import KEPT, Kept
@@ -62,7 +62,7 @@ def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]
             continue
         slots = counted[f"slots_{name}"]
         total = sum(slots.tolist())
-        share = allocate(slots, select.max_triplets, seeds(select.seed, code))
+        share = allocate(slots, select.max_triplets, seed_sequence(select.seed, code))
         kept = int(share.sum())
         shares[name] = Share(share, total / kept if kept else 1.0)
     return shares

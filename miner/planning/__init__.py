@@ -1,1 +1,1 @@
-"""Predicting a run, and writing a starter job."""
+"""Prediction of a run's time, memory and disk (`mine plan`), and starter jobs (`mine init`)."""

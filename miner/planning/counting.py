@@ -1,4 +1,4 @@
-"""One timed slice of the counting pass, by the code of the run."""
+"""Time the counting of some anchors, with the code that a run uses."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from miner.pipeline.units.task import Task, count_unit, open_miner
 __all__ = ["Slice", "count_slice"]
 
 _SECONDS = 0.5
-"""A slice takes about this long, but no less than two parts for every worker."""
+"""A slice takes about this long, but has at least two parts for each worker."""
 _FEW, _PART = 16, 256
-"""Anchors that are counted first; anchors of a part."""
+"""Number of anchors that are counted first; number of anchors of a part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """What counting some anchors took.
+    """Time and disk space that counting some anchors took.
 
     Attributes
     ----------
     rows : int
-        The rows that the anchors were counted against.
+        Number of rows that the anchors were counted against.
     anchors : int
-        The anchors that have triplets.
+        Number of counted anchors that have triplets.
     each : float
-        CPU seconds of an anchor: other work on the machine lengthens so short a time many times.
+        CPU seconds per anchor. Elapsed time would be unreliable, because other work on the machine
+        can multiply so short a time.
     listed, left : float
-        Bytes on disk for each anchor: of the rows within its reach; of all else.
+        Bytes on disk per anchor: of its candidate list, and of all other files.
     """
 
     rows: int
@@ -53,13 +54,13 @@ def count_slice(job: Job, store: Store, folder: Path, *, unit: int, workers: int
     Parameters
     ----------
     job, store
-        As for a run.
+        The job, and an embedding store of its rows or of a sample of them.
     folder : Path
-        Takes the files of the parts.
+        Folder for the files of the parts.
     unit : int
-        Anchors of a unit of the job.
+        Number of anchors of a unit of the job.
     workers : int
-        Threads that count.
+        Number of threads.
     """
     with open_engine(EngineJob("threads", workers)) as engine:
         task = Task.of(job, store, engine, job.mining)
@@ -91,12 +92,12 @@ def count_slice(job: Job, store: Store, folder: Path, *, unit: int, workers: int
 
 
 def _count(task: Task, stem: Path, part: tuple[int, int]) -> float:
-    """Count a part, in a worker; return its CPU seconds."""
+    """Count a part in a worker, and return the CPU seconds."""
     began = time.thread_time()
     count_unit(task, stem.with_name(f"{stem.name}-{part[0]:09d}.npy"), part)
     return time.thread_time() - began
 
 
 def _bytes(folder: Path, end: str) -> int:
-    """Return the size of a kind of file that the parts left."""
+    """Return the total size of the files of all parts whose names end with `end`."""
     return sum(path.stat().st_size for path in folder.glob(f"part-*{end}"))

@@ -1,4 +1,4 @@
-"""A plan in words, for a terminal of 80 columns."""
+"""Text of a plan, for a terminal with 80 columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Lines = Iterator[tuple[str, str]]
 
 
 def describe_plan(facts: dict[str, Any]) -> str:
-    """Return what a run would take, in words: `facts` are those of `plan_job`."""
+    """Return the text of a plan; `facts` come from `plan_job`."""
     lines = [*_data(facts), *_time(facts), *_room(facts), *_remarks(facts)]
     return "\n".join(f"  {name:<9} {text}".rstrip() for name, text in lines)
 
@@ -27,8 +27,8 @@ def _data(facts: dict[str, Any]) -> Lines:
         + (f", {counted(dataset['classes'], 'class', 'classes')}" if dataset["classes"] else ""),
     )
     exact = facts["index"] == "Flat"
-    looked = "all to be classified" if exact else f"of which {facts['index']} nominates some"
-    yield "triplets", f"{facts['valid']:,} valid, {looked}"
+    which = "all" if exact else f"only the candidates of {facts['index']}"
+    yield "triplets", f"{facts['valid']:,} valid, {which} will be classified"
     classes = ", ".join(
         f"{name.replace('_', '-')} {most:,}" for name, most in facts["written_at_most"].items()
     )
@@ -46,11 +46,11 @@ def _time(facts: dict[str, Any]) -> Lines:
     if "count" in seconds:
         yield "", "the index, writing and the report are not predicted"
     else:
-        yield "", f"what follows, with {facts['index']}, is not predicted"
+        yield "", "the index, counting, writing and the report are not predicted"
     tried = facts["calibration"]
     rows, of = f"{tried['rows']:,}", counted(tried["of"], "row")
     if tried["anchors"]:
-        against = of if tried["rows"] == tried["of"] else f"{rows} of {of}: more may take less"
+        against = of if tried["rows"] == tried["of"] else f"{rows} of {of}; a run may be faster"
         yield "measured", f"counting: {counted(tried['anchors'], 'anchor')} against {against}"
     if tried["embedded"]:
         rows = counted(tried["embedded"], "row")
@@ -58,16 +58,16 @@ def _time(facts: dict[str, Any]) -> Lines:
 
 
 def _room(facts: dict[str, Any]) -> Lines:
-    yield "memory", f"{bytes_text(facts['memory_bytes'])} at most on a machine"
+    yield "memory", f"{bytes_text(facts['memory_bytes'])} at most on each machine"
     free = f"{bytes_text(facts['disk_free_bytes'])} are free"
-    yield "disk", f"{bytes_text(facts['disk_bytes'])} at most at its fullest; {free}"
+    yield "disk", f"{bytes_text(facts['disk_bytes'])} at most, at the peak; {free}"
     sizes = {name: size for name, size in facts["disk"].items() if size and name != "total"}
     yield "", ", ".join(f"{name} {bytes_text(size)}" for name, size in sizes.items())
 
 
 def _remarks(facts: dict[str, Any]) -> Lines:
     if facts["count_reused"]:
-        yield "count", "kept from an earlier run: nothing is counted again"
+        yield "count", "the counts of an earlier run will be reused"
     rows = sum(most for name, most in facts["written_at_most"].items() if name != "suspects")
     if rows < facts["min_rows"]:
         yield "warning", f"gates.min_rows = {facts['min_rows']:,} cannot be reached"

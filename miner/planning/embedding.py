@@ -1,4 +1,4 @@
-"""How many rows have to be embedded, how long one takes, and vectors of real rows to count with."""
+"""Trial embedding for a plan: rows to embed, seconds per row, and a store of sampled rows."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ from miner.triplets.types import Float32, Rows
 __all__ = ["Trial"]
 
 _FEW = 64
-"""Rows that are embedded first, to see how long one takes and what comes back."""
+"""Rows that are embedded first, to measure the time per row and the dimensions."""
 _SECONDS, _LEAST = 1.0, 512
-"""A sample is embedded for about this long, but has this many rows at least: counting fewer would
-only measure what a call takes."""
+"""Embedding a sample takes about this many seconds, but a sample has at least this many rows,
+because counting fewer would measure only the fixed cost of a call."""
 _VALUES = 1 << 23
-"""Numbers in the vectors of a sample, at most."""
+"""The most numbers in the vectors of a sample (rows times dimensions)."""
 _RECORD = 24
-"""Bytes that the cache keeps beside a vector."""
+"""Bytes that the cache stores with each vector."""
 
 
 @dataclass(slots=True)
 class Trial:
-    """Embeds some rows of a scanned data set as a run would, and keeps the time.
+    """Embeds some rows of a scanned data set as a run would, and measures the time.
 
-    Vectors that the cache holds are read from there, and nothing is written to it.
+    Cached vectors are read from the cache; nothing is written to it.
 
     Attributes
     ----------
     recipe, key, scanned
-        What is embedded, and how.
+        How to embed, the key of the store, and the scanned data set.
     folder : Path
-        The folder of the scan; takes the vectors.
+        The folder of the scan, to which the vectors are written.
     fresh : int
-        Contents that a run would put through the model, equal ones once.
+        Number of distinct contents that a run would embed.
     dim : int
-        Dimensions of a vector.
+        Number of dimensions of a vector.
     rows : int
-        Rows that were embedded.
+        Number of rows that were embedded.
     """
 
     recipe: Recipe
@@ -66,7 +66,7 @@ class Trial:
     _caches: list[Generation | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Look into the cache, and embed a few rows unless it holds all."""
+        """Read the cache, and embed a few rows unless it has the vectors of all rows."""
         sides = range(len(self.scanned.rows))
         facts = [self.recipe.generation(side, self.key.identity) for side in sides]
         self._caches = [read_generation(self.recipe.cache, one) for one in facts]
@@ -85,7 +85,7 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """Seconds of embedding all that a run would embed."""
+        """Predicted seconds for embedding everything that a run would embed."""
         return self.fresh * self._seconds / max(1, self.rows)
 
     @property
@@ -94,7 +94,7 @@ class Trial:
         return self.fresh * (self._bytes + _RECORD) if self.recipe.model.model.cached else 0
 
     def store(self) -> Store:
-        """Return a store of some rows; without ids and texts, which counting does not read."""
+        """Return a store of sampled rows, without ids and texts, which counting does not read."""
         items = sum(map(len, self.scanned.rows))
         most = max(_LEAST, int(_SECONDS * items / max(1e-9, self.seconds)))
         most = min(most, max(_LEAST, _VALUES // self.dim))
@@ -112,7 +112,7 @@ class Trial:
         return Store(self.folder, facts)
 
     def _stored(self, side: int, rows: Rows) -> Float32:
-        """Return rows of a side as the store would hold them."""
+        """Return the vectors of rows of a table, as the store of a run would have them."""
         cached = self.recipe.model.model.cached
         vectors = self._from_cache(side, rows) if cached else self._straight(side, rows)
         if self.recipe.normalize:
@@ -131,7 +131,7 @@ class Trial:
         return np.concatenate(parts)
 
     def _from_cache(self, side: int, rows: Rows) -> NDArray[np.floating]:
-        """Embed what the cache lacks, into a cache of its own; return all."""
+        """Return the vectors of rows; those not cached are embedded into a temporary cache."""
         source, digests = self.recipe.source.sides[side], self._digests(side)[rows]
         _, first = np.unique(digests, return_index=True)
         first.sort()
@@ -149,7 +149,7 @@ class Trial:
             return own.read(digests, own.find(digests))[0]
 
     def _missing(self, side: int) -> int:
-        """Return how many contents of a side have no vector yet."""
+        """Return the number of contents of a table that have no cached vector."""
         if not self.recipe.model.model.cached:
             return len(self.scanned.rows[side])
         digests, cache = np.unique(self._digests(side)), self._caches[side]
@@ -158,7 +158,7 @@ class Trial:
 
     def _digests(self, side: int) -> Digests:
         digests = self.scanned.digests[side]
-        assert digests is not None  # only vectors have none, and they are not cached
+        assert digests is not None  # only precomputed vectors have none, and they are not cached
         return digests
 
     def _embedder(self, side: int) -> Embedder:

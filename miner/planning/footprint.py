@@ -1,4 +1,4 @@
-"""Upper bounds of the disk and the memory of a run."""
+"""Upper bounds on the disk space and the memory of a run."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from miner.runs.shards import PART_ROWS
 __all__ = ["Size", "disk", "memory"]
 
 _GROUP = 1 << 15
-"""Rows of a row group of a shard, each with its own dictionary of values."""
+"""Rows of a row group of a shard; each row group has its own dictionary of values."""
 _DICTIONARY = 1 << 20
-"""Bytes of a dictionary at most; beyond, values are written one by one."""
+"""Maximum bytes of a dictionary; columns with larger ones are written without dictionary."""
 _FLOATS = 12
 """Bytes of the distances and the weight of a triplet."""
 _HUB, _CODES = 16, 40
-"""Bytes of a row in the file of a unit in which it is a negative; in the store's relevance."""
+"""Bytes of a row: in the file of each unit in which it is a negative; in the store's relevance."""
 _SUMS, _MERGED = 24, 48
-"""Bytes of a row as its triplets as a negative are counted, by each worker; and added up."""
+"""Bytes of a row in the sums over its triplets as a negative: in each worker, and when merged."""
 _PROCESS = 330 << 20
-"""What Python, NumPy, Arrow, FAISS, compiled loops and the report take, but for any data.
+"""Bytes that Python, NumPy, Arrow, FAISS, compiled loops and the report take without any data.
 
-The run that compiles the loops takes some 250 MiB more, once on a machine.
+The first run on a machine compiles the loops, which takes about 250 MiB more.
 """
 _WRITER, _SEALER, _NOMINATING = 15 << 20, 28 << 20, 40 << 20
-"""What a worker holds as it writes; as it seals; as it looks through nominees."""
+"""Bytes of a worker while it writes triplets, writes shards, or reads an index's candidates."""
 _ROOM = 1.1
-"""What is expected of memory is raised by a tenth, for allocators keep some."""
+"""Factor on the expected memory, because allocators keep some freed memory."""
 _BLOCK, _AUDITED = 256, 64
 _PAIR = 256
-"""Bytes of a pair of a block: its thresholds, their order, its places in tables."""
+"""Bytes of a pair of a block: its thresholds, their order and its positions in tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How large a job is.
+    """The size of a job.
 
     Attributes
     ----------
     anchors, rows, dim : int
     units, unit : int
-        Units of the counting pass, and the anchors of one.
+        Number of units of the counting pass, and number of anchors of a unit.
     triplets : int
-        Triplets that are written, at most.
+        Upper bound on the written triplets.
     sides : int
-        2 where anchors are stored apart from the rows.
+        2 if anchors and rows have separate vectors in the store, else 1.
     exact : bool
-        Whether all rows are looked at.
+        Whether all rows are classified, that is, without an approximate index.
     """
 
     anchors: int
@@ -73,25 +73,25 @@ class Size:
 def disk(
     size: Size, part: Slice | None, columns: Path, *, new: bool, cached: int
 ) -> dict[str, int]:
-    """Bound what a run adds to the disk when it has most.
+    """Return upper bounds on the disk space that a run adds, at its peak.
 
     Parameters
     ----------
     size : Size
     part : Slice or None
-        What was counted; None where a run counts nothing anew.
+        The timed slice of the counting pass; None if the run counts nothing.
     columns : Path
-        The folder that holds ids and texts.
+        The folder with the ids and texts.
     new : bool
-        Whether the embedding store has to be made.
+        Whether the embedding store has to be created.
     cached : int
-        Bytes of vectors that the cache takes.
+        Bytes of vectors that are added to the cache.
 
     Returns
     -------
     dict
-        ``store``, ``cache``, ``staged`` (what units leave, and the written records, until the run
-        is published), ``shards`` (with the census), ``total``.
+        Bytes. ``store``; ``cache``; ``staged``: the files of units and the written records, which
+        are removed when the run is published; ``shards``, including the census; ``total``.
     """
     counted = COUNTED.itemsize * size.anchors
     staged = counted + 2 * 8 * size.anchors + TRIPLET.itemsize * size.triplets
@@ -115,9 +115,9 @@ def disk(
 
 
 def _in_shard(size: Size, columns: Path) -> Iterator[float]:
-    """Yield the bytes of a value of each column of ids and texts in a shard, not compressed.
+    """Yield, for each column of ids and texts in a shard, the uncompressed bytes per row.
 
-    A row group holds each different value once, and for each row its number in few bits.
+    A row group stores each distinct value once, and its index for each row in few bits.
     """
     for side, values in ((0, size.anchors), *[(size.sides - 1, size.rows)] * 2):
         paths = [columns / f"{name}-{side}.arrow" for name in ("ids", "texts")]
@@ -132,7 +132,7 @@ def _in_shard(size: Size, columns: Path) -> Iterator[float]:
 def memory(
     size: Size, *, keys: int, workers: int, processes: int, pairs: int, peak: int = 0
 ) -> int:
-    """Bound the peak memory of one machine.
+    """Return an upper bound, in bytes, on the peak memory of one machine.
 
     Parameters
     ----------
@@ -140,17 +140,17 @@ def memory(
     keys : int
         `mining.memory`, in bytes.
     workers, processes : int
-        On one machine.
+        Numbers of workers and processes on one machine.
     pairs : int
-        The most positives of an anchor.
+        The largest number of positives of an anchor.
     peak : int
-        Bytes that a process took which has loaded the model.
+        Peak memory in bytes of a process that has loaded the model.
     """
     vectors = 4 * size.rows * size.dim
     kept = vectors if vectors <= keys // 2 // processes else 0
     held = workers * min(_BLOCK, size.unit) * (8 * size.rows + _PAIR * pairs)
     hubs = (workers * _SUMS + _MERGED) * size.rows
-    if not size.exact:  # an index in memory, nominees, and some anchors of the whole
+    if not size.exact:  # an index in memory, its candidates, and the audit of some anchors
         held = workers * (_AUDITED * 8 * size.rows + _NOMINATING)
         hubs = vectors
     counting = processes * kept + min(held, keys // 2 + workers * _NOMINATING) + hubs

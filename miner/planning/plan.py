@@ -1,8 +1,8 @@
-"""What a run would do, before doing it: items, triplets, time, memory, disk.
+"""Prediction of a run: items, triplets, time, memory and disk.
 
-The data is read and checked as a run would do it, so the counts are exact. A part of the counting
-pass is timed, on vectors that are stored already or on rows that are embedded for this. Building an
-index, writing and the report are not predicted.
+The data is read and checked as in a run, so the counts are exact. A part of the counting pass is
+timed, on stored vectors or on a sample of rows that is embedded for this purpose. The time of
+building an index, of writing and of the report is not predicted.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = ["plan_job"]
 
 @dataclass(frozen=True)
 class _Data:
-    """A data set as a run would read it; `trial` is None where the job's own store exists."""
+    """A data set as a run would read it; `trial` is None if the store of the job exists."""
 
     relevance: Relevance
     facts: dict[str, Any]
@@ -56,23 +56,23 @@ class _Data:
 
     @cached_property
     def counts(self) -> Tally:
-        """The positives and negatives of each anchor."""
+        """The number of positives and negatives of each anchor."""
         return tally(self.relevance)
 
     @cached_property
     def able(self) -> NDArray[np.bool_]:
-        """Whether each anchor has a triplet."""
+        """Whether each anchor has a triplet, shape (anchors,)."""
         return (self.counts.positives > 0) & (self.counts.negatives > 0)
 
     @property
     def anchors(self) -> int:
-        """How many anchors have one."""
+        """The number of anchors that have a triplet."""
         return int(self.able.sum())
 
 
 @named_by_url()
 def plan_job(job: Job) -> dict[str, Any]:
-    """Predict what a job takes.
+    """Predict the size, time, memory and disk space of a job.
 
     Parameters
     ----------
@@ -81,21 +81,23 @@ def plan_job(job: Job) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``dataset`` (counts as in the manifest), ``valid`` triplets (exact), ``triplets_at_most``
-        (what the strategy and the caps can write) and ``written_at_most`` of each class,
-        ``min_rows`` (the gate on what is written, 0 where there is none),
-        ``index`` (what is chosen), ``embedding`` (rows, and how many contents go through the
-        model), ``seconds`` (``start``, ``read``, ``embed``, and ``count`` of an exact run; a run
-        also builds an index, writes and reports), ``memory_bytes`` of one machine, ``disk_bytes``
-        and of what in ``disk``, ``disk_free_bytes``, ``out_writable``, ``already_mined``, the run
-        that has done this job (or None), ``count_reused``, whether an earlier run's count would
-        serve, and ``calibration``: the rows that were embedded for it, and the anchors and rows
-        that were counted.
+        ``dataset``: counts as in the manifest. ``valid``: the exact number of valid triplets.
+        ``hidden``: pairs left out as duplicates or by group. ``triplets_at_most`` and
+        ``written_at_most``: upper bounds on the written triplets, in total and per class.
+        ``min_rows``: the gate on written rows, 0 where there is none.
+        ``index``: the index that a run would use. ``model``: id and dimensions. ``embedding``: the
+        rows, and the number of contents to embed. ``engine``: name and workers. ``seconds``:
+        ``start``, ``read``, ``embed``, and for an exact run ``count``. ``memory_bytes``: an upper
+        bound for one machine. ``disk_bytes``: an upper bound, with its parts in ``disk``.
+        ``disk_free_bytes``. ``out_writable``. ``already_mined``: the finished run of this job, or
+        None. ``count_reused``: whether the cached counts of an earlier run can be used.
+        ``calibration``: the numbers of rows embedded, and of anchors and rows counted, for the
+        prediction.
 
     Raises
     ------
     MineError
-        As the run would.
+        When the run would raise it.
     """
     began = time.perf_counter()
     opened = Opened.of(job)
@@ -180,13 +182,13 @@ def _read(opened: Opened, key: StoreKey, folder: Path) -> _Data:
     scanned = opened.source.scan(folder, texts=opened.texts)
     trial = Trial(opened.recipe, key, scanned, folder)
     known = scanned.relevance, scanned.facts, sum(map(len, scanned.rows)), folder
-    # A store that only differs in the texts that it keeps has the same vectors and counts.
+    # A store that differs only in whether it keeps texts has the same vectors and counts.
     other = replace(key, facts={**key.facts, "texts": not opened.texts})
     return _Data(*known, trial.dim, sound_store(root / other.name), trial)
 
 
 def _counted(job: Job, data: _Data, folder: Path, unit: int, workers: int) -> Slice:
-    """Count a part of the job, on stored vectors or on those of some rows."""
+    """Count a part of the job, on stored vectors or on a sample of rows that is embedded."""
     store = data.store
     if store is None:
         assert data.trial is not None  # a store or a trial exists
@@ -195,13 +197,13 @@ def _counted(job: Job, data: _Data, folder: Path, unit: int, workers: int) -> Sl
 
 
 def _written(select: SelectJob, data: _Data) -> dict[str, int]:
-    """Bound the triplets that are written of each class, and in ``total``."""
+    """Return upper bounds on the written triplets of each class, and in ``total``."""
     valid = data.counts.valid
     pairs = int(data.counts.positives[data.able].sum())
     cap = min(select.max_triplets, valid)
 
     def bound(*classes: Mined) -> int:
-        """Return the most triplets of these classes together."""
+        """Return an upper bound on the triplets of these classes together."""
         selection = load_selection(replace(select, classes=classes))
         most = min(selection.at_most(pairs, data.anchors, cap), valid)
         if select.per_negative:
@@ -211,14 +213,14 @@ def _written(select: SelectJob, data: _Data) -> dict[str, int]:
     chosen = [name for name in MINED if name in select.classes]
     found = {str(name): bound(name) if name in chosen else 0 for name in MINED}
     total = bound(*chosen)
-    if select.suspects:  # they are apart from the classes: what was kept is not among them
+    if select.suspects:  # suspects are written in addition to the triplets of the classes
         found["suspects"] = cap
         total = min(total + cap, valid)
     return {**found, "total": total}
 
 
 def _existing(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that exists."""
+    """Return the folder if it exists, else its nearest existing ancestor."""
     found = folder.absolute()
     while not found.exists():
         found = found.parent

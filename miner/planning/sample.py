@@ -1,4 +1,4 @@
-"""Some rows of a data set, with the anchors that belong to them: what a plan counts on."""
+"""A sample of rows and anchors of a data set, on which a plan times the counting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Sample", "sample_rows"]
 
 _SEED = 0
 _CLASSES = 20
-"""Whole classes are taken where this many fit; otherwise some rows of each."""
+"""The sample has whole classes if at least this many fit, else random rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Sample:
     Attributes
     ----------
     relevance : Relevance
-        The relevance among these rows and anchors only.
+        The relevance restricted to these rows and anchors.
     sides : list of ndarray of int64
-        Per table of the data set, the rows that are taken, ascending.
+        Per table of the data set, the sampled rows in ascending order.
     """
 
     relevance: Relevance
@@ -33,10 +33,10 @@ class Sample:
 
 
 def sample_rows(relevance: Relevance, most: int) -> Sample:
-    """Return about `most` rows with the anchors that belong to them, chosen by a fixed seed.
+    """Return a random sample of about `most` rows and the anchors among them, with a fixed seed.
 
-    An anchor keeps all of its positives where that is possible, because what counting costs
-    depends on their number.
+    An anchor keeps all its positives if possible, because the cost of counting depends on their
+    number.
     """
     if isinstance(relevance, LinkRelevance):
         return _linked(relevance, most)
@@ -49,7 +49,7 @@ def sample_rows(relevance: Relevance, most: int) -> Sample:
 
 
 def _labelled(relevance: Relevance, most: int) -> Rows:
-    """Choose whole classes, or, where too few of them fit, rows of any class."""
+    """Choose whole classes, or, if too few of them fit, random rows."""
     rng = np.random.default_rng(_SEED)
     codes = relevance.alike(np.arange(relevance.rows))
     classes, sizes = np.unique(codes, return_counts=True)
@@ -61,7 +61,7 @@ def _labelled(relevance: Relevance, most: int) -> Rows:
 
 
 def _taken(relevance: Relevance, rows: Rows) -> Relevance:
-    """Return the relevance of some rows of a labelled data set."""
+    """Return the relevance among some rows of a labelled data set."""
     arrays = dict(relevance.arrays())
     taken = {name: arrays[name][rows] for name in ("contents", "groups")}
     if "starts" in arrays:
@@ -72,13 +72,13 @@ def _taken(relevance: Relevance, rows: Rows) -> Relevance:
 
 
 def _lists(starts: Rows, values: Rows, chosen: Rows) -> tuple[Rows, Rows]:
-    """Return starts and values of the chosen lists."""
+    """Return the starts and values of the chosen lists."""
     sizes = np.diff(starts)[chosen]
     return np.concatenate([[0], np.cumsum(sizes)]), values[spans(starts[chosen], sizes)]
 
 
 def _linked(relevance: LinkRelevance, most: int) -> Sample:
-    """Choose queries, all documents that are linked to them, and other documents."""
+    """Choose queries, all documents linked to them, and further documents."""
     rng = np.random.default_rng(_SEED)
     share = min(1.0, most / relevance.rows)
     queries = max(1, round(share * relevance.anchors))

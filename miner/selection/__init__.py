@@ -1,1 +1,1 @@
-"""Which of the semi-hard and hard triplets are written: filters, caps, draws."""
+"""Selection of the hard and semi-hard triplets to write: filters, strategies, caps, draws."""

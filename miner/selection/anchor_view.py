@@ -1,4 +1,7 @@
-"""An anchor of a counted block as the strategies see it: `strategies.base.Anchor`."""
+"""Adapters that give strategies and filters access to the anchors of a counted block.
+
+`AnchorView` implements `miner.selection.strategies.base.Anchor`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ import numpy as np
 
 from miner.census.walk.census import Census
 from miner.census.walk.ranked_block import RankedBlock
-from miner.selection.score_counts import count_scoring
-from miner.selection.strategies.base import Bound, seeds
+from miner.selection.score_counts import count_scores_at_least
+from miner.selection.strategies.base import ScoreBound, seed_sequence
 from miner.triplets.distance import score
 from miner.triplets.types import Float64, Rows
 
@@ -19,7 +22,7 @@ __all__ = ["AnchorView", "Block", "BlockView"]
 
 
 class Block(Protocol):
-    """Some anchors whose pairs are counted: see `miner.census.walk.ranked_block.RankedBlock`."""
+    """Anchors with counted pairs; see `miner.census.walk.ranked_block.RankedBlock`."""
 
     @property
     def anchors(self) -> Rows:
@@ -27,7 +30,7 @@ class Block(Protocol):
 
     @property
     def starts(self) -> Rows:
-        """Where the pairs of each begin, and the end, shape (b + 1,)."""
+        """Index of the first pair of each anchor, and the number of pairs, shape (b + 1,)."""
 
     @property
     def positives(self) -> Rows:
@@ -35,32 +38,32 @@ class Block(Protocol):
 
     @property
     def hard(self) -> Rows:
-        """How many negatives of each pair are hard."""
+        """Number of hard negatives of each pair."""
 
     @property
     def within(self) -> Rows:
-        """How many are hard or semi-hard."""
+        """Number of hard and semi-hard negatives of each pair."""
 
     def rows_at(self, lines: Rows, ranks: Rows) -> Rows:
-        """Return the rows at some ranks of some anchors: by true distance, ties by row number."""
+        """Return the rows at the given ranks of anchors, ranked by true distance, then row."""
 
     def ordered(self, line: int) -> Rows:
-        """Return the rows within reach of one anchor in the order of their true distances."""
+        """Return the listed rows of one anchor in the order of their true distances."""
 
 
 class AnchorView:
-    """One anchor; its negatives are put in order, and distances measured, when asked for.
+    """One anchor of a block; negatives are sorted and distances measured only on request.
 
     Parameters
     ----------
     census : Census
     block : Block
     line : int
-        Which of the block's anchors.
+        Index of the anchor in the block.
     normalized : bool
-        Whether the vectors have unit length: what a score is depends on it.
+        Whether the vectors have unit length, which the definition of the score depends on.
     seed : int
-        The job's.
+        The seed of the job.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class AnchorView:
 
     @property
     def dim(self) -> int:
-        """The dimensions of the vectors."""
+        """The number of dimensions of the vectors."""
         return self._census.vectors.dim
 
     @functools.cached_property
@@ -86,29 +89,29 @@ class AnchorView:
 
     @functools.cached_property
     def d_an(self) -> Float64:
-        """True distances of the negatives by rank."""
+        """True distances of the listed negatives, by rank."""
         return self._measure(self._block.ordered(self.line))
 
     def score(self, distances: Float64) -> Float64:
         """Return the scores of distances."""
         return score(self._census.metric, self._normalized, distances)
 
-    def closer(self, distance: float) -> int:
-        """Count the negatives nearer than a distance."""
+    def count_nearer(self, distance: float) -> int:
+        """Return the number of listed negatives nearer than a distance."""
         return int(np.searchsorted(self.d_an, distance, side="left"))
 
-    def scoring(self, bound: Bound) -> Rows:
-        """Count, per pair, the negatives within reach whose score is not below a bound."""
+    def count_scores_at_least(self, bound: ScoreBound) -> Rows:
+        """Count, per pair, the listed negatives whose score is at least a bound."""
         if isinstance(self._block, RankedBlock):
             alone = self._block.alone(self.line)
-            return count_scoring(alone, bound, normalized=self._normalized)
+            return count_scores_at_least(alone, bound, normalized=self._normalized)
         scores = self.score(self.d_an)[::-1]
         least = bound.least(self.score(self.d_ap))
         return len(scores) - np.searchsorted(scores, least, side="left")
 
     def rng(self, *place: int) -> np.random.Generator:
-        """Return the generator of a place at this anchor."""
-        return np.random.default_rng(seeds(self._seed, *place, self.number))
+        """Return the random generator of this anchor for one purpose (`place`)."""
+        return np.random.default_rng(seed_sequence(self._seed, *place, self.number))
 
     def _measure(self, rows: Rows) -> Float64:
         return self._census.vectors.measure(self._census.metric, np.array([self.number]), rows)
@@ -116,14 +119,14 @@ class AnchorView:
 
 @dataclass(frozen=True, slots=True)
 class BlockView:
-    """The pairs of all anchors of a block side by side: what filters ask of an `Anchor`.
+    """The pairs of all anchors of a block, with the part of `Anchor` that filters use.
 
     Attributes
     ----------
     census : Census
     block : Block
     normalized : bool
-        As of `AnchorView`.
+        As in `AnchorView`.
     """
 
     census: Census
@@ -132,20 +135,25 @@ class BlockView:
 
     @property
     def hard(self) -> Rows:
-        """Negatives of each pair that are hard."""
+        """Number of hard negatives of each pair."""
         return self.block.hard
 
     @property
     def within(self) -> Rows:
-        """Negatives of each pair that are hard or semi-hard."""
+        """Number of hard and semi-hard negatives of each pair."""
         return self.block.within
 
-    def scoring(self, bound: Bound) -> Rows:
-        """As of `AnchorView`: counted from keys, or from measured rows where there are none."""
+    def count_scores_at_least(self, bound: ScoreBound) -> Rows:
+        """Count, per pair, the listed negatives whose score is at least a bound.
+
+        The counts come from keys if the block has them, else from measured distances.
+        """
         if isinstance(self.block, RankedBlock):
-            return count_scoring(self.block, bound, normalized=self.normalized)
+            return count_scores_at_least(self.block, bound, normalized=self.normalized)
         parts = [
-            AnchorView(self.census, self.block, line, self.normalized, 0).scoring(bound)
+            AnchorView(self.census, self.block, line, self.normalized, 0).count_scores_at_least(
+                bound
+            )
             for line in range(len(self.block.anchors))
         ]
         return np.concatenate(parts)

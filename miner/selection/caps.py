@@ -1,14 +1,16 @@
-"""Caps: how many triplets an anchor writes of a class, and how the cap of a class is shared out.
+"""Caps on the triplets of a pair, of an anchor and of a class.
 
-At most `per_pair` of the triplets of a pair (anchor, positive), then at most `per_anchor` of what
-is left of an anchor; both for each class on its own.
+A pair (anchor, positive) writes at most `per_pair` triplets, then an anchor writes at most
+`per_anchor` of the remaining ones. Both caps apply to each class separately. The triplets that
+remain are the anchor's slots.
 
-Where a class is larger than `max_triplets`, that cap is shared out in proportion to what the
-anchors have, by systematic sampling (Madow 1949):
+If a class has more slots than `max_triplets`, that cap is divided among the anchors in proportion
+to their slots, by systematic sampling (Madow 1949):
 anchor i gets ``floor((C[i] M + r) / T) - floor((C[i-1] M + r) / T)``, with C the running sum of
 the anchors' slots, T their total, M the cap and r one random integer below T. Every slot has the
-inclusion probability M / T exactly, the shares sum to M exactly, and no anchor is more than one
-triplet away from its proportion. The arithmetic is that of Python's integers: totals may pass 2^63.
+inclusion probability M / T exactly, the shares sum to M exactly, and the share of each anchor
+differs from its exact proportion by less than one triplet. The arithmetic uses Python's integers,
+because totals may exceed 2^63.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ __all__ = ["Caps", "allocate"]
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """Everything, up to caps; 0 means no cap."""
+    """The caps of a pair and of an anchor, for each class; 0 means no cap."""
 
     per_pair: int = 0
     per_anchor: int = 0
@@ -36,37 +38,37 @@ class Caps:
         return np.minimum(counts, self.per_pair) if self.per_pair else counts
 
     def slots(self, counts: Counts) -> int:
-        """Return how many triplets the caps leave of an anchor.
+        """Return the number of triplets of an anchor that remain after the caps.
 
         Parameters
         ----------
         counts : ndarray of shape (positives,), int64
-            What the strategy takes of each pair.
+            The number of triplets that the strategy takes from each pair.
         """
         total = int(self._capped(counts).sum())
         return min(total, self.per_anchor) if self.per_anchor else total
 
     def slots_of_pairs(self, counts: Counts, starts: Counts) -> Counts:
-        """Return the same for many anchors: the pairs of anchor i begin at ``starts[i]``."""
+        """Return `slots` of many anchors; the pairs of anchor i begin at ``starts[i]``."""
         return self.slots_of_totals(np.add.reduceat(self._capped(counts), starts))
 
     def slots_of_totals(self, totals: Counts) -> Counts:
-        """Return the same for many anchors from their totals, `per_pair` being done with."""
+        """Return `slots` of many anchors from their totals, to which `per_pair` was applied."""
         return np.minimum(totals, self.per_anchor) if self.per_anchor else totals
 
     def weights(self, totals: Counts) -> NDArray[np.float64]:
-        """Return what the cap on anchors puts on the weights of some, `per_pair` being done with.
+        """Return the factors by which the cap `per_anchor` increases the weights of anchors.
 
         Parameters
         ----------
         totals : ndarray of shape (anchors,), int64
-            Their slots before it.
+            Triplets of each anchor after `per_pair` and before `per_anchor`.
         """
         kept = np.maximum(self.slots_of_totals(totals), 1)
         return np.asarray(totals / kept)
 
     def choose(self, counts: Counts, take: int, rng: np.random.Generator) -> Picks:
-        """Choose `take` of an anchor's slots, each subset equally likely."""
+        """Draw `take` of an anchor's slots, every subset equally likely."""
         capped = self._capped(counts)
         ends = np.cumsum(capped)
         total = int(ends[-1])
@@ -86,21 +88,22 @@ class Caps:
 
 
 def allocate(slots: NDArray[np.int64], cap: int, seed: np.random.SeedSequence) -> NDArray[np.int64]:
-    """Share out a cap over anchors.
+    """Divide a cap among anchors in proportion to their slots.
 
     Parameters
     ----------
     slots : ndarray of shape (anchors,), int64
-        What each anchor has to write.
+        Triplets that each anchor could write.
     cap : int
-        At most so many in total.
+        The largest total.
     seed : SeedSequence
-        Seeds the one draw.
+        Seeds the random integer of the systematic sampling.
 
     Returns
     -------
     ndarray of shape (anchors,), int64
-        ``slots`` itself when its total is within the cap.
+        The number of triplets that each anchor writes; ``slots`` itself when its total is within
+        the cap.
     """
     counts = slots.tolist()
     total = sum(counts)

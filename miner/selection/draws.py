@@ -1,25 +1,25 @@
-"""Uniform draws: of distinct numbers, for one place or many anchors; of a stream an anchor."""
+"""Seeded uniform draws: distinct integers, and one stream of random numbers for each anchor."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["begin_streams", "draw_distinct", "draw_of_many", "stream_shares"]
+__all__ = ["draw_distinct", "draw_distinct_per_anchor", "stream_states", "stream_uniforms"]
 
 Counts = NDArray[np.int64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _OWNERS, _PLACES = 18, 10
-"""Bits of a sorted number that tell the anchor, and which of its numbers it is."""
+"""Bits of a packed 64-bit number for the anchor's index and for the index of its number."""
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
 
 
 def draw_distinct(rng: np.random.Generator, total: int, take: int) -> Counts:
-    """Draw `take` distinct numbers below `total`, every subset equally likely; ascending.
+    """Draw `take` distinct integers below `total`, every subset equally likely, in ascending order.
 
-    Memory is in proportion to `take`: numbers are drawn one after the other and repeats ignored.
-    Above half of `total` the numbers to leave out are drawn instead.
+    Numbers are drawn one after the other and repeats are ignored, so memory is proportional to
+    `take`. If `take` is more than half of `total`, the numbers to leave out are drawn instead.
     """
     if take == total:
         return np.arange(total, dtype=np.int64)
@@ -35,32 +35,34 @@ def draw_distinct(rng: np.random.Generator, total: int, take: int) -> Counts:
     return drawn
 
 
-def draw_of_many(
+def draw_distinct_per_anchor(
     key: np.random.SeedSequence, anchors: Counts, totals: Counts, takes: Counts
 ) -> Counts:
-    """Draw for each anchor `takes` distinct numbers below its total, every subset equally likely.
+    """Draw for each anchor `takes` distinct integers below its total, every subset equally likely.
 
-    Each number gets 36 random bits, and those with the lowest are drawn (of equal ones, which two
-    numbers in 7 x 10^10 are, the lower number). The bits are those of SplitMix64 (Steele, Lea &
-    Flood 2014, Fast splittable pseudorandom number generators, figure 17), begun for each anchor at
-    a place that the key and the anchor decide: what is drawn for one hangs on no other.
+    Each integer gets 36 random bits, and the integers with the lowest bits are drawn. Two integers
+    have equal bits with a probability of 1 in 7 x 10^10; then the lower one is drawn. The bits come
+    from SplitMix64 (Steele, Lea & Flood 2014, Fast splittable pseudorandom number generators,
+    figure 17). Its initial state depends on the key and the anchor only, so the draw of an anchor
+    does not depend on the other anchors.
 
     Parameters
     ----------
     key : SeedSequence
     anchors, totals, takes : ndarray of shape (anchors,), int64
-        At most 2^18 anchors, each total at most 2^10. Memory is in proportion to their sum.
+        At most 2^18 anchors, each total at most 2^10. Memory is proportional to the sum of totals.
 
     Returns
     -------
     ndarray of shape (takes.sum(),), int64
-        Anchor after anchor, ascending, counted on from the totals of those before.
+        The drawn integers of each anchor in ascending order, one anchor after the other; the
+        totals of the preceding anchors are added to them.
     """
-    begin = begin_streams(key, anchors)
+    begin = stream_states(key, anchors)
     owner = np.repeat(np.arange(len(anchors)), totals)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(totals) - totals, totals)
     bits = _mixed(begin[owner] + (place.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
-    # Anchor, bits and number in one, sorted as it stands: far quicker than finding an order.
+    # Anchor, bits and integer are packed into one number: sorting it is much faster than argsort.
     assert len(anchors) <= 1 << _OWNERS and (totals <= 1 << _PLACES).all()
     packed = (owner.astype(np.uint64) << np.uint64(64 - _OWNERS)) | place.astype(np.uint64)
     packed |= (bits >> np.uint64(_OWNERS + _PLACES)) << np.uint64(_PLACES)
@@ -71,21 +73,21 @@ def draw_of_many(
     return np.flatnonzero(drawn)
 
 
-def begin_streams(key: np.random.SeedSequence, anchors: Counts) -> NDArray[np.uint64]:
-    """Return where the stream of each anchor begins: a place that the key and it decide."""
+def stream_states(key: np.random.SeedSequence, anchors: Counts) -> NDArray[np.uint64]:
+    """Return the initial state of each anchor's stream; it depends on the key and the anchor."""
     start, gap = key.generate_state(2, np.uint64)
     return _mixed(_mixed(anchors.astype(np.uint64) * _GOLDEN + start) + gap)
 
 
-def stream_shares(begin: NDArray[np.uint64], number: Counts) -> NDArray[np.float64]:
-    """Return numbers of streams, from 0 to below 1 in steps of 2^-53.
+def stream_uniforms(begin: NDArray[np.uint64], number: Counts) -> NDArray[np.float64]:
+    """Return random numbers of streams, uniform in [0, 1) in steps of 2^-53.
 
     Parameters
     ----------
     begin : ndarray of shape (k,), uint64
-        Where the stream of each begins.
+        Initial states of the streams, from `stream_states`.
     number : ndarray of shape (k,), int64
-        Which number of it, counted from 0.
+        Positions in the streams, counted from 0.
     """
     bits = (number + 1).view(np.uint64)
     bits *= _GOLDEN
@@ -96,7 +98,7 @@ def stream_shares(begin: NDArray[np.uint64], number: Counts) -> NDArray[np.float
 
 
 def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser, which is a permutation of all 64-bit numbers."""
+    """Apply SplitMix64's finaliser, which is a permutation of all 64-bit numbers."""
     for shift, factor in _MIX:
         mixed = bits >> np.uint64(shift)
         mixed ^= bits

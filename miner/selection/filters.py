@@ -1,21 +1,23 @@
-"""The filters: for each pair an interval of ranks, and filters intersect.
+"""Filters on the negatives of a pair (anchor, positive).
 
-Scores are those of `miner.triplets.distance.score` (larger is closer), compared in float64. Kept
-are negatives n of a pair (anchor, positive p) with
+Each filter keeps an interval of the negatives' ranks, and several filters keep the intersection.
+Scores are computed by `miner.triplets.distance.score` (larger is closer) and compared in float64.
+A negative n of a pair with the positive p is kept if it meets these conditions:
 
 ===================  ==============================================================================
-`classes`            the class of the triplet among them
+`classes`            the triplet belongs to one of these classes
 `absolute_margin` x  ``s(n) < s(p) - x`` (MarginPos of NV-Retriever, Moreira et al. 2024)
-`relative_margin` x  ``s(n) < s(p) - x |s(p)|`` (PercPos of the same; right for negative scores too)
+`relative_margin` x  ``s(n) < s(p) - x |s(p)|`` (PercPos of the same paper; ``|s(p)|`` makes it
+                     right for negative scores)
 `max_score` x        ``s(n) <= x``
 `min_score` x        ``s(n) >= x``
-`skip_nearest` N     rank N or more among the anchor's negatives, counted from 0
+`skip_nearest` N     ``rank >= N``, the rank among the anchor's negatives, counted from 0
 `ranks` [lo, hi]     ``lo <= rank < hi``
 ===================  ==============================================================================
 
-Both margins and `max_score` guard against false negatives: what they drop are the suspects. A hard
-negative scores as its positive or above, so either margin drops all hard triplets; what is left is
-semi-hard.
+Both margins and `max_score` are guards against false negatives; the negatives that they drop are
+called suspects. The score of a hard negative is at least the score of the positive, so each of the
+two margins drops all hard triplets and leaves only semi-hard ones.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from numpy.typing import NDArray
 
 from miner.errors import UsageError
 from miner.job_sections import SelectJob
-from miner.selection.strategies.base import Admitted, Anchor, Bound
+from miner.selection.strategies.base import Anchor, EligibleRanks, ScoreBound
 from miner.triplets.hardness import MINED, Mined
 from miner.triplets.types import Float64
 
@@ -50,8 +52,14 @@ class Filters:
     ranks: tuple[int, ...] | None = None
 
     @classmethod
-    def of(cls, job: SelectJob) -> Filters:
-        """Return a job's filters, checked."""
+    def from_job(cls, job: SelectJob) -> Filters:
+        """Return the filters of a job.
+
+        Raises
+        ------
+        UsageError
+            When a filter has an invalid value.
+        """
         filters = cls(
             job.classes,
             job.absolute_margin,
@@ -65,13 +73,13 @@ class Filters:
         return filters
 
     @classmethod
-    def recorded(cls, select: Mapping[str, Any]) -> Filters:
-        """Return the filters that a manifest says a run had; older ones know fewer keys."""
+    def from_manifest(cls, select: Mapping[str, Any]) -> Filters:
+        """Return the filters of a run from its manifest; older manifests have fewer keys."""
         fields = {one.name for one in dataclasses.fields(cls)}
         return cls(**{key: value for key, value in select.items() if key in fields})
 
     def check(self) -> None:
-        """Raise `UsageError` on values without a meaning."""
+        """Raise `UsageError` if a filter has an invalid value."""
         if not self.classes:
             raise UsageError("select.classes is empty; name 'hard', 'semi_hard' or both")
         for key in ("absolute_margin", "relative_margin", "min_score", "max_score"):
@@ -121,31 +129,35 @@ class Filters:
             )
 
     @property
-    def aware(self) -> bool:
-        """Whether there are filters that make suspects."""
+    def has_guards(self) -> bool:
+        """Whether any filter is a guard against false negatives."""
         guards = (self.absolute_margin, self.relative_margin, self.max_score)
         return any(guard is not None for guard in guards)
 
     @property
-    def scored(self) -> bool:
-        """Whether there are filters that look at scores."""
-        return self.aware or self.min_score is not None
+    def uses_scores(self) -> bool:
+        """Whether any filter depends on scores."""
+        return self.has_guards or self.min_score is not None
 
     @property
     def whole_classes(self) -> bool:
-        """Whether each class is kept whole, or dropped whole."""
-        return not (self.scored or self.skip_nearest or self.ranks)
+        """Whether the filters keep or drop each class as a whole."""
+        return not (self.uses_scores or self.skip_nearest or self.ranks)
 
     @property
     def by_rank(self) -> bool:
-        """Whether no filter asks for distances."""
-        return not self.aware and self.min_score is None
+        """Whether the filters depend on ranks only, not on distances."""
+        return not self.has_guards and self.min_score is None
 
-    def admit(self, anchor: Anchor) -> Admitted:
-        """Intersect the intervals of all filters, for each pair of an anchor."""
+    def eligible_ranks(self, anchor: Anchor) -> EligibleRanks:
+        """Return, for each pair of an anchor, the ranks that pass all filters."""
         hard, within = anchor.hard, anchor.within
         guard = self.guard
-        suspects = np.minimum(anchor.scoring(guard), within) if guard else np.zeros_like(hard)
+        suspects = (
+            np.minimum(anchor.count_scores_at_least(guard), within)
+            if guard
+            else np.zeros_like(hard)
+        )
         low, high = suspects.copy(), within.copy()
         if "hard" not in self.classes:
             low = np.maximum(low, hard)
@@ -157,17 +169,17 @@ class Filters:
             high = np.minimum(high, last)
         if self.min_score is not None:
             least = self.min_score
-            enough = Bound(lambda positive: np.full_like(positive, least), by_pair=False)
-            high = np.minimum(high, anchor.scoring(enough))
-        return Admitted(anchor, low, high, suspects, self.classes)
+            enough = ScoreBound(lambda positive: np.full_like(positive, least), by_pair=False)
+            high = np.minimum(high, anchor.count_scores_at_least(enough))
+        return EligibleRanks(anchor, low, high, suspects, self.classes)
 
     @property
-    def guard(self) -> Bound | None:
-        """What the score of a suspect is not below, if there are filters that make suspects."""
-        return Bound(self._least, self.relative) if self.aware else None
+    def guard(self) -> ScoreBound | None:
+        """The lowest score of a suspect; None without guards."""
+        return ScoreBound(self._least, self.relative) if self.has_guards else None
 
     def _least(self, positive: Float64) -> Float64:
-        """Return the lowest score that some guard drops, from the positives' scores."""
+        """Return the lowest score that any guard drops, given the positives' scores."""
         bounds = self.bounds(positive)
         if self.max_score is not None:
             bounds.append(np.full_like(positive, np.nextafter(self.max_score, np.inf)))
@@ -176,11 +188,21 @@ class Filters:
 
     @property
     def relative(self) -> bool:
-        """Whether there are filters that compare a negative with the pair's positive."""
+        """Whether any filter compares a negative with the pair's positive."""
         return self.absolute_margin is not None or self.relative_margin is not None
 
     def bounds(self, positive: Float64) -> list[Float64]:
-        """Return what the margins ask the score of a negative to be below, from the positives'."""
+        """Return, per margin filter, the score that a negative must stay below.
+
+        Parameters
+        ----------
+        positive : ndarray of float64
+            Scores of the positives.
+
+        Returns
+        -------
+        list of ndarray of float64
+        """
         found = []
         if self.absolute_margin is not None:
             found.append(positive - self.absolute_margin)
@@ -188,8 +210,8 @@ class Filters:
             found.append(positive - self.relative_margin * np.abs(positive))
         return found
 
-    def suspect(self, positive: Float64, negative: Float64) -> NDArray[np.bool_]:
-        """Whether a guard drops triplets, elementwise, from the scores of both rows."""
+    def is_suspect(self, positive: Float64, negative: Float64) -> NDArray[np.bool_]:
+        """Return, elementwise, whether a guard drops a triplet with these scores."""
         dropped = np.zeros(len(negative), dtype=np.bool_)
         for bounds in self.bounds(positive):
             dropped |= negative >= bounds
@@ -198,8 +220,8 @@ class Filters:
         return dropped
 
     def rejects(self, positive: Float64, negative: Float64) -> NDArray[np.bool_]:
-        """Whether any filter on scores drops triplets, elementwise."""
-        dropped = self.suspect(positive, negative)
+        """Return, elementwise, whether any filter on scores drops a triplet with these scores."""
+        dropped = self.is_suspect(positive, negative)
         if self.min_score is not None:
             dropped |= negative < self.min_score
         return dropped

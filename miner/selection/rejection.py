@@ -1,14 +1,14 @@
-"""Uniform samples of an anchor's classes, by drawing triplets and keeping those of the class.
+"""Uniform samples of an anchor's hard and semi-hard triplets by rejection sampling.
 
-A positive and a negative of the anchor are picked uniformly, the class of the triplet is decided by
-the float64 definition, and what is of a class that is asked for, and was not drawn before, is kept
-until there are enough: a uniform sample without replacement (von Neumann 1951), for which no other
-row of the anchor is looked at.
+A trial draws a positive and a negative of the anchor uniformly and classifies the triplet by the
+float64 definition. Distinct triplets of a requested class are kept until there are enough, which
+gives a uniform sample without replacement (von Neumann 1951). Rows that are not drawn need no
+distances.
 
-Trial j of an anchor uses the numbers 2j and 2j + 1 of its own stream, for the positive and for the
-negative. All classes take from the same trials, each the first distinct triplets that are of it. So
-what is drawn hangs on the seed, the anchor and how many each class takes; not on how many trials
-are made at once, nor on other anchors.
+Trial j of an anchor uses the random numbers 2j and 2j + 1 of the anchor's stream, for the positive
+and for the negative. All classes use the same trials, and each class keeps the first distinct
+triplets that belong to it. The sample therefore depends on the seed, the anchor and the number of
+triplets of each class, but not on the number of trials made at once or on other anchors.
 """
 
 from __future__ import annotations
@@ -20,56 +20,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.measure import Vectors
-from miner.selection.draws import begin_streams, stream_shares
-from miner.selection.strategies.base import seeds
+from miner.selection.draws import stream_states, stream_uniforms
+from miner.selection.strategies.base import seed_sequence
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import KEPT, MINED, Mined, is_hard, is_within
 from miner.triplets.relevance import Relevance, among, cut_sizes, spans
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["Asked", "Drawn", "Rejection"]
+__all__ = ["DrawRequest", "DrawnTriplets", "RejectionSampler"]
 
 _PLACE = len(KEPT) + 2
-"""Seeds the streams; below it are the places of folders, of draws by rank, and of later caps."""
+"""Seeds the streams; folders, draws by rank and later caps use smaller numbers."""
 _TRIALS = 1 << 16
-"""Made at once: few enough for a CPU's cache."""
+"""Trials made at once; their arrays fit into a CPU's cache."""
 _SPARE = 4
-"""Trials that a round makes beyond what it is expected to need."""
+"""Trials that a round makes in addition to the expected number."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is drawn of some anchors.
+class DrawRequest:
+    """How many triplets of each class to draw, for each of some anchors.
 
     Attributes
     ----------
     anchors : ndarray of shape (b,), int64
     takes : mapping
-        Per class, how many distinct triplets of each anchor: no more than it has.
+        Per class, the number of distinct triplets of each anchor; no more than the anchor has.
     rates : mapping
-        Per class, how many trials each anchor should need for one, about. A bad guess costs time.
+        Per class, the estimated number of trials for one triplet of each anchor. A bad estimate
+        only costs time.
     """
 
     anchors: Rows
     takes: Mapping[Mined, Rows]
     rates: Mapping[Mined, Float64]
 
-    def part(self, some: Rows | slice) -> Asked:
-        """Return what is drawn of some of the anchors."""
+    def part(self, some: Rows | slice) -> DrawRequest:
+        """Return the request for some of the anchors."""
         takes = {name: take[some] for name, take in self.takes.items()}
-        return Asked(
+        return DrawRequest(
             self.anchors[some], takes, {name: rate[some] for name, rate in self.rates.items()}
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """Triplets by anchor, then positive, then distance of the negative, then negative.
+class DrawnTriplets:
+    """Drawn triplets, sorted by anchor, positive, distance of the negative, and negative.
 
     Attributes
     ----------
     line : ndarray of shape (k,), int64
-        The anchor's place among those that were asked for.
+        Index of the anchor in the request.
     positive, negative : ndarray of shape (k,), int64
     d_ap, d_an : ndarray of shape (k,), float64
     """
@@ -82,19 +83,22 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """Triplets in the order of trials: line; and line, positive, negative as one."""
+class _Trials:
+    """Triplets in the order of their trials.
+
+    `line` is the index of the anchor; `key` packs line, positive and negative into one number.
+    """
 
     line: Rows
     key: NDArray[np.uint64]
 
-    def of(self, some: Rows) -> _Found:
-        return _Found(self.line[some], self.key[some])
+    def of(self, some: Rows) -> _Trials:
+        return _Trials(self.line[some], self.key[some])
 
 
 @dataclass(frozen=True)
-class Rejection:
-    """Draws triplets of the classes.
+class RejectionSampler:
+    """Draws uniform samples of hard and semi-hard triplets.
 
     Parameters
     ----------
@@ -103,9 +107,9 @@ class Rejection:
     metric : str
     margin : float
     seed : int
-        The job's.
+        The seed of the job.
     trials : int
-        Made at once, about: of memory, and of no consequence for what is drawn.
+        About how many trials are made at once; it affects the memory, not the sample.
     """
 
     vectors: Vectors
@@ -116,24 +120,24 @@ class Rejection:
     trials: int = _TRIALS
 
     @property
-    def most(self) -> int:
-        """Of so many anchors triplets can be drawn at once: a triplet is one number of 64 bits."""
+    def max_anchors(self) -> int:
+        """The most anchors of one request, so that a triplet fits into a 64-bit number."""
         return int(max(1, (2**64 - 1) // max(1, self.relevance.rows) ** 2))
 
-    def draw(self, asked: Asked) -> dict[Mined, Drawn]:
-        """Draw what is asked for, of at most `most` anchors.
+    def draw(self, asked: DrawRequest) -> dict[Mined, DrawnTriplets]:
+        """Draw the requested triplets of at most `max_anchors` anchors.
 
-        Memory is in proportion to `trials`, the anchors, and what they take.
+        Memory is proportional to `trials`, to the anchors and to the drawn triplets.
 
         Returns
         -------
         dict
-            Per class.
+            Per class, the drawn triplets.
         """
-        begin = begin_streams(seeds(self.seed, _PLACE), asked.anchors)
+        begin = stream_states(seed_sequence(self.seed, _PLACE), asked.anchors)
         done = np.zeros(len(begin), dtype=np.int64)
         missing = {name: asked.takes[name].copy() for name in MINED}
-        kept: dict[Mined, list[_Found]] = {name: [] for name in MINED}
+        kept: dict[Mined, list[_Trials]] = {name: [] for name in MINED}
         while True:
             wanted = _wanted(asked, missing, done)
             lines = np.flatnonzero(wanted)
@@ -158,24 +162,27 @@ class Rejection:
         counts: Rows,
         done: Rows,
         missing: Mapping[Mined, Rows],
-    ) -> Iterator[tuple[Mined, _Found]]:
-        """Make the next trials of some lines; yield what is of each class that lacks some."""
+    ) -> Iterator[tuple[Mined, _Trials]]:
+        """Make the next trials of some lines; yield, per class, triplets of incomplete lines."""
         line = np.repeat(lines, counts)
         number = 2 * spans(done[lines], counts)
         own, start = anchors[line], begin[line]
-        positive = self.relevance.pick_positives(own, stream_shares(start, number))
-        negative = self.relevance.pick_negatives(own, stream_shares(start, number + 1))
+        positive = self.relevance.pick_positives(own, stream_uniforms(start, number))
+        negative = self.relevance.pick_negatives(own, stream_uniforms(start, number + 1))
         there = (positive >= 0) & (negative >= 0)
         for rows in (positive, negative):
             np.maximum(rows, 0, out=rows)
         for name, mine in self._classes(own, positive, negative).items():
             some = np.flatnonzero(mine & there & (missing[name] > 0)[line])
-            yield name, _Found(line[some], self._key(line[some], positive[some], negative[some]))
+            yield name, _Trials(line[some], self._key(line[some], positive[some], negative[some]))
 
     def _classes(
         self, anchors: Rows, positives: Rows, negatives: Rows
     ) -> dict[Mined, NDArray[np.bool_]]:
-        """Say of triplets whether they are of each class; measured is where bounds do not tell."""
+        """Return, per class, whether each triplet belongs to it.
+
+        Distances are measured only where bounds on them do not decide the class.
+        """
         bound = self.vectors.bound
         d_ap, d_an = (bound(self.metric, anchors, rows) for rows in (positives, negatives))
         least, most = (self._borders(d_ap[i], d_an[1 - i]) for i in (0, 1))
@@ -194,25 +201,25 @@ class Rejection:
         return measure(self.metric, anchors, positives), measure(self.metric, anchors, negatives)
 
     def _key(self, line: Rows, positive: Rows, negative: Rows) -> NDArray[np.uint64]:
-        """Put line, positive and negative in one number."""
+        """Pack line, positive and negative into one number."""
         rows = np.uint64(self.relevance.rows)
         key = line.astype(np.uint64) * rows + positive.astype(np.uint64)
         return np.asarray(key * rows + negative.astype(np.uint64))
 
-    def _open(self, kept: list[_Found], wanted: Rows) -> _Found:
-        """Return what was kept of lines that are not done."""
+    def _open(self, kept: list[_Trials], wanted: Rows) -> _Trials:
+        """Return the kept triplets of lines that need more trials."""
         whole = _joined(kept)
         return whole.of(np.flatnonzero(wanted[whole.line]))
 
-    def _fresh(self, found: _Found, known: _Found, missing: Rows) -> _Found:
-        """Return the first of each line that are not known, as many as it is missing."""
+    def _fresh(self, found: _Trials, known: _Trials, missing: Rows) -> _Trials:
+        """Return the first new triplets of each line, at most as many as are missing."""
         found = found.of(_first(known.key, found.key))
         counts = np.bincount(found.line, minlength=len(missing))
         place = np.arange(len(found.line)) - (np.cumsum(counts) - counts)[found.line]
         return found.of(np.flatnonzero(place < missing[found.line]))
 
-    def _sorted(self, anchors: Rows, found: _Found) -> Drawn:
-        """Measure triplets, and put them in the order of a file."""
+    def _sorted(self, anchors: Rows, found: _Trials) -> DrawnTriplets:
+        """Measure the distances of triplets and sort the triplets in the order of a file."""
         key, rows = np.sort(found.key), np.uint64(self.relevance.rows)
         pair = key // rows
         negative = (key - pair * rows).astype(np.int64)
@@ -224,34 +231,34 @@ class Rejection:
         line, positive = np.repeat(line, counts), np.repeat(positive, counts)
         d_an = self.vectors.measure(self.metric, anchors[line], negative)
         order = _by_distance(counts, d_an)
-        return Drawn(line, positive, negative[order], d_ap, d_an[order])
+        return DrawnTriplets(line, positive, negative[order], d_ap, d_an[order])
 
 
-def _wanted(asked: Asked, missing: Mapping[Mined, Rows], done: Rows) -> Rows:
-    """Return how many trials each line should need for what it is missing."""
+def _wanted(asked: DrawRequest, missing: Mapping[Mined, Rows], done: Rows) -> Rows:
+    """Return the number of trials that each line is expected to need for its missing triplets."""
     wanted = np.zeros(len(done), dtype=np.int64)
     for name in MINED:
         lack = missing[name]
-        # What the trials so far have brought tells where picks fail more often than was guessed.
+        # The trials so far correct the estimate where picks fail more often than expected.
         rate = np.maximum(asked.rates[name], done / (asked.takes[name] - lack + 1))
         trials = np.where(lack > 0, np.ceil(lack * rate) + _SPARE, 0)
         wanted = np.maximum(wanted, np.minimum(trials, 1 << 40).astype(np.int64))
     return wanted
 
 
-def _joined(parts: list[_Found]) -> _Found:
+def _joined(parts: list[_Trials]) -> _Trials:
     line = np.concatenate([np.empty(0, dtype=np.int64), *(part.line for part in parts)])
     key = np.concatenate([np.empty(0, dtype=np.uint64), *(part.key for part in parts)])
-    return _Found(line, key)
+    return _Trials(line, key)
 
 
 def _first(known: NDArray[np.uint64], found: NDArray[np.uint64]) -> Rows:
-    """Return where in `found` a number comes that is not known, for the first time."""
+    """Return the indices of the first occurrences in `found` of numbers that are not in `known`."""
     together = np.concatenate([known, found])
     ordered = np.sort(together)
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     fresh = np.ones(len(together), dtype=np.bool_)
-    if len(twice):  # few are: only they are put in order
+    if len(twice):  # few numbers repeat, and only these are sorted
         at = np.flatnonzero(among(together, twice))
         at = at[np.argsort(together[at], kind="stable")]
         fresh[at[1:][together[at[1:]] == together[at[:-1]]]] = False
@@ -259,9 +266,9 @@ def _first(known: NDArray[np.uint64], found: NDArray[np.uint64]) -> Rows:
 
 
 def _by_distance(counts: Rows, d_an: Float64) -> Rows:
-    """Return the order by pair, then distance: of pairs one after the other, so many of each.
+    """Return indices that sort rows by distance within each pair; equal distances keep their order.
 
-    Equal distances stay in order.
+    `counts` are the numbers of rows of the pairs, whose rows follow each other in `d_an`.
     """
     order = np.arange(len(d_an))
     several = np.flatnonzero(np.repeat(counts > 1, counts))
@@ -271,6 +278,6 @@ def _by_distance(counts: Rows, d_an: Float64) -> Rows:
     near = np.argsort(distance)
     rank = np.empty_like(near)
     rank[near] = np.cumsum(np.append(0, np.diff(distance[near]) > 0))
-    # Two numbers in one are far quicker to put in order than one after the other.
+    # Sorting one combined number is much faster than sorting by two keys.
     order[several] = several[np.argsort(pair * len(near) + rank, kind="stable")]
     return order

@@ -1,11 +1,11 @@
-"""Negatives counted by score, for all pairs of a block at once.
+"""Count the negatives whose score reaches a bound, for all pairs of a block at once.
 
-A filter keeps the negatives of a pair on one side of a bound, which may hang on the score of the
-pair's positive (`miner.selection.strategies.base.Bound`). Scores never grow with the distance, so
-the bound is one more threshold in key space. Where it lies is known up to the error of keys and of
-rounding: it is an interval. Keys outside of it are sure; where there are some inside, the positive
-and they are measured by the float64 definition and their scores compared. So the counts are those
-of the definition.
+A score filter compares the score of a negative with a bound, which may depend on the score of the
+pair's positive (`miner.selection.strategies.base.ScoreBound`). Scores never grow with the distance,
+so the bound corresponds to a threshold in key space. Keys and rounding have a known error, so the
+threshold is an interval. A key outside of the interval decides by itself. For keys inside, the
+distances of the positive and of the negatives are measured by the float64 definition and their
+scores are compared. The counts therefore follow the definition exactly.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 
 from miner.census.walk.ranked_block import RankedBlock
 from miner.census.walk.settle import ascending, settle
-from miner.selection.strategies.base import Bound
+from miner.selection.strategies.base import ScoreBound
 from miner.triplets.distance import UNIT_ROUNDOFF, score
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["count_scoring"]
+__all__ = ["count_scores_at_least"]
 
 
-def count_scoring(block: RankedBlock, bound: Bound, *, normalized: bool) -> Rows:
-    """Count, per pair, the negatives within the anchor's reach whose score is not below a bound.
+def count_scores_at_least(block: RankedBlock, bound: ScoreBound, *, normalized: bool) -> Rows:
+    """Count, per pair, the listed negatives of the anchor whose score is at least a bound.
 
     Parameters
     ----------
     block : RankedBlock
-    bound : Bound
+    bound : ScoreBound
     normalized : bool
-        Whether the vectors have unit length: what a score is depends on it.
+        Whether the vectors have unit length, which the definition of the score depends on.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def count_scoring(block: RankedBlock, bound: Bound, *, normalized: bool) -> Rows
         d_ap[unsure] = block.pairs.measured(block.vectors, block.space, unsure)
 
     def holds(d_an: Float64, threshold: Rows) -> NDArray[np.bool_]:
-        """Whether the scores of rows are not below that which their threshold asks."""
+        """Return whether the scores of rows reach the bounds of their thresholds."""
         least = bound.least(score(block.space.metric, normalized, d_ap[threshold]))
         return np.asarray(score(block.space.metric, normalized, d_an) >= least)
 
@@ -56,21 +56,21 @@ def count_scoring(block: RankedBlock, bound: Bound, *, normalized: bool) -> Rows
     return counts if bound.by_pair else counts[block.pairs.lines]
 
 
-def _thresholds(block: RankedBlock, bound: Bound, normalized: bool) -> tuple[Float64, Float64]:
-    """Return the keys below which all count, and above which none does."""
+def _thresholds(block: RankedBlock, bound: ScoreBound, normalized: bool) -> tuple[Float64, Float64]:
+    """Return two keys per threshold: all rows below the first count, none above the second."""
     space, metric = block.space, block.space.metric
     each = block.pairs.lines if bound.by_pair else np.arange(len(block.anchors))
     offset, wide = block.offset[each], block.tolerance[each]
     wide = wide + 32 * UNIT_ROUNDOFF * (np.abs(offset) + (metric == "cosine" or normalized))
     if bound.by_pair:
         hard = block.borders.hard
-        # A distance is as unsure as its key; scores and bounds only ever rise as it falls.
+        # A distance has the error of its key; scores and bounds never fall as it decreases.
         wide += 32 * UNIT_ROUNDOFF * space.slope * np.abs(hard)
         near, far = (space.distance(hard + way * wide, offset) for way in (-1.0, 1.0))
         most, least = (bound.least(score(metric, normalized, d)) for d in (near, far))
     else:
         most = least = bound.least(np.zeros(len(each)))
-    # Beyond the rows that are listed nothing counts; below the nearest there is nothing to count.
+    # No row is listed below the nearest or above the farthest key, so the keys can be clipped.
     nearest, reach = _ends(block)
     nearest, reach = nearest[each], reach[each]
     room = 2 * wide + 64 * UNIT_ROUNDOFF * (np.abs(nearest) + np.abs(reach))
@@ -81,7 +81,7 @@ def _thresholds(block: RankedBlock, bound: Bound, normalized: bool) -> tuple[Flo
 
 
 def _ends(block: RankedBlock) -> tuple[Float64, Float64]:
-    """Return the keys of the nearest and of the farthest row that are listed of each anchor."""
+    """Return the keys of the nearest and of the farthest listed row of each anchor."""
     ends = np.zeros((2, len(block.anchors)))
     some = np.flatnonzero(block.sizes)
     ends[0, some] = block.entries[block.firsts[some]]

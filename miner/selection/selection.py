@@ -1,8 +1,8 @@
-"""A job's selection: filters, then the strategy, then the caps of an anchor.
+"""The selection of a job: filters, then the strategy, then the caps of an anchor.
 
-With ``select.suspects`` the hard and semi-hard triplets are kept that a guard dropped: every one
-that `absolute_margin`, `relative_margin` or `max_score` drops, whatever the other filters and the
-strategy would have made of it.
+With ``select.suspects``, every hard and semi-hard triplet that a guard (`absolute_margin`,
+`relative_margin` or `max_score`) drops is written to the folder ``suspects``, regardless of the
+other filters and of the strategy.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from miner.selection.caps import Caps
 from miner.selection.filters import Filters
 from miner.selection.strategies.base import (
     STRATEGIES,
-    Admitted,
     Anchor,
     Counts,
-    Pairs,
+    EligibleRanks,
+    PairCountsLike,
+    Selected,
     Strategy,
-    Take,
 )
 from miner.triplets.distance import score_range
 from miner.triplets.hardness import MINED, Kept, Mined
@@ -44,7 +44,7 @@ class Selection:
     filters : Filters
     caps : Caps
     suspects : bool
-        Whether what the guards of the filters drop is kept.
+        Whether the triplets that guards drop are written too, as suspects.
     """
 
     strategy: Strategy
@@ -54,58 +54,66 @@ class Selection:
 
     @property
     def needs_pairs(self) -> bool:
-        """Whether the slots of an anchor need more than its totals of each class."""
+        """Whether an anchor's number of slots depends on more than its totals of each class."""
         whole = self.strategy.from_totals and self.filters.whole_classes
-        drawn = self.strategy.seeded and self.caps.per_anchor  # weights ask what was drawn
+        drawn = self.strategy.seeded and self.caps.per_anchor  # weights depend on the draw
         return not whole or bool(self.caps.per_pair) or bool(drawn)
 
     @property
     def by_pair(self) -> bool:
-        """Whether the slots of an anchor follow from its pairs, each on its own."""
+        """Whether an anchor's number of slots is a sum over its pairs, each taken separately."""
         return self.strategy.by_pair
 
     @property
     def by_rank(self) -> bool:
-        """Whether they follow from the counts of its pairs, without distances."""
+        """Whether the number of slots follows from the counts of pairs, without distances."""
         return self.by_pair and self.filters.by_rank
 
-    def admit_pairs(self, pairs: Pairs) -> Admitted:
-        """Return what the filters leave of many anchors; only where `by_pair`.
+    def eligible_ranks_of_pairs(self, pairs: PairCountsLike) -> EligibleRanks:
+        """Return the ranks that pass the filters, for the pairs of many anchors.
 
-        `pairs` has scores too, as an `Anchor` has, but where `by_rank`.
+        Valid only if `by_pair`. Unless `by_rank`, `pairs` needs `count_scores_at_least` too.
         """
-        return self.filters.admit(cast(Anchor, pairs))
+        return self.filters.eligible_ranks(cast(Anchor, pairs))
 
     @property
-    def plain(self) -> bool:
-        """Whether the counts of its pairs tell of an anchor which ranks are taken, too."""
+    def ranks_from_counts(self) -> bool:
+        """Whether the counts of pairs also decide which ranks are selected."""
         by_rank = self.by_rank and not self.suspects
         return by_rank and type(self.strategy).ranks is Strategy.ranks
 
-    def depths(self, pairs: Pairs) -> Counts:
-        """Return below which rank all lie that may be written, pair by pair; only where `plain`."""
-        admitted = self.filters.admit(cast(Anchor, pairs))
+    def depths(self, pairs: PairCountsLike) -> Counts:
+        """Return, per pair, an upper bound (exclusive) of the ranks that may be written.
+
+        Valid only if `ranks_from_counts`.
+        """
+        eligible = self.filters.eligible_ranks(cast(Anchor, pairs))
         depths: Counts = np.zeros_like(pairs.hard)
         for name in MINED:
-            take = self.strategy.take(admitted, name)
+            take = self.strategy.take(eligible, name)
             depths = np.maximum(depths, np.where(take.counts > 0, take.begin + take.counts, 0))
         return depths
 
     def of_pairs(
-        self, name: Mined, admitted: Admitted, starts: Counts
+        self, name: Mined, eligible: EligibleRanks, starts: Counts
     ) -> tuple[Counts, Counts, Counts]:
-        """Return slots, wanted and available triplets of anchors; only where `by_pair`.
+        """Return the slots and the requested and eligible triplets of anchors, if `by_pair`.
 
         Parameters
         ----------
         name : str
-        admitted : Admitted
-            Of the pairs of all the anchors.
+        eligible : EligibleRanks
+            The eligible ranks of the pairs of all anchors.
         starts : ndarray of shape (anchors,), int64
-            Where the pairs of each begin.
+            Index of the first pair of each anchor.
+
+        Returns
+        -------
+        tuple of ndarray of shape (anchors,), int64
+            Slots; triplets that the strategy requests; triplets that pass the filters.
         """
-        _, span = admitted.span(name)
-        take = self.strategy.take(admitted, name)
+        _, span = eligible.span(name)
+        take = self.strategy.take(eligible, name)
         wants = self.strategy.wants(span, name) if name in self.filters.classes else span * 0
         return (
             self.caps.slots_of_pairs(take.counts, starts),
@@ -116,22 +124,23 @@ class Selection:
     def of_totals(
         self, totals: Mapping[Mined, Counts], anchors: Counts, seed: int
     ) -> dict[Mined, tuple[Counts, Counts, Counts]]:
-        """Return slots, wanted and available triplets of anchors, from their totals of a class.
+        """Return the slots and the requested and eligible triplets of anchors, from class totals.
 
-        Only where `needs_pairs` is False, of anchors that have valid triplets.
+        Valid only if `needs_pairs` is False, and for anchors that have valid triplets.
 
         Parameters
         ----------
         totals : mapping
-            Per class.
+            Per class, the number of triplets of each anchor.
         anchors : ndarray of shape (anchors,), int64
         seed : int
-            The job's.
+            The seed of the job.
 
         Returns
         -------
         dict
-            Per class that the job writes.
+            For each class that the job writes: slots; triplets that the strategy requests;
+            triplets that pass the filters.
         """
         available = {name: totals[name] for name in self.filters.classes}
         taken = self.strategy.of_totals(available, anchors, seed)
@@ -141,20 +150,26 @@ class Selection:
         }
 
     def weights_of_totals(self, totals: Mapping[Mined, Counts]) -> dict[Mined, Float64]:
-        """Return the weights of the triplets of anchors, as `of_totals`; the job's cap aside."""
+        """Return the weight of each anchor's triplets per class, without `max_triplets`.
+
+        See `of_totals` for the argument.
+        """
         available = {name: totals[name] for name in self.filters.classes}
         drawn = self.strategy.weights(np.sum([*available.values()], axis=0))
         return {name: drawn * self.caps.weights(count) for name, count in available.items()}
 
     def at_most(self, pairs: int, anchors: int, most: int) -> int:
-        """Bound the triplets of all classes together, before any is dropped again.
+        """Return an upper bound on the triplets of all classes together.
+
+        Triplets that are dropped after the selection are included.
 
         Parameters
         ----------
         pairs, anchors : int
-            Pairs (anchor, positive) whose anchor has a negative, and such anchors.
+            The number of pairs (anchor, positive) whose anchor has a negative, and the number of
+            such anchors.
         most : int
-            What a class has at most: the triplets that there are, or the job's cap.
+            The largest number of triplets of a class: all valid triplets, or the cap of the job.
         """
         ranks, caps = self.filters.ranks, self.caps
         limits = [most, pairs * (ranks[1] - ranks[0]) if ranks else most]
@@ -166,12 +181,12 @@ class Selection:
         total = sum(min(limit, bound) for bound in taken)
         return min(total, max(taken)) if self.strategy.shared else total
 
-    def admit(self, anchor: Anchor) -> Admitted:
-        """Return what the filters leave of an anchor."""
-        return self.filters.admit(anchor)
+    def eligible_ranks(self, anchor: Anchor) -> EligibleRanks:
+        """Return the ranks of an anchor's pairs that pass the filters."""
+        return self.filters.eligible_ranks(anchor)
 
     def rule(self, folder: Kept) -> tuple[Strategy, Caps]:
-        """Return what takes the triplets of a folder, and the caps of an anchor there."""
+        """Return the strategy that selects the triplets of a folder, and the caps that apply."""
         if folder == "suspects":
             return Suspects(), Caps()
         return self.strategy, self.caps
@@ -183,12 +198,12 @@ def load_selection(job: SelectJob) -> Selection:
     Raises
     ------
     UsageError
-        When the strategy or one of its options is unknown, or a value has no meaning.
+        When the strategy or one of its options is unknown, or a value is invalid.
     """
     kind: Any = STRATEGIES.load(job.strategy)
     strategy: Strategy = built(kind, "select.options", job.options, f"strategy {job.strategy!r}")
-    filters = Filters.of(job)
-    if job.suspects and not filters.aware:
+    filters = Filters.from_job(job)
+    if job.suspects and not filters.has_guards:
         raise UsageError(
             "select.suspects = true keeps what absolute_margin, relative_margin or max_score drop; "
             "set one of them"
@@ -205,9 +220,9 @@ def load_selection(job: SelectJob) -> Selection:
 
 
 def counts_identity(job: SelectJob) -> dict[str, Any]:
-    """Return what decides how many triplets of each anchor a selection has to write.
+    """Return the keys of ``[select]`` that decide how many slots each anchor has.
 
-    Left out is what only decides which of them are drawn, or what is dropped afterwards.
+    Keys that only decide which triplets are drawn, or which are dropped later, are left out.
     """
     later = {"max_triplets", "per_negative", "denoise", "rescore", "rescore_max"}
     if not load_selection(job).strategy.seeded:
@@ -216,7 +231,7 @@ def counts_identity(job: SelectJob) -> dict[str, Any]:
 
 
 def check_selection(job: Job) -> None:
-    """Raise `UsageError` when a job's selection cannot be followed, before any work."""
+    """Raise `UsageError` if a job's selection is invalid; called before any work starts."""
     selection = load_selection(job.select)
     mining = job.mining
     selection.strategy.check(mining.metric, mining.normalized, selection.filters.classes)
@@ -225,9 +240,9 @@ def check_selection(job: Job) -> None:
 
 @dataclass(frozen=True)
 class Suspects(Strategy):
-    """Takes the ranks below the guards."""
+    """Selects the triplets that the guards dropped."""
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
-        """Take each pair's nearest negatives, as many as were dropped."""
-        dropped = admitted.suspects
-        return Take(dropped * 0, dropped, dropped, int(dropped.sum()))
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+        """Select the nearest negatives of each pair, as many as the guards dropped."""
+        dropped = eligible.suspects
+        return Selected(dropped * 0, dropped, dropped, int(dropped.sum()))

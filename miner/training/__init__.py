@@ -1,1 +1,1 @@
-"""What training loops take from a finished run: its triplets in memory, and exports."""
+"""Access to a finished run for training: its triplets in memory, and exports."""

@@ -1,4 +1,4 @@
-"""The triplets of a run that lie inside a batch, as places in it."""
+"""Find the triplets of a run whose three items are in a batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Triplets = tuple[Places, Places, Places]
 
 
 class BatchTriplets:
-    """All triplets of a run by the numbers of their ids, 12 bytes each, sorted by anchor."""
+    """All triplets of a run, sorted by anchor; ids are stored as integers, 12 bytes per triplet."""
 
     def __init__(self, run: Run, difficulty: str) -> None:
         self.paired = run.manifest["dataset"]["kind"] != "labelled"
@@ -36,14 +36,20 @@ class BatchTriplets:
         return len(self._positives)
 
     def inside(self, ids: Sequence[Any], others: Sequence[Any] | None) -> Triplets:
-        """Return the triplets whose ids are all there, as places of anchors, positives, negatives.
+        """Return the triplets inside a batch as positions of anchors, positives and negatives.
 
         Parameters
         ----------
         ids : sequence
-            Of the batch. Of an id that stands there more than once the first place counts.
+            The ids of the batch. Of a repeated id, the first position is used.
         others : sequence or None
-            Ids of documents, where anchors are queries: positives and negatives are places in it.
+            Ids of the documents if anchors are queries; the positions of positives and negatives
+            then refer to this sequence.
+
+        Raises
+        ------
+        UsageError
+            When the type of the ids differs from the type in the run, or `others` is missing.
         """
         if self.paired and others is None:
             raise UsageError("anchors are queries: give the ids of the documents too, as ref_ids")
@@ -59,7 +65,7 @@ class BatchTriplets:
 
 
 def _places(ids: Sequence[Any], values: Any) -> Places:
-    """Return where each value stands first among some ids, -1 where it does not."""
+    """Return the first position of each value in `ids`, or -1 if it is not in `ids`."""
     try:
         wanted = pa.array(list(ids), values.type)
     except (pa.ArrowException, TypeError, OverflowError) as error:

@@ -1,4 +1,4 @@
-"""A run's triplets in memory: three numbers a triplet, and each distinct value once."""
+"""A run's triplets in memory: three integers per triplet, and each distinct value once."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ __all__ = [
 ]
 
 ROLES = ("anchor", "positive", "negative")
-_PATIENCE = 4
+_WAITING_FACTOR = 4
+"""Parts wait until they have this many times as many values as are numbered already."""
 
 Numbers = NDArray[np.int32]
 
 
 def classes_of(difficulty: str) -> tuple[str, ...]:
-    """Return the classes that a difficulty names: ``hard``, ``semi_hard`` or ``both``."""
+    """Return the classes of a difficulty: ``hard``, ``semi_hard`` or ``both``."""
     named: dict[str, tuple[str, ...]] = {name: (name,) for name in MINED}
     named["both"] = tuple(reversed(MINED))
     if difficulty not in named:
@@ -73,13 +74,14 @@ class EncodedTriplets:
     Attributes
     ----------
     numbers : ndarray of shape (triplets, 3), int32
-        Which of the values each triplet has as its anchor, positive and negative.
+        Indices into `values` of each triplet's anchor, positive and negative.
     values : list of one or two pyarrow.Array
-        Each value once: of labelled items; or of queries (the anchors), and of documents.
+        The distinct values: one array for labelled items; for queries with documents one array for
+        the queries (the anchors) and one for the documents.
     columns : dict of str to ndarray of shape (triplets,), float32
         Further columns of the shards.
     rows : dict of str to int
-        How many triplets each class has.
+        Number of triplets of each class.
     """
 
     numbers: Numbers
@@ -93,8 +95,8 @@ def encode_triplets(
 ) -> EncodedTriplets:
     """Read the triplets of a run.
 
-    Files of a run in object storage are copied to this machine first, and held to the manifest's
-    checksums.
+    The files of a run in object storage are copied to this machine first, and their checksums are
+    compared with the manifest.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ def encode_triplets(
     names : sequence of three str
         The columns of the anchors, positives and negatives.
     more : sequence of str
-        Further columns, of float32.
+        Further columns to read, of type float32.
 
     Raises
     ------
@@ -139,7 +141,7 @@ def encode_triplets(
 
 
 def _row_groups(paths: Sequence[str], names: Sequence[str], more: Sequence[str]) -> Iterator[Any]:
-    """Read files a row group at a time, strings as dictionaries where they are stored so."""
+    """Read files one row group at a time; dictionary-encoded strings stay encoded."""
     for path in paths:
         with parquet_errors(Path(path)), pq.ParquetFile(path, read_dictionary=[*names]) as file:
             for group in range(file.num_row_groups):
@@ -147,15 +149,16 @@ def _row_groups(paths: Sequence[str], names: Sequence[str], more: Sequence[str])
 
 
 class _Numbering:
-    """Numbers the distinct values of columns that come in parts, as they appear.
+    """Numbers the distinct values of columns that arrive in parts, in order of appearance.
 
-    Parts wait until they have four times as many values as are known. So those of all parts are
-    never in memory at once, and the known ones are hashed a few times only.
+    Parts wait until they have `_WAITING_FACTOR` times as many values as are numbered already. This
+    bounds the memory of waiting parts, and the numbered values are hashed only a few times.
 
     Attributes
     ----------
     values : pyarrow.Array
-        The distinct values so far. Strings are large ones, which are not limited to 2 GiB.
+        The distinct values so far. Strings have the type large_string, which is not limited to
+        2 GiB.
     """
 
     def __init__(self) -> None:
@@ -164,7 +167,7 @@ class _Numbering:
         self._held = 0
 
     def add(self, part: Any, numbers: list[Numbers]) -> None:
-        """Number the values of a part; their array is appended to `numbers` when that is done."""
+        """Add a part; the array of its numbers is appended to `numbers`, now or by `settle`."""
         encoded = part.dictionary_encode()
         if self.values is None:
             kind = encoded.type.value_type
@@ -173,11 +176,11 @@ class _Numbering:
         encoded = pa.DictionaryArray.from_arrays(encoded.indices, values)
         self._waiting.append((encoded, numbers))
         self._held += len(values)
-        if self._held > _PATIENCE * len(self.values):
+        if self._held > _WAITING_FACTOR * len(self.values):
             self.settle()
 
     def settle(self) -> None:
-        """Number the values of all parts that wait."""
+        """Number the values of all waiting parts."""
         known = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), self.values)
         parts = [known, *(part for part, _ in self._waiting)]
         first, *unified = pa.chunked_array(parts).unify_dictionaries().chunks
@@ -194,8 +197,8 @@ class FlatValues:
     ----------
     values : pyarrow.Array
     make : callable
-        Turns an array of bytes into what holds them, which NumPy must take without a copy. It may
-        move them when it is pickled, as a tensor does.
+        Converts an array of bytes to an object that NumPy can read without a copy. Pickling this
+        object may move the bytes, as it does for a tensor.
     """
 
     def __init__(self, values: Any, make: Callable[[NDArray[np.uint8]], Any]) -> None:
@@ -205,12 +208,12 @@ class FlatValues:
         self._array: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Forget the array, here too: the memory below it may move."""
+        """Drop the array in this process too, because pickling may move the memory under it."""
         self._array = None
         return dict(self.__dict__)
 
     def take(self, numbers: Numbers) -> list[Any]:
-        """Return some of the values as Python objects."""
+        """Return the values at some indices as Python objects."""
         if self._array is None:
             buffers = [None, *(pa.py_buffer(np.asarray(part)) for part in self._memory)]
             self._array = pa.Array.from_buffers(self._kind, self._count, buffers)

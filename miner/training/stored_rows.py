@@ -1,4 +1,4 @@
-"""The rows and vectors of a run's embedding store, by id."""
+"""Look up the rows and vectors of ids in a run's embedding store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def store_of(run: Run) -> Store:
     Raises
     ------
     StorageError
-        When it is not on this machine (any more).
+        When the store is not, or no longer, on this machine.
     """
     folder = run.root / ".store" / str(run.manifest["store"])
     store = open_store(folder)
@@ -33,7 +33,7 @@ def store_of(run: Run) -> Store:
 
 
 def rows_of(store: Store, side: int, ids: Any) -> NDArray[np.int32]:
-    """Return the row of each of some ids, an Arrow array.
+    """Return the row number of each id of an Arrow array.
 
     Raises
     ------
@@ -47,14 +47,15 @@ def rows_of(store: Store, side: int, ids: Any) -> NDArray[np.int32]:
 
 
 class StoredRows:
-    """Some rows of one side of a store; an unpickled copy maps their vectors anew.
+    """Some rows of one table of a store; an unpickled copy opens the file of vectors again.
 
     Parameters
     ----------
     store : Store
     side : int
+        Index of the table: 0 for items or queries, 1 for documents.
     rows : array of int32
-        What NumPy must take without a copy.
+        Row numbers, as an object that NumPy can read without a copy.
     """
 
     def __init__(self, store: Store, side: int, rows: Any) -> None:
@@ -62,7 +63,7 @@ class StoredRows:
         self._vectors = store.vectors(side)
 
     def __reduce__(self) -> tuple[type[StoredRows], tuple[Store, int, Any]]:
-        """Pickle where the vectors are."""
+        """Pickle the location of the vectors instead of the vectors."""
         return type(self), self._given
 
     def _rows(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -70,9 +71,9 @@ class StoredRows:
         return rows
 
     def rows(self, numbers: NDArray[np.int32]) -> list[int]:
-        """Return some of the rows' numbers in the store."""
+        """Return the row numbers in the store at some indices."""
         return list(self._rows(numbers).tolist())
 
     def vectors(self, numbers: NDArray[np.int32]) -> list[NDArray[np.float32]]:
-        """Return copies of some of the rows' vectors."""
+        """Return copies of the vectors at some indices."""
         return list(self._vectors[self._rows(numbers)])

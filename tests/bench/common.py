@@ -1,4 +1,4 @@
-"""What all benches share: a process of its own for each measurement, its clock and its memory."""
+"""Helpers of all benchmarks: a separate process for each measurement, its clock and its memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 
 BEGAN = "MINE_BENCH_BEGAN"
 SLOWER = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-"""Where a machine sets these, OpenBLAS may run another kernel than its best."""
+"""Environment variables with which OpenBLAS may not choose its fastest kernel."""
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 
@@ -28,10 +28,10 @@ EMPTY: Mapping[str, str] = MappingProxyType({})
 def run_module(
     module: str, *arguments: object, cwd: Path = ROOT, more: Mapping[str, str] = EMPTY
 ) -> dict[str, Any]:
-    """Run a module in a fresh process; return the JSON it prints last.
+    """Run a module in a new process; return the JSON that it prints last.
 
-    The process runs the fastest BLAS kernel of the machine, and knows when it was started. Its
-    environment is this one and `more`.
+    The process uses the fastest BLAS kernel of the machine, and receives its start time. Its
+    environment is the environment of this process and `more`.
     """
     environment = {name: value for name, value in os.environ.items() if name not in SLOWER}
     environment |= more
@@ -51,9 +51,9 @@ def run_module(
 
 
 def use_fastest_blas() -> None:
-    """Start this process again where its environment names a slower BLAS kernel.
+    """Restart this process if its environment chooses a slower BLAS kernel.
 
-    For a bench that is started by hand: `run_module` does the same for those that a test starts.
+    For benchmarks that are started by hand; `run_module` does the same for those in tests.
     """
     environment = {name: value for name, value in os.environ.items() if name not in SLOWER}
     if environment != dict(os.environ):
@@ -61,20 +61,20 @@ def use_fastest_blas() -> None:
 
 
 def since_start() -> float:
-    """Seconds since this process was started, the interpreter's own start included."""
+    """Return the seconds since this process started, including the start of the interpreter."""
     return time.monotonic() - float(os.environ[BEGAN])
 
 
 def cpu_seconds() -> float:
-    """User and system seconds of this process and of its children that have ended."""
+    """Return user and system seconds of this process and of its children that have ended."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def peak_bytes() -> int:
-    """Peak resident memory of this process.
+    """Return the peak resident memory of this process, in bytes.
 
-    Linux keeps in `ru_maxrss` what the parent had at the fork; VmHWM is the process' own.
+    On Linux `ru_maxrss` includes the parent's memory at the fork; VmHWM does not.
     """
     try:
         status = Path("/proc/self/status").read_text()
@@ -85,7 +85,7 @@ def peak_bytes() -> int:
 
 
 def blas() -> list[str]:
-    """The BLAS libraries of this process, each with the kernel that it runs."""
+    """Return the BLAS libraries of this process with their kernels."""
     return sorted(
         {
             f"{found['internal_api']} {found['version']} {found.get('architecture')}"
@@ -96,19 +96,19 @@ def blas() -> list[str]:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that a call takes."""
+    """Return the seconds that a call takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def median(values: list[float], digits: int = 3) -> float:
-    """The median, rounded for print."""
+    """Return the median as text."""
     return round(statistics.median(values), digits)
 
 
 def rounded(values: list[float], digits: int = 2) -> list[float]:
-    """All rounds, rounded for print."""
+    """Return the values of all rounds as text."""
     return [round(value, digits) for value in values]
 
 

@@ -1,8 +1,8 @@
-"""How time grows with the rows: exact and approximate runs of `mine run`, and what follows of it.
+"""Growth of the time with the number of rows, for exact and approximate runs of `mine run`.
 
-`python -m tests.bench.growth --json FILE` makes clustered vectors of several sizes and
-runs each as a user would (a process and an empty output folder of its own), prints a table and the
-exponents, and keeps all in FILE.
+`python -m tests.bench.growth --json FILE` makes clustered vectors of several sizes, runs each in a
+separate process with an empty output folder, prints a table and the exponents, and writes all
+figures to FILE.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ ROWS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 DIM, CLASS, FAMILY = 128, 10, 20
 NEAR, NOISE = 0.6, 0.7
 NOISY = 20.0
-"""CPU seconds: sizes that take less tell of start-up, not of growth; the fit leaves them out."""
+"""CPU seconds; the fit leaves out shorter runs, because start-up dominates them."""
 _SLICE = 50_000
 STAGES = ("embed", "index", "count", "audit", "write", "seal")
 
 
 def make(path: Path, rows: int) -> None:
-    """Make vectors: classes of 10 rows, 20 classes around a point; few triplets are hard."""
+    """Return vectors in classes of 10 rows, 20 classes around a point; few triplets are hard."""
     rng = np.random.default_rng(rows)
     classes = rows // CLASS
     families = rng.standard_normal((max(1, classes // FAMILY), DIM), dtype=np.float32)
@@ -47,7 +47,7 @@ def make(path: Path, rows: int) -> None:
 
 
 def run(kind: str, rows: int, given: argparse.Namespace) -> dict[str, Any]:
-    """Mine one size once."""
+    """Mine a data set of one size once."""
     factory = "Flat"
     if kind == "approximate":
         factory = choose_factory(rows, rows, DIM, minutes=0, memory=1 << 62)
@@ -79,7 +79,7 @@ def run(kind: str, rows: int, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def exponent(rows: list[int], times: list[float]) -> float | None:
-    """The slope of log(time) on log(rows), by least squares; None of fewer than two points."""
+    """Return the least-squares slope of log(time) on log(rows); None for fewer than 2 points."""
     points = [(n, t) for n, t in zip(rows, times, strict=True) if t > 0]
     if len(points) < 2:
         return None
@@ -88,7 +88,7 @@ def exponent(rows: list[int], times: list[float]) -> float | None:
 
 
 def exponents(runs: list[dict[str, Any]], noisy: float) -> dict[str, Any]:
-    """Fit all runs of a kind that take long enough: in all, of CPU seconds, and of each stage."""
+    """Fit the runs of a kind that take long enough: total time, CPU seconds, and each stage."""
     found = {}
     for kind in sorted({one["kind"] for one in runs}):
         mine = [one for one in runs if one["kind"] == kind and one["cpu"] >= noisy]
@@ -105,7 +105,7 @@ def exponents(runs: list[dict[str, Any]], noisy: float) -> dict[str, Any]:
 
 
 def table(facts: dict[str, Any]) -> str:
-    """All runs, a line each, and the exponents."""
+    """Return a table of all runs, followed by the exponents."""
     head = f"{'':<12}{'rows':>9} {'seconds':>9} {'CPU':>8}"
     lines = [head + "".join(f"{name:>8}" for name in STAGES) + "   peak MiB  recall"]
     for one in facts["runs"]:
@@ -123,7 +123,7 @@ def table(facts: dict[str, Any]) -> str:
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
-    """Run all sizes; keep what there is after each, for the long ones may be stopped."""
+    """Run all sizes; save the figures after each, because a long run may be stopped."""
     facts: dict[str, Any] = {
         "dim": DIM,
         "class": CLASS,
@@ -149,12 +149,14 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
-    parser.add_argument("--most-exact", type=int, default=300_000, help="rows of an exact run")
+    parser.add_argument("--most-exact", type=int, default=300_000, help="most rows of an exact run")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--max-triplets", type=int, default=1_000_000)
-    parser.add_argument("--noisy", type=float, default=NOISY, help="CPU seconds that are fitted")
-    parser.add_argument("--folder", type=Path, help="where data and output are, for a while")
-    parser.add_argument("--json", type=Path, help="keep the figures here")
+    parser.add_argument(
+        "--noisy", type=float, default=NOISY, help="least CPU seconds of a run in the fit"
+    )
+    parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()
     facts = measure(given)
     facts |= {"noisy": given.noisy, "exponents": exponents(facts["runs"], given.noisy)}

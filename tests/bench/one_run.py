@@ -1,4 +1,4 @@
-"""Mine a data set once, in a process of its own; print what the process took as one JSON line.
+"""Mine a data set once in this process; print the time and memory of the process as one JSON line.
 
 The data set is a folder that `tests.bench.whole_runs` wrote.
 """
@@ -17,7 +17,7 @@ WORKERS = 2
 
 
 def dataset(folder: Path) -> dict[str, str]:
-    """Return the section `dataset` of the job for a folder."""
+    """Return the section `dataset` of the job, for a folder."""
     names = sorted(folder.glob("*.parquet"))
     if len(names) == 1:
         return {"path": str(names[0])}
@@ -25,7 +25,7 @@ def dataset(folder: Path) -> dict[str, str]:
 
 
 def mine(folder: Path, out: Path, select: dict[str, Any]) -> dict[str, Any]:
-    """Mine with the tables that are the default, without a report."""
+    """Mine with the default tables and without a report."""
     run = miner.mine(
         {
             "dataset": dataset(folder),

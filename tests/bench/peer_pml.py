@@ -1,7 +1,7 @@
-"""Hard and semi-hard triplets of one batch: pytorch-metric-learning's process, or ours.
+"""Hard and semi-hard triplets of one batch, by pytorch-metric-learning ("theirs") or by `mine`.
 
-Run as a process of its own: prints one JSON line, and with `keep` leaves the triplets as
-numbers ``(anchor * n + positive) * n + negative`` when the clock has stopped.
+Run it as a separate process. It prints one JSON line. With `keep` it saves the triplets, after the
+measurement, as numbers ``(anchor * n + positive) * n + negative``.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ ROLES = ("anchor_id", "positive_id", "negative_id")
 
 
 def make(folder: Path) -> dict[str, Any]:
-    """Write the vectors that both read."""
+    """Write the vectors that both programs read."""
     shape = mnist(ROWS)
     np.savez(folder / "data.npz", embedding=shape.rows, label=shape.labels)
     return {}
 
 
 def theirs(folder: Path, keep: bool) -> dict[str, Any]:
-    """Their miners, one a class, as their documentation has it."""
+    """Run their miners, one per class, as in their documentation."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     import torch
@@ -47,7 +47,7 @@ def theirs(folder: Path, keep: bool) -> dict[str, Any]:
         found[name] = mining(vectors, labels)
     facts = {"seconds": since_start(), "peak_bytes": peak_bytes()}
     facts["again"] = timed(lambda: [mining(vectors, labels) for mining in miners.values()])
-    for name, rows in found.items():  # ours are on disk: what it takes to put theirs there
+    for name, rows in found.items():  # our triplets are on disk, so writing theirs is timed too
         table = pa.table(dict(zip(ROLES, (part.numpy() for part in rows), strict=True)))
         pq.write_table(table, folder / f"theirs-{name}.parquet", compression="zstd")
     facts["written_seconds"] = since_start()
@@ -57,7 +57,7 @@ def theirs(folder: Path, keep: bool) -> dict[str, Any]:
 
 
 def ours(folder: Path, most: int, keep: bool = False, name: str = "out") -> dict[str, Any]:
-    """Our job: census, and with `most` above 0 every triplet in Parquet shards."""
+    """Run our job: the census, and if `most` is above 0 every triplet in Parquet shards."""
     import miner
 
     run = miner.mine(
@@ -78,14 +78,14 @@ def ours(folder: Path, most: int, keep: bool = False, name: str = "out") -> dict
 
 
 def again(folder: Path) -> dict[str, Any]:
-    """Our job in a process that has counted before: the seconds of its counting pass."""
+    """Return the seconds of our counting pass in a process that has counted before."""
     runs = [ours(folder, 0, name=f"out-again-{number}") for number in range(10)]
     seconds = median([run["timings"]["count"] for run in runs[1:]], 4)
     return {**runs[-1], "again": seconds}
 
 
 def save(path: Path, *rows: np.ndarray) -> None:
-    """Save triplets as one number each."""
+    """Save each triplet as one number."""
     anchor, positive, negative = rows
     np.save(path, (anchor * ROWS + positive) * ROWS + negative)
 

@@ -1,7 +1,7 @@
-"""The 10 nearest negatives of every query: sentence-transformers' process, or ours.
+"""The 10 nearest negatives of every query, by sentence-transformers ("theirs") or by `mine`.
 
-Vectors are precomputed on both sides. Run as a process of its own: prints one JSON line, and
-leaves the negatives when the clock has stopped.
+Vectors are precomputed for both. Run it as a separate process. It prints one JSON line, and saves
+the negatives after the measurement.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLASSES = ("hard", "semi_hard")
 
 
 def make(folder: Path) -> dict[str, Any]:
-    """Write queries, documents and links; query i belongs to document i, of the same topic."""
+    """Write queries, documents and links; query i is linked to document i, which has its topic."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -36,7 +36,7 @@ def make(folder: Path) -> dict[str, Any]:
 
 
 class Stub:
-    """A model that hands out vectors which were computed before; texts are row numbers."""
+    """A model that returns precomputed vectors; texts are row numbers."""
 
     device = "cpu"
 
@@ -65,7 +65,7 @@ class Stub:
 
 
 def theirs(folder: Path) -> dict[str, Any]:
-    """`mine_hard_negatives` with FAISS on."""
+    """Run `mine_hard_negatives` with FAISS."""
     from datasets import Dataset
     from sentence_transformers.util import mine_hard_negatives
 
@@ -85,14 +85,14 @@ def theirs(folder: Path) -> dict[str, Any]:
         verbose=False,
     )
     facts = {"seconds": since_start(), "peak_bytes": peak_bytes(), "rows": len(mined)}
-    # In the order of the queries, each one's negatives the nearest first.
+    # Rows are ordered by query, and the negatives of a query by distance.
     found = np.array([int(text[1:]) for text in mined["negative"]])
     np.save(folder / "theirs.npy", found.reshape(ROWS, NEGATIVES))
     return facts
 
 
 def ours(folder: Path, select: dict[str, Any]) -> dict[str, Any]:
-    """Our job: the census, and what `select` writes."""
+    """Run our job: the census, and the triplets of `select`."""
     import miner
 
     run = miner.mine(
@@ -118,13 +118,13 @@ def ours(folder: Path, select: dict[str, Any]) -> dict[str, Any]:
 
 
 def nearest(run: Any) -> np.ndarray:
-    """The nearest negatives of each query out of both classes; -1 where there are fewer."""
+    """Return the nearest negatives of each query from both classes; -1 fills missing ones."""
     names = ["anchor_id", "negative_id", "d_an"]
     parts = [run.triplets(name).to_table(columns=names) for name in CLASSES]
     query, row, distance = (
         np.concatenate([part[name].to_numpy() for part in parts]) for name in names
     )
-    # Hard ones come first and are the nearer ones: a stable sort keeps the order of each class.
+    # Hard negatives are nearer and come first; a stable sort keeps the order within each class.
     order = np.lexsort((distance, query))
     query, row = query[order], row[order]
     place = np.arange(len(query)) - np.searchsorted(query, query)
@@ -135,7 +135,7 @@ def nearest(run: Any) -> np.ndarray:
 
 
 def works() -> dict[str, Any]:
-    """What a call can ask for."""
+    """The programs that can be measured."""
     hardest = {"strategy": "hardest", "options": {"k": NEGATIVES}, "max_triplets": 10**8}
     return {
         "make": make,

@@ -1,7 +1,8 @@
-"""Plan a job, then run it: what was predicted beside what then happened.
+"""Plan a job, run it, and compare the prediction with the run.
 
-`python -m tests.bench.planning NAME` prints one JSON line. The run is a process of its own, watched
-from outside: the seconds of its stages, its peak memory, and the most that its output folder held.
+`python -m tests.bench.planning NAME` prints one JSON line. The run is a separate process that is
+observed from outside: the seconds of its stages, its peak memory and the largest size of its output
+folder.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _EVERY = 0.02
 
 
 def labelled(folder: Path, rows: int, dim: int, classes: int, noise: float) -> list[str]:
-    """Vectors in clusters, as `--data`."""
+    """Return options for a data set of clustered vectors."""
     rng = np.random.default_rng(0)
     centers = rng.standard_normal((classes, dim))
     labels = rng.integers(0, classes, rows)
@@ -37,7 +38,7 @@ def labelled(folder: Path, rows: int, dim: int, classes: int, noise: float) -> l
 
 
 def pairs(folder: Path) -> list[str]:
-    """5,000 queries, each near one of 20,000 documents."""
+    """Return options for 5,000 queries, each near one of 20,000 documents."""
     rng = np.random.default_rng(1)
     topics = rng.standard_normal((500, 256))
     documents = topics[rng.integers(0, 500, 20_000)] + rng.standard_normal((20_000, 256))
@@ -77,29 +78,29 @@ JOBS: dict[str, tuple[str, Callable[[Path], list[str]]]] = {
 
 
 def command(verb: str, arguments: list[str]) -> list[str]:
-    """The command line of `mine`."""
+    """Return the command line of `mine`."""
     return [sys.executable, "-m", "miner", verb, *arguments, "--json"]
 
 
 def environment() -> dict[str, str]:
-    """That of this process, with the fastest BLAS kernel."""
+    """Return the environment of this process, with the fastest BLAS kernel."""
     return {name: value for name, value in os.environ.items() if name not in SLOWER}
 
 
 def folder_bytes(folder: Path) -> int:
-    """What a folder holds now."""
+    """Return the current size of a folder, in bytes."""
     total = 0
     for path, _, names in os.walk(folder):
         for name in names:
             try:
                 total += os.lstat(os.path.join(path, name)).st_size
-            except OSError:  # it was renamed meanwhile
+            except OSError:  # the file was renamed in the meantime
                 continue
     return total
 
 
 def peak_of(process: int) -> int:
-    """The peak memory of a process, as far as it can be read."""
+    """Return the peak memory of a process, if it can still be read."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -108,7 +109,7 @@ def peak_of(process: int) -> int:
 
 
 def watched(arguments: list[str], out: Path) -> dict[str, Any]:
-    """Run a job; return its manifest and what was seen of it."""
+    """Run a job; return its manifest and the observed figures."""
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     disk = peak = 0
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:

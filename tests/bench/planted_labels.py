@@ -1,4 +1,4 @@
-"""How often a label that is called wrong is wrong, for models of all qualities.
+"""How often a label that is reported as wrong is wrong, for models of different quality.
 
 ``python -m tests.bench.planted_labels`` prints the table of `miner/docs/false-negatives.md`: 2,000
 points in 40 classes, 16 dimensions, around centres that are drawn with spread 1.
@@ -21,10 +21,11 @@ SPREADS, WRONG = (0.3, 0.5, 0.7, 0.9, 1.1, 1.4), (0.0, 0.02, 0.05, 0.2)
 
 
 def measured(spread: float, wrong: float) -> tuple[float, float, float, float]:
-    """Return, for points of such a spread about their centres, and such a share of wrong labels:
+    """Return four shares, for points with a spread about their centres and a share of wrong labels.
 
-    the share of anchors whose nearest row is a positive, the share of labels called wrong, how many
-    of these are, and how many of those that are were called so.
+    The share of anchors whose nearest row is a positive; the share of labels reported as wrong; the
+    share of reported labels that are wrong (precision); the share of wrong labels that are reported
+    (recall).
     """
     rng = np.random.default_rng(0)
     truth = np.repeat(np.arange(CLASSES), ROWS // CLASSES)

@@ -1,9 +1,9 @@
-"""An approximate run of `mine` beside FAISS alone: the same vectors, index, settings and threads.
+"""An approximate run compared with FAISS alone: the same vectors, index, settings and threads.
 
-`python -m tests.bench.search_speed --rows N` makes clustered vectors and does by turns what a
-user's script would (read, train, add, search all rows) and the whole run: reading, storing, tuning,
-nominating, measuring every candidate by the definition, auditing, writing and publishing. With
-`--bare FILE` it is the script, and prints one JSON line.
+`python -m tests.bench.search_speed --rows N` makes clustered vectors and alternates between two
+programs: a user's script (read, train, add, search all rows), and the whole run (reading, storing,
+tuning, searching candidates, measuring every candidate by the definition, auditing, writing and
+publishing). With `--bare FILE` this module is the script, and prints one JSON line.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ FACTORY, CANDIDATES, MARGIN = "IVF4096,Flat", 100, 0.05
 
 
 def bare(path: Path, factory: str, nearest: int, nprobe: int) -> dict[str, Any]:
-    """Search all rows by FAISS, without keeping what it finds.
+    """Search all rows with FAISS, without keeping the results.
 
-    It trains on as many rows as `mine` does: by itself, FAISS would take all of a million, and be
-    many times slower.
+    Training uses as many rows as `mine` does; by default FAISS would use all of a million rows and
+    be many times slower.
     """
     import faiss
 
@@ -83,7 +83,7 @@ def whole(path: Path, factory: str, out: Path) -> dict[str, Any]:
 
 
 def measure(rows: int, factory: str, rounds: int, folder: Path | None) -> dict[str, Any]:
-    """Take turns; the ratios are of neighbours in time."""
+    """Alternate between both programs; a ratio compares two successive measurements."""
     ours, theirs = [], []
     with tempfile.TemporaryDirectory(prefix="mine-search-", dir=folder) as temporary:
         data = Path(temporary) / "data.npz"
@@ -117,8 +117,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--factory", default=FACTORY)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where data and output are, for a while")
-    parser.add_argument("--bare", type=Path, help="search this file by FAISS alone")
+    parser.add_argument("--folder", type=Path, help="where to make the temporary folder")
+    parser.add_argument("--bare", type=Path, help="search this file with FAISS alone")
     parser.add_argument("--nprobe", type=int, default=1)
     given = parser.parse_args()
     if given.bare:

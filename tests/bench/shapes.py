@@ -1,6 +1,6 @@
-"""The data of the benches, made from a seed: clusters on the unit sphere, as wide as a shape says.
+"""Data of the benchmarks, made from a seed: clusters on the unit sphere with the width of a shape.
 
-Made in slices, so that what making them takes does not show in the peak memory of a bench.
+The data is made in slices, so that making it does not increase the peak memory of a benchmark.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _SLICE = 4096
 
 @dataclass(frozen=True)
 class Shape:
-    """Vectors, and the labels or the links that say who is relevant to whom.
+    """Vectors with either labels or links, which define the positives.
 
     Attributes
     ----------
     anchors, rows : ndarray of float32
-        One array for labelled items.
+        The same array for labelled items.
     labels : ndarray of int64, or None
-        Of the rows.
+        Labels of the rows.
     links : ndarray of shape (n, 2), int64, or None
-        Query and document.
+        Pairs of query and document.
     """
 
     anchors: np.ndarray
@@ -60,7 +60,7 @@ def clusters(
     wide: tuple[float, float] = (1.0, 1.0),
     positive: bool = False,
 ) -> np.ndarray:
-    """Unit vectors around the centres of their labels: ``wide[0]`` centre, ``wide[1]`` noise."""
+    """Return unit vectors around their labels' centres: ``wide[0]`` centre, ``wide[1]`` noise."""
     vectors = np.empty((len(labels), centers.shape[1]), np.float32)
     for start in range(0, len(labels), _SLICE):
         part = slice(start, start + _SLICE)
@@ -71,12 +71,12 @@ def clusters(
 
 
 def labelled(vectors: np.ndarray, labels: np.ndarray) -> Shape:
-    """A shape of labelled items."""
+    """Return a shape of labelled items."""
     return Shape(vectors, vectors, labels=labels.astype(np.int64))
 
 
 def mnist(rows: int = 10_000, dim: int = 784, classes: int = 10) -> Shape:
-    """Overlapping clusters in the positive orthant, like pixels."""
+    """Return overlapping clusters in the positive orthant, like pixels."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, rows)
     centers = rng.standard_normal((classes, dim))
@@ -84,7 +84,7 @@ def mnist(rows: int = 10_000, dim: int = 784, classes: int = 10) -> Shape:
 
 
 def even(classes: int, noise: float, rows: int = 50_000, dim: int = 128) -> Shape:
-    """Classes of one size, in random order."""
+    """Return classes of equal size, in random order."""
     rng = np.random.default_rng(1)
     labels = rng.permutation(np.arange(rows) % classes)
     centers = rng.standard_normal((classes, dim))
@@ -92,7 +92,7 @@ def even(classes: int, noise: float, rows: int = 50_000, dim: int = 128) -> Shap
 
 
 def skewed(rows: int = 110_000, dim: int = 256) -> Shape:
-    """1,900 classes in 110,000 rows, by a power law, the largest 3 % of all rows."""
+    """Return 1,900 classes of 110,000 rows by a power law; the largest has 3 % of all rows."""
     rng = np.random.default_rng(2)
     sizes = zipf_sizes(rows, classes=max(2, rows * 1_900 // 110_000), largest=rows * 3 // 100)
     labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
@@ -101,14 +101,14 @@ def skewed(rows: int = 110_000, dim: int = 256) -> Shape:
 
 
 def zipf_sizes(rows: int, classes: int, largest: int) -> np.ndarray:
-    """Class sizes ``largest / rank^s``, two at least, with the s that makes them `rows`."""
+    """Return class sizes ``largest / rank^s``, at least 2, with s such that they sum to `rows`."""
     ranks = np.arange(1.0, classes + 1)
     low, high = 0.0, 3.0
     for _ in range(60):
         power = (low + high) / 2
         sizes = np.maximum(2, (largest * ranks**-power).astype(np.int64))
         low, high = (power, high) if sizes.sum() > rows else (low, power)
-    each, more = divmod(int(rows - sizes.sum()), classes - 1)  # what rounding down left over
+    each, more = divmod(int(rows - sizes.sum()), classes - 1)  # the rest from rounding down
     sizes[1:] += each
     sizes[1 : 1 + more] += 1
     assert sizes.sum() == rows
@@ -116,7 +116,7 @@ def zipf_sizes(rows: int, classes: int, largest: int) -> np.ndarray:
 
 
 def pairs(queries: int = 20_000, dim: int = 256) -> Shape:
-    """Queries with 1 to 3 positives each, out of the 59 documents of their cluster."""
+    """Return queries with 1 to 3 positives each among the 59 documents of their cluster."""
     rng = np.random.default_rng(3)
     topics = queries // 10
     documents = 59 * topics
@@ -153,4 +153,4 @@ SHAPES: dict[str, tuple[str, Callable[..., Shape]]] = {
         lambda rows=30_000: even(rows // 10, 2.0, rows),
     ),
 }
-"""What each is, and what makes it: whole, or scaled down to so many rows (queries)."""
+"""Description and function of each shape; the function takes the number of rows (queries)."""

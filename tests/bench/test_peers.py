@@ -1,4 +1,4 @@
-"""Beside other miners: time and peak memory of whole processes, in turn, and the same triplets."""
+"""Comparison with other miners: time and peak memory of whole processes, and the same triplets."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ from tests.bench.common import median, rounded, run_module
 
 pytestmark = [
     pytest.mark.bench,
-    pytest.mark.filterwarnings("ignore"),  # the peers' own
+    pytest.mark.filterwarnings("ignore"),  # warnings of the other libraries
 ]
 
 HINT = "`make bench` installs the peers"
 FLOAT32 = 1e-5
-"""Far above the error of a float32 distance of unit vectors, near to nothing."""
+"""Far above the error of a float32 distance of unit vectors, yet negligible."""
 
 
 def in_turn(module: str, folder: Path, works: list[str], rounds: int) -> dict[str, list[Any]]:
-    """Run each side's process, one after the other, round after round."""
+    """Run the processes of both sides alternately, in several rounds."""
     run_module(module, "make", folder)
     found: dict[str, list[Any]] = {work: [] for work in works}
     for left in reversed(range(rounds)):
         for work in works:
             for old in folder.glob("out*"):
                 shutil.rmtree(old)
-            keep = [] if left else ["keep"]  # results are compared once
+            keep = [] if left else ["keep"]  # results are compared only once
             found[work].append(run_module(module, work, folder, *keep))
     return found
 
 
-def tell(found: dict[str, list[Any]], theirs: str = "theirs", key: str = "seconds") -> None:
-    """Print medians, and each round's ratio of time and memory."""
+def print_medians(
+    found: dict[str, list[Any]], theirs: str = "theirs", key: str = "seconds"
+) -> None:
+    """Print medians, and the ratio of time and memory in each round."""
     for work, runs in found.items():
         seconds = [run[key if work == theirs else "seconds"] for run in runs]
         peaks = [run["peak_bytes"] / 2**20 for run in runs]
@@ -63,7 +65,7 @@ def test_every_triplet_of_a_batch(tmp_path: Path) -> None:
         f"\npytorch-metric-learning, {peer_pml.ROWS:,} x 784: {ours['hard']:,} hard, "
         f"{ours['semi_hard']:,} semi-hard; `ours` writes them all, `theirs` holds them in memory"
     )
-    tell(found)
+    print_medians(found)
     written = [run["written_seconds"] for run in found["theirs"]]
     against = [mine["seconds"] / other for mine, other in zip(found["ours"], written, strict=True)]
     sys.stdout.write(
@@ -93,7 +95,7 @@ def test_every_triplet_of_a_batch(tmp_path: Path) -> None:
 
 
 def _different(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """The triplets of one side only; each side must have each of its own once."""
+    """Return the triplets that only one side has; no side may repeat a triplet."""
     mask = np.zeros(peer_pml.ROWS**3, dtype=np.bool_)
     for side in (ours, theirs):
         before = np.count_nonzero(mask[side])
@@ -103,7 +105,7 @@ def _different(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 
 def _farthest_from_a_border(folder: Path, triplets: np.ndarray) -> float:
-    """How far the triplet that is farthest from a border is from it, in float64."""
+    """Return the largest float64 distance of a triplet from a class border."""
     with np.load(folder / "data.npz") as data:
         vectors = data["embedding"].astype(np.float64)
     pair, negative = np.divmod(triplets, peer_pml.ROWS)
@@ -125,7 +127,7 @@ def test_nearest_negatives_of_every_query(tmp_path: Path) -> None:
         f"\nsentence-transformers with FAISS, {peer_st.ROWS:,} x {peer_st.ROWS:,} x "
         f"{peer_st.DIM}, top {peer_st.DEPTH}, {peer_st.NEGATIVES} negatives a query"
     )
-    tell(found)
+    print_medians(found)
     theirs = np.load(tmp_path / "theirs.npy")
     _compare("theirs with the definition, of 200 queries", tmp_path, theirs, _exact(tmp_path))
     if able:
@@ -134,7 +136,7 @@ def test_nearest_negatives_of_every_query(tmp_path: Path) -> None:
         assert (ours >= 0).all(), f"{(ours < 0).sum()} places stayed empty"
         _compare("theirs with ours", tmp_path, theirs, every)
     else:
-        sys.stdout.write("\n  no strategy `hardest` here yet: our time is that of the census alone")
+        sys.stdout.write("\n  there is no strategy `hardest`: our time covers the census only")
     for mine, run in zip(found[work], found["theirs"], strict=True):
         assert mine["peak_bytes"] < run["peak_bytes"]
 
@@ -148,19 +150,19 @@ def _sides(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _exact(folder: Path) -> dict[int, np.ndarray]:
-    """The nearest negatives of some queries, by the definition."""
+    """Return the nearest negatives of some queries, by the definition."""
     queries, corpus = _sides(folder)
     found = {}
     for query in np.random.default_rng(7).choice(peer_st.ROWS, 200, replace=False):
         distance = ((queries[query] - corpus) ** 2).sum(-1)
-        distance[query] = np.inf  # its positive
+        distance[query] = np.inf  # the query's positive
         few = np.argpartition(distance, peer_st.NEGATIVES)[: peer_st.NEGATIVES]
         found[int(query)] = few[np.argsort(distance[few])]
     return found
 
 
 def _compare(what: str, folder: Path, theirs: np.ndarray, wanted: dict[int, np.ndarray]) -> None:
-    """Tell the share of equal negatives; the others must be as near, but for float32."""
+    """Print the share of equal negatives; the others must have the same distance in float32."""
     queries, corpus = _sides(folder)
     equal = total = 0
     worst = 0.0

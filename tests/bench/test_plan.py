@@ -1,4 +1,4 @@
-"""What `mine plan` predicts beside what then happens."""
+"""Comparison of the predictions of `mine plan` with the runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.bench.planning import JOBS
 pytestmark = pytest.mark.bench
 
 ROUNDS = 3
-"""Other work on the machine disturbs a run, and hardly its plan, which reckons in CPU seconds."""
+"""Other work on the machine slows a run, but hardly changes its plan, which uses CPU seconds."""
 FACTOR = 3
 
 

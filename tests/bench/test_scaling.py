@@ -1,4 +1,4 @@
-"""Two workers of a Dask scheduler beside one, on a job that counts and writes nothing."""
+"""Two workers of a Dask scheduler compared with one, on a job that counts and writes nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOOP = [sys.executable, "-c", "for _ in range(60_000_000): pass"]
 
 
 def loops(many: int) -> float:
-    """Seconds that so many loops take at once: what other work leaves of the machine."""
+    """Return the seconds of `many` simultaneous loops, a measure of the machine's free capacity."""
 
     def run() -> None:
         for process in [subprocess.Popen(LOOP) for _ in range(many)]:
@@ -34,7 +34,7 @@ def loops(many: int) -> float:
     return min(timed(run) for _ in range(3))
 
 
-def test_two_workers_beside_one(tmp_path: Path) -> None:
+def test_two_workers_against_one(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((CLASSES, DIM))
     labels = rng.integers(0, CLASSES, ROWS)
@@ -43,7 +43,7 @@ def test_two_workers_beside_one(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
 
     def count(workers: int) -> float:
-        """Seconds of the counting pass."""
+        """Return the seconds of the counting pass."""
         sections = {
             "dataset": {"path": str(data)},
             "output": {"path": str(tmp_path / "out")},
@@ -54,7 +54,7 @@ def test_two_workers_beside_one(tmp_path: Path) -> None:
 
     try:
         cluster.start("one", "two")
-        count(2)  # both open the store
+        count(2)  # so that both workers open the store
         machine = 2 * loops(1) / loops(2)
         rounds = [(count(1), count(2)) for _ in range(ROUNDS)]
     finally:

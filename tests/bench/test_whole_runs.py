@@ -1,4 +1,4 @@
-"""Whole runs over the bare product, counted and written, and what compiling takes."""
+"""Whole runs relative to the bare product, counted and written, and the time of compiling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MNIST = 89_982_091_278
 
 
 def clocks(facts: dict[str, float]) -> str:
-    """CPU and wall seconds as text."""
+    """Return CPU and wall seconds as text."""
     return f"{facts['cpu']:.2f} CPU s, {facts['wall']:.2f} s"
 
 

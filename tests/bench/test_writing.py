@@ -1,4 +1,4 @@
-"""Shards beside what pyarrow takes for the same tables, and memory however many rows there are."""
+"""Time of shards compared with pyarrow on the same tables, and constant memory for more rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def mine(folder: Path, content: str, most: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("content", ["ids", "texts"])
-def test_shards_beside_pyarrow(content: str, tmp_path: Path) -> None:
+def test_shards_against_pyarrow(content: str, tmp_path: Path) -> None:
     run_module(MODULE, "make", tmp_path)
     rounds = []
     for _ in range(3):
@@ -42,7 +42,7 @@ def test_shards_beside_pyarrow(content: str, tmp_path: Path) -> None:
         f"  picking the triplets      {median(write, 2):.2f} s (rounds: {rounded(write)})\n"
     )
     assert again["rows"] == last["rows"]
-    assert again["bytes"] == pytest.approx(last["bytes"], rel=0.01)  # the same way of writing
+    assert again["bytes"] == pytest.approx(last["bytes"], rel=0.01)  # both write in the same format
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""Whole runs, as users make them, beside the bare float32 product of the same shape.
+"""Whole runs compared with the bare float32 product of the same shape.
 
 ``python -m tests.bench.whole_runs SHAPE JOB --most N`` writes the shape as a Parquet data set,
-multiplies all anchors with all rows, mines the data set in a process of its own, and prints one
-JSON line. The start (imports, loading compiled loops) is what the same job takes on a small version
-of the shape, and is taken off. ``--rows N`` scales the shape down. ``--compile`` measures a first
-run, which compiles, beside the next one.
+multiplies all anchors with all rows, mines the data set in a separate process, and prints one JSON
+line. The start-up time (imports, loading compiled loops), measured as the time of the same job on a
+small version of the shape, is subtracted. ``--rows N`` scales the shape down. ``--compile`` times
+a first run, which compiles, and the next one.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ JOBS: dict[str, dict[str, Any]] = {
 }
 MARGIN = 0.2
 LOOPS = ROOT / "build/bench-loops"
-"""Where compiled loops are kept from one measurement to the next."""
+"""The cache of compiled loops, shared by all measurements."""
 _SMALL = {"pairs": 2_500}
 _SMALL_ROWS, _SMALL_MOST = 6_000, 1_000
-"""Of the run that is taken off as the start: the smallest that counts by compiled loops whether
-they are compiled or not, and it loads those that write, too."""
+"""Size of the run whose time is subtracted as start-up: the smallest that always counts with
+compiled loops, and that loads the loops of writing too."""
 _COMPILE_ROWS = 4_096
 _BLOCK = 256
 _SLICE = 4096
@@ -53,7 +53,7 @@ class Product:
         self._room = [np.zeros((_BLOCK, len(shape.rows)), np.float32) for _ in range(WORKERS)]
 
     def __call__(self) -> dict[str, float]:
-        """Multiply; return the seconds."""
+        """Multiply, and return the seconds."""
         wall, cpu = time.perf_counter(), time.process_time()
         with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
             list(pool.map(self._work, range(WORKERS)))
@@ -70,8 +70,8 @@ class Product:
 def write(shape: Shape, folder: Path) -> None:
     """Write a shape as a Parquet data set.
 
-    Ids are row numbers; those of documents go on after the queries, as a document with the id of a
-    query would be the query itself, and no negative.
+    Ids are row numbers. The ids of documents continue after the ids of queries, because a document
+    with the id of a query counts as the query itself and is never its negative.
     """
     folder.mkdir()
     if shape.labels is not None:
@@ -95,14 +95,14 @@ def _write_vectors(
 
 
 def mined(data: Path, out: Path, select: dict[str, Any], loops: Path = LOOPS) -> dict[str, Any]:
-    """Mine in a process of its own; return what it took."""
+    """Mine in a separate process; return its time and memory."""
     shutil.rmtree(out, ignore_errors=True)
     more = {"NUMBA_CACHE_DIR": str(loops)}
     return run_module("tests.bench.one_run", data, out, json.dumps(select), more=more)
 
 
 def compiled(data: Path, out: Path, select: dict[str, Any]) -> dict[str, Any]:
-    """Mine, again where that compiled something; return what the last run took."""
+    """Mine, and repeat a run that compiled; return the time and memory of the last run."""
     before = -1
     while before != (before := len(list(LOOPS.rglob("*.nbc")))):
         found = mined(data, out, select)
@@ -124,7 +124,7 @@ def by_definition(shape: Shape, anchor: int) -> dict[str, int]:
 
 
 def verify(shape: Shape, out: Path, anchors: int) -> int:
-    """Compare a few random anchors of a run with the definition; return how many."""
+    """Compare a few random anchors of a run with the definition; return their number."""
     table = pq.read_table(out / "latest/census.parquet")
     chosen = np.random.default_rng(4).choice(table.num_rows, anchors, replace=False)
     for found in table.take(chosen).to_pylist():
@@ -164,7 +164,7 @@ def measure(name: str, job: str, most: int, rows: int | None, folder: Path) -> d
 
 
 def measure_compiling(folder: Path) -> dict[str, Any]:
-    """Measure a first run, which compiles the loops that it needs, and the next one."""
+    """Measure a first run, which compiles the loops that it needs, and the next run."""
     write(SHAPES["loose30"][1](_COMPILE_ROWS), folder / "data")
     runs = [mined(folder / "data", folder / "out", {}, folder / "loops") for _ in range(2)]
     first, then = ({clock: run[clock] for clock in ("cpu", "wall")} for run in runs)
@@ -176,9 +176,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shape", choices=SHAPES, nargs="?", default="mnist")
     parser.add_argument("job", choices=JOBS, nargs="?", default="all")
-    parser.add_argument("--most", type=int, default=0, help="triplets written of each class")
-    parser.add_argument("--rows", type=int, help="scale the shape down to so many rows or queries")
-    parser.add_argument("--compile", action="store_true", help="measure compiling instead")
+    parser.add_argument("--most", type=int, default=0, help="most triplets written of each class")
+    parser.add_argument(
+        "--rows", type=int, help="scale the shape down to this number of rows or queries"
+    )
+    parser.add_argument("--compile", action="store_true", help="measure compiling instead of a run")
     given = parser.parse_args()
     use_fastest_blas()
     with tempfile.TemporaryDirectory(prefix="mine-bench-") as temporary:

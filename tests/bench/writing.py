@@ -1,6 +1,6 @@
-"""Mine a synthetic labelled set so that about so many triplets are written; tell what it took.
+"""Mine a synthetic labelled set with a cap on the written triplets, and print time and memory.
 
-Run as a process of its own: prints one JSON line. The texts' vectors come from a stub model.
+Run it as a separate process. It prints one JSON line. A stub model returns the texts' vectors.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def make(folder: Path) -> dict[str, Any]:
 
 
 class Stub:
-    """A model that finds the vector of a text by the number at its end."""
+    """A model that returns the vector of a text by the number at the end of the text."""
 
     def embed(self, texts: list[str]) -> np.ndarray:
         vectors = np.load("vectors.npy", mmap_mode="r")
@@ -48,7 +48,7 @@ class Stub:
 
 
 def mine(folder: Path, content: str, most: int) -> dict[str, Any]:
-    """Mine with a cap on each class; the manifest's own clock tells its stages."""
+    """Mine with a cap on each class; the manifest has the time of each stage."""
     import miner
 
     model = {"name": "tests.bench.writing:Stub"} if content == "texts" else {}
@@ -71,9 +71,10 @@ def mine(folder: Path, content: str, most: int) -> dict[str, Any]:
 
 
 def rewrite(folder: Path, rounds: int) -> dict[str, Any]:
-    """The yardstick: write the shards' tables again, finished and in memory, by pyarrow alone.
+    """Measure the yardstick: write the finished tables of the shards from memory, with pyarrow.
 
-    As ours: the same row groups, columns, compression and page checksums, two shards at a time.
+    Row groups, columns, compression and page checksums are the same, and two shards are written at
+    a time.
     """
     import pyarrow.parquet as pq
 
@@ -110,7 +111,7 @@ def main() -> None:
     parser.add_argument("work", choices=["make", "mine", "rewrite"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--content", choices=["ids", "texts"], default="ids")
-    parser.add_argument("--most", type=int, default=500_000, help="rows of each class")
+    parser.add_argument("--most", type=int, default=500_000, help="most rows of each class")
     parser.add_argument("--rounds", type=int, default=1)
     given = parser.parse_args()
     if given.work == "make":

@@ -379,7 +379,10 @@ def test_plan_reckons_with_the_index(tmp_path: Path, cli: Callable[..., Any]) ->
     assert found["index"] == "IVF64,Flat" and chosen["index"] == "IVF32,Flat"
     for approximate in (found, chosen, graph):
         assert "count" not in approximate["seconds"]  # nothing is built to find out
-    assert "of which IVF64,Flat nominates" in cli(*plan, "--index", "IVF64,Flat").out
+    assert (
+        "only the candidates of IVF64,Flat will be classified"
+        in cli(*plan, "--index", "IVF64,Flat").out
+    )
 
 
 def test_what_an_index_cannot_do_is_said(tmp_path: Path, cli: Callable[..., Any]) -> None:

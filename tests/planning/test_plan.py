@@ -1,4 +1,4 @@
-"""What `mine plan` says holds for the run: rows, embedding, disk, memory, and about the time."""
+"""Predictions of `mine plan` hold for the run: rows, embedding, disk, memory, and roughly time."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_rows_of_a_selection_are_bounded(
 
 
 def test_every_strategy_keeps_its_bound(tmp_path: Path) -> None:
-    """On clusters of different sizes, where some anchors have no positive."""
+    """Bounds hold for clusters of different sizes, where some anchors have no positive."""
     rng = np.random.default_rng(2)
     labels: list[object] = [f"c{n}" for n in rng.integers(0, 9, 70)] + ["alone"]
     data = write_vectors(tmp_path / "d.parquet", rng.standard_normal((71, 4)), labels)
@@ -108,7 +108,7 @@ def test_the_plan_knows_whether_the_count_is_kept(
 def test_what_is_embedded_already_is_not_embedded_again(
     tmp_path: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the store of the job, and by the cache, where the data has grown since."""
+    """The plan uses the store of the job, or the cache if the data has grown since."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINE_CACHE", "cache")
     lines = [f"text {n % 25},{n % 4}" for n in range(40)]
@@ -177,7 +177,7 @@ def test_a_plan_bounds_its_run(index: str, select: dict[str, Any], tmp_path: Pat
     assert all(value >= 0 for value in spent.values())
     if index == "Flat":
         assert spent["count"] > 0 and tried["rows"] == tried["of"] == 1500 >= tried["anchors"] > 0
-    else:  # what an index nominates is not known before it is built
+    else:  # the candidates of an index are unknown before it is built
         assert "count" not in spent and tried["anchors"] == 0
     written = miner.mine(planned).manifest["written"]
     assert sum(one["rows"] for one in written.values()) <= facts["triplets_at_most"]
@@ -185,7 +185,7 @@ def test_a_plan_bounds_its_run(index: str, select: dict[str, Any], tmp_path: Pat
 
 
 class Slow:
-    """A model that takes two milliseconds a text."""
+    """A model that takes two milliseconds for a text."""
 
     def embed(self, batch: Sequence[str]) -> np.ndarray:
         time.sleep(0.002 * len(batch))
@@ -195,7 +195,7 @@ class Slow:
 
 @pytest.mark.parametrize("kind", ["labels", "pairs"])
 def test_a_slow_model_embeds_some_rows(kind: str, tmp_path: Path, cli: Callable[..., Any]) -> None:
-    """The count is scaled from those, and the plan says so."""
+    """The counting time is scaled from the sampled rows, and the plan says so."""
     texts = [f"text {n}{'!' * (n % 90)}" for n in range(1800)]
     path = tmp_path / "d.csv"
     path.write_text(
@@ -219,7 +219,7 @@ def test_a_slow_model_embeds_some_rows(kind: str, tmp_path: Path, cli: Callable[
 
 @pytest.mark.slow
 def test_the_time_of_the_digits_is_about_right(tmp_path: Path) -> None:
-    """Within ten times: other work on the machine lengthens seconds, and the plan's hardly."""
+    """The time is right within a factor of ten: other work slows the run, but not the plan."""
     planned = job(ROOT / "sample_data/digits.parquet", tmp_path / "out")
     said = miner.plan_job(planned)["seconds"]
     took = miner.mine(planned).manifest["timings"]
@@ -231,7 +231,7 @@ def test_the_time_of_the_digits_is_about_right(tmp_path: Path) -> None:
 
 
 def sample_positives(relevance: Relevance, sample: Sample, anchors: Any, *, whole: bool) -> None:
-    """Hold the positives of a sample's anchors against those in the whole."""
+    """Compare the positives of the sample's anchors with their positives in the whole set."""
     rows = sample.sides[-1]
     for place, anchor in enumerate(anchors[:20].tolist()):
         mine = rows[sample.relevance.positives(place)]

@@ -1,4 +1,4 @@
-"""`mine init` on many shapes of files: what it guesses, what it says, and that the job runs."""
+"""`mine init` on many kinds of files: inferred roles, printed text, and jobs that run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORDS = ("red", "green", "blue", "slow", "fast", "late", "lost", "bill")
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in an empty folder."""
+    """Change to an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -42,7 +42,7 @@ def kinds(count: int = 4) -> list[str]:
 
 
 def save(name: str, **columns: Any) -> str:
-    """Write a table in the format of the name."""
+    """Write a table in the format that the name has."""
     table = pa.table({key.replace("__", " "): values for key, values in columns.items()})
     if name.endswith(".csv"):
         pyarrow.csv.write_csv(table, name)
@@ -58,7 +58,7 @@ def plain() -> str:
 
 
 def by_values() -> str:
-    """No usual name at all: texts are the longest, labels what rows share."""
+    """Without usual names, the longest column is the text, and repeated values are labels."""
     return save("b.csv", what=texts(), mood=kinds(3), code=[f"c{n}" for n in range(ROWS)])
 
 
@@ -83,14 +83,14 @@ def written_embeddings() -> str:
 
 
 def sorted_by_label() -> str:
-    """The first rows, as many as a reader has in a batch, share one label."""
+    """The first rows, as many as a reader's batch, share one label."""
     labels = ["one"] * 4200 + ["two"] * 40
     many = np.random.default_rng(1).standard_normal((4240, 3))
     return save("g.parquet", x=pa.array(many.tolist(), pa.list_(pa.float32())), mark=labels)
 
 
 def fractions() -> str:
-    """Of a CSV: numbers are no texts, and no labels."""
+    """In a CSV, numbers are neither texts nor labels."""
     prices = [f"{row % 3}.5" for row in range(ROWS)]
     return save("h.csv", price=prices, long=["7" * 99] * ROWS, note=texts(), color=kinds())
 
@@ -148,11 +148,11 @@ def test_what_is_guessed_runs_at_once(
     make: Callable[[], str], model: str, wanted: dict[str, str], cli: Cli
 ) -> None:
     data = make()
-    told = cli("init", data)
-    assert (told.code, told.err) == (0, "")
-    assert max(map(len, told.out.splitlines())) <= 79
-    assert told.out.startswith("wrote jobs/default.toml\n")
-    assert told.out.endswith("next: mine plan\nthen: mine run\n")
+    done = cli("init", data)
+    assert (done.code, done.err) == (0, "")
+    assert max(map(len, done.out.splitlines())) <= 79
+    assert done.out.startswith("wrote jobs/default.toml\n")
+    assert done.out.endswith("next: mine plan\nthen: mine run\n")
     text = Path("jobs/default.toml").read_text()
     job = tomllib.loads(text)
     assert job["model"]["name"] == model
@@ -160,10 +160,10 @@ def test_what_is_guessed_runs_at_once(
     assert found == wanted | ({"links": "j/qrels.csv"} if make is apart else {})
     if "label" in wanted:
         assert "values in" in next(line for line in text.splitlines() if line.startswith("label"))
-        assert f"label     {wanted['label']}: " in told.out
+        assert f"label     {wanted['label']}: " in done.out
     few = ["--set", "dataset.anchors=mark = 'two'"] if make is sorted_by_label else []
-    few += ["--set", "gates.min_rows=0"]  # of some all triplets are easy
-    done = cli("run", "--json", "--max-triplets", 50, *few)  # else with 4,200 x 4,200 pairs
+    few += ["--set", "gates.min_rows=0"]  # all triplets of some are easy
+    done = cli("run", "--json", "--max-triplets", 50, *few)  # else 4,200 x 4,200 pairs
     assert done.code == 0, done.err
     manifest = json.loads(done.out)
     assert manifest["model"]["id"] == model and manifest["census"]["valid"] > 0
@@ -174,8 +174,8 @@ def test_what_is_named_is_not_guessed(cli: Cli) -> None:
         "a.csv", text=texts(), other=texts(), label=kinds(), mood=kinds(3), n=list(range(ROWS))
     )
     options = ("--label", "mood", "--content", "other", "--id", "n", "--job", "a job.toml")
-    told = cli("init", data, *options)
-    assert told.out.endswith("next: mine plan 'a job.toml'\nthen: mine run 'a job.toml'\n")
+    done = cli("init", data, *options)
+    assert done.out.endswith("next: mine plan 'a job.toml'\nthen: mine run 'a job.toml'\n")
     dataset = tomllib.loads(Path("a job.toml").read_text())["dataset"]
     assert dataset == {"path": data, "id": "n", "content": "other", "label": "mood"}
     wrong = cli("init", data, "--label", "mod")
@@ -186,8 +186,8 @@ def test_what_is_named_is_not_guessed(cli: Cli) -> None:
 def test_other_labels_groups_and_splits_are_told(cli: Cli) -> None:
     columns = {"mood": kinds(3), "place": kinds(5), "split": ["train", "test"] * (ROWS // 2)}
     data = save("a.csv", text=texts(), **columns, document_id=[n // 4 for n in range(ROWS)])
-    told = cli("init", data)
-    assert "or one of: place (name it with --label)" in told.out
+    done = cli("init", data)
+    assert "or one of: place (name it with --label)" in done.out
     text = Path("jobs/default.toml").read_text()
     assert '# group = "document_id"' in text and "see 'split'" in text
     assert "label could also be: place" in text
@@ -208,17 +208,17 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
 def test_what_cannot_be_guessed_is_told(
     columns: dict[str, Any], words: list[str], cli: Cli
 ) -> None:
-    told = cli("init", save("a.csv", **columns))
-    assert (told.code, told.out, len(told.err.splitlines())) == (3, "", 1)
+    done = cli("init", save("a.csv", **columns))
+    assert (done.code, done.out, len(done.err.splitlines())) == (3, "", 1)
     for word in words:
-        assert word in told.err
+        assert word in done.err
     assert not Path("jobs").exists()
 
 
 def test_vectors_without_labels_say_where_they_belong(cli: Cli) -> None:
     np.save("v.npy", np.array(vectors()))
-    told = cli("init", "v.npy")
-    assert told.code == 3 and "v.label.npy" in told.err
+    done = cli("init", "v.npy")
+    assert done.code == 3 and "v.label.npy" in done.err
 
 
 @pytest.mark.parametrize(

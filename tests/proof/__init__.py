@@ -1,1 +1,1 @@
-"""Does mining help? Small models trained on what it wrote, beside other ways to train."""
+"""Does mining help? Small models trained on mined triplets and in other ways, compared."""

@@ -24,25 +24,25 @@ from tests.proof.trials import PLAN, QUICK, Trial
 __all__ = ["main"]
 
 _QUICK = (3, 100)
-"""Seeds and steps of a look."""
+"""Seeds and steps with `--quick`."""
 Ask = Callable[[Trial, int], Callable[[], dict[str, Trained]]]
 
 
 def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
     parser.add_argument("--set", dest="sets", action="append", choices=[*PLAN], metavar="NAME")
-    parser.add_argument("--data", type=Path, help="a labelled set of your own, in place of ours")
+    parser.add_argument("--data", type=Path, help="your own labelled set, instead of the sets here")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", choices=[*METHODS])
-    parser.add_argument("--quick", action="store_true", help="three seeds, 100 steps: a look")
-    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--quick", action="store_true", help="three seeds and 100 steps")
+    parser.add_argument("--workers", type=int, default=2, help="processes with one thread each")
     parser.add_argument("--no-nightly", dest="nightly", action="store_false")
-    parser.add_argument("--json", type=Path, help="where all figures go as well")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
     return parser.parse_args(given)
 
 
 def _trials(options: argparse.Namespace) -> list[Trial]:
-    """Return what is to be tried, as the options change it."""
+    """Return the trials that the options choose."""
     chosen = [PLAN[name] for name in options.sets or PLAN]
     if options.quick and not options.sets:
         chosen = QUICK
@@ -55,18 +55,18 @@ def _trials(options: argparse.Namespace) -> list[Trial]:
 
 @contextmanager
 def _spread(workers: int) -> Iterator[Ask]:
-    """Give what asks for a seed of a trial: its answer is waited for when it is called."""
+    """Yield a function that submits a seed of a trial; calling its result waits for the answer."""
     if workers == 1:
         trials.begin()
         yield lambda trial, seed: lambda: trials.one_seed(trial, seed)
         return
-    context = multiprocessing.get_context("spawn")  # threads of torch and Arrow do not fork
+    context = multiprocessing.get_context("spawn")  # torch and Arrow have threads: no fork
     with ProcessPoolExecutor(workers, context, initializer=trials.begin) as pool:
         yield lambda trial, seed: pool.submit(trials.one_seed, trial, seed).result
 
 
 def main(given: list[str] | None = None) -> int:
-    """Prove what was asked for, and keep the figures."""
+    """Run the trials, print the tables, and write the figures."""
     options = _arguments(given)
     seeds = _QUICK[0] if options.quick else options.seeds
     began, sets = time.perf_counter(), {}
@@ -85,9 +85,9 @@ def main(given: list[str] | None = None) -> int:
     if options.nightly and options.data is None:
         with tempfile.TemporaryDirectory() as made:
             looped = nights(Path(made), steps=_QUICK[1] if options.quick else Budget().steps)
-    print(f"\nMAP@R over random negatives, whose own row has it\n\n{summary(sets)}")
+    print(f"\nMAP@R gained over random negatives (their row: MAP@R itself)\n\n{summary(sets)}")
     facts = {"seeds": seeds, "seconds": round(time.perf_counter() - began), **machine()}
-    print(f"\nall of it took {facts['seconds']} s", file=sys.stderr)
+    print(f"\ntotal time: {facts['seconds']} s", file=sys.stderr)
     if options.json is not None:
         write_figures(options.json, sets, facts, looped)
     return 0

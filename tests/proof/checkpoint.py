@@ -1,6 +1,6 @@
 """A network at some point of its training, as a model that `mine` embeds with.
 
-The content of an item is the number of its input, as text: the same door serves words and images.
+The content of an item is the index of its input, as text, so that texts and images work alike.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ __all__ = ["Checkpoint", "save_checkpoint"]
 
 
 def save_checkpoint(network: torch.nn.Module, path: Path) -> None:
-    """Write a network whole."""
+    """Write a network to a file."""
     torch.save(network, path)
 
 
 class Checkpoint(Model):
-    """Embeds by a saved network; its weights are known by the checksum of the file."""
+    """Embeds with a saved network; the checksum of the file identifies its weights."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
 
     def __init__(self, network: str, inputs: str) -> None:
-        # written by this program a moment ago, so it may be unpickled
+        # this program has just written the file, so unpickling it is safe
         self._network = torch.load(network, weights_only=False).eval()
         self._inputs = np.load(inputs, mmap_mode="r")
         self._files = (Path(network), Path(inputs))
 
     def embed(self, batch: Batch) -> np.ndarray:
-        """Embed the inputs of these numbers."""
+        """Embed the inputs with these indices."""
         rows = [int(str(number)) for number in batch]
         return embedded(self._network, np.ascontiguousarray(self._inputs[rows]))
 

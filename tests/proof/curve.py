@@ -1,9 +1,9 @@
 """Where mining pays: gains over training inside batches, by the number of classes.
 
-``python -m tests.proof.curve`` trains on narrow categories of ICD-10-CM (the first six letters of a
-code, four texts or more each), of which there are 8,372: a linear head over frozen vectors, and the
-whole small encoder, with clean labels and with one training label in five drawn anew. Half of the
-classes are trained on, the others judged by.
+``python -m tests.proof.curve`` trains on the 8,372 narrow categories of ICD-10-CM (the first six
+letters of a code, at least four texts each): a linear head over frozen vectors, and the whole small
+encoder, with clean labels and with one training label in five drawn anew. Half of the classes are
+for training, the others for evaluation.
 """
 
 from __future__ import annotations
@@ -50,12 +50,14 @@ def _scores(setting: str, classes: int, seed: int) -> dict[str, float]:
 
 
 def curve_table(found: Mapping[str, Mapping[int, Scores]]) -> str:
-    """Return a Markdown table: a row a setting and number of classes, gains over the ranking loss.
+    """Return a Markdown table of gains over the ranking loss.
+
+    Each setting and number of classes has a row.
 
     Parameters
     ----------
     found : mapping
-        By setting and number of classes, MAP@R by method, seed by seed.
+        For each setting and number of classes, the MAP@R values of each method, one per seed.
     """
     others = [name for name in METHODS if name != IN_BATCH]
     heads = ("trained", "classes", f"{IN_BATCH}: MAP@R", *others)

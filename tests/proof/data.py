@@ -1,4 +1,4 @@
-"""Data sets as inputs of a network and labels: what a set is, and one that is made up."""
+"""Data sets as network inputs with labels: the class of a set, and a synthetic set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ProofSet:
     Parameters
     ----------
     most : int
-        Training items of a class, so that miners that list all pairs can.
+        Most training items of a class, so that miners that list all pairs can handle them.
     wrong : float
         The share of training items whose label is drawn anew from the training classes.
     """
@@ -37,7 +37,7 @@ class ProofSet:
 
 
 def package(name: str) -> Any:
-    """Import what the proof needs beside the tests."""
+    """Import a package that the proof needs and the tests do not."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -50,7 +50,7 @@ def noisy(made: ProofSet, wrong: float = 0.2) -> ProofSet:
 
 
 def synthetic(classes: int = 12, size: int = 10, dim: int = 8) -> ProofSet:
-    """Return vectors about class centres, half of whose dimensions are noise: a head can learn."""
+    """Return vectors around class centres; half of the dimensions are noise."""
     rng = np.random.default_rng(3)
     centres = rng.standard_normal((classes, dim)) * (np.arange(dim) < dim // 2)
     labels = np.repeat(np.arange(classes), size)

@@ -13,7 +13,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class Scores:
-    """Means over all queries that have another item of their class."""
+    """Mean scores over all queries that have another item of their class."""
 
     recall_at_1: float
     map_at_r: float
@@ -22,8 +22,8 @@ class Scores:
 def evaluate(vectors: np.ndarray, labels: np.ndarray) -> Scores:
     """Rank all other items for each item, by the inner product of unit vectors.
 
-    For a query with R relevant items, MAP@R is the mean over ranks i = 1 to R of the precision at
-    i where the i-th item is relevant, and of 0 where it is not.
+    For a query with R relevant items, MAP@R is the mean over the ranks i = 1 to R of the precision
+    at i if the i-th item is relevant, and of 0 otherwise.
     """
     unit = vectors.astype(np.float64)
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-300)
@@ -31,7 +31,7 @@ def evaluate(vectors: np.ndarray, labels: np.ndarray) -> Scores:
     for start in range(0, len(unit), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(unit)))
         near = -(unit[rows] @ unit.T)
-        near[np.arange(len(rows)), rows] = np.inf  # itself comes last, and never counts
+        near[np.arange(len(rows)), rows] = np.inf  # the query itself comes last and never counts
         relevant = (labels[rows, None] == labels).sum(1) - 1
         order = _nearest(near, max(int(relevant.max()), 1))
         hit = labels[order] == labels[rows, None]
@@ -45,7 +45,7 @@ def evaluate(vectors: np.ndarray, labels: np.ndarray) -> Scores:
 
 
 def _nearest(distances: np.ndarray, count: int) -> np.ndarray:
-    """Return the places of each row's `count` smallest values, in order."""
+    """Return the indices of each row's `count` smallest values, in ascending order."""
     if count < distances.shape[1]:
         places = np.argpartition(distances, count - 1, axis=1)[:, :count]
     else:

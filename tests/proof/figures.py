@@ -19,11 +19,11 @@ from tests.proof.training import Trained
 __all__ = ["Found", "machine", "read_figures", "write_figures"]
 
 Found = Mapping[str, Sequence[Trained]]
-"""By method, the trainings seed by seed."""
+"""The trainings of each method, one per seed."""
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures were measured on."""
+    """Return facts about the machine and the versions."""
     words = Path("/proc/cpuinfo")
     lines = words.read_text().splitlines() if words.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -39,7 +39,7 @@ def machine() -> dict[str, Any]:
 def write_figures(
     path: Path, sets: Mapping[str, Found], facts: Mapping[str, Any], nightly: Mapping[str, Any]
 ) -> None:
-    """Write all figures, a line a method, so that two files can be held side by side."""
+    """Write all figures, one line per method, so that two files can be compared."""
     lines = [f'"facts": {json.dumps(facts)}', f'"nightly": {json.dumps(nightly)}']
     for name, found in sets.items():
         rows = [f"  {json.dumps(key)}: {json.dumps(_rows(runs))}" for key, runs in found.items()]

@@ -1,4 +1,4 @@
-"""The losses of the proof: of a batch of vectors (roles, n, dim) with labels (roles, n)."""
+"""The losses of the proof, for a batch of vectors (roles, n, dim) with labels (roles, n)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch.nn.functional import cross_entropy, relu
 __all__ = ["LOSSES", "MARGIN"]
 
 MARGIN = 0.2
-"""Of mining and of the loss: Euclidean distances of unit vectors, as `mine` has them by default."""
+"""Margin of mining and of the loss, for Euclidean distances of unit vectors, the default."""
 _SCALE = 20.0
-"""Of cosines in the ranking loss: the default of sentence-transformers."""
+"""Scale of cosines in the ranking loss: the default of sentence-transformers."""
 
 
 def triplet(vectors: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean hinge of the batch's triplets."""
+    """Return the mean hinge loss of the triplets of the batch."""
     anchors, positives, negatives = vectors
     near = (anchors - positives).norm(dim=1)
     far = (anchors - negatives).norm(dim=1)
@@ -23,9 +23,9 @@ def triplet(vectors: Tensor, labels: Tensor) -> Tensor:
 
 
 def ranking(vectors: Tensor, labels: Tensor) -> Tensor:
-    """Return the loss of multiple negatives: each positive among all rows but the anchors.
+    """Return the multiple negatives ranking loss: each positive against all rows except anchors.
 
-    Others of the anchor's own label are left out of the sum: they are no negatives.
+    Other rows with the anchor's label are left out of the sum, because they are not negatives.
     """
     anchors, others = vectors[0], vectors[1:].flatten(0, 1)
     same = labels[0][:, None] == labels[1:].flatten()
@@ -35,9 +35,9 @@ def ranking(vectors: Tensor, labels: Tensor) -> Tensor:
 
 
 def batch_all(vectors: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean hinge of the batch's triplets that are not easy (Hermans et al. 2017)."""
+    """Return the mean hinge loss of the non-easy triplets of the batch (Hermans et al. 2017)."""
     items, names = vectors.flatten(0, 1), labels.flatten()
-    apart = (2 - 2 * items @ items.T).clamp_min(1e-12).sqrt()  # of unit vectors
+    apart = (2 - 2 * items @ items.T).clamp_min(1e-12).sqrt()  # distances of unit vectors
     same = names[:, None] == names
     anchors, positives = torch.nonzero(same & ~torch.eye(len(names), dtype=torch.bool)).T
     hinge = relu(apart[anchors, positives][:, None] - apart[anchors] + MARGIN)
@@ -46,12 +46,12 @@ def batch_all(vectors: Tensor, labels: Tensor) -> Tensor:
 
 
 def batch_semi_hard(vectors: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean hinge of each pair's nearest semi-hard negative in the batch (FaceNet, 3.2).
+    """Return the mean hinge loss of the pairs' nearest semi-hard negatives (FaceNet, 3.2).
 
-    Pairs without one are left out.
+    Pairs without a semi-hard negative are left out.
     """
     items, names = vectors.flatten(0, 1), labels.flatten()
-    apart = (2 - 2 * items @ items.T).clamp_min(1e-12).sqrt()  # of unit vectors
+    apart = (2 - 2 * items @ items.T).clamp_min(1e-12).sqrt()  # distances of unit vectors
     same = names[:, None] == names
     anchors, positives = torch.nonzero(same & ~torch.eye(len(names), dtype=torch.bool)).T
     near, far = apart[anchors, positives][:, None], apart[anchors]

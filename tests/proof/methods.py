@@ -1,4 +1,4 @@
-"""The methods that are held against each other: where triplets come from, and which loss."""
+"""The compared methods: the source of triplets, and the loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ADVISED", "AFTER_LOOKING", "BASE", "FULL", "LONGER", "MAIN", "METHOD
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train; `source` None is not to train at all."""
+    """A method of training; without a `source` there is no training."""
 
     source: Source | None
     loss: str = "triplet"
@@ -27,7 +27,7 @@ class Method:
 
 
 BASE = "random negatives"
-"""What the others are held against."""
+"""The base with which the other methods are compared."""
 
 _ALL = {"strategy": "all"}
 _NEAREST = {"strategy": "hardest"}
@@ -64,7 +64,7 @@ METHODS = {
 }
 
 AFTER_LOOKING = frozenset({"mine: semi-hard, 30th", "mine: hardest, margin 5 %"})
-"""What was chosen after looking at figures of such sets: its own figures flatter it a little."""
+"""Methods that were chosen after examining such figures; their own figures are slightly biased."""
 
 ADVISED = [
     "untrained",
@@ -78,7 +78,7 @@ ADVISED = [
     "mine: hardest, margin 5 %",
     "mine: hardest",
 ]
-"""What the advice is about (`miner/selection/strategies/advice.py`), and what it warns of."""
+"""Methods that the advice recommends or warns of (`miner/selection/strategies/advice.py`)."""
 
 _LATER = {
     "in-batch, semi-hard",
@@ -88,7 +88,7 @@ _LATER = {
     "mine: hardest, denoised",
 }
 FULL = [name for name in METHODS if name not in _LATER]
-"""What `figures.json` has of the first sets: the others came later."""
+"""Methods that `figures.json` has for the first sets; the others were added later."""
 
 LONGER = [
     "untrained",
@@ -99,7 +99,7 @@ LONGER = [
     "mine: hardest",
     "mine: hardest, 3 rounds",
 ]
-"""What is held against each other where a training takes long."""
+"""Methods that are compared if a training takes long."""
 
 MAIN = [
     *LONGER[:4],
@@ -112,4 +112,4 @@ MAIN = [
     "mine: batch-hard",
     "mine: hardest, 3 rounds",
 ]
-"""What is held against each other on sets that are variants of one that has all methods."""
+"""Methods that are compared on variants of a set that has all methods."""

@@ -1,6 +1,6 @@
-"""`python -m tests.proof.nightly`: mine, train, mine again with what was trained, three rounds.
+"""`python -m tests.proof.nightly`: mine, train, mine again with the trained network, three rounds.
 
-Between two rounds `mine compare` says what moved. The runs are of the same items, embedded by the
+Between two rounds `mine compare` says what changed. All runs have the same items, embedded by the
 checkpoints of one network.
 """
 
@@ -31,7 +31,7 @@ _ROUNDS = 3
 
 
 def nightly(given: ProofSet, method: str, seed: int, budget: Budget, folder: Path) -> Trained:
-    """Train in rounds on what a method mines; its runs stay in the folder."""
+    """Train in rounds on the triplets of a method; its runs stay in the folder."""
     split = split_classes(given.labels, seed, given.most, given.wrong)
     chosen = METHODS[method]
     if chosen.source is None:
@@ -49,8 +49,8 @@ def nightly(given: ProofSet, method: str, seed: int, budget: Budget, folder: Pat
 
 
 def compared(folder: Path) -> list[str]:
-    """Return what `mine compare` says of each run and the next."""
-    runs = sorted((folder / "mined" / "runs").iterdir())  # the names begin with the time
+    """Return the output of `mine compare` for each pair of successive runs."""
+    runs = sorted((folder / "mined" / "runs").iterdir())  # the names begin with a time stamp
     said = []
     for earlier, later in itertools.pairwise(runs):
         out = io.StringIO()
@@ -61,7 +61,7 @@ def compared(folder: Path) -> list[str]:
 
 
 def _shares(folder: Path) -> list[dict[str, float]]:
-    """Return of each run what share of the valid triplets was hard, and semi-hard."""
+    """Return, for each run, the shares of hard and semi-hard triplets among the valid ones."""
     found = []
     for path in sorted((folder / "mined" / "runs").iterdir()):
         census = miner.open_run(path).manifest["census"]
@@ -78,7 +78,7 @@ def nights(
     seed: int = 0,
     steps: int = Budget().steps,
 ) -> dict[str, Any]:
-    """Go through three nights, print what became of triplets and network, and return it."""
+    """Run three nights, print the changes of triplets and network, and return them."""
     trained = nightly(SETS[name](), method, seed, Budget(steps), folder)
     print(f"\nthree nights: {name}, {method}, seed {seed}, {steps} steps in all")
     for number, (scores, words) in enumerate(
@@ -97,12 +97,14 @@ def nights(
 
 
 def main(given: list[str] | None = None) -> int:
-    """Go through three nights with a set and a method of your choice."""
+    """Run three nights with a set and a method of your choice."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.nightly", description=__doc__)
     parser.add_argument("--set", default="icd10-tokens", choices=[*SETS])
     parser.add_argument("--method", default="mine: semi-hard", choices=[*METHODS])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=Budget().steps, help="of all rounds together")
+    parser.add_argument(
+        "--steps", type=int, default=Budget().steps, help="steps of all rounds together"
+    )
     options = parser.parse_args(given)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as made:

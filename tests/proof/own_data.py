@@ -1,4 +1,4 @@
-"""Anybody's labelled set: its contents as frozen vectors of the default model, under a head."""
+"""A user's labelled set: its contents as frozen vectors of the default model, under a head."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["own_set"]
 
 
 def own_set(path: str) -> ProofSet:
-    """Return a labelled set as `mine init` reads it.
+    """Return a labelled set, read as `mine init` would read it.
 
     Raises
     ------
     SystemExit
-        When it has not one label a row.
+        When a row does not have exactly one label.
     """
     job = tomllib.loads(starter_job(str(Path(path).resolve()), None).toml)
     with tempfile.TemporaryDirectory() as made:

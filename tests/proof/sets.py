@@ -1,4 +1,4 @@
-"""The sets by their names."""
+"""The sets, by name."""
 
 from __future__ import annotations
 

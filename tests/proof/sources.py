@@ -1,7 +1,7 @@
-"""Where batches come from: draws at random, sentence-transformers' miner, and runs of `mine`.
+"""Sources of batches: random draws, sentence-transformers' miner, and runs of `mine`.
 
-A source is called with a place and the number of the round; it finds what it needs (that is the
-time of mining) and gives batches without end: arrays of rows (roles, n).
+A source is called with a `Place` and the number of the round. It finds its triplets (the time of
+mining), and then yields batches without end: arrays of rows of shape (roles, n).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Place:
-    """The network and the training items at the beginning of a round."""
+    """The network and the training items at the start of a round."""
 
     folder: Path
     network: torch.nn.Module
@@ -47,11 +47,11 @@ class Place:
     seed: int
 
     def checkpoint(self, number: int) -> Path:
-        """Return the file of the network as it was before a round."""
+        """Return the file with the network before a round."""
         return self.folder / f"network-{number}.pt"
 
     def rng(self, number: int) -> np.random.Generator:
-        """Return the draws of a round."""
+        """Return the random generator of a round."""
         return np.random.default_rng([11, self.seed, number])
 
 
@@ -59,7 +59,7 @@ Source = Callable[[Place, int], Iterator[np.ndarray]]
 
 
 def _pairs(place: Place, number: int, size: int) -> Iterator[np.ndarray]:
-    """Draw anchors that have a positive, and one of their positives each."""
+    """Draw anchors that have a positive, and one positive of each."""
     by_class = np.argsort(place.labels, kind="stable")
     _, starts, sizes = np.unique(place.labels[by_class], return_index=True, return_counts=True)
     start, count = np.repeat(starts, sizes), np.repeat(sizes, sizes)
@@ -67,18 +67,20 @@ def _pairs(place: Place, number: int, size: int) -> Iterator[np.ndarray]:
     rng = place.rng(number)
     while True:
         at = rng.choice(some, size)
-        step = rng.integers(1, count[at])  # once round the class, never back to the anchor
+        step = rng.integers(
+            1, count[at]
+        )  # a step within the class that never returns to the anchor
         other = start[at] + (at - start[at] + step) % count[at]
         yield np.stack([by_class[at], by_class[other]])
 
 
 def pair_batches(place: Place, number: int) -> Iterator[np.ndarray]:
-    """Draw anchors and one positive each: the others of the batch are the negatives."""
+    """Draw anchors with one positive each; the other items of the batch are the negatives."""
     return _pairs(place, number, place.items // 2)
 
 
 def random_triplets(place: Place, number: int) -> Iterator[np.ndarray]:
-    """Draw anchors, a positive each, and any item of another class."""
+    """Draw anchors, a positive of each, and any item of another class."""
     rng = np.random.default_rng([12, place.seed, number])
     for pairs in _pairs(place, number, place.items // 3):
         negatives = rng.integers(len(place.labels), size=pairs.shape[1])
@@ -90,11 +92,11 @@ def random_triplets(place: Place, number: int) -> Iterator[np.ndarray]:
 
 
 def class_batches(place: Place, number: int) -> Iterator[np.ndarray]:
-    """Draw classes and some items of each, four at the least, until the batch is full."""
+    """Draw classes and at least four items of each, until the batch is full."""
     members = [np.flatnonzero(place.labels == name) for name in np.unique(place.labels)]
     rng = place.rng(number)
     each = max(4, -(-place.items // len(members)))
-    most = -(-place.items // 2)  # classes that are drawn: enough, were all of them pairs
+    most = -(-place.items // 2)  # enough classes even if each had only two items
     while True:
         names = rng.permutation(len(members))[:most]
         drawn = [rng.permutation(members[name])[:each] for name in names]
@@ -102,7 +104,7 @@ def class_batches(place: Place, number: int) -> Iterator[np.ndarray]:
 
 
 def _cycled(triplets: np.ndarray, place: Place, number: int) -> Iterator[np.ndarray]:
-    """Give triplets (3, n) in an order of their own in every epoch."""
+    """Yield triplets (3, n), in a new random order in every epoch."""
     rng, size = place.rng(number), place.items // 3
     while triplets.shape[1]:
         order = rng.permutation(triplets.shape[1])
@@ -113,7 +115,7 @@ def _cycled(triplets: np.ndarray, place: Place, number: int) -> Iterator[np.ndar
 
 
 class _Encoder:
-    """What `mine_hard_negatives` asks of a model, for items that are called by their numbers."""
+    """The model interface of `mine_hard_negatives`, for items that are named by their indices."""
 
     device = torch.device("cpu")
 
@@ -121,14 +123,14 @@ class _Encoder:
         self._place = place
 
     def encode_document(self, texts: list[str], **_: Any) -> np.ndarray:
-        """Embed the items of these numbers."""
+        """Embed the items with these indices."""
         rows = np.array([int(text) for text in texts])
         return embedded(self._place.network, self._place.inputs[rows])
 
     encode_query = encode_document
 
     def similarity(self, first: Any, second: Any) -> torch.Tensor:
-        """Return cosines: the vectors have unit length."""
+        """Return cosines; the vectors have unit length."""
         return torch.as_tensor(first) @ torch.as_tensor(second).T
 
     def similarity_pairwise(self, first: Any, second: Any) -> torch.Tensor:
@@ -137,11 +139,11 @@ class _Encoder:
 
 
 def peer(*, whole: bool = False, **options: Any) -> Source:
-    """Mine with sentence-transformers: one negative a pair, of all pairs that share a label.
+    """Mine with sentence-transformers: one negative for each pair of items that share a label.
 
-    Each item is listed as a positive of its own too, and those rows are dropped: only positives
-    that are listed are masked, and the nearest "negative" of every item would be itself. `whole`
-    lets it look at all items, so that its filters find what there is.
+    Each item is also listed as a positive of itself, and the resulting rows are dropped, because
+    the miner masks only listed positives, and the nearest "negative" of an item would be the item
+    itself. With `whole` the miner searches all items, so that its filters leave enough candidates.
     """
 
     def find(place: Place, number: int) -> Iterator[np.ndarray]:
@@ -175,7 +177,7 @@ def peer(*, whole: bool = False, **options: Any) -> Source:
 
 
 def mined(select: Mapping[str, Any], difficulty: str) -> Source:
-    """Mine with `mine`, and read what it wrote by `miner.torch.TripletDataset`."""
+    """Mine with `mine`, and read the triplets with `miner.torch.TripletDataset`."""
 
     def find(place: Place, number: int) -> Iterator[np.ndarray]:
         run = miner.mine(_job(place, number, select))
@@ -187,7 +189,7 @@ def mined(select: Mapping[str, Any], difficulty: str) -> Source:
 
 
 def cleaned(source: Source) -> Source:
-    """Give what a source gives of the items whose labels are not likely wrong."""
+    """Restrict a source to the items whose labels are not likely wrong."""
 
     def find(place: Place, number: int) -> Iterator[np.ndarray]:
         run = miner.mine(_job(place, number, {"max_triplets": 0}))

@@ -1,4 +1,4 @@
-"""Held-out classes: a model is judged on classes that it has never seen."""
+"""Held-out classes: a model is evaluated on classes that it has never seen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Split", "split_classes"]
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the set to train on, with the labels that training sees; and rows to judge by."""
+    """Rows for training, with the labels that training uses, and rows for evaluation."""
 
     train: np.ndarray
     labels: np.ndarray
@@ -19,15 +19,15 @@ class Split:
 
 
 def split_classes(labels: np.ndarray, seed: int, most: int = 200, wrong: float = 0.0) -> Split:
-    """Deal the classes into two halves.
+    """Split the classes at random into two halves: one for training, one for evaluation.
 
     Parameters
     ----------
     labels : ndarray of shape (n,)
     seed : int
-        Of all draws.
+        Seed of all draws.
     most : int
-        Training rows of a class: the others are left out.
+        Most training rows of a class; the others are left out.
     wrong : float
         Share of training rows whose label is drawn anew from the training classes.
     """

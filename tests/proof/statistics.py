@@ -1,4 +1,4 @@
-"""Means with 95 % intervals of Student's t, and differences in pairs."""
+"""Means with 95 % intervals of Student's t, and paired differences."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Interval", "interval", "paired"]
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and half the width of its 95 % interval: NaN where there is but one value."""
+    """A mean and half the width of its 95 % interval, which is NaN for a single value."""
 
     mean: float
     half: float
 
     @property
     def sure(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return abs(self.mean) > self.half
 
 
@@ -34,7 +34,7 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 def paired(values: Sequence[float], base: Sequence[float]) -> Interval:
-    """Return the mean difference to the base, each pair of the same set, split and seed."""
+    """Return the mean difference to the base; the values of a pair share set, split and seed."""
     if len(values) != len(base):
         raise ValueError(f"{len(values)} values cannot be paired with {len(base)}")
     return interval(np.subtract(values, base).tolist())

@@ -1,4 +1,4 @@
-"""Tables: of one set with all that was measured, and of all sets with what was gained on each."""
+"""Tables: all figures of one set, and the gains on all sets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _lines(rows: list[tuple[str, ...]]) -> str:
 
 
 def _short(found: Found, name: str) -> str:
-    """Say that a method had not the triplets for all its steps; else nothing."""
+    """Return a remark if a method had too few triplets for all its steps, else ''."""
     lacking = sum(one.short > 0 for one in found[name])
     return f"too few triplets in {lacking} of {len(found[name])} trainings" if lacking else ""
 
@@ -34,11 +34,11 @@ def _over_base(found: Found, name: str) -> Interval:
 
 
 def table(found: Found) -> str:
-    """Return the rows of a Markdown table, one a method, in their order."""
+    """Return a Markdown table with one row per method, in their order."""
     rows = [_TITLES, tuple("---" for _ in _TITLES)]
     for name, runs in found.items():
         said = _short(found, name)
-        if said:  # its scores are those of a network that was trained less, or not at all
+        if said:  # the scores belong to a network with less training, or without any
             rows.append((name, "", "", said, "", ""))
             continue
         first = interval([one.scores.recall_at_1 for one in runs]).mean
@@ -51,11 +51,11 @@ def table(found: Found) -> str:
 
 
 def summary(sets: Mapping[str, Found]) -> str:
-    """Return a Markdown table of MAP@R over the base, a row a method and a column a set.
+    """Return a Markdown table of gains of MAP@R over the base: a row per method, a column per set.
 
-    The row of the base has its MAP@R. Gains whose interval leaves out 0 are bold. The column of all
-    sets pools the pairs of all sets and seeds that a method has; a star marks what was chosen after
-    looking at such figures. The last column is the CPU time of mining for the first set.
+    The row of the base has its MAP@R. Gains whose interval excludes 0 are bold. The column of all
+    sets pools the pairs of all sets and seeds of a method. A star marks methods that were chosen
+    after examining such figures. The last column is the CPU time of mining for the first set.
     """
     rows = [("method", *sets, "all sets", "mining"), tuple("---" for _ in range(len(sets) + 3))]
     for name in METHODS:
@@ -68,7 +68,7 @@ def summary(sets: Mapping[str, Found]) -> str:
 
 
 def _pooled(sets: Mapping[str, Found], name: str) -> str:
-    """Say what a method gained over the base on all sets that have both."""
+    """Return the gain of a method over the base, on all sets that have both, as text."""
     having = [found for found in sets.values() if name in found and not _short(found, name)]
     if name == BASE or not having:
         return ""

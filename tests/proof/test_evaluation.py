@@ -1,4 +1,4 @@
-"""Recall@1 and MAP@R against pytorch-metric-learning, and by hand."""
+"""Recall@1 and MAP@R, compared with pytorch-metric-learning and with values by hand."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.proof.evaluation import evaluate
 
 def test_by_hand() -> None:
     """A query with ranks right, wrong, right of R = 3 has (1 + 0 + 2/3) / 3."""
-    angles = np.array([0.0, 0.09, 0.2, 0.3, 3.0])  # no two pairs as far apart
+    angles = np.array([0.0, 0.09, 0.2, 0.3, 3.0])  # all distances differ
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     labels = np.array([0, 0, 1, 0, 0])
     # from 0 and 0.09: right, wrong, right; from 0.3: wrong, right, right; from 3.0: right, wrong,
-    # right; the only one of class 1 asks nothing
+    # right; the single item of class 1 is no query
     expected = [5 / 9, 5 / 9, (1 / 2 + 2 / 3) / 3, 5 / 9]
     found = evaluate(vectors, labels)
     assert found.map_at_r == pytest.approx(np.mean(expected))

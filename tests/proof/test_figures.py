@@ -1,4 +1,4 @@
-"""The figures that are kept are whole, and the tables that are read are made of them."""
+"""The stored figures are complete, and the published tables are generated from them."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ def test_the_peer_gives_valid_triplets(place: Place) -> None:
 
 
 def test_a_training_without_triplets_is_not_given_out_as_one() -> None:
-    """Its score is that of the untrained network."""
+    """The score of a method without triplets equals the score of the untrained network."""
 
     def nothing(place: Place, number: int) -> Iterator[np.ndarray]:
         return iter(())
@@ -226,7 +226,7 @@ def test_a_look_is_short(
 
 
 def summary_of(printed: str) -> list[str]:
-    return printed[printed.index("whose own row has it") :].strip().splitlines()[2:]
+    return printed[printed.index("(their row: MAP@R itself)") :].strip().splitlines()[2:]
 
 
 def test_three_nights_are_compared(

@@ -1,4 +1,4 @@
-"""What the sets hold: classes of several items, that look or read alike but are not the same."""
+"""Contents of the sets: classes of several items, which are similar but not equal."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def test_letters_are_drawn_in_sixteen_faces() -> None:
     again = np.array(
         [len(np.unique(made.inputs[made.labels == name], axis=0)) for name in range(9)]
     )
-    assert (again > 8).all(), "faces are not told apart"
+    assert (again > 8).all(), "typefaces give equal images"
 
 
 def test_letters_fit_their_squares() -> None:
-    """Little is cut off: a border of pixels is nearly empty."""
+    """Letters are not cut off: the border of the images is nearly empty."""
     squares = letters().inputs.reshape(-1, 28, 28)
     border = np.concatenate([squares[:, [0, -1]], squares[:, :, [0, -1]].swapaxes(1, 2)], axis=1)
     assert (border.max((1, 2)) > 0.5).mean() < 0.05

@@ -1,4 +1,4 @@
-"""Classes that are judged were never trained on, and splits hang on the seed alone."""
+"""Evaluated classes are never trained on, and splits depend on the seed only."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def test_a_seed_is_a_split() -> None:
 def test_wrong_labels_are_of_training_classes() -> None:
     split = split_classes(LABELS, 2, wrong=0.2)
     changed = np.mean(split.labels != LABELS[split.train])
-    assert 0.12 < changed < 0.26  # a twelfth or so draws its own label again
+    assert 0.12 < changed < 0.26  # about a twelfth draws the same label again
     assert set(split.labels) <= set(LABELS[split.train])

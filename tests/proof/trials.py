@@ -1,4 +1,4 @@
-"""One set, one seed, all methods: what is spread over processes."""
+"""A trial: one set and one seed with all methods, run in one of several processes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.proof.training import Budget, Trained, judge, seeded, train
 __all__ = ["PLAN", "QUICK", "Trial", "begin", "one_seed", "own_trials"]
 
 NOISY = " with wrong labels"
-"""Behind the path of somebody's data."""
+"""Suffix of the path of a user's data, for the variant with wrong labels."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A set, the methods that are tried on it, and the steps that each has."""
+    """A set, its methods, and the steps of each method."""
 
     name: str
     source: str
@@ -52,15 +52,15 @@ PLAN = {
         Trial("icd10-large", "icd10-large", _LONGER),
     )
 }
-"""What is run unless something else is asked for."""
+"""The default trials."""
 
 _ADVISED = tuple(ADVISED)
 QUICK = [Trial(name, name, _ADVISED) for name in ("icd10-head", "icd10-head-noisy", "intents-head")]
-"""What is looked at in a few minutes."""
+"""The trials of `--quick`."""
 
 
 def own_trials(path: str) -> list[Trial]:
-    """Return the trials of somebody's data: with the labels as they are, and some drawn anew."""
+    """Return the trials of a user's data: with its labels, and with some labels drawn anew."""
     name = Path(path).stem
     return [
         Trial(name, path, _ADVISED),
@@ -69,11 +69,11 @@ def own_trials(path: str) -> list[Trial]:
 
 
 def begin() -> None:
-    """Make a process ready: one thread, and nothing that the first method would pay for."""
+    """Prepare a process: one thread, and imports done, so that the first method is not slower."""
     torch.set_num_threads(1)
     threadpoolctl.threadpool_limits(1)
-    logging.getLogger("miner").setLevel(logging.WARNING)  # libraries let it speak
-    # simple_icd_10_cm reads its codes by a function that Python deprecates
+    logging.getLogger("miner").setLevel(logging.WARNING)  # libraries enable its messages
+    # simple_icd_10_cm uses a deprecated function of Python
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     made = synthetic()
     split = split_classes(made.labels, 0)
@@ -83,7 +83,7 @@ def begin() -> None:
 
 @functools.cache
 def _made(source: str) -> ProofSet:
-    """Make a set by its name; any other source is the path of somebody's data."""
+    """Make a set by its name; any other name is the path of a user's data."""
     name, wrong = (source.removesuffix(NOISY), source.endswith(NOISY))
     if source in SETS:
         return SETS[source]()

@@ -1,4 +1,4 @@
-"""Rows by rank: a few of them and all of them are those of the true order, in long runs of ties."""
+"""Rows by rank follow the true order, for a few and for all ranks, also in long runs of ties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples by rejection: of the class, distinct, uniform, and the same however they are drawn."""
+"""Rejection samples: of the right class, distinct, uniform, independent of how they are drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
 from miner.pipeline.units.miner import Miner
 from miner.pipeline.units.records import TRIPLET
-from miner.selection.rejection import Asked, Drawn, Rejection
+from miner.selection.rejection import DrawnTriplets, DrawRequest, RejectionSampler
 from miner.selection.selection import load_selection
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.hardness import MINED
@@ -38,13 +38,13 @@ RELEVANCES: dict[str, Relevance] = {
     "subset": subset(labelled("skewed", 40, 12, hide=True), 0.4, 3),
 }
 
-Case = tuple[Rejection, Truth]
+Case = tuple[RejectionSampler, Truth]
 
 
 def case(
     relevance: Relevance, kind: str = "random", metric: Any = "euclidean", seed: int = 0
 ) -> Case:
-    """Rows of one kind under a relevance, with their truth."""
+    """Return a sampler for rows of one kind under a relevance, and the true triplets."""
     rows = vectors(kind, relevance.rows, 6, seed=11)
     rows = normalize_rows(rows) if kind == "random" else rows
     anchors = rows
@@ -53,7 +53,7 @@ def case(
     elif relevance.anchors != relevance.rows:
         anchors = vectors(kind, relevance.anchors, 6, seed=14)
     truth = enumerate_triplets(metric, MARGIN, anchors, rows, relevance)
-    return Rejection(Vectors(anchors, rows), relevance, metric, MARGIN, seed), truth
+    return RejectionSampler(Vectors(anchors, rows), relevance, metric, MARGIN, seed), truth
 
 
 def counts(relevance: Relevance, truth: Truth) -> dict[Any, np.ndarray]:
@@ -63,24 +63,24 @@ def counts(relevance: Relevance, truth: Truth) -> dict[Any, np.ndarray]:
     }
 
 
-def asked(relevance: Relevance, truth: Truth, share: float = 0.5) -> Asked:
-    """A share of each anchor's triplets of both classes; guesses as exact counts give them."""
+def asked(relevance: Relevance, truth: Truth, share: float = 0.5) -> DrawRequest:
+    """Return a request for a share of each anchor's triplets, with estimates from exact counts."""
     found, counted = counts(relevance, truth), tally(relevance)
     valid = counted.positives * counted.negatives
-    return Asked(
+    return DrawRequest(
         np.arange(relevance.anchors),
         {name: np.floor(share * count).astype(np.int64) for name, count in found.items()},
         {name: valid / np.maximum(count, 1) for name, count in found.items()},
     )
 
 
-def listed(drawn: Drawn, anchors: np.ndarray) -> list[tuple[int, int, int]]:
+def listed(drawn: DrawnTriplets, anchors: np.ndarray) -> list[tuple[int, int, int]]:
     columns = (anchors[drawn.line], drawn.positive, drawn.negative)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def check(drawn: dict[Any, Drawn], wanted: Asked, truth: Truth) -> None:
-    """Each triplet is of its class, once, with its distances; counts and order are right."""
+def check(drawn: dict[Any, DrawnTriplets], wanted: DrawRequest, truth: Truth) -> None:
+    """Check class, distinctness, distances, counts and order of the drawn triplets."""
     for name in MINED:
         one, d = drawn[name], truth.d
         triplets = listed(one, wanted.anchors)
@@ -93,11 +93,11 @@ def check(drawn: dict[Any, Drawn], wanted: Asked, truth: Truth) -> None:
         assert one.d_an.tolist() == [d[a, n] for a, _, n in triplets]
 
 
-def same(left: dict[Any, Drawn], right: dict[Any, Drawn]) -> bool:
+def same(left: dict[Any, DrawnTriplets], right: dict[Any, DrawnTriplets]) -> bool:
     return all(
         getattr(left[name], column.name).tolist() == getattr(right[name], column.name).tolist()
         for name in MINED
-        for column in dataclasses.fields(Drawn)
+        for column in dataclasses.fields(DrawnTriplets)
     )
 
 
@@ -105,7 +105,7 @@ def same(left: dict[Any, Drawn], right: dict[Any, Drawn]) -> bool:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_drawn_is_of_its_class_and_distinct(kind: str, metric: str) -> None:
-    """Ties, near-ties and duplicates too, down to the last triplet that there is."""
+    """Draws work up to the last triplet, also with ties, near-ties and duplicates."""
     with np.errstate(over="ignore", invalid="ignore"):
         rejection, truth = case(labelled("skewed", 40, 12), kind, metric)
         for share in (0.1, 0.5, 1.0):
@@ -124,7 +124,7 @@ def test_all_kinds_of_relevance_are_drawn_from(name: str) -> None:
 
 @pytest.mark.parametrize("name", RELEVANCES)
 def test_every_triplet_is_as_likely(name: str) -> None:
-    """Over many seeds the triplets of an anchor are drawn equally often (chi-square)."""
+    """Over many seeds, the triplets of an anchor are drawn equally often (chi-square)."""
     relevance, runs = RELEVANCES[name], 150
     rejection, truth = case(relevance, "tied")
     wanted = asked(relevance, truth, 0.3)
@@ -147,12 +147,12 @@ def test_every_triplet_is_as_likely(name: str) -> None:
 
 
 def test_every_subset_is_as_likely() -> None:
-    """Two of the hard triplets of an anchor: all pairs of them come equally often."""
+    """If two hard triplets of an anchor are drawn, all pairs of triplets are equally frequent."""
     relevance = labelled("skewed", 40, 12)
     rejection, truth = case(relevance)
     anchor = min((count, a) for a, count in truth.hard.items() if count >= 3)[1]
     nothing = np.zeros(1, dtype=np.int64)
-    wanted = Asked(
+    wanted = DrawRequest(
         np.array([anchor]),
         {"hard": nothing + 2, "semi_hard": nothing},
         {"hard": np.array([20.0]), "semi_hard": np.array([1.0])},
@@ -172,7 +172,7 @@ def test_every_subset_is_as_likely() -> None:
 
 @pytest.mark.parametrize("name", RELEVANCES)
 def test_what_is_drawn_hangs_on_seed_and_anchor_alone(name: str) -> None:
-    """Not on how many trials are made at once, on guesses, loops, or the other anchors."""
+    """The sample does not depend on trials per round, estimates, loops, or other anchors."""
     relevance = RELEVANCES[name]
     rejection, truth = case(relevance, "tied", seed=5)
     wanted = asked(relevance, truth)
@@ -205,20 +205,20 @@ def test_a_class_takes_its_first_triplets_whatever_the_other_takes() -> None:
 
 
 def test_few_anchors_of_many_rows_are_drawn_at_once() -> None:
-    """A triplet of four billion rows takes the whole of a number of 64 bits."""
+    """A triplet among four billion rows needs all 64 bits of a number."""
     rejection, _ = case(labelled("skewed", 40, 12))
-    assert rejection.most == (2**64 - 1) // 1600
+    assert rejection.max_anchors == (2**64 - 1) // 1600
 
     class Rows:
         rows = 2**32 - 1
 
-    assert dataclasses.replace(rejection, relevance=Rows()).most == 1
+    assert dataclasses.replace(rejection, relevance=Rows()).max_anchors == 1
 
 
 def written(
-    rejection: Rejection, folder: Path, *, unit: int = 9, memory: int = 30_000, **select: Any
+    rejection: RejectionSampler, folder: Path, *, unit: int = 9, memory: int = 30_000, **select: Any
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Count, share out and write in units of so many anchors; the records, and what was counted."""
+    """Count, divide the cap and write in units of `unit` anchors; return records and counts."""
     job = SelectJob(**{"max_triplets": 400, **select})
     given = (rejection.vectors, rejection.relevance, rejection.metric, MARGIN)
     miner = Miner(
@@ -242,7 +242,7 @@ def written(
 def test_units_mix_drawn_anchors_with_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Files are in order and right, whichever anchors are drawn, and however memory cuts them."""
+    """Files are sorted and correct, whichever anchors are drawn, and for any limit on memory."""
     rejection, truth = case(RELEVANCES[name], "tied")
     for cost in (0, 3, 16):
         make_small(monkeypatch, trial=cost, stretch=1 << 18)
@@ -265,7 +265,7 @@ def test_units_mix_drawn_anchors_with_others(
 def test_weighted_sums_estimate_all_triplets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps: dict[str, Any]
 ) -> None:
-    """The sum of the distances of all hard triplets, from samples of several seeds."""
+    """Weighted samples of several seeds estimate the sum of the distances of all hard triplets."""
     make_small(monkeypatch, trial=0)
     rejection, truth = case(RELEVANCES["labels"], "random")
     total = sum(truth.d[a, n] for a, _, n in truth.sets["hard"])
@@ -279,11 +279,11 @@ def test_weighted_sums_estimate_all_triplets(
 
 
 def test_what_needs_pairs_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks, scores, caps on pairs and other strategies go by blocks, cheap as draws may be."""
+    """Filters on ranks or scores, caps on pairs and other strategies use blocks, not draws."""
     make_small(monkeypatch, trial=0)
     rejection, _ = case(RELEVANCES["labels"])
     drawn: list[Any] = []
-    monkeypatch.setattr(Rejection, "draw", lambda *given: drawn.append(given))
+    monkeypatch.setattr(RejectionSampler, "draw", lambda *given: drawn.append(given))
     for keys in ({"per_pair": 2}, {"ranks": (0, 9)}, {"min_score": 0.1}, {"strategy": "hardest"}):
         written(rejection, tmp_path, **keys)
     assert not drawn
@@ -293,7 +293,7 @@ def test_what_needs_pairs_is_not_drawn(tmp_path: Path, monkeypatch: pytest.Monke
 def test_uniform_is_the_same_sample_either_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Totals say how much of an anchor's draw is of each class; blocks and draws agree on it."""
+    """Totals decide the number of an anchor's triplets per class; blocks and draws agree on it."""
     rejection, truth = case(RELEVANCES[name], "tied")
     keys: dict[str, Any] = {"strategy": "uniform", "options": {"k": 7}, "max_triplets": 10**6}
     for classes in (MINED, ("semi_hard",), ("hard", "semi_hard")):
@@ -316,7 +316,7 @@ def test_uniform_is_the_same_sample_either_way(
 def test_uniform_takes_either_class_as_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial: int
 ) -> None:
-    """Over many seeds every triplet of an anchor comes as often, of whichever class it is."""
+    """Over many seeds, every triplet of an anchor is equally frequent, regardless of its class."""
     make_small(monkeypatch, trial=trial)
     relevance, runs, k = labelled("skewed", 40, 12), 120, 30
     rejection, truth = case(relevance)

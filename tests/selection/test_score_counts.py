@@ -1,4 +1,4 @@
-"""Counts by score against the definition, in data where rounding decides and with either kernel."""
+"""Counts by score agree with the definition, where rounding decides, and with both kernels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from miner.census.measure import Vectors
 from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
 from miner.selection.filters import Filters
-from miner.selection.score_counts import count_scoring
-from miner.selection.strategies.base import Bound
+from miner.selection.score_counts import count_scores_at_least
+from miner.selection.strategies.base import ScoreBound
 from miner.triplets.distance import METRICS, Metric, normalize_rows, score
 from miner.triplets.relevance import LinkRelevance, Relevance
 from tests.hard_data import KINDS, labelled, linked, vectors
@@ -24,13 +24,13 @@ GUARDS: list[dict[str, float]] = [
     {"relative_margin": 1.0},
     {"absolute_margin": 0.0},
     {"absolute_margin": 0.2},
-    {"absolute_margin": 1e-17},  # rounding swallows it
+    {"absolute_margin": 1e-17},  # too small to change a rounded score
     {"absolute_margin": 0.1, "relative_margin": 0.1},
 ]
 
 
 class Setting:
-    """A census and its block of all anchors that have triplets."""
+    """A census with its block of all anchors that have triplets."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Setting:
 
     @classmethod
     def of(cls, metric: Metric, kind: str, classes: str, *, unit: bool, kernel: str) -> Setting:
-        """Labelled items, or pairs where `classes` is "pairs"."""
+        """Make labelled items, or pairs if `classes` is "pairs"."""
         pairs = classes == "pairs"
         relevance = linked(15, 40, 53) if pairs else labelled(classes, 40, 54)
         rows = vectors(kind, 40, 6, seed=51)
@@ -64,18 +64,20 @@ class Setting:
     def others(self, anchor: int) -> np.ndarray:
         return np.array(list(negatives(self.census.relevance, anchor)), dtype=np.int64)
 
-    def count(self, bound: Bound, start: int = 0, stop: int | None = None) -> np.ndarray:
+    def count(self, bound: ScoreBound, start: int = 0, stop: int | None = None) -> np.ndarray:
         if stop is None:
-            return count_scoring(self.block, bound, normalized=self.unit)
+            return count_scores_at_least(self.block, bound, normalized=self.unit)
         lines = [self.block.alone(line) for line in range(start, stop)]
-        return np.concatenate([count_scoring(one, bound, normalized=self.unit) for one in lines])
+        return np.concatenate(
+            [count_scores_at_least(one, bound, normalized=self.unit) for one in lines]
+        )
 
     def scores(self, anchor: int, rows: np.ndarray) -> np.ndarray:
         distances = self.census.vectors.measure(self.census.metric, np.array([anchor]), rows)
         return score(self.census.metric, self.unit, distances)
 
-    def check(self, bound: Bound) -> None:
-        """Compare with loops, for the block as a whole and line by line."""
+    def check(self, bound: ScoreBound) -> None:
+        """Compare with loops, for the whole block and for each line."""
         expected = []
         for anchor in self.block.anchors.tolist():
             others = self.scores(anchor, self.others(anchor))
@@ -88,8 +90,8 @@ class Setting:
             assert self.count(bound, line, line + 1).tolist() == found[mine].tolist()
 
 
-def guard(keys: dict[str, float]) -> Bound:
-    bound = Filters.of(SelectJob(**keys)).guard  # type: ignore[arg-type]
+def guard(keys: dict[str, float]) -> ScoreBound:
+    bound = Filters.from_job(SelectJob(**keys)).guard  # type: ignore[arg-type]
     assert bound is not None
     return bound
 
@@ -105,14 +107,18 @@ def test_counts_are_those_of_the_definition(kind: str, metric: Metric, kernel: s
             for keys in GUARDS:
                 setting.check(guard(keys))
             some = setting.scores(int(setting.block.anchors[0]), np.arange(0, 40, 9))
-            for most in (*some.tolist(), -1e300, 1e300):  # scores that rows have, and none has
+            for most in (
+                *some.tolist(),
+                -1e300,
+                1e300,
+            ):  # scores that rows have, and scores that no row has
                 setting.check(guard({"max_score": most}))
                 setting.check(guard({"max_score": most, "relative_margin": 0.1}))
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_one_positive_and_scores_below_zero(metric: Metric) -> None:
-    """A relative margin of a negative score asks for more distance, not for less."""
+    """A relative margin of a negative score requires a larger distance, not a smaller one."""
     rows = -np.array([[1, 0], [3, 0], [3.1, 0], [3.5, 0], [1, 2], [1, 9]], dtype=np.float32)
     anchors = np.array([[-1, 0], [1, 0], [0, 0]], dtype=np.float32)
     starts, positives = np.arange(4), np.array([1, 1, 1])
@@ -121,11 +127,11 @@ def test_one_positive_and_scores_below_zero(metric: Metric) -> None:
     setting = Setting(metric, Vectors(anchors, rows), relevance, unit=False, margin=1e6)
     for keys in GUARDS:
         setting.check(guard(keys))
-    if metric == "euclidean":  # -2, -2 - 0.1 and the row that is as far: a tie is a suspect
+    if metric == "euclidean":  # -2, -2 - 0.1 and the row at the same distance: a tie is a suspect
         assert setting.scores(0, np.array([1, 2, 4])).round(6).tolist() == [-2.0, -2.1, -2.0]
         assert setting.count(guard({"relative_margin": 0.0}), 0, 1).tolist() == [2]
         assert setting.count(guard({"relative_margin": 0.1}), 0, 1).tolist() == [3]
-    if metric == "dot":  # from the second anchor the positive scores -3, the third row -3.1
+    if metric == "dot":  # for the second anchor, the positive has the score -3, the third row -3.1
         assert setting.count(guard({"relative_margin": 0.0}), 1, 2).tolist() == [3]
         assert setting.count(guard({"relative_margin": 0.1}), 1, 2).tolist() == [4]
 

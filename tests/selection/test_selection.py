@@ -1,4 +1,4 @@
-"""What is written: the whole sets without a cap, uniform and weighted samples with one."""
+"""Written triplets: all of them without a cap, uniform and weighted samples with a cap."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 import miner
 from miner.selection.caps import Caps, allocate
-from miner.selection.draws import draw_distinct, draw_of_many
-from miner.selection.strategies.base import seeds
+from miner.selection.draws import draw_distinct, draw_distinct_per_anchor
+from miner.selection.strategies.base import seed_sequence
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, LinkRelevance, Relevance
 from tests.conftest import write_vectors
@@ -57,7 +57,7 @@ def row_numbers(table: Any, column: str) -> list[int]:
 
 
 def check_sets(run: Any, truth: Truth) -> None:
-    """The written sets are the true ones, once each, with their true distances."""
+    """The written sets are the true triplets, each once, with their true distances."""
     for name in MINED:
         table = run.triplets(name).to_table()
         roles = (row_numbers(table, f"{role}_id") for role in ("anchor", "positive", "negative"))
@@ -131,7 +131,7 @@ def small_truth(**select: Any) -> tuple[np.ndarray, LabelRelevance, Truth]:
 
 
 def sample(folder: Path, rows: np.ndarray, relevance: LabelRelevance, **select: Any) -> Any:
-    """Mine for the shards alone, without the tables beside the census."""
+    """Mine only the shards, without the tables that accompany the census."""
     bare = {"hubs": 0, "confusions": 0, "neighbours": 0, "gaps": 0}
     return mine_labelled(folder, rows, relevance, select=select, mining=bare)
 
@@ -148,7 +148,7 @@ def sample(folder: Path, rows: np.ndarray, relevance: LabelRelevance, **select: 
     ],
 )
 def test_samples_are_uniform_and_weights_unbiased(tmp_path: Path, caps: dict[str, int]) -> None:
-    """Over many seeds each triplet is drawn as often as its weight says (chi-square)."""
+    """Over many seeds, each triplet is drawn as often as its weight says (chi-square)."""
     rows, relevance, truth = small_truth()
     seeds = 40
     drawn: Counter[tuple[int, int, int]] = Counter()
@@ -231,7 +231,7 @@ def test_draw_distinct_gives_every_subset_the_same_chance(total: int, take: int)
 def test_draws_of_many_give_every_subset_the_same_chance(total: int, take: int) -> None:
     count = 4000
     totals, takes = np.full(count, total), np.full(count, take)
-    found = draw_of_many(seeds(3, 1), np.arange(count), totals, takes)
+    found = draw_distinct_per_anchor(seed_sequence(3, 1), np.arange(count), totals, takes)
     lines = (found - np.repeat(np.arange(count) * total, take)).reshape(count, take)
     drawn = Counter(map(tuple, lines.tolist()))
     subsets = math.comb(total, take)
@@ -240,9 +240,11 @@ def test_draws_of_many_give_every_subset_the_same_chance(total: int, take: int) 
     expected = count / subsets
     statistic = sum((seen - expected) ** 2 / expected for seen in drawn.values())
     assert len(drawn) == subsets and statistic < subsets - 1 + 5 * np.sqrt(2 * subsets)
-    # What two anchors draw does not hang together, nor what two seeds do.
+    # The draws of two anchors are independent, and so are the draws of two seeds.
     if take == 1:
-        again = draw_of_many(seeds(4, 1), np.arange(count), totals, takes) % total
+        again = (
+            draw_distinct_per_anchor(seed_sequence(4, 1), np.arange(count), totals, takes) % total
+        )
         for left, right in ((lines[:-1, 0], lines[1:, 0]), (lines[:-1, 0], again[:-1])):
             pairs = np.bincount(left * total + right, minlength=total * total)
             mean = (count - 1) / total**2
@@ -253,11 +255,11 @@ def test_a_draw_of_many_hangs_on_the_anchor_alone() -> None:
     rng = np.random.default_rng(1)
     anchors, totals = rng.permutation(500), rng.integers(1, 40, 500)
     takes = rng.integers(0, totals + 1)
-    whole = draw_of_many(seeds(7, 2), anchors, totals, takes)
+    whole = draw_distinct_per_anchor(seed_sequence(7, 2), anchors, totals, takes)
     whole -= np.repeat(np.cumsum(totals) - totals, takes)
     for line, part in enumerate(np.split(whole, np.cumsum(takes)[:-1])):
         one = slice(line, line + 1)
-        alone = draw_of_many(seeds(7, 2), anchors[one], totals[one], takes[one])
+        alone = draw_distinct_per_anchor(seed_sequence(7, 2), anchors[one], totals[one], takes[one])
         assert alone.tolist() == part.tolist() and len(part) == takes[line]
 
 
@@ -294,11 +296,11 @@ def test_the_caps_order_by_pair_and_rank() -> None:
 
 
 def test_no_two_draws_share_their_seed() -> None:
-    """A class' draw and its first anchor's would be one stream if both were plain entropy."""
+    """As plain entropy, the seeds of a class and of its first anchor would give the same stream."""
     places = [(code,) for code in range(2)]
     places += [(code, anchor) for code in range(2) for anchor in range(50)]
     states = {
-        tuple(seeds(seed, *place).generate_state(4).tolist())
+        tuple(seed_sequence(seed, *place).generate_state(4).tolist())
         for seed in range(20)
         for place in places
     }

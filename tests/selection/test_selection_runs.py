@@ -1,4 +1,4 @@
-"""Selections in whole runs: the same bytes however it runs, hubs, suspects, and what is said."""
+"""Selections in whole runs: the same bytes in any setting, hubs, suspects, and the output."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_no_negative_comes_more_often_than_its_cap(
 
 @pytest.mark.slow
 def test_which_of_a_hubs_triplets_stay_is_drawn_evenly(bigger: Path, tmp_path: Path) -> None:
-    """Chi-square over seeds: each triplet of a negative is as likely to stay."""
+    """Chi-square over seeds: each triplet of a negative is kept with the same probability."""
 
     def hard(**select: Any) -> list[tuple[str, ...]]:
         job = {"dataset": {"path": str(bigger)}, "output": {"path": str(tmp_path)}}

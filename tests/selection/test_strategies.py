@@ -1,4 +1,4 @@
-"""Every strategy and filter against three loops; draws without a bias; the same bytes always."""
+"""Every strategy and filter agrees with three loops; draws are unbiased; bytes are reproducible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.hard_data import KINDS, labelled, vectors
 from tests.select_oracle import Data, Selected, admitted, chosen, data, dropped, select
 
 EVERY = 100
-"""Anchors in a unit: all in one, where the same is selected many times."""
+"""Anchors of a unit: all in one, because the same selection is repeated many times."""
 FIXED: list[dict[str, Any]] = [
     {"strategy": "all"},
     {"strategy": "hardest"},
@@ -57,14 +57,14 @@ FILTERS: list[dict[str, Any]] = [
 
 
 def keys_for(found: Data, strategy: dict[str, Any], filters: dict[str, Any]) -> dict[str, Any]:
-    """Put a score that some negative has exactly in the place of "middle"."""
+    """Replace "middle" by a score that some negative has exactly."""
     pairs = sorted(found.truth.d.items(), key=lambda item: item[1])
     middle = found.score(pairs[len(pairs) // 2][1])
     return strategy | {k: middle if v == "middle" else v for k, v in filters.items()}
 
 
 def refused(keys: dict[str, Any], found: Data) -> bool:
-    """Whether the job would be refused: a strategy without a meaning there."""
+    """Return whether the job is refused, because the strategy is not defined for it."""
     semi_hard = keys["strategy"] == "semi-hard" or keys.get("options", {}).get("variant") == "epshn"
     return (semi_hard and keys.get("classes") == ("hard",)) or (
         keys["strategy"] == "distance-weighted"
@@ -99,7 +99,7 @@ def test_strategies_on_data_that_breaks_miners(kind: str, metric: str) -> None:
 
 
 def compare_all(found: Data, turn: int) -> None:
-    """Every filter with a quarter of the strategies: the others are another turn's."""
+    """Compare every filter with a quarter of the strategies; other turns have the others."""
     for row, filters in enumerate(FILTERS):
         for strategy in (FIXED + DRAWN)[(row + turn) % 4 :: 4]:
             keys = keys_for(found, strategy, filters)
@@ -133,7 +133,7 @@ def compare(found: Data, keys: dict[str, Any]) -> None:
 def check_filled(
     found: Data, keys: dict[str, Any], selected: Selected, left: dict[Any, str]
 ) -> None:
-    """No slot stays empty while there is an admissible negative for it."""
+    """Check that no slot stays empty if an eligible negative exists for it."""
     k = keys["options"]["k"]
     if keys["strategy"] == "uniform":
         able = Counter(a for a, _, _ in left)
@@ -153,7 +153,7 @@ def check_filled(
 
 
 def check_wanted(found: Data, keys: dict[str, Any], selected: Selected) -> None:
-    """What is wanted hangs on anchors and pairs, not on what the filters left."""
+    """Check that the requested triplets depend on anchors and pairs, not on the filters."""
     positives = selected.counted["positives"]
     able = (positives > 0) & (selected.counted["negatives"] > 0)
     pairs, anchors = int(positives[able].sum()), int(able.sum())
@@ -177,7 +177,7 @@ def check_wanted(found: Data, keys: dict[str, Any], selected: Selected) -> None:
 
 
 def frequencies(found: Data, times: int, **keys: Any) -> dict[str, Counter[Any]]:
-    """How often each triplet of a class is drawn under so many seeds."""
+    """Count how often each triplet of a class is drawn over `seeds` seeds."""
     seen: dict[str, Counter[Any]] = {name: Counter() for name in MINED}
     for seed in range(times):
         selected = select(found, EVERY, **keys, seed=seed)
@@ -187,7 +187,7 @@ def frequencies(found: Data, times: int, **keys: Any) -> dict[str, Counter[Any]]
 
 
 def weights_of(found: Data, keys: dict[str, Any], pair: tuple[int, int], mine: list[int]) -> Any:
-    """The formulas, for the negatives of a pair."""
+    """Return the weights of a pair's negatives by the formulas."""
     a, p = pair
     d = [found.truth.d[a, n] for n in mine]
     if keys["strategy"] == "warp":
@@ -203,7 +203,7 @@ def weights_of(found: Data, keys: dict[str, Any], pair: tuple[int, int], mine: l
 
 
 def inclusion(weights: list[float], k: int) -> list[float]:
-    """The probabilities that k draws, one after the other, include each item: all orders."""
+    """Return the probability that k successive draws include each item, over all orders."""
     able = [i for i, weight in enumerate(weights) if weight > 0]
     chances = [0.0] * len(weights)
     for order in itertools.permutations(able, min(k, len(able))):
@@ -228,7 +228,7 @@ def inclusion(weights: list[float], k: int) -> list[float]:
     ids=str,
 )
 def test_weighted_draws_follow_their_formula(keys: dict[str, Any]) -> None:
-    """Chi-square of how often each triplet is drawn against every order of draws."""
+    """Chi-square test of the frequency of each triplet against all orders of draws."""
     found = data("euclidean", "random", "even", normalized=True, size=26)
     times = 120
     for folder, drawn in frequencies(found, times, **keys).items():
@@ -252,7 +252,7 @@ def check_frequencies(
     unsure = {t: c for t, c in expected.items() if 0.05 < c < 0.95}
     statistic = sum((drawn[t] - times * c) ** 2 / (times * c * (1 - c)) for t, c in unsure.items())
     assert len(unsure) > 20
-    # Draws of a pair exclude each other, so there is some less freedom than there are triplets.
+    # Draws of a pair exclude each other, so there are fewer degrees of freedom than triplets.
     assert 0.3 * len(unsure) < statistic < len(unsure) + 7 * np.sqrt(2 * len(unsure))
 
 
@@ -317,7 +317,7 @@ def test_caps_cut_what_the_strategy_took(strategy: dict[str, Any]) -> None:
 
 
 def test_slots_of_totals_are_those_of_pairs() -> None:
-    """Where totals tell the slots, going through the pairs tells the same."""
+    """If totals decide the slots, the pairs give the same slots."""
     found = data("cosine", "random", "skewed", normalized=True)
     for keys in ({}, {"per_anchor": 4}, {"classes": ("hard",)}, {"classes": ("semi_hard",)}):
         quick = select(found, **keys)
@@ -328,7 +328,7 @@ def test_slots_of_totals_are_those_of_pairs() -> None:
 
 
 def test_every_registered_strategy_is_tested() -> None:
-    """A strategy that is registered without a case here fails."""
+    """Every registered strategy has a case in this file."""
     assert {one["strategy"] for one in FIXED + DRAWN} == set(STRATEGIES.names())
     assert {entry.summary for entry in STRATEGIES.entries.values()} != {""}
     page = (ROOT / "miner/docs/choosing.md").read_text()
@@ -340,7 +340,7 @@ def test_every_registered_strategy_is_tested() -> None:
 def test_pairs_side_by_side_give_what_anchors_give_one_by_one(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The counting pass has a short way where the counts of pairs tell all."""
+    """The counting pass has a fast path if the counts of pairs decide the slots."""
     rows = normalize_rows(vectors("tied", 60, 5, seed=1))
     relevance = labelled("skewed", 60, 2, hide=True)
     census = Census(Vectors(rows, rows), relevance, "euclidean", 0.3)

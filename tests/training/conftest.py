@@ -1,4 +1,4 @@
-"""Finished runs whose shards have many small row groups, as those of large runs have large ones."""
+"""Finished runs whose shards have many small row groups, like the large groups of large runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RunOf = Callable[[str], miner.Run]
 
 @pytest.fixture(scope="session")
 def cut_run(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
-    """Give the run of a kind of `make_run`, with row groups of 97 rows."""
+    """Return a function that makes a run of a kind of `make_run`, with row groups of 97 rows."""
     made: dict[str, miner.Run] = {}
 
     def get(kind: str) -> miner.Run:
@@ -35,6 +35,6 @@ def cut_run(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
 
 @pytest.fixture
 def own_copy(cut_run: RunOf, tmp_path: Path) -> miner.Run:
-    """A copy of a run that a test may damage."""
+    """Return a copy of a run that a test may damage."""
     root = shutil.copytree(cut_run("texts").root, tmp_path / "copy", symlinks=True)
     return miner.open_run(root)

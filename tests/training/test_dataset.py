@@ -1,4 +1,4 @@
-"""`miner.torch.TripletDataset`: what it gives, and what samplers and loaders make of it."""
+"""`miner.torch.TripletDataset`: its items, and its use by samplers and loaders."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from torch.utils.data import DataLoader, DistributedSampler
 from miner.embedding.store import open_store
 from miner.torch import TripletDataset
 
-# More workers than this machine has cores: the split is looked at, not the speed.
+# The warning says that there are more workers than cores; the tests check the split, not the speed.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
-    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning"),  # torchdata's call
+    pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning"),  # from torchdata
 ]
 
 ROLES = ("anchor", "positive", "negative")
@@ -35,7 +35,7 @@ MORE = ("d_ap", "d_an", "weight", "difficulty")
 
 
 def stored(run: miner.Run, difficulty: str, suffix: str = "") -> list[dict[str, Any]]:
-    """The rows of the shards, as items are to be."""
+    """Return the rows of the shards, in the form of items."""
     rows = []
     for name in CLASSES[difficulty]:
         for row in run.triplets(name).to_table().to_pylist():
@@ -45,7 +45,7 @@ def stored(run: miner.Run, difficulty: str, suffix: str = "") -> list[dict[str, 
 
 
 def flat(batches: Any) -> list[tuple[Any, ...]]:
-    """The rows of batches of texts or numbers."""
+    """Return the rows of batches of texts or numbers."""
     rows: list[tuple[Any, ...]] = []
     for batch in batches:
         columns = [
@@ -99,7 +99,7 @@ def test_rows_and_vectors_are_those_of_the_store(cut_run: RunOf, kind: str) -> N
             assert vectors[n][role].dtype == np.float32
     batch = next(iter(DataLoader(vectors, batch_size=5)))
     assert batch["negative"].shape == (5, store.dim) and batch["negative"].dtype == torch.float32
-    for one in (rows, vectors):  # a process that gets a copy finds the store
+    for one in (rows, vectors):  # a process that receives a copy finds the store
         copied = pickle.loads(pickle.dumps(one))[7]
         assert all(np.array_equal(copied[role], one[7][role]) for role in ROLES)
 
@@ -162,7 +162,7 @@ def test_spawned_workers_share_its_memory(cut_run: RunOf) -> None:
     loader = DataLoader(triplets, 64, num_workers=1, multiprocessing_context="spawn")
     assert flat(loader) == keys(triplets)
     assert len(ForkingPickler.dumps(triplets)) < 6000 < len(pickle.dumps(triplets))
-    last = triplets[len(triplets) - 1]  # its memory moved
+    last = triplets[len(triplets) - 1]  # pickling has moved its memory
     assert first == last
 
 

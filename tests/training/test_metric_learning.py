@@ -1,4 +1,4 @@
-"""`miner.torch.TripletIndex`: the triplets inside a batch, and what takes them."""
+"""`miner.torch.TripletIndex`: the triplets inside a batch, and losses that use them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_losses_of_pytorch_metric_learning_take_it(cut_run: RunOf, name: str) ->
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_their_triplet_loss_is_the_census(cut_run: RunOf) -> None:
-    """Over all non-easy triplets, their mean loss is what the manifest says."""
+    """Over all non-easy triplets, the mean loss equals the loss in the manifest."""
     losses = pytest.importorskip("pytorch_metric_learning.losses")
     reducers = pytest.importorskip("pytorch_metric_learning.reducers")
     distances = pytest.importorskip("pytorch_metric_learning.distances")

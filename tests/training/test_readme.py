@@ -18,10 +18,10 @@ from tests.conftest import ROOT
 EXAMPLE = re.compile(r"^```python needs=(\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = EXAMPLE.findall((ROOT / "miner/docs/trainers.md").read_text())
 SHORT = EXAMPLE.findall((ROOT / "README.md").read_text().replace("mined_tour", "mined_support"))
-"""Those of the README, on the same run."""
+"""The examples of the README, on the same run."""
 ROWS = 600
 
-# Imports and trainers of others warn about the future of others' modules.
+# Other libraries warn about future versions of further libraries.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -30,7 +30,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the run that the examples read, of fewer triplets."""
+    """Make a folder with the run that the examples read, with fewer triplets."""
     folder = tmp_path_factory.mktemp("trainers")
     job = {
         "dataset": {"path": str(ROOT / "sample_data/support_requests.csv")},
@@ -44,7 +44,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Stand in the folder, with the caches of `datasets` elsewhere and without its bars."""
+    """Change to the folder; move the caches of `datasets`, and turn off its progress bars."""
     monkeypatch.chdir(mined)
     if importlib.util.find_spec("datasets") is None:
         yield mined
@@ -58,7 +58,7 @@ def here(mined: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 def example(word: str, blocks: list[tuple[str, str]] = BLOCKS, **given: Any) -> dict[str, Any]:
-    """Run the example that holds a word, given what it says is yours; return its names."""
+    """Run the example that contains a word, with names that a user supplies; return all names."""
     (found,) = [block for block in blocks if word in block[1]]
     for needed in found[0].split(","):
         pytest.importorskip(needed)
@@ -68,7 +68,7 @@ def example(word: str, blocks: list[tuple[str, str]] = BLOCKS, **given: Any) -> 
 
 
 def trainable(out: Path) -> dict[str, Any]:
-    """A small model, and arguments for two steps."""
+    """Return a small model, and arguments for two training steps."""
     library = pytest.importorskip("sentence_transformers")
     pytest.importorskip("accelerate")
     import tokenizers

@@ -44,7 +44,7 @@ class Truth:
         self.margin: float = mining["margin"]
         self.normalized = scales(self.metric, mining["normalize"])
         self.found = "found" in run.manifest["census"]  # by an approximate index
-        self.filters = Filters.recorded(run.manifest["job"]["select"])
+        self.filters = Filters.from_manifest(run.manifest["job"]["select"])
         self.vectors = Vectors(store.vectors(0), store.vectors(store.row_side), "numpy")
         self.relevance: Relevance = store.relevance()
 
@@ -112,7 +112,7 @@ class Truth:
         """Whether the job's filters on scores would have kept a triplet out of its folder."""
         scores = (score(self.metric, self.normalized, d) for d in (d_ap, d_an))
         if name == "suspects":
-            return ~self.filters.suspect(*scores)
+            return ~self.filters.is_suspect(*scores)
         return self.filters.rejects(*scores)
 
     def _irrelevant(

@@ -18,9 +18,16 @@ from miner.pipeline.units.layout import Share
 from miner.pipeline.units.records import TRIPLET, Sink
 from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.caps import Caps
-from miner.selection.draws import draw_of_many
+from miner.selection.draws import draw_distinct_per_anchor
 from miner.selection.selection import Selection
-from miner.selection.strategies.base import Admitted, Anchor, Flat, Picks, Take, seeds
+from miner.selection.strategies.base import (
+    Anchor,
+    EligibleRanks,
+    PairCounts,
+    Picks,
+    Selected,
+    seed_sequence,
+)
 from miner.triplets.hardness import KEPT, Kept
 from miner.triplets.relevance import cut_sizes, spans
 from miner.triplets.types import Float64, Rows
@@ -205,24 +212,26 @@ def write_block(
                 _add_drawn(writer, block, name, drawn, takes[name], share, selection.caps, seed)
         for line in (first + np.flatnonzero(single)).tolist():
             here = view(line)
-            admitted = selection.admit(here)
+            eligible = selection.eligible_ranks(here)
             for name, share in shares.items():
                 if share.counts[line] and ways[name][line] == _SINGLE:
                     rule = (name, selection, int(share.counts[line]), share.factor)
-                    _write_anchor(writer, here, admitted, *rule)
+                    _write_anchor(writer, here, eligible, *rule)
     writer.flush()
 
 
-def _takes(block: Block, selection: Selection, shares: Mapping[Kept, Share]) -> dict[Kept, Take]:
+def _takes(
+    block: Block, selection: Selection, shares: Mapping[Kept, Share]
+) -> dict[Kept, Selected]:
     """Return what is taken of all pairs at once, where counts tell it."""
-    if not selection.plain:
+    if not selection.ranks_from_counts:
         return {}
-    admitted = selection.filters.admit(cast(Anchor, Flat(block.hard, block.within)))
-    takes = {name: selection.strategy.take(admitted, name) for name in shares}
+    eligible = selection.filters.eligible_ranks(cast(Anchor, PairCounts(block.hard, block.within)))
+    takes = {name: selection.strategy.take(eligible, name) for name in shares}
     return {name: take for name, take in takes.items() if take.weight == 1.0}
 
 
-def _ways(block: Block, take: Take | None, share: Share, caps: Caps) -> NDArray[np.int8]:
+def _ways(block: Block, take: Selected | None, share: Share, caps: Caps) -> NDArray[np.int8]:
     """Say of each line how it is written: all that is taken of it, so many drawn, or alone."""
     ways = np.full(len(block.anchors), _SINGLE, dtype=np.int8)
     if take is None:
@@ -235,7 +244,7 @@ def _ways(block: Block, take: Take | None, share: Share, caps: Caps) -> NDArray[
 
 
 def _add_whole(
-    writer: BlockWriter, block: Block, folder: Kept, lines: Rows, take: Take, factor: float
+    writer: BlockWriter, block: Block, folder: Kept, lines: Rows, take: Selected, factor: float
 ) -> None:
     """Write all that is taken of some lines."""
     widths = np.diff(block.starts)[lines]
@@ -252,7 +261,7 @@ def _add_drawn(
     block: Block,
     folder: Kept,
     lines: Rows,
-    take: Take,
+    take: Selected,
     share: Share,
     caps: Caps,
     seed: int,
@@ -263,11 +272,13 @@ def _add_drawn(
     counts = take.counts[pairs]
     owners = np.repeat(np.arange(len(lines)), widths)
     slots = np.bincount(owners, counts, len(lines)).astype(np.int64)
-    key = seeds(seed, KEPT.index(folder), _DRAW)
+    key = seed_sequence(seed, KEPT.index(folder), _DRAW)
     for first, last in cut_sizes(slots, writer.most):
         mine = slice(*np.searchsorted(owners, (first, last)))
         some = lines[first:last]
-        drawn = draw_of_many(key, block.anchors[some], slots[first:last], share.counts[some])
+        drawn = draw_distinct_per_anchor(
+            key, block.anchors[some], slots[first:last], share.counts[some]
+        )
         ends = np.cumsum(counts[mine])
         pair = np.searchsorted(ends, drawn, side="right")
         rank = take.begin[pairs[mine]][pair] + drawn - (ends - counts[mine])[pair]
@@ -280,7 +291,7 @@ def _add_drawn(
 def _write_anchor(
     writer: BlockWriter,
     view: AnchorView,
-    admitted: Admitted,
+    eligible: EligibleRanks,
     folder: Kept,
     selection: Selection,
     count: int,
@@ -291,7 +302,7 @@ def _write_anchor(
     Parameters
     ----------
     writer : BlockWriter
-    view, admitted : AnchorView, Admitted
+    view, eligible : AnchorView, EligibleRanks
         The anchor, and what the filters leave of it.
     folder : str
     selection : Selection
@@ -301,13 +312,13 @@ def _write_anchor(
         What the cap on the whole folder puts on a weight.
     """
     strategy, caps = selection.rule(folder)
-    take = strategy.take(admitted, folder)
+    take = strategy.take(eligible, folder)
     rng = view.rng(KEPT.index(folder))
     whole = count == take.counts.sum()
     for picks in (
         _whole(take.counts, writer.most) if whole else [caps.choose(take.counts, count, rng)]
     ):
-        ranks = strategy.ranks(admitted, take, picks, rng)
+        ranks = strategy.ranks(eligible, take, picks, rng)
         weights = picks.weight * (take.weight * factor)
         writer.add(folder, view, Picks(picks.pair, ranks, weights))
 

@@ -26,7 +26,7 @@ from miner.pipeline.units.records import Records, Sink
 from miner.pipeline.units.sampled import SampledClasses, choose_sampled
 from miner.pipeline.units.unit_writer import UnitWriter
 from miner.selection.anchor_view import AnchorView, Block, BlockView
-from miner.selection.rejection import Rejection
+from miner.selection.rejection import RejectionSampler
 from miner.selection.selection import Selection
 from miner.storage.files import atomic_open
 from miner.triplets.hardness import MINED, Kept
@@ -133,7 +133,7 @@ class Miner:
 
     def _listed(self, block: RankedBlock, room: int) -> CandidateLists:
         """Return lists of the rows that a block's anchors may write, as far as there is room."""
-        if not (self.writes and self.selection.plain):
+        if not (self.writes and self.selection.ranks_from_counts):
             return CandidateLists.none(len(block.anchors))
         depths = self.selection.depths(block)
         deep = np.maximum.reduceat(depths, block.starts[:-1])
@@ -168,26 +168,28 @@ class Miner:
 
     def _select(self, view: AnchorView, counted: NDArray[np.void]) -> None:
         """Say what the selection makes of an anchor, in its line of `COUNTED`, shape (1,)."""
-        admitted = self.selection.admit(view)
+        eligible = self.selection.eligible_ranks(view)
         for name in MINED:
             strategy, caps = self.selection.rule(name)
-            take = strategy.take(admitted, name)
+            take = strategy.take(eligible, name)
             counted[f"slots_{name}"] = caps.slots(take.counts)
             counted[f"wanted_{name}"] = take.wanted
-            counted[f"available_{name}"] = admitted.span(name)[1].sum()
+            counted[f"available_{name}"] = eligible.span(name)[1].sum()
         if self.selection.suspects:
-            counted["slots_suspects"] = admitted.suspects.sum()
+            counted["slots_suspects"] = eligible.suspects.sum()
 
     def _select_by_pair(self, block: Block, at: Rows, result: NDArray[np.void]) -> None:
         """Say the same of many anchors, where their pairs tell it one by one."""
-        admitted = self.selection.admit_pairs(BlockView(self.census, block, self.normalized))
+        eligible = self.selection.eligible_ranks_of_pairs(
+            BlockView(self.census, block, self.normalized)
+        )
         starts = block.starts[:-1]
         for name in MINED:
-            found = self.selection.of_pairs(name, admitted, starts)
+            found = self.selection.of_pairs(name, eligible, starts)
             for column, values in zip(("slots", "wanted", "available"), found, strict=True):
                 result[f"{column}_{name}"][at] = values
         if self.selection.suspects:
-            result["slots_suspects"][at] = np.add.reduceat(admitted.suspects, starts)
+            result["slots_suspects"][at] = np.add.reduceat(eligible.suspects, starts)
 
     def select_from_totals(self, anchors: Rows, counted: NDArray[np.void]) -> None:
         """Say what the selection makes of anchors whose totals of each class tell it."""
@@ -259,7 +261,7 @@ class Miner:
             return None
         census = self.census
         given = (census.vectors, census.relevance, census.metric, census.margin, self.seed)
-        return choose_sampled(Rejection(*given), self.selection, anchors, shares, counted)
+        return choose_sampled(RejectionSampler(*given), self.selection, anchors, shares, counted)
 
     def whole_blocks(self, anchors: Rows) -> Iterator[tuple[Rows, Block]]:
         """Yield places of anchors and blocks of them, counted anew."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from miner.pipeline.units.layout import Share
 from miner.pipeline.units.records import TRIPLET, Triplets
-from miner.selection.rejection import Asked, Drawn, Rejection
+from miner.selection.rejection import DrawnTriplets, DrawRequest, RejectionSampler
 from miner.selection.selection import Selection
 from miner.triplets.hardness import MINED, Kept, Mined
 from miner.triplets.types import Float64, Rows
@@ -32,15 +32,15 @@ class SampledClasses:
 
     Attributes
     ----------
-    rejection : Rejection
-    asked : Asked
+    rejection : RejectionSampler
+    asked : DrawRequest
         What is drawn of each anchor, which may be nothing.
     weights : mapping
         Per class, the weight of a triplet of each anchor.
     """
 
-    rejection: Rejection
-    asked: Asked
+    rejection: RejectionSampler
+    asked: DrawRequest
     weights: Mapping[Mined, Float64]
 
     def left(self, shares: Mapping[Kept, Share]) -> dict[Kept, Share]:
@@ -53,15 +53,15 @@ class SampledClasses:
     def records(self, first: int, last: int) -> dict[Mined, Triplets]:
         """Draw what the anchors from `first` to below `last` write of each class."""
         parts: dict[Mined, list[Triplets]] = {name: [np.empty(0, TRIPLET)] for name in MINED}
-        for start in range(first, last, self.rejection.most):
-            at = slice(start, min(start + self.rejection.most, last))
+        for start in range(first, last, self.rejection.max_anchors):
+            at = slice(start, min(start + self.rejection.max_anchors, last))
             asked = self.asked.part(at)
             for name, drawn in self.rejection.draw(asked).items():
                 parts[name].append(_records(asked.anchors, drawn, self.weights[name][at]))
         return {name: np.concatenate(parts[name]) for name in MINED}
 
 
-def _records(anchors: Rows, drawn: Drawn, weights: Float64) -> Triplets:
+def _records(anchors: Rows, drawn: DrawnTriplets, weights: Float64) -> Triplets:
     records = np.empty(len(drawn.line), dtype=TRIPLET)
     records["anchor"], records["weight"] = anchors[drawn.line], weights[drawn.line]
     records["positive"], records["negative"] = drawn.positive, drawn.negative
@@ -71,7 +71,7 @@ def _records(anchors: Rows, drawn: Drawn, weights: Float64) -> Triplets:
 
 
 def choose_sampled(
-    rejection: Rejection,
+    rejection: RejectionSampler,
     selection: Selection,
     anchors: Rows,
     shares: Mapping[Kept, Share],
@@ -81,7 +81,7 @@ def choose_sampled(
 
     Parameters
     ----------
-    rejection : Rejection
+    rejection : RejectionSampler
     selection : Selection
         Of which totals tell how much of each class is written: a uniform sample.
     anchors : ndarray of shape (anchors,), int64
@@ -109,4 +109,4 @@ def choose_sampled(
     weights = selection.weights_of_totals({name: counted[name] for name in MINED})
     nothing = np.zeros(len(anchors))
     weights = {name: shares[name].factor * weights.get(name, nothing) for name in MINED}
-    return SampledClasses(rejection, Asked(anchors, takes, rates), weights)
+    return SampledClasses(rejection, DrawRequest(anchors, takes, rates), weights)

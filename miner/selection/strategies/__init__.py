@@ -1,1 +1,1 @@
-"""Strategies: which of the semi-hard and hard triplets are written. `base.load_strategy`."""
+"""Strategies: one module for each value of ``select.strategy``; `base` has the registry."""

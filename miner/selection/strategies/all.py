@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from miner.selection.strategies.base import Admitted, Strategy, Take
+from miner.selection.strategies.base import EligibleRanks, Selected, Strategy
 from miner.triplets.hardness import Kept
 
 __all__ = ["All"]
@@ -12,13 +12,13 @@ __all__ = ["All"]
 
 @dataclass(frozen=True)
 class All(Strategy):
-    """Takes everything that the filters leave."""
+    """Selects every triplet that passes the filters."""
 
     from_totals = True
     by_pair = True
     seeded = False
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
-        """Take the whole interval of each pair."""
-        begin, span = admitted.span(name)
-        return Take(begin, span, span, int(span.sum()))
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+        """Select the whole interval of each pair."""
+        begin, span = eligible.span(name)
+        return Selected(begin, span, span, int(span.sum()))

@@ -1,10 +1,11 @@
-"""The seam of the strategies, and the seeded draws that they share.
+"""The interface of strategies, and the registry of their names.
 
-A strategy sees one anchor at a time. Its negatives are in order of their true distance, ties by row
-number, and are named by their rank. A pair (anchor, positive) finds its hard negatives at the ranks
-below ``hard`` and its semi-hard ones from there up to ``within``; the filters leave an interval of
-ranks, and the strategy takes from that. It never sees float32 distances or the order of
-scheduling, so the same job draws the same triplets everywhere.
+A strategy handles one anchor at a time. The anchor's negatives are ranked by their true distance,
+ties by row number. For a pair (anchor, positive), the negatives at the ranks below ``hard`` are
+hard, and those at the ranks from ``hard`` to ``within`` - 1 are semi-hard. The filters keep an
+interval of these ranks, and the strategy selects from it. It depends neither on float32 distances
+nor on the order in which anchors are processed, so the same job draws the same triplets on every
+machine.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from miner.triplets.types import Float64
 
 __all__ = [
     "STRATEGIES",
-    "Admitted",
     "Anchor",
-    "Bound",
-    "Flat",
-    "Pairs",
+    "EligibleRanks",
+    "PairCounts",
+    "PairCountsLike",
     "Picks",
+    "ScoreBound",
+    "Selected",
     "Strategy",
-    "Take",
     "check_count",
-    "seeds",
-    "single",
+    "seed_sequence",
+    "single_triplet",
 ]
 
 Counts = NDArray[np.int64]
@@ -47,9 +48,13 @@ for _name, _target, _summary in (
     ("hardest", "hardest:Hardest", "per pair the k nearest of each class: guard it"),
     ("semi-hard", "semi_hard:SemiHard", "first choice: per pair the nearest beyond the positive"),
     ("easy-positive", "easy_positive:EasyPositive", "per anchor its nearest positive"),
-    ("distance-weighted", "distance_weighted:DistanceWeighted", "per pair k, all distances alike"),
+    (
+        "distance-weighted",
+        "distance_weighted:DistanceWeighted",
+        "per pair k, spread over distances",
+    ),
     ("simans", "simans:SimAns", "per pair k whose score is near the positive's"),
-    ("warp", "warp:Warp", "per pair k, the higher a rank the likelier"),
+    ("warp", "warp:Warp", "per pair k, nearer ones more likely"),
     ("uniform", "uniform:Uniform", "per anchor k of all its triplets"),
 ):
     STRATEGIES.register(_name, f"miner.selection.strategies.{_target}", _summary)
@@ -58,16 +63,16 @@ _MOST_K = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """What the scores of negatives are held against.
+class ScoreBound:
+    """A lower bound for the scores of negatives.
 
     Attributes
     ----------
     least : callable
-        From the scores of positives, that which a negative of the pair must have at least to be
-        counted: the greater, the greater they are, but for rounding.
+        Maps the scores of positives to the lowest score at which a negative of the pair counts.
+        Apart from rounding, it must not decrease as the score of the positive increases.
     by_pair : bool
-        Whether it hangs on the positive; else it is one number.
+        Whether the bound depends on the score of the positive; else it is a constant.
     """
 
     least: Callable[[Float64], Float64]
@@ -75,19 +80,19 @@ class Bound:
 
 
 class Anchor(Protocol):
-    """What an anchor tells of its negatives and positives; measured only when it is asked for."""
+    """An anchor with its positives and negatives; distances are measured only on request."""
 
     @property
     def hard(self) -> Counts:
-        """Negatives of each pair that are hard: ranks below it, shape (positives,)."""
+        """Number of hard negatives of each pair (the ranks below it), shape (positives,)."""
 
     @property
     def within(self) -> Counts:
-        """Negatives of each pair that are hard or semi-hard, shape (positives,)."""
+        """Number of hard and semi-hard negatives of each pair, shape (positives,)."""
 
     @property
     def dim(self) -> int:
-        """The dimensions of the vectors."""
+        """The number of dimensions of the vectors."""
 
     @property
     def d_ap(self) -> Float64:
@@ -98,41 +103,41 @@ class Anchor(Protocol):
         """True distances of the negatives by rank, at least up to the largest ``within``."""
 
     def score(self, distances: Float64) -> Float64:
-        """Return the scores of distances; see `miner.triplets.distance.score`."""
+        """Convert distances to scores; see `miner.triplets.distance.score`."""
 
-    def closer(self, distance: float) -> int:
-        """Count the negatives nearer than a distance, among the ranks below all ``within``."""
+    def count_nearer(self, distance: float) -> int:
+        """Count the negatives nearer than a distance, among the ranks that `d_an` covers."""
 
-    def scoring(self, bound: Bound) -> Counts:
-        """Count, per pair, those whose score is not below a bound: the ranks below the count.
+    def count_scores_at_least(self, bound: ScoreBound) -> Counts:
+        """Count, per pair, the negatives whose score is at least a bound.
 
-        Where it is more than ``within``, the count may be anything from there on.
+        These negatives have the ranks below the count. A count above ``within`` need not be exact.
         """
 
     def rng(self, *place: int) -> np.random.Generator:
-        """Return the generator of a place at this anchor."""
+        """Return the random generator of this anchor for one purpose (`place`)."""
 
 
-class Pairs(Protocol):
-    """The pairs of many anchors side by side: what a strategy that goes pair by pair asks."""
+class PairCountsLike(Protocol):
+    """The pairs of many anchors, with the counts that strategies with `by_pair` need."""
 
     @property
     def hard(self) -> Counts:
-        """As of an `Anchor`."""
+        """Number of hard negatives of each pair, shape (pairs,)."""
 
     @property
     def within(self) -> Counts:
-        """As of an `Anchor`."""
+        """Number of hard and semi-hard negatives of each pair, shape (pairs,)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flat:
-    """Such pairs without their scores: for filters that ask for ranks only.
+class PairCounts:
+    """The counts of pairs, without scores, for filters that depend on ranks only.
 
     Attributes
     ----------
     hard, within : ndarray of shape (pairs,), int64
-        As those of an anchor.
+        Hard negatives of each pair; hard and semi-hard negatives.
     """
 
     hard: Counts
@@ -140,17 +145,17 @@ class Flat:
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
-    """What the filters leave of one anchor.
+class EligibleRanks:
+    """The ranks that pass the filters, for the pairs of one anchor.
 
     Attributes
     ----------
     anchor : Anchor
     low, high : ndarray of shape (positives,), int64
-        Ranks that a pair may use: from ``low`` up to below ``high``, which is at most ``within``.
-        There are none where ``high <= low``.
+        The eligible ranks of a pair are ``low`` to ``high`` - 1, and ``high`` is at most
+        ``within``. If ``high <= low``, the pair has no eligible rank.
     suspects : ndarray of shape (positives,), int64
-        A positive-aware filter dropped so many of the pair's nearest hard or semi-hard negatives.
+        The number of the pair's nearest hard or semi-hard negatives that a guard dropped.
     classes : tuple of str
         The classes that the job writes.
     """
@@ -162,38 +167,38 @@ class Admitted:
     classes: tuple[Mined, ...]
 
     def span(self, name: Kept) -> tuple[Counts, Counts]:
-        """Return where each pair's ranks of a class begin, and how many there are."""
+        """Return the first eligible rank of each pair in a class, and their number."""
         hard = self.anchor.hard
         low = self.low if name == "hard" else np.maximum(self.low, hard)
         high = np.minimum(self.high, hard) if name == "hard" else self.high
         return low, np.maximum(high - low, 0)
 
     def named(self, rank: int, pair: int) -> Mined:
-        """Name the class of a pair's triplet."""
+        """Return the class of the triplet of a pair with the negative at a rank."""
         return "hard" if rank < self.anchor.hard[pair] else "semi_hard"
 
     @property
-    def farthest(self) -> Mined:
-        """The class in which a strategy that takes either looks last."""
+    def fallback_class(self) -> Mined:
+        """The class in which a strategy that fills either class reports a missing triplet."""
         return "semi_hard" if "semi_hard" in self.classes else "hard"
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
-    """What a strategy takes of one anchor and class, before the caps.
+class Selected:
+    """The selection of a strategy from one anchor and class, before the caps.
 
     Attributes
     ----------
     begin, span : ndarray of shape (positives,), int64
-        The interval of ranks that it takes from.
+        First rank and length of the interval that the strategy selects from.
     counts : ndarray of shape (positives,), int64
-        How many it takes of each pair: all of the interval, or fewer, which it then draws.
+        Number of triplets of each pair: the whole interval, or fewer, which are then drawn.
     wanted : int
-        How many it would have taken if there were enough.
+        Number of triplets that the strategy requests, even if there are fewer.
     weight : float
         1 / the probability of being drawn, for a uniform draw; 1 for all others.
     drawn : ndarray of int64, optional
-        The ranks by pair, where they are drawn already.
+        The drawn ranks, one pair after the other, if they are already drawn.
     """
 
     begin: Counts
@@ -213,7 +218,7 @@ class Picks:
     pair : ndarray of shape (k,), int64
         Position of the positive among the anchor's positives.
     rank : ndarray of shape (k,), int64
-        Which of the triplets that the strategy takes of the pair.
+        Index among the triplets that the strategy selects from the pair.
     weight : ndarray of shape (k,), float64
         1 / the probability that the caps of this anchor keep a triplet.
     """
@@ -224,49 +229,50 @@ class Picks:
 
 
 class Strategy(ABC):
-    """Takes from what the filters admit.
+    """Selects triplets from the ranks that pass the filters.
 
-    A strategy is a frozen dataclass, whose fields are the keys of ``[select.options]``.
+    A strategy is a frozen dataclass; its fields are the keys of ``[select.options]``.
     """
 
     from_totals = False
-    """Whether it takes all of each class, or draws uniformly from it: an anchor's totals say how
-    many (`of_totals`)."""
+    """Whether the number of selected triplets follows from an anchor's totals per class
+    (`of_totals`), because the strategy selects each class as a whole or draws uniformly from it."""
 
     by_pair = False
-    """Whether how many it takes of a pair hangs on that pair's interval alone."""
+    """Whether the number of selected triplets of a pair depends on that pair's interval only."""
 
     seeded = True
-    """Whether how many it takes of a class may hang on the seed, and not only which."""
+    """Whether the number of selected triplets of a class may depend on the seed."""
 
     shared = False
-    """Whether its bounds for the classes (`at_most`) hold for their sum: it takes either."""
+    """Whether the bounds of the classes (`at_most`) also bound the sum of the classes, because a
+    selected triplet may belong to either class."""
 
     def check(  # noqa: B027  (a hook: most have nothing to refuse)
         self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]
     ) -> None:
-        """Raise `UsageError` when it has no meaning for such distances or classes."""
+        """Raise `UsageError` if the strategy is not defined for these distances or classes."""
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int | None:
-        """Bound what it takes of a class from so many pairs of anchors; None: it takes any number.
+        """Return an upper bound on the selected triplets of a class; None if unbounded.
 
-        For `mine plan`, which counts pairs and anchors, and nothing else.
+        `mine plan` uses it, which knows only the number of pairs and of anchors.
         """
         return None
 
     @abstractmethod
-    def take(self, admitted: Admitted, name: Kept) -> Take:
-        """Say how many it takes of each pair, of one class."""
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+        """Return the selection from one anchor and class."""
 
     def wants(self, span: Counts, name: Mined) -> Counts:
-        """Return how many of each pair it would take if there were enough: by default, all.
+        """Return the number of triplets that the strategy requests from each pair: by default, all.
 
-        Asked for only where `by_pair`.
+        Used only if `by_pair`.
 
         Parameters
         ----------
         span : ndarray of shape (pairs,), int64
-            What the filters leave of each pair.
+            Number of eligible triplets of each pair.
         name : str
             A class that the job writes.
         """
@@ -275,52 +281,60 @@ class Strategy(ABC):
     def of_totals(
         self, totals: Mapping[Mined, Counts], anchors: Counts, seed: int
     ) -> dict[Mined, tuple[Counts, Counts]]:
-        """Return how many it takes of each class of anchors, and wants: by default, all.
+        """Return, per class, the selected and the requested triplets of each anchor.
 
-        Asked for only where `from_totals`, of anchors that have valid triplets.
+        By default, both are all triplets. Used only if `from_totals`, for anchors that have valid
+        triplets.
 
         Parameters
         ----------
         totals : mapping
-            Per class that the job writes, the anchors' triplets.
+            For each class that the job writes, the number of triplets of each anchor.
         anchors : ndarray of shape (anchors,), int64
         seed : int
-            The job's.
+            The seed of the job.
         """
         return {name: (total, total) for name, total in totals.items()}
 
     def weights(self, totals: Counts) -> Float64:
-        """Return `Take.weight` of anchors from the totals of both classes, where `from_totals`."""
+        """Return `Selected.weight` of anchors, given their totals over both classes.
+
+        Used only if `from_totals`.
+        """
         return np.ones(len(totals))
 
     def ranks(
-        self, admitted: Admitted, take: Take, picks: Picks, rng: np.random.Generator
+        self, eligible: EligibleRanks, take: Selected, picks: Picks, rng: np.random.Generator
     ) -> Counts:
-        """Return the ranks of picks, ascending within a pair; a pair's picks come together."""
+        """Return the ranks of picks, ascending within a pair; the picks of a pair are adjacent."""
         return take.begin[picks.pair] + picks.rank
 
 
-def single(admitted: Admitted, name: Kept, pair: int | None, rank: int) -> Take:
-    """Take one triplet of an anchor, in the class that it is of; `pair` None when there is none."""
-    nothing = np.zeros_like(admitted.low)
+def single_triplet(eligible: EligibleRanks, name: Kept, pair: int | None, rank: int) -> Selected:
+    """Select one triplet of an anchor if it belongs to the class `name`.
+
+    `pair` is None if the anchor has no triplet, which then counts as requested in
+    `EligibleRanks.fallback_class`.
+    """
+    nothing = np.zeros_like(eligible.low)
     if pair is None:
-        return Take(nothing, nothing, nothing, int(name == admitted.farthest))
-    if admitted.named(rank, pair) != name:
-        return Take(nothing, nothing, nothing, 0)
+        return Selected(nothing, nothing, nothing, int(name == eligible.fallback_class))
+    if eligible.named(rank, pair) != name:
+        return Selected(nothing, nothing, nothing, 0)
     begin, counts = nothing.copy(), nothing.copy()
     begin[pair], counts[pair] = rank, 1
-    return Take(begin, counts, counts, 1)
+    return Selected(begin, counts, counts, 1)
 
 
 def check_count(key: str, value: int) -> None:
-    """Raise `UsageError` unless a strategy's count is a number that can be drawn."""
+    """Raise `UsageError` unless a count in ``[select.options]`` is between 1 and 2^31 - 1."""
     if not 1 <= value <= _MOST_K:
         raise UsageError(f"select.options.{key} = {value} must be between 1 and {_MOST_K:,}")
 
 
-def seeds(seed: int, *place: int) -> np.random.SeedSequence:
-    """Seed the draws of one place: a class, or a class and an anchor.
+def seed_sequence(seed: int, *place: int) -> np.random.SeedSequence:
+    """Return the seed of one place: a class, or a class and an anchor.
 
-    A spawn key keeps places apart: as plain entropy (s, 1) and (s, 1, 0) are one seed.
+    The place is a spawn key, because as plain entropy (s, 1) and (s, 1, 0) give the same seed.
     """
     return np.random.SeedSequence(seed, spawn_key=place)

@@ -1,9 +1,9 @@
-"""``batch-hard``: per anchor the farthest positive and the nearest negative.
+"""``batch-hard``: for each anchor the farthest positive and the nearest negative.
 
 Hermans, Beyer and Leibe 2017, eq. 5, with the whole data set as the batch: ``argmax d(a,p)``,
-``argmin d(a,n)``, ties by row number. One triplet an anchor, in the class that it is of. With
-filters the positive is the farthest that has a negative left, and the negative the nearest of
-those.
+``argmin d(a,n)``, ties by row number. Each anchor has one triplet, which is written to the folder
+of its class. With filters, the positive is the farthest one that has an eligible negative, and the
+negative is the nearest eligible one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.selection.strategies.base import Admitted, Strategy, Take, single
+from miner.selection.strategies.base import EligibleRanks, Selected, Strategy, single_triplet
 from miner.triplets.hardness import Kept, Mined
 
 __all__ = ["BatchHard"]
@@ -20,19 +20,19 @@ __all__ = ["BatchHard"]
 
 @dataclass(frozen=True)
 class BatchHard(Strategy):
-    """Takes the hardest triplet of each anchor."""
+    """Selects the hardest triplet of each anchor."""
 
     seeded = False
     shared = True
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
-        """Bound it by one an anchor."""
+        """Return the number of anchors: each has one triplet at most."""
         return anchors
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
-        """Take one triplet of the anchor, if it is of this class."""
-        left = admitted.high > admitted.low
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+        """Select the anchor's triplet, if it belongs to this class."""
+        left = eligible.high > eligible.low
         if not left.any():
-            return single(admitted, name, None, 0)
-        pair = int(np.argmax(np.where(left, admitted.anchor.d_ap, -np.inf)))
-        return single(admitted, name, pair, int(admitted.low[pair]))
+            return single_triplet(eligible, name, None, 0)
+        pair = int(np.argmax(np.where(left, eligible.anchor.d_ap, -np.inf)))
+        return single_triplet(eligible, name, pair, int(eligible.low[pair]))

@@ -1,9 +1,10 @@
-"""``easy-positive``: per anchor the nearest positive, and a negative that is hard for it.
+"""``easy-positive``: for each anchor the nearest positive and a near negative.
 
-Xuan, Stylianou and Pless 2020: ``ephn`` takes the nearest negative, ``epshn`` the
-nearest that is farther than the positive. One triplet an anchor at most, in the class that it is
-of. The positive is the nearest whatever the filters leave: another would not be the easy one. When
-no negative of it is within the margin, the triplet has no loss and the anchor has none.
+Xuan, Stylianou and Pless 2020: the variant ``ephn`` uses the nearest negative, ``epshn`` the
+nearest negative that is farther than the positive. Each anchor has at most one triplet, which is
+written to the folder of its class. The nearest positive is used even if the filters leave it no
+negative, because another one would not be the easy positive. An anchor without an eligible hard or
+semi-hard negative for this positive has no triplet.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from miner.errors import UsageError
-from miner.selection.strategies.base import Admitted, Strategy, Take, single
+from miner.selection.strategies.base import EligibleRanks, Selected, Strategy, single_triplet
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import Kept, Mined
 
@@ -23,14 +24,14 @@ __all__ = ["EasyPositive"]
 
 @dataclass(frozen=True)
 class EasyPositive(Strategy):
-    """Takes one triplet of each anchor, with its nearest positive."""
+    """Selects one triplet of each anchor, with its nearest positive."""
 
     seeded = False
     shared = True
     variant: Literal["ephn", "epshn"] = "ephn"
 
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
-        """Refuse ``epshn`` without semi-hard triplets."""
+        """Raise `UsageError` for ``epshn`` if the job writes no semi-hard triplets."""
         if self.variant == "epshn" and "semi_hard" not in classes:
             raise UsageError(
                 "variant 'epshn' finds semi-hard triplets only, and select.classes leaves them "
@@ -38,14 +39,14 @@ class EasyPositive(Strategy):
             )
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
-        """Bound it by one an anchor."""
+        """Return the number of anchors: each has one triplet at most."""
         return anchors
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
-        """Take one triplet of the anchor, if it is of this class."""
-        pair = int(np.argmin(admitted.anchor.d_ap))
-        rank = int(admitted.low[pair])
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+        """Select the anchor's triplet, if it belongs to this class."""
+        pair = int(np.argmin(eligible.anchor.d_ap))
+        rank = int(eligible.low[pair])
         if self.variant == "epshn":
-            rank = max(rank, int(admitted.anchor.hard[pair]))
-        found = rank < admitted.high[pair]
-        return single(admitted, name, pair if found else None, rank)
+            rank = max(rank, int(eligible.anchor.hard[pair]))
+        found = rank < eligible.high[pair]
+        return single_triplet(eligible, name, pair if found else None, rank)

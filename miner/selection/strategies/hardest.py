@@ -1,7 +1,7 @@
-"""``hardest``: per pair (anchor, positive) the k nearest negatives of each class.
+"""``hardest``: for each pair (anchor, positive) the k nearest negatives of each class.
 
-The hardest negatives of Simo-Serra et al. 2015, over the whole data set: for `k` the
-triplets of a pair and class with the largest loss.
+These are the hardest negatives of Simo-Serra et al. 2015, over the whole data set: the k triplets
+of a pair and class with the largest loss.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.selection.strategies.base import Admitted, Counts, Strategy, Take, check_count
+from miner.selection.strategies.base import Counts, EligibleRanks, Selected, Strategy, check_count
 from miner.triplets.hardness import Kept, Mined
 
 __all__ = ["Hardest"]
@@ -18,7 +18,7 @@ __all__ = ["Hardest"]
 
 @dataclass(frozen=True)
 class Hardest(Strategy):
-    """Takes the `k` nearest of each class."""
+    """Selects the `k` nearest negatives of each pair and class."""
 
     by_pair = True
     seeded = False
@@ -28,16 +28,16 @@ class Hardest(Strategy):
         check_count("k", self.k)
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
-        """Bound it by k a pair."""
+        """Return k times the number of pairs."""
         return self.k * pairs
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
-        """Take the first k of the interval."""
-        begin, span = admitted.span(name)
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+        """Select the first k ranks of each pair's interval."""
+        begin, span = eligible.span(name)
         counts = np.minimum(span, self.k)
-        wanted = self.k * len(span) if name in admitted.classes else 0
-        return Take(begin, counts, counts, wanted)
+        wanted = self.k * len(span) if name in eligible.classes else 0
+        return Selected(begin, counts, counts, wanted)
 
     def wants(self, span: Counts, name: Mined) -> Counts:
-        """Want k of each pair."""
+        """Request k negatives of each pair."""
         return np.full_like(span, self.k)

@@ -1,11 +1,12 @@
-"""``semi-hard``: per pair the nearest negative that is farther than the positive, or the nth.
+"""``semi-hard``: for each pair the nearest, or the nth nearest, semi-hard negative.
 
 ``argmin d(a,n)`` over ``d(a,p) < d(a,n)``: the semi-hard exemplar of FaceNet (Schroff, Kalenichenko
-and Philbin 2015, section 3.2), over the whole data set. Here ``d(a,n) < d(a,p) + margin`` is asked
-for too: beyond it the loss is zero. It writes ``semi_hard`` only.
+and Philbin 2015, section 3.2), over the whole data set. ``d(a,n) < d(a,p) + margin`` is required
+too, because the loss of other triplets is zero. The strategy writes ``semi_hard`` only.
 
-With ``nth`` it takes the nth nearest of these, or the last where a pair has fewer: a looser pick,
-which a wrong label or a row that means the same as the positive reaches less often.
+With ``nth``, the nth nearest semi-hard negative is selected, or the farthest one if a pair has
+fewer than n. Wrongly labelled rows and rows with the meaning of the positive are mostly among the
+nearest, so a larger n selects fewer of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from miner.errors import UsageError
-from miner.selection.strategies.base import Admitted, Counts, Strategy, Take, check_count
+from miner.selection.strategies.base import Counts, EligibleRanks, Selected, Strategy, check_count
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import Kept, Mined
 
@@ -24,7 +25,7 @@ __all__ = ["SemiHard"]
 
 @dataclass(frozen=True)
 class SemiHard(Strategy):
-    """Takes the `nth` nearest semi-hard negative of each pair."""
+    """Selects the `nth` nearest semi-hard negative of each pair."""
 
     by_pair = True
     seeded = False
@@ -34,7 +35,7 @@ class SemiHard(Strategy):
         check_count("nth", self.nth)
 
     def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
-        """Refuse a job that writes no semi-hard triplets."""
+        """Raise `UsageError` if the job writes no semi-hard triplets."""
         if "semi_hard" not in classes:
             raise UsageError(
                 "strategy 'semi-hard' finds semi-hard triplets only, and select.classes leaves "
@@ -42,17 +43,17 @@ class SemiHard(Strategy):
             )
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
-        """Bound it by one semi-hard triplet a pair."""
+        """Return the number of pairs for ``semi_hard``, 0 for ``hard``."""
         return pairs if name == "semi_hard" else 0
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
-        """Take the nth of the semi-hard interval, or its last."""
-        begin, span = admitted.span(name)
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+        """Select the nth rank of each pair's semi-hard interval, or the last one."""
+        begin, span = eligible.span(name)
         if name == "hard":
-            return Take(begin, span * 0, span * 0, 0)
+            return Selected(begin, span * 0, span * 0, 0)
         counts = np.minimum(span, 1)
-        return Take(begin + np.minimum(span, self.nth) - counts, counts, counts, len(span))
+        return Selected(begin + np.minimum(span, self.nth) - counts, counts, counts, len(span))
 
     def wants(self, span: Counts, name: Mined) -> Counts:
-        """Want one semi-hard negative of each pair."""
+        """Request one semi-hard negative of each pair."""
         return np.full_like(span, int(name == "semi_hard"))

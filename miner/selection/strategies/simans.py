@@ -1,8 +1,8 @@
 """``simans``: negatives whose score is near the positive's (Zhou et al. 2022).
 
-``w = exp(-a (s(a,n) - s(a,p) - b)^2)``, with a = 0.5 and b = 0 as the paper has them. Scores are
-those of `miner.triplets.distance.score`; cosines differ by little, so there a larger `a` chooses
-more sharply. The sign of `b` is the paper's.
+``w = exp(-a (s(a,n) - s(a,p) - b)^2)``, with the paper's defaults a = 0.5 and b = 0 and the paper's
+sign of b. Scores are computed by `miner.triplets.distance.score`. Cosine scores differ by little,
+so a larger `a` is needed there to prefer negatives near the positive clearly.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from miner.errors import UsageError
-from miner.selection.strategies.base import Admitted
+from miner.selection.strategies.base import EligibleRanks
 from miner.selection.strategies.weighted import Weighted
 from miner.triplets.types import Float64
 
@@ -20,7 +20,7 @@ __all__ = ["SimAns"]
 
 @dataclass(frozen=True)
 class SimAns(Weighted):
-    """Draws `k` negatives of each pair and class, ambiguous ones the likelier."""
+    """Draws `k` negatives of each pair and class; scores near the positive's are more likely."""
 
     a: float = 0.5
     b: float = 0.0
@@ -32,9 +32,9 @@ class SimAns(Weighted):
                 f"select.options.a = {self.a} must be 0 or more, and b = {self.b} a number"
             )
 
-    def log_weights(self, admitted: Admitted, pair: int, begin: int, end: int) -> Float64:
-        """Return the formula of the module."""
-        anchor = admitted.anchor
+    def log_weights(self, eligible: EligibleRanks, pair: int, begin: int, end: int) -> Float64:
+        """Return the formula in the module's docstring."""
+        anchor = eligible.anchor
         away = anchor.score(anchor.d_an[begin:end]) - anchor.score(anchor.d_ap[pair : pair + 1])
         weights: Float64 = -self.a * (away - self.b) ** 2
         return weights

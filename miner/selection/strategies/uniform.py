@@ -1,7 +1,7 @@
-"""``uniform``: per anchor k of all its hard and semi-hard triplets, each equally likely.
+"""``uniform``: for each anchor k of all its hard and semi-hard triplets, each equally likely.
 
 The weight is 1 / the probability of being drawn, ``total / k``, so that weighted sums estimate the
-sums over all triplets that the filters leave (Horvitz and Thompson 1952).
+sums over all triplets that pass the filters (Horvitz and Thompson 1952).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 
 from miner.selection.draws import draw_distinct
 from miner.selection.strategies.base import (
-    Admitted,
     Counts,
+    EligibleRanks,
     Picks,
+    Selected,
     Strategy,
-    Take,
     check_count,
-    seeds,
+    seed_sequence,
 )
 from miner.triplets.hardness import MINED, Kept, Mined
 from miner.triplets.types import Float64
@@ -27,7 +27,7 @@ from miner.triplets.types import Float64
 __all__ = ["Uniform"]
 
 _PLACE = len(MINED) + 1
-"""Seeds the draw over both classes; below it are the places of the folders."""
+"""Seeds the draw over both classes; the folders use smaller numbers."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,23 @@ class Uniform(Strategy):
         check_count("k", self.k)
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
-        """Bound it by k an anchor."""
+        """Return k times the number of anchors."""
         return self.k * anchors
 
     def of_totals(
         self, totals: Mapping[Mined, Counts], anchors: Counts, seed: int
     ) -> dict[Mined, tuple[Counts, Counts]]:
-        """Say how much of each anchor's draw is of each class."""
+        """Return, per class, the drawn and the requested triplets of each anchor."""
         total = np.sum([*totals.values()], axis=0)
         hard = totals.get("hard", total * 0)
         count = np.minimum(self.k, total)
         first = np.minimum(hard, count)
         for at in np.flatnonzero((count < total) & (hard > 0) & (hard < total)).tolist():
-            rng = np.random.default_rng(seeds(seed, _PLACE, int(anchors[at])))
+            rng = np.random.default_rng(seed_sequence(seed, _PLACE, int(anchors[at])))
             slots = draw_distinct(rng, int(total[at]), int(count[at]))
             first[at] = np.searchsorted(slots, hard[at])
         missing = self.k - count
-        last = "semi_hard" if "semi_hard" in totals else "hard"  # where it looks last
+        last = "semi_hard" if "semi_hard" in totals else "hard"  # reports the missing triplets
         taken: dict[Mined, Counts] = {"hard": first, "semi_hard": count - first}
         return {name: (taken[name], taken[name] + missing * (name == last)) for name in totals}
 
@@ -66,27 +66,30 @@ class Uniform(Strategy):
         """Return 1 / the probability of being drawn."""
         return np.asarray(totals / np.maximum(1, np.minimum(self.k, totals)))
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
-        """Take what of the anchor's draw is of this class: the hard triplets come first in it."""
-        begin, span = admitted.span(name)
-        hard = int(admitted.span("hard")[1].sum())
-        total = hard + int(admitted.span("semi_hard")[1].sum())
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+        """Select the triplets of the anchor's draw that belong to this class.
+
+        The draw numbers the hard triplets first, then the semi-hard ones.
+        """
+        begin, span = eligible.span(name)
+        hard = int(eligible.span("hard")[1].sum())
+        total = hard + int(eligible.span("semi_hard")[1].sum())
         count = min(self.k, total)
-        slots = draw_distinct(admitted.anchor.rng(_PLACE), total, count)
+        slots = draw_distinct(eligible.anchor.rng(_PLACE), total, count)
         first = int(np.searchsorted(slots, hard))
         mine = slots[:first] if name == "hard" else slots[first:] - hard
         ends = np.cumsum(span)
         pair = np.searchsorted(ends, mine, side="right")
         rank = begin[pair] + mine - (ends - span)[pair]
         counts = np.bincount(pair, minlength=len(span))
-        missing = self.k - count if name == admitted.farthest else 0
+        missing = self.k - count if name == eligible.fallback_class else 0
         weight = total / max(1, count)
-        return Take(begin, span, counts, int(counts.sum()) + missing, weight, rank)
+        return Selected(begin, span, counts, int(counts.sum()) + missing, weight, rank)
 
     def ranks(
-        self, admitted: Admitted, take: Take, picks: Picks, rng: np.random.Generator
+        self, eligible: EligibleRanks, take: Selected, picks: Picks, rng: np.random.Generator
     ) -> Counts:
-        """Return the ranks that were drawn."""
+        """Return the ranks that `take` drew."""
         assert take.drawn is not None  # `take` draws
         starts = np.cumsum(take.counts) - take.counts
         ranks: Counts = take.drawn[starts[picks.pair] + picks.rank]

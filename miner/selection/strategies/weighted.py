@@ -1,9 +1,9 @@
-"""What the weighted strategies share: k of a pair's negatives, drawn without replacement.
+"""Base class of the weighted strategies: draw k of a pair's negatives without replacement.
 
-One after the other, each with a probability in proportion to its weight among those left. Taking
-the k smallest of ``e / w``, with e exponential noise, is the same draw (Efraimidis and Spirakis
-2006); in logarithms no weight is too small for it. The probability that k draws include a triplet
-has no closed form: `weight` stays 1.
+Negatives are drawn one after the other, each with a probability proportional to its weight among
+the remaining ones. Taking the k smallest values of ``e / w``, with exponential noise e, is the same
+draw (Efraimidis and Spirakis 2006); computed in logarithms, it works for arbitrarily small weights.
+The probability that k draws include a triplet has no closed form, so `weight` stays 1.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.selection.strategies.base import Admitted, Counts, Picks, Strategy, Take, check_count
+from miner.selection.strategies.base import (
+    Counts,
+    EligibleRanks,
+    Picks,
+    Selected,
+    Strategy,
+    check_count,
+)
 from miner.triplets.hardness import Kept, Mined
 from miner.triplets.types import Float64
 
@@ -24,7 +31,7 @@ _TINY = np.finfo(np.float64).tiny
 
 @dataclass(frozen=True)
 class Weighted(Strategy):
-    """Draws `k` negatives of each pair and class, by weights."""
+    """Draws `k` negatives of each pair and class, with probabilities given by weights."""
 
     by_pair = True
     seeded = False
@@ -34,27 +41,27 @@ class Weighted(Strategy):
         check_count("k", self.k)
 
     @abstractmethod
-    def log_weights(self, admitted: Admitted, pair: int, begin: int, end: int) -> Float64:
-        """Return the logarithms of the weights of ranks `begin` to below `end`, all finite."""
+    def log_weights(self, eligible: EligibleRanks, pair: int, begin: int, end: int) -> Float64:
+        """Return the finite logarithms of the weights of the ranks `begin` to `end` - 1."""
 
     def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
-        """Bound it by k a pair."""
+        """Return k times the number of pairs."""
         return self.k * pairs
 
-    def take(self, admitted: Admitted, name: Kept) -> Take:
-        """Take k of each pair, or all that there are."""
-        begin, span = admitted.span(name)
-        wanted = self.k * len(span) if name in admitted.classes else 0
-        return Take(begin, span, np.minimum(span, self.k), wanted)
+    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+        """Select k of each pair's ranks, or all if the pair has fewer."""
+        begin, span = eligible.span(name)
+        wanted = self.k * len(span) if name in eligible.classes else 0
+        return Selected(begin, span, np.minimum(span, self.k), wanted)
 
     def wants(self, span: Counts, name: Mined) -> Counts:
-        """Want k of each pair."""
+        """Request k negatives of each pair."""
         return np.full_like(span, self.k)
 
     def ranks(
-        self, admitted: Admitted, take: Take, picks: Picks, rng: np.random.Generator
+        self, eligible: EligibleRanks, take: Selected, picks: Picks, rng: np.random.Generator
     ) -> Counts:
-        """Draw for the pairs that the caps left, and return what they left of each draw."""
+        """Draw the ranks of each pair, and return those that the caps chose."""
         result = np.empty_like(picks.rank)
         pairs, starts = np.unique(picks.pair, return_index=True)
         ends = np.append(starts[1:], len(picks.pair))
@@ -63,7 +70,7 @@ class Weighted(Strategy):
             drawn = np.arange(span)
             if k < span:
                 noise = np.maximum(rng.standard_exponential(span), _TINY)
-                noisy = self.log_weights(admitted, pair, begin, begin + span) - np.log(noise)
+                noisy = self.log_weights(eligible, pair, begin, begin + span) - np.log(noise)
                 drawn = np.sort(np.argpartition(noisy, span - k)[span - k :])
             result[start:end] = begin + drawn[picks.rank[start:end]]
         return result
