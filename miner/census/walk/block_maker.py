@@ -1,4 +1,4 @@
-"""Blocks of anchors from their products: listed, counted, added up."""
+"""Makes the counted blocks of anchors from their products."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from miner.triplets.types import Float64, Rows
 __all__ = ["Asked", "BlockMaker", "Listing"]
 
 _LEAST = 1e-300
-"""What an entry's row adds to a key of zero is less."""
+"""Added to tolerances: the row number changes a key of zero by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of a walk beside the counts of pairs.
+    """What a pass computes in addition to the counts of each pair.
 
     Attributes
     ----------
     ranks : bool
-        Whether rows are asked for by rank, but for the nearest.
+        Whether rows are needed by rank, beyond the nearest ones.
     neighbours : int
-        So many of the nearest rows are listed, positives counted.
+        The number of nearest rows to list, including positives.
     loss : bool
-        Whether the loss is summed.
+        Whether to sum the loss.
     sums : ColumnSums or None
-        Takes the triplets by row and label.
+        The triplets of each row are added to it.
     """
 
     ranks: bool = True
@@ -63,7 +63,7 @@ class Listing:
     entries: EntryList
 
     def sorted(self) -> tuple[Borders, Float64, Float64, Float64, Float64, Rows]:
-        """Return all of it, the entries of each anchor ascending, and where they begin."""
+        """Return all fields; of the entries, sorted per anchor, and where each anchor's begin."""
         return self.borders, self.tolerance, self.gap, self.unclear, *self.entries.sorted()
 
 
@@ -73,7 +73,7 @@ class BlockMaker:
     Parameters
     ----------
     vectors, relevance, space, margin, kernel
-        Those of the census.
+        As in `miner.census.walk.census.Census`.
     """
 
     def __init__(
@@ -88,15 +88,15 @@ class BlockMaker:
         self._exact = space.exact(vectors.dim, self._bits)
 
     def narrow_borders(self, anchors: Anchors) -> Borders | None:
-        """Return the borders of anchors whose keys can be narrow, else None."""
+        """Return the thresholds of anchors whose keys can be float32, else None."""
         return None if self._exact else self._precision.narrow_borders(anchors)
 
     def look(self, anchors: Anchors) -> None:
-        """Note in anchors what wide keys reach and leave open."""
+        """Set `reached` and `open` of `anchors` for float64 keys."""
         self._precision.look(anchors)
 
     def prepared(self, anchors: Rows) -> Anchors:
-        """Return anchors made ready for the product."""
+        """Return the anchors, prepared for the matrix product."""
         lists = self.relevance.positive_lists(anchors)
         queries = self.space.prepare(self.vectors.anchors[anchors])
         return Anchors(
@@ -108,7 +108,7 @@ class BlockMaker:
         )
 
     def goes_direct(self, made: Anchors, asked: Asked) -> bool:
-        """Whether anchors are counted without putting rows in order."""
+        """Whether to count the anchors without sorting their rows."""
         if asked.ranks or self._direct_loops is None or self._exact:
             return False
         return made.reached >= direct.MUCH and made.open <= precision.OPEN
@@ -122,14 +122,14 @@ class BlockMaker:
         out: Float64,
         asked: Asked,
     ) -> RankedBlock:
-        """Return a block of anchors with their counts, and entries of the nearest rows only."""
+        """Return a block that was counted without sorting; it lists the nearest rows only."""
         narrow = products.dtype == np.float32
         tolerance, gap = self._facts(made, borders, narrow=narrow)
 
         def lister(lines: Rows, tops: Float64) -> tuple[Float64, Rows]:
-            """List the rows of some of the anchors up to some keys."""
+            """List the rows of some of the anchors up to the given keys."""
             part = products[lines]
-            out = np.empty(part.size + 1)  # of which little is touched
+            out = np.empty(part.size + 1)  # most of it stays untouched, so it takes no memory
             return self._upto(tops, part, bias, out)
 
         unclear = self._precision.unclear(made.offset, gap)
@@ -159,21 +159,21 @@ class BlockMaker:
     def _upto(
         self, tops: Float64, products: NDArray[Any], bias: NDArray[Any], out: Float64
     ) -> tuple[Float64, Rows]:
-        """Return the entries of anchors up to some keys, and where those of each begin."""
+        """Return the entries of anchors up to the given keys, and where each anchor's begin."""
         none = np.zeros(len(tops))
         entries = EntryList(tops, none.astype(np.int64), none, self._bits, out, self._loops)
         entries.add(products, bias, 0)
         return entries.sorted()
 
     def added_up(self, made: Anchors, listing: Listing, asked: Asked) -> RankedBlock:
-        """Return a block whose rows are ranked, added up as far as that is asked for."""
+        """Return a block with ranked rows; sum its loss and row counts if they are asked for."""
         block = self.counted(made, *listing.sorted())
         if asked.loss or asked.sums is not None:
             block.loss = add_up(block, self.margin, asked.sums)
         return block
 
     def wide_borders(self, made: Anchors, products: NDArray[Any], bias: NDArray[Any]) -> Borders:
-        """Return the borders of anchors whose pairs are among the products, and strike these."""
+        """Return thresholds from the float64 products of pairs; set these products to NaN."""
         pairs = made.pairs
         keys = self._loops.take_keys(products, bias, pairs.lines, pairs.positives)
         about = (self.vectors, self.space, self.margin, made.offset, made.slack)
@@ -182,7 +182,7 @@ class BlockMaker:
     def listing(
         self, made: Anchors, borders: Borders, narrow: bool, out: Float64, asked: Asked
     ) -> Listing:
-        """Return what lists the rows within reach of anchors."""
+        """Return the thresholds of anchors and an empty list for their hard and semi-hard rows."""
         tolerance, gap = self._facts(made, borders, narrow=narrow)
         upper = np.maximum(borders.within, borders.hard)
         tops = np.maximum.reduceat(upper, made.pairs.starts[:-1]) + 4 * tolerance
@@ -194,19 +194,19 @@ class BlockMaker:
         return Listing(borders, tolerance, gap, unclear, entries)
 
     def _facts(self, made: Anchors, borders: Borders, *, narrow: bool) -> tuple[Float64, Float64]:
-        """Return how far entries may be from thresholds, and from each other, and be unsure."""
+        """Return how near to a threshold, and to each other, entries are undecided, shape (b,)."""
         packing = self._precision.packing(made.lengths)
         error = self._precision.narrow(made.lengths) if narrow else np.zeros(len(packing))
         tolerance = borders.tolerance + 1.05 * error + 2.1 * packing + _LEAST
         return tolerance, 2.1 * (made.slack + error + packing) + _LEAST
 
     def struck(self, pairs: Pairs) -> tuple[Rows, Rows]:
-        """Return what is no negative: the lines and the rows."""
+        """Return the rows that are not negatives, as positions of the anchors and rows."""
         lines, hidden = self.hidden(pairs)
         return np.concatenate([pairs.lines, lines]), np.concatenate([pairs.positives, hidden])
 
     def hidden(self, pairs: Pairs) -> tuple[Rows, Rows]:
-        """Return what is neither negative nor positive: the lines and the rows."""
+        """Return the rows that are neither negatives nor positives, as positions and rows."""
         starts, hidden = self.relevance.hidden_lists(pairs.anchors)
         return np.repeat(np.arange(len(pairs.anchors)), np.diff(starts)), hidden
 
@@ -220,7 +220,7 @@ class BlockMaker:
         entries: Float64,
         firsts: Rows,
     ) -> RankedBlock:
-        """Return a block with the counts of its pairs."""
+        """Return a block whose pairs are counted."""
         block = self._block(anchors, borders, tolerance, gap, entries, firsts)
         count_pairs(block, self.margin, unclear)
         return block

@@ -1,13 +1,14 @@
-"""The walk over the matrix of keys: blocks of anchors, each with its counts and its ranked rows.
+"""The exact pass: blocks of anchors, each with its counts and its sorted rows.
 
-For a block of anchors one product gives the keys of all rows (`miner.census.walk.key_space`). The
-rows within reach of an anchor are listed and sorted (`miner.census.walk.ranked_block`); each
-positive sets two thresholds among them, where hard ends and where semi-hard ends
-(`miner.census.walk.borders`). Where a key comes so near to a threshold that rounding could decide,
-the distances are measured by the float64 definition (`miner.census.walk.settle`): so the counts are
-those of the definition, on any machine. Nothing else multiplies the matrix.
+For a block of anchors one matrix product gives the keys of all rows
+(`miner.census.walk.key_space`). The rows that can be hard or semi-hard are listed and sorted by key
+(`miner.census.walk.ranked_block`). Each positive sets two thresholds among the keys, where hard
+negatives end and where semi-hard negatives end (`miner.census.walk.borders`). If a key is so near
+to a threshold that rounding could decide, its distance is measured by the float64 definition
+(`miner.census.walk.settle`). So the counts follow the definition exactly, on any machine. No other
+code multiplies the vectors.
 
-The product is made in float32 where that decides nearly all, else in float64
+The product is computed in float32 if that decides nearly all keys, else in float64
 (`miner.census.walk.precision`).
 """
 
@@ -35,13 +36,15 @@ from miner.triplets.types import Rows
 __all__ = ["Asked", "Census"]
 
 _GROUP, _LINES = 128, 32
-"""Anchors that are multiplied at once; of these, so many make a block, which a cache holds."""
+"""Anchors in one product (`_GROUP`), and anchors in one block (`_LINES`), which a CPU cache
+holds."""
 _FEWEST = 128
-"""Rows are multiplied tile by tile where the whole products of so many anchors do not fit."""
+"""If the complete products of fewer anchors than this fit in memory, rows are multiplied tile by
+tile."""
 _TILE = 4096
-"""Rows of a tile, at least."""
+"""The least number of rows in a tile."""
 _PAIR = 160
-"""Bytes that a pair takes, about."""
+"""Approximate bytes per pair."""
 _RANKS = Asked()
 
 
@@ -55,11 +58,12 @@ class Census:
     metric : str
     margin : float
     kernel : str
-        ``auto``, ``numba`` or ``numpy``: the same counts.
+        ``auto``, ``numba`` or ``numpy``; the counts are the same.
     keep_bytes : int
-        Rows in key space are kept in memory up to this; those in float32 all or none.
+        The most bytes of prepared rows to cache; the float32 rows are cached completely or not
+        cached.
     rooms : Rooms, optional
-        Where the memory for keys comes from; by default its own.
+        The pool of buffers for keys; by default a new one.
     """
 
     def __init__(
@@ -85,50 +89,51 @@ class Census:
         self._maker = BlockMaker(vectors, relevance, self.space, margin, kernel)
 
     def let_go(self) -> None:
-        """Let go of rows that are kept; it can count all the same, more slowly."""
+        """Drop the cached rows; counting is still possible, but slower."""
         self._narrow.let_go()
         self._wide.let_go()
 
     def in_order(self, anchors: Rows) -> Rows:
-        """Return places of anchors in an order in which they are counted fast.
+        """Return positions that sort anchors by their number of positives; ties keep their order.
 
-        Those with about as many positives stand together; of these the order stays.
+        Counting is fast if neighbouring anchors have similar numbers of positives.
         """
         return np.argsort(self.relevance.positive_counts[anchors], kind="stable")
 
     def blocks(self, anchors: Rows, memory: int, asked: Asked = _RANKS) -> Iterator[RankedBlock]:
-        """Yield blocks of anchors that have positives, in their order.
+        """Yield counted blocks of anchors, in the given order.
 
         Parameters
         ----------
         anchors : ndarray of shape (a,), int64
+            Each must have a positive.
         memory : int
-            Bytes for a block; a block has one anchor at least.
+            Bytes for a block; a block has at least one anchor.
         asked : Asked
 
         Yields
         ------
         RankedBlock
-            Its entries are overwritten by those of the next.
+            Its entries are overwritten by the next block.
         """
         positives = self.relevance.positive_counts[anchors]
         for first, last in self._cut(positives, memory):
             yield from self._blocks(anchors[first:last], memory, asked)
 
     def block(self, anchors: Rows) -> RankedBlock:
-        """Return one block of few anchors that have positives, whatever memory it takes."""
+        """Return one block of at most `_LINES` anchors with positives, without a memory limit."""
         assert len(anchors) <= _LINES
         memory = 32 * max(1, len(anchors)) * len(self.vectors.rows)
         return next(self._blocks(anchors, memory, _RANKS))
 
     def _cut(self, positives: Rows, memory: int) -> Iterator[tuple[int, int]]:
-        """Cut anchors into groups of one kind, whose pairs fit the memory."""
+        """Cut anchors into groups of one precision whose pairs fit in `memory`."""
         wide, start = positives > FEW, 0
         ends = np.append(np.flatnonzero(np.diff(wide)) + 1, len(wide))
         while start < len(wide):
             end = int(ends[np.searchsorted(ends, start, side="right")])
             size = _GROUP
-            if wide[start]:  # as many as are multiplied at once
+            if wide[start]:  # as many as one product takes
                 size = min(size, max(1, 3 * memory // 4 // (8 * len(self.vectors.rows))))
             cost = np.cumsum(_PAIR * positives[start : start + size])
             most = max(1, int(np.searchsorted(cost, memory, side="right")))
@@ -136,7 +141,7 @@ class Census:
             start = min(end, start + most)
 
     def _blocks(self, anchors: Rows, memory: int, asked: Asked) -> Iterator[RankedBlock]:
-        """Yield the blocks of a group of anchors: their products are made at once, if they fit."""
+        """Yield the blocks of a group of anchors, from one product if it fits in memory."""
         made, lines, rows = self._maker.prepared(anchors), len(anchors), len(self.vectors.rows)
         borders = self._maker.narrow_borders(made)
         if borders is None and not asked.ranks:
@@ -155,7 +160,7 @@ class Census:
     def _whole(
         self, made: Anchors, borders: Borders | None, kind: Any, memory: int, asked: Asked
     ) -> Iterator[RankedBlock]:
-        """Yield blocks of anchors whose products with all rows are made at once."""
+        """Yield blocks of anchors from their complete products with all rows."""
         lines, rows = len(made.queries), len(self.vectors.rows)
         source = self._wide if borders is None else self._narrow
         step = min(lines, _LINES, max(1, memory // 4 // (8 * rows)))
@@ -183,7 +188,7 @@ class Census:
     def _tiled(
         self, made: Anchors, borders: Borders, memory: int, asked: Asked
     ) -> Iterator[RankedBlock]:
-        """Yield one block of anchors, multiplied tile by tile; several, where it does not fit."""
+        """Yield a block that is multiplied tile by tile; several if its entries do not fit."""
         lines, rows = len(made.queries), len(self.vectors.rows)
         width = min(rows, max(_TILE, memory // (16 * lines)))
         numbers = -(-lines * width // 2)
@@ -200,7 +205,7 @@ class Census:
             yield from self._tiled(made.part(half), own, memory, asked)
 
     def _list_tiles(self, made: Anchors, products: NDArray[Any], entries: EntryList) -> bool:
-        """List the rows within reach, tile by tile; return whether there was room."""
+        """List rows tile by tile; return False if the buffer is too small."""
         rows, width = len(self.vectors.rows), products.shape[1]
         queries, struck = made.queries.astype(np.float32), self._maker.struck(made.pairs)
         for start in range(0, rows, width):
@@ -212,13 +217,13 @@ class Census:
         return True
 
     def listed_block(self, anchors: Rows, lists: CandidateLists) -> RankedBlock:
-        """Return a block of anchors whose nearest rows are listed: no product, and no other row.
+        """Return a counted block made from candidate lists, without a matrix product.
 
         Parameters
         ----------
         anchors : ndarray of shape (b,), int64
         lists : CandidateLists
-            Of these anchors. What lies beyond them is not counted.
+            The lists of these anchors. Rows that are not listed are not counted.
         """
         made = self._maker.prepared(anchors)
         d_ap = made.pairs.measured(self.vectors, self.space, slice(None))
@@ -226,6 +231,6 @@ class Census:
         borders = borders_of_distances(made.pairs, *facts)
         gap = lists.head["gap"].astype(np.float64)
         tolerance = borders.tolerance + gap
-        clear = np.full(len(gap), -np.inf)  # nobody asks for the loss
+        clear = np.full(len(gap), -np.inf)  # the loss is not summed
         own = (lists.entries, lists.firsts)
         return self._maker.counted(made, borders, tolerance, gap, clear, *own)

@@ -1,7 +1,7 @@
-"""Anchors whose rows are counted as they come: each key is looked up among the thresholds.
+"""Counts of anchors without sorting their rows: each key is looked up among the thresholds.
 
-What the compiled loops leave open, because a key is near to a threshold, is measured and decided by
-the definition.
+The compiled loops leave keys near a threshold undecided. Here their distances are measured and the
+definition decides.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from miner.triplets.types import Float64, Rows
 __all__ = ["MUCH", "DirectCount"]
 
 MUCH = 0.1
-"""Where a smaller share of the rows is within reach, it is quicker to list them and to sort."""
+"""If the share of rows that are hard or semi-hard is smaller, listing and sorting them is
+quicker."""
 _DECIDED = 1 << 18
-"""Rows and thresholds that are decided at once."""
+"""The number of rows and thresholds to decide at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +37,19 @@ class DirectCount:
     Attributes
     ----------
     loops, line_loops : module
-        `miner.census.kernels.direct`, and what `miner.census.walk.line_loops` says.
+        `miner.census.kernels.direct`, and the module that `load_line_loops` returns.
     vectors : Vectors
     space : KeySpace
     margin : float
     pairs : Pairs
     borders : Borders
-        Distances that are not measured are measured here where it matters.
+        Where `measured` is False, `d_ap` comes from keys; it is measured here where a class depends
+        on it.
     measured : bool
-        Whether all are.
+        Whether all `d_ap` are measured distances.
     offset, tolerance, unclear : ndarray of shape (b,), float64
-        What turns a key into a distance; how far a key may be from a threshold and still be unsure;
-        up to which key distances are not clear enough to sum the loss.
+        The offset of `KeySpace.offset`; how near to a threshold a key is undecided; the key below
+        which distances are too inexact to sum the loss.
     """
 
     loops: Any
@@ -69,16 +71,16 @@ class DirectCount:
         sums: ColumnSums | None,
         nearest: tuple[int, int, Float64, Rows],
     ) -> tuple[Rows, Rows, Float64]:
-        """Return how many negatives of each pair are hard, and hard or semi-hard, and the losses.
+        """Return the hard and the non-easy negatives of each pair, and the loss of each anchor.
 
         Parameters
         ----------
         products, bias
-            As of `miner.census.walk.line_loops.list_entries`.
+            As in `miner.census.walk.line_loops.list_entries`.
         sums : ColumnSums, optional
-            Takes the triplets by row and label.
+            The triplets of each row are added to it.
         nearest : (wanted, bits, entries, firsts)
-            So many of the nearest rows of each anchor are listed at least; where and how, see
+            At least `wanted` of the nearest rows of each anchor are listed; for the rest see
             `miner.census.kernels.direct.count_rows`.
         """
         pairs, lines, kind = self.pairs, len(self.offset), products.dtype.type
@@ -105,9 +107,9 @@ class DirectCount:
         return hard, within, np.add.reduceat(lost, pairs.starts[:-1]) - losses
 
     def _thresholds(self, kind: Any) -> tuple[tuple[NDArray[Any], Rows, Rows], NDArray[Any]]:
-        """Return the thresholds of all pairs in one order, and how wide those of an anchor are.
+        """Return the merged thresholds of all pairs, and their width for each anchor.
 
-        Edges are rounded up to the type of the keys, and as far down at their other end.
+        The upper ends are rounded up to the type of the keys; the width covers that rounding too.
         """
         starts, borders = self.pairs.starts, self.borders
         order = ascending(starts, borders.hard, self.line_loops, many=0)
@@ -129,7 +131,7 @@ class DirectCount:
         counts: Rows,
         losses: Float64,
     ) -> None:
-        """Decide listed rows by the definition, and add them up.
+        """Decide the listed rows by the definition, and add them to the counts.
 
         Parameters
         ----------
@@ -138,7 +140,7 @@ class DirectCount:
         thresholds
             As `_thresholds` returns them.
         sums, counts, losses
-            Are added to.
+            Updated in place.
         """
         (rows, begin, end), (_, of, above), anchors = listed, thresholds, self.pairs.anchors
         d_an = self.vectors.measure(self.space.metric, anchors[lines], rows)

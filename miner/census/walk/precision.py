@@ -1,10 +1,11 @@
-"""How far keys may be from the true ones, and where narrow ones do.
+"""Error bounds of float32 and float64 keys, and the choice between the two.
 
-**Narrow keys** come of a float32 product, at half the cost of a float64 one, with a rigorous bound
-on their error: rows and queries are rounded once (unit roundoff u = 2^-24), and an inner product of
-d numbers is off by ``u (d + 2) |u||w|``, in whatever order it is summed (Higham, Accuracy and
-Stability of Numerical Algorithms, 2nd ed., section 3.1, to first order); what the row adds and the
-difference are rounded once each. The error of **wide keys** is in `miner.census.walk.key_space`.
+**Narrow keys** come from a float32 product, which costs half as much as a float64 product. Their
+error has a rigorous bound: rows and queries are rounded once (unit roundoff u = 2^-24), and an
+inner product of d numbers is off by at most ``u (d + 2) |u||w|`` in any order of summation (Higham,
+Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1, to first order). The bias of
+the row and the difference are rounded once each. The error of **wide keys** (float64) is described
+in `miner.census.walk.key_space`.
 """
 
 from __future__ import annotations
@@ -23,35 +24,40 @@ from miner.triplets.types import Float64
 __all__ = ["FEW", "OPEN", "Anchors", "Precision"]
 
 FEW = 256
-"""An anchor with more positives has wide keys."""
+"""Anchors with more positives than this get float64 keys."""
 OPEN, _SAMPLE = 0.01, 2048
-"""Keys are wide where narrow ones leave a larger share of them open than this."""
+"""Anchors get float64 keys if float32 leaves more than the share `OPEN` of the keys undecided. The
+share is estimated from `_SAMPLE` rows."""
 _RANGE = (1e-15, 1e15)
-"""Squared lengths that float32 can hold without overflow or underflow."""
+"""Squared norms that float32 can hold without overflow or underflow."""
 _FINE = 1024.0
-"""Keys are narrow where the margin is so many times their error: the loss is summed from them."""
+"""Keys can be float32 only if the margin, in key units, is at least this multiple of their error:
+the loss is summed from the keys."""
 _PLAIN = 1e7
-"""The loss is summed from wide keys where the margin is so many times their error."""
+"""The loss is summed from float64 keys only if the margin, in key units, is at least this multiple
+of their error."""
 _CLEAR = 1e4
-"""A squared distance is clear where it is so many times the error of its key."""
+"""A distance is computed from its key only if its square is at least this multiple of the error of
+the key; otherwise it is measured."""
 
 
 @dataclass(slots=True)
 class Anchors:
-    """Some anchors, made ready for the product.
+    """A group of anchors, prepared for the matrix product.
 
     Attributes
     ----------
     pairs : Pairs
     queries : ndarray of shape (b, d), float64
-        Their vectors in key space.
+        The prepared vectors of the anchors.
     offset, slack : ndarray of shape (b,), float64
-        What `KeySpace` says of those.
+        See `KeySpace.offset` and `KeySpace.slack`.
     lengths : ndarray of shape (b,), float64
-        Of the queries.
+        The norms of the queries.
     reached, open : float
-        Which share of the rows is within reach of an anchor, and which share of their keys is so
-        near to a threshold that distances are measured, about.
+        Estimates: the share of rows that are hard or semi-hard for some positive of an anchor, and
+        the share of keys that are too near to a threshold to decide, so that distances are
+        measured.
     """
 
     pairs: Pairs
@@ -63,13 +69,13 @@ class Anchors:
     open: float = 1.0
 
     def part(self, lines: slice) -> Anchors:
-        """Return a range of them."""
+        """Return a range of the anchors."""
         own = (self.queries[lines], self.offset[lines], self.slack[lines], self.lengths[lines])
         return Anchors(self.pairs.part(lines), *own, self.reached, self.open)
 
 
 class Precision:
-    """Bounds the errors of one census' keys.
+    """The error bounds of the keys of one census.
 
     Parameters
     ----------
@@ -77,7 +83,7 @@ class Precision:
     space : KeySpace
     margin : float
     bits : int
-        Of the rows' numbers, in entries.
+        The number of low bits of an entry that hold the row number.
     """
 
     def __init__(self, vectors: Vectors, space: KeySpace, margin: float, bits: int) -> None:
@@ -88,9 +94,9 @@ class Precision:
         self._bias = space.bias(self._sample)
 
     def narrow_borders(self, anchors: Anchors) -> Borders | None:
-        """Return the borders of anchors whose keys can be narrow, else None.
+        """Return the thresholds of anchors whose keys can be float32, else None.
 
-        What share of the rows they reach and leave open is noted in `anchors`, judged by the first.
+        Also sets `anchors.reached` and `anchors.open`, estimated from the first anchor.
         """
         pairs, sizes = anchors.pairs, np.diff(anchors.pairs.starts)
         fits = self._usable and (anchors.lengths**2 < _RANGE[1]).all()
@@ -106,13 +112,13 @@ class Precision:
         return borders if anchors.open <= OPEN else None
 
     def look(self, anchors: Anchors) -> None:
-        """Note in `anchors` what wide keys reach and leave open, judged by the first of them."""
+        """Set `reached` and `open` of `anchors` for float64 keys, by the first anchor."""
         first = slice(0, anchors.pairs.starts[1])
         d_ap = anchors.pairs.measured(self._vectors, self._space, first)
         self._look(anchors, d_ap, 0.0)
 
     def _look(self, anchors: Anchors, d_ap: Float64, error: float) -> None:
-        """Note what keys reach and leave open whose error is beyond that of wide ones by this."""
+        """Set `reached` and `open` for keys whose error exceeds the float64 error by `error`."""
         one, space = anchors.part(slice(0, 1)), self._space
         borders = borders_of_distances(one.pairs, d_ap, space, self._margin, one.offset, one.slack)
         edges = np.sort(np.concatenate([borders.hard, borders.within]))
@@ -120,12 +126,12 @@ class Precision:
         wide = borders.tolerance[0] + 1.05 * error
         open_ = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
         open_ |= keys < self.unclear(one.offset, one.slack + error)
-        open_ &= ~np.isin(self._sampled, one.pairs.positives)  # which lie on a threshold
+        open_ &= ~np.isin(self._sampled, one.pairs.positives)  # positives lie on a threshold
         anchors.open = float(open_.mean())
         anchors.reached = float((keys <= edges[-1]).mean())
 
     def narrow(self, lengths: Float64) -> Float64:
-        """Bound how far a narrow key can be from the wide one, for queries of such lengths."""
+        """Bound the difference of float32 and float64 keys, given the norms of the queries."""
         reach = self._space.reach
         products = (self._vectors.dim + 5) * lengths * reach
         own = 2 * reach * reach if self._space.euclidean else 0.0
@@ -133,20 +139,20 @@ class Precision:
         return bound
 
     def packing(self, lengths: Float64) -> Float64:
-        """Bound what the row in an entry's lowest bits adds to its key."""
+        """Return a bound on the change of a key when the row number replaces its lowest bits."""
         reach = self._space.reach
         most = lengths * reach + (reach * reach if self._space.euclidean else 0.0)
         bound: Float64 = 2.0 ** (self._bits - 52) * most
         return bound
 
     def unclear(self, offset: Float64, error: Float64) -> Float64:
-        """Return up to which key the distances of keys are not clear enough to sum the loss."""
-        if not self._space.root:  # they are as clear as the keys
+        """Return, per anchor, the key below which distances are too inexact to sum the loss."""
+        if not self._space.root:  # distances are as exact as keys
             return np.full(len(offset), -np.inf)
         return (_CLEAR * error - offset) / self._space.slope
 
     def unclear_of_wide(self, anchors: Anchors, borders: Borders, error: Float64) -> Float64:
-        """Return the same for wide keys; infinite where the margin is lost in their error."""
+        """Return the same limit for float64 keys; infinite if the margin is lost in their error."""
         unclear = self.unclear(anchors.offset, error)
         least = np.minimum.reduceat(borders.within - borders.hard, anchors.pairs.starts[:-1])
         return np.where(least < _PLAIN * error, np.inf, unclear)

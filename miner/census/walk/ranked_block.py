@@ -1,11 +1,11 @@
-"""A counted block of anchors: the rows within reach of each, in the order of their keys.
+"""A counted block of anchors, and the rows of each that can be hard or semi-hard, sorted by key.
 
-**Entries.** A row within reach is one float64 number: its key, whose lowest bits are replaced by
-the row's number. A line of entries is sorted as it stands, and says which rows they are.
+**Entries.** A listed row is one float64 number: its key, with the lowest bits replaced by the row
+number. Sorting the numbers sorts the rows, and each number still contains its row.
 
-Keys that are further apart than the *gap* of their anchor are in the order of the true distances.
-Where somebody asks for a rank, the rows whose keys are within the gap of the key there are put in
-order by the measured distance, ties by row number.
+Entries that differ by more than the *gap* of their anchor have the order of their true distances.
+When a rank is needed, the rows within the gap of its key are sorted by measured distance, and ties
+by row number.
 """
 
 from __future__ import annotations
@@ -30,16 +30,17 @@ __all__ = ["RankedBlock", "joined", "packed", "row_bits", "rows_of"]
 
 
 Lister = Callable[[Rows, Float64], tuple[Float64, Rows]]
-"""Returns entries, and where those of each anchor begin."""
+"""Takes positions of anchors and the highest key of each; returns their entries, and where the
+entries of each anchor begin."""
 
 
 def row_bits(rows: int) -> int:
-    """Return how many of the lowest bits of an entry hold the row's number."""
+    """Return the number of low bits of an entry that hold the row number."""
     return int(max(rows - 1, 1)).bit_length()
 
 
 def packed(keys: Float64, rows: Rows, bits: int) -> Float64:
-    """Return the entries of rows with such keys."""
+    """Return the entries of the given keys and rows."""
     high = keys.view(np.int64) & np.int64(-1 << bits)
     return (high | rows).view(np.float64)
 
@@ -51,7 +52,7 @@ def rows_of(entries: Float64, bits: int) -> Rows:
 
 
 def joined(begin: Rows, end: Rows, lines: Rows) -> tuple[Rows, Rows, Rows]:
-    """Return intervals joined where they overlap, ascending: begins, ends, lines."""
+    """Merge overlapping intervals; return their begins, ends and lines, ascending."""
     order = np.argsort(begin, kind="stable")
     begin, end, lines = begin[order], np.maximum.accumulate(end[order]), lines[order]
     first = np.flatnonzero(np.append(True, begin[1:] >= end[:-1]))
@@ -68,7 +69,7 @@ def _nothing() -> tuple[Rows, Float64]:
 
 @dataclass
 class RankedBlock:
-    """Some anchors, their pairs with their counts, and their rows within reach.
+    """Some anchors, the counts of their pairs, and their sorted rows.
 
     Attributes
     ----------
@@ -77,26 +78,27 @@ class RankedBlock:
     pairs : Pairs
     borders : Borders
     tolerance : ndarray of shape (b,), float64
-        How far an entry may be from a threshold and still be unsure.
+        An entry that is this near to a threshold is undecided.
     firsts : ndarray of shape (b + 1,), int64
-        The rows of anchor i are ``entries[firsts[i]:firsts[i + 1]]``.
+        The entries of anchor i are ``entries[firsts[i]:firsts[i + 1]]``.
     entries : ndarray of float64
     bits : int
+        The number of low bits of an entry that hold the row number.
     loops : module
         See `miner.census.walk.line_loops`.
     offset, gap : ndarray of shape (b,), float64
-        What turns a key into a distance; how near two keys may be in a wrong order.
+        See `KeySpace.offset`; entries that differ by at most `gap` may be in the wrong order.
     hard, within : ndarray of shape (pairs,), int64
-        How many negatives are hard; how many are hard or semi-hard.
+        The number of hard negatives, and of hard or semi-hard ones.
     loss : ndarray of shape (b,), float64
-        Sum of the hinge loss over the anchor's hard and semi-hard triplets, if it is summed.
+        The sum of the hinge loss over the anchor's hard and semi-hard triplets, if it was asked
+        for.
     settled : tuple of ndarray
-        Places of entries that were put in the order of their distances, and these.
+        The positions of entries that were sorted by distance, and these distances.
     exact : bool
-        Whether the keys of entries tell distances to the last bit.
+        Whether distances computed from entries are exact to the last bit.
     lister : callable, optional
-        Where it is there the entries are not all rows within reach; it lists those of some of the
-        anchors up to some keys.
+        If set, the entries are the nearest rows only, and this lists more of them.
     """
 
     vectors: Vectors
@@ -124,7 +126,7 @@ class RankedBlock:
 
     @property
     def starts(self) -> Rows:
-        """Where the pairs of each anchor begin, and the end, shape (b + 1,)."""
+        """The position of each anchor's first pair, and the end, shape (b + 1,)."""
         return self.pairs.starts
 
     @property
@@ -134,11 +136,11 @@ class RankedBlock:
 
     @property
     def sizes(self) -> Rows:
-        """How many rows within reach each anchor has."""
+        """The number of entries of each anchor."""
         return np.diff(self.firsts)
 
     def alone(self, line: int) -> RankedBlock:
-        """Return one of the anchors as a block of its own, with the same entries."""
+        """Return a block of one of the anchors, with the same entries."""
         mine = slice(self.starts[line], self.starts[line + 1])
         one, own = slice(line, line + 1), self.entries[self.firsts[line] : self.firsts[line + 1]]
         return dataclasses.replace(
@@ -158,18 +160,18 @@ class RankedBlock:
     def between(
         self, starts: Rows, order: Rows, edges: Float64, wide: Float64
     ) -> tuple[Rows, Rows]:
-        """Look thresholds up among the entries; see `miner.census.walk.line_loops.between`."""
+        """Locate thresholds among the entries; see `miner.census.walk.line_loops.between`."""
         own = (self.entries, self.firsts)
         found: tuple[Rows, Rows] = self.loops.between(*own, starts, order, edges, wide)
         return found
 
     def rows_at(self, lines: Rows, ranks: Rows) -> Rows:
-        """Return the rows at some ranks of some anchors: by true distance, ties by row number.
+        """Return the rows at some ranks of some anchors, by true distance, ties by row number.
 
         Parameters
         ----------
         lines, ranks : ndarray of shape (k,), int64
-            Which of the block's anchors, and the rank; each may come several times.
+            The positions of the anchors in the block, and the ranks; both may repeat.
         """
         at = self.firsts[lines] + ranks
         rows = rows_of(self.entries[at], self.bits)
@@ -179,17 +181,19 @@ class RankedBlock:
         return rows
 
     def ordered(self, line: int) -> Rows:
-        """Return the rows within reach of one anchor in the order of their true distances."""
+        """Return the listed rows of one anchor in the order of their true distances."""
         size = int(self.sizes[line])
         return self.rows_at(np.full(size, line), np.arange(size))
 
     def nearest(self, depths: Rows) -> CandidateLists:
-        """Return lists of each anchor's nearest rows, so many that the order of these is in them.
+        """Return candidate lists that contain the `depths` nearest rows of each anchor.
+
+        A list also contains the rows that are as near as the last one, within the gap.
 
         Parameters
         ----------
         depths : ndarray of shape (b,), int64
-            -1 lists nothing.
+            0 makes an empty list, -1 makes none.
         """
         if self.lister is not None:
             return self._deeper(depths).nearest(depths)
@@ -203,7 +207,10 @@ class RankedBlock:
         return CandidateLists(head, self.entries[spans(self.firsts[:-1], held)])
 
     def _deeper(self, depths: Rows) -> RankedBlock:
-        """Return a block with so many entries of each anchor, for which the thresholds tell."""
+        """Return a block with at least `depths` entries per anchor, listed up to a threshold.
+
+        The lowest threshold with that many counted rows is used.
+        """
         assert self.lister is not None
         lines, each = np.flatnonzero(depths > 0), depths[self.pairs.lines]
         ends = [
@@ -221,7 +228,7 @@ class RankedBlock:
         return dataclasses.replace(self, entries=entries, firsts=whole, lister=None)
 
     def _beside(self, at: Rows, lines: Rows) -> NDArray[np.bool_]:
-        """Whether a neighbour of each entry is so near that the order is unsure."""
+        """Whether an adjacent entry is so near that the order is undecided."""
         gap, entries = self.gap[lines], self.entries
         before, after = np.maximum(at - 1, self.firsts[lines]), at + 1
         after = np.minimum(after, self.firsts[lines + 1] - 1)
@@ -229,10 +236,11 @@ class RankedBlock:
         return np.asarray(near | ((after > at) & (entries[after] - entries[at] <= gap)))
 
     def _settled(self, at: Rows, lines: Rows) -> Rows:
-        """Return the rows at places where the order is unsure.
+        """Return the rows at positions where the order is undecided.
 
-        A key is off by half the gap at most, and so is the key at a rank: the row there has a key
-        within the gap of it, all rows before these come before it, and all after them after it.
+        A key is off by at most half the gap, and so is the key at a rank. So the row of that rank
+        has a key within the gap of the entry there; all rows before this range come before it, and
+        all rows after the range come after it.
         """
         begin, end = np.empty((2, len(at)), dtype=np.int64)
         order = np.argsort(lines, kind="stable")
@@ -252,17 +260,18 @@ class RankedBlock:
         return np.asarray(rows[starts[which] + at - begin[which]])
 
     def in_order(self, places: Rows, lines: Rows, stretch: Rows) -> tuple[Rows, Float64, Rows]:
-        """Put the rows of stretches of entries in the order of their distances, ties by row.
+        """Sort rows in ranges of the entries by true distance, ties by row number.
 
         Parameters
         ----------
         places, lines, stretch : ndarray of shape (k,), int64
-            Places in the entries, whose they are, and the number of the stretch, ascending.
+            Positions in the entries, their anchors' positions in the block, and the number of the
+            range, ascending.
 
         Returns
         -------
         rows, distances, before : ndarray of shape (k,)
-            In order; the rows as they stand.
+            The sorted rows and distances, and the rows in their previous order.
         """
         entries = self.entries[places]
         before = rows = rows_of(entries, self.bits)
@@ -276,7 +285,7 @@ class RankedBlock:
         if (same & (distances[1:] < distances[:-1])).any():
             order = np.lexsort((rows, distances, stretch))
             return rows[order], distances[order], before
-        # Only ties are to be put in order: by one number, which is far quicker than by two.
+        # Only ties must be sorted: one packed number a row is far quicker than two keys.
         tie = np.cumsum(np.append(True, ~same | (distances[1:] != distances[:-1])))
         ties = (tie << self.bits) | rows
         ties.sort()
