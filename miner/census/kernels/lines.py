@@ -1,7 +1,6 @@
-"""Compiled loops over lines of keys and entries; `miner.census.walk.line_loops` is in NumPy.
+"""Compiled loops over keys and entries; `miner.census.walk.line_loops` documents them, in NumPy.
 
-Places that are read from arrays are unsigned: a signed one costs a look whether it counts from the
-end.
+Array indices are unsigned; `miner.census.kernels.jit` says why.
 """
 
 from __future__ import annotations
@@ -17,9 +16,10 @@ from miner.census.walk.line_loops import MANY
 from miner.triplets.types import Float64, Rows
 
 _GROUPS = 512
-"""Groups of rows, of which the least keys are found: many at once."""
+"""Rows are divided into this many groups; the least key of each group is found in one vector
+loop."""
 _FEW = 128
-"""Rows that are looked through at once where one of them is listed."""
+"""Rows that are tested together before any of them is listed."""
 
 __all__ = [
     "add_up",
@@ -35,7 +35,7 @@ __all__ = [
 
 @compiled
 def _survivors(products: Any, bias: Any, top: Any) -> Any:  # pragma: no cover  (compiled)
-    """Count the keys up to the top."""
+    """Return how many keys are not above `top`."""
     found = np.int32(0)
     for column in range(bias.size):
         found += np.int32(bias[column] - products[column] <= top)
@@ -46,7 +46,7 @@ def _survivors(products: Any, bias: Any, top: Any) -> Any:  # pragma: no cover  
 def _list_some(
     products: Any, bias: Any, top: Any, start: Any, mask: Any, out: Any, whole: Any, end: Any
 ) -> Any:  # pragma: no cover  (compiled)
-    """List some rows, without a branch: it would be taken at random."""
+    """List some rows without a branch, because its outcome could not be predicted."""
     for column in range(bias.size):
         key = bias[column] - products[column]
         out[end] = key
@@ -75,7 +75,7 @@ def list_entries(
     products: NDArray[Any], bias: NDArray[Any], tops: NDArray[Any], start: int, bits: int,
     out: Float64,
 ) -> Rows:  # fmt: skip
-    """List the rows of a tile within reach; see `miner.census.walk.line_loops.list_entries`."""
+    """List the rows of a tile up to a key; see `miner.census.walk.line_loops.list_entries`."""
     counts = np.empty(len(products), dtype=np.int64)
     _list_entries(products, bias, tops, start, bits, out, out.view(np.int64), counts)
     return counts
@@ -92,7 +92,7 @@ def _take_keys(
 
 
 def take_keys(products: NDArray[Any], bias: NDArray[Any], lines: Rows, rows: Rows) -> Float64:
-    """Return keys and strike them; see `miner.census.walk.line_loops.take_keys`."""
+    """Return keys and mask their products; see `miner.census.walk.line_loops.take_keys`."""
     keys = np.empty(len(rows))
     _take_keys(products, bias, lines, rows, keys)
     return keys
@@ -126,7 +126,7 @@ def place_borders(
     keys: Float64, starts: Rows, offset: Float64, slack: Float64, slope: float, root: bool,
     margin: float, steep: float, unit: float,
 ) -> tuple[Float64, Float64, Float64, bool]:  # fmt: skip
-    """Place the borders of pairs; see `miner.census.walk.line_loops.place_borders`."""
+    """Return the thresholds of pairs; see `miner.census.walk.line_loops.place_borders`."""
     d_ap, within = np.empty((2, len(keys)))
     tolerance = np.empty(len(offset))
     given = (keys, starts, offset, slack, slope, root, margin, steep, unit)
@@ -136,7 +136,7 @@ def place_borders(
 
 @compiled
 def _search(own: Any, value: Any, equal: Any) -> Any:  # pragma: no cover  (compiled)
-    """Count the entries below a value, or those equal to it too."""
+    """Return how many entries are below a value, or not above it if `equal`."""
     low, high = np.uint64(0), np.uint64(own.size)
     while low < high:
         middle = (low + high) >> np.uint64(1)
@@ -151,7 +151,7 @@ def _search(own: Any, value: Any, equal: Any) -> Any:  # pragma: no cover  (comp
 def between_loop(
     entries: Any, firsts: Any, starts: Any, order: Any, edges: Any, wide: Any, under: Any, over: Any
 ) -> None:  # pragma: no cover  (compiled)
-    """Look up where thresholds lie among the entries of their lines."""
+    """Locate thresholds among the entries of their lines."""
     step, most = np.uint64(1), np.uint64(8)
     for line in range(firsts.size - 1):
         own, error = entries[firsts[line] : firsts[line + 1]], wide[line]
@@ -176,7 +176,7 @@ def between_loop(
 def between(
     entries: Float64, firsts: Rows, starts: Rows, order: Rows, edges: Float64, wide: Float64
 ) -> tuple[Rows, Rows]:
-    """Look thresholds up in lines of entries; see `miner.census.walk.line_loops.between`."""
+    """Locate thresholds in lines of entries; see `miner.census.walk.line_loops.between`."""
     under, over = np.empty((2, len(edges)), dtype=np.int64)
     between_loop(entries, firsts, starts, order, edges, wide, under, over)
     return under, over
@@ -186,7 +186,7 @@ def between(
 def _distances(
     keys: Any, offset: Any, slope: Any, root: Any, coarse: Any, out: Any
 ) -> None:  # pragma: no cover  (compiled)
-    """Turn keys into distances: their roots in float32, where that is enough."""
+    """Turn keys into distances; if `coarse`, take square roots in float32."""
     for rank in range(keys.size):
         value = offset + slope * keys[rank]
         if root:
@@ -199,7 +199,7 @@ def _distances(
 def _add_line(
     own: Any, mask: Any, pairs: Any, bumps: Any, far: Any, found: Any, noting: Any
 ) -> Any:  # pragma: no cover  (compiled)
-    """Add up one line's rows; return the sum of the distances of all pairs, less the base."""
+    """Add the counts of one line's rows; return its summed distances, minus the base."""
     step, total, (distances, base) = pairs + (pairs << np.int64(32)), 0.0, far
     for rank in range(own.size):
         step -= bumps[rank]
@@ -211,7 +211,7 @@ def _add_line(
 
 @compiled
 def _bump(hard: Any, within: Any, bumps: Any) -> Any:  # pragma: no cover  (compiled)
-    """Fill how many pairs stop counting at each rank; return where the last of both stops."""
+    """Write how many pairs end at each rank; return the most hard and the most non-easy rows."""
     near: Any = 0
     deep: Any = 0
     for pair in range(hard.size):
@@ -260,7 +260,7 @@ def add_up(
     known: tuple[Rows, Float64], found: Rows, seen: NDArray[np.uint32], bases: Float64,
     sums: Float64,
 ) -> None:  # fmt: skip
-    """Add up the rows of some lines; see `miner.census.walk.line_loops.add_up`."""
+    """Accumulate counts and distances of rows; see `miner.census.walk.line_loops.add_up`."""
     noting = len(found) > 0
     given = (entries, entries.view(np.int64), firsts, bits, starts, hard, within, *lines)
     at = np.searchsorted(known[0], firsts[lines[0]])
@@ -271,7 +271,7 @@ def add_up(
 def fold(
     found: Any, labels: Any, totals: Any, by_label: Any
 ) -> None:  # pragma: no cover  (compiled)
-    """Add up what was found by row and by label; see `miner.census.walk.line_loops.fold`."""
+    """Add counts to the totals by row and by label; see `miner.census.walk.line_loops.fold`."""
     low = np.int64(0xFFFFFFFF)
     for row in range(found.size):
         value = found[row]
@@ -295,7 +295,7 @@ def _least(products: Any, bias: Any, least: Any) -> None:  # pragma: no cover  (
 
 @compiled
 def note_least(key: Any, best: Any) -> None:  # pragma: no cover  (compiled)
-    """Put a key among the least, which are ascending, in the place of the last."""
+    """Insert a key into the ascending array of the least keys, in place of its last one."""
     place = best.size - 1
     while place > 0 and best[place - 1] > key:
         best[place] = best[place - 1]
@@ -328,7 +328,7 @@ def _nearest_tops(
 def nearest_tops(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:
     """Return keys that bound the nearest; see `miner.census.walk.line_loops.nearest_tops`.
 
-    The least keys of groups of rows are keys too: the k-th of them bounds the k nearest.
+    The k-th of the least keys of groups of rows bounds the k nearest rows.
     """
     tops = np.full(len(wanted), -np.inf, dtype=products.dtype)
     _nearest_tops(products, bias, wanted, tops)
