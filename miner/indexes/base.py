@@ -61,10 +61,10 @@ class Index(Protocol):
         themselves; an index that does not hold the vectors returns None in their place.
         """
 
-    def knobs(self) -> dict[str, list[float]]:
+    def search_parameters(self) -> dict[str, list[float]]:
         """Return the search parameters by name, each with its values, cheapest first."""
 
-    def turn(self, settings: dict[str, float]) -> None:
+    def set_parameters(self, settings: dict[str, float]) -> None:
         """Set search parameters."""
 
     def save(self, path: Path) -> None:

@@ -29,7 +29,7 @@ _LONGEST = 1e17
 _EXAMPLES = "such as IVF1024,Flat, HNSW32 or IVF1024,PQ16x4fs,RFlat"
 _WHOLE = re.compile(r".*,RFlat|((IVF|IMI)[^,]*,)?Flat|(HNSW|NSG)\d+(,Flat)?")
 """Factory strings of indexes that return the distances of the vectors, not of codes."""
-_KNOBS = ("nprobe", "efSearch", "quantizer_efSearch", "k_factor_rf", "k_factor")
+_PARAMETERS = ("nprobe", "efSearch", "quantizer_efSearch", "k_factor_rf", "k_factor")
 
 
 class FactoryIndex:
@@ -122,18 +122,18 @@ class FactoryIndex:
         inner = self._index.metric_type == faiss.METRIC_INNER_PRODUCT
         return (-found if inner else found), rows
 
-    def knobs(self) -> dict[str, list[float]]:
+    def search_parameters(self) -> dict[str, list[float]]:
         """Return the FAISS search parameters of this index and the values worth trying."""
         space = faiss.ParameterSpace()
         space.initialize(self._index)
         found = {}
         for number in range(space.parameter_ranges.size()):
             range_ = space.parameter_ranges.at(number)
-            if range_.name in _KNOBS:
+            if range_.name in _PARAMETERS:
                 found[str(range_.name)] = faiss.vector_to_array(range_.values).tolist()
         return found
 
-    def turn(self, settings: dict[str, float]) -> None:
+    def set_parameters(self, settings: dict[str, float]) -> None:
         """Set search parameters."""
         space = faiss.ParameterSpace()
         for name, value in settings.items():

@@ -44,11 +44,11 @@ class FlatIndex:
         inner = self._index.metric_type == faiss.METRIC_INNER_PRODUCT
         return (-found if inner else found), np.asarray(rows, dtype=np.int64)
 
-    def knobs(self) -> dict[str, list[float]]:
+    def search_parameters(self) -> dict[str, list[float]]:
         """Return no parameters: an exact index has none."""
         return {}
 
-    def turn(self, settings: dict[str, float]) -> None:
+    def set_parameters(self, settings: dict[str, float]) -> None:
         """Do nothing: an exact index has no parameters."""
 
     def save(self, path: Path) -> None:

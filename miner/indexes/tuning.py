@@ -11,7 +11,7 @@ import numpy as np
 from miner.indexes.base import Index
 from miner.triplets.types import Float32, Rows
 
-__all__ = ["Tuned", "choose_factory", "tune"]
+__all__ = ["TuningResult", "choose_factory", "tune"]
 
 _NOMINAL = 1.5e11
 """Operations per second assumed for the exact pass, the same on every machine, so that a job makes
@@ -49,7 +49,7 @@ def _parts(dim: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class TuningResult:
     """Search parameters, and the recall that they reach on a sample.
 
     Attributes
@@ -71,7 +71,7 @@ class Tuned:
         return {"settings": self.settings, "sample_recall": round(self.recall, 4)}
 
 
-def tune(index: Index, queries: Float32, truth: Rows, aim: float) -> Tuned:
+def tune(index: Index, queries: Float32, truth: Rows, aim: float) -> TuningResult:
     """Raise an index's search parameters step by step until the recall reaches a target.
 
     Each step raises the parameter whose next value gives the highest recall.
@@ -85,22 +85,22 @@ def tune(index: Index, queries: Float32, truth: Rows, aim: float) -> Tuned:
     aim : float
         The target recall.
     """
-    knobs = index.knobs()
-    at = dict.fromkeys(knobs, 0)
+    values = index.search_parameters()
+    at = dict.fromkeys(values, 0)
 
     def recall(places: dict[str, int]) -> float:
-        index.turn({name: knobs[name][place] for name, place in places.items()})
+        index.set_parameters({name: values[name][place] for name, place in places.items()})
         found = index.search(queries, truth.shape[1])
         hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True))
         return hits / truth.size
 
     best = recall(at)
     while best < aim:
-        steps = [{**at, name: at[name] + 1} for name in knobs if at[name] + 1 < len(knobs[name])]
+        steps = [{**at, name: at[name] + 1} for name in values if at[name] + 1 < len(values[name])]
         if not steps:
             break
         recalls = [recall(step) for step in steps]
         best, at = max(recalls), steps[int(np.argmax(recalls))]
-    settings = {name: knobs[name][place] for name, place in at.items()}
-    index.turn(settings)
-    return Tuned(settings, best, best >= aim)
+    settings = {name: values[name][place] for name, place in at.items()}
+    index.set_parameters(settings)
+    return TuningResult(settings, best, best >= aim)

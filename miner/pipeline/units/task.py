@@ -166,7 +166,7 @@ def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Min
     assert given is not None
     census = Census(vectors, relevance, task.metric, task.margin, kernel=task.kernel)
     index = open_index(given.factory, task.metric, Path(given.path))
-    index.turn(dict(given.settings))
+    index.set_parameters(dict(given.settings))
     facing = (census, tally(relevance), load_selection(task.select), task.select.seed, task.memory)
     nominees = Nominees(census, index, given.candidates)
     return ApproximateMiner(*facing, task.normalized, nominees=nominees)
