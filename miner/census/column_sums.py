@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from miner.census.confusions import UnitConfusions, packed
 from miner.census.walk.line_loops import load_line_loops
-from miner.triplets.relevance.labels import Labels
+from miner.triplets.relevance.labels import RowLabels
 from miner.triplets.types import Rows
 
 __all__ = ["HUBS", "ColumnSums", "add_up_hubs"]
@@ -29,7 +29,7 @@ class ColumnSums:
     Parameters
     ----------
     rows : int
-    labels : Labels or None
+    labels : RowLabels or None
         If None, no confusions are counted.
     confusions : UnitConfusions or None
         The label pairs are added to it, if there are labels.
@@ -49,7 +49,7 @@ class ColumnSums:
     def __init__(
         self,
         rows: int,
-        labels: Labels | None = None,
+        labels: RowLabels | None = None,
         confusions: UnitConfusions | None = None,
         kernel: str = "auto",
     ) -> None:

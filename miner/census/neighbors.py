@@ -10,7 +10,7 @@ from miner.census.measure import Vectors
 from miner.census.walk.ranked_block import RankedBlock, rows_of
 from miner.triplets.distance import Metric
 from miner.triplets.relevance import NONE, Relevance
-from miner.triplets.relevance.labels import Labels
+from miner.triplets.relevance.labels import RowLabels
 from miner.triplets.types import Float64, Rows
 
 _BESIDE = 8
@@ -130,7 +130,7 @@ def _settle_nearest(
     return ordered[kept], rank[kept], rows[order[kept]]
 
 
-def majority(nearest: NearestRows, labels: Labels) -> tuple[Rows, Rows, Rows]:
+def majority(nearest: NearestRows, labels: RowLabels) -> tuple[Rows, Rows, Rows]:
     """Find another label that more than half of an anchor's nearest rows have.
 
     Returns

@@ -14,7 +14,7 @@ from miner.census.neighbors import majority, nearest_of
 from miner.census.walk.ranked_block import RankedBlock
 from miner.job_sections import MiningJob
 from miner.triplets.relevance import Relevance
-from miner.triplets.relevance.labels import Labels, labels_of
+from miner.triplets.relevance.labels import RowLabels, row_labels
 from miner.triplets.types import Rows
 
 __all__ = ["Besides", "Wanted", "plan_besides"]
@@ -57,7 +57,7 @@ class Besides:
     order : ndarray of shape (anchors,), int64
         The anchors in the order of counting: by label, if each has one. If empty, the order of
         their numbers.
-    labels : Labels or None
+    labels : RowLabels or None
     columns : bool
         Whether triplets are counted by their negative.
     confusions : int
@@ -68,7 +68,7 @@ class Besides:
     """
 
     order: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64), compare=False)
-    labels: Labels | None = field(default=None, compare=False)
+    labels: RowLabels | None = field(default=None, compare=False)
     columns: bool = False
     confusions: int = 0
     ranks: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64), compare=False)
@@ -129,7 +129,7 @@ def plan_besides(relevance: Relevance, wanted: Wanted, ranks: Rows | None = None
     ranks : ndarray of shape (labels,), int64, optional
         The position of each label among all labels; by default the label codes.
     """
-    labels = labels_of(relevance)
+    labels = row_labels(relevance)
     order = np.empty(0, dtype=np.int64)
     if labels is not None and (wanted.hubs or wanted.confusions or wanted.neighbours):
         order = np.argsort(labels.anchors, kind="stable")

@@ -24,7 +24,7 @@ from miner.selection.draws import begin_streams, stream_shares
 from miner.selection.strategies.base import seeds
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import KEPT, MINED, Mined, is_hard, is_within
-from miner.triplets.relevance import Relevance, among, cut_sizes, spans
+from miner.triplets.relevance import Relevance, among, cut_sizes, ranges
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["Asked", "Drawn", "Rejection"]
@@ -161,7 +161,7 @@ class Rejection:
     ) -> Iterator[tuple[Mined, _Found]]:
         """Make the next trials of some lines; yield what is of each class that lacks some."""
         line = np.repeat(lines, counts)
-        number = 2 * spans(done[lines], counts)
+        number = 2 * ranges(done[lines], counts)
         own, start = anchors[line], begin[line]
         positive = self.relevance.pick_positives(own, stream_shares(start, number))
         negative = self.relevance.pick_negatives(own, stream_shares(start, number + 1))

@@ -22,7 +22,7 @@ from miner.selection.strategies.all import All
 from miner.selection.strategies.hardest import Hardest
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally
-from miner.triplets.relevance.labels import labels_of
+from miner.triplets.relevance.labels import row_labels
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel, subset
 from tests.oracle import Truth, enumerate_triplets, negatives
@@ -55,7 +55,7 @@ def true_hubs(truth: Truth, rows: int) -> np.ndarray:
 
 
 def true_confusions(truth: Truth, relevance: Relevance) -> dict[tuple[int, int], tuple[int, int]]:
-    labels = labels_of(relevance)
+    labels = row_labels(relevance)
     assert labels is not None
     counts = {
         name: Counter((int(labels.anchors[a]), int(labels.rows[n])) for a, _, n in truth.sets[name])
@@ -67,7 +67,7 @@ def true_confusions(truth: Truth, relevance: Relevance) -> dict[tuple[int, int],
 
 def true_neighbour(truth: Truth, relevance: Relevance, a: int) -> tuple[int, int, int]:
     """The other label of most of the nearest rows, how many have it, how many rows there are."""
-    labels = labels_of(relevance)
+    labels = row_labels(relevance)
     assert labels is not None
     others = [*negatives(relevance, a), *relevance.positives(a).tolist()]
     near = sorted(others, key=lambda row: (truth.d[a, row], row))[:NEIGHBOURS]

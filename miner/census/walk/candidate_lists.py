@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.storage.arrays import let_go, load_array
-from miner.triplets.relevance import spans
+from miner.triplets.relevance import ranges
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["ENTRIES", "HEAD", "HEADS", "CandidateFiles", "CandidateLists"]
@@ -80,7 +80,7 @@ class CandidateLists:
 
     def take(self, lines: Rows) -> CandidateLists:
         """Return the lists of the given anchors, in the given order."""
-        places = spans(self.firsts[:-1][lines], self.sizes[lines])
+        places = ranges(self.firsts[:-1][lines], self.sizes[lines])
         return CandidateLists(self.head[lines], self.entries[places])
 
 
@@ -116,7 +116,7 @@ class CandidateFiles:
             mine = np.flatnonzero(self._unit[places] == unit)
             head = self._head[places[mine]]
             sizes = np.maximum(head["held"], 0).astype(np.int64)
-            at = spans(self._start[places[mine]], sizes)
+            at = ranges(self._start[places[mine]], sizes)
             parts.append((mine, CandidateLists(head, self._entries[unit][at])))
             let_go(self._entries[unit])
         return CandidateLists.gathered(len(anchors), parts)

@@ -18,7 +18,7 @@ from miner.census.walk.borders import Borders, Pairs
 from miner.census.walk.key_space import KeySpace
 from miner.census.walk.settle import ascending
 from miner.triplets.hardness import is_hard, is_within
-from miner.triplets.relevance import cut_sizes, spans
+from miner.triplets.relevance import cut_sizes, ranges
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["MUCH", "DirectCount"]
@@ -145,7 +145,7 @@ class DirectCount:
         (rows, begin, end), (_, of, above), anchors = listed, thresholds, self.pairs.anchors
         d_an = self.vectors.measure(self.space.metric, anchors[lines], rows)
         item = np.repeat(np.arange(len(rows)), end - begin)
-        threshold = of[spans(begin, end - begin)]
+        threshold = of[ranges(begin, end - begin)]
         soft, pair = np.divmod(threshold, counts.shape[1])
         if not self.measured and len(pair):
             own = np.unique(pair)

@@ -23,7 +23,7 @@ from miner.census.measure import Vectors
 from miner.census.walk.borders import Borders, Pairs
 from miner.census.walk.candidate_lists import HEAD, CandidateLists
 from miner.census.walk.key_space import KeySpace
-from miner.triplets.relevance import spans
+from miner.triplets.relevance import ranges
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["RankedBlock", "joined", "packed", "row_bits", "rows_of"]
@@ -204,7 +204,7 @@ class RankedBlock:
             last = own[depths[line] - 1] + self.gap[line]
             head["held"][line] = own.searchsorted(last, side="right")
         held = np.maximum(head["held"], 0).astype(np.int64)
-        return CandidateLists(head, self.entries[spans(self.firsts[:-1], held)])
+        return CandidateLists(head, self.entries[ranges(self.firsts[:-1], held)])
 
     def _deeper(self, depths: Rows) -> RankedBlock:
         """Return a block with at least `depths` entries per anchor, listed up to a threshold.
@@ -254,7 +254,7 @@ class RankedBlock:
             end[mine] = start + own.searchsorted(keys + self.gap[line], side="right")
         begin, end, owners = joined(begin, end, lines)
         stretch = np.repeat(np.arange(len(begin)), end - begin)
-        rows, _, _ = self.in_order(spans(begin, end - begin), owners[stretch], stretch)
+        rows, _, _ = self.in_order(ranges(begin, end - begin), owners[stretch], stretch)
         which = np.searchsorted(begin, at, side="right") - 1
         starts = np.cumsum(end - begin) - (end - begin)
         return np.asarray(rows[starts[which] + at - begin[which]])

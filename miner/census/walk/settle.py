@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from miner.census.walk.line_loops import MANY
 from miner.census.walk.ranked_block import RankedBlock, joined, packed, row_bits, rows_of
 from miner.triplets.hardness import is_hard, is_within
-from miner.triplets.relevance import spans
+from miner.triplets.relevance import ranges
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["Holds", "Settled", "ascending", "count_pairs", "settle"]
@@ -104,7 +104,7 @@ def settle(block: RankedBlock, lines: Rows, low: Rows, high: Rows, holds: Holds)
 def _ordered(block: RankedBlock, begin: Rows, end: Rows, lines: Rows) -> tuple[Rows, Float64]:
     """Sort the rows in some ranges of the entries; return their positions and distances."""
     sizes = end - begin
-    places = spans(begin, sizes)
+    places = ranges(begin, sizes)
     stretch = np.repeat(np.arange(len(begin)), sizes)
     rows, distances, before = block.in_order(places, lines[stretch], stretch)
     block.entries.view(np.int64)[places] += rows - before  # the lowest bits hold the row

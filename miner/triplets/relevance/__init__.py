@@ -18,7 +18,7 @@ from miner.triplets.relevance.base import (
     Tally,
     among,
     cut_sizes,
-    spans,
+    ranges,
     tally,
 )
 from miner.triplets.relevance.labels import LabelRelevance
@@ -42,7 +42,7 @@ __all__ = [
     "anchor_rows",
     "cut_sizes",
     "load",
-    "spans",
+    "ranges",
     "tally",
 ]
 

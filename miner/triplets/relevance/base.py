@@ -15,14 +15,14 @@ from miner.triplets.types import Float64, Rows
 __all__ = [
     "NONE",
     "Buckets",
-    "Lists",
+    "PositiveLists",
     "Relevance",
     "Tally",
     "among",
     "cut_sizes",
-    "place",
-    "spans",
+    "ranges",
     "tally",
+    "uniform_position",
 ]
 
 NONE = -1
@@ -67,7 +67,7 @@ class Buckets:
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
+class PositiveLists:
     """The positives of some anchors, as slices of one array; slices may overlap.
 
     Attributes
@@ -93,7 +93,7 @@ class Lists:
     def columns(self) -> Rows:
         """The positives, anchor after anchor."""
         wide = self.stops - self.starts
-        rows = self.rows[spans(self.starts, wide)]
+        rows = self.rows[ranges(self.starts, wide)]
         return np.asarray(rows[rows != np.repeat(self.skipped, wide)])
 
 
@@ -133,13 +133,15 @@ class Relevance(Protocol):
         """Return all rows that are neither positive nor negative."""
         return np.concatenate(self.exclusions(anchor))
 
-    def alike(self, anchors: Rows) -> Rows:
+    def positive_group(self, anchors: Rows) -> Rows:
         """Return a number for each anchor, equal for anchors that share their positives."""
 
-    def positive_lists(self, anchors: Rows) -> Lists:
+    def positive_lists(self, anchors: Rows) -> PositiveLists:
         """Return the positives of some anchors at once."""
         starts, rows = _joined([self.positives(int(anchor)) for anchor in anchors])
-        return Lists(starts[:-1], starts[1:], rows, np.full(len(anchors), NONE, dtype=np.int64))
+        return PositiveLists(
+            starts[:-1], starts[1:], rows, np.full(len(anchors), NONE, dtype=np.int64)
+        )
 
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
         """Return where each anchor's hidden rows begin, and the rows, ascending per anchor."""
@@ -166,7 +168,7 @@ class Relevance(Protocol):
         return {name: getattr(self, name) for name in names}
 
 
-def place(shares: Float64, sizes: Rows) -> Rows:
+def uniform_position(shares: Float64, sizes: Rows) -> Rows:
     """Return ``floor(shares * sizes)``: uniform positions below `sizes` for uniform shares."""
     picked = (shares * sizes).astype(np.int64)
     return np.minimum(picked, sizes - 1, out=picked)
@@ -180,7 +182,7 @@ def among(keys: Rows, known: Rows) -> NDArray[np.bool_]:
     return np.asarray(known[found] == keys)
 
 
-def spans(starts: Rows, counts: Rows) -> Rows:
+def ranges(starts: Rows, counts: Rows) -> Rows:
     """Return the numbers ``starts[i], starts[i] + 1, ...``, `counts[i]` of them for each i."""
     ends = np.cumsum(counts)
     whole: Rows = np.arange(int(counts.sum())) + np.repeat(starts - (ends - counts), counts)

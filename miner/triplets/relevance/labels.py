@@ -9,11 +9,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import NONE, Buckets, Lists, Relevance, among, place
+from miner.triplets.relevance.base import (
+    NONE,
+    Buckets,
+    PositiveLists,
+    Relevance,
+    among,
+    uniform_position,
+)
 from miner.triplets.relevance.subset import AnchorSubset
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["LabelRelevance", "Labels", "labels_of"]
+__all__ = ["LabelRelevance", "RowLabels", "row_labels"]
 
 
 @dataclass(frozen=True)
@@ -101,14 +108,16 @@ class LabelRelevance(Relevance):
         counts[:, 0], counts[:, 1] = 1, duplicates[self.labels]
         return counts
 
-    def alike(self, anchors: Rows) -> Rows:
+    def positive_group(self, anchors: Rows) -> Rows:
         """Return the labels."""
         return self.labels[anchors]
 
-    def positive_lists(self, anchors: Rows) -> Lists:
+    def positive_lists(self, anchors: Rows) -> PositiveLists:
         """Return the positives of some anchors, as slices of the rows sorted by label."""
         members, codes = self.members, self.labels[anchors]
-        return Lists(members.starts[codes], members.starts[codes + 1], members.order, anchors)
+        return PositiveLists(
+            members.starts[codes], members.starts[codes + 1], members.order, anchors
+        )
 
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
         """Return the rows that are hidden from some anchors."""
@@ -125,7 +134,7 @@ class LabelRelevance(Relevance):
     def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
         """Return a random row of each anchor's label, `NONE` if it is the anchor."""
         labels = self.labels[anchors]
-        places = place(shares, self.members.sizes[labels])
+        places = uniform_position(shares, self.members.sizes[labels])
         places += self.members.starts[labels]
         rows = self.members.order[places]
         rows[rows == anchors] = NONE
@@ -135,7 +144,7 @@ class LabelRelevance(Relevance):
         """Return a random row of another label for each anchor, `NONE` if it is hidden."""
         labels = self.labels[anchors]
         sizes = self.members.sizes[labels]
-        places = place(shares, self.rows - sizes)
+        places = uniform_position(shares, self.rows - sizes)
         places += sizes * (places >= self.members.starts[labels])
         rows = self.members.order[np.minimum(places, self.rows - 1, out=places)]
         rows[sizes == self.rows] = NONE
@@ -153,7 +162,7 @@ class LabelRelevance(Relevance):
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class RowLabels:
     """The label of each anchor and of each row, if every row has exactly one.
 
     Attributes
@@ -170,10 +179,10 @@ class Labels:
         return int(self.rows.max(initial=-1)) + 1
 
 
-def labels_of(relevance: Relevance) -> Labels | None:
+def row_labels(relevance: Relevance) -> RowLabels | None:
     """Return the labels of anchors and rows; None for pairs, and for sets of labels."""
     inner = relevance.inner if isinstance(relevance, AnchorSubset) else relevance
     if not isinstance(inner, LabelRelevance):
         return None
     chosen = relevance.chosen if isinstance(relevance, AnchorSubset) else slice(None)
-    return Labels(inner.labels[chosen], inner.labels)
+    return RowLabels(inner.labels[chosen], inner.labels)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.triplets.relevance.base import NONE, Relevance, among
-from miner.triplets.relevance.labels import Labels, labels_of
+from miner.triplets.relevance.labels import RowLabels, row_labels
 from miner.triplets.relevance.subset import AnchorSubset
 from miner.triplets.types import Float64, Rows
 
@@ -60,8 +60,8 @@ class WithoutRows(Relevance):
         return np.where(self._own, 0, counts)
 
     @property
-    def _labels(self) -> Labels:
-        labels = labels_of(self.inner)
+    def _labels(self) -> RowLabels:
+        labels = row_labels(self.inner)
         assert labels is not None
         return labels
 
@@ -98,9 +98,9 @@ class WithoutRows(Relevance):
         sizes = np.cumsum([0, *map(len, parts)])
         return sizes, np.concatenate([hidden[:0], *parts])
 
-    def alike(self, anchors: Rows) -> Rows:
+    def positive_group(self, anchors: Rows) -> Rows:
         """Return the inner relevance's numbers; anchors that are left out get unique ones."""
-        return np.where(self._own[anchors], -1 - anchors, self.inner.alike(anchors))
+        return np.where(self._own[anchors], -1 - anchors, self.inner.positive_group(anchors))
 
     def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
         """Return a random positive of each anchor, `NONE` if the drawn row is left out."""

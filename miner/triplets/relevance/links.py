@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from miner.triplets.relevance.base import (
     NONE,
     Buckets,
-    Lists,
+    PositiveLists,
     Relevance,
     among,
-    place,
-    spans,
+    ranges,
+    uniform_position,
 )
 from miner.triplets.types import Float64, Rows
 
@@ -101,14 +101,14 @@ class LinkRelevance(Relevance):
         """Return the number of exclusions of all queries, by reason."""
         return super().exclusion_counts() if self._many else self._hidden[2]
 
-    def alike(self, anchors: Rows) -> Rows:
+    def positive_group(self, anchors: Rows) -> Rows:
         """Return the anchors: every query has its own links."""
         return anchors
 
-    def positive_lists(self, anchors: Rows) -> Lists:
+    def positive_lists(self, anchors: Rows) -> PositiveLists:
         """Return the links of some queries."""
         none = np.full(len(anchors), NONE, dtype=np.int64)
-        return Lists(self.starts[anchors], self.starts[anchors + 1], self.linked, none)
+        return PositiveLists(self.starts[anchors], self.starts[anchors + 1], self.linked, none)
 
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
         """Return the rows that are hidden from some queries."""
@@ -116,7 +116,7 @@ class LinkRelevance(Relevance):
             return super().hidden_lists(anchors)
         starts, rows = self._hidden[0], self._hidden[1]
         counts = starts[anchors + 1] - starts[anchors]
-        return np.concatenate([[0], np.cumsum(counts)]), rows[spans(starts[anchors], counts)]
+        return np.concatenate([[0], np.cumsum(counts)]), rows[ranges(starts[anchors], counts)]
 
     @cached_property
     def _many(self) -> bool:
@@ -143,7 +143,7 @@ class LinkRelevance(Relevance):
         codes = np.concatenate([self.query_contents[own], codes[more]])
         known = codes < len(sizes)
         asking, codes = asking[known], codes[known]
-        found = spans(self._by_content.starts[codes], sizes[codes])
+        found = ranges(self._by_content.starts[codes], sizes[codes])
         pairs = np.repeat(asking, sizes[codes]) * self.rows + self._by_content.order[found]
         duplicates = np.setdiff1d(pairs, np.concatenate([linked, twins]))
         hidden = np.sort(np.concatenate([twins, duplicates]))
@@ -178,12 +178,12 @@ class LinkRelevance(Relevance):
     def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
         """Return a random linked row of each query."""
         starts = self.starts[anchors]
-        places = starts + place(shares, self.starts[anchors + 1] - starts)
+        places = starts + uniform_position(shares, self.starts[anchors + 1] - starts)
         return np.asarray(self.linked[places])
 
     def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
         """Return a random row for each query, `NONE` if it is linked or hidden."""
-        rows = place(shares, np.full(len(anchors), self.rows))
+        rows = uniform_position(shares, np.full(len(anchors), self.rows))
         out = among(anchors * self.rows + rows, self._linked_pairs)
         out |= rows == self.twins[anchors]
         contents, groups = self.contents[rows], self.query_groups[anchors]

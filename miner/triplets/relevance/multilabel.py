@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import NONE, Buckets, Relevance, among, place, spans
+from miner.triplets.relevance.base import NONE, Buckets, Relevance, among, ranges, uniform_position
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["MultiLabelRelevance"]
@@ -189,7 +189,7 @@ class MultiLabelRelevance(Relevance):
                 counts[anchor, 2] = np.count_nonzero(~taken[group])
         return counts
 
-    def alike(self, anchors: Rows) -> Rows:
+    def positive_group(self, anchors: Rows) -> Rows:
         """Return the code of each anchor's set of labels."""
         return self._sets[anchors]
 
@@ -214,7 +214,7 @@ class MultiLabelRelevance(Relevance):
     def _shared(self, anchors: Rows, rows: Rows) -> Rows:
         """Return the lowest label that each anchor and row share, or `NONE`."""
         counts = np.diff(self.starts)[anchors]
-        labels = self.labels[spans(self.starts[anchors], counts)]
+        labels = self.labels[ranges(self.starts[anchors], counts)]
         shared = among(np.repeat(rows, counts) * len(self.sizes) + labels, self._labelled_rows)
         none = len(self.sizes)
         first = np.cumsum(counts) - counts
@@ -228,7 +228,7 @@ class MultiLabelRelevance(Relevance):
         positive has the same probability.
         """
         before = self._until[self.starts[anchors]]
-        picked = before + place(shares, self._until[self.starts[anchors + 1]] - before)
+        picked = before + uniform_position(shares, self._until[self.starts[anchors + 1]] - before)
         at = np.searchsorted(self._until, picked, side="right") - 1
         labels = self.labels[at]
         entries = self._entries.starts[labels] + picked - self._until[at]
@@ -238,14 +238,14 @@ class MultiLabelRelevance(Relevance):
 
     def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
         """Return a random row for each anchor, `NONE` if it shares a label or is hidden."""
-        rows = place(shares, np.full(len(anchors), self.rows))
+        rows = uniform_position(shares, np.full(len(anchors), self.rows))
         out = (self._shared(anchors, rows) >= 0) | (
             (self.groups[anchors] >= 0) & (self.groups[anchors] == self.groups[rows])
         )
         of_content, contents = self._mixed_by_content
         asked = np.flatnonzero(~out & (contents[rows] >= 0))
         sizes = of_content.sizes[contents[rows[asked]]]
-        twins = of_content.order[spans(of_content.starts[contents[rows[asked]]], sizes)]
+        twins = of_content.order[ranges(of_content.starts[contents[rows[asked]]], sizes)]
         owners = np.repeat(asked, sizes)
         kin = self._shared(anchors[owners], self._mixed[0][twins]) >= 0
         out[owners[kin]] = True

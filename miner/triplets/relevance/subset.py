@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import Lists, Relevance
+from miner.triplets.relevance.base import PositiveLists, Relevance
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["AnchorSubset"]
@@ -65,11 +65,11 @@ class AnchorSubset(Relevance):
         """Return all rows that are neither positive nor negative."""
         return self.inner.hidden(int(self.chosen[anchor]))
 
-    def alike(self, anchors: Rows) -> Rows:
+    def positive_group(self, anchors: Rows) -> Rows:
         """Return the numbers that the inner relevance has for the chosen rows."""
-        return self.inner.alike(self.chosen[anchors])
+        return self.inner.positive_group(self.chosen[anchors])
 
-    def positive_lists(self, anchors: Rows) -> Lists:
+    def positive_lists(self, anchors: Rows) -> PositiveLists:
         """Return the positives of some of the chosen rows."""
         return self.inner.positive_lists(self.chosen[anchors])
 
