@@ -49,7 +49,7 @@ def add_up(block: RankedBlock, margin: float, sums: ColumnSums | None = None) ->
         own = (block.entries, block.firsts, block.bits, *pairs, run, key_space, block.settled)
         block.loops.add_up(*own, found, seen, bases, totals)
         if sums is not None:
-            sums.book(int(block.anchors[run[0]]))
+            sums.flush_run(int(block.anchors[run[0]]))
     lost = block.within * (d_ap - bases[block.pairs.lines] + margin)
     losses: Float64 = np.add.reduceat(lost, block.starts[:-1]) - totals
     return losses

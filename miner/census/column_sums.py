@@ -69,7 +69,7 @@ class ColumnSums:
             cuts = (np.flatnonzero(np.diff(self.labels.anchors[anchors])) + 1).tolist()
         return list(itertools.pairwise([0, *cuts, len(anchors)]))
 
-    def book(self, anchor: int) -> None:
+    def flush_run(self, anchor: int) -> None:
         """Add the counts in `found` to the sums; `anchor` is any anchor of the run."""
         self._loops.fold(self.found, self._codes, self.totals, self._by_label)
         if self.labels is not None and self.confusions is not None:

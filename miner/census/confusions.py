@@ -41,26 +41,26 @@ class MostConfused:
 
     Attributes
     ----------
-    of : int
+    total : int
         The number of pairs that were added.
     """
 
     def __init__(self, most: int, ranks: Rows) -> None:
-        self.of = 0
+        self.total = 0
         self._most, self._ranks, self._least = most, ranks, 0
         self._parts: list[Rows] = []
         self._held = 0
 
     def add(self, label: int, others: Rows, counts: Rows) -> None:
         """Add all pairs of one anchor label: negative labels, hard and semi-hard counts."""
-        self.of += len(others)
+        self.total += len(others)
         good = np.flatnonzero(counts[0] >= self._least)
         part = np.vstack([np.full(len(good), label), others[good], counts[:, good]])
         self._hold(part)
 
-    def add_kept(self, of: int, pairs: Rows) -> None:
+    def add_kept(self, total: int, pairs: Rows) -> None:
         """Add the pairs that another `MostConfused` kept, and the number that it was given."""
-        self.of += of
+        self.total += total
         self._hold(pairs[:, pairs[2] >= self._least])
 
     def pairs(self) -> Rows:
@@ -156,7 +156,7 @@ class UnitConfusions:
 
         ``confusion`` begins with a record whose ``hard`` is the number of pairs that were added.
         """
-        head = np.array([[0], [0], [self._kept.of], [0]])
+        head = np.array([[0], [0], [self._kept.total], [0]])
         kept = np.concatenate([head, self._kept.unordered()], axis=1)
         handed = [np.vstack([np.full(len(o), a), o, c]) for a, (o, c) in self._handed.items()]
         handed.append(np.empty((4, 0), dtype=np.int64))

@@ -13,7 +13,7 @@ from miner.triplets.relevance import NONE, Relevance
 from miner.triplets.relevance.labels import RowLabels
 from miner.triplets.types import Float64, Rows
 
-_BESIDE = 8
+_EXTRA = 8
 """Rows examined in addition to the nearest ones, because they may be equally near."""
 
 __all__ = ["NearestRows", "majority", "nearest_by_definition", "nearest_of"]
@@ -50,7 +50,7 @@ def nearest_of(block: RankedBlock, most: int) -> NearestRows:
 
 def _competing(block: RankedBlock, most: int) -> tuple[Rows, Rows]:
     """Return the rows that may be among the nearest, as positions of anchors and rows."""
-    width = most + _BESIDE
+    width = most + _EXTRA
     own, place = _padded(block.entries, block.firsts, width)
     # A positive that is farther than `most` negatives is not among the nearest.
     bound = own[:, most - 1] + 2 * block.tolerance

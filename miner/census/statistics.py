@@ -17,7 +17,7 @@ from miner.triplets.relevance import Relevance
 from miner.triplets.relevance.labels import RowLabels, row_labels
 from miner.triplets.types import Rows
 
-__all__ = ["Besides", "Wanted", "plan_besides"]
+__all__ = ["StatisticsPlan", "StatisticsRequest", "plan_statistics"]
 
 _LEAST_PART = 64
 """The least number of anchors that are counted together, however many label pairs they make."""
@@ -26,7 +26,7 @@ _PAIRS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class StatisticsRequest:
     """The statistics that a job asks for.
 
     Attributes
@@ -43,13 +43,13 @@ class Wanted:
     neighbours: int = 0
 
     @classmethod
-    def of(cls, mining: MiningJob) -> Wanted:
+    def from_job(cls, mining: MiningJob) -> StatisticsRequest:
         """Return the statistics that the `[mining]` section asks for."""
         return cls(mining.hubs > 0, mining.confusions, mining.neighbours)
 
 
 @dataclass(frozen=True, slots=True)
-class Besides:
+class StatisticsPlan:
     """How the units of a job compute its statistics.
 
     Attributes
@@ -107,7 +107,7 @@ class Besides:
             pairs.close(int(self.labels.anchors[self.order[stop]]) if stop < end else None)
             start = stop
 
-    def judge(self, block: RankedBlock, counted: NDArray[np.void]) -> NDArray[np.void]:
+    def vote(self, block: RankedBlock, counted: NDArray[np.void]) -> NDArray[np.void]:
         """Fill in the majority label among the nearest rows of a block's anchors."""
         if self.neighbours:
             assert self.labels is not None
@@ -117,7 +117,9 @@ class Besides:
         return counted
 
 
-def plan_besides(relevance: Relevance, wanted: Wanted, ranks: Rows | None = None) -> Besides:
+def plan_statistics(
+    relevance: Relevance, wanted: StatisticsRequest, ranks: Rows | None = None
+) -> StatisticsPlan:
     """Return the statistics that can be computed for a relevance.
 
     Confusions and nearest rows need exactly one label per row.
@@ -125,7 +127,7 @@ def plan_besides(relevance: Relevance, wanted: Wanted, ranks: Rows | None = None
     Parameters
     ----------
     relevance : Relevance
-    wanted : Wanted
+    wanted : StatisticsRequest
     ranks : ndarray of shape (labels,), int64, optional
         The position of each label among all labels; by default the label codes.
     """
@@ -136,7 +138,7 @@ def plan_besides(relevance: Relevance, wanted: Wanted, ranks: Rows | None = None
     confusions = wanted.confusions if labels is not None else 0
     if ranks is None:
         ranks = np.arange(labels.count if labels is not None else 0)
-    return Besides(
+    return StatisticsPlan(
         order=order,
         labels=labels,
         columns=wanted.hubs or confusions > 0,

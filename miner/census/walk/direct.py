@@ -96,7 +96,7 @@ class DirectCount:
             filled = (found, seen, counts.reshape(-1), losses)
             open_.append(self.loops.count_rows(*given, run, key_space, near, *filled))
             if sums is not None:
-                sums.book(int(pairs.anchors[run[0]]))
+                sums.flush_run(int(pairs.anchors[run[0]]))
         at, listed = (np.concatenate(parts, axis=-1) for parts in zip(*open_, strict=True))
         for cut in cut_sizes(listed[2] - listed[1] + 1, _DECIDED):
             part = slice(*cut)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.column_sums import ColumnSums
-from miner.census.statistics import Besides
+from miner.census.statistics import StatisticsPlan
 from miner.census.walk.candidate_lists import CandidateFiles, CandidateLists
 from miner.census.walk.census import Asked, Census
 from miner.census.walk.ranked_block import RankedBlock
@@ -61,7 +61,7 @@ class Miner:
         Whether the loss is summed; else it is zero.
     writes : bool
         Whether triplets will be written: then rows are listed for that as they are counted.
-    besides : Besides
+    besides : StatisticsPlan
         What is counted beside the classes.
     """
 
@@ -73,7 +73,7 @@ class Miner:
     normalized: bool = True
     loss: bool = True
     writes: bool = False
-    besides: Besides = field(default_factory=Besides)
+    besides: StatisticsPlan = field(default_factory=StatisticsPlan)
 
     def counted(self) -> None:
         """Let go of what writing does not need."""
@@ -105,7 +105,7 @@ class Miner:
         for block in self.census.blocks(anchors[places], self.memory, asked):
             at, places = places[: len(block.anchors)], places[len(block.anchors) :]
             self._enter(block, at, result)
-            result[at] = self.besides.judge(block, result[at])
+            result[at] = self.besides.vote(block, result[at])
             if lists is not None:
                 parts.append((at, self._listed(block, room)))
                 room -= len(parts[-1][1].entries)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from miner.census.kernels import pick_kernel
 from miner.census.measure import Vectors
-from miner.census.statistics import Besides, Wanted, plan_besides
+from miner.census.statistics import StatisticsPlan, StatisticsRequest, plan_statistics
 from miner.census.walk.candidate_lists import ENTRIES, HEADS, CandidateFiles, CandidateLists
 from miner.census.walk.census import Census
 from miner.embedding.store import Store, open_store
@@ -82,7 +82,7 @@ class Task:
         Whether the mean loss is wanted.
     normalized : bool
         Whether the stored vectors have unit length.
-    wanted : Wanted
+    wanted : StatisticsRequest
         What is counted beside the classes.
     approximate : Approximate or None
         The index that nominates negatives, where not all are looked at.
@@ -100,7 +100,7 @@ class Task:
     keep: int
     loss: bool = True
     normalized: bool = True
-    wanted: Wanted = Wanted()  # noqa: RUF009  (frozen)
+    wanted: StatisticsRequest = StatisticsRequest()  # noqa: RUF009  (frozen)
     approximate: Approximate | None = None
     kernel: str = "auto"
     left_out: str | None = None
@@ -125,7 +125,7 @@ class Task:
             keep=memory // 2 // engine.processes,
             loss=mining.loss,
             normalized=mining.normalized,
-            wanted=Wanted.of(mining),
+            wanted=StatisticsRequest.from_job(mining),
             approximate=approximate,
             kernel=pick_kernel(store.facts["rows"][0] * store.facts["rows"][-1]),
         )
@@ -156,7 +156,7 @@ def open_miner(task: Task) -> Miner:
         task.normalized,
         task.loss,
         writes=task.select.max_triplets > 0,
-        besides=plan_besides(relevance, task.wanted, ranks),
+        besides=plan_statistics(relevance, task.wanted, ranks),
     )
 
 
@@ -176,7 +176,7 @@ def count_anchors(task: Task, anchors: tuple[int, ...]) -> NDArray[np.void]:
     """Count some anchors of an exact task, an array of `COUNTED`."""
     order = np.array(anchors, dtype=np.int64)
     opened = open_miner(task)
-    some = replace(opened, besides=Besides(order=order), writes=False)
+    some = replace(opened, besides=StatisticsPlan(order=order), writes=False)
     return some.count((0, len(order)))
 
 
