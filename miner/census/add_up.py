@@ -37,7 +37,7 @@ def add_up(block: RankedBlock, margin: float, sums: ColumnSums | None = None) ->
     ndarray of shape (b,), float64
     """
     bases, totals = np.zeros((2, len(block.anchors)))
-    d_ap, space = block.borders.d_ap, block.space
+    d_ap, space = block.thresholds.d_ap, block.space
     most = float(np.abs(d_ap).max(initial=0.0))
     coarse = margin > _COARSE * most and margin + most < _LARGE
     key_space = (block.offset, float(space.slope), space.root, coarse)
@@ -46,7 +46,7 @@ def add_up(block: RankedBlock, margin: float, sums: ColumnSums | None = None) ->
     found, seen = none if sums is None else (sums.found, sums.seen)
     runs = [(0, len(bases))] if sums is None else sums.runs(block.anchors)
     for run in runs:
-        own = (block.entries, block.firsts, block.bits, *pairs, run, key_space, block.settled)
+        own = (block.entries, block.firsts, block.bits, *pairs, run, key_space, block.measured)
         block.loops.add_up(*own, found, seen, bases, totals)
         if sums is not None:
             sums.flush_run(int(block.anchors[run[0]]))

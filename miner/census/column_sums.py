@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.confusions import UnitConfusions, packed
+from miner.census.confusions import UnitConfusions, pack_columns
 from miner.census.walk.line_loops import load_line_loops
 from miner.triplets.relevance.labels import RowLabels
 from miner.triplets.types import Rows
@@ -102,7 +102,7 @@ class ColumnSums:
         rows = np.flatnonzero(self.totals[1])
         hard, within = self.totals[:, rows]
         values = (rows, hard, within - hard, self.seen[rows].astype(np.int64))
-        return packed(dict(zip(HUBS, values, strict=True)))
+        return pack_columns(dict(zip(HUBS, values, strict=True)))
 
 
 def add_up_hubs(units: Iterable[NDArray[np.void]], rows: int) -> Rows:

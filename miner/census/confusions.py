@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from miner.triplets.types import Rows
 
-__all__ = ["CONFUSED", "MostConfused", "UnitConfusions", "add_up_confusions", "packed"]
+__all__ = ["CONFUSED", "MostConfused", "UnitConfusions", "add_up_confusions", "pack_columns"]
 
 _Pairs = tuple[Rows, Rows]
 """The labels of negatives, each at most once, and two counts of each."""
@@ -162,7 +162,8 @@ class UnitConfusions:
         handed.append(np.empty((4, 0), dtype=np.int64))
         arrays = {"confusion": kept, "ends": np.concatenate(handed, axis=1)}
         return {
-            name: packed(dict(zip(CONFUSED, pairs, strict=True))) for name, pairs in arrays.items()
+            name: pack_columns(dict(zip(CONFUSED, pairs, strict=True)))
+            for name, pairs in arrays.items()
         }
 
     def _add_up(self) -> Rows:
@@ -224,7 +225,7 @@ def add_up_confusions(
     close()
 
 
-def packed(columns: Mapping[str, Rows]) -> NDArray[np.void]:
+def pack_columns(columns: Mapping[str, Rows]) -> NDArray[np.void]:
     """Return a structured array of non-negative integer columns, each of the smallest dtype."""
     kinds = [(name, np.min_scalar_type(int(v.max(initial=0)))) for name, v in columns.items()]
     table = np.empty(len(next(iter(columns.values()))), dtype=kinds)
@@ -234,5 +235,5 @@ def packed(columns: Mapping[str, Rows]) -> NDArray[np.void]:
 
 
 def _wide(table: NDArray[np.void]) -> Rows:
-    """Return the columns of a structured array as rows of int64: the inverse of `packed`."""
+    """Return the columns of a structured array as rows of int64: the inverse of `pack_columns`."""
     return np.array([table[name] for name in CONFUSED], dtype=np.int64)

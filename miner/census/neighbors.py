@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from miner.census.measure import Vectors
-from miner.census.walk.ranked_block import RankedBlock, rows_of
+from miner.census.walk.ranked_block import RankedBlock, entry_rows
 from miner.triplets.distance import Metric
 from miner.triplets.relevance import NONE, Relevance
 from miner.triplets.relevance.labels import RowLabels
@@ -37,12 +37,12 @@ class NearestRows:
 def nearest_of(block: RankedBlock, most: int) -> NearestRows:
     """Return the `most` nearest rows of a block's anchors, including positives.
 
-    Ties break by row number. The block must list at least `most` rows (`Asked.neighbours`).
+    Ties break by row number. The block must list at least `most` rows (`CensusRequest.neighbours`).
     """
     lines, rows = _competing(block, most)
     wanted = np.full(len(block.anchors), most)
     competing = (block.anchors, lines, rows, wanted)
-    line, rank, row = _settle_nearest(block.vectors, block.space.metric, *competing)
+    line, rank, row = _choose_nearest(block.vectors, block.space.metric, *competing)
     nearest = np.full((len(wanted), most), NONE, dtype=np.int64)
     nearest[line, rank] = row
     return NearestRows(block.anchors, nearest)
@@ -54,10 +54,10 @@ def _competing(block: RankedBlock, most: int) -> tuple[Rows, Rows]:
     own, place = _padded(block.entries, block.firsts, width)
     # A positive that is farther than `most` negatives is not among the nearest.
     bound = own[:, most - 1] + 2 * block.tolerance
-    near_pairs = np.flatnonzero(block.borders.hard <= bound[block.pairs.lines])
+    near_pairs = np.flatnonzero(block.thresholds.hard <= bound[block.pairs.lines])
     counts = np.bincount(block.pairs.lines[near_pairs], minlength=len(bound))
     starts = np.concatenate([[0], np.cumsum(counts)])
-    keys, pair = _padded(block.borders.hard[near_pairs], starts, int(counts.max()))
+    keys, pair = _padded(block.thresholds.hard[near_pairs], starts, int(counts.max()))
     both = np.concatenate([own, keys], axis=1)
     last = np.partition(both, most - 1, axis=1)[:, most - 1] + 2 * block.tolerance
     near, good = own <= last[:, None], keys <= last[:, None]
@@ -65,12 +65,12 @@ def _competing(block: RankedBlock, most: int) -> tuple[Rows, Rows]:
     good &= keys < np.inf
     crowded = np.flatnonzero(near[:, -1] & (block.sizes > width))
     near[crowded] = False
-    lines, rows = [np.nonzero(near)[0]], [rows_of(block.entries[place[near]], block.bits)]
+    lines, rows = [np.nonzero(near)[0]], [entry_rows(block.entries[place[near]], block.bits)]
     lines.append(np.nonzero(good)[0])
     rows.append(block.positives[near_pairs[pair[good]]])
     for line in crowded.tolist():  # more rows are equally near than were examined
         entries = block.entries[block.firsts[line] : block.firsts[line + 1]]
-        mine = rows_of(entries[: entries.searchsorted(last[line], side="right")], block.bits)
+        mine = entry_rows(entries[: entries.searchsorted(last[line], side="right")], block.bits)
         lines.append(np.full(len(mine), line))
         rows.append(mine)
     return np.concatenate(lines), np.concatenate(rows)
@@ -99,10 +99,10 @@ def nearest_by_definition(
     there[relevance.hidden(anchor)] = False
     rows, lines = np.flatnonzero(there), np.zeros(int(there.sum()), dtype=np.int64)
     wanted = np.array([most])
-    return _settle_nearest(vectors, metric, np.array([anchor]), lines, rows, wanted)[2]
+    return _choose_nearest(vectors, metric, np.array([anchor]), lines, rows, wanted)[2]
 
 
-def _settle_nearest(
+def _choose_nearest(
     vectors: Vectors, metric: Metric, anchors: Rows, lines: Rows, rows: Rows, most: Rows
 ) -> tuple[Rows, Rows, Rows]:
     """Choose the nearest candidates by the float64 definition; ties break by row number.

@@ -100,7 +100,7 @@ class AnchorView:
     def scoring(self, bound: Bound) -> Rows:
         """Count, per pair, the negatives within reach whose score is not below a bound."""
         if isinstance(self._block, RankedBlock):
-            alone = self._block.alone(self.line)
+            alone = self._block.single(self.line)
             return count_scoring(alone, bound, normalized=self._normalized)
         scores = self.score(self.d_an)[::-1]
         least = bound.least(self.score(self.d_ap))

@@ -67,7 +67,7 @@ class Setting:
     def count(self, bound: Bound, start: int = 0, stop: int | None = None) -> np.ndarray:
         if stop is None:
             return count_scoring(self.block, bound, normalized=self.unit)
-        lines = [self.block.alone(line) for line in range(start, stop)]
+        lines = [self.block.single(line) for line in range(start, stop)]
         return np.concatenate([count_scoring(one, bound, normalized=self.unit) for one in lines])
 
     def scores(self, anchor: int, rows: np.ndarray) -> np.ndarray:

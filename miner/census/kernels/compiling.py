@@ -9,7 +9,7 @@ import numpy as np
 from miner.census.column_sums import ColumnSums
 from miner.census.kernels import is_cold, pick_kernel
 from miner.census.measure import Vectors
-from miner.census.walk.census import Asked, Census
+from miner.census.walk.census import Census, CensusRequest
 from miner.progress import Progress
 from miner.triplets.relevance import LabelRelevance
 
@@ -31,7 +31,7 @@ def compile_loops() -> None:
         for memory in _MEMORY.values():
             for ranks in (False, True):
                 sums = ColumnSums(_ROWS, kernel="numba")
-                for block in census.blocks(anchors, memory, Asked(ranks, 10, True, sums)):
+                for block in census.blocks(anchors, memory, CensusRequest(ranks, 10, True, sums)):
                     block.rows_at(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
         stored.bound("euclidean", anchors, anchors)
 

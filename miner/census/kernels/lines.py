@@ -27,7 +27,7 @@ __all__ = [
     "fold",
     "list_entries",
     "nearest_tops",
-    "place_borders",
+    "place_thresholds",
     "sort_lines",
     "take_keys",
 ]
@@ -99,7 +99,7 @@ def take_keys(products: NDArray[Any], bias: NDArray[Any], lines: Rows, rows: Row
 
 
 @compiled
-def _place_borders(
+def _place_thresholds(
     keys: Any, starts: Any, offset: Any, slack: Any, slope: Any, root: Any, margin: Any,
     steep: Any, unit: Any, d_ap: Any, within: Any, tolerance: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
@@ -122,15 +122,15 @@ def _place_borders(
     return clear
 
 
-def place_borders(
+def place_thresholds(
     keys: Float64, starts: Rows, offset: Float64, slack: Float64, slope: float, root: bool,
     margin: float, steep: float, unit: float,
 ) -> tuple[Float64, Float64, Float64, bool]:  # fmt: skip
-    """Return the thresholds of pairs; see `miner.census.walk.line_loops.place_borders`."""
+    """Return the thresholds of pairs; see `miner.census.walk.line_loops.place_thresholds`."""
     d_ap, within = np.empty((2, len(keys)))
     tolerance = np.empty(len(offset))
     given = (keys, starts, offset, slack, slope, root, margin, steep, unit)
-    clear = _place_borders(*given, d_ap, within, tolerance)
+    clear = _place_thresholds(*given, d_ap, within, tolerance)
     return d_ap, within, tolerance, bool(clear)
 
 

@@ -13,25 +13,25 @@ from miner.census.column_sums import ColumnSums
 from miner.census.kernels import choose_loops
 from miner.census.measure import Vectors
 from miner.census.walk import direct, precision
-from miner.census.walk.borders import Borders, Pairs, borders_of_keys
+from miner.census.walk.count_below import count_pairs
 from miner.census.walk.direct import DirectCount
 from miner.census.walk.key_space import KeySpace
 from miner.census.walk.line_loops import load_line_loops
 from miner.census.walk.listing import EntryList
+from miner.census.walk.pair_thresholds import Pairs, PairThresholds, thresholds_from_keys
 from miner.census.walk.precision import Anchors, Precision
 from miner.census.walk.ranked_block import RankedBlock, row_bits
-from miner.census.walk.settle import count_pairs
 from miner.triplets.relevance import Relevance
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["Asked", "BlockMaker", "Listing"]
+__all__ = ["BlockMaker", "CensusRequest", "Listing"]
 
 _LEAST = 1e-300
 """Added to tolerances: the row number changes a key of zero by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CensusRequest:
     """What a pass computes in addition to the counts of each pair.
 
     Attributes
@@ -56,15 +56,15 @@ class Asked:
 class Listing:
     """The thresholds of a block, and its entries."""
 
-    borders: Borders
+    thresholds: PairThresholds
     tolerance: Float64
     gap: Float64
     unclear: Float64
     entries: EntryList
 
-    def sorted(self) -> tuple[Borders, Float64, Float64, Float64, Float64, Rows]:
+    def sorted(self) -> tuple[PairThresholds, Float64, Float64, Float64, Float64, Rows]:
         """Return all fields; of the entries, sorted per anchor, and where each anchor's begin."""
-        return self.borders, self.tolerance, self.gap, self.unclear, *self.entries.sorted()
+        return self.thresholds, self.tolerance, self.gap, self.unclear, *self.entries.sorted()
 
 
 class BlockMaker:
@@ -87,9 +87,9 @@ class BlockMaker:
         self._precision = Precision(vectors, space, margin, self._bits)
         self._exact = space.exact(vectors.dim, self._bits)
 
-    def narrow_borders(self, anchors: Anchors) -> Borders | None:
+    def narrow_thresholds(self, anchors: Anchors) -> PairThresholds | None:
         """Return the thresholds of anchors whose keys can be float32, else None."""
-        return None if self._exact else self._precision.narrow_borders(anchors)
+        return None if self._exact else self._precision.narrow_thresholds(anchors)
 
     def look(self, anchors: Anchors) -> None:
         """Set `reached` and `open` of `anchors` for float64 keys."""
@@ -107,24 +107,24 @@ class BlockMaker:
             np.sqrt((queries * queries).sum(-1)),
         )
 
-    def goes_direct(self, made: Anchors, asked: Asked) -> bool:
+    def goes_direct(self, made: Anchors, request: CensusRequest) -> bool:
         """Whether to count the anchors without sorting their rows."""
-        if asked.ranks or self._direct_loops is None or self._exact:
+        if request.ranks or self._direct_loops is None or self._exact:
             return False
         return made.reached >= direct.MUCH and made.open <= precision.OPEN
 
     def direct(
         self,
         made: Anchors,
-        borders: Borders,
+        thresholds: PairThresholds,
         products: NDArray[Any],
         bias: NDArray[Any],
         out: Float64,
-        asked: Asked,
+        request: CensusRequest,
     ) -> RankedBlock:
         """Return a block that was counted without sorting; it lists the nearest rows only."""
         narrow = products.dtype == np.float32
-        tolerance, gap = self._facts(made, borders, narrow=narrow)
+        tolerance, gap = self._facts(made, thresholds, narrow=narrow)
 
         def lister(lines: Rows, tops: Float64) -> tuple[Float64, Rows]:
             """List the rows of some of the anchors up to the given keys."""
@@ -140,18 +140,18 @@ class BlockMaker:
             self.space,
             self.margin,
             made.pairs,
-            borders,
+            thresholds,
             narrow,
             made.offset,
             tolerance,
             unclear,
         )
         firsts = np.zeros(len(gap) + 1, dtype=np.int64)
-        nearest = (asked.neighbours, self._bits, out, firsts)
-        counts = counting.count(products, bias, asked.sums, nearest)
+        nearest = (request.neighbours, self._bits, out, firsts)
+        counts = counting.count(products, bias, request.sums, nearest)
         entries = out[: firsts[-1]]
         self._loops.sort_lines(entries, firsts)
-        block = self._block(made, borders, tolerance, gap, entries, firsts)
+        block = self._block(made, thresholds, tolerance, gap, entries, firsts)
         block.hard, block.within, block.loss = counts
         block.lister = lister
         return block
@@ -165,39 +165,48 @@ class BlockMaker:
         entries.add(products, bias, 0)
         return entries.sorted()
 
-    def added_up(self, made: Anchors, listing: Listing, asked: Asked) -> RankedBlock:
+    def added_up(self, made: Anchors, listing: Listing, request: CensusRequest) -> RankedBlock:
         """Return a block with ranked rows; sum its loss and row counts if they are asked for."""
         block = self.counted(made, *listing.sorted())
-        if asked.loss or asked.sums is not None:
-            block.loss = add_up(block, self.margin, asked.sums)
+        if request.loss or request.sums is not None:
+            block.loss = add_up(block, self.margin, request.sums)
         return block
 
-    def wide_borders(self, made: Anchors, products: NDArray[Any], bias: NDArray[Any]) -> Borders:
+    def wide_thresholds(
+        self, made: Anchors, products: NDArray[Any], bias: NDArray[Any]
+    ) -> PairThresholds:
         """Return thresholds from the float64 products of pairs; set these products to NaN."""
         pairs = made.pairs
         keys = self._loops.take_keys(products, bias, pairs.lines, pairs.positives)
         about = (self.vectors, self.space, self.margin, made.offset, made.slack)
-        return borders_of_keys(pairs, keys, *about, self._loops)
+        return thresholds_from_keys(pairs, keys, *about, self._loops)
 
     def listing(
-        self, made: Anchors, borders: Borders, narrow: bool, out: Float64, asked: Asked
+        self,
+        made: Anchors,
+        thresholds: PairThresholds,
+        narrow: bool,
+        out: Float64,
+        request: CensusRequest,
     ) -> Listing:
         """Return the thresholds of anchors and an empty list for their hard and semi-hard rows."""
-        tolerance, gap = self._facts(made, borders, narrow=narrow)
-        upper = np.maximum(borders.within, borders.hard)
+        tolerance, gap = self._facts(made, thresholds, narrow=narrow)
+        upper = np.maximum(thresholds.within, thresholds.hard)
         tops = np.maximum.reduceat(upper, made.pairs.starts[:-1]) + 4 * tolerance
-        wanted = asked.neighbours - np.diff(made.pairs.starts)
+        wanted = request.neighbours - np.diff(made.pairs.starts)
         entries = EntryList(tops, wanted, 4 * tolerance, self._bits, out, self._loops)
         unclear = self._precision.unclear(made.offset, gap)
         if not narrow:
-            unclear = self._precision.unclear_of_wide(made, borders, gap)
-        return Listing(borders, tolerance, gap, unclear, entries)
+            unclear = self._precision.unclear_of_wide(made, thresholds, gap)
+        return Listing(thresholds, tolerance, gap, unclear, entries)
 
-    def _facts(self, made: Anchors, borders: Borders, *, narrow: bool) -> tuple[Float64, Float64]:
+    def _facts(
+        self, made: Anchors, thresholds: PairThresholds, *, narrow: bool
+    ) -> tuple[Float64, Float64]:
         """Return how near to a threshold, and to each other, entries are undecided, shape (b,)."""
         packing = self._precision.packing(made.lengths)
         error = self._precision.narrow(made.lengths) if narrow else np.zeros(len(packing))
-        tolerance = borders.tolerance + 1.05 * error + 2.1 * packing + _LEAST
+        tolerance = thresholds.tolerance + 1.05 * error + 2.1 * packing + _LEAST
         return tolerance, 2.1 * (made.slack + error + packing) + _LEAST
 
     def struck(self, pairs: Pairs) -> tuple[Rows, Rows]:
@@ -213,7 +222,7 @@ class BlockMaker:
     def counted(
         self,
         anchors: Anchors,
-        borders: Borders,
+        thresholds: PairThresholds,
         tolerance: Float64,
         gap: Float64,
         unclear: Float64,
@@ -221,14 +230,14 @@ class BlockMaker:
         firsts: Rows,
     ) -> RankedBlock:
         """Return a block whose pairs are counted."""
-        block = self._block(anchors, borders, tolerance, gap, entries, firsts)
+        block = self._block(anchors, thresholds, tolerance, gap, entries, firsts)
         count_pairs(block, self.margin, unclear)
         return block
 
     def _block(
         self,
         anchors: Anchors,
-        borders: Borders,
+        thresholds: PairThresholds,
         tolerance: Float64,
         gap: Float64,
         entries: Float64,
@@ -238,7 +247,7 @@ class BlockMaker:
             vectors=self.vectors,
             space=self.space,
             pairs=anchors.pairs,
-            borders=borders,
+            thresholds=thresholds,
             tolerance=tolerance,
             firsts=firsts,
             entries=entries,

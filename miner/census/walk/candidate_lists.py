@@ -17,13 +17,13 @@ from miner.storage.arrays import let_go, load_array
 from miner.triplets.relevance import ranges
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["ENTRIES", "HEAD", "HEADS", "CandidateFiles", "CandidateLists"]
+__all__ = ["ENTRY_SUFFIX", "HEADER_SUFFIX", "LIST_HEADER", "CandidateFiles", "CandidateLists"]
 
-HEAD = np.dtype([("held", np.int32), ("gap", np.float64)])
+LIST_HEADER = np.dtype([("held", np.int32), ("gap", np.float64)])
 """Header of one list. `held`: the number of entries, or -1 if there is no list. `gap`: keys that
 differ by at most this much may be in the wrong order."""
 
-HEADS, ENTRIES = ".lists.npy", ".near.npy"
+HEADER_SUFFIX, ENTRY_SUFFIX = ".lists.npy", ".near.npy"
 """Suffixes of the files of a unit: the headers, and the entries."""
 
 
@@ -33,7 +33,7 @@ class CandidateLists:
 
     Attributes
     ----------
-    head : ndarray of shape (anchors,), `HEAD`
+    head : ndarray of shape (anchors,), `LIST_HEADER`
     entries : ndarray of float64
         The entries of all lists, anchor after anchor.
     """
@@ -42,30 +42,30 @@ class CandidateLists:
     entries: Float64
 
     @classmethod
-    def none(cls, anchors: int) -> CandidateLists:
+    def empty(cls, anchors: int) -> CandidateLists:
         """Return `anchors` headers that say that there is no list."""
-        head = np.zeros(anchors, dtype=HEAD)
+        head = np.zeros(anchors, dtype=LIST_HEADER)
         head["held"] = -1
         return cls(head, np.empty(0))
 
     @classmethod
-    def gathered(cls, anchors: int, parts: Sequence[tuple[Rows, CandidateLists]]) -> CandidateLists:
+    def assemble(cls, anchors: int, parts: Sequence[tuple[Rows, CandidateLists]]) -> CandidateLists:
         """Return the lists of `anchors` anchors, assembled from parts.
 
         Each part comes with the positions of its anchors; the other anchors get no list.
         """
-        rest = cls.none(anchors)
+        rest = cls.empty(anchors)
         lists = [part for _, part in parts] + [rest]
-        joined = cls(
+        whole = cls(
             np.concatenate([one.head for one in lists]),
             np.concatenate([one.entries for one in lists]),
         )
-        source = np.arange(len(joined.head) - anchors, len(joined.head))
+        source = np.arange(len(whole.head) - anchors, len(whole.head))
         first = 0
         for places, part in parts:
             source[places] = np.arange(first, first + len(part.head))
             first += len(part.head)
-        return joined.take(source)
+        return whole.take(source)
 
     @property
     def sizes(self) -> Rows:
@@ -98,9 +98,9 @@ class CandidateFiles:
     """
 
     def __init__(self, work: Path, units: Sequence[str], order: Rows) -> None:
-        heads = [load_array(work / f"{unit}{HEADS}") for unit in units]
+        heads = [load_array(work / f"{unit}{HEADER_SUFFIX}") for unit in units]
         sizes = [np.maximum(head["held"], 0).astype(np.int64) for head in heads]
-        paths = [work / f"{unit}{ENTRIES}" for unit in units]
+        paths = [work / f"{unit}{ENTRY_SUFFIX}" for unit in units]
         self._entries = [load_array(path) for path in paths]
         self._head = np.concatenate(heads)
         self._unit = np.repeat(np.arange(len(units)), [len(head) for head in heads])
@@ -108,7 +108,7 @@ class CandidateFiles:
         self._place = np.empty(int(order.max(initial=-1)) + 1, dtype=np.int64)
         self._place[order] = np.arange(len(order))
 
-    def of(self, anchors: Rows) -> CandidateLists:
+    def read(self, anchors: Rows) -> CandidateLists:
         """Read the lists of the given anchors."""
         places = self._place[anchors]
         parts = []
@@ -119,4 +119,4 @@ class CandidateFiles:
             at = ranges(self._start[places[mine]], sizes)
             parts.append((mine, CandidateLists(head, self._entries[unit][at])))
             let_go(self._entries[unit])
-        return CandidateLists.gathered(len(anchors), parts)
+        return CandidateLists.assemble(len(anchors), parts)

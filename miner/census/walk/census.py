@@ -3,10 +3,10 @@
 For a block of anchors one matrix product gives the keys of all rows
 (`miner.census.walk.key_space`). The rows that can be hard or semi-hard are listed and sorted by key
 (`miner.census.walk.ranked_block`). Each positive sets two thresholds among the keys, where hard
-negatives end and where semi-hard negatives end (`miner.census.walk.borders`). If a key is so near
-to a threshold that rounding could decide, its distance is measured by the float64 definition
-(`miner.census.walk.settle`). So the counts follow the definition exactly, on any machine. No other
-code multiplies the vectors.
+negatives end and where semi-hard negatives end (`miner.census.walk.pair_thresholds`). If a key is
+so near to a threshold that rounding could decide, its distance is measured by the float64
+definition (`miner.census.walk.count_below`). So the counts follow the definition exactly, on any
+machine. No other code multiplies the vectors.
 
 The product is computed in float32 if that decides nearly all keys, else in float64
 (`miner.census.walk.precision`).
@@ -21,19 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.measure import Vectors
-from miner.census.walk.block_maker import Asked, BlockMaker
-from miner.census.walk.borders import Borders, borders_of_distances
+from miner.census.walk.block_maker import BlockMaker, CensusRequest
 from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.key_rows import KeyRows, Rooms
 from miner.census.walk.key_space import KeySpace
 from miner.census.walk.listing import EntryList, strike
+from miner.census.walk.pair_thresholds import PairThresholds, thresholds_from_distances
 from miner.census.walk.precision import FEW, Anchors
 from miner.census.walk.ranked_block import RankedBlock
 from miner.triplets.distance import Metric
 from miner.triplets.relevance import Relevance
 from miner.triplets.types import Rows
 
-__all__ = ["Asked", "Census"]
+__all__ = ["Census", "CensusRequest"]
 
 _GROUP, _LINES = 128, 32
 """Anchors in one product (`_GROUP`), and anchors in one block (`_LINES`), which a CPU cache
@@ -45,7 +45,7 @@ _TILE = 4096
 """The least number of rows in a tile."""
 _PAIR = 160
 """Approximate bytes per pair."""
-_RANKS = Asked()
+_RANKS = CensusRequest()
 
 
 class Census:
@@ -100,7 +100,9 @@ class Census:
         """
         return np.argsort(self.relevance.positive_counts[anchors], kind="stable")
 
-    def blocks(self, anchors: Rows, memory: int, asked: Asked = _RANKS) -> Iterator[RankedBlock]:
+    def blocks(
+        self, anchors: Rows, memory: int, request: CensusRequest = _RANKS
+    ) -> Iterator[RankedBlock]:
         """Yield counted blocks of anchors, in the given order.
 
         Parameters
@@ -109,7 +111,7 @@ class Census:
             Each must have a positive.
         memory : int
             Bytes for a block; a block has at least one anchor.
-        asked : Asked
+        request : CensusRequest
 
         Yields
         ------
@@ -118,7 +120,7 @@ class Census:
         """
         positives = self.relevance.positive_counts[anchors]
         for first, last in self._cut(positives, memory):
-            yield from self._blocks(anchors[first:last], memory, asked)
+            yield from self._blocks(anchors[first:last], memory, request)
 
     def block(self, anchors: Rows) -> RankedBlock:
         """Return one block of at most `_LINES` anchors with positives, without a memory limit."""
@@ -140,29 +142,34 @@ class Census:
             yield start, min(end, start + most)
             start = min(end, start + most)
 
-    def _blocks(self, anchors: Rows, memory: int, asked: Asked) -> Iterator[RankedBlock]:
+    def _blocks(self, anchors: Rows, memory: int, request: CensusRequest) -> Iterator[RankedBlock]:
         """Yield the blocks of a group of anchors, from one product if it fits in memory."""
         made, lines, rows = self._maker.prepared(anchors), len(anchors), len(self.vectors.rows)
-        borders = self._maker.narrow_borders(made)
-        if borders is None and not asked.ranks:
+        thresholds = self._maker.narrow_thresholds(made)
+        if thresholds is None and not request.ranks:
             self._maker.look(made)
-        kind: Any = np.float64 if borders is None else np.float32
+        kind: Any = np.float64 if thresholds is None else np.float32
         fits = 3 * memory // 4 // (kind().itemsize * rows)
-        if lines > 1 and fits < min(lines, _FEWEST) and borders is not None:
-            yield from self._tiled(made, borders, memory, asked)
+        if lines > 1 and fits < min(lines, _FEWEST) and thresholds is not None:
+            yield from self._tiled(made, thresholds, memory, request)
         elif lines > max(1, fits):
             parts = np.array_split(anchors, -(-lines // max(1, fits)))
             for part in parts:
-                yield from self._blocks(part, memory, asked)
+                yield from self._blocks(part, memory, request)
         else:
-            yield from self._whole(made, borders, kind, memory, asked)
+            yield from self._whole(made, thresholds, kind, memory, request)
 
     def _whole(
-        self, made: Anchors, borders: Borders | None, kind: Any, memory: int, asked: Asked
+        self,
+        made: Anchors,
+        thresholds: PairThresholds | None,
+        kind: Any,
+        memory: int,
+        request: CensusRequest,
     ) -> Iterator[RankedBlock]:
         """Yield blocks of anchors from their complete products with all rows."""
         lines, rows = len(made.queries), len(self.vectors.rows)
-        source = self._wide if borders is None else self._narrow
+        source = self._wide if thresholds is None else self._narrow
         step = min(lines, _LINES, max(1, memory // 4 // (8 * rows)))
         numbers = -(-lines * rows * kind().itemsize // 8)
         with self._rooms.room(numbers + step * rows + 1) as room:
@@ -171,22 +178,22 @@ class Census:
             for first in range(0, lines, step):
                 part = slice(first, min(first + step, lines))
                 own, mine = made.part(part), products[part]
-                if borders is None:
-                    edges = self._maker.wide_borders(own, mine, bias)
+                if thresholds is None:
+                    edges = self._maker.wide_thresholds(own, mine, bias)
                     strike(mine, 0, *self._maker.hidden(own.pairs))
                 else:
-                    edges = borders.part(made.pairs.starts, part)
+                    edges = thresholds.part(made.pairs.starts, part)
                     strike(mine, 0, *self._maker.struck(own.pairs))
-                if self._maker.goes_direct(own, asked):
-                    yield self._maker.direct(own, edges, mine, bias, room[numbers:], asked)
+                if self._maker.goes_direct(own, request):
+                    yield self._maker.direct(own, edges, mine, bias, room[numbers:], request)
                     continue
                 out = room[numbers:]
-                listing = self._maker.listing(own, edges, borders is not None, out, asked)
+                listing = self._maker.listing(own, edges, thresholds is not None, out, request)
                 listing.entries.add(mine, bias, 0)
-                yield self._maker.added_up(own, listing, asked)
+                yield self._maker.added_up(own, listing, request)
 
     def _tiled(
-        self, made: Anchors, borders: Borders, memory: int, asked: Asked
+        self, made: Anchors, thresholds: PairThresholds, memory: int, request: CensusRequest
     ) -> Iterator[RankedBlock]:
         """Yield a block that is multiplied tile by tile; several if its entries do not fit."""
         lines, rows = len(made.queries), len(self.vectors.rows)
@@ -196,13 +203,13 @@ class Census:
         with self._rooms.room(numbers + most) as room:
             products = room[:numbers].view(np.float32)[: lines * width].reshape(lines, width)
             out = room[numbers : numbers + most]
-            listing = self._maker.listing(made, borders, True, out, asked)
+            listing = self._maker.listing(made, thresholds, True, out, request)
             if self._list_tiles(made, products, listing.entries):
-                yield self._maker.added_up(made, listing, asked)
+                yield self._maker.added_up(made, listing, request)
                 return
         for half in (slice(0, lines // 2), slice(lines // 2, lines)):
-            own = borders.part(made.pairs.starts, half)
-            yield from self._tiled(made.part(half), own, memory, asked)
+            own = thresholds.part(made.pairs.starts, half)
+            yield from self._tiled(made.part(half), own, memory, request)
 
     def _list_tiles(self, made: Anchors, products: NDArray[Any], entries: EntryList) -> bool:
         """List rows tile by tile; return False if the buffer is too small."""
@@ -228,9 +235,9 @@ class Census:
         made = self._maker.prepared(anchors)
         d_ap = made.pairs.measured(self.vectors, self.space, slice(None))
         facts = (d_ap, self.space, self.margin, made.offset, made.slack)
-        borders = borders_of_distances(made.pairs, *facts)
+        thresholds = thresholds_from_distances(made.pairs, *facts)
         gap = lists.head["gap"].astype(np.float64)
-        tolerance = borders.tolerance + gap
+        tolerance = thresholds.tolerance + gap
         clear = np.full(len(gap), -np.inf)  # the loss is not summed
         own = (lists.entries, lists.firsts)
-        return self._maker.counted(made, borders, tolerance, gap, clear, *own)
+        return self._maker.counted(made, thresholds, tolerance, gap, clear, *own)

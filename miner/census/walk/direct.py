@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from miner.census.column_sums import ColumnSums
 from miner.census.measure import Vectors
-from miner.census.walk.borders import Borders, Pairs
+from miner.census.walk.count_below import ascending
 from miner.census.walk.key_space import KeySpace
-from miner.census.walk.settle import ascending
+from miner.census.walk.pair_thresholds import Pairs, PairThresholds
 from miner.triplets.hardness import is_hard, is_within
 from miner.triplets.relevance import cut_sizes, ranges
 from miner.triplets.types import Float64, Rows
@@ -42,7 +42,7 @@ class DirectCount:
     space : KeySpace
     margin : float
     pairs : Pairs
-    borders : Borders
+    thresholds : PairThresholds
         Where `measured` is False, `d_ap` comes from keys; it is measured here where a class depends
         on it.
     measured : bool
@@ -58,7 +58,7 @@ class DirectCount:
     space: KeySpace
     margin: float
     pairs: Pairs
-    borders: Borders
+    thresholds: PairThresholds
     measured: bool
     offset: Float64
     tolerance: Float64
@@ -84,12 +84,12 @@ class DirectCount:
             `miner.census.kernels.direct.count_rows`.
         """
         pairs, lines, kind = self.pairs, len(self.offset), products.dtype.type
-        thresholds, wide = self._thresholds(kind)
+        merged, wide = self._merged_thresholds(kind)
         counts, losses = np.empty((2, len(pairs.positives)), dtype=np.int64), np.empty(lines)
         none = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint32)
         found, seen = none if sums is None else (sums.found, sums.seen)
         key_space = (self.offset.astype(kind), kind(self.space.slope), self.space.root)
-        given = (products, bias, pairs.starts, thresholds, wide, self.unclear.astype(kind))
+        given = (products, bias, pairs.starts, merged, wide, self.unclear.astype(kind))
         near = (nearest[0], (4 * self.tolerance).astype(kind), *nearest[1:])
         open_ = []
         for run in [(0, lines)] if sums is None else sums.runs(pairs.anchors):
@@ -100,20 +100,20 @@ class DirectCount:
         at, listed = (np.concatenate(parts, axis=-1) for parts in zip(*open_, strict=True))
         for cut in cut_sizes(listed[2] - listed[1] + 1, _DECIDED):
             part = slice(*cut)
-            self._decide(at[part], listed[:, part], thresholds, sums, counts, losses)
+            self._decide(at[part], listed[:, part], merged, sums, counts, losses)
         hard, within = counts
         np.maximum(hard, within, out=within)
-        lost = within * (self.borders.d_ap + self.margin)
+        lost = within * (self.thresholds.d_ap + self.margin)
         return hard, within, np.add.reduceat(lost, pairs.starts[:-1]) - losses
 
-    def _thresholds(self, kind: Any) -> tuple[tuple[NDArray[Any], Rows, Rows], NDArray[Any]]:
+    def _merged_thresholds(self, kind: Any) -> tuple[tuple[NDArray[Any], Rows, Rows], NDArray[Any]]:
         """Return the merged thresholds of all pairs, and their width for each anchor.
 
         The upper ends are rounded up to the type of the keys; the width covers that rounding too.
         """
-        starts, borders = self.pairs.starts, self.borders
-        order = ascending(starts, borders.hard, self.line_loops, many=0)
-        facts = (borders.hard, borders.within, order, starts, self.tolerance)
+        starts, thresholds = self.pairs.starts, self.thresholds
+        order = ascending(starts, thresholds.hard, self.line_loops, many=0)
+        facts = (thresholds.hard, thresholds.within, order, starts, self.tolerance)
         edges, pairs, above = self.loops.merge_thresholds(*facts)
         lines = np.arange(len(starts) - 1)
         ends = edges[2 * starts[:-1] + lines], edges[2 * starts[1:] + lines - 1]
@@ -126,7 +126,7 @@ class DirectCount:
         self,
         lines: Rows,
         listed: Rows,
-        thresholds: tuple[NDArray[Any], Rows, Rows],
+        merged: tuple[NDArray[Any], Rows, Rows],
         sums: ColumnSums | None,
         counts: Rows,
         losses: Float64,
@@ -137,20 +137,20 @@ class DirectCount:
         ----------
         lines, listed
             As `miner.census.kernels.direct.count_rows` returns them.
-        thresholds
-            As `_thresholds` returns them.
+        merged
+            As `_merged_thresholds` returns them.
         sums, counts, losses
             Updated in place.
         """
-        (rows, begin, end), (_, of, above), anchors = listed, thresholds, self.pairs.anchors
+        (rows, begin, end), (_, of, above), anchors = listed, merged, self.pairs.anchors
         d_an = self.vectors.measure(self.space.metric, anchors[lines], rows)
         item = np.repeat(np.arange(len(rows)), end - begin)
         threshold = of[ranges(begin, end - begin)]
         soft, pair = np.divmod(threshold, counts.shape[1])
         if not self.measured and len(pair):
             own = np.unique(pair)
-            self.borders.d_ap[own] = self.pairs.measured(self.vectors, self.space, own)
-        d_ap, distances = self.borders.d_ap[pair], d_an[item]
+            self.thresholds.d_ap[own] = self.pairs.measured(self.vectors, self.space, own)
+        d_ap, distances = self.thresholds.d_ap[pair], d_an[item]
         holds = is_hard(d_ap, distances)
         holds |= (soft > 0) & is_within(d_ap, distances, self.margin)
         np.add.at(counts.reshape(-1), threshold[holds], 1)

@@ -24,7 +24,7 @@ __all__ = [
     "list_entries",
     "load_line_loops",
     "nearest_tops",
-    "place_borders",
+    "place_thresholds",
     "sort_lines",
     "take_keys",
 ]
@@ -131,7 +131,7 @@ def nearest_tops(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> ND
     return tops
 
 
-def place_borders(
+def place_thresholds(
     keys: Float64, starts: Rows, offset: Float64, slack: Float64, slope: float, root: bool,
     margin: float, steep: float, unit: float,
 ) -> tuple[Float64, Float64, Float64, bool]:  # fmt: skip
@@ -145,7 +145,7 @@ def place_borders(
     ----------
     keys : ndarray of shape (pairs,), float64
     starts, offset, slack, slope, root
-        As in `miner.census.walk.borders.Pairs` and `miner.census.walk.key_space.KeySpace`.
+        As in `miner.census.walk.pair_thresholds.Pairs` and `miner.census.walk.key_space.KeySpace`.
     margin, steep, unit : float
         `unit` is the unit roundoff of float64.
     """

@@ -16,8 +16,8 @@ import numpy as np
 
 from miner.census.measure import Vectors
 from miner.census.spread import evenly_spaced
-from miner.census.walk.borders import Borders, Pairs, borders_of_distances
 from miner.census.walk.key_space import KeySpace
+from miner.census.walk.pair_thresholds import Pairs, PairThresholds, thresholds_from_distances
 from miner.triplets.distance import UNIT_ROUNDOFF_32
 from miner.triplets.types import Float64
 
@@ -93,7 +93,7 @@ class Precision:
         self._sample = space.prepare(vectors.rows[self._sampled])
         self._bias = space.bias(self._sample)
 
-    def narrow_borders(self, anchors: Anchors) -> Borders | None:
+    def narrow_thresholds(self, anchors: Anchors) -> PairThresholds | None:
         """Return the thresholds of anchors whose keys can be float32, else None.
 
         Also sets `anchors.reached` and `anchors.open`, estimated from the first anchor.
@@ -104,12 +104,12 @@ class Precision:
             return None
         d_ap = pairs.measured(self._vectors, self._space, slice(None))
         facts = (pairs, d_ap, self._space, self._margin, anchors.offset, anchors.slack)
-        borders, error = borders_of_distances(*facts), self.narrow(anchors.lengths)
-        gap = np.add.reduceat(borders.within - borders.hard, pairs.starts[:-1])
+        thresholds, error = thresholds_from_distances(*facts), self.narrow(anchors.lengths)
+        gap = np.add.reduceat(thresholds.within - thresholds.hard, pairs.starts[:-1])
         if (gap < _FINE * error * sizes).any():
             return None
         self._look(anchors, d_ap[: pairs.starts[1]], error[0])
-        return borders if anchors.open <= OPEN else None
+        return thresholds if anchors.open <= OPEN else None
 
     def look(self, anchors: Anchors) -> None:
         """Set `reached` and `open` of `anchors` for float64 keys, by the first anchor."""
@@ -120,10 +120,12 @@ class Precision:
     def _look(self, anchors: Anchors, d_ap: Float64, error: float) -> None:
         """Set `reached` and `open` for keys whose error exceeds the float64 error by `error`."""
         one, space = anchors.part(slice(0, 1)), self._space
-        borders = borders_of_distances(one.pairs, d_ap, space, self._margin, one.offset, one.slack)
-        edges = np.sort(np.concatenate([borders.hard, borders.within]))
+        thresholds = thresholds_from_distances(
+            one.pairs, d_ap, space, self._margin, one.offset, one.slack
+        )
+        edges = np.sort(np.concatenate([thresholds.hard, thresholds.within]))
         keys = self._bias - self._sample @ one.queries[0]
-        wide = borders.tolerance[0] + 1.05 * error
+        wide = thresholds.tolerance[0] + 1.05 * error
         open_ = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
         open_ |= keys < self.unclear(one.offset, one.slack + error)
         open_ &= ~np.isin(self._sampled, one.pairs.positives)  # positives lie on a threshold
@@ -151,8 +153,10 @@ class Precision:
             return np.full(len(offset), -np.inf)
         return (_CLEAR * error - offset) / self._space.slope
 
-    def unclear_of_wide(self, anchors: Anchors, borders: Borders, error: Float64) -> Float64:
+    def unclear_of_wide(
+        self, anchors: Anchors, thresholds: PairThresholds, error: Float64
+    ) -> Float64:
         """Return the same limit for float64 keys; infinite if the margin is lost in their error."""
         unclear = self.unclear(anchors.offset, error)
-        least = np.minimum.reduceat(borders.within - borders.hard, anchors.pairs.starts[:-1])
+        least = np.minimum.reduceat(thresholds.within - thresholds.hard, anchors.pairs.starts[:-1])
         return np.where(least < _PLAIN * error, np.inf, unclear)

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.measure import Vectors
-from miner.census.walk.borders import Borders, Pairs
-from miner.census.walk.candidate_lists import HEAD, CandidateLists
+from miner.census.walk.candidate_lists import LIST_HEADER, CandidateLists
 from miner.census.walk.key_space import KeySpace
+from miner.census.walk.pair_thresholds import Pairs, PairThresholds
 from miner.triplets.relevance import ranges
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["RankedBlock", "joined", "packed", "row_bits", "rows_of"]
+__all__ = ["RankedBlock", "entry_rows", "merge_intervals", "pack_entries", "row_bits"]
 
 
 Lister = Callable[[Rows, Float64], tuple[Float64, Rows]]
@@ -39,19 +39,19 @@ def row_bits(rows: int) -> int:
     return int(max(rows - 1, 1)).bit_length()
 
 
-def packed(keys: Float64, rows: Rows, bits: int) -> Float64:
+def pack_entries(keys: Float64, rows: Rows, bits: int) -> Float64:
     """Return the entries of the given keys and rows."""
     high = keys.view(np.int64) & np.int64(-1 << bits)
     return (high | rows).view(np.float64)
 
 
-def rows_of(entries: Float64, bits: int) -> Rows:
+def entry_rows(entries: Float64, bits: int) -> Rows:
     """Return the rows of entries."""
     rows: Rows = entries.view(np.int64) & np.int64((1 << bits) - 1)
     return rows
 
 
-def joined(begin: Rows, end: Rows, lines: Rows) -> tuple[Rows, Rows, Rows]:
+def merge_intervals(begin: Rows, end: Rows, lines: Rows) -> tuple[Rows, Rows, Rows]:
     """Merge overlapping intervals; return their begins, ends and lines, ascending."""
     order = np.argsort(begin, kind="stable")
     begin, end, lines = begin[order], np.maximum.accumulate(end[order]), lines[order]
@@ -63,7 +63,7 @@ def _no_rows() -> Rows:
     return np.empty(0, dtype=np.int64)
 
 
-def _nothing() -> tuple[Rows, Float64]:
+def _none_measured() -> tuple[Rows, Float64]:
     return _no_rows(), np.empty(0)
 
 
@@ -76,7 +76,7 @@ class RankedBlock:
     vectors : Vectors
     space : KeySpace
     pairs : Pairs
-    borders : Borders
+    thresholds : PairThresholds
     tolerance : ndarray of shape (b,), float64
         An entry that is this near to a threshold is undecided.
     firsts : ndarray of shape (b + 1,), int64
@@ -93,7 +93,7 @@ class RankedBlock:
     loss : ndarray of shape (b,), float64
         The sum of the hinge loss over the anchor's hard and semi-hard triplets, if it was asked
         for.
-    settled : tuple of ndarray
+    measured : tuple of ndarray
         The positions of entries that were sorted by distance, and these distances.
     exact : bool
         Whether distances computed from entries are exact to the last bit.
@@ -104,7 +104,7 @@ class RankedBlock:
     vectors: Vectors
     space: KeySpace
     pairs: Pairs
-    borders: Borders
+    thresholds: PairThresholds
     tolerance: Float64
     firsts: Rows
     entries: Float64
@@ -115,7 +115,7 @@ class RankedBlock:
     hard: Rows = field(default_factory=_no_rows)
     within: Rows = field(default_factory=_no_rows)
     loss: Float64 = field(default_factory=lambda: np.empty(0))
-    settled: tuple[Rows, Float64] = field(default_factory=_nothing)
+    measured: tuple[Rows, Float64] = field(default_factory=_none_measured)
     exact: bool = False
     lister: Lister | None = None
 
@@ -139,14 +139,14 @@ class RankedBlock:
         """The number of entries of each anchor."""
         return np.diff(self.firsts)
 
-    def alone(self, line: int) -> RankedBlock:
+    def single(self, line: int) -> RankedBlock:
         """Return a block of one of the anchors, with the same entries."""
         mine = slice(self.starts[line], self.starts[line + 1])
         one, own = slice(line, line + 1), self.entries[self.firsts[line] : self.firsts[line + 1]]
         return dataclasses.replace(
             self,
             pairs=self.pairs.part(one),
-            borders=self.borders.part(self.starts, one),
+            thresholds=self.thresholds.part(self.starts, one),
             tolerance=self.tolerance[one],
             hard=self.hard[mine],
             within=self.within[mine],
@@ -154,7 +154,7 @@ class RankedBlock:
             entries=own,
             offset=self.offset[one],
             gap=self.gap[one],
-            settled=_nothing(),
+            measured=_none_measured(),
         )
 
     def between(
@@ -174,10 +174,10 @@ class RankedBlock:
             The positions of the anchors in the block, and the ranks; both may repeat.
         """
         at = self.firsts[lines] + ranks
-        rows = rows_of(self.entries[at], self.bits)
-        unsure = np.flatnonzero(self._beside(at, lines))
+        rows = entry_rows(self.entries[at], self.bits)
+        unsure = np.flatnonzero(self._has_near_entry(at, lines))
         if len(unsure):
-            rows[unsure] = self._settled(at[unsure], lines[unsure])
+            rows[unsure] = self._sorted_rows(at[unsure], lines[unsure])
         return rows
 
     def ordered(self, line: int) -> Rows:
@@ -197,7 +197,7 @@ class RankedBlock:
         """
         if self.lister is not None:
             return self._deeper(depths).nearest(depths)
-        head = np.zeros(len(depths), dtype=HEAD)
+        head = np.zeros(len(depths), dtype=LIST_HEADER)
         head["gap"], head["held"] = self.gap, np.minimum(depths, 0)
         for line in np.flatnonzero(depths > 0).tolist():
             own = self.entries[self.firsts[line] : self.firsts[line + 1]]
@@ -216,8 +216,8 @@ class RankedBlock:
         ends = [
             np.minimum.reduceat(np.where(counts >= each, edges, np.inf), self.starts[:-1])
             for edges, counts in (
-                (self.borders.hard, self.hard),
-                (self.borders.within, self.within),
+                (self.thresholds.hard, self.hard),
+                (self.thresholds.within, self.within),
             )
         ]
         tops = np.minimum(*ends) + 4 * self.tolerance
@@ -227,7 +227,7 @@ class RankedBlock:
         whole = np.concatenate([[0], np.cumsum(sizes)])
         return dataclasses.replace(self, entries=entries, firsts=whole, lister=None)
 
-    def _beside(self, at: Rows, lines: Rows) -> NDArray[np.bool_]:
+    def _has_near_entry(self, at: Rows, lines: Rows) -> NDArray[np.bool_]:
         """Whether an adjacent entry is so near that the order is undecided."""
         gap, entries = self.gap[lines], self.entries
         before, after = np.maximum(at - 1, self.firsts[lines]), at + 1
@@ -235,7 +235,7 @@ class RankedBlock:
         near = (at > before) & (entries[at] - entries[before] <= gap)
         return np.asarray(near | ((after > at) & (entries[after] - entries[at] <= gap)))
 
-    def _settled(self, at: Rows, lines: Rows) -> Rows:
+    def _sorted_rows(self, at: Rows, lines: Rows) -> Rows:
         """Return the rows at positions where the order is undecided.
 
         A key is off by at most half the gap, and so is the key at a rank. So the row of that rank
@@ -252,7 +252,7 @@ class RankedBlock:
             own = self.entries[start : self.firsts[line + 1]]
             begin[mine] = start + own.searchsorted(keys - self.gap[line], side="left")
             end[mine] = start + own.searchsorted(keys + self.gap[line], side="right")
-        begin, end, owners = joined(begin, end, lines)
+        begin, end, owners = merge_intervals(begin, end, lines)
         stretch = np.repeat(np.arange(len(begin)), end - begin)
         rows, _, _ = self.in_order(ranges(begin, end - begin), owners[stretch], stretch)
         which = np.searchsorted(begin, at, side="right") - 1
@@ -274,7 +274,7 @@ class RankedBlock:
             The sorted rows and distances, and the rows in their previous order.
         """
         entries = self.entries[places]
-        before = rows = rows_of(entries, self.bits)
+        before = rows = entry_rows(entries, self.bits)
         if self.exact:
             keys = (entries.view(np.int64) ^ rows).view(np.float64)
             distances = self.space.distance(keys, self.offset[lines])

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from miner.census.column_sums import ColumnSums
 from miner.census.statistics import StatisticsPlan
 from miner.census.walk.candidate_lists import CandidateFiles, CandidateLists
-from miner.census.walk.census import Asked, Census
+from miner.census.walk.census import Census, CensusRequest
 from miner.census.walk.ranked_block import RankedBlock
 from miner.pipeline.units.layout import COUNTED, Share
 from miner.pipeline.units.records import Records
@@ -101,8 +101,8 @@ class Miner:
         places = np.flatnonzero(wanted)
         places = places[self.census.in_order(anchors[places])]
         parts, room = [], self._room(len(anchors))
-        asked = Asked(self._needs_ranks, self.besides.neighbours, self.loss, sums)
-        for block in self.census.blocks(anchors[places], self.memory, asked):
+        request = CensusRequest(self._needs_ranks, self.besides.neighbours, self.loss, sums)
+        for block in self.census.blocks(anchors[places], self.memory, request):
             at, places = places[: len(block.anchors)], places[len(block.anchors) :]
             self._enter(block, at, result)
             result[at] = self.besides.vote(block, result[at])
@@ -110,7 +110,7 @@ class Miner:
                 parts.append((at, self._listed(block, room)))
                 room -= len(parts[-1][1].entries)
         if lists is not None:
-            lists.append(CandidateLists.gathered(len(anchors), parts))
+            lists.append(CandidateLists.assemble(len(anchors), parts))
         return self._completed(anchors, result)
 
     @property
@@ -134,7 +134,7 @@ class Miner:
     def _listed(self, block: RankedBlock, room: int) -> CandidateLists:
         """Return lists of the rows that a block's anchors may write, as far as there is room."""
         if not (self.writes and self.selection.plain):
-            return CandidateLists.none(len(block.anchors))
+            return CandidateLists.empty(len(block.anchors))
         depths = self.selection.depths(block)
         deep = np.maximum.reduceat(depths, block.starts[:-1])
         deep[deep > _MOST] = -1
@@ -226,7 +226,7 @@ class Miner:
         """
         lines = np.flatnonzero(np.any([share.counts > 0 for share in shares.values()], axis=0))
         anchors = lines + unit[0]
-        lists = files.of(anchors) if files else CandidateLists.none(len(anchors))
+        lists = files.read(anchors) if files else CandidateLists.empty(len(anchors))
         facing = (self.census, self.selection, self.seed, self.normalized)
         writer = UnitWriter(*facing, self.whole_blocks, self.listed_block)
         own = {name: share.of(lines) for name, share in shares.items()}

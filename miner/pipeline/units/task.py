@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from miner.census.kernels import pick_kernel
 from miner.census.measure import Vectors
 from miner.census.statistics import StatisticsPlan, StatisticsRequest, plan_statistics
-from miner.census.walk.candidate_lists import ENTRIES, HEADS, CandidateFiles, CandidateLists
+from miner.census.walk.candidate_lists import (
+    ENTRY_SUFFIX,
+    HEADER_SUFFIX,
+    CandidateFiles,
+    CandidateLists,
+)
 from miner.census.walk.census import Census
 from miner.embedding.store import Store, open_store
 from miner.errors import StorageError
@@ -197,9 +202,9 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
         places = np.arange(*part) - unit[0]
         listed += [(places, one) for one in lists]
     files: dict[Path, NDArray[Any]] = {path: np.concatenate(counted)}
-    whole = CandidateLists.gathered(unit[1] - unit[0], listed)
-    files[path.with_suffix(HEADS)] = whole.head
-    files[path.with_suffix(ENTRIES)] = whole.entries
+    whole = CandidateLists.assemble(unit[1] - unit[0], listed)
+    files[path.with_suffix(HEADER_SUFFIX)] = whole.head
+    files[path.with_suffix(ENTRY_SUFFIX)] = whole.entries
     if sums is not None:
         files[path.with_suffix(".hubs.npy")] = sums.hubs()
         for name, array in sums.confusions.arrays().items() if sums.confusions else ():
@@ -213,7 +218,11 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
 def open_lists(task: Task, work: Path, counted: tuple[str, ...]) -> CandidateFiles | None:
     """Open what was listed as units were counted, if all of it is there; done once a process."""
     miner = open_miner(task)
-    there = all((work / f"{unit}{end}").exists() for unit in counted for end in (HEADS, ENTRIES))
+    there = all(
+        (work / f"{unit}{end}").exists()
+        for unit in counted
+        for end in (HEADER_SUFFIX, ENTRY_SUFFIX)
+    )
     if not counted or not there:
         return None
     return CandidateFiles(work, counted, miner.besides.anchors((0, len(miner.tally.positives))))

@@ -1,7 +1,7 @@
 """The two thresholds of each pair, as keys, and their uncertainty.
 
 Negatives up to the first threshold of a pair are hard, and those up to the second are hard or
-semi-hard. A key within the tolerance of a threshold is undecided: `miner.census.walk.settle`
+semi-hard. A key within the tolerance of a threshold is undecided: `miner.census.walk.count_below`
 measures the distance of its row.
 """
 
@@ -18,7 +18,7 @@ from miner.triplets.distance import UNIT_ROUNDOFF
 from miner.triplets.hardness import semi_hard_border
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["Borders", "Pairs", "borders_of_distances", "borders_of_keys"]
+__all__ = ["PairThresholds", "Pairs", "thresholds_from_distances", "thresholds_from_keys"]
 
 _STEEP = 64.0
 """If the error of a key grows by more than this factor, the distance of the positive is
@@ -61,7 +61,7 @@ class Pairs:
 
 
 @dataclass(frozen=True, slots=True)
-class Borders:
+class PairThresholds:
     """Both thresholds of each pair.
 
     Attributes
@@ -77,13 +77,15 @@ class Borders:
     d_ap: Float64
     tolerance: Float64
 
-    def part(self, starts: Rows, lines: slice) -> Borders:
+    def part(self, starts: Rows, lines: slice) -> PairThresholds:
         """Return the thresholds of a range of the anchors, whose pairs begin at `starts`."""
         own = slice(starts[lines.start], starts[lines.stop])
-        return Borders(self.hard[own], self.within[own], self.d_ap[own], self.tolerance[lines])
+        return PairThresholds(
+            self.hard[own], self.within[own], self.d_ap[own], self.tolerance[lines]
+        )
 
 
-def borders_of_keys(
+def thresholds_from_keys(
     pairs: Pairs,
     keys: Float64,
     vectors: Vectors,
@@ -92,13 +94,13 @@ def borders_of_keys(
     offset: Float64,
     slack: Float64,
     loops: Any,
-) -> Borders:
+) -> PairThresholds:
     """Return the thresholds of pairs whose float64 keys are known.
 
     Parameters
     ----------
     pairs, space, margin, offset, slack
-        As in `borders_of_distances`.
+        As in `thresholds_from_distances`.
     keys : ndarray of shape (pairs,), float64
     vectors : Vectors
         Used to measure the distances if the keys are not exact enough.
@@ -106,16 +108,16 @@ def borders_of_keys(
         See `miner.census.walk.line_loops`.
     """
     facts = (keys, pairs.starts, offset, slack, float(space.slope), space.root, margin)
-    d_ap, within, tolerance, clear = loops.place_borders(*facts, _STEEP, UNIT_ROUNDOFF)
+    d_ap, within, tolerance, clear = loops.place_thresholds(*facts, _STEEP, UNIT_ROUNDOFF)
     if clear:
-        return Borders(keys, within, d_ap, tolerance)
+        return PairThresholds(keys, within, d_ap, tolerance)
     measured = pairs.measured(vectors, space, slice(None))
-    return borders_of_distances(pairs, measured, space, margin, offset, slack)
+    return thresholds_from_distances(pairs, measured, space, margin, offset, slack)
 
 
-def borders_of_distances(
+def thresholds_from_distances(
     pairs: Pairs, d_ap: Float64, space: KeySpace, margin: float, offset: Float64, slack: Float64
-) -> Borders:
+) -> PairThresholds:
     """Return the thresholds of pairs whose distances were measured.
 
     Parameters
@@ -132,4 +134,4 @@ def borders_of_distances(
     scale = border * border if space.root else np.abs(d_ap) + margin
     unsure = 2.5 * slack[pairs.lines] + 16 * UNIT_ROUNDOFF * (scale + np.abs(shift))
     tolerance = np.maximum.reduceat(unsure, pairs.starts[:-1])
-    return Borders(space.key(d_ap, shift), space.key(border, shift), d_ap, tolerance)
+    return PairThresholds(space.key(d_ap, shift), space.key(border, shift), d_ap, tolerance)

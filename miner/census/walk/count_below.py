@@ -14,12 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.walk.line_loops import MANY
-from miner.census.walk.ranked_block import RankedBlock, joined, packed, row_bits, rows_of
+from miner.census.walk.ranked_block import (
+    RankedBlock,
+    entry_rows,
+    merge_intervals,
+    pack_entries,
+    row_bits,
+)
 from miner.triplets.hardness import is_hard, is_within
 from miner.triplets.relevance import ranges
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["Holds", "Settled", "ascending", "count_pairs", "settle"]
+__all__ = ["Holds", "ThresholdCounts", "ascending", "count_below", "count_pairs"]
 
 Holds = Callable[[Float64, Rows], NDArray[np.bool_]]
 """Takes measured distances and the index of the threshold of each one; returns which ones count."""
@@ -43,13 +49,15 @@ def ascending(starts: Rows, values: Float64, loops: Any, many: int = MANY) -> Ro
         return order
     first = np.repeat(starts[:-1], sizes)
     bits = row_bits(int(sizes.max()))
-    entries = packed(values, order - first, bits)  # sorting entries is far quicker than argsort
+    entries = pack_entries(
+        values, order - first, bits
+    )  # sorting entries is far quicker than argsort
     loops.sort_lines(entries, starts)
-    return np.where(np.repeat(sizes >= many, sizes), first + rows_of(entries, bits), order)
+    return np.where(np.repeat(sizes >= many, sizes), first + entry_rows(entries, bits), order)
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class ThresholdCounts:
     """The number of rows below each threshold, and the rows whose distances were measured.
 
     Attributes
@@ -65,7 +73,9 @@ class Settled:
     distances: Float64
 
 
-def settle(block: RankedBlock, lines: Rows, low: Rows, high: Rows, holds: Holds) -> Settled:
+def count_below(
+    block: RankedBlock, lines: Rows, low: Rows, high: Rows, holds: Holds
+) -> ThresholdCounts:
     """Count the rows of each threshold; sort the rows inside a threshold by distance.
 
     Parameters
@@ -82,9 +92,9 @@ def settle(block: RankedBlock, lines: Rows, low: Rows, high: Rows, holds: Holds)
     counts = low.copy()
     unsure = np.flatnonzero(high > low)
     if not len(unsure):
-        return Settled(counts, unsure, np.empty(0))
+        return ThresholdCounts(counts, unsure, np.empty(0))
     own = block.firsts[lines[unsure]]
-    stretches = joined(own + low[unsure], own + high[unsure], lines[unsure])
+    stretches = merge_intervals(own + low[unsure], own + high[unsure], lines[unsure])
     places, distances = _ordered(block, *stretches)
     begin, end, _ = stretches
     which = np.searchsorted(begin, own + low[unsure], side="right") - 1
@@ -98,7 +108,7 @@ def settle(block: RankedBlock, lines: Rows, low: Rows, high: Rows, holds: Holds)
         most[going] = np.where(held, most[going], middle)
         going = going[least[going] < most[going]]
     counts[unsure] = begin[which] - own + least - first
-    return Settled(counts, places, distances)
+    return ThresholdCounts(counts, places, distances)
 
 
 def _ordered(block: RankedBlock, begin: Rows, end: Rows, lines: Rows) -> tuple[Rows, Float64]:
@@ -117,47 +127,47 @@ def count_pairs(block: RankedBlock, margin: float, unclear: Float64) -> None:
     Parameters
     ----------
     block : RankedBlock
-        Its `hard`, `within` and `settled` are set. Rows that are undecided for some threshold are
+        Its `hard`, `within` and `measured` are set. Rows that are undecided for some threshold are
         sorted by distance.
     margin : float
     unclear : ndarray of shape (b,), float64
         Rows with keys below this limit are sorted by distance too. If it is infinite, the distances
         of the positives are measured as well.
     """
-    pairs, borders = block.pairs, block.borders
+    pairs, thresholds = block.pairs, block.thresholds
     count, (low, high) = len(pairs.positives), _intervals(block)
     unsure = (high > low).reshape(2, -1).any(axis=0) | np.isposinf(unclear[pairs.lines])
     pair = np.flatnonzero(unsure)
     if len(pair) and not block.exact:
-        borders.d_ap[pair] = pairs.measured(block.vectors, block.space, pair)
+        thresholds.d_ap[pair] = pairs.measured(block.vectors, block.space, pair)
 
     def holds(d_an: Float64, threshold: Rows) -> NDArray[np.bool_]:
         """Whether a row is hard (first `count` thresholds), or hard or semi-hard (the others)."""
-        d_ap = borders.d_ap[threshold % count]
+        d_ap = thresholds.d_ap[threshold % count]
         return np.where(threshold < count, is_hard(d_ap, d_an), is_within(d_ap, d_an, margin))
 
     lines = np.arange(len(pairs.anchors))
     upto, _ = block.between(np.arange(len(lines) + 1), lines, unclear, np.zeros(len(lines)))
-    settled = settle(
+    measured = count_below(
         block,
         np.concatenate([pairs.lines, pairs.lines, lines]),
         np.concatenate([low, np.zeros_like(upto)]),
         np.concatenate([high, upto]),
         holds,
     )
-    block.hard, block.within = settled.counts[:count], settled.counts[count : 2 * count]
+    block.hard, block.within = measured.counts[:count], measured.counts[count : 2 * count]
     # If rounding swallows the margin (d + m == d), ties are hard all the same.
     np.maximum(block.within, block.hard, out=block.within)
-    block.settled = settled.places, settled.distances
+    block.measured = measured.places, measured.distances
 
 
 def _intervals(block: RankedBlock) -> tuple[Rows, Rows]:
     """Return the lowest and the highest rank of each threshold: all hard ones, then all others."""
-    starts, borders = block.starts, block.borders
-    order = ascending(starts, borders.hard, block.loops)
+    starts, thresholds = block.starts, block.thresholds
+    order = ascending(starts, thresholds.hard, block.loops)
     found = [
         block.between(starts, order, edges, block.tolerance)
-        for edges in (borders.hard, borders.within)  # both have the same order
+        for edges in (thresholds.hard, thresholds.within)  # both have the same order
     ]
     low, high = zip(*found, strict=True)
     return np.concatenate(low), np.concatenate(high)
