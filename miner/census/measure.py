@@ -102,13 +102,13 @@ class Vectors:
     Attributes
     ----------
     anchors, rows : ndarray of shape (n, d), float32
-    measuring : str
+    kernel : str
         ``auto``, ``numba`` or ``numpy``; the distances are the same.
     """
 
     anchors: Float32
     rows: Float32
-    measuring: str = "auto"
+    kernel: str = "auto"
 
     def __post_init__(self) -> None:
         """Make the arrays read-only, as stored vectors are: numba compiles for one type only."""
@@ -124,7 +124,7 @@ class Vectors:
 
     def measure(self, metric: Metric, anchors: Rows, columns: Rows) -> Float64:
         """Measure rows from one anchor or from one anchor each, by the definition."""
-        return load_measure(self.measuring)(metric, self.anchors, self.rows, anchors, columns)
+        return load_measure(self.kernel)(metric, self.anchors, self.rows, anchors, columns)
 
     def bound(self, metric: Metric, anchors: Rows, columns: Rows) -> tuple[Float64, Float64]:
         """Bound the distances of rows from one anchor each; cheap if compiled loops do it.
@@ -139,7 +139,7 @@ class Vectors:
         low, high : ndarray of shape (k,), float64
             Each distance that `measure` returns is in [low, high]; bounds may be infinite.
         """
-        bound_rows = _load_bound(self.measuring)
+        bound_rows = _load_bound(self.kernel)
         if bound_rows is None:
             measured = self.measure(metric, anchors, columns)
             return measured, measured

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from miner.census.kernels.jit import compiled
 from miner.census.kernels.sorting import sort_lines
-from miner.census.walk.line_loops import MANY
+from miner.census.walk.line_loops import MIN_ORDERED
 from miner.triplets.types import Float64, Rows
 
 _GROUPS = 512
@@ -26,7 +26,7 @@ __all__ = [
     "between",
     "fold",
     "list_entries",
-    "nearest_tops",
+    "nearest_max_keys",
     "place_thresholds",
     "sort_lines",
     "take_keys",
@@ -57,7 +57,14 @@ def _list_some(
 
 @compiled
 def _list_entries(
-    products: Any, bias: Any, tops: Any, start: Any, bits: Any, out: Any, whole: Any, counts: Any
+    products: Any,
+    bias: Any,
+    max_keys: Any,
+    start: Any,
+    bits: Any,
+    out: Any,
+    whole: Any,
+    counts: Any,
 ) -> None:  # pragma: no cover  (compiled)
     mask, end = np.int64(-1) << np.int64(bits), np.uint64(0)
     for line in range(products.shape[0]):
@@ -65,19 +72,19 @@ def _list_entries(
         for begin in range(0, bias.size, _FEW):
             stop = min(begin + _FEW, bias.size)
             part, own = products[line, begin:stop], bias[begin:stop]
-            if _survivors(part, own, tops[line]):
+            if _survivors(part, own, max_keys[line]):
                 at = np.int64(start + begin)
-                end = _list_some(part, own, tops[line], at, mask, out, whole, end)
+                end = _list_some(part, own, max_keys[line], at, mask, out, whole, end)
         counts[line] = end - first
 
 
 def list_entries(
-    products: NDArray[Any], bias: NDArray[Any], tops: NDArray[Any], start: int, bits: int,
+    products: NDArray[Any], bias: NDArray[Any], max_keys: NDArray[Any], start: int, bits: int,
     out: Float64,
 ) -> Rows:  # fmt: skip
     """List the rows of a tile up to a key; see `miner.census.walk.line_loops.list_entries`."""
     counts = np.empty(len(products), dtype=np.int64)
-    _list_entries(products, bias, tops, start, bits, out, out.view(np.int64), counts)
+    _list_entries(products, bias, max_keys, start, bits, out, out.view(np.int64), counts)
     return counts
 
 
@@ -100,12 +107,12 @@ def take_keys(products: NDArray[Any], bias: NDArray[Any], lines: Rows, rows: Row
 
 @compiled
 def _place_thresholds(
-    keys: Any, starts: Any, offset: Any, slack: Any, slope: Any, root: Any, margin: Any,
+    keys: Any, starts: Any, offset: Any, key_error: Any, slope: Any, root: Any, margin: Any,
     steep: Any, unit: Any, d_ap: Any, within: Any, tolerance: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     clear = True
     for line in range(starts.size - 1):
-        shift, error, most = offset[line], slack[line], 0.0
+        shift, error, most = offset[line], key_error[line], 0.0
         for pair in range(starts[line], starts[line + 1]):
             distance, growth = shift + slope * keys[pair], 1.0
             if root:
@@ -123,13 +130,13 @@ def _place_thresholds(
 
 
 def place_thresholds(
-    keys: Float64, starts: Rows, offset: Float64, slack: Float64, slope: float, root: bool,
+    keys: Float64, starts: Rows, offset: Float64, key_error: Float64, slope: float, root: bool,
     margin: float, steep: float, unit: float,
 ) -> tuple[Float64, Float64, Float64, bool]:  # fmt: skip
     """Return the thresholds of pairs; see `miner.census.walk.line_loops.place_thresholds`."""
     d_ap, within = np.empty((2, len(keys)))
     tolerance = np.empty(len(offset))
-    given = (keys, starts, offset, slack, slope, root, margin, steep, unit)
+    given = (keys, starts, offset, key_error, slope, root, margin, steep, unit)
     clear = _place_thresholds(*given, d_ap, within, tolerance)
     return d_ap, within, tolerance, bool(clear)
 
@@ -156,7 +163,7 @@ def between_loop(
     for line in range(firsts.size - 1):
         own, error = entries[firsts[line] : firsts[line + 1]], wide[line]
         begin, end, size = starts[line], starts[line + 1], np.uint64(own.size)
-        few = end - begin < MANY or 40 * (end - begin) < own.size
+        few = end - begin < MIN_ORDERED or 40 * (end - begin) < own.size
         at = np.uint64(0)
         for place in range(begin, end):
             pair = np.uint64(order[place])
@@ -304,15 +311,15 @@ def note_least(key: Any, best: Any) -> None:  # pragma: no cover  (compiled)
 
 
 @compiled
-def _nearest_tops(
-    products: Any, bias: Any, wanted: Any, tops: Any
+def _nearest_max_keys(
+    products: Any, bias: Any, wanted: Any, max_keys: Any
 ) -> None:  # pragma: no cover  (compiled)
     groups = min(_GROUPS, bias.size)
     least = np.empty(groups, bias.dtype)
     for line in range(wanted.size):
         if wanted[line] <= 0:
             continue
-        least[:], tops[line] = np.inf, np.inf
+        least[:], max_keys[line] = np.inf, np.inf
         for start in range(0, bias.size, groups):
             stop = min(start + groups, bias.size)
             _least(products[line, start:stop], bias[start:stop], least)
@@ -322,14 +329,14 @@ def _nearest_tops(
             for key in least:
                 if key < best[best.size - 1]:
                     note_least(key, best)
-            tops[line] = best[best.size - 1]
+            max_keys[line] = best[best.size - 1]
 
 
-def nearest_tops(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:
-    """Return keys that bound the nearest; see `miner.census.walk.line_loops.nearest_tops`.
+def nearest_max_keys(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:
+    """Return keys that bound the nearest; see `miner.census.walk.line_loops.nearest_max_keys`.
 
     The k-th of the least keys of groups of rows bounds the k nearest rows.
     """
-    tops = np.full(len(wanted), -np.inf, dtype=products.dtype)
-    _nearest_tops(products, bias, wanted, tops)
-    return tops
+    max_keys = np.full(len(wanted), -np.inf, dtype=products.dtype)
+    _nearest_max_keys(products, bias, wanted, max_keys)
+    return max_keys

@@ -19,7 +19,7 @@ from miner.census.walk.key_space import KeySpace
 from miner.census.walk.line_loops import load_line_loops
 from miner.census.walk.listing import EntryList
 from miner.census.walk.pair_thresholds import Pairs, PairThresholds, thresholds_from_keys
-from miner.census.walk.precision import Anchors, Precision
+from miner.census.walk.precision import Precision, QueryBlock
 from miner.census.walk.ranked_block import RankedBlock, row_bits
 from miner.triplets.relevance import Relevance
 from miner.triplets.types import Float64, Rows
@@ -87,35 +87,37 @@ class BlockMaker:
         self._precision = Precision(vectors, space, margin, self._bits)
         self._exact = space.exact(vectors.dim, self._bits)
 
-    def narrow_thresholds(self, anchors: Anchors) -> PairThresholds | None:
+    def narrow_thresholds(self, anchors: QueryBlock) -> PairThresholds | None:
         """Return the thresholds of anchors whose keys can be float32, else None."""
         return None if self._exact else self._precision.narrow_thresholds(anchors)
 
-    def look(self, anchors: Anchors) -> None:
-        """Set `reached` and `open` of `anchors` for float64 keys."""
-        self._precision.look(anchors)
+    def estimate_shares(self, anchors: QueryBlock) -> None:
+        """Set `non_easy` and `undecided` of `anchors` for float64 keys."""
+        self._precision.estimate_shares(anchors)
 
-    def prepared(self, anchors: Rows) -> Anchors:
+    def prepare(self, anchors: Rows) -> QueryBlock:
         """Return the anchors, prepared for the matrix product."""
         lists = self.relevance.positive_lists(anchors)
         queries = self.space.prepare(self.vectors.anchors[anchors])
-        return Anchors(
-            Pairs.of(anchors, lists.counts, lists.columns),
+        return QueryBlock(
+            Pairs.from_counts(anchors, lists.counts, lists.columns),
             queries,
             self.space.offset(queries),
-            self.space.slack(queries),
+            self.space.key_error(queries),
             np.sqrt((queries * queries).sum(-1)),
         )
 
-    def goes_direct(self, made: Anchors, request: CensusRequest) -> bool:
+    def counts_directly(self, group: QueryBlock, request: CensusRequest) -> bool:
         """Whether to count the anchors without sorting their rows."""
         if request.ranks or self._direct_loops is None or self._exact:
             return False
-        return made.reached >= direct.MUCH and made.open <= precision.OPEN
+        return (
+            group.non_easy >= direct.MIN_DIRECT_SHARE and group.undecided <= precision.MAX_UNDECIDED
+        )
 
-    def direct(
+    def count_directly(
         self,
-        made: Anchors,
+        group: QueryBlock,
         thresholds: PairThresholds,
         products: NDArray[Any],
         bias: NDArray[Any],
@@ -124,25 +126,25 @@ class BlockMaker:
     ) -> RankedBlock:
         """Return a block that was counted without sorting; it lists the nearest rows only."""
         narrow = products.dtype == np.float32
-        tolerance, gap = self._facts(made, thresholds, narrow=narrow)
+        tolerance, gap = self._facts(group, thresholds, narrow=narrow)
 
-        def lister(lines: Rows, tops: Float64) -> tuple[Float64, Rows]:
+        def lister(lines: Rows, max_keys: Float64) -> tuple[Float64, Rows]:
             """List the rows of some of the anchors up to the given keys."""
             part = products[lines]
             out = np.empty(part.size + 1)  # most of it stays untouched, so it takes no memory
-            return self._upto(tops, part, bias, out)
+            return self._upto(max_keys, part, bias, out)
 
-        unclear = self._precision.unclear(made.offset, gap)
+        unclear = self._precision.unclear(group.offset, gap)
         counting = DirectCount(
             self._direct_loops,
             self._loops,
             self.vectors,
             self.space,
             self.margin,
-            made.pairs,
+            group.pairs,
             thresholds,
             narrow,
-            made.offset,
+            group.offset,
             tolerance,
             unclear,
         )
@@ -151,65 +153,67 @@ class BlockMaker:
         counts = counting.count(products, bias, request.sums, nearest)
         entries = out[: firsts[-1]]
         self._loops.sort_lines(entries, firsts)
-        block = self._block(made, thresholds, tolerance, gap, entries, firsts)
+        block = self._block(group, thresholds, tolerance, gap, entries, firsts)
         block.hard, block.within, block.loss = counts
         block.lister = lister
         return block
 
     def _upto(
-        self, tops: Float64, products: NDArray[Any], bias: NDArray[Any], out: Float64
+        self, max_keys: Float64, products: NDArray[Any], bias: NDArray[Any], out: Float64
     ) -> tuple[Float64, Rows]:
         """Return the entries of anchors up to the given keys, and where each anchor's begin."""
-        none = np.zeros(len(tops))
-        entries = EntryList(tops, none.astype(np.int64), none, self._bits, out, self._loops)
+        none = np.zeros(len(max_keys))
+        entries = EntryList(max_keys, none.astype(np.int64), none, self._bits, out, self._loops)
         entries.add(products, bias, 0)
         return entries.sorted()
 
-    def added_up(self, made: Anchors, listing: Listing, request: CensusRequest) -> RankedBlock:
+    def summed_block(
+        self, group: QueryBlock, listing: Listing, request: CensusRequest
+    ) -> RankedBlock:
         """Return a block with ranked rows; sum its loss and row counts if they are asked for."""
-        block = self.counted(made, *listing.sorted())
+        block = self.counted_block(group, *listing.sorted())
         if request.loss or request.sums is not None:
             block.loss = add_up(block, self.margin, request.sums)
         return block
 
     def wide_thresholds(
-        self, made: Anchors, products: NDArray[Any], bias: NDArray[Any]
+        self, group: QueryBlock, products: NDArray[Any], bias: NDArray[Any]
     ) -> PairThresholds:
         """Return thresholds from the float64 products of pairs; set these products to NaN."""
-        pairs = made.pairs
+        pairs = group.pairs
         keys = self._loops.take_keys(products, bias, pairs.lines, pairs.positives)
-        about = (self.vectors, self.space, self.margin, made.offset, made.slack)
+        about = (self.vectors, self.space, self.margin, group.offset, group.key_error)
         return thresholds_from_keys(pairs, keys, *about, self._loops)
 
     def listing(
         self,
-        made: Anchors,
+        group: QueryBlock,
         thresholds: PairThresholds,
         narrow: bool,
         out: Float64,
         request: CensusRequest,
     ) -> Listing:
         """Return the thresholds of anchors and an empty list for their hard and semi-hard rows."""
-        tolerance, gap = self._facts(made, thresholds, narrow=narrow)
+        tolerance, gap = self._facts(group, thresholds, narrow=narrow)
         upper = np.maximum(thresholds.within, thresholds.hard)
-        tops = np.maximum.reduceat(upper, made.pairs.starts[:-1]) + 4 * tolerance
-        wanted = request.neighbours - np.diff(made.pairs.starts)
-        entries = EntryList(tops, wanted, 4 * tolerance, self._bits, out, self._loops)
-        unclear = self._precision.unclear(made.offset, gap)
+        max_keys = np.maximum.reduceat(upper, group.pairs.starts[:-1]) + 4 * tolerance
+        wanted = request.neighbours - np.diff(group.pairs.starts)
+        entries = EntryList(max_keys, wanted, 4 * tolerance, self._bits, out, self._loops)
+        unclear = self._precision.unclear(group.offset, gap)
         if not narrow:
-            unclear = self._precision.unclear_of_wide(made, thresholds, gap)
+            unclear = self._precision.unclear_of_wide(group, thresholds, gap)
         return Listing(thresholds, tolerance, gap, unclear, entries)
 
     def _facts(
-        self, made: Anchors, thresholds: PairThresholds, *, narrow: bool
+        self, group: QueryBlock, thresholds: PairThresholds, *, narrow: bool
     ) -> tuple[Float64, Float64]:
         """Return how near to a threshold, and to each other, entries are undecided, shape (b,)."""
-        packing = self._precision.packing(made.lengths)
-        error = self._precision.narrow(made.lengths) if narrow else np.zeros(len(packing))
+        packing = self._precision.packing(group.norms)
+        error = self._precision.narrow(group.norms) if narrow else np.zeros(len(packing))
         tolerance = thresholds.tolerance + 1.05 * error + 2.1 * packing + _LEAST
-        return tolerance, 2.1 * (made.slack + error + packing) + _LEAST
+        return tolerance, 2.1 * (group.key_error + error + packing) + _LEAST
 
-    def struck(self, pairs: Pairs) -> tuple[Rows, Rows]:
+    def masked_rows(self, pairs: Pairs) -> tuple[Rows, Rows]:
         """Return the rows that are not negatives, as positions of the anchors and rows."""
         lines, hidden = self.hidden(pairs)
         return np.concatenate([pairs.lines, lines]), np.concatenate([pairs.positives, hidden])
@@ -219,9 +223,9 @@ class BlockMaker:
         starts, hidden = self.relevance.hidden_lists(pairs.anchors)
         return np.repeat(np.arange(len(pairs.anchors)), np.diff(starts)), hidden
 
-    def counted(
+    def counted_block(
         self,
-        anchors: Anchors,
+        anchors: QueryBlock,
         thresholds: PairThresholds,
         tolerance: Float64,
         gap: Float64,
@@ -236,7 +240,7 @@ class BlockMaker:
 
     def _block(
         self,
-        anchors: Anchors,
+        anchors: QueryBlock,
         thresholds: PairThresholds,
         tolerance: Float64,
         gap: Float64,

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from miner.census.measure import Vectors
 from miner.census.walk.block_maker import BlockMaker, CensusRequest
 from miner.census.walk.candidate_lists import CandidateLists
-from miner.census.walk.key_rows import KeyRows, Rooms
+from miner.census.walk.key_rows import BufferPool, KeyRows
 from miner.census.walk.key_space import KeySpace
-from miner.census.walk.listing import EntryList, strike
+from miner.census.walk.listing import EntryList, mask_rows
 from miner.census.walk.pair_thresholds import PairThresholds, thresholds_from_distances
-from miner.census.walk.precision import FEW, Anchors
+from miner.census.walk.precision import MAX_NARROW_POSITIVES, QueryBlock
 from miner.census.walk.ranked_block import RankedBlock
 from miner.triplets.distance import Metric
 from miner.triplets.relevance import Relevance
@@ -62,7 +62,7 @@ class Census:
     keep_bytes : int
         The most bytes of prepared rows to cache; the float32 rows are cached completely or not
         cached.
-    rooms : Rooms, optional
+    buffers : BufferPool, optional
         The pool of buffers for keys; by default a new one.
     """
 
@@ -75,23 +75,23 @@ class Census:
         *,
         kernel: str = "auto",
         keep_bytes: int = 0,
-        rooms: Rooms | None = None,
+        buffers: BufferPool | None = None,
     ) -> None:
         self.vectors, self.relevance = vectors, relevance
         self.metric: Metric = metric
         self.margin = margin
         self.space = KeySpace.fit(metric, vectors.rows, vectors.anchors)
-        self._rooms = rooms or Rooms()
+        self._buffers = buffers or BufferPool()
         narrow = np.dtype(np.float32).itemsize * vectors.rows.size
         narrow = narrow if narrow <= keep_bytes else 0
         self._narrow = KeyRows(self.space, vectors.rows, np.float32, keep=narrow)
         self._wide = KeyRows(self.space, vectors.rows, np.float64, keep=keep_bytes - narrow)
         self._maker = BlockMaker(vectors, relevance, self.space, margin, kernel)
 
-    def let_go(self) -> None:
+    def release_rows(self) -> None:
         """Drop the cached rows; counting is still possible, but slower."""
-        self._narrow.let_go()
-        self._wide.let_go()
+        self._narrow.release_rows()
+        self._wide.release_rows()
 
     def in_order(self, anchors: Rows) -> Rows:
         """Return positions that sort anchors by their number of positives; ties keep their order.
@@ -130,7 +130,7 @@ class Census:
 
     def _cut(self, positives: Rows, memory: int) -> Iterator[tuple[int, int]]:
         """Cut anchors into groups of one precision whose pairs fit in `memory`."""
-        wide, start = positives > FEW, 0
+        wide, start = positives > MAX_NARROW_POSITIVES, 0
         ends = np.append(np.flatnonzero(np.diff(wide)) + 1, len(wide))
         while start < len(wide):
             end = int(ends[np.searchsorted(ends, start, side="right")])
@@ -144,81 +144,83 @@ class Census:
 
     def _blocks(self, anchors: Rows, memory: int, request: CensusRequest) -> Iterator[RankedBlock]:
         """Yield the blocks of a group of anchors, from one product if it fits in memory."""
-        made, lines, rows = self._maker.prepared(anchors), len(anchors), len(self.vectors.rows)
-        thresholds = self._maker.narrow_thresholds(made)
+        group, lines, rows = self._maker.prepare(anchors), len(anchors), len(self.vectors.rows)
+        thresholds = self._maker.narrow_thresholds(group)
         if thresholds is None and not request.ranks:
-            self._maker.look(made)
+            self._maker.estimate_shares(group)
         kind: Any = np.float64 if thresholds is None else np.float32
         fits = 3 * memory // 4 // (kind().itemsize * rows)
         if lines > 1 and fits < min(lines, _FEWEST) and thresholds is not None:
-            yield from self._tiled(made, thresholds, memory, request)
+            yield from self._tiled(group, thresholds, memory, request)
         elif lines > max(1, fits):
             parts = np.array_split(anchors, -(-lines // max(1, fits)))
             for part in parts:
                 yield from self._blocks(part, memory, request)
         else:
-            yield from self._whole(made, thresholds, kind, memory, request)
+            yield from self._whole(group, thresholds, kind, memory, request)
 
     def _whole(
         self,
-        made: Anchors,
+        group: QueryBlock,
         thresholds: PairThresholds | None,
         kind: Any,
         memory: int,
         request: CensusRequest,
     ) -> Iterator[RankedBlock]:
         """Yield blocks of anchors from their complete products with all rows."""
-        lines, rows = len(made.queries), len(self.vectors.rows)
+        lines, rows = len(group.queries), len(self.vectors.rows)
         source = self._wide if thresholds is None else self._narrow
         step = min(lines, _LINES, max(1, memory // 4 // (8 * rows)))
         numbers = -(-lines * rows * kind().itemsize // 8)
-        with self._rooms.room(numbers + step * rows + 1) as room:
-            products = room[:numbers].view(kind)[: lines * rows].reshape(lines, rows)
-            bias = source.products(made.queries.astype(kind, copy=False), 0, products)
+        with self._buffers.borrow(numbers + step * rows + 1) as buffer:
+            products = buffer[:numbers].view(kind)[: lines * rows].reshape(lines, rows)
+            bias = source.products(group.queries.astype(kind, copy=False), 0, products)
             for first in range(0, lines, step):
                 part = slice(first, min(first + step, lines))
-                own, mine = made.part(part), products[part]
+                own, mine = group.part(part), products[part]
                 if thresholds is None:
                     edges = self._maker.wide_thresholds(own, mine, bias)
-                    strike(mine, 0, *self._maker.hidden(own.pairs))
+                    mask_rows(mine, 0, *self._maker.hidden(own.pairs))
                 else:
-                    edges = thresholds.part(made.pairs.starts, part)
-                    strike(mine, 0, *self._maker.struck(own.pairs))
-                if self._maker.goes_direct(own, request):
-                    yield self._maker.direct(own, edges, mine, bias, room[numbers:], request)
+                    edges = thresholds.part(group.pairs.starts, part)
+                    mask_rows(mine, 0, *self._maker.masked_rows(own.pairs))
+                if self._maker.counts_directly(own, request):
+                    yield self._maker.count_directly(
+                        own, edges, mine, bias, buffer[numbers:], request
+                    )
                     continue
-                out = room[numbers:]
+                out = buffer[numbers:]
                 listing = self._maker.listing(own, edges, thresholds is not None, out, request)
                 listing.entries.add(mine, bias, 0)
-                yield self._maker.added_up(own, listing, request)
+                yield self._maker.summed_block(own, listing, request)
 
     def _tiled(
-        self, made: Anchors, thresholds: PairThresholds, memory: int, request: CensusRequest
+        self, group: QueryBlock, thresholds: PairThresholds, memory: int, request: CensusRequest
     ) -> Iterator[RankedBlock]:
         """Yield a block that is multiplied tile by tile; several if its entries do not fit."""
-        lines, rows = len(made.queries), len(self.vectors.rows)
+        lines, rows = len(group.queries), len(self.vectors.rows)
         width = min(rows, max(_TILE, memory // (16 * lines)))
         numbers = -(-lines * width // 2)
         most = max(memory // 8 - numbers, 0) if lines > 1 else rows + 1
-        with self._rooms.room(numbers + most) as room:
-            products = room[:numbers].view(np.float32)[: lines * width].reshape(lines, width)
-            out = room[numbers : numbers + most]
-            listing = self._maker.listing(made, thresholds, True, out, request)
-            if self._list_tiles(made, products, listing.entries):
-                yield self._maker.added_up(made, listing, request)
+        with self._buffers.borrow(numbers + most) as buffer:
+            products = buffer[:numbers].view(np.float32)[: lines * width].reshape(lines, width)
+            out = buffer[numbers : numbers + most]
+            listing = self._maker.listing(group, thresholds, True, out, request)
+            if self._list_tiles(group, products, listing.entries):
+                yield self._maker.summed_block(group, listing, request)
                 return
         for half in (slice(0, lines // 2), slice(lines // 2, lines)):
-            own = thresholds.part(made.pairs.starts, half)
-            yield from self._tiled(made.part(half), own, memory, request)
+            own = thresholds.part(group.pairs.starts, half)
+            yield from self._tiled(group.part(half), own, memory, request)
 
-    def _list_tiles(self, made: Anchors, products: NDArray[Any], entries: EntryList) -> bool:
+    def _list_tiles(self, group: QueryBlock, products: NDArray[Any], entries: EntryList) -> bool:
         """List rows tile by tile; return False if the buffer is too small."""
         rows, width = len(self.vectors.rows), products.shape[1]
-        queries, struck = made.queries.astype(np.float32), self._maker.struck(made.pairs)
+        queries, masked = group.queries.astype(np.float32), self._maker.masked_rows(group.pairs)
         for start in range(0, rows, width):
             tile = products[:, : min(width, rows - start)]
             bias = self._narrow.products(queries, start, tile)
-            strike(tile, start, *struck)
+            mask_rows(tile, start, *masked)
             if not entries.add(tile, bias, start):
                 return False
         return True
@@ -232,12 +234,12 @@ class Census:
         lists : CandidateLists
             The lists of these anchors. Rows that are not listed are not counted.
         """
-        made = self._maker.prepared(anchors)
-        d_ap = made.pairs.measured(self.vectors, self.space, slice(None))
-        facts = (d_ap, self.space, self.margin, made.offset, made.slack)
-        thresholds = thresholds_from_distances(made.pairs, *facts)
+        group = self._maker.prepare(anchors)
+        d_ap = group.pairs.measured(self.vectors, self.space, slice(None))
+        facts = (d_ap, self.space, self.margin, group.offset, group.key_error)
+        thresholds = thresholds_from_distances(group.pairs, *facts)
         gap = lists.head["gap"].astype(np.float64)
         tolerance = thresholds.tolerance + gap
         clear = np.full(len(gap), -np.inf)  # the loss is not summed
         own = (lists.entries, lists.firsts)
-        return self._maker.counted(made, thresholds, tolerance, gap, clear, *own)
+        return self._maker.counted_block(group, thresholds, tolerance, gap, clear, *own)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.walk.line_loops import MANY
+from miner.census.walk.line_loops import MIN_ORDERED
 from miner.census.walk.ranked_block import (
     RankedBlock,
     entry_rows,
@@ -31,7 +31,7 @@ Holds = Callable[[Float64, Rows], NDArray[np.bool_]]
 """Takes measured distances and the index of the threshold of each one; returns which ones count."""
 
 
-def ascending(starts: Rows, values: Float64, loops: Any, many: int = MANY) -> Rows:
+def ascending(starts: Rows, values: Float64, loops: Any, many: int = MIN_ORDERED) -> Rows:
     """Return the order of each line's thresholds, nearly ascending if there are at least `many`.
 
     Parameters

@@ -21,9 +21,9 @@ from miner.triplets.hardness import is_hard, is_within
 from miner.triplets.relevance import cut_sizes, ranges
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["MUCH", "DirectCount"]
+__all__ = ["MIN_DIRECT_SHARE", "DirectCount"]
 
-MUCH = 0.1
+MIN_DIRECT_SHARE = 0.1
 """If the share of rows that are hard or semi-hard is smaller, listing and sorting them is
 quicker."""
 _DECIDED = 1 << 18

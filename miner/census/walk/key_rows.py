@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from miner.census.walk.key_space import KeySpace, tile_rows
 from miner.triplets.types import Float32, Float64
 
-__all__ = ["KeyRows", "Rooms"]
+__all__ = ["BufferPool", "KeyRows"]
 
 
 class KeyRows:
@@ -35,7 +35,7 @@ class KeyRows:
         self._kept: dict[int, NDArray[Any]] = {}
         self._bias: dict[int, NDArray[Any]] = {}
 
-    def let_go(self) -> None:
+    def release_rows(self) -> None:
         """Drop the cached rows and cache no more; they are prepared again when needed."""
         self._room = 0
         self._kept = {}
@@ -78,7 +78,7 @@ class KeyRows:
         return tile, bias
 
 
-class Rooms:
+class BufferPool:
     """A pool of buffers for keys: each one is lent to one unit at a time.
 
     Buffers are pooled because fresh arrays of this size, allocated by one thread pool after
@@ -89,7 +89,7 @@ class Rooms:
         self._free: list[Float64] = []
 
     @contextlib.contextmanager
-    def room(self, size: int) -> Iterator[Float64]:
+    def borrow(self, size: int) -> Iterator[Float64]:
         """Lend an array of at least `size` float64 numbers."""
         array = self._free.pop() if self._free else np.empty(0)
         if len(array) < size:

@@ -7,13 +7,14 @@ Euclidean metrics (so that ``distance^2 = |u|^2 + 2 key``), and ``key = -u.w`` f
 the Euclidean metrics a common centre is subtracted from all vectors first. This changes no
 distance, and a large common offset then does not cancel.
 
-**Error bound.** A float64 key differs from the key of the true distance by at most ``slack``: ``u
-(2 d + 64) s``, with u = 2^-53, d the number of dimensions and s the scale of the terms (``(|u| +
-max|w|)^2`` for the Euclidean metrics, ``|u| max|w|`` for the others). The bound covers the rounding
-of the inner product in any order of summation, ``d u |u||w|`` (Higham, Accuracy and Stability of
-Numerical Algorithms, 2nd ed., section 3.1), the rounding of the norms and of the centring, and the
-rounding of `triplets.distance.measure` itself. Two keys that differ by more than the sum of their
-slacks have the order of their true distances. The distances of nearer keys are measured.
+**Error bound.** A float64 key differs from the key of the true distance by at most `key_error`,
+which is ``u (2 d + 64) s``, with u = 2^-53, d the number of dimensions and s the scale of the terms
+(``(|u| + max|w|)^2`` for the Euclidean metrics, ``|u| max|w|`` for the others). The bound covers
+the rounding of the inner product in any order of summation, ``d u |u||w|`` (Higham, Accuracy and
+Stability of Numerical Algorithms, 2nd ed., section 3.1), the rounding of the norms and of the
+centring, and the rounding of `triplets.distance.measure` itself. Two keys that differ by more than
+the sum of their errors have the order of their true distances. The distances of nearer keys are
+measured.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class KeySpace:
     metric : str
     center : ndarray of shape (d,), dtype float64
         Subtracted from every vector by the Euclidean metrics; zero for the others.
-    reach : float
+    max_norm : float
         The greatest norm of a prepared row; part of the error bound.
     largest : float or None
         The greatest absolute value in the vectors if all values are integers, else None. Keys of
@@ -54,7 +55,7 @@ class KeySpace:
 
     metric: Metric
     center: Float64
-    reach: float
+    max_norm: float
     largest: float | None = None
 
     @classmethod
@@ -75,11 +76,11 @@ class KeySpace:
             center /= max(1, count)
             center = center if largest is None else np.rint(center)
         space = cls(metric, center, 0.0)
-        reach = 0.0
+        max_norm = 0.0
         for start in range(0, count, chunk):
             lengths = row_norms(space.prepare(rows[start : start + chunk]))
-            reach = max(reach, float(lengths.max(initial=0.0)))
-        return cls(metric, center, reach, largest)
+            max_norm = max(max_norm, float(lengths.max(initial=0.0)))
+        return cls(metric, center, max_norm, largest)
 
     def exact(self, dim: int, bits: int) -> bool:
         """Whether keys of `dim` dimensions are exact and leave `bits` bits of a float64 unused."""
@@ -151,10 +152,10 @@ class KeySpace:
             value = 2.0 * (1.0 - scores)
         return (value - offset) / self.slope
 
-    def slack(self, prepared: Float64) -> Float64:
+    def key_error(self, prepared: Float64) -> Float64:
         """Return a bound on the error of each anchor's keys, shape (b,), float64."""
         lengths = row_norms(prepared)
-        scale = (lengths + self.reach) ** 2 if self.euclidean else lengths * self.reach
+        scale = (lengths + self.max_norm) ** 2 if self.euclidean else lengths * self.max_norm
         bound: Float64 = UNIT_ROUNDOFF * (2 * prepared.shape[1] + 64) * scale
         return bound
 

@@ -17,20 +17,20 @@ from miner.census.kernels import choose_loops
 from miner.triplets.types import Float64, Rows
 
 __all__ = [
-    "MANY",
+    "MIN_ORDERED",
     "add_up",
     "between",
     "fold",
     "list_entries",
     "load_line_loops",
-    "nearest_tops",
+    "nearest_max_keys",
     "place_thresholds",
     "sort_lines",
     "take_keys",
 ]
 
 
-MANY = 32
+MIN_ORDERED = 32
 """Lines with at least this many thresholds have them in ascending order."""
 
 
@@ -40,10 +40,10 @@ def load_line_loops(kernel: str) -> Any:
 
 
 def list_entries(
-    products: NDArray[Any], bias: NDArray[Any], tops: NDArray[Any], start: int, bits: int,
+    products: NDArray[Any], bias: NDArray[Any], max_keys: NDArray[Any], start: int, bits: int,
     out: Float64,
 ) -> Rows:  # fmt: skip
-    """List the rows of a tile whose keys are not above the top of their anchor.
+    """List the rows of a tile whose keys are at most the `max_keys` of their anchor.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def list_entries(
         NaN where a row is not a negative.
     bias : ndarray of shape (t,), of the same type
         The term that each row adds to its keys: a key is the bias minus the product.
-    tops : ndarray of shape (b,), of the same type
+    max_keys : ndarray of shape (b,), of the same type
         The highest key to list, per anchor.
     start : int
         The first row of the tile.
@@ -70,7 +70,7 @@ def list_entries(
     mask, end = np.int64(-1 << bits), 0
     for line in range(len(products)):
         own = bias - products[line]
-        found = np.flatnonzero(own <= tops[line])
+        found = np.flatnonzero(own <= max_keys[line])
         part = out[end : end + len(found)]
         part[:] = own[found]
         entries = part.view(np.int64)
@@ -109,7 +109,7 @@ def take_keys(products: NDArray[Any], bias: NDArray[Any], lines: Rows, rows: Row
     return keys
 
 
-def nearest_tops(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:
+def nearest_max_keys(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:
     """Return, per anchor, a key that at least `wanted` keys do not exceed.
 
     Parameters
@@ -123,34 +123,34 @@ def nearest_tops(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> ND
     ndarray of shape (b,), of the type of the products
         Minus infinity where `wanted` is 0 or less, infinity where the anchor has fewer rows.
     """
-    tops = np.full(len(wanted), -np.inf, dtype=products.dtype)
+    max_keys = np.full(len(wanted), -np.inf, dtype=products.dtype)
     for line in np.flatnonzero(wanted > 0).tolist():
         own, last = bias - products[line], int(wanted[line]) - 1
         top = np.partition(own, last)[last] if last < len(own) else np.nan
-        tops[line] = np.inf if np.isnan(top) else top  # NaN sorts last
-    return tops
+        max_keys[line] = np.inf if np.isnan(top) else top  # NaN sorts last
+    return max_keys
 
 
 def place_thresholds(
-    keys: Float64, starts: Rows, offset: Float64, slack: Float64, slope: float, root: bool,
+    keys: Float64, starts: Rows, offset: Float64, key_error: Float64, slope: float, root: bool,
     margin: float, steep: float, unit: float,
 ) -> tuple[Float64, Float64, Float64, bool]:  # fmt: skip
     """Return the distances and thresholds of pairs, tolerances, and whether keys were exact enough.
 
     The error of a distance is the error of its key divided by the distance, so for a root metric
-    the error of ``key(d + m)`` is ``slack (d + m) / d``. If that is more than `steep` times the
-    slack, the last result is False and the distances must be measured.
+    the error of ``key(d + m)`` is ``key_error (d + m) / d``. If that is more than `steep` times the
+    error of the key, the last result is False and the distances must be measured.
 
     Parameters
     ----------
     keys : ndarray of shape (pairs,), float64
-    starts, offset, slack, slope, root
+    starts, offset, key_error, slope, root
         As in `miner.census.walk.pair_thresholds.Pairs` and `miner.census.walk.key_space.KeySpace`.
     margin, steep, unit : float
         `unit` is the unit roundoff of float64.
     """
     lines = np.repeat(np.arange(len(offset)), np.diff(starts))
-    shift, error = offset[lines], slack[lines]
+    shift, error = offset[lines], key_error[lines]
     d_ap, growth, clear = shift + slope * keys, np.ones(len(keys)), True
     if root:
         clear = bool((d_ap >= 128 * error).all())
@@ -178,7 +178,7 @@ def between(
     firsts, starts : ndarray of shape (b + 1,), int64
         Where the entries and where the thresholds of each line begin.
     order : ndarray of shape (thresholds,), int64
-        The thresholds of each line, ascending if there are at least `MANY`.
+        The thresholds of each line, ascending if there are at least `MIN_ORDERED`.
     edges : ndarray of shape (thresholds,), float64
     wide : ndarray of shape (b,), float64
         The half-width of the thresholds of each line.

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["EntryList", "strike"]
+__all__ = ["EntryList", "mask_rows"]
 
 
-def strike(products: NDArray[Any], start: int, lines: Rows, rows: Rows) -> None:
+def mask_rows(products: NDArray[Any], start: int, lines: Rows, rows: Rows) -> None:
     """Set the products of rows that are not negatives to NaN, so that no comparison selects them.
 
     Parameters
@@ -34,10 +34,10 @@ class EntryList:
 
     Parameters
     ----------
-    tops : ndarray of shape (b,), float64
+    max_keys : ndarray of shape (b,), float64
         The highest key to list, per anchor.
     wanted : ndarray of shape (b,), int64
-        At least this many of the nearest rows are listed, even if their keys are above `tops`.
+        At least this many of the nearest rows are listed, even if their keys are above `max_keys`.
     spare : ndarray of shape (b,), float64
         Rows whose keys exceed the key of the last wanted row by at most `spare` are listed too.
     bits : int
@@ -49,10 +49,10 @@ class EntryList:
     """
 
     def __init__(
-        self, tops: Float64, wanted: Rows, spare: Float64, bits: int, out: Float64, loops: Any
+        self, max_keys: Float64, wanted: Rows, spare: Float64, bits: int, out: Float64, loops: Any
     ) -> None:
         self._loops = loops
-        self._tops, self._wanted, self._spare = tops, wanted, spare
+        self._max_keys, self._wanted, self._spare = max_keys, wanted, spare
         self._bits, self._out, self._used = bits, out, 0
         self._tiles: list[tuple[int, Rows]] = []
 
@@ -67,16 +67,16 @@ class EntryList:
             The first row of the tile.
         """
         kind = products.dtype
-        nearest = self._loops.nearest_tops(products, bias, self._wanted) + self._spare
-        tops = np.maximum(self._tops, nearest)
+        nearest = self._loops.nearest_max_keys(products, bias, self._wanted) + self._spare
+        max_keys = np.maximum(self._max_keys, nearest)
         with np.errstate(over="ignore"):  # a key above the float32 range becomes infinite
-            tops = np.nextafter(tops.astype(kind), kind.type(np.inf))
+            max_keys = np.nextafter(max_keys.astype(kind), kind.type(np.inf))
         room = self._out[self._used :]
         if products.size >= len(room):
-            size = np.count_nonzero(bias - products <= tops[:, None])
+            size = np.count_nonzero(bias - products <= max_keys[:, None])
             if size >= len(room):
                 return False
-        counts = self._loops.list_entries(products, bias, tops, start, self._bits, room)
+        counts = self._loops.list_entries(products, bias, max_keys, start, self._bits, room)
         self._tiles.append((self._used, counts))
         self._used += int(counts.sum())
         return True

@@ -44,7 +44,7 @@ class Pairs:
     lines: Rows
 
     @classmethod
-    def of(cls, anchors: Rows, counts: Rows, positives: Rows) -> Pairs:
+    def from_counts(cls, anchors: Rows, counts: Rows, positives: Rows) -> Pairs:
         """Return the pairs of anchors that have ``counts[i]`` positives each."""
         starts = np.concatenate([[0], np.cumsum(counts)])
         return cls(anchors, starts, positives, np.repeat(np.arange(len(anchors)), counts))
@@ -92,14 +92,14 @@ def thresholds_from_keys(
     space: KeySpace,
     margin: float,
     offset: Float64,
-    slack: Float64,
+    key_error: Float64,
     loops: Any,
 ) -> PairThresholds:
     """Return the thresholds of pairs whose float64 keys are known.
 
     Parameters
     ----------
-    pairs, space, margin, offset, slack
+    pairs, space, margin, offset, key_error
         As in `thresholds_from_distances`.
     keys : ndarray of shape (pairs,), float64
     vectors : Vectors
@@ -107,16 +107,16 @@ def thresholds_from_keys(
     loops : module
         See `miner.census.walk.line_loops`.
     """
-    facts = (keys, pairs.starts, offset, slack, float(space.slope), space.root, margin)
+    facts = (keys, pairs.starts, offset, key_error, float(space.slope), space.root, margin)
     d_ap, within, tolerance, clear = loops.place_thresholds(*facts, _STEEP, UNIT_ROUNDOFF)
     if clear:
         return PairThresholds(keys, within, d_ap, tolerance)
     measured = pairs.measured(vectors, space, slice(None))
-    return thresholds_from_distances(pairs, measured, space, margin, offset, slack)
+    return thresholds_from_distances(pairs, measured, space, margin, offset, key_error)
 
 
 def thresholds_from_distances(
-    pairs: Pairs, d_ap: Float64, space: KeySpace, margin: float, offset: Float64, slack: Float64
+    pairs: Pairs, d_ap: Float64, space: KeySpace, margin: float, offset: Float64, key_error: Float64
 ) -> PairThresholds:
     """Return the thresholds of pairs whose distances were measured.
 
@@ -126,12 +126,12 @@ def thresholds_from_distances(
     d_ap : ndarray of shape (pairs,), float64
     space : KeySpace
     margin : float
-    offset, slack : ndarray of shape (b,), float64
-        See `KeySpace.offset` and `KeySpace.slack`.
+    offset, key_error : ndarray of shape (b,), float64
+        See `KeySpace.offset` and `KeySpace.key_error`.
     """
     shift = offset[pairs.lines]
     border = semi_hard_border(d_ap, margin)
     scale = border * border if space.root else np.abs(d_ap) + margin
-    unsure = 2.5 * slack[pairs.lines] + 16 * UNIT_ROUNDOFF * (scale + np.abs(shift))
+    unsure = 2.5 * key_error[pairs.lines] + 16 * UNIT_ROUNDOFF * (scale + np.abs(shift))
     tolerance = np.maximum.reduceat(unsure, pairs.starts[:-1])
     return PairThresholds(space.key(d_ap, shift), space.key(border, shift), d_ap, tolerance)

@@ -21,13 +21,13 @@ from miner.census.walk.pair_thresholds import Pairs, PairThresholds, thresholds_
 from miner.triplets.distance import UNIT_ROUNDOFF_32
 from miner.triplets.types import Float64
 
-__all__ = ["FEW", "OPEN", "Anchors", "Precision"]
+__all__ = ["MAX_NARROW_POSITIVES", "MAX_UNDECIDED", "Precision", "QueryBlock"]
 
-FEW = 256
+MAX_NARROW_POSITIVES = 256
 """Anchors with more positives than this get float64 keys."""
-OPEN, _SAMPLE = 0.01, 2048
-"""Anchors get float64 keys if float32 leaves more than the share `OPEN` of the keys undecided. The
-share is estimated from `_SAMPLE` rows."""
+MAX_UNDECIDED, _SAMPLE = 0.01, 2048
+"""Anchors get float64 keys if float32 leaves a greater share of the keys undecided, as estimated
+from `_SAMPLE` rows."""
 _RANGE = (1e-15, 1e15)
 """Squared norms that float32 can hold without overflow or underflow."""
 _FINE = 1024.0
@@ -42,7 +42,7 @@ the key; otherwise it is measured."""
 
 
 @dataclass(slots=True)
-class Anchors:
+class QueryBlock:
     """A group of anchors, prepared for the matrix product.
 
     Attributes
@@ -50,11 +50,11 @@ class Anchors:
     pairs : Pairs
     queries : ndarray of shape (b, d), float64
         The prepared vectors of the anchors.
-    offset, slack : ndarray of shape (b,), float64
-        See `KeySpace.offset` and `KeySpace.slack`.
-    lengths : ndarray of shape (b,), float64
+    offset, key_error : ndarray of shape (b,), float64
+        See `KeySpace.offset` and `KeySpace.key_error`.
+    norms : ndarray of shape (b,), float64
         The norms of the queries.
-    reached, open : float
+    non_easy, undecided : float
         Estimates: the share of rows that are hard or semi-hard for some positive of an anchor, and
         the share of keys that are too near to a threshold to decide, so that distances are
         measured.
@@ -63,15 +63,15 @@ class Anchors:
     pairs: Pairs
     queries: Float64
     offset: Float64
-    slack: Float64
-    lengths: Float64
-    reached: float = 1.0
-    open: float = 1.0
+    key_error: Float64
+    norms: Float64
+    non_easy: float = 1.0
+    undecided: float = 1.0
 
-    def part(self, lines: slice) -> Anchors:
+    def part(self, lines: slice) -> QueryBlock:
         """Return a range of the anchors."""
-        own = (self.queries[lines], self.offset[lines], self.slack[lines], self.lengths[lines])
-        return Anchors(self.pairs.part(lines), *own, self.reached, self.open)
+        own = (self.queries[lines], self.offset[lines], self.key_error[lines], self.norms[lines])
+        return QueryBlock(self.pairs.part(lines), *own, self.non_easy, self.undecided)
 
 
 class Precision:
@@ -88,62 +88,62 @@ class Precision:
 
     def __init__(self, vectors: Vectors, space: KeySpace, margin: float, bits: int) -> None:
         self._vectors, self._space, self._margin, self._bits = vectors, space, margin, bits
-        self._usable = _RANGE[0] < space.reach**2 < _RANGE[1]
+        self._usable = _RANGE[0] < space.max_norm**2 < _RANGE[1]
         self._sampled = evenly_spaced(len(vectors.rows), _SAMPLE)
         self._sample = space.prepare(vectors.rows[self._sampled])
         self._bias = space.bias(self._sample)
 
-    def narrow_thresholds(self, anchors: Anchors) -> PairThresholds | None:
+    def narrow_thresholds(self, anchors: QueryBlock) -> PairThresholds | None:
         """Return the thresholds of anchors whose keys can be float32, else None.
 
-        Also sets `anchors.reached` and `anchors.open`, estimated from the first anchor.
+        Also sets `anchors.non_easy` and `anchors.undecided`, estimated from the first anchor.
         """
         pairs, sizes = anchors.pairs, np.diff(anchors.pairs.starts)
-        fits = self._usable and (anchors.lengths**2 < _RANGE[1]).all()
-        if not fits or sizes.max() > FEW:
+        fits = self._usable and (anchors.norms**2 < _RANGE[1]).all()
+        if not fits or sizes.max() > MAX_NARROW_POSITIVES:
             return None
         d_ap = pairs.measured(self._vectors, self._space, slice(None))
-        facts = (pairs, d_ap, self._space, self._margin, anchors.offset, anchors.slack)
-        thresholds, error = thresholds_from_distances(*facts), self.narrow(anchors.lengths)
+        facts = (pairs, d_ap, self._space, self._margin, anchors.offset, anchors.key_error)
+        thresholds, error = thresholds_from_distances(*facts), self.narrow(anchors.norms)
         gap = np.add.reduceat(thresholds.within - thresholds.hard, pairs.starts[:-1])
         if (gap < _FINE * error * sizes).any():
             return None
-        self._look(anchors, d_ap[: pairs.starts[1]], error[0])
-        return thresholds if anchors.open <= OPEN else None
+        self._estimate_shares(anchors, d_ap[: pairs.starts[1]], error[0])
+        return thresholds if anchors.undecided <= MAX_UNDECIDED else None
 
-    def look(self, anchors: Anchors) -> None:
-        """Set `reached` and `open` of `anchors` for float64 keys, by the first anchor."""
+    def estimate_shares(self, anchors: QueryBlock) -> None:
+        """Set `non_easy` and `undecided` of `anchors` for float64 keys, by the first anchor."""
         first = slice(0, anchors.pairs.starts[1])
         d_ap = anchors.pairs.measured(self._vectors, self._space, first)
-        self._look(anchors, d_ap, 0.0)
+        self._estimate_shares(anchors, d_ap, 0.0)
 
-    def _look(self, anchors: Anchors, d_ap: Float64, error: float) -> None:
-        """Set `reached` and `open` for keys whose error exceeds the float64 error by `error`."""
+    def _estimate_shares(self, anchors: QueryBlock, d_ap: Float64, error: float) -> None:
+        """Set both shares for keys whose error exceeds the float64 error by `error`."""
         one, space = anchors.part(slice(0, 1)), self._space
         thresholds = thresholds_from_distances(
-            one.pairs, d_ap, space, self._margin, one.offset, one.slack
+            one.pairs, d_ap, space, self._margin, one.offset, one.key_error
         )
         edges = np.sort(np.concatenate([thresholds.hard, thresholds.within]))
         keys = self._bias - self._sample @ one.queries[0]
         wide = thresholds.tolerance[0] + 1.05 * error
-        open_ = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
-        open_ |= keys < self.unclear(one.offset, one.slack + error)
-        open_ &= ~np.isin(self._sampled, one.pairs.positives)  # positives lie on a threshold
-        anchors.open = float(open_.mean())
-        anchors.reached = float((keys <= edges[-1]).mean())
+        undecided = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
+        undecided |= keys < self.unclear(one.offset, one.key_error + error)
+        undecided &= ~np.isin(self._sampled, one.pairs.positives)  # positives lie on a threshold
+        anchors.undecided = float(undecided.mean())
+        anchors.non_easy = float((keys <= edges[-1]).mean())
 
-    def narrow(self, lengths: Float64) -> Float64:
+    def narrow(self, norms: Float64) -> Float64:
         """Bound the difference of float32 and float64 keys, given the norms of the queries."""
-        reach = self._space.reach
-        products = (self._vectors.dim + 5) * lengths * reach
-        own = 2 * reach * reach if self._space.euclidean else 0.0
+        max_norm = self._space.max_norm
+        products = (self._vectors.dim + 5) * norms * max_norm
+        own = 2 * max_norm * max_norm if self._space.euclidean else 0.0
         bound: Float64 = 1.01 * UNIT_ROUNDOFF_32 * (products + own)
         return bound
 
-    def packing(self, lengths: Float64) -> Float64:
+    def packing(self, norms: Float64) -> Float64:
         """Return a bound on the change of a key when the row number replaces its lowest bits."""
-        reach = self._space.reach
-        most = lengths * reach + (reach * reach if self._space.euclidean else 0.0)
+        max_norm = self._space.max_norm
+        most = norms * max_norm + (max_norm * max_norm if self._space.euclidean else 0.0)
         bound: Float64 = 2.0 ** (self._bits - 52) * most
         return bound
 
@@ -154,7 +154,7 @@ class Precision:
         return (_CLEAR * error - offset) / self._space.slope
 
     def unclear_of_wide(
-        self, anchors: Anchors, thresholds: PairThresholds, error: Float64
+        self, anchors: QueryBlock, thresholds: PairThresholds, error: Float64
     ) -> Float64:
         """Return the same limit for float64 keys; infinite if the margin is lost in their error."""
         unclear = self.unclear(anchors.offset, error)

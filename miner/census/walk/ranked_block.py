@@ -220,8 +220,8 @@ class RankedBlock:
                 (self.thresholds.within, self.within),
             )
         ]
-        tops = np.minimum(*ends) + 4 * self.tolerance
-        entries, firsts = self.lister(lines, tops[lines])
+        max_keys = np.minimum(*ends) + 4 * self.tolerance
+        entries, firsts = self.lister(lines, max_keys[lines])
         sizes = np.zeros(len(depths), dtype=np.int64)
         sizes[lines] = np.diff(firsts)
         whole = np.concatenate([[0], np.cumsum(sizes)])

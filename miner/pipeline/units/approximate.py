@@ -175,7 +175,7 @@ class Nominees:
         if census.metric == "cosine":
             return reach - 1 + rounding
         sizes = np.sqrt((census.vectors.anchors[anchors].astype(np.float64) ** 2).sum(-1))
-        inner: Float64 = reach + rounding * sizes * census.space.reach + _TINY
+        inner: Float64 = reach + rounding * sizes * census.space.max_norm + _TINY
         return inner
 
     def block(self, anchors: Rows, lists: CandidateLists) -> NominatedBlock:

@@ -77,7 +77,7 @@ class Miner:
 
     def counted(self) -> None:
         """Let go of what writing does not need."""
-        self.census.let_go()
+        self.census.release_rows()
 
     def count(
         self,
