@@ -1,6 +1,6 @@
 """Sizes of chunks and blocks, made small: with data as large as the real ones tests would be slow.
 
-The one place where tests know where in the package a number stands.
+No other test module names these constants of the package.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _HOMES = {
     "entries": "miner.pipeline.units.unit_writer._ENTRIES",  # listed rows done at once
     "group": "miner.runs.shards._GROUP_ROWS",
     "held": "miner.pipeline.cap_negatives._HELD",  # numbers held to find where hubs are cut
-    "few": "miner.census.walk.precision.FEW",  # positives of an anchor with narrow keys
+    "few": "miner.census.walk.precision.MAX_NARROW_POSITIVES",  # of float32 keys
     "json_block": "miner.datasets.formats.json_lines._BLOCK",  # bytes
     "fewest": "miner.census.walk.census._FEWEST",  # anchors whose whole products must fit
     "lines": "miner.census.walk.census._LINES",  # anchors of a block
     "line": "miner.datasets.formats.bounded_lines.MOST_LINE",  # bytes
     "listed": "miner.pipeline.units.miner._MOST",  # rows that are listed of an anchor
-    "much": "miner.census.walk.direct.MUCH",  # share within reach where no row is ranked
+    "much": "miner.census.walk.direct.MIN_DIRECT_SHARE",  # to count unsorted
     "numpy": "miner.census.kernels._SMALL",  # keys that NumPy counts unless loops are compiled
-    "open": "miner.census.walk.precision.OPEN",  # share of keys that narrow ones may leave open
+    "open": "miner.census.walk.precision.MAX_UNDECIDED",  # share of keys
     "part": "miner.pipeline.seal.PART_ROWS",
     "rescored": "miner.pipeline.rescore._CHUNK",  # triplets scored at once
     "slice": "miner.runs.shards._SLICE_ROWS",  # rows of a group whose texts are read at once

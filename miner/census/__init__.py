@@ -1,1 +1,1 @@
-"""Count every triplet of a block of anchors."""
+"""The census: counts of all triplets of each anchor, and statistics."""

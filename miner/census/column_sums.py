@@ -1,8 +1,8 @@
-"""What the walk finds of rows as negatives: a unit's hubs and confusions.
+"""Sums per row: how often each row is a hard or semi-hard negative (hubs and confusions).
 
-A row is the negative of so many hard and semi-hard triplets; a pair of labels is that of the
-anchors and the negatives of so many. Both are added up in integers over the anchors of a unit, and
-later over the units, so that neither their cut nor their order matters.
+Hub counts are summed per row, confusion counts per pair (anchor label, negative label). Both are
+integers, summed over the anchors of a unit and later over the units, so neither the cut into units
+nor their order changes the result.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.confusions import UnitConfusions, packed
+from miner.census.confusions import UnitConfusions, pack_columns
 from miner.census.walk.line_loops import load_line_loops
-from miner.triplets.relevance.labels import Labels
+from miner.triplets.relevance.labels import RowLabels
 from miner.triplets.types import Rows
 
 __all__ = ["HUBS", "ColumnSums", "add_up_hubs"]
@@ -24,32 +24,32 @@ HUBS = ("row", "hard", "semi_hard", "anchors")
 
 
 class ColumnSums:
-    """Adds up what the anchors of a unit find.
+    """The sums per row and per label pair of one unit.
 
     Parameters
     ----------
     rows : int
-    labels : Labels or None
-        None counts no confusions.
+    labels : RowLabels or None
+        If None, no confusions are counted.
     confusions : UnitConfusions or None
-        Takes the pairs of labels, where there are labels.
+        The label pairs are added to it, if there are labels.
     kernel : str
-        As of `miner.census.walk.census.Census`.
+        As in `miner.census.walk.census.Census`.
 
     Attributes
     ----------
     totals : ndarray of shape (2, rows), int64
-        Triplets in which the row is the negative: hard; hard or semi-hard.
+        The triplets in which the row is the negative: the hard ones; the hard or semi-hard ones.
     seen : ndarray of shape (rows,), uint32
-        Anchors that the row is a hard negative of.
+        The number of anchors for which the row is a hard negative.
     found : ndarray of shape (rows,), int64
-        What a run of anchors finds; see `miner.census.walk.line_loops.add_up`.
+        The counts of the current run of anchors; see `miner.census.walk.line_loops.add_up`.
     """
 
     def __init__(
         self,
         rows: int,
-        labels: Labels | None = None,
+        labels: RowLabels | None = None,
         confusions: UnitConfusions | None = None,
         kernel: str = "auto",
     ) -> None:
@@ -63,14 +63,14 @@ class ColumnSums:
         self._by_label = np.zeros((2, labels.count if labels and there else 0), dtype=np.int64)
 
     def runs(self, anchors: Rows) -> list[tuple[int, int]]:
-        """Cut anchors into runs of one label, whose triplets are booked together."""
+        """Cut anchors into runs with the same label; the counts of a run are added together."""
         cuts: list[int] = []
         if self.labels is not None:
             cuts = (np.flatnonzero(np.diff(self.labels.anchors[anchors])) + 1).tolist()
         return list(itertools.pairwise([0, *cuts, len(anchors)]))
 
-    def book(self, anchor: int) -> None:
-        """Book what was found for a run of anchors, of which this is one."""
+    def flush_run(self, anchor: int) -> None:
+        """Add the counts in `found` to the sums; `anchor` is any anchor of the run."""
         self._loops.fold(self.found, self._codes, self.totals, self._by_label)
         if self.labels is not None and self.confusions is not None:
             met = np.flatnonzero(self._by_label[1])
@@ -85,9 +85,9 @@ class ColumnSums:
         ----------
         anchors, rows : ndarray of shape (k,), int64
         counts : ndarray of shape (2, k), int64
-            Hard; hard or semi-hard.
+            The hard triplets; the hard or semi-hard ones.
         met : ndarray of shape (k,), bool
-            Whether the row was no hard negative of the anchor before.
+            Whether the row was not yet counted as a hard negative of the anchor.
         """
         for total, count in zip(self.totals, counts, strict=True):
             np.add.at(total, rows, count)
@@ -98,18 +98,18 @@ class ColumnSums:
             self.confusions.add(labels, self._codes[rows[there]], counts[:, there])
 
     def hubs(self) -> NDArray[np.void]:
-        """Return the rows that are a negative of some triplet, with `HUBS`."""
+        """Return the rows that are the negative of some triplet, with the columns `HUBS`."""
         rows = np.flatnonzero(self.totals[1])
         hard, within = self.totals[:, rows]
         values = (rows, hard, within - hard, self.seen[rows].astype(np.int64))
-        return packed(dict(zip(HUBS, values, strict=True)))
+        return pack_columns(dict(zip(HUBS, values, strict=True)))
 
 
 def add_up_hubs(units: Iterable[NDArray[np.void]], rows: int) -> Rows:
-    """Add up the hubs of units: hard, semi-hard, anchors, shape (3, rows)."""
+    """Return the sums of the hubs of units: hard, semi-hard, anchors, shape (3, rows)."""
     totals = np.zeros((3, rows), dtype=np.int64)
     for unit in units:
-        at = unit["row"].astype(np.int64)  # each once
+        at = unit["row"].astype(np.int64)  # each row at most once
         for total, name in zip(totals, HUBS[1:], strict=True):
             total[at] += unit[name].astype(np.int64)
     return totals

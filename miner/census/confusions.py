@@ -1,10 +1,10 @@
-"""Pairs of labels, of the anchors and of the negatives, by their hard triplets: the most of all.
+"""The label pairs (anchor label, negative label) with the most hard triplets.
 
-With tens of thousands of labels there are more pairs than memory holds, and a job keeps so many of
-them only. A unit counts its anchors label by label, so when it is done with a label it knows all of
-its pairs and keeps those that are among the most so far. Only the labels of its first and of its
-last anchor may go on in other units: their pairs are all handed on, and added up in the order of
-the units.
+With tens of thousands of labels not all pairs fit in memory, so only the top `confusions` pairs are
+kept. A unit counts its anchors label by label, so when a label is finished, the unit knows all of
+its pairs and keeps those in the top. Only the labels of the first and the last anchor of a unit may
+have anchors in other units. All pairs of these two labels are handed over, and added up in the
+order of the units.
 """
 
 from __future__ import annotations
@@ -17,60 +17,60 @@ from numpy.typing import NDArray
 
 from miner.triplets.types import Rows
 
-__all__ = ["CONFUSED", "MostConfused", "UnitConfusions", "add_up_confusions", "packed"]
+__all__ = ["CONFUSED", "MostConfused", "UnitConfusions", "add_up_confusions", "pack_columns"]
 
 _Pairs = tuple[Rows, Rows]
-"""Labels of negatives, each once, and two counts of each."""
+"""The labels of negatives, each at most once, and two counts of each."""
 
 CONFUSED = ("anchor_label", "negative_label", "hard", "semi_hard")
 _SPARE = 1 << 18
-"""Pairs that are held beyond those that are kept, before the least are dropped."""
+"""Pairs held in addition to the kept ones before the pairs with the fewest triplets are dropped."""
 _HELD = 1 << 20
-"""Pairs of labels that are not done with, before those that stand twice are added up."""
+"""Pairs of unfinished labels that are held before equal pairs are added up."""
 
 
 class MostConfused:
-    """Keeps the pairs with the most hard triplets; then the order of labels decides.
+    """Keeps the pairs with the most hard triplets; ties break by the order of the labels.
 
     Parameters
     ----------
     most : int
-        How many are kept.
+        The number of pairs to keep.
     ranks : ndarray of shape (labels,), int64
-        The place of each label among all.
+        The position of each label among all labels.
 
     Attributes
     ----------
-    of : int
-        How many pairs there were.
+    total : int
+        The number of pairs that were added.
     """
 
     def __init__(self, most: int, ranks: Rows) -> None:
-        self.of = 0
+        self.total = 0
         self._most, self._ranks, self._least = most, ranks, 0
         self._parts: list[Rows] = []
         self._held = 0
 
     def add(self, label: int, others: Rows, counts: Rows) -> None:
-        """Take all pairs of a label of anchors: labels of negatives; hard, and semi-hard."""
-        self.of += len(others)
+        """Add all pairs of one anchor label: negative labels, hard and semi-hard counts."""
+        self.total += len(others)
         good = np.flatnonzero(counts[0] >= self._least)
         part = np.vstack([np.full(len(good), label), others[good], counts[:, good]])
         self._hold(part)
 
-    def add_kept(self, of: int, pairs: Rows) -> None:
-        """Take what another one kept, of how many."""
-        self.of += of
+    def add_kept(self, total: int, pairs: Rows) -> None:
+        """Add the pairs that another `MostConfused` kept, and the number that it was given."""
+        self.total += total
         self._hold(pairs[:, pairs[2] >= self._least])
 
     def pairs(self) -> Rows:
-        """Return the pairs, as `CONFUSED` has them, in their order, shape (4, n)."""
+        """Return the kept pairs in order, with the columns `CONFUSED` as rows, shape (4, n)."""
         pairs = self.unordered()
         order = np.lexsort((self._ranks[pairs[1]], self._ranks[pairs[0]], -pairs[2]))
         return np.asarray(pairs[:, order])
 
     def unordered(self) -> Rows:
-        """Return the pairs, as `CONFUSED` has them, in any order, shape (4, n)."""
+        """Return the kept pairs in any order, with the columns `CONFUSED` as rows, shape (4, n)."""
         self._drop()
         return self._parts[0]
 
@@ -81,7 +81,7 @@ class MostConfused:
             self._drop()
 
     def _drop(self) -> None:
-        """Keep the most only."""
+        """Drop all pairs but the top `most`."""
         pairs = np.concatenate([np.empty((4, 0), dtype=np.int64), *self._parts], axis=1)
         if pairs.shape[1] > self._most:
             self._least = int(-np.partition(-pairs[2], self._most - 1)[self._most - 1])
@@ -95,21 +95,21 @@ class MostConfused:
 
 
 class UnitConfusions:
-    """Adds up the pairs of a unit.
+    """Adds up the label pairs of a unit.
 
     Parameters
     ----------
     ends : set of int
         The labels of the unit's first and last anchor.
     kept : MostConfused
-        Takes the pairs of all other labels.
+        Receives the pairs of all other labels.
     labels : int
-        How many there are.
+        The number of labels.
 
     Attributes
     ----------
     held : int
-        Pairs of labels that are not done with, some of them twice.
+        The number of held pairs of unfinished labels; equal pairs count separately.
     """
 
     def __init__(self, ends: set[int], kept: MostConfused, labels: int) -> None:
@@ -126,7 +126,7 @@ class UnitConfusions:
         ----------
         labels, others : ndarray of shape (n,), int64
         counts : ndarray of shape (2, n), int64
-            Hard, and hard or semi-hard; below 0 takes off.
+            The hard triplets, and the hard or semi-hard ones; negative counts subtract.
         """
         self._parts.append(np.vstack([labels * self._labels + others, counts]))
         self.held += len(labels)
@@ -135,7 +135,7 @@ class UnitConfusions:
             self._most = max(_HELD, 2 * self.held)
 
     def close(self, but: int | None = None) -> None:
-        """Be done with all labels but one that goes on."""
+        """Finish all labels except `but`, which has more anchors."""
         pairs = self._add_up()
         label = pairs[0] // self._labels
         done = label != but
@@ -152,21 +152,22 @@ class UnitConfusions:
                 self._kept.add(mine, *found)
 
     def arrays(self) -> dict[str, NDArray[np.void]]:
-        """Return what `add_up_confusions` reads of the unit.
+        """Return the arrays that `add_up_confusions` reads.
 
-        ``confusion`` begins with a line that has in ``hard`` how many pairs there were.
+        ``confusion`` begins with a record whose ``hard`` is the number of pairs that were added.
         """
-        head = np.array([[0], [0], [self._kept.of], [0]])
+        head = np.array([[0], [0], [self._kept.total], [0]])
         kept = np.concatenate([head, self._kept.unordered()], axis=1)
         handed = [np.vstack([np.full(len(o), a), o, c]) for a, (o, c) in self._handed.items()]
         handed.append(np.empty((4, 0), dtype=np.int64))
         arrays = {"confusion": kept, "ends": np.concatenate(handed, axis=1)}
         return {
-            name: packed(dict(zip(CONFUSED, pairs, strict=True))) for name, pairs in arrays.items()
+            name: pack_columns(dict(zip(CONFUSED, pairs, strict=True)))
+            for name, pairs in arrays.items()
         }
 
     def _add_up(self) -> Rows:
-        """Add up what stands twice; return the codes of the pairs, each once, and their counts."""
+        """Add up equal pairs; return the code of each pair, ascending, and its two counts."""
         pairs = np.concatenate([np.empty((3, 0), dtype=np.int64), *self._parts], axis=1)
         first = int(pairs[0].min(initial=np.iinfo(np.int64).max))
         span = int(pairs[0].max(initial=first)) - first + 1
@@ -176,7 +177,7 @@ class UnitConfusions:
 
 
 def _tabled(pairs: Rows, first: int, span: int) -> Rows:
-    """Add up pairs, from one code on, where most codes of their span are there."""
+    """Add up pairs in a table of `span` codes from `first` on; quick if most of them occur."""
     codes = pairs[0] - first
     hard, within = (np.bincount(codes, counts, span) for counts in pairs[1:])  # below 2^53: exact
     there = np.flatnonzero(within)
@@ -184,8 +185,8 @@ def _tabled(pairs: Rows, first: int, span: int) -> Rows:
 
 
 def _sorted(pairs: Rows) -> Rows:
-    """Add up pairs of any codes."""
-    order = np.argsort(pairs[0])  # of equals any order will do: they are added up
+    """Add up pairs of any codes by sorting them."""
+    order = np.argsort(pairs[0])  # an unstable sort will do: equal codes are added up
     codes = pairs[0, order]
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     sums = np.add.reduceat(pairs[1:, order], starts, axis=1)
@@ -195,16 +196,15 @@ def _sorted(pairs: Rows) -> Rows:
 def add_up_confusions(
     units: Iterable[tuple[NDArray[np.void], NDArray[np.void]]], kept: MostConfused, labels: int
 ) -> None:
-    """Add up what `UnitConfusions.arrays` had of all units, in their order.
+    """Add the pairs of all units to `kept`, in the order of the units.
 
     Parameters
     ----------
     units : iterable of pairs of arrays
-        ``confusion`` and ``ends``.
+        ``confusion`` and ``ends`` of `UnitConfusions.arrays`.
     kept : MostConfused
-        Takes all pairs.
     labels : int
-        How many there are.
+        The number of labels.
     """
     sums, going = np.zeros((2, labels), dtype=np.int64), -1
 
@@ -225,8 +225,8 @@ def add_up_confusions(
     close()
 
 
-def packed(columns: Mapping[str, Rows]) -> NDArray[np.void]:
-    """Put columns of integers that are not negative side by side, each as narrow as it can be."""
+def pack_columns(columns: Mapping[str, Rows]) -> NDArray[np.void]:
+    """Return a structured array of non-negative integer columns, each of the smallest dtype."""
     kinds = [(name, np.min_scalar_type(int(v.max(initial=0)))) for name, v in columns.items()]
     table = np.empty(len(next(iter(columns.values()))), dtype=kinds)
     for name, values in columns.items():
@@ -235,5 +235,5 @@ def packed(columns: Mapping[str, Rows]) -> NDArray[np.void]:
 
 
 def _wide(table: NDArray[np.void]) -> Rows:
-    """Undo `packed`."""
+    """Return the columns of a structured array as rows of int64: the inverse of `pack_columns`."""
     return np.array([table[name] for name in CONFUSED], dtype=np.int64)

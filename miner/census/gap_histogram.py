@@ -1,6 +1,7 @@
-"""How far negatives lie beyond positives: a histogram of d(a,n) - d(a,p), to choose a margin by.
+"""A histogram of d(a,n) - d(a,p), to choose a margin by.
 
-It is of a uniform sample of all valid triplets, drawn by a fixed seed, so its shares are estimates.
+It uses a uniform sample of all valid triplets, drawn with a fixed seed, so its shares are
+estimates.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ __all__ = ["gap_facts"]
 _HALF = 32
 """Bins on either side of 0."""
 _STEPS = 8
-"""Bins that a margin is wide, times a power of two."""
+"""The margin is this many bins wide, times a power of two."""
 _MOST_STEPS = 60
 
 
 def gap_facts(sample: TripletSample, margin: float) -> dict[str, Any]:
-    """Return what the manifest says of the gaps.
+    """Return the values of the gap histogram in the manifest.
 
     Returns
     -------
     dict
-        ``sampled`` triplets; ``error``, half the width of the 95 % interval of a share, at most;
-        ``edges`` of the bins, ascending, with 0 and the margin among them; ``below`` the first,
-        ``counts`` in each bin, ``above`` the last. Below an edge that is not above 0 are ties, as
-        they are hard.
+        ``sampled``: the number of triplets; ``error``: the greatest half-width of the 95 % interval
+        of a share; ``edges`` of the bins, ascending, including 0 and the margin; ``below`` the
+        first edge, ``counts`` of each bin, ``above`` the last edge. Values equal to an edge belong
+        to the bin below it if the edge is 0 or less (ties are hard), else to the bin above.
     """
     gaps = np.sort(sample.d_an - sample.d_ap)
     edges = _edges(gaps, margin)
@@ -51,7 +52,7 @@ def gap_facts(sample: TripletSample, margin: float) -> dict[str, Any]:
 
 
 def _edges(gaps: Float64, margin: float) -> Float64:
-    """Lay edges as far as gaps reach: the margin, and multiples of it and of a power of two."""
+    """Return edges that cover the gaps: the margin, and its multiples scaled by a power of two."""
     widest = float(np.abs(gaps).max(initial=0.0))
     fraction, power = math.frexp(widest / (_HALF / _STEPS) / margin)
     power = power - 1 if fraction == 0.5 else power

@@ -1,7 +1,7 @@
-"""True distances of stored rows by number: NumPy's expression, or a compiled loop that is as true.
+"""The true distances of stored rows, by row number, in NumPy or compiled.
 
-Two implementations of one function with the same results: `measure_rows` here, in NumPy, is the
-reference and the fallback; `miner.census.kernels.measure` gathers no rows.
+Two implementations return the same bits: `measure_rows` in this module is the reference and the
+fallback; `miner.census.kernels.measure` is faster because it does not copy rows.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Bound = Callable[[Metric, Float32, Float32, Rows, Rows], tuple[Float64, Float64]
 
 _GATHER_BYTES = 4 << 20
 _TRIED = (3, 21, 128, 300, 1000)
-"""Dimensions for which the compiled sums are held against NumPy's."""
+"""Dimensions for which the compiled sums are compared with NumPy's."""
 
 
 def measure_rows(
     metric: Metric, anchors: Float32, rows: Float32, left: Rows, right: Rows
 ) -> Float64:
-    """Measure rows from one anchor or from one each; few vectors are gathered at a time.
+    """Measure rows from one anchor, or from one anchor each; gather few vectors at a time.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ def measure_rows(
     anchors : ndarray of shape (n, d), float32
     rows : ndarray of shape (m, d), float32
     left : ndarray of shape (k,) or (1,), int64
-        Anchors; one serves for all rows.
+        The anchor of each row, or one anchor for all rows.
     right : ndarray of shape (k,), int64
-        Rows.
+        The rows.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def measure_rows(
 
 @functools.cache
 def load_measure(name: str = "auto") -> Measure:
-    """Return an implementation; ``auto`` is numba's where it is there and gives NumPy's bits."""
+    """Return an implementation; ``auto`` is numba if it is installed and returns NumPy's bits."""
     loops = choose_loops(name, "measure")
     if loops is None or (name == "auto" and not _alike(loops.measure_rows)):
         return measure_rows
@@ -68,13 +68,13 @@ def load_measure(name: str = "auto") -> Measure:
 
 @functools.cache
 def _load_bound(name: str) -> Bound | None:
-    """Return what bounds distances, where compiled loops do it."""
+    """Return the compiled loop that bounds distances, or None."""
     loops = choose_loops(name, "bounds")
     return None if loops is None else loops.bound_rows
 
 
 def _alike(other: Measure) -> bool:
-    """Whether an implementation gives the same bits as NumPy on this machine."""
+    """Whether an implementation returns the same bits as NumPy on this machine."""
     rng = np.random.default_rng(0)
     for dim in _TRIED:
         drawn = rng.normal(size=(40, dim)).astype(np.float32)
@@ -95,23 +95,23 @@ def _fixed(rows: Float32) -> Float32:
 
 @dataclass(frozen=True)
 class Vectors:
-    """The stored embeddings: of the anchors, and of the rows.
+    """The stored vectors of the anchors and of the rows.
 
-    For labelled items both are one array.
+    For labelled items both are the same array.
 
     Attributes
     ----------
     anchors, rows : ndarray of shape (n, d), float32
-    measuring : str
-        ``auto``, ``numba`` or ``numpy``: the same distances.
+    kernel : str
+        ``auto``, ``numba`` or ``numpy``; the distances are the same.
     """
 
     anchors: Float32
     rows: Float32
-    measuring: str = "auto"
+    kernel: str = "auto"
 
     def __post_init__(self) -> None:
-        """Take views that cannot be written to, as stored vectors: loops are compiled for one."""
+        """Make the arrays read-only, as stored vectors are: numba compiles for one type only."""
         rows = _fixed(self.rows)
         anchors = rows if self.anchors is self.rows else _fixed(self.anchors)
         object.__setattr__(self, "rows", rows)
@@ -123,11 +123,11 @@ class Vectors:
         return int(self.rows.shape[1])
 
     def measure(self, metric: Metric, anchors: Rows, columns: Rows) -> Float64:
-        """Measure rows from one anchor or from one each, by the definition."""
-        return load_measure(self.measuring)(metric, self.anchors, self.rows, anchors, columns)
+        """Measure rows from one anchor or from one anchor each, by the definition."""
+        return load_measure(self.kernel)(metric, self.anchors, self.rows, anchors, columns)
 
     def bound(self, metric: Metric, anchors: Rows, columns: Rows) -> tuple[Float64, Float64]:
-        """Bound the distances of rows from one anchor each, cheaply where compiled loops do it.
+        """Bound the distances of rows from one anchor each; cheap if compiled loops do it.
 
         Parameters
         ----------
@@ -137,9 +137,9 @@ class Vectors:
         Returns
         -------
         low, high : ndarray of shape (k,), float64
-            What `measure` returns is not below the one and not above the other; may be infinite.
+            Each distance that `measure` returns is in [low, high]; bounds may be infinite.
         """
-        bound_rows = _load_bound(self.measuring)
+        bound_rows = _load_bound(self.kernel)
         if bound_rows is None:
             measured = self.measure(metric, anchors, columns)
             return measured, measured

@@ -1,4 +1,4 @@
-"""Places spread evenly over rows."""
+"""Evenly spaced positions."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ __all__ = ["evenly_spaced"]
 
 
 def evenly_spaced(count: int, most: int) -> Rows:
-    """Return at most `most` of the numbers below `count`, evenly spaced, the ends among them."""
+    """Return at most `most` evenly spaced numbers below `count`, including both ends."""
     return np.unique(np.linspace(0, max(count - 1, 0), min(count, most)).astype(np.int64))

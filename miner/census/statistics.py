@@ -1,4 +1,4 @@
-"""What a job counts beside the classes: hubs, confusions, nearest rows."""
+"""Plans what a job counts in addition to the classes: hubs, confusions, nearest rows."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from miner.census.neighbors import majority, nearest_of
 from miner.census.walk.ranked_block import RankedBlock
 from miner.job_sections import MiningJob
 from miner.triplets.relevance import Relevance
-from miner.triplets.relevance.labels import Labels, labels_of
+from miner.triplets.relevance.labels import RowLabels, row_labels
 from miner.triplets.types import Rows
 
-__all__ = ["Besides", "Wanted", "plan_besides"]
+__all__ = ["StatisticsPlan", "StatisticsRequest", "plan_statistics"]
 
 _LEAST_PART = 64
-"""Anchors that are counted together, however many pairs of labels they make."""
+"""The least number of anchors that are counted together, however many label pairs they make."""
 _PAIRS = 1 << 20
-"""Pairs that a part of a unit holds, or so."""
+"""The approximate number of label pairs that a part of a unit holds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What of it a job wants.
+class StatisticsRequest:
+    """The statistics that a job asks for.
 
     Attributes
     ----------
     hubs : bool
     confusions : int
-        How many pairs of labels are kept; 0 for none.
+        The number of label pairs to keep; 0 for none.
     neighbours : int
-        How many of the nearest rows are looked at; 0 for none.
+        The number of nearest rows to examine; 0 for none.
     """
 
     hubs: bool = False
@@ -43,32 +43,32 @@ class Wanted:
     neighbours: int = 0
 
     @classmethod
-    def of(cls, mining: MiningJob) -> Wanted:
-        """Return what a job wants."""
+    def from_job(cls, mining: MiningJob) -> StatisticsRequest:
+        """Return the statistics that the `[mining]` section asks for."""
         return cls(mining.hubs > 0, mining.confusions, mining.neighbours)
 
 
 @dataclass(frozen=True, slots=True)
-class Besides:
-    """How a job's units count it.
+class StatisticsPlan:
+    """How the units of a job compute its statistics.
 
     Attributes
     ----------
-    labels : Labels or None
     order : ndarray of shape (anchors,), int64
-        The anchors in the order in which they are counted: by label, where each has one. Empty
-        stands for that of their numbers.
+        The anchors in the order of counting: by label, if each has one. If empty, the order of
+        their numbers.
+    labels : RowLabels or None
     columns : bool
         Whether triplets are counted by their negative.
     confusions : int
-        How many pairs of labels, of anchor and negative, are kept; 0 counts none.
+        The number of pairs (anchor label, negative label) to keep; 0 counts none.
     ranks : ndarray of shape (labels,), int64
-        The place of each label among all.
+        The position of each label among all labels; it breaks ties.
     neighbours : int
     """
 
     order: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64), compare=False)
-    labels: Labels | None = field(default=None, compare=False)
+    labels: RowLabels | None = field(default=None, compare=False)
     columns: bool = False
     confusions: int = 0
     ranks: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64), compare=False)
@@ -79,7 +79,7 @@ class Besides:
         return self.order[slice(*unit)] if len(self.order) else np.arange(*unit)
 
     def sums(self, rows: int, unit: tuple[int, int], kernel: str = "auto") -> ColumnSums | None:
-        """Return what a unit adds up in, if anything."""
+        """Return empty sums for a unit, or None if nothing is counted by row."""
         if not self.columns:
             return None
         if not self.confusions or self.labels is None:
@@ -90,9 +90,9 @@ class Besides:
         return ColumnSums(rows, self.labels, pairs, kernel)
 
     def parts(self, unit: tuple[int, int], sums: ColumnSums | None) -> Iterator[tuple[int, int]]:
-        """Cut a unit into parts; after each, be done with labels, whose pairs would pile up.
+        """Cut a unit into parts, and close the finished labels after each part.
 
-        Where there are few pairs an anchor, a part is longer than the one before.
+        Parts are sized so that about `_PAIRS` label pairs are held at a time.
         """
         start, end = unit
         pairs = sums.confusions if sums is not None else None
@@ -107,8 +107,8 @@ class Besides:
             pairs.close(int(self.labels.anchors[self.order[stop]]) if stop < end else None)
             start = stop
 
-    def judge(self, block: RankedBlock, counted: NDArray[np.void]) -> NDArray[np.void]:
-        """Say in the lines of a block's anchors which other label is around them."""
+    def vote(self, block: RankedBlock, counted: NDArray[np.void]) -> NDArray[np.void]:
+        """Fill in the majority label among the nearest rows of a block's anchors."""
         if self.neighbours:
             assert self.labels is not None
             found = majority(nearest_of(block, self.neighbours), self.labels)
@@ -117,19 +117,28 @@ class Besides:
         return counted
 
 
-def plan_besides(relevance: Relevance, wanted: Wanted, ranks: Rows | None = None) -> Besides:
-    """Settle what can be counted: without one label a row neither confusions nor neighbours.
+def plan_statistics(
+    relevance: Relevance, wanted: StatisticsRequest, ranks: Rows | None = None
+) -> StatisticsPlan:
+    """Return the statistics that can be computed for a relevance.
 
-    `ranks` are the places of the labels among all; by default their numbers.
+    Confusions and nearest rows need exactly one label per row.
+
+    Parameters
+    ----------
+    relevance : Relevance
+    wanted : StatisticsRequest
+    ranks : ndarray of shape (labels,), int64, optional
+        The position of each label among all labels; by default the label codes.
     """
-    labels = labels_of(relevance)
+    labels = row_labels(relevance)
     order = np.empty(0, dtype=np.int64)
     if labels is not None and (wanted.hubs or wanted.confusions or wanted.neighbours):
         order = np.argsort(labels.anchors, kind="stable")
     confusions = wanted.confusions if labels is not None else 0
     if ranks is None:
         ranks = np.arange(labels.count if labels is not None else 0)
-    return Besides(
+    return StatisticsPlan(
         order=order,
         labels=labels,
         columns=wanted.hubs or confusions > 0,

@@ -1,8 +1,9 @@
-"""An unbiased sample of all valid triplets, for what the census does not count: distances.
+"""A uniform sample of all valid triplets with their distances, which the census does not keep.
 
-Each triplet is as likely as any other: an anchor is drawn in proportion to its valid triplets, then
-one of its positives and one of its negatives, each as likely. Distances are those of the float64
-definition on the stored vectors, so the sample is as true of an approximate run as of an exact one.
+Every triplet has the same probability: an anchor is drawn in proportion to its valid triplets, then
+one of its positives and one of its negatives, each uniformly. Distances follow the float64
+definition on the stored vectors, so the sample is as accurate for an approximate run as for an
+exact one.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from miner.triplets.types import Float64, Rows
 __all__ = ["SIZE", "TripletSample", "draw_sample"]
 
 SIZE = 10_000
-"""So many tell every share to within one percentage point (95 %)."""
+"""With this many triplets every share is known to one percentage point (95 %)."""
 _TRIES = 64
-"""Picks after which the negatives of an anchor are listed: nearly all rows are none."""
+"""After this many failed draws the negatives of an anchor are listed: it has very few."""
 _VALUES = 1 << 21
-"""Numbers that are gathered at a time to measure."""
+"""Vector components that are gathered at once to measure distances."""
 
 
 @dataclass(frozen=True, slots=True)
 class TripletSample:
-    """Triplets by row number, and their distances; those of one index belong together.
+    """Triplets as row numbers, and their distances; all arrays have one element per triplet.
 
     Attributes
     ----------
@@ -50,11 +51,11 @@ class TripletSample:
 
     @property
     def error(self) -> float:
-        """Half the width of the 95 % interval of a share, at most."""
+        """The greatest half-width of the 95 % interval of a share."""
         return 1.96 * 0.5 / float(np.sqrt(len(self))) if len(self) else 1.0
 
     def classes(self, margin: float) -> NDArray[np.str_]:
-        """Name the class of each triplet at a margin."""
+        """Return the name of the class of each triplet at a margin."""
         return classify(self.d_ap, self.d_an, margin)
 
     def shares(self, margin: float) -> dict[str, float]:
@@ -72,7 +73,7 @@ def draw_sample(
     size: int = SIZE,
     seed: int = 0,
 ) -> TripletSample:
-    """Draw triplets, each as likely as any other, with replacement.
+    """Draw triplets uniformly, with replacement.
 
     Parameters
     ----------
@@ -80,9 +81,10 @@ def draw_sample(
     vectors : Vectors
     metric : str
     counts : tuple of ndarray of shape (anchors,), int64
-        How many positives and how many negatives each anchor has.
+        The number of positives and of negatives of each anchor.
     size, seed : int
-        Of the sample; it is empty where there is no valid triplet.
+        The number of triplets, and the seed of the draw. The sample is empty if no triplet is
+        valid.
     """
     positives, negatives = counts
     rng = np.random.default_rng(seed)
@@ -109,7 +111,7 @@ def draw_sample(
 
 
 def _picked(pick: Callable[[Rows, Float64], Rows], anchors: Rows, rng: np.random.Generator) -> Rows:
-    """Pick a row for each anchor, again and again; `NONE` is left where most picks fail."""
+    """Draw a row for each anchor, up to `_TRIES` times; `NONE` where all draws failed."""
     rows = np.full(len(anchors), NONE, dtype=np.int64)
     for _ in range(_TRIES):
         left = np.flatnonzero(rows < 0)
@@ -120,7 +122,7 @@ def _picked(pick: Callable[[Rows, Float64], Rows], anchors: Rows, rng: np.random
 
 
 def _listed(relevance: Relevance, anchor: int, count: int, rng: np.random.Generator) -> Rows:
-    """Draw negatives of one anchor, of which few are, from a list of them."""
+    """Draw negatives of one anchor from a list of its negatives."""
     negative = np.ones(relevance.rows, dtype=np.bool_)
     negative[relevance.positives(anchor)] = False
     negative[relevance.hidden(anchor)] = False

@@ -1,1 +1,1 @@
-"""FAISS indexes. The only place that imports faiss. `base.open_index` and `base.check_factory`."""
+"""FAISS indexes: the only package that imports faiss. Other code calls the functions of `base`."""

@@ -1,4 +1,4 @@
-"""The seam of the indexes: built from stored rows, searched for nearest rows, saved and opened."""
+"""The interface of an index: it is built from stored rows, searched, saved and opened."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ INDEXES.register(
 
 
 class Index(Protocol):
-    """Nearest rows of query vectors."""
+    """An index that finds the nearest rows of query vectors."""
 
     @property
     def exact(self) -> bool:
-        """Whether a search finds the true nearest rows (up to float32)."""
+        """Whether a search finds the true nearest rows (up to float32 rounding)."""
 
     def train(self, rows: Float32) -> None:
-        """Learn from some stored rows, shape (n, d), where the index has to."""
+        """Train the index on some stored rows, shape (n, d), if it needs training."""
 
     def add(self, rows: Float32) -> None:
         """Append stored rows, shape (n, d)."""
@@ -50,21 +50,21 @@ class Index(Protocol):
     def search(self, queries: Float32, k: int) -> NDArray[np.int64]:
         """Return the row numbers of the k nearest rows, nearest first, shape (q, k).
 
-        A place for which no row was found holds -1.
+        If fewer rows are found, the last elements are -1.
         """
 
     def scored(self, queries: Float32, k: int) -> tuple[Float32 | None, NDArray[np.int64]]:
-        """Return the rows of `search`, before them their distances, smaller for nearer rows.
+        """Return the distances and the row numbers of the k nearest rows; smaller is nearer.
 
-        They are squared for the Euclidean metrics, and minus the inner product for the others (of
-        unit vectors for cosine): in float32, but of the vectors themselves. An index that does not
-        hold those returns None.
+        The distances are squared for the Euclidean metrics, and minus the inner product for the
+        others (of unit vectors for cosine). They are float32, but computed from the vectors
+        themselves; an index that does not hold the vectors returns None in their place.
         """
 
-    def knobs(self) -> dict[str, list[float]]:
-        """Return the search parameters by name, each with its values, the cheapest first."""
+    def search_parameters(self) -> dict[str, list[float]]:
+        """Return the search parameters by name, each with its values, cheapest first."""
 
-    def turn(self, settings: dict[str, float]) -> None:
+    def set_parameters(self, settings: dict[str, float]) -> None:
         """Set search parameters."""
 
     def save(self, path: Path) -> None:
@@ -76,12 +76,12 @@ def _kind(factory: str) -> Any:
 
 
 def check_factory(factory: str) -> None:
-    """Refuse a factory string that FAISS cannot follow.
+    """Check that FAISS can parse a factory string.
 
     Raises
     ------
     UsageError
-        With what is wrong and an example.
+        If it cannot; the message has an example.
     """
     if factory == AUTO:
         return
@@ -106,13 +106,14 @@ def build_index(
     metric : str
     dim : int
     chunks : iterable of ndarray of shape (n, dim), float32
+        Or a callable that returns an iterator over them.
     sample : callable, optional
-        Returns at most so many rows, for an index that has to be trained.
+        Takes a number and returns at most as many rows, to train an index that needs it.
 
     Raises
     ------
     UsageError
-        When FAISS cannot build it for these vectors.
+        If FAISS cannot build it for these vectors.
     """
     kind: Any = _kind(factory)
     index: Index = kind(metric, dim, factory)
@@ -124,6 +125,6 @@ def build_index(
 
 
 def open_index(factory: str, metric: Metric, path: Path) -> Index:
-    """Open a saved index, memory-mapped where FAISS can."""
+    """Open a saved index, memory-mapped if FAISS supports it."""
     index: Index = _kind(factory).open(metric, factory, path)
     return index

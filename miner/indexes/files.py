@@ -1,4 +1,4 @@
-"""Index files: what fails with them is told as it is of any other file."""
+"""Reading and writing index files, with the same errors as for other files."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["read_index", "reason", "write_index"]
 
 
 def write_index(index: Any, path: Path) -> None:
-    """Write an index where ``faiss.read_index`` can open it.
+    """Write an index in a format that ``faiss.read_index`` can open.
 
-    FAISS is given a file of ours to write to: of its own it knows no error number, and one that
-    comes as the last bytes go out (a full disk) it only prints.
+    FAISS writes through a Python file object: its own files report no error number, and an error on
+    the last bytes (a full disk) is only printed.
 
     Raises
     ------
     StorageError
-        When the system refuses a write.
+        If the system refuses a write.
     """
     with atomic_open(path) as file:
         writer: Any = vars(faiss)["PyCallbackIOWriter"]  # unknown to its type stubs
@@ -31,14 +31,14 @@ def write_index(index: Any, path: Path) -> None:
 
 
 def read_index(path: Path, flags: int) -> Any:
-    """Open an index that was written.
+    """Open a saved index.
 
     Raises
     ------
     StorageError
-        When it is not there, cannot be read, or is no index.
+        If the file does not exist, cannot be read, or is not an index.
     """
-    with storage_errors(path), path.open("rb"):  # the system's own words, where it refuses
+    with storage_errors(path), path.open("rb"):  # raises the system's own error if unreadable
         pass
     try:
         return faiss.read_index(str(path), flags)
@@ -49,6 +49,6 @@ def read_index(path: Path, flags: int) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """Return what FAISS says, without where in its source it says it."""
+    """Return the message of a FAISS error without its position in the source code."""
     text = re.sub(r"^Error in .*? at \S+:\d+: ", "", " ".join(str(error).split()))
     return text[:200].removeprefix("Error: ")

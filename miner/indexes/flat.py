@@ -17,7 +17,7 @@ __all__ = ["FlatIndex", "StreamedRows", "nearest_rows"]
 
 
 class FlatIndex:
-    """Compares a query with every row: by L2, or by inner product for cosine and dot."""
+    """Compares a query with every row: by L2 distance, or by inner product for cosine and dot."""
 
     exact = True
 
@@ -27,10 +27,10 @@ class FlatIndex:
         self._index = faiss.IndexFlatIP(dim) if inner else faiss.IndexFlatL2(dim)
 
     def train(self, rows: Float32) -> None:
-        """Learn nothing."""
+        """Do nothing: an exact index needs no training."""
 
     def add(self, rows: Float32) -> None:
-        """Append stored rows; cosine holds them at unit length."""
+        """Append stored rows; for cosine they are stored at unit norm."""
         self._index.add(normalize_rows(rows) if self._cosine else np.ascontiguousarray(rows))
 
     def search(self, queries: Float32, k: int) -> NDArray[np.int64]:
@@ -38,32 +38,32 @@ class FlatIndex:
         return self.scored(queries, k)[1]
 
     def scored(self, queries: Float32, k: int) -> tuple[Float32, NDArray[np.int64]]:
-        """Return the distances too, smaller for nearer rows."""
+        """Return distances and row numbers of the k nearest rows; smaller is nearer."""
         ready = normalize_rows(queries) if self._cosine else np.ascontiguousarray(queries)
         found, rows = self._index.search(ready, k)
         inner = self._index.metric_type == faiss.METRIC_INNER_PRODUCT
         return (-found if inner else found), np.asarray(rows, dtype=np.int64)
 
-    def knobs(self) -> dict[str, list[float]]:
-        """Return no parameter: there is nothing to save."""
+    def search_parameters(self) -> dict[str, list[float]]:
+        """Return no parameters: an exact index has none."""
         return {}
 
-    def turn(self, settings: dict[str, float]) -> None:
-        """Set nothing."""
+    def set_parameters(self, settings: dict[str, float]) -> None:
+        """Do nothing: an exact index has no parameters."""
 
     def save(self, path: Path) -> None:
-        """Write the index where ``faiss.read_index`` can open it."""
+        """Write the index in a format that ``faiss.read_index`` can open."""
         write_index(self._index, path)
 
 
 class StreamedRows:
-    """Searches rows that stay on disk, a chunk of them in memory at a time.
+    """Searches rows that stay on disk, with one chunk of them in memory at a time.
 
     Parameters
     ----------
     metric : str
     chunks : callable
-        Returns the rows, shape (n, dim) each time, from the first on.
+        Returns an iterator over all rows, in chunks of shape (n, dim).
     """
 
     def __init__(self, metric: Metric, chunks: Callable[[], Iterator[Float32]]) -> None:
@@ -77,7 +77,7 @@ class StreamedRows:
 def nearest_rows(
     metric: Metric, queries: Float32, chunks: Iterable[Float32], k: int
 ) -> NDArray[np.int64]:
-    """Return the k nearest of all rows, a chunk of them in memory at a time, shape (q, k)."""
+    """Return the k nearest rows of each query, with one chunk of rows in memory, shape (q, k)."""
     best: Float32 = np.empty((len(queries), 0), np.float32)
     rows: NDArray[np.int64] = np.empty((len(queries), 0), np.int64)
     start = 0

@@ -1,4 +1,4 @@
-"""What the index is asked for: how often the nearest row is a positive."""
+"""How often the nearest row of an anchor is a positive, measured with an index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEPTH = 64
 
 
 class Searched(Protocol):
-    """What finds nearest rows."""
+    """An object that finds nearest rows."""
 
     def search(self, queries: Float32, k: int) -> NDArray[np.int64]:
         """Return the row numbers of the k nearest rows, nearest first, shape (q, k)."""
@@ -26,16 +26,16 @@ class Searched(Protocol):
 def nearest_share(
     index: Searched, anchors: Float32, relevance: Relevance, seed: int
 ) -> dict[str, Any]:
-    """Ask for the nearest row that is not hidden of a sample of anchors.
+    """Return how often the nearest row that is not hidden is a positive, for a sample of anchors.
 
-    It is recall@1 of the embedding for this relevance: near 1 says that the model knows these
-    classes, near the share of positives among all rows that it does not.
+    This is recall@1 of the embedding for this relevance. Near 1 means that the model separates
+    these classes; near the share of positives among all rows means that it does not.
 
     Returns
     -------
     dict
-        ``anchors`` that were asked, and ``positive``, the share whose nearest row is a positive
-        (None when no anchor has a positive).
+        ``anchors``: the size of the sample; ``positive``: the share whose nearest row is a positive
+        (None if no anchor has a positive).
     """
     chosen = np.flatnonzero(relevance.positive_counts > 0)
     if len(chosen) > _SAMPLE:

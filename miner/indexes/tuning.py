@@ -1,4 +1,4 @@
-"""Which index a job gets, and how hard it searches: both hang on the data alone, not on a clock."""
+"""Chooses the index of a job and its search effort from the data alone, without timing."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import numpy as np
 from miner.indexes.base import Index
 from miner.triplets.types import Float32, Rows
 
-__all__ = ["Tuned", "choose_factory", "tune"]
+__all__ = ["TuningResult", "choose_factory", "tune"]
 
 _NOMINAL = 1.5e11
-"""Operations a second at which the exact pass is reckoned, on every machine: so that the same job
-makes the same choice everywhere. Two cores of 2024 do about as many."""
+"""Operations per second assumed for the exact pass, the same on every machine, so that a job makes
+the same choice everywhere. Two cores of 2024 are about this fast."""
 _PER_LIST = 64
-"""Rows a list of an inverted file has, at least."""
+"""The least average number of rows per list of an inverted file."""
 
 
 def choose_factory(anchors: int, rows: int, dim: int, *, minutes: float, memory: int) -> str:
-    """Choose an index: exact while that fits, else the most faithful that fits the memory.
+    """Return a factory string: exact if there is time for it, else the most accurate that fits.
 
     Parameters
     ----------
     anchors, rows, dim : int
     minutes : float
-        What the exact pass may take, reckoned at 150 GFlop/s.
+        The time limit of the exact pass, at 150 GFlop/s.
     memory : int
-        Bytes that the index may take.
+        The most bytes for the index.
     """
     if 2.0 * anchors * rows * dim <= 60 * minutes * _NOMINAL:
         return "Flat"
@@ -44,21 +44,21 @@ def choose_factory(anchors: int, rows: int, dim: int, *, minutes: float, memory:
 
 
 def _parts(dim: int) -> int:
-    """Return the number of sub-quantisers: two or three dimensions each, where they divide."""
+    """Return the number of sub-quantisers, of two or three dimensions each if possible."""
     return next((dim // wide for wide in (2, 3) if dim % wide == 0), dim)
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
-    """Search parameters, and what they reach on a sample.
+class TuningResult:
+    """Search parameters, and the recall that they reach on a sample.
 
     Attributes
     ----------
     settings : dict
     recall : float
-        Share of the true nearest rows that are found.
+        The share of the true nearest rows that are found.
     reached : bool
-        Whether that is what was aimed at.
+        Whether the recall is at least the target.
     """
 
     settings: dict[str, float]
@@ -67,40 +67,40 @@ class Tuned:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the manifest says."""
+        """The values for the manifest."""
         return {"settings": self.settings, "sample_recall": round(self.recall, 4)}
 
 
-def tune(index: Index, queries: Float32, truth: Rows, aim: float) -> Tuned:
-    """Turn an index's search parameters up until it finds enough.
+def tune(index: Index, queries: Float32, truth: Rows, aim: float) -> TuningResult:
+    """Raise an index's search parameters step by step until the recall reaches a target.
 
-    One step at a time, each time the parameter whose next value finds most.
+    Each step raises the parameter whose next value gives the highest recall.
 
     Parameters
     ----------
     index : Index
     queries : ndarray of shape (q, dim), float32
     truth : ndarray of shape (q, k), int64
-        The nearest rows of each.
+        The true nearest rows of each query.
     aim : float
-        Share of them to find.
+        The target recall.
     """
-    knobs = index.knobs()
-    at = dict.fromkeys(knobs, 0)
+    values = index.search_parameters()
+    at = dict.fromkeys(values, 0)
 
     def recall(places: dict[str, int]) -> float:
-        index.turn({name: knobs[name][place] for name, place in places.items()})
+        index.set_parameters({name: values[name][place] for name, place in places.items()})
         found = index.search(queries, truth.shape[1])
         hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True))
         return hits / truth.size
 
     best = recall(at)
     while best < aim:
-        steps = [{**at, name: at[name] + 1} for name in knobs if at[name] + 1 < len(knobs[name])]
+        steps = [{**at, name: at[name] + 1} for name in values if at[name] + 1 < len(values[name])]
         if not steps:
             break
         recalls = [recall(step) for step in steps]
         best, at = max(recalls), steps[int(np.argmax(recalls))]
-    settings = {name: knobs[name][place] for name, place in at.items()}
-    index.turn(settings)
-    return Tuned(settings, best, best >= aim)
+    settings = {name: values[name][place] for name, place in at.items()}
+    index.set_parameters(settings)
+    return TuningResult(settings, best, best >= aim)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.statistics import Besides
+from miner.census.statistics import StatisticsPlan
 from miner.embedding.store import Store
 from miner.pipeline.units.layout import CENSUS
 from miner.pipeline.units.merge import Arrays
@@ -34,13 +34,13 @@ class Findings:
     Parameters
     ----------
     store : Store
-    besides : Besides
+    besides : StatisticsPlan
     arrays : dict
         As `miner.pipeline.units.merge` makes them.
     """
 
     store: Store
-    besides: Besides
+    besides: StatisticsPlan
     arrays: Arrays
     facts: dict[str, Any] = field(default_factory=dict)
 

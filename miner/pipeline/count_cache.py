@@ -43,7 +43,7 @@ from miner.storage.files import sha256_file, storage_errors
 from miner.storage.json_files import digest
 from miner.storage.records import check_files, read_record, write_record
 from miner.triplets.distance import Metric
-from miner.triplets.relevance.labels import labels_of
+from miner.triplets.relevance.labels import row_labels
 from miner.version import __version__
 
 __all__ = ["KeptCounts", "join", "parts", "split", "would_reuse"]
@@ -207,7 +207,7 @@ def would_reuse(store: Store, mining: MiningJob, select: SelectJob) -> bool:
     """Whether a run would find its count in the record of a store; not if that is damaged."""
     try:
         kept = KeptCounts.of(store, mining.metric, mining.margin, normalized=mining.normalized)
-        labelled = labels_of(store.relevance()) is not None
+        labelled = row_labels(store.relevance()) is not None
         return kept.holds(parts(select, mining, labelled=labelled))
     except StorageError:
         return False

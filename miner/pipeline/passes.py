@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.census.statistics import Wanted
+from miner.census.statistics import StatisticsRequest
 from miner.embedding.store import Store
 from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.count_cache import KeptCounts, join, parts, split
@@ -124,7 +124,7 @@ class Passes:
         """
         path = self.staging.work.resolve() / "left-out.npy"
         save_array(path, rows)
-        task = replace(self.task, left_out=str(path), wanted=Wanted(), loss=False)
+        task = replace(self.task, left_out=str(path), wanted=StatisticsRequest(), loss=False)
         again = replace(self, task=task, name="recount")
         records, besides = again.count(), open_miner(task).besides
         return again, Merging(self.staging.work, records, besides).counted(self._anchors)

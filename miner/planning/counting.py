@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from miner.census.walk.candidate_lists import ENTRIES
+from miner.census.walk.candidate_lists import ENTRY_SUFFIX
 from miner.embedding.store import Store
 from miner.job import Job
 from miner.job_sections import EngineJob
@@ -81,7 +81,7 @@ def count_slice(job: Job, store: Store, folder: Path, *, unit: int, workers: int
         finally:
             open_miner.cache_clear()
     total, with_triplets = sum(map(len, counted)), sum(int(part.sum()) for part in counted)
-    listed = _bytes(folder, ENTRIES)
+    listed = _bytes(folder, ENTRY_SUFFIX)
     return Slice(
         rows=store.facts["rows"][-1],
         anchors=with_triplets,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from miner.triplets.relevance import AnchorSubset, LinkRelevance, Relevance, load, spans
+from miner.triplets.relevance import AnchorSubset, LinkRelevance, Relevance, load, ranges
 from miner.triplets.types import Rows
 
 __all__ = ["Sample", "sample_rows"]
@@ -51,7 +51,7 @@ def sample_rows(relevance: Relevance, most: int) -> Sample:
 def _labelled(relevance: Relevance, most: int) -> Rows:
     """Choose whole classes, or, if too few of them fit, random rows."""
     rng = np.random.default_rng(_SEED)
-    codes = relevance.alike(np.arange(relevance.rows))
+    codes = relevance.positive_group(np.arange(relevance.rows))
     classes, sizes = np.unique(codes, return_counts=True)
     order = rng.permutation(len(classes))
     fits = int(np.searchsorted(np.cumsum(sizes[order]), most, side="right"))
@@ -74,7 +74,7 @@ def _taken(relevance: Relevance, rows: Rows) -> Relevance:
 def _lists(starts: Rows, values: Rows, chosen: Rows) -> tuple[Rows, Rows]:
     """Return the starts and values of the chosen lists."""
     sizes = np.diff(starts)[chosen]
-    return np.concatenate([[0], np.cumsum(sizes)]), values[spans(starts[chosen], sizes)]
+    return np.concatenate([[0], np.cumsum(sizes)]), values[ranges(starts[chosen], sizes)]
 
 
 def _linked(relevance: LinkRelevance, most: int) -> Sample:

@@ -103,7 +103,7 @@ class AnchorView:
     def count_scores_at_least(self, bound: ScoreBound) -> Rows:
         """Count, per pair, the listed negatives whose score is at least a bound."""
         if isinstance(self._block, RankedBlock):
-            alone = self._block.alone(self.line)
+            alone = self._block.single(self.line)
             return count_scores_at_least(alone, bound, normalized=self._normalized)
         scores = self.score(self.d_an)[::-1]
         least = bound.least(self.score(self.d_ap))

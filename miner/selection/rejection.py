@@ -24,7 +24,7 @@ from miner.selection.draws import stream_states, stream_uniforms
 from miner.selection.strategies.base import seed_sequence
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import KEPT, MINED, Mined, is_hard, is_within
-from miner.triplets.relevance import Relevance, among, cut_sizes, spans
+from miner.triplets.relevance import Relevance, among, cut_sizes, ranges
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["DrawRequest", "DrawnTriplets", "RejectionSampler"]
@@ -165,7 +165,7 @@ class RejectionSampler:
     ) -> Iterator[tuple[Mined, _Trials]]:
         """Make the next trials of some lines; yield, per class, triplets of incomplete lines."""
         line = np.repeat(lines, counts)
-        number = 2 * spans(done[lines], counts)
+        number = 2 * ranges(done[lines], counts)
         own, start = anchors[line], begin[line]
         positive = self.relevance.pick_positives(own, stream_uniforms(start, number))
         negative = self.relevance.pick_negatives(own, stream_uniforms(start, number + 1))

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.walk.count_below import ascending, count_below
 from miner.census.walk.ranked_block import RankedBlock
-from miner.census.walk.settle import ascending, settle
 from miner.selection.strategies.base import ScoreBound
 from miner.triplets.distance import UNIT_ROUNDOFF, score
 from miner.triplets.types import Float64, Rows
@@ -52,7 +52,7 @@ def count_scores_at_least(block: RankedBlock, bound: ScoreBound, *, normalized: 
         least = bound.least(score(block.space.metric, normalized, d_ap[threshold]))
         return np.asarray(score(block.space.metric, normalized, d_an) >= least)
 
-    counts = settle(block, lines, under, over, holds).counts
+    counts = count_below(block, lines, under, over, holds).counts
     return counts if bound.by_pair else counts[block.pairs.lines]
 
 
@@ -63,7 +63,7 @@ def _thresholds(block: RankedBlock, bound: ScoreBound, normalized: bool) -> tupl
     offset, wide = block.offset[each], block.tolerance[each]
     wide = wide + 32 * UNIT_ROUNDOFF * (np.abs(offset) + (metric == "cosine" or normalized))
     if bound.by_pair:
-        hard = block.borders.hard
+        hard = block.thresholds.hard
         # A distance has the error of its key; scores and bounds never fall as it decreases.
         wide += 32 * UNIT_ROUNDOFF * space.slope * np.abs(hard)
         near, far = (space.distance(hard + way * wide, offset) for way in (-1.0, 1.0))

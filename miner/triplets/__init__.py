@@ -1,1 +1,1 @@
-"""The definition: distances, the three classes, and who is relevant to whom."""
+"""The definition: distances, the three classes, and which rows are positives of an anchor."""

@@ -1,6 +1,6 @@
-"""The metrics: the float64 distance that is the truth.
+"""The metrics: the float64 distances of the definition.
 
-`measure` is the distance between stored (float32) rows, in float64, as NumPy computes it row by
+`measure` computes the distances of stored (float32) rows in float64, as NumPy computes them row by
 row. Classes are decided by comparing these numbers.
 """
 
@@ -43,7 +43,7 @@ _MEASURE_BYTES = 4 << 20
 
 
 def normalize_rows(rows: NDArray[np.floating]) -> Float32:
-    """Scale rows to unit L2 length, in float64, rounded once to float32.
+    """Scale rows to unit L2 norm, in float64, rounded once to float32.
 
     Parameters
     ----------
@@ -61,32 +61,32 @@ def normalize_rows(rows: NDArray[np.floating]) -> Float32:
 
 
 def scales(metric: str, normalize: bool | None) -> bool:
-    """Whether vectors are scaled to unit length, as a job says or, where it does not, by metric."""
+    """Whether vectors are scaled to unit norm: `normalize` if it is set, else by the metric."""
     return metric != "dot" if normalize is None else normalize
 
 
 def row_norms(wide: Float64) -> Float64:
-    """Row norms as the definition has them: the square root of the float64 sum of squares."""
+    """Return the norms of rows as the definition has them: roots of float64 sums of squares."""
     norms: Float64 = np.sqrt((wide * wide).sum(-1))
     return norms
 
 
 def measure(metric: Metric, anchors: Float32, rows: Float32) -> Float64:
-    """Return the true distances of anchors and rows, pair by pair.
+    """Return the true distances of pairs of anchors and rows.
 
     Parameters
     ----------
     metric : str
         A key of `METRICS`.
     anchors : ndarray of shape (k, d) or (1, d), dtype float32
-        One anchor a row, or one for all rows.
+        One anchor per row, or one for all rows.
     rows : ndarray of shape (k, d), dtype float32
 
     Returns
     -------
     ndarray of shape (k,), dtype float64
-        Each value is that of NumPy's float64 expression over the two C-contiguous rows; it does
-        not depend on which other pairs are measured in the same call.
+        Each value equals NumPy's float64 expression over the two C-contiguous rows. It does not
+        depend on the other pairs of the call.
     """
     count, dim = rows.shape
     step = max(1, _MEASURE_BYTES // (8 * max(1, dim)))
@@ -99,7 +99,7 @@ def measure(metric: Metric, anchors: Float32, rows: Float32) -> Float64:
 
 
 def _wide(rows: Float32) -> Float64:
-    """Return rows in float64, C-contiguous: NumPy's sum over a row hangs on its layout."""
+    """Return rows in float64, C-contiguous: NumPy's sum over a row depends on the layout."""
     return np.ascontiguousarray(rows, dtype=np.float64)
 
 
@@ -118,21 +118,22 @@ def _measure(metric: Metric, left: Float64, right: Float64) -> Float64:
 def score(metric: Metric, normalized: bool, distances: Float64) -> Float64:
     """Return the similarity scores of true distances: larger is closer.
 
-    The cosine where the metric knows it: ``1 - d`` for ``cosine``, and of unit vectors
-    ``1 - d^2 / 2`` for ``euclidean`` and ``1 - d / 2`` for ``sqeuclidean``. The inner product
-    ``-d`` for ``dot``, and ``-d`` for Euclidean distances of vectors that are not unit.
+    The score is the cosine if the metric determines it: ``1 - d`` for ``cosine``, and for unit
+    vectors ``1 - d^2 / 2`` (``euclidean``) and ``1 - d / 2`` (``sqeuclidean``). Otherwise it is
+    ``-d``: the inner product for ``dot``, and the negative Euclidean distance of vectors that are
+    not normalised.
 
     Parameters
     ----------
     metric : str
     normalized : bool
-        Whether the stored vectors have unit length.
+        Whether the stored vectors have unit norm.
     distances : ndarray of float64
 
     Returns
     -------
     ndarray of float64
-        In float64 too it never grows with the distance: each step of it is monotone.
+        It never grows with the distance, not even by rounding: each step is monotone in float64.
     """
     if metric == "cosine":
         return 1.0 - distances

@@ -1,4 +1,4 @@
-"""The three classes of a triplet. The only place where their borders are written.
+"""The three classes of a triplet. No other module defines their borders.
 
 For an anchor a, a positive p, a negative n, a distance d and a margin m > 0:
 
@@ -10,8 +10,8 @@ semi-hard   d(a,p) < d(a,n) < d(a,p) + m            between 0 and m
 easy        d(a,n) >= d(a,p) + m                    0
 ==========  ======================================  =======================================
 
-The hinge and the semi-hard band are those of FaceNet (Schroff, Kalenichenko and Philbin 2015,
-sections 3.1 and 3.2); that a tie is hard and the upper border easy follows from the loss.
+The hinge loss and the semi-hard band are defined in FaceNet (Schroff, Kalenichenko and Philbin
+2015, sections 3.1 and 3.2). That a tie is hard and the upper border easy follows from the loss.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ Kept = Literal["semi_hard", "hard", "suspects"]
 
 MINED: tuple[Mined, ...] = ("semi_hard", "hard")
 KEPT: tuple[Kept, ...] = (*MINED, "suspects")
-"""The folders that triplets are written to: the classes, and what filters dropped of both."""
+"""The folders that triplets are written to: the two classes, and the triplets that filters
+dropped."""
 
 
 def difficulty(folder: str) -> str:
-    """Return what the metadata of shards call the triplets of a folder."""
+    """Return the name that shard metadata has for the triplets of a folder."""
     return "suspect" if folder == "suspects" else folder
 
 
@@ -58,7 +59,7 @@ def semi_hard_border(d_ap: Float64, margin: float | Float64) -> Float64:
 
 
 def classify(d_ap: Float64, d_an: Float64, margin: float | Float64) -> NDArray[np.str_]:
-    """Name the class of each triplet, elementwise.
+    """Return the name of the class of each triplet, elementwise.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def is_within(d_ap: Float64, d_an: Float64, margin: float) -> NDArray[np.bool_]:
 def count_positives(
     d_an: Float64, sorted_d_ap: Float64, margin: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Count, per negative, the positives that it is hard for, and hard or semi-hard for.
+    """Return, per negative, for how many positives it is hard, and hard or semi-hard.
 
     Parameters
     ----------

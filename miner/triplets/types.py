@@ -1,4 +1,4 @@
-"""The array types that signatures use."""
+"""The array types used in signatures."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ Rows = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 """Stored vectors."""
 Float64 = NDArray[np.float64]
-"""Distances, keys, and what is computed from them."""
+"""Distances, keys, and numbers computed from them."""

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
 from miner.census.measure import Vectors, load_measure
-from miner.census.walk.census import Asked, Census
+from miner.census.walk.census import Census, CensusRequest
+from miner.census.walk.count_below import ascending
 from miner.census.walk.key_space import tile_rows
 from miner.census.walk.line_loops import load_line_loops
-from miner.census.walk.ranked_block import RankedBlock, packed
-from miner.census.walk.settle import ascending
+from miner.census.walk.ranked_block import RankedBlock, pack_entries
 from miner.errors import UsageError
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally
@@ -46,7 +46,7 @@ def counted(
     hard, semi = np.zeros((2, relevance.anchors), dtype=np.int64)
     loss = 0.0
     able = able[census.in_order(able)]
-    for block in census.blocks(able, 40_000, Asked(ranks=ranks, loss=True)):
+    for block in census.blocks(able, 40_000, CensusRequest(ranks=ranks, loss=True)):
         hard[block.anchors] = np.add.reduceat(block.hard, block.starts[:-1])
         semi[block.anchors] = np.add.reduceat(block.within - block.hard, block.starts[:-1])
         loss += float(block.loss.sum())
@@ -233,7 +233,7 @@ def test_both_kernels_add_up_the_same() -> None:
         entries, firsts, starts, _ = lines(seed)
         rng, bits = np.random.default_rng(seed), 9
         rows = np.concatenate([rng.permutation(500)[:n] for n in np.diff(firsts)])
-        entries = packed(entries, rows, bits)
+        entries = pack_entries(entries, rows, bits)
         found = []
         sizes = zip(np.diff(firsts), np.diff(starts), strict=True)
         within = np.concatenate([rng.integers(0, size + 1, count) for size, count in sizes])

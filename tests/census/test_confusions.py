@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import miner.census.confusions as confusions_of
-import miner.census.statistics as besides_of
+import miner.census.statistics as statistics_of
 from miner.census.confusions import MostConfused, UnitConfusions, add_up_confusions
 from miner.census.measure import Vectors
-from miner.census.statistics import Wanted, plan_besides
+from miner.census.statistics import StatisticsRequest, plan_statistics
 from miner.census.walk.census import Census
 from miner.pipeline.units.miner import Miner
 from miner.selection.selection import Selection
@@ -74,7 +74,7 @@ def test_the_most_of_all(seed: int, most: int, monkeypatch: pytest.MonkeyPatch) 
     add_up_confusions([(u["confusion"], u["ends"]) for u in units], kept, LABELS)
     pairs = truth(found, ranks)
     assert kept.pairs().T.tolist() == pairs[:most]
-    assert kept.of == len(pairs)
+    assert kept.total == len(pairs)
 
 
 def test_many_labels_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,23 +95,23 @@ def test_many_labels_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(UnitConfusions, "close", watched)
     for pairs in (10**9, 4000):
-        monkeypatch.setattr(besides_of, "_PAIRS", pairs)
-        monkeypatch.setattr(besides_of, "_LEAST_PART", 8)
+        monkeypatch.setattr(statistics_of, "_PAIRS", pairs)
+        monkeypatch.setattr(statistics_of, "_LEAST_PART", 8)
         held.clear()
-        besides = plan_besides(relevance, Wanted(hubs=True, confusions=500))
-        miner = Miner(census, counts, Selection(All()), 0, 1 << 22, besides=besides)
+        plan = plan_statistics(relevance, StatisticsRequest(hubs=True, confusions=500))
+        miner = Miner(census, counts, Selection(All()), 0, 1 << 22, besides=plan)
         units = []
         for unit in ((0, 500), (500, count)):
-            sums = besides.sums(count, unit)
+            sums = plan.sums(count, unit)
             assert sums is not None and sums.confusions is not None
-            parts = [miner.count(part, sums) for part in besides.parts(unit, sums)]
+            parts = [miner.count(part, sums) for part in plan.parts(unit, sums)]
             assert sum(map(len, parts)) == unit[1] - unit[0]
             arrays = sums.confusions.arrays()
             assert len(arrays["confusion"]) == 501 and len(arrays["ends"]) <= 2 * labels
             units.append((arrays["confusion"], arrays["ends"]))
-        kept = MostConfused(500, besides.ranks)
+        kept = MostConfused(500, plan.ranks)
         add_up_confusions(units, kept, labels)
-        found.append((kept.of, kept.pairs().tolist()))
+        found.append((kept.total, kept.pairs().tolist()))
         if pairs == 4000:
             assert max(held) < 16 * labels
     assert found[0] == found[1]

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from miner.census.column_sums import HUBS, add_up_hubs
 from miner.census.confusions import CONFUSED, MostConfused, add_up_confusions
 from miner.census.measure import Vectors
-from miner.census.statistics import Wanted, plan_besides
+from miner.census.statistics import StatisticsRequest, plan_statistics
 from miner.census.walk.census import Census
 from miner.pipeline.units.layout import cut_units
 from miner.pipeline.units.miner import Miner
@@ -22,7 +22,7 @@ from miner.selection.strategies.all import All
 from miner.selection.strategies.hardest import Hardest
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally
-from miner.triplets.relevance.labels import labels_of
+from miner.triplets.relevance.labels import row_labels
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel, subset
 from tests.oracle import Truth, enumerate_triplets, negatives
@@ -55,7 +55,7 @@ def true_hubs(truth: Truth, rows: int) -> np.ndarray:
 
 
 def true_confusions(truth: Truth, relevance: Relevance) -> dict[tuple[int, int], tuple[int, int]]:
-    labels = labels_of(relevance)
+    labels = row_labels(relevance)
     assert labels is not None
     counts = {
         name: Counter((int(labels.anchors[a]), int(labels.rows[n])) for a, _, n in truth.sets[name])
@@ -67,7 +67,7 @@ def true_confusions(truth: Truth, relevance: Relevance) -> dict[tuple[int, int],
 
 def true_neighbour(truth: Truth, relevance: Relevance, a: int) -> tuple[int, int, int]:
     """The other label of most of the nearest rows, how many have it, how many rows there are."""
-    labels = labels_of(relevance)
+    labels = row_labels(relevance)
     assert labels is not None
     others = [*negatives(relevance, a), *relevance.positives(a).tolist()]
     near = sorted(others, key=lambda row: (truth.d[a, row], row))[:NEIGHBOURS]
@@ -90,35 +90,35 @@ def check(
     truth = enumerate_triplets(metric, margin, stored.anchors, stored.rows, relevance)
     census = Census(stored, relevance, metric, margin, kernel=way.split()[0])  # type: ignore[arg-type]
     counts = tally(relevance)
-    besides = plan_besides(relevance, Wanted(True, MOST, NEIGHBOURS))
+    plan = plan_statistics(relevance, StatisticsRequest(True, MOST, NEIGHBOURS))
     selection = selection or Selection(All())
-    miner = Miner(census, counts, selection, 0, 1 << 15, besides=besides)
+    miner = Miner(census, counts, selection, 0, 1 << 15, besides=plan)
     half = relevance.anchors // workers + 1
     counted = np.empty(0)
     hubs, confusions = [], []
     for start in range(0, relevance.anchors, half):
         unit = (start, min(start + half, relevance.anchors))
-        sums = besides.sums(relevance.rows, unit)
+        sums = plan.sums(relevance.rows, unit)
         assert sums is not None
-        part = np.concatenate([miner.count(one, sums) for one in besides.parts(unit, sums)])
+        part = np.concatenate([miner.count(one, sums) for one in plan.parts(unit, sums)])
         counted = np.concatenate([counted, part]) if start else part
         hubs.append(sums.hubs())
         if sums.confusions is not None:
             confusions.append(sums.confusions.arrays())
     result = np.empty_like(counted)
-    result[besides.anchors((0, relevance.anchors))] = counted
+    result[plan.anchors((0, relevance.anchors))] = counted
     assert result["hard"].tolist() == list(truth.hard.values())
     assert result["semi_hard"].tolist() == list(truth.semi_hard.values())
     assert (add_up_hubs(hubs, relevance.rows) == true_hubs(truth, relevance.rows)).all()
     assert all(part.dtype.names == HUBS for part in hubs)
-    if besides.labels is not None:
+    if plan.labels is not None:
         assert all(p.dtype.names == CONFUSED for parts in confusions for p in parts.values())
-        kept = MostConfused(MOST, besides.ranks)
+        kept = MostConfused(MOST, plan.ranks)
         units = [(parts["confusion"], parts["ends"]) for parts in confusions]
-        add_up_confusions(units, kept, besides.labels.count)
+        add_up_confusions(units, kept, plan.labels.count)
         pairs = kept.pairs().T.tolist()
         found = {(a, n): (hard, semi) for a, n, hard, semi in pairs}
-        assert found == true_confusions(truth, relevance) and len(found) == len(pairs) == kept.of
+        assert found == true_confusions(truth, relevance) and len(found) == len(pairs) == kept.total
         for a in np.flatnonzero((counts.positives > 0) & (counts.negatives > 0)).tolist():
             mine = tuple(int(result[name][a]) for name in ("neighbour", "votes", "looked"))
             assert mine == true_neighbour(truth, relevance, a)
@@ -197,17 +197,17 @@ def test_larger_data_is_counted_alike(classes: int, way: str) -> None:
     none = np.full(2000, -1, dtype=np.int64)
     relevance = LabelRelevance(labels, none, none)
     counts = tally(relevance)
-    besides = plan_besides(relevance, Wanted(True, MOST, 10))
+    plan = plan_statistics(relevance, StatisticsRequest(True, MOST, 10))
     found = []
     for kernel, keep in (("numpy", 0), (way.split()[0], 1 << 20)):
         stored = Vectors(rows, rows)
         census = Census(stored, relevance, "euclidean", 0.2, kernel=kernel, keep_bytes=keep)
-        miner = Miner(census, counts, Selection(All()), 0, 1 << 22, besides=besides)
+        miner = Miner(census, counts, Selection(All()), 0, 1 << 22, besides=plan)
         units = [cut_units(2000, 2000, 16)[n] for n in (0, 17)]
         for unit in units:
-            sums = besides.sums(2000, unit)
+            sums = plan.sums(2000, unit)
             assert sums is not None and sums.confusions is not None
-            counted = np.concatenate([miner.count(p, sums) for p in besides.parts(unit, sums)])
+            counted = np.concatenate([miner.count(p, sums) for p in plan.parts(unit, sums)])
             tables = {name: array.tolist() for name, array in sums.confusions.arrays().items()}
             judged = [counted[name].tolist() for name in ("neighbour", "votes", "looked", "hard")]
             found.append((judged, sums.hubs().tolist(), tables))

@@ -31,7 +31,7 @@ from tests.oracle import distance, enumerate_triplets, negatives
 FACTORIES = ("Flat", "IVF8,Flat", "HNSW8", "IVF4,PQ4x4fs,RFlat", "SQ8", "PCA4,IVF4,Flat")
 
 
-class Some:
+class PartialIndex:
     """An index that finds a seeded part of all rows, in any order."""
 
     exact = False
@@ -68,7 +68,7 @@ def test_nominees_are_counted_and_ranked_by_the_definition(
         relevance = linked(25, 60, seed=2)
     with np.errstate(all="ignore"):
         census = Census(Vectors(queries, rows), relevance, metric, 0.3)  # type: ignore[arg-type]
-        index = Some(60, 0.6)
+        index = PartialIndex(60, 0.6)
         nominees = Nominees(census, index, 20)  # type: ignore[arg-type]
         anchors = np.flatnonzero(relevance.positive_counts > 0)
         block = nominees.nominate(anchors)
@@ -147,17 +147,17 @@ def test_every_index_finds_saves_and_opens(factory: str, metric: str, tmp_path: 
     if not index.exact:
         index.save(tmp_path / "index.faiss")
         opened = open_index(factory, metric, tmp_path / "index.faiss")  # type: ignore[arg-type]
-        opened.turn(tuned.settings)
+        opened.set_parameters(tuned.settings)
         assert (opened.search(rows[:50], 5) == found).mean() > 0.99
 
 
-class Knobs(Some):
+class TwoParameters(PartialIndex):
     """Finds the first rows that its settings allow."""
 
-    def knobs(self) -> dict[str, list[float]]:
+    def search_parameters(self) -> dict[str, list[float]]:
         return {"a": [1, 2, 4], "b": [1, 3]}
 
-    def turn(self, settings: dict[str, float]) -> None:
+    def set_parameters(self, settings: dict[str, float]) -> None:
         self.settings = settings
 
     def search(self, queries: np.ndarray, k: int) -> np.ndarray:
@@ -166,7 +166,7 @@ class Knobs(Some):
 
 
 def test_tuning_turns_up_what_finds_most_and_no_further() -> None:
-    index: Any = Knobs(10, 1.0)
+    index: Any = TwoParameters(10, 1.0)
     queries, truth = np.zeros((4, 2), np.float32), np.tile(np.arange(10), (4, 1))
     assert tune(index, queries, truth, 0.3).settings == {"a": 1, "b": 1}
     assert tune(index, queries, truth, 0.7).settings == {"a": 1, "b": 3}
@@ -360,7 +360,7 @@ def test_the_oracle_is_that_of_the_exact_pass() -> None:
     rows = vectors("random", 30, 4, seed=0)
     relevance = labelled("even", 30, seed=0)
     census = Census(Vectors(rows, rows), relevance, "euclidean", 0.3)
-    block = Nominees(census, Some(30, 1.0), 30).nominate(np.arange(30))  # type: ignore[arg-type]
+    block = Nominees(census, PartialIndex(30, 1.0), 30).nominate(np.arange(30))  # type: ignore[arg-type]
     truth = enumerate_triplets("euclidean", 0.3, rows, rows, relevance)
     hard = np.add.reduceat(block.hard, block.starts[:-1])
     assert hard.tolist() == [truth.hard[anchor] for anchor in range(30)]

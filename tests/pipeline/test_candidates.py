@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 
 from miner.census.measure import Vectors
-from miner.census.walk.candidate_lists import ENTRIES, HEADS, CandidateFiles, CandidateLists
+from miner.census.walk.candidate_lists import (
+    ENTRY_SUFFIX,
+    HEADER_SUFFIX,
+    CandidateFiles,
+    CandidateLists,
+)
 from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
@@ -90,8 +95,8 @@ def counted_with_lists(folder: Path, miner: Miner) -> tuple[np.ndarray, Candidat
         lists: list[CandidateLists] = []
         parts.append(miner.count(unit, None, lists))
         names.append(f"count-{number}")
-        np.save(folder / f"{names[-1]}{HEADS}", lists[0].head)
-        np.save(folder / f"{names[-1]}{ENTRIES}", lists[0].entries)
+        np.save(folder / f"{names[-1]}{HEADER_SUFFIX}", lists[0].head)
+        np.save(folder / f"{names[-1]}{ENTRY_SUFFIX}", lists[0].entries)
     return np.concatenate(parts), CandidateFiles(folder, names, np.arange(ROWS))
 
 
@@ -103,7 +108,7 @@ def same_bytes(folder: Path, census: Census, select: SelectJob) -> np.ndarray:
     counted, files = counted_with_lists(folder, miner)
     assert counted.tolist() == expected.tolist()
     assert truth == written(folder / "listed", miner, select, counted, files)
-    return files.of(np.arange(ROWS)).head["held"]
+    return files.read(np.arange(ROWS)).head["held"]
 
 
 @pytest.mark.sampled(10)
@@ -167,7 +172,7 @@ def test_what_is_listed_saves_the_walk(tmp_path: Path) -> None:
     select = SELECTS["hardest"]
     miner = miner_of(census, select)
     counted, files = counted_with_lists(tmp_path, miner)
-    held = files.of(np.arange(ROWS)).head["held"]
+    held = files.read(np.arange(ROWS)).head["held"]
     served = (counted["hard"] + counted["semi_hard"] > 0) & (held >= 0)
     assert served.sum() > 60
     for name in MINED:
@@ -181,4 +186,4 @@ def test_nothing_is_listed_where_nothing_is_written(tmp_path: Path) -> None:
     census = census_of("random", "links", margin=0.05)
     miner = miner_of(census, SELECTS["hardest"], writes=False)
     _, files = counted_with_lists(tmp_path, miner)
-    assert (files.of(np.arange(ROWS)).head["held"] == -1).all()
+    assert (files.read(np.arange(ROWS)).head["held"] == -1).all()

@@ -10,7 +10,7 @@ import pytest
 import miner.pipeline.run as running
 from miner.census.measure import Vectors
 from miner.census.walk.census import Census
-from miner.census.walk.key_rows import Rooms
+from miner.census.walk.key_rows import BufferPool
 from miner.embedding.models.load import load_model
 from miner.pipeline.units.miner import Miner
 from miner.pipeline.units.task import open_miner
@@ -24,14 +24,14 @@ from tests.hard_data import labelled, vectors
 
 def test_a_census_that_let_go_counts_the_same() -> None:
     rows = normalize_rows(vectors("random", 80, 6, seed=3))
-    relevance, rooms = labelled("skewed", 80, 4), Rooms()
+    relevance, buffers = labelled("skewed", 80, 4), BufferPool()
     stored = Vectors(rows, rows)
-    census = Census(stored, relevance, "euclidean", 0.2, keep_bytes=1 << 20, rooms=rooms)
+    census = Census(stored, relevance, "euclidean", 0.2, keep_bytes=1 << 20, buffers=buffers)
     miner = Miner(census, tally(relevance), Selection(All()), 0, 1 << 20)
     before = miner.count((0, 80))
     miner.counted()
     assert miner.count((0, 80)).tolist() == before.tolist()
-    assert len(rooms._free) == 1  # all blocks took the same memory
+    assert len(buffers._free) == 1  # all blocks took the same memory
 
 
 def test_a_model_that_is_done_keeps_its_name_only() -> None:

@@ -67,7 +67,7 @@ class Setting:
     def count(self, bound: ScoreBound, start: int = 0, stop: int | None = None) -> np.ndarray:
         if stop is None:
             return count_scores_at_least(self.block, bound, normalized=self.unit)
-        lines = [self.block.alone(line) for line in range(start, stop)]
+        lines = [self.block.single(line) for line in range(start, stop)]
         return np.concatenate(
             [count_scores_at_least(one, bound, normalized=self.unit) for one in lines]
         )

@@ -49,11 +49,11 @@ def test_no_key_is_further_from_the_truth_than_its_slack(kind: str, metric: str)
     space = KeySpace.fit(metric, rows, rows)
     prepared = space.prepare(rows)
     keys = space.bias(prepared) - prepared @ prepared.T
-    offset, slack = space.offset(prepared), space.slack(prepared)
+    offset, key_error = space.offset(prepared), space.key_error(prepared)
     for row in range(30):
         truth = np.array([distance(metric, rows[row], other) for other in rows])
         error = np.abs(keys[row] - space.key(truth, offset[row]))
-        assert (error <= slack[row]).all()
+        assert (error <= key_error[row]).all()
 
 
 def test_metrics_that_are_monotone_in_each_other_have_one_hard_set() -> None:

@@ -65,7 +65,9 @@ def test_lists_of_many_anchors_are_those_of_each(relevance: Relevance) -> None:
     inner = relevance.inner if isinstance(relevance, WithoutRows) else relevance
     rows_of = anchor_rows(inner)
     together: dict[int, set[frozenset[int]]] = {}
-    for anchor, kind in zip(anchors.tolist(), relevance.alike(anchors).tolist(), strict=True):
+    for anchor, kind in zip(
+        anchors.tolist(), relevance.positive_group(anchors).tolist(), strict=True
+    ):
         company = frozenset({*relevance.positives(anchor).tolist(), int(rows_of[anchor])})
         together.setdefault(kind, set()).add(company)
     assert all(len(sets) == 1 for sets in together.values())

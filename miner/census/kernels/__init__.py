@@ -1,4 +1,4 @@
-"""Compiled loops. The only place that imports numba; `load_loops` is its door."""
+"""Compiled loops: the only package that imports numba. Other code calls `load_loops`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["cache_folder", "choose_loops", "has_numba", "is_cold", "load_loops",
 
 _NAMES = ("auto", "numba", "numpy")
 _SMALL, _TINY = 1 << 28, 1 << 25
-"""Keys that NumPy counts in the seconds that compiling takes; in the second that loading compiled
-loops takes."""
+"""Censuses with at most this many keys: NumPy counts `_SMALL` in about the time that compiling the
+loops takes, and `_TINY` in about the time that loading compiled loops takes."""
 
 
 def has_numba() -> bool:
@@ -25,8 +25,8 @@ def has_numba() -> bool:
 def pick_kernel(keys: int) -> str:
     """Return ``numba`` or ``numpy``: how to count a census of `keys` anchors x rows.
 
-    A small census is counted by NumPy until the loops are compiled, a tiny one always: the results
-    are the same.
+    NumPy counts a tiny census always, and a small one unless the loops are already compiled. The
+    results are the same.
     """
     if keys <= _TINY or not has_numba():
         return "numpy"
@@ -34,7 +34,7 @@ def pick_kernel(keys: int) -> str:
 
 
 def is_cold() -> bool:
-    """Whether loops have to be compiled before they can count."""
+    """Whether the loops must be compiled before they can count."""
     return not _is_compiled(load_loops("lines").between_loop)
 
 
@@ -46,9 +46,9 @@ def cache_folder() -> str | None:
 
 
 def _is_compiled(function: Any) -> bool:
-    """Whether numba's cache on disk holds a function as its source is now."""
+    """Whether numba's cache on disk holds the current version of a function."""
     folder = function.stats.cache_path
-    if folder is None:  # there is no place for a cache
+    if folder is None:  # no folder for a cache
         return False
     source = Path(function.py_func.__code__.co_filename)
     found = Path(folder).glob(f"{source.stem}.{function.py_func.__name__}-*.nbi")
@@ -56,32 +56,32 @@ def _is_compiled(function: Any) -> bool:
 
 
 def load_loops(module: str) -> Any:
-    """Return a module of compiled loops by its name here, or None where numba is not installed."""
+    """Return a module of this package by name, or None if numba is not installed."""
     if not has_numba():
         return None
     return importlib.import_module(f"miner.census.kernels.{module}")
 
 
 def choose_loops(name: str, module: str) -> Any:
-    """Return a module of compiled loops where an implementation's name asks for it, else None.
+    """Return a module of compiled loops if the named implementation uses it, else None.
 
     Parameters
     ----------
     name : str
-        ``numpy``, ``numba``, or ``auto`` for numba where it is installed.
+        ``numpy``, ``numba``, or ``auto`` for numba if it is installed.
     module : str
         As for `load_loops`.
 
     Raises
     ------
     UsageError
-        When there is no such name, or numba is asked for by name and not installed.
+        If the name is unknown, or is ``numba`` and numba is not installed.
     """
     if name not in _NAMES:
         raise UsageError(f"unknown kernel {name!r}: {did_you_mean(name, _NAMES)}")
     loops = None if name == "numpy" else load_loops(module)
     if loops is None and name == "numba":
         raise UsageError(
-            "kernel 'numba': numba is not installed; name 'numpy', or " + install_hint("fast")
+            "kernel 'numba': numba is not installed; use 'numpy', or " + install_hint("fast")
         )
     return loops

@@ -1,7 +1,7 @@
 """Compile all loops into numba's cache: ``python -m miner.census.kernels``.
 
-A large job compiles what it needs by itself. An image or a unit that runs this beforehand spares it
-that.
+A large job compiles the loops that it needs. If an image or a service runs this command first, jobs
+need not compile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from miner.errors import install_hint
 
 
 def main() -> None:
-    """Compile, and say how long it took."""
+    """Compile all loops and print how long it took."""
     if not has_numba():
         hint = install_hint("fast")
         sys.stdout.write(f"numba is not installed, so there is nothing to compile: {hint}\n")

@@ -1,10 +1,10 @@
-"""Bounds of the definition's distances from float32 sums: far quicker than measuring.
+"""Bounds of the true distances from float32 sums, far quicker than measuring.
 
-A float32 sum of n products is off by no more than ``n u / (1 - n u)`` of the sum of their sizes, in
-any order, with or without fused steps (u = 2^-24; Higham, Accuracy and Stability of Numerical
-Algorithms, 2nd ed., sections 3.1 and 4.2); a difference, its square and a length cost a few
-roundings more. Where products underflow, each is off by less than 2^-149. The definition's own
-error, in float64, is far within what is allowed beyond that.
+A float32 sum of n products is off by at most ``n u / (1 - n u)`` times the sum of their absolute
+values, in any order, with or without fused operations (u = 2^-24; Higham, Accuracy and Stability of
+Numerical Algorithms, 2nd ed., sections 3.1 and 4.2). A difference, its square and a norm cost a few
+more roundings. A product that underflows is off by less than 2^-149. The float64 error of the
+definition is far smaller than the slack allowed here.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from miner.triplets.types import Float32, Float64
 __all__ = ["bound_rows"]
 
 _TINY = 2.0**-148
-"""What underflow costs a product, and more."""
+"""More than underflow changes a product."""
 _ROUNDINGS = 8
 _SAFE = 1.1
 _LONG = 1 << 20
-"""From so many dimensions on the error is too large for the formula."""
+"""From this number of dimensions on, the error is too large for the formula."""
 _RANGE = (1e-25, 1e25)
-"""Squared lengths of which float32 tells the cosine."""
+"""Squared norms for which the float32 cosine is bounded."""
 
 
 def _squares_loop(x: Any, y: Any) -> Any:  # pragma: no cover  (compiled)
@@ -54,7 +54,11 @@ _products = compiled(_products_loop, reorder=True)
 def _bound(
     anchors: Any, rows: Any, left: Any, right: Any, facts: Any, low: Any, high: Any
 ) -> None:  # pragma: no cover  (compiled)
-    """Bound pairs; `facts` are the metric's code, the relative error, and what underflow costs."""
+    """Bound the distances of pairs.
+
+    `facts` are the metric's code, the relative error, the error of underflow, and the least and the
+    greatest squared norm.
+    """
     metric, error, tiny, least, most = facts
     for k in range(len(right)):
         a, x = anchors[left[k]], rows[right[k]]

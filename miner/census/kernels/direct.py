@@ -1,9 +1,8 @@
-"""Compiled loops that look keys up among an anchor's thresholds: no row is put in order.
+"""Compiled loops that look keys up among an anchor's thresholds, without sorting rows.
 
-A table of buckets of one width tells where the search for a key begins. A key that is near to a
-threshold decides nothing here: its row is listed, with the thresholds that it may be on either side
-of. Places that are read from arrays are unsigned: a signed one costs a look whether it counts from
-the end.
+A table of equal buckets says where the search for a key begins. A key near to a threshold is
+undecided: its row is listed, with the thresholds that it may be on either side of. Array indices
+are unsigned; `miner.census.kernels.jit` says why.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from miner.triplets.types import Float64, Rows
 __all__ = ["count_rows", "merge_thresholds"]
 
 _STEP = 1024
-"""Keys that are looked up at once: a CPU's nearest cache holds them."""
+"""Keys looked up at once, which fit in a CPU's first-level cache."""
 _LEAST, _MOST, _SPREAD = 1 << 12, 1 << 15, 8
-"""Buckets of an anchor: at least, at most, and for each threshold."""
+"""Buckets of an anchor: at least `_LEAST`, at most `_MOST`, about `_SPREAD` per threshold."""
 _LONG = 16
-"""A bucket with more thresholds is searched by bisection."""
+"""A bucket with more thresholds than this is searched by bisection."""
 
 
 @compiled
 def _fill_table(
     edges: Any, low: Any, scale: Any, top: Any, table: Any
 ) -> Any:  # pragma: no cover  (compiled)
-    """Fill how many thresholds lie in the buckets before each; return how many in the fullest."""
+    """Write how many thresholds are in earlier buckets; return the most in one bucket."""
     table[:] = 0
     for place in range(edges.size - 1):
         value = (edges[place] - low) * scale
@@ -49,7 +48,7 @@ def _fill_table(
 def _choose(
     products: Any, bias: Any, low: Any, scale: Any, top: Any, near: Any, keys: Any, buckets: Any
 ) -> Any:  # pragma: no cover  (compiled)
-    """Fill the keys and their buckets; return how many keys are as near as `near`."""
+    """Write the keys and their buckets; return how many keys are not above `near`."""
     found = np.int32(0)
     for column in range(keys.size):
         key = bias[column] - products[column]
@@ -65,7 +64,7 @@ def _choose(
 def _note_nearest(
     keys: Any, start: Any, spare: Any, best: Any, mask: Any, entries: Any, whole: Any, end: Any
 ) -> Any:  # pragma: no cover  (compiled)
-    """List keys that may be among the nearest, which are as many as `best` holds."""
+    """List the keys that may be among the ``best.size`` nearest."""
     last = best.size - 1
     for column in range(keys.size):
         key = keys[column]
@@ -81,7 +80,7 @@ def _note_nearest(
 
 @compiled
 def _bisect(edges: Any, key: Any, at: Any, stop: Any) -> Any:  # pragma: no cover  (compiled)
-    """Return the first threshold from `at` on, before `stop`, that is not below a key."""
+    """Return the first threshold in [at, stop) that is not below a key."""
     while at < stop:
         middle = (at + stop) >> np.uint64(1)
         if edges[middle] < key:
@@ -96,7 +95,7 @@ def _look_up(
     keys: Any, buckets: Any, table: Any, crowded: Any, edges: Any, above: Any, wide: Any,
     unclear: Any, last: Any, values: Any, start: Any, listed: Any, rows: Any, begin: Any, end: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
-    """Turn buckets into ranks among the thresholds; list keys that decide nothing."""
+    """Turn buckets into ranks among the thresholds; list the rows of undecided keys."""
     beyond = keys.dtype.type(np.inf)
     for column in range(keys.size):
         key, bucket = keys[column], np.uint64(buckets[column])
@@ -104,7 +103,7 @@ def _look_up(
         at = np.uint64(table[bucket])
         if crowded:
             at = _bisect(edges, key, at, np.uint64(table[bucket + np.uint64(1)]))
-        at += np.uint64(edges[at] < key)  # without a branch: it would be taken at random
+        at += np.uint64(edges[at] < key)  # no branch: it could not be predicted
         while edges[at] < key:
             at += np.uint64(1)
         if key >= edges[at] - wide or key < unclear:
@@ -121,7 +120,10 @@ def _look_up(
 
 @compiled
 def _count_up(ranks: Any, counts: Any) -> None:  # pragma: no cover  (compiled)
-    """Add up how many keys have each rank; two in turn, as many in a row are alike."""
+    """Count the keys of each rank, alternating between two arrays.
+
+    Adjacent keys often have the same rank, and a CPU would wait for the previous increment.
+    """
     for column in range(0, ranks.size - 1, 2):
         counts[0, np.uint64(ranks[column])] += np.int32(1)
         counts[1, np.uint64(ranks[column + 1])] += np.int32(1)
@@ -131,7 +133,7 @@ def _count_up(ranks: Any, counts: Any) -> None:  # pragma: no cover  (compiled)
 
 @compiled
 def _book(values: Any, found: Any, seen: Any) -> None:  # pragma: no cover  (compiled)
-    """Add up by row what keys count for."""
+    """Add the counts of each row."""
     for column in range(values.size):
         found[column] += values[column]
         seen[column] += np.uint32((values[column] & np.int64(0xFFFFFFFF)) > 0)
@@ -140,7 +142,7 @@ def _book(values: Any, found: Any, seen: Any) -> None:  # pragma: no cover  (com
 def _lose_loop(
     keys: Any, values: Any, offset: Any, slope: Any, root: Any
 ) -> Any:  # pragma: no cover  (compiled)
-    """Return the sum of the distances of rows, one for each pair that they count for."""
+    """Return the sum of the rows' distances, each once per pair that the row is counted for."""
     total = 0.0
     for column in range(keys.size):
         value = offset + slope * keys[column]
@@ -160,7 +162,7 @@ def _count_row(
     table: Any, counts: Any, found: Any, seen: Any, noting: Any, rows: Any, begin: Any, end: Any,
     nearest: Any, spare: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
-    """Count one line; return the sum of its distances, and how many rows are listed."""
+    """Count one line; return its summed distances and the numbers of undecided and nearest rows."""
     (offset, slope, root), (best, mask, entries, whole) = key_space, nearest
     keys, values = np.empty(_STEP, products.dtype), np.empty(_STEP, np.int64)
     buckets, ends = np.empty(_STEP, np.uint32), np.empty(3, products.dtype)
@@ -182,7 +184,7 @@ def _count_row(
         _count_up(ranks, counts)
         if noting:
             _book(mine, found[start:stop], seen[start:stop])
-        for place in range(before, listed):  # whose distances are measured
+        for place in range(before, listed):  # their distances are measured
             mine[rows[place] - start] = 0
         total += _lose(own, mine, offset, slope, root)
     return total, listed, near
@@ -190,7 +192,7 @@ def _count_row(
 
 @compiled
 def _keep_nearest(entries: Any, size: Any, top: Any) -> Any:  # pragma: no cover  (compiled)
-    """Move the entries up to a top to the front; return how many these are."""
+    """Move the entries up to `top` to the front; return their number."""
     kept = np.int64(0)
     for place in range(size):
         entries[kept] = entries[place]
@@ -204,7 +206,7 @@ def _count_rows(
     unclear: Any, first: Any, last: Any, key_space: Any, nearest: Any, found: Any, seen: Any,
     noting: Any, counts: Any, sums: Any, listed: Any, sizes: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
-    """Count lines as long as there is room for what is listed; return which is next."""
+    """Count lines while there is room for undecided rows; return the next line."""
     (offset, slope, root), (wanted, spare, mask, entries, whole, firsts) = key_space, nearest
     used, best = np.int64(0), np.empty(max(wanted, 1), products.dtype)
     for line in range(first, last):
@@ -242,42 +244,44 @@ def count_rows(
     nearest: tuple[int, NDArray[Any], int, Float64, Rows], found: Rows, seen: NDArray[np.uint32],
     counts: Rows, sums: Float64,
 ) -> tuple[Rows, Rows]:  # fmt: skip
-    """Count the keys of some lines below each threshold, and add them up by row.
+    """Count the keys of some lines below each threshold, and add the counts of each row.
 
     Parameters
     ----------
     products : ndarray of shape (b, n), float32 or float64
-        Not a number where a row does not count.
+        NaN where a row is not a negative.
     bias : ndarray of shape (n,), of the same type
-        What rows add to their keys.
+        The term that each row adds to its keys.
     starts : ndarray of shape (b + 1,), int64
-        Where the pairs of each line begin, and the end; each line has some.
+        Where the pairs of each line begin, and the end; each line has at least one.
     thresholds : (edges, pairs, above)
-        As `merge_thresholds` returns them; edges of the type of the products.
+        As `merge_thresholds` returns them, with edges of the type of the products.
     wide : ndarray of shape (b,), of the same type
-        How far below an edge keys decide nothing.
+        Keys less than this below an edge are undecided.
     unclear : ndarray of shape (b,), of the same type
-        Keys below it are listed, too: they do not tell distances.
+        Rows with smaller keys are listed too, because their keys do not give exact distances.
     lines : tuple of int
         The first line, and the one after the last.
     key_space : (offset, slope, root)
-        What turns a key into a distance.
+        See `miner.census.walk.key_space.KeySpace`.
     nearest : (wanted, spare, bits, entries, firsts)
-        How many of the nearest rows are listed; how far beyond these others are listed, too; the
-        bits of a row's number. Entries are filled, and in `firsts` where those of each line begin.
+        The number of nearest rows to list; rows whose keys exceed the last of these by at most
+        `spare` are listed too; the number of low bits of an entry that hold the row number.
+        `entries` is filled, and `firsts` with where each line's entries begin.
     found, seen
-        As of `miner.census.walk.line_loops.add_up`.
+        As in `miner.census.walk.line_loops.add_up`.
     counts : ndarray of shape (2 * pairs,), int64
-        Is filled: how many keys are below each threshold: where hard ends, where semi-hard ends.
+        Filled with the number of keys below each threshold: all hard ones, then all semi-hard ones.
     sums : ndarray of shape (b,), float64
-        Is filled: the distances of rows that are not listed, one for each pair.
+        Filled with the distances of rows that are not listed, each once per pair.
 
     Returns
     -------
     lines : ndarray of shape (k,), int64
+        The line of each undecided row.
     listed : ndarray of shape (3, k), int64
-        Rows of these lines, and which thresholds each may be on either side of, the first and the
-        one after the last: it was counted as below the one after the last.
+        The undecided rows, and the first threshold that each may be on either side of, and the one
+        after the last. Each row was counted as if it were above all of these.
     """
     wanted, spare, bits, entries, firsts = nearest
     near = (wanted, spare, np.int64(-1 << bits), entries, entries.view(np.int64), firsts)

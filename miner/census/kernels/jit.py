@@ -1,4 +1,10 @@
-"""How the loops of this package are compiled."""
+"""How the loops of this package are compiled.
+
+Two conventions of the loops make them fast. Array indices are cast to unsigned integers: for a
+signed index numba adds a test for negative values, which count from the end. Integers passed from
+one compiled function to another are written ``np.int64(0)``: a plain ``0`` has another type, for
+which numba compiles the called function again.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +18,15 @@ _LOOSE = {"reassoc", "contract", "nsz"}
 
 
 def compiled(function: Any, *, reorder: bool = False) -> Any:
-    """Compile without the GIL; cache on disk where there is a place for it.
+    """Compile a function that runs without the GIL, and cache it on disk if a folder is writable.
 
-    Only sums may be reordered, where it is asked for: cells must be computed alike everywhere. A
-    number that one of these functions hands to another is written ``np.int64(0)``: for a plain 0
-    the other is compiled once more.
+    Set `reorder` only for loops whose sums may be rounded in any order, such as bounds and losses.
+    All other results must be the same on every machine.
     """
     options: Any = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
     if reorder:
         options["fastmath"] = _LOOSE
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba finds no folder that it can write to
+    except RuntimeError:  # no writable folder for the cache
         return numba.njit(**options)(function)

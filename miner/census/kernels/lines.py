@@ -1,7 +1,6 @@
-"""Compiled loops over lines of keys and entries; `miner.census.walk.line_loops` is in NumPy.
+"""Compiled loops over keys and entries; `miner.census.walk.line_loops` documents them, in NumPy.
 
-Places that are read from arrays are unsigned: a signed one costs a look whether it counts from the
-end.
+Array indices are unsigned; `miner.census.kernels.jit` says why.
 """
 
 from __future__ import annotations
@@ -13,21 +12,22 @@ from numpy.typing import NDArray
 
 from miner.census.kernels.jit import compiled
 from miner.census.kernels.sorting import sort_lines
-from miner.census.walk.line_loops import MANY
+from miner.census.walk.line_loops import MIN_ORDERED
 from miner.triplets.types import Float64, Rows
 
 _GROUPS = 512
-"""Groups of rows, of which the least keys are found: many at once."""
+"""Rows are divided into this many groups; the least key of each group is found in one vector
+loop."""
 _FEW = 128
-"""Rows that are looked through at once where one of them is listed."""
+"""Rows that are tested together before any of them is listed."""
 
 __all__ = [
     "add_up",
     "between",
     "fold",
     "list_entries",
-    "nearest_tops",
-    "place_borders",
+    "nearest_max_keys",
+    "place_thresholds",
     "sort_lines",
     "take_keys",
 ]
@@ -35,7 +35,7 @@ __all__ = [
 
 @compiled
 def _survivors(products: Any, bias: Any, top: Any) -> Any:  # pragma: no cover  (compiled)
-    """Count the keys up to the top."""
+    """Return how many keys are not above `top`."""
     found = np.int32(0)
     for column in range(bias.size):
         found += np.int32(bias[column] - products[column] <= top)
@@ -46,7 +46,7 @@ def _survivors(products: Any, bias: Any, top: Any) -> Any:  # pragma: no cover  
 def _list_some(
     products: Any, bias: Any, top: Any, start: Any, mask: Any, out: Any, whole: Any, end: Any
 ) -> Any:  # pragma: no cover  (compiled)
-    """List some rows, without a branch: it would be taken at random."""
+    """List some rows without a branch, because its outcome could not be predicted."""
     for column in range(bias.size):
         key = bias[column] - products[column]
         out[end] = key
@@ -57,7 +57,14 @@ def _list_some(
 
 @compiled
 def _list_entries(
-    products: Any, bias: Any, tops: Any, start: Any, bits: Any, out: Any, whole: Any, counts: Any
+    products: Any,
+    bias: Any,
+    max_keys: Any,
+    start: Any,
+    bits: Any,
+    out: Any,
+    whole: Any,
+    counts: Any,
 ) -> None:  # pragma: no cover  (compiled)
     mask, end = np.int64(-1) << np.int64(bits), np.uint64(0)
     for line in range(products.shape[0]):
@@ -65,19 +72,19 @@ def _list_entries(
         for begin in range(0, bias.size, _FEW):
             stop = min(begin + _FEW, bias.size)
             part, own = products[line, begin:stop], bias[begin:stop]
-            if _survivors(part, own, tops[line]):
+            if _survivors(part, own, max_keys[line]):
                 at = np.int64(start + begin)
-                end = _list_some(part, own, tops[line], at, mask, out, whole, end)
+                end = _list_some(part, own, max_keys[line], at, mask, out, whole, end)
         counts[line] = end - first
 
 
 def list_entries(
-    products: NDArray[Any], bias: NDArray[Any], tops: NDArray[Any], start: int, bits: int,
+    products: NDArray[Any], bias: NDArray[Any], max_keys: NDArray[Any], start: int, bits: int,
     out: Float64,
 ) -> Rows:  # fmt: skip
-    """List the rows of a tile within reach; see `miner.census.walk.line_loops.list_entries`."""
+    """List the rows of a tile up to a key; see `miner.census.walk.line_loops.list_entries`."""
     counts = np.empty(len(products), dtype=np.int64)
-    _list_entries(products, bias, tops, start, bits, out, out.view(np.int64), counts)
+    _list_entries(products, bias, max_keys, start, bits, out, out.view(np.int64), counts)
     return counts
 
 
@@ -92,20 +99,20 @@ def _take_keys(
 
 
 def take_keys(products: NDArray[Any], bias: NDArray[Any], lines: Rows, rows: Rows) -> Float64:
-    """Return keys and strike them; see `miner.census.walk.line_loops.take_keys`."""
+    """Return keys and mask their products; see `miner.census.walk.line_loops.take_keys`."""
     keys = np.empty(len(rows))
     _take_keys(products, bias, lines, rows, keys)
     return keys
 
 
 @compiled
-def _place_borders(
-    keys: Any, starts: Any, offset: Any, slack: Any, slope: Any, root: Any, margin: Any,
+def _place_thresholds(
+    keys: Any, starts: Any, offset: Any, key_error: Any, slope: Any, root: Any, margin: Any,
     steep: Any, unit: Any, d_ap: Any, within: Any, tolerance: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     clear = True
     for line in range(starts.size - 1):
-        shift, error, most = offset[line], slack[line], 0.0
+        shift, error, most = offset[line], key_error[line], 0.0
         for pair in range(starts[line], starts[line + 1]):
             distance, growth = shift + slope * keys[pair], 1.0
             if root:
@@ -122,21 +129,21 @@ def _place_borders(
     return clear
 
 
-def place_borders(
-    keys: Float64, starts: Rows, offset: Float64, slack: Float64, slope: float, root: bool,
+def place_thresholds(
+    keys: Float64, starts: Rows, offset: Float64, key_error: Float64, slope: float, root: bool,
     margin: float, steep: float, unit: float,
 ) -> tuple[Float64, Float64, Float64, bool]:  # fmt: skip
-    """Place the borders of pairs; see `miner.census.walk.line_loops.place_borders`."""
+    """Return the thresholds of pairs; see `miner.census.walk.line_loops.place_thresholds`."""
     d_ap, within = np.empty((2, len(keys)))
     tolerance = np.empty(len(offset))
-    given = (keys, starts, offset, slack, slope, root, margin, steep, unit)
-    clear = _place_borders(*given, d_ap, within, tolerance)
+    given = (keys, starts, offset, key_error, slope, root, margin, steep, unit)
+    clear = _place_thresholds(*given, d_ap, within, tolerance)
     return d_ap, within, tolerance, bool(clear)
 
 
 @compiled
 def _search(own: Any, value: Any, equal: Any) -> Any:  # pragma: no cover  (compiled)
-    """Count the entries below a value, or those equal to it too."""
+    """Return how many entries are below a value, or not above it if `equal`."""
     low, high = np.uint64(0), np.uint64(own.size)
     while low < high:
         middle = (low + high) >> np.uint64(1)
@@ -151,12 +158,12 @@ def _search(own: Any, value: Any, equal: Any) -> Any:  # pragma: no cover  (comp
 def between_loop(
     entries: Any, firsts: Any, starts: Any, order: Any, edges: Any, wide: Any, under: Any, over: Any
 ) -> None:  # pragma: no cover  (compiled)
-    """Look up where thresholds lie among the entries of their lines."""
+    """Locate thresholds among the entries of their lines."""
     step, most = np.uint64(1), np.uint64(8)
     for line in range(firsts.size - 1):
         own, error = entries[firsts[line] : firsts[line + 1]], wide[line]
         begin, end, size = starts[line], starts[line + 1], np.uint64(own.size)
-        few = end - begin < MANY or 40 * (end - begin) < own.size
+        few = end - begin < MIN_ORDERED or 40 * (end - begin) < own.size
         at = np.uint64(0)
         for place in range(begin, end):
             pair = np.uint64(order[place])
@@ -176,7 +183,7 @@ def between_loop(
 def between(
     entries: Float64, firsts: Rows, starts: Rows, order: Rows, edges: Float64, wide: Float64
 ) -> tuple[Rows, Rows]:
-    """Look thresholds up in lines of entries; see `miner.census.walk.line_loops.between`."""
+    """Locate thresholds in lines of entries; see `miner.census.walk.line_loops.between`."""
     under, over = np.empty((2, len(edges)), dtype=np.int64)
     between_loop(entries, firsts, starts, order, edges, wide, under, over)
     return under, over
@@ -186,7 +193,7 @@ def between(
 def _distances(
     keys: Any, offset: Any, slope: Any, root: Any, coarse: Any, out: Any
 ) -> None:  # pragma: no cover  (compiled)
-    """Turn keys into distances: their roots in float32, where that is enough."""
+    """Turn keys into distances; if `coarse`, take square roots in float32."""
     for rank in range(keys.size):
         value = offset + slope * keys[rank]
         if root:
@@ -199,7 +206,7 @@ def _distances(
 def _add_line(
     own: Any, mask: Any, pairs: Any, bumps: Any, far: Any, found: Any, noting: Any
 ) -> Any:  # pragma: no cover  (compiled)
-    """Add up one line's rows; return the sum of the distances of all pairs, less the base."""
+    """Add the counts of one line's rows; return its summed distances, minus the base."""
     step, total, (distances, base) = pairs + (pairs << np.int64(32)), 0.0, far
     for rank in range(own.size):
         step -= bumps[rank]
@@ -211,7 +218,7 @@ def _add_line(
 
 @compiled
 def _bump(hard: Any, within: Any, bumps: Any) -> Any:  # pragma: no cover  (compiled)
-    """Fill how many pairs stop counting at each rank; return where the last of both stops."""
+    """Write how many pairs end at each rank; return the most hard and the most non-easy rows."""
     near: Any = 0
     deep: Any = 0
     for pair in range(hard.size):
@@ -260,7 +267,7 @@ def add_up(
     known: tuple[Rows, Float64], found: Rows, seen: NDArray[np.uint32], bases: Float64,
     sums: Float64,
 ) -> None:  # fmt: skip
-    """Add up the rows of some lines; see `miner.census.walk.line_loops.add_up`."""
+    """Accumulate counts and distances of rows; see `miner.census.walk.line_loops.add_up`."""
     noting = len(found) > 0
     given = (entries, entries.view(np.int64), firsts, bits, starts, hard, within, *lines)
     at = np.searchsorted(known[0], firsts[lines[0]])
@@ -271,7 +278,7 @@ def add_up(
 def fold(
     found: Any, labels: Any, totals: Any, by_label: Any
 ) -> None:  # pragma: no cover  (compiled)
-    """Add up what was found by row and by label; see `miner.census.walk.line_loops.fold`."""
+    """Add counts to the totals by row and by label; see `miner.census.walk.line_loops.fold`."""
     low = np.int64(0xFFFFFFFF)
     for row in range(found.size):
         value = found[row]
@@ -295,7 +302,7 @@ def _least(products: Any, bias: Any, least: Any) -> None:  # pragma: no cover  (
 
 @compiled
 def note_least(key: Any, best: Any) -> None:  # pragma: no cover  (compiled)
-    """Put a key among the least, which are ascending, in the place of the last."""
+    """Insert a key into the ascending array of the least keys, in place of its last one."""
     place = best.size - 1
     while place > 0 and best[place - 1] > key:
         best[place] = best[place - 1]
@@ -304,15 +311,15 @@ def note_least(key: Any, best: Any) -> None:  # pragma: no cover  (compiled)
 
 
 @compiled
-def _nearest_tops(
-    products: Any, bias: Any, wanted: Any, tops: Any
+def _nearest_max_keys(
+    products: Any, bias: Any, wanted: Any, max_keys: Any
 ) -> None:  # pragma: no cover  (compiled)
     groups = min(_GROUPS, bias.size)
     least = np.empty(groups, bias.dtype)
     for line in range(wanted.size):
         if wanted[line] <= 0:
             continue
-        least[:], tops[line] = np.inf, np.inf
+        least[:], max_keys[line] = np.inf, np.inf
         for start in range(0, bias.size, groups):
             stop = min(start + groups, bias.size)
             _least(products[line, start:stop], bias[start:stop], least)
@@ -322,14 +329,14 @@ def _nearest_tops(
             for key in least:
                 if key < best[best.size - 1]:
                     note_least(key, best)
-            tops[line] = best[best.size - 1]
+            max_keys[line] = best[best.size - 1]
 
 
-def nearest_tops(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:
-    """Return keys that bound the nearest; see `miner.census.walk.line_loops.nearest_tops`.
+def nearest_max_keys(products: NDArray[Any], bias: NDArray[Any], wanted: Rows) -> NDArray[Any]:
+    """Return keys that bound the nearest; see `miner.census.walk.line_loops.nearest_max_keys`.
 
-    The least keys of groups of rows are keys too: the k-th of them bounds the k nearest.
+    The k-th of the least keys of groups of rows bounds the k nearest rows.
     """
-    tops = np.full(len(wanted), -np.inf, dtype=products.dtype)
-    _nearest_tops(products, bias, wanted, tops)
-    return tops
+    max_keys = np.full(len(wanted), -np.inf, dtype=products.dtype)
+    _nearest_max_keys(products, bias, wanted, max_keys)
+    return max_keys

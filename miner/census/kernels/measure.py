@@ -1,9 +1,9 @@
-"""The definition's distances as a compiled loop: the same bits as NumPy's, without copies.
+"""The true distances as a compiled loop: the same bits as NumPy's, without copies of rows.
 
-NumPy adds the values of a row up in pairs of blocks: a block of up to 128 values in eight sums, a
-longer row as the sum of its halves, the first a multiple of eight long (``pairwise_sum`` in NumPy's
-source, loops_utils.h). The order of additions is all that rounding hangs on, so that these loops
-follow it; `miner.census.measure` holds them against NumPy before they are used.
+NumPy adds the values of a row in blocks: up to 128 values in eight sums, and a longer row as the
+sum of its halves, of which the first has a length that is a multiple of eight (``pairwise_sum`` in
+NumPy's source, loops_utils.h). Rounding depends on nothing but the order of additions, so these
+loops use the same order. `miner.census.measure` compares them with NumPy before they are used.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _fill_terms(a: Any, b: Any, squares: Any, terms: Any) -> None:  # pragma: no
 
 @compiled
 def _add_up(terms: Any) -> Any:  # pragma: no cover  (compiled)
-    """Add up at most `_BLOCK` terms."""
+    """Return the sum of at most `_BLOCK` terms."""
     if terms.size < 8:
         total = -0.0
         for term in terms:
@@ -65,7 +65,7 @@ def _add_up(terms: Any) -> Any:  # pragma: no cover  (compiled)
 
 @compiled
 def _sum(a: Any, b: Any, squares: Any, ends: Any, joins: Any, room: Any) -> Any:
-    """Add up a row's terms; after each block so many of the last sums are joined."""
+    """Return the sum of a row's terms; after block i, join the last ``joins[i]`` sums."""
     terms, stack = room  # pragma: no cover  (compiled)
     top, at = 0, np.int64(0)  # pragma: no cover
     for block in range(len(ends)):  # pragma: no cover
@@ -84,7 +84,7 @@ def _sum(a: Any, b: Any, squares: Any, ends: Any, joins: Any, room: Any) -> Any:
 def _measure(
     anchors: Any, rows: Any, left: Any, right: Any, metric: Any, ends: Any, joins: Any, out: Any
 ) -> None:  # pragma: no cover  (compiled)
-    """Measure pairs; one number in `left` stands for all."""
+    """Measure pairs; if `left` has one number, it is the anchor of all rows."""
     room = (np.empty(_BLOCK), np.empty(_DEPTH))
     last, own = np.int64(-1), 0.0
     for k in range(len(right)):
@@ -106,7 +106,7 @@ def _measure(
 
 @functools.cache
 def _plan(dim: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Say where the blocks of a row end, and how many sums are joined after each."""
+    """Return where the blocks of a row end, and how many sums are joined after each."""
     ends: list[int] = []
     joins: list[int] = []
 

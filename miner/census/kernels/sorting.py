@@ -1,7 +1,7 @@
-"""Compiled radix sort of lines of numbers that are spread about evenly.
+"""A compiled radix sort of lines of numbers that are distributed about evenly.
 
-NumPy's own sort is as fast where it has vector instructions for it, and eight times slower where it
-has none (AMD Zen 4, for one).
+NumPy's own sort is as fast where it has vector instructions, and eight times slower where it has
+none (on AMD Zen 4, for example).
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from miner.triplets.types import Float64, Rows
 __all__ = ["sort_lines"]
 
 _BITS = 11
-"""Bits of one digit; a number is sorted by two digits, and by its neighbours where these tie."""
+"""Bits of one digit. Numbers are sorted by two digits, and numbers with equal digits by
+insertion."""
 _MOVES = 8
-"""A line is left to NumPy where its numbers move farther than this, each, after that."""
+"""If the insertion moves numbers by more than this on average, NumPy sorts the line instead."""
 
 
 @compiled
 def _digits(own: Any, low: Any, scale: Any, codes: Any) -> None:  # pragma: no cover  (compiled)
-    """Fill where numbers lie between the least and the greatest."""
+    """Scale each number by the range of the line to an integer of two digits."""
     top = np.float64((1 << (2 * _BITS)) - 1)
     for place in range(own.size):
         value = (own[place] - low) * scale
@@ -32,7 +33,7 @@ def _digits(own: Any, low: Any, scale: Any, codes: Any) -> None:  # pragma: no c
 
 @compiled
 def _count_digits(codes: Any, ends: Any) -> None:  # pragma: no cover  (compiled)
-    """Fill where the numbers of each digit begin."""
+    """Write where the numbers of each digit begin in the sorted line."""
     mask, shift, one = np.uint32((1 << _BITS) - 1), np.uint32(_BITS), np.uint32(1)
     ends[:] = 0
     for code in codes:
@@ -50,7 +51,7 @@ def _count_digits(codes: Any, ends: Any) -> None:  # pragma: no cover  (compiled
 def _deal(
     own: Any, codes: Any, shift: Any, ends: Any, room: Any, sorted_codes: Any
 ) -> None:  # pragma: no cover  (compiled)
-    """Sort numbers by one digit; those of one digit stay in their order."""
+    """Sort numbers by one digit; numbers with the same digit keep their order."""
     mask = np.uint32((1 << _BITS) - 1)
     for place in range(own.size):
         digit = np.uint64((codes[place] >> shift) & mask)
@@ -61,7 +62,7 @@ def _deal(
 
 @compiled
 def _insert(own: Any) -> Any:  # pragma: no cover  (compiled)
-    """Sort numbers each of which is near its place; return False where many are not."""
+    """Sort nearly sorted numbers by insertion; return False if that takes too many moves."""
     none, step, moves = np.uint64(0), np.uint64(1), np.int64(_MOVES * own.size)
     for start in range(1, own.size):
         value, place = own[start], np.uint64(start)
@@ -77,12 +78,12 @@ def _insert(own: Any) -> Any:  # pragma: no cover  (compiled)
 
 @compiled
 def _sort_line(own: Any, room: Any, codes: Any, ends: Any) -> Any:  # pragma: no cover  (compiled)
-    """Sort a line, and return True; return False where it is not spread evenly enough."""
+    """Sort a line; return False if its numbers are not distributed evenly enough."""
     low, high = own[0], own[0]
     for value in own:
         low, high = min(low, value), max(high, value)
     scale = ((1 << (2 * _BITS)) - 1) / (high - low)
-    if not scale < np.inf:  # all are equal, or one is infinite
+    if not scale < np.inf:  # all numbers are equal, or one is infinite
         return low == high
     _digits(own, low, scale, codes[0])
     _count_digits(codes[0], ends)

@@ -1,4 +1,4 @@
-"""Compiled merge of the two thresholds of each pair into one order."""
+"""A compiled merge of the two thresholds of each pair into one ascending order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _merge_thresholds(
         most = -np.inf
         size, shift = np.uint64(own.size), np.uint64(32)
         begin = 2 * starts[line] + line
-        for end in range(begin, begin + 2 * own.size):  # without branches: they are random
+        for end in range(begin, begin + 2 * own.size):  # no branches: they could not be predicted
             above[end] = (size - one) + ((size - other) << shift)
             first = left[one] <= right[other]
             value = left[one] if first else right[other]
@@ -44,27 +44,27 @@ def _merge_thresholds(
 def merge_thresholds(
     hard: Float64, within: Float64, order: Rows, starts: Rows, tolerance: Float64
 ) -> tuple[Float64, Rows, Rows]:
-    """Return the thresholds of each line in one order.
+    """Return the thresholds of each line in ascending order.
 
     Parameters
     ----------
     hard, within : ndarray of shape (pairs,), float64
-        Where hard and where semi-hard end; finite.
+        The keys up to which negatives are hard, and hard or semi-hard; finite.
     order : ndarray of shape (pairs,), int64
-        The pairs of each line, about ascending.
+        The pairs of each line, nearly ascending.
     starts : ndarray of shape (b + 1,), int64
-        Where the pairs of each line begin, and the end; each line has some.
+        Where the pairs of each line begin, and the end; each line has at least one.
     tolerance : ndarray of shape (b,), float64
 
     Returns
     -------
     edges : ndarray of shape (2 * pairs + b,), float64
-        The thresholds and the tolerance, ascending; not a number after the last of each line.
-    pairs : ndarray of such a shape, int64
-        Whose threshold each is; the number of pairs is added where semi-hard ends.
-    above : ndarray of such a shape, int64
-        How many thresholds there are from each on: where hard ends in the low 32 bits, where
-        semi-hard ends above.
+        Each threshold plus the tolerance, ascending; NaN after the last one of each line.
+    pairs : ndarray of the same shape, int64
+        The pair of each threshold; for semi-hard thresholds the number of pairs is added.
+    above : ndarray of the same shape, int64
+        How many thresholds are at or after each position: hard ones in the low 32 bits, semi-hard
+        ones in the high bits.
     """
     size = 2 * len(hard) + len(starts) - 1
     edges, pairs, above = np.empty(size), np.zeros(size, np.int64), np.empty(size, np.int64)

@@ -1,1 +1,1 @@
-"""The walk over the matrix of keys: `census.Census` makes blocks that the reductions read."""
+"""The exact pass over all (anchor, row) keys: `census.Census` yields blocks of counted anchors."""

@@ -1,4 +1,4 @@
-"""Blocks of anchors from their products: listed, counted, added up."""
+"""Makes the counted blocks of anchors from their products."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from miner.census.column_sums import ColumnSums
 from miner.census.kernels import choose_loops
 from miner.census.measure import Vectors
 from miner.census.walk import direct, precision
-from miner.census.walk.borders import Borders, Pairs, borders_of_keys
+from miner.census.walk.count_below import count_pairs
 from miner.census.walk.direct import DirectCount
 from miner.census.walk.key_space import KeySpace
 from miner.census.walk.line_loops import load_line_loops
 from miner.census.walk.listing import EntryList
-from miner.census.walk.precision import Anchors, Precision
+from miner.census.walk.pair_thresholds import Pairs, PairThresholds, thresholds_from_keys
+from miner.census.walk.precision import Precision, QueryBlock
 from miner.census.walk.ranked_block import RankedBlock, row_bits
-from miner.census.walk.settle import count_pairs
 from miner.triplets.relevance import Relevance
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["Asked", "BlockMaker", "Listing"]
+__all__ = ["BlockMaker", "CensusRequest", "Listing"]
 
 _LEAST = 1e-300
-"""What an entry's row adds to a key of zero is less."""
+"""Added to tolerances: the row number changes a key of zero by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked of a walk beside the counts of pairs.
+class CensusRequest:
+    """What a pass computes in addition to the counts of each pair.
 
     Attributes
     ----------
     ranks : bool
-        Whether rows are asked for by rank, but for the nearest.
+        Whether rows are needed by rank, beyond the nearest ones.
     neighbours : int
-        So many of the nearest rows are listed, positives counted.
+        The number of nearest rows to list, including positives.
     loss : bool
-        Whether the loss is summed.
+        Whether to sum the loss.
     sums : ColumnSums or None
-        Takes the triplets by row and label.
+        The triplets of each row are added to it.
     """
 
     ranks: bool = True
@@ -56,15 +56,15 @@ class Asked:
 class Listing:
     """The thresholds of a block, and its entries."""
 
-    borders: Borders
+    thresholds: PairThresholds
     tolerance: Float64
     gap: Float64
     unclear: Float64
     entries: EntryList
 
-    def sorted(self) -> tuple[Borders, Float64, Float64, Float64, Float64, Rows]:
-        """Return all of it, the entries of each anchor ascending, and where they begin."""
-        return self.borders, self.tolerance, self.gap, self.unclear, *self.entries.sorted()
+    def sorted(self) -> tuple[PairThresholds, Float64, Float64, Float64, Float64, Rows]:
+        """Return all fields; of the entries, sorted per anchor, and where each anchor's begin."""
+        return self.thresholds, self.tolerance, self.gap, self.unclear, *self.entries.sorted()
 
 
 class BlockMaker:
@@ -73,7 +73,7 @@ class BlockMaker:
     Parameters
     ----------
     vectors, relevance, space, margin, kernel
-        Those of the census.
+        As in `miner.census.walk.census.Census`.
     """
 
     def __init__(
@@ -87,148 +87,161 @@ class BlockMaker:
         self._precision = Precision(vectors, space, margin, self._bits)
         self._exact = space.exact(vectors.dim, self._bits)
 
-    def narrow_borders(self, anchors: Anchors) -> Borders | None:
-        """Return the borders of anchors whose keys can be narrow, else None."""
-        return None if self._exact else self._precision.narrow_borders(anchors)
+    def narrow_thresholds(self, anchors: QueryBlock) -> PairThresholds | None:
+        """Return the thresholds of anchors whose keys can be float32, else None."""
+        return None if self._exact else self._precision.narrow_thresholds(anchors)
 
-    def look(self, anchors: Anchors) -> None:
-        """Note in anchors what wide keys reach and leave open."""
-        self._precision.look(anchors)
+    def estimate_shares(self, anchors: QueryBlock) -> None:
+        """Set `non_easy` and `undecided` of `anchors` for float64 keys."""
+        self._precision.estimate_shares(anchors)
 
-    def prepared(self, anchors: Rows) -> Anchors:
-        """Return anchors made ready for the product."""
+    def prepare(self, anchors: Rows) -> QueryBlock:
+        """Return the anchors, prepared for the matrix product."""
         lists = self.relevance.positive_lists(anchors)
         queries = self.space.prepare(self.vectors.anchors[anchors])
-        return Anchors(
-            Pairs.of(anchors, lists.counts, lists.columns),
+        return QueryBlock(
+            Pairs.from_counts(anchors, lists.counts, lists.columns),
             queries,
             self.space.offset(queries),
-            self.space.slack(queries),
+            self.space.key_error(queries),
             np.sqrt((queries * queries).sum(-1)),
         )
 
-    def goes_direct(self, made: Anchors, asked: Asked) -> bool:
-        """Whether anchors are counted without putting rows in order."""
-        if asked.ranks or self._direct_loops is None or self._exact:
+    def counts_directly(self, group: QueryBlock, request: CensusRequest) -> bool:
+        """Whether to count the anchors without sorting their rows."""
+        if request.ranks or self._direct_loops is None or self._exact:
             return False
-        return made.reached >= direct.MUCH and made.open <= precision.OPEN
+        return (
+            group.non_easy >= direct.MIN_DIRECT_SHARE and group.undecided <= precision.MAX_UNDECIDED
+        )
 
-    def direct(
+    def count_directly(
         self,
-        made: Anchors,
-        borders: Borders,
+        group: QueryBlock,
+        thresholds: PairThresholds,
         products: NDArray[Any],
         bias: NDArray[Any],
         out: Float64,
-        asked: Asked,
+        request: CensusRequest,
     ) -> RankedBlock:
-        """Return a block of anchors with their counts, and entries of the nearest rows only."""
+        """Return a block that was counted without sorting; it lists the nearest rows only."""
         narrow = products.dtype == np.float32
-        tolerance, gap = self._facts(made, borders, narrow=narrow)
+        tolerance, gap = self._facts(group, thresholds, narrow=narrow)
 
-        def lister(lines: Rows, tops: Float64) -> tuple[Float64, Rows]:
-            """List the rows of some of the anchors up to some keys."""
+        def lister(lines: Rows, max_keys: Float64) -> tuple[Float64, Rows]:
+            """List the rows of some of the anchors up to the given keys."""
             part = products[lines]
-            out = np.empty(part.size + 1)  # of which little is touched
-            return self._upto(tops, part, bias, out)
+            out = np.empty(part.size + 1)  # most of it stays untouched, so it takes no memory
+            return self._upto(max_keys, part, bias, out)
 
-        unclear = self._precision.unclear(made.offset, gap)
+        unclear = self._precision.unclear(group.offset, gap)
         counting = DirectCount(
             self._direct_loops,
             self._loops,
             self.vectors,
             self.space,
             self.margin,
-            made.pairs,
-            borders,
+            group.pairs,
+            thresholds,
             narrow,
-            made.offset,
+            group.offset,
             tolerance,
             unclear,
         )
         firsts = np.zeros(len(gap) + 1, dtype=np.int64)
-        nearest = (asked.neighbours, self._bits, out, firsts)
-        counts = counting.count(products, bias, asked.sums, nearest)
+        nearest = (request.neighbours, self._bits, out, firsts)
+        counts = counting.count(products, bias, request.sums, nearest)
         entries = out[: firsts[-1]]
         self._loops.sort_lines(entries, firsts)
-        block = self._block(made, borders, tolerance, gap, entries, firsts)
+        block = self._block(group, thresholds, tolerance, gap, entries, firsts)
         block.hard, block.within, block.loss = counts
         block.lister = lister
         return block
 
     def _upto(
-        self, tops: Float64, products: NDArray[Any], bias: NDArray[Any], out: Float64
+        self, max_keys: Float64, products: NDArray[Any], bias: NDArray[Any], out: Float64
     ) -> tuple[Float64, Rows]:
-        """Return the entries of anchors up to some keys, and where those of each begin."""
-        none = np.zeros(len(tops))
-        entries = EntryList(tops, none.astype(np.int64), none, self._bits, out, self._loops)
+        """Return the entries of anchors up to the given keys, and where each anchor's begin."""
+        none = np.zeros(len(max_keys))
+        entries = EntryList(max_keys, none.astype(np.int64), none, self._bits, out, self._loops)
         entries.add(products, bias, 0)
         return entries.sorted()
 
-    def added_up(self, made: Anchors, listing: Listing, asked: Asked) -> RankedBlock:
-        """Return a block whose rows are ranked, added up as far as that is asked for."""
-        block = self.counted(made, *listing.sorted())
-        if asked.loss or asked.sums is not None:
-            block.loss = add_up(block, self.margin, asked.sums)
+    def summed_block(
+        self, group: QueryBlock, listing: Listing, request: CensusRequest
+    ) -> RankedBlock:
+        """Return a block with ranked rows; sum its loss and row counts if they are asked for."""
+        block = self.counted_block(group, *listing.sorted())
+        if request.loss or request.sums is not None:
+            block.loss = add_up(block, self.margin, request.sums)
         return block
 
-    def wide_borders(self, made: Anchors, products: NDArray[Any], bias: NDArray[Any]) -> Borders:
-        """Return the borders of anchors whose pairs are among the products, and strike these."""
-        pairs = made.pairs
+    def wide_thresholds(
+        self, group: QueryBlock, products: NDArray[Any], bias: NDArray[Any]
+    ) -> PairThresholds:
+        """Return thresholds from the float64 products of pairs; set these products to NaN."""
+        pairs = group.pairs
         keys = self._loops.take_keys(products, bias, pairs.lines, pairs.positives)
-        about = (self.vectors, self.space, self.margin, made.offset, made.slack)
-        return borders_of_keys(pairs, keys, *about, self._loops)
+        about = (self.vectors, self.space, self.margin, group.offset, group.key_error)
+        return thresholds_from_keys(pairs, keys, *about, self._loops)
 
     def listing(
-        self, made: Anchors, borders: Borders, narrow: bool, out: Float64, asked: Asked
+        self,
+        group: QueryBlock,
+        thresholds: PairThresholds,
+        narrow: bool,
+        out: Float64,
+        request: CensusRequest,
     ) -> Listing:
-        """Return what lists the rows within reach of anchors."""
-        tolerance, gap = self._facts(made, borders, narrow=narrow)
-        upper = np.maximum(borders.within, borders.hard)
-        tops = np.maximum.reduceat(upper, made.pairs.starts[:-1]) + 4 * tolerance
-        wanted = asked.neighbours - np.diff(made.pairs.starts)
-        entries = EntryList(tops, wanted, 4 * tolerance, self._bits, out, self._loops)
-        unclear = self._precision.unclear(made.offset, gap)
+        """Return the thresholds of anchors and an empty list for their hard and semi-hard rows."""
+        tolerance, gap = self._facts(group, thresholds, narrow=narrow)
+        upper = np.maximum(thresholds.within, thresholds.hard)
+        max_keys = np.maximum.reduceat(upper, group.pairs.starts[:-1]) + 4 * tolerance
+        wanted = request.neighbours - np.diff(group.pairs.starts)
+        entries = EntryList(max_keys, wanted, 4 * tolerance, self._bits, out, self._loops)
+        unclear = self._precision.unclear(group.offset, gap)
         if not narrow:
-            unclear = self._precision.unclear_of_wide(made, borders, gap)
-        return Listing(borders, tolerance, gap, unclear, entries)
+            unclear = self._precision.unclear_of_wide(group, thresholds, gap)
+        return Listing(thresholds, tolerance, gap, unclear, entries)
 
-    def _facts(self, made: Anchors, borders: Borders, *, narrow: bool) -> tuple[Float64, Float64]:
-        """Return how far entries may be from thresholds, and from each other, and be unsure."""
-        packing = self._precision.packing(made.lengths)
-        error = self._precision.narrow(made.lengths) if narrow else np.zeros(len(packing))
-        tolerance = borders.tolerance + 1.05 * error + 2.1 * packing + _LEAST
-        return tolerance, 2.1 * (made.slack + error + packing) + _LEAST
+    def _facts(
+        self, group: QueryBlock, thresholds: PairThresholds, *, narrow: bool
+    ) -> tuple[Float64, Float64]:
+        """Return how near to a threshold, and to each other, entries are undecided, shape (b,)."""
+        packing = self._precision.packing(group.norms)
+        error = self._precision.narrow(group.norms) if narrow else np.zeros(len(packing))
+        tolerance = thresholds.tolerance + 1.05 * error + 2.1 * packing + _LEAST
+        return tolerance, 2.1 * (group.key_error + error + packing) + _LEAST
 
-    def struck(self, pairs: Pairs) -> tuple[Rows, Rows]:
-        """Return what is no negative: the lines and the rows."""
+    def masked_rows(self, pairs: Pairs) -> tuple[Rows, Rows]:
+        """Return the rows that are not negatives, as positions of the anchors and rows."""
         lines, hidden = self.hidden(pairs)
         return np.concatenate([pairs.lines, lines]), np.concatenate([pairs.positives, hidden])
 
     def hidden(self, pairs: Pairs) -> tuple[Rows, Rows]:
-        """Return what is neither negative nor positive: the lines and the rows."""
+        """Return the rows that are neither negatives nor positives, as positions and rows."""
         starts, hidden = self.relevance.hidden_lists(pairs.anchors)
         return np.repeat(np.arange(len(pairs.anchors)), np.diff(starts)), hidden
 
-    def counted(
+    def counted_block(
         self,
-        anchors: Anchors,
-        borders: Borders,
+        anchors: QueryBlock,
+        thresholds: PairThresholds,
         tolerance: Float64,
         gap: Float64,
         unclear: Float64,
         entries: Float64,
         firsts: Rows,
     ) -> RankedBlock:
-        """Return a block with the counts of its pairs."""
-        block = self._block(anchors, borders, tolerance, gap, entries, firsts)
+        """Return a block whose pairs are counted."""
+        block = self._block(anchors, thresholds, tolerance, gap, entries, firsts)
         count_pairs(block, self.margin, unclear)
         return block
 
     def _block(
         self,
-        anchors: Anchors,
-        borders: Borders,
+        anchors: QueryBlock,
+        thresholds: PairThresholds,
         tolerance: Float64,
         gap: Float64,
         entries: Float64,
@@ -238,7 +251,7 @@ class BlockMaker:
             vectors=self.vectors,
             space=self.space,
             pairs=anchors.pairs,
-            borders=borders,
+            thresholds=thresholds,
             tolerance=tolerance,
             firsts=firsts,
             entries=entries,

@@ -1,7 +1,7 @@
-"""The nearest rows of anchors, as the counting pass leaves them for the writing pass.
+"""Candidate lists: the nearest rows of anchors, passed from the counting pass to the writing pass.
 
-An anchor's list is a beginning of its line of entries (`miner.census.walk.ranked_block`): as deep
-as writing needs it. What is listed decides how fast triplets are written, and nothing else.
+A list holds the first entries of an anchor (`miner.census.walk.ranked_block`), as many as writing
+needs. Lists only make writing faster: they do not change what is written.
 """
 
 from __future__ import annotations
@@ -14,90 +14,93 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.storage.arrays import let_go, load_array
-from miner.triplets.relevance import spans
+from miner.triplets.relevance import ranges
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["ENTRIES", "HEAD", "HEADS", "CandidateFiles", "CandidateLists"]
+__all__ = ["ENTRY_SUFFIX", "HEADER_SUFFIX", "LIST_HEADER", "CandidateFiles", "CandidateLists"]
 
-HEAD = np.dtype([("held", np.int32), ("gap", np.float64)])
-"""Of one anchor: how many entries are listed, -1 where there is no list; how near two keys may be
-in a wrong order."""
+LIST_HEADER = np.dtype([("held", np.int32), ("gap", np.float64)])
+"""Header of one list. `held`: the number of entries, or -1 if there is no list. `gap`: keys that
+differ by at most this much may be in the wrong order."""
 
-HEADS, ENTRIES = ".lists.npy", ".near.npy"
-"""How the names of a unit's files end: of the heads, and of the entries."""
+HEADER_SUFFIX, ENTRY_SUFFIX = ".lists.npy", ".near.npy"
+"""Suffixes of the files of a unit: the headers, and the entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateLists:
-    """The lists of some anchors.
+    """The candidate lists of some anchors.
 
     Attributes
     ----------
-    head : ndarray of shape (anchors,), `HEAD`
+    head : ndarray of shape (anchors,), `LIST_HEADER`
     entries : ndarray of float64
-        Anchor after anchor.
+        The entries of all lists, anchor after anchor.
     """
 
     head: NDArray[np.void]
     entries: Float64
 
     @classmethod
-    def none(cls, anchors: int) -> CandidateLists:
-        """Return the lists of anchors that have none."""
-        head = np.zeros(anchors, dtype=HEAD)
+    def empty(cls, anchors: int) -> CandidateLists:
+        """Return `anchors` headers that say that there is no list."""
+        head = np.zeros(anchors, dtype=LIST_HEADER)
         head["held"] = -1
         return cls(head, np.empty(0))
 
     @classmethod
-    def gathered(cls, anchors: int, parts: Sequence[tuple[Rows, CandidateLists]]) -> CandidateLists:
-        """Return those of so many anchors, from parts and the places of their anchors."""
-        rest = cls.none(anchors)
+    def assemble(cls, anchors: int, parts: Sequence[tuple[Rows, CandidateLists]]) -> CandidateLists:
+        """Return the lists of `anchors` anchors, assembled from parts.
+
+        Each part comes with the positions of its anchors; the other anchors get no list.
+        """
+        rest = cls.empty(anchors)
         lists = [part for _, part in parts] + [rest]
-        joined = cls(
+        whole = cls(
             np.concatenate([one.head for one in lists]),
             np.concatenate([one.entries for one in lists]),
         )
-        source = np.arange(len(joined.head) - anchors, len(joined.head))
+        source = np.arange(len(whole.head) - anchors, len(whole.head))
         first = 0
         for places, part in parts:
             source[places] = np.arange(first, first + len(part.head))
             first += len(part.head)
-        return joined.take(source)
+        return whole.take(source)
 
     @property
     def sizes(self) -> Rows:
-        """How many entries each list has."""
+        """The number of entries of each list."""
         held: Rows = np.maximum(self.head["held"], 0).astype(np.int64)
         return held
 
     @property
     def firsts(self) -> Rows:
-        """Where the entries of each anchor begin, and the end, shape (anchors + 1,)."""
+        """The position of each anchor's first entry, and the end, shape (anchors + 1,)."""
         return np.concatenate([[0], np.cumsum(self.sizes)])
 
     def take(self, lines: Rows) -> CandidateLists:
-        """Return those of some of the anchors, in this order."""
-        places = spans(self.firsts[:-1][lines], self.sizes[lines])
+        """Return the lists of the given anchors, in the given order."""
+        places = ranges(self.firsts[:-1][lines], self.sizes[lines])
         return CandidateLists(self.head[lines], self.entries[places])
 
 
 class CandidateFiles:
-    """What the units of a counting pass left, anchor by anchor.
+    """The candidate lists that the units of a counting pass wrote.
 
     Parameters
     ----------
     work : Path
-        Where the files are.
+        The folder of the files.
     units : list of str
         The units, in the order of counting.
     order : ndarray of shape (anchors,), int64
-        The anchors of these units, in that order.
+        The anchors of these units, in the same order.
     """
 
     def __init__(self, work: Path, units: Sequence[str], order: Rows) -> None:
-        heads = [load_array(work / f"{unit}{HEADS}") for unit in units]
+        heads = [load_array(work / f"{unit}{HEADER_SUFFIX}") for unit in units]
         sizes = [np.maximum(head["held"], 0).astype(np.int64) for head in heads]
-        paths = [work / f"{unit}{ENTRIES}" for unit in units]
+        paths = [work / f"{unit}{ENTRY_SUFFIX}" for unit in units]
         self._entries = [load_array(path) for path in paths]
         self._head = np.concatenate(heads)
         self._unit = np.repeat(np.arange(len(units)), [len(head) for head in heads])
@@ -105,15 +108,15 @@ class CandidateFiles:
         self._place = np.empty(int(order.max(initial=-1)) + 1, dtype=np.int64)
         self._place[order] = np.arange(len(order))
 
-    def of(self, anchors: Rows) -> CandidateLists:
-        """Read those of some anchors."""
+    def read(self, anchors: Rows) -> CandidateLists:
+        """Read the lists of the given anchors."""
         places = self._place[anchors]
         parts = []
         for unit in np.unique(self._unit[places]).tolist():
             mine = np.flatnonzero(self._unit[places] == unit)
             head = self._head[places[mine]]
             sizes = np.maximum(head["held"], 0).astype(np.int64)
-            at = spans(self._start[places[mine]], sizes)
+            at = ranges(self._start[places[mine]], sizes)
             parts.append((mine, CandidateLists(head, self._entries[unit][at])))
             let_go(self._entries[unit])
-        return CandidateLists.gathered(len(anchors), parts)
+        return CandidateLists.assemble(len(anchors), parts)

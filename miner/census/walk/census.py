@@ -1,13 +1,14 @@
-"""The walk over the matrix of keys: blocks of anchors, each with its counts and its ranked rows.
+"""The exact pass: blocks of anchors, each with its counts and its sorted rows.
 
-For a block of anchors one product gives the keys of all rows (`miner.census.walk.key_space`). The
-rows within reach of an anchor are listed and sorted (`miner.census.walk.ranked_block`); each
-positive sets two thresholds among them, where hard ends and where semi-hard ends
-(`miner.census.walk.borders`). Where a key comes so near to a threshold that rounding could decide,
-the distances are measured by the float64 definition (`miner.census.walk.settle`): so the counts are
-those of the definition, on any machine. Nothing else multiplies the matrix.
+For a block of anchors one matrix product gives the keys of all rows
+(`miner.census.walk.key_space`). The rows that can be hard or semi-hard are listed and sorted by key
+(`miner.census.walk.ranked_block`). Each positive sets two thresholds among the keys, where hard
+negatives end and where semi-hard negatives end (`miner.census.walk.pair_thresholds`). If a key is
+so near to a threshold that rounding could decide, its distance is measured by the float64
+definition (`miner.census.walk.count_below`). So the counts follow the definition exactly, on any
+machine. No other code multiplies the vectors.
 
-The product is made in float32 where that decides nearly all, else in float64
+The product is computed in float32 if that decides nearly all keys, else in float64
 (`miner.census.walk.precision`).
 """
 
@@ -20,29 +21,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.measure import Vectors
-from miner.census.walk.block_maker import Asked, BlockMaker
-from miner.census.walk.borders import Borders, borders_of_distances
+from miner.census.walk.block_maker import BlockMaker, CensusRequest
 from miner.census.walk.candidate_lists import CandidateLists
-from miner.census.walk.key_rows import KeyRows, Rooms
+from miner.census.walk.key_rows import BufferPool, KeyRows
 from miner.census.walk.key_space import KeySpace
-from miner.census.walk.listing import EntryList, strike
-from miner.census.walk.precision import FEW, Anchors
+from miner.census.walk.listing import EntryList, mask_rows
+from miner.census.walk.pair_thresholds import PairThresholds, thresholds_from_distances
+from miner.census.walk.precision import MAX_NARROW_POSITIVES, QueryBlock
 from miner.census.walk.ranked_block import RankedBlock
 from miner.triplets.distance import Metric
 from miner.triplets.relevance import Relevance
 from miner.triplets.types import Rows
 
-__all__ = ["Asked", "Census"]
+__all__ = ["Census", "CensusRequest"]
 
 _GROUP, _LINES = 128, 32
-"""Anchors that are multiplied at once; of these, so many make a block, which a cache holds."""
+"""Anchors in one product (`_GROUP`), and anchors in one block (`_LINES`), which a CPU cache
+holds."""
 _FEWEST = 128
-"""Rows are multiplied tile by tile where the whole products of so many anchors do not fit."""
+"""If the complete products of fewer anchors than this fit in memory, rows are multiplied tile by
+tile."""
 _TILE = 4096
-"""Rows of a tile, at least."""
+"""The least number of rows in a tile."""
 _PAIR = 160
-"""Bytes that a pair takes, about."""
-_RANKS = Asked()
+"""Approximate bytes per pair."""
+_RANKS = CensusRequest()
 
 
 class Census:
@@ -55,11 +58,12 @@ class Census:
     metric : str
     margin : float
     kernel : str
-        ``auto``, ``numba`` or ``numpy``: the same counts.
+        ``auto``, ``numba`` or ``numpy``; the counts are the same.
     keep_bytes : int
-        Rows in key space are kept in memory up to this; those in float32 all or none.
-    rooms : Rooms, optional
-        Where the memory for keys comes from; by default its own.
+        The most bytes of prepared rows to cache; the float32 rows are cached completely or not
+        cached.
+    buffers : BufferPool, optional
+        The pool of buffers for keys; by default a new one.
     """
 
     def __init__(
@@ -71,161 +75,171 @@ class Census:
         *,
         kernel: str = "auto",
         keep_bytes: int = 0,
-        rooms: Rooms | None = None,
+        buffers: BufferPool | None = None,
     ) -> None:
         self.vectors, self.relevance = vectors, relevance
         self.metric: Metric = metric
         self.margin = margin
         self.space = KeySpace.fit(metric, vectors.rows, vectors.anchors)
-        self._rooms = rooms or Rooms()
+        self._buffers = buffers or BufferPool()
         narrow = np.dtype(np.float32).itemsize * vectors.rows.size
         narrow = narrow if narrow <= keep_bytes else 0
         self._narrow = KeyRows(self.space, vectors.rows, np.float32, keep=narrow)
         self._wide = KeyRows(self.space, vectors.rows, np.float64, keep=keep_bytes - narrow)
         self._maker = BlockMaker(vectors, relevance, self.space, margin, kernel)
 
-    def let_go(self) -> None:
-        """Let go of rows that are kept; it can count all the same, more slowly."""
-        self._narrow.let_go()
-        self._wide.let_go()
+    def release_rows(self) -> None:
+        """Drop the cached rows; counting is still possible, but slower."""
+        self._narrow.release_rows()
+        self._wide.release_rows()
 
     def in_order(self, anchors: Rows) -> Rows:
-        """Return places of anchors in an order in which they are counted fast.
+        """Return positions that sort anchors by their number of positives; ties keep their order.
 
-        Those with about as many positives stand together; of these the order stays.
+        Counting is fast if neighbouring anchors have similar numbers of positives.
         """
         return np.argsort(self.relevance.positive_counts[anchors], kind="stable")
 
-    def blocks(self, anchors: Rows, memory: int, asked: Asked = _RANKS) -> Iterator[RankedBlock]:
-        """Yield blocks of anchors that have positives, in their order.
+    def blocks(
+        self, anchors: Rows, memory: int, request: CensusRequest = _RANKS
+    ) -> Iterator[RankedBlock]:
+        """Yield counted blocks of anchors, in the given order.
 
         Parameters
         ----------
         anchors : ndarray of shape (a,), int64
+            Each must have a positive.
         memory : int
-            Bytes for a block; a block has one anchor at least.
-        asked : Asked
+            Bytes for a block; a block has at least one anchor.
+        request : CensusRequest
 
         Yields
         ------
         RankedBlock
-            Its entries are overwritten by those of the next.
+            Its entries are overwritten by the next block.
         """
         positives = self.relevance.positive_counts[anchors]
         for first, last in self._cut(positives, memory):
-            yield from self._blocks(anchors[first:last], memory, asked)
+            yield from self._blocks(anchors[first:last], memory, request)
 
     def block(self, anchors: Rows) -> RankedBlock:
-        """Return one block of few anchors that have positives, whatever memory it takes."""
+        """Return one block of at most `_LINES` anchors with positives, without a memory limit."""
         assert len(anchors) <= _LINES
         memory = 32 * max(1, len(anchors)) * len(self.vectors.rows)
         return next(self._blocks(anchors, memory, _RANKS))
 
     def _cut(self, positives: Rows, memory: int) -> Iterator[tuple[int, int]]:
-        """Cut anchors into groups of one kind, whose pairs fit the memory."""
-        wide, start = positives > FEW, 0
+        """Cut anchors into groups of one precision whose pairs fit in `memory`."""
+        wide, start = positives > MAX_NARROW_POSITIVES, 0
         ends = np.append(np.flatnonzero(np.diff(wide)) + 1, len(wide))
         while start < len(wide):
             end = int(ends[np.searchsorted(ends, start, side="right")])
             size = _GROUP
-            if wide[start]:  # as many as are multiplied at once
+            if wide[start]:  # as many as one product takes
                 size = min(size, max(1, 3 * memory // 4 // (8 * len(self.vectors.rows))))
             cost = np.cumsum(_PAIR * positives[start : start + size])
             most = max(1, int(np.searchsorted(cost, memory, side="right")))
             yield start, min(end, start + most)
             start = min(end, start + most)
 
-    def _blocks(self, anchors: Rows, memory: int, asked: Asked) -> Iterator[RankedBlock]:
-        """Yield the blocks of a group of anchors: their products are made at once, if they fit."""
-        made, lines, rows = self._maker.prepared(anchors), len(anchors), len(self.vectors.rows)
-        borders = self._maker.narrow_borders(made)
-        if borders is None and not asked.ranks:
-            self._maker.look(made)
-        kind: Any = np.float64 if borders is None else np.float32
+    def _blocks(self, anchors: Rows, memory: int, request: CensusRequest) -> Iterator[RankedBlock]:
+        """Yield the blocks of a group of anchors, from one product if it fits in memory."""
+        group, lines, rows = self._maker.prepare(anchors), len(anchors), len(self.vectors.rows)
+        thresholds = self._maker.narrow_thresholds(group)
+        if thresholds is None and not request.ranks:
+            self._maker.estimate_shares(group)
+        kind: Any = np.float64 if thresholds is None else np.float32
         fits = 3 * memory // 4 // (kind().itemsize * rows)
-        if lines > 1 and fits < min(lines, _FEWEST) and borders is not None:
-            yield from self._tiled(made, borders, memory, asked)
+        if lines > 1 and fits < min(lines, _FEWEST) and thresholds is not None:
+            yield from self._tiled(group, thresholds, memory, request)
         elif lines > max(1, fits):
             parts = np.array_split(anchors, -(-lines // max(1, fits)))
             for part in parts:
-                yield from self._blocks(part, memory, asked)
+                yield from self._blocks(part, memory, request)
         else:
-            yield from self._whole(made, borders, kind, memory, asked)
+            yield from self._whole(group, thresholds, kind, memory, request)
 
     def _whole(
-        self, made: Anchors, borders: Borders | None, kind: Any, memory: int, asked: Asked
+        self,
+        group: QueryBlock,
+        thresholds: PairThresholds | None,
+        kind: Any,
+        memory: int,
+        request: CensusRequest,
     ) -> Iterator[RankedBlock]:
-        """Yield blocks of anchors whose products with all rows are made at once."""
-        lines, rows = len(made.queries), len(self.vectors.rows)
-        source = self._wide if borders is None else self._narrow
+        """Yield blocks of anchors from their complete products with all rows."""
+        lines, rows = len(group.queries), len(self.vectors.rows)
+        source = self._wide if thresholds is None else self._narrow
         step = min(lines, _LINES, max(1, memory // 4 // (8 * rows)))
         numbers = -(-lines * rows * kind().itemsize // 8)
-        with self._rooms.room(numbers + step * rows + 1) as room:
-            products = room[:numbers].view(kind)[: lines * rows].reshape(lines, rows)
-            bias = source.products(made.queries.astype(kind, copy=False), 0, products)
+        with self._buffers.borrow(numbers + step * rows + 1) as buffer:
+            products = buffer[:numbers].view(kind)[: lines * rows].reshape(lines, rows)
+            bias = source.products(group.queries.astype(kind, copy=False), 0, products)
             for first in range(0, lines, step):
                 part = slice(first, min(first + step, lines))
-                own, mine = made.part(part), products[part]
-                if borders is None:
-                    edges = self._maker.wide_borders(own, mine, bias)
-                    strike(mine, 0, *self._maker.hidden(own.pairs))
+                own, mine = group.part(part), products[part]
+                if thresholds is None:
+                    edges = self._maker.wide_thresholds(own, mine, bias)
+                    mask_rows(mine, 0, *self._maker.hidden(own.pairs))
                 else:
-                    edges = borders.part(made.pairs.starts, part)
-                    strike(mine, 0, *self._maker.struck(own.pairs))
-                if self._maker.goes_direct(own, asked):
-                    yield self._maker.direct(own, edges, mine, bias, room[numbers:], asked)
+                    edges = thresholds.part(group.pairs.starts, part)
+                    mask_rows(mine, 0, *self._maker.masked_rows(own.pairs))
+                if self._maker.counts_directly(own, request):
+                    yield self._maker.count_directly(
+                        own, edges, mine, bias, buffer[numbers:], request
+                    )
                     continue
-                out = room[numbers:]
-                listing = self._maker.listing(own, edges, borders is not None, out, asked)
+                out = buffer[numbers:]
+                listing = self._maker.listing(own, edges, thresholds is not None, out, request)
                 listing.entries.add(mine, bias, 0)
-                yield self._maker.added_up(own, listing, asked)
+                yield self._maker.summed_block(own, listing, request)
 
     def _tiled(
-        self, made: Anchors, borders: Borders, memory: int, asked: Asked
+        self, group: QueryBlock, thresholds: PairThresholds, memory: int, request: CensusRequest
     ) -> Iterator[RankedBlock]:
-        """Yield one block of anchors, multiplied tile by tile; several, where it does not fit."""
-        lines, rows = len(made.queries), len(self.vectors.rows)
+        """Yield a block that is multiplied tile by tile; several if its entries do not fit."""
+        lines, rows = len(group.queries), len(self.vectors.rows)
         width = min(rows, max(_TILE, memory // (16 * lines)))
         numbers = -(-lines * width // 2)
         most = max(memory // 8 - numbers, 0) if lines > 1 else rows + 1
-        with self._rooms.room(numbers + most) as room:
-            products = room[:numbers].view(np.float32)[: lines * width].reshape(lines, width)
-            out = room[numbers : numbers + most]
-            listing = self._maker.listing(made, borders, True, out, asked)
-            if self._list_tiles(made, products, listing.entries):
-                yield self._maker.added_up(made, listing, asked)
+        with self._buffers.borrow(numbers + most) as buffer:
+            products = buffer[:numbers].view(np.float32)[: lines * width].reshape(lines, width)
+            out = buffer[numbers : numbers + most]
+            listing = self._maker.listing(group, thresholds, True, out, request)
+            if self._list_tiles(group, products, listing.entries):
+                yield self._maker.summed_block(group, listing, request)
                 return
         for half in (slice(0, lines // 2), slice(lines // 2, lines)):
-            own = borders.part(made.pairs.starts, half)
-            yield from self._tiled(made.part(half), own, memory, asked)
+            own = thresholds.part(group.pairs.starts, half)
+            yield from self._tiled(group.part(half), own, memory, request)
 
-    def _list_tiles(self, made: Anchors, products: NDArray[Any], entries: EntryList) -> bool:
-        """List the rows within reach, tile by tile; return whether there was room."""
+    def _list_tiles(self, group: QueryBlock, products: NDArray[Any], entries: EntryList) -> bool:
+        """List rows tile by tile; return False if the buffer is too small."""
         rows, width = len(self.vectors.rows), products.shape[1]
-        queries, struck = made.queries.astype(np.float32), self._maker.struck(made.pairs)
+        queries, masked = group.queries.astype(np.float32), self._maker.masked_rows(group.pairs)
         for start in range(0, rows, width):
             tile = products[:, : min(width, rows - start)]
             bias = self._narrow.products(queries, start, tile)
-            strike(tile, start, *struck)
+            mask_rows(tile, start, *masked)
             if not entries.add(tile, bias, start):
                 return False
         return True
 
     def listed_block(self, anchors: Rows, lists: CandidateLists) -> RankedBlock:
-        """Return a block of anchors whose nearest rows are listed: no product, and no other row.
+        """Return a counted block made from candidate lists, without a matrix product.
 
         Parameters
         ----------
         anchors : ndarray of shape (b,), int64
         lists : CandidateLists
-            Of these anchors. What lies beyond them is not counted.
+            The lists of these anchors. Rows that are not listed are not counted.
         """
-        made = self._maker.prepared(anchors)
-        d_ap = made.pairs.measured(self.vectors, self.space, slice(None))
-        facts = (d_ap, self.space, self.margin, made.offset, made.slack)
-        borders = borders_of_distances(made.pairs, *facts)
+        group = self._maker.prepare(anchors)
+        d_ap = group.pairs.measured(self.vectors, self.space, slice(None))
+        facts = (d_ap, self.space, self.margin, group.offset, group.key_error)
+        thresholds = thresholds_from_distances(group.pairs, *facts)
         gap = lists.head["gap"].astype(np.float64)
-        tolerance = borders.tolerance + gap
-        clear = np.full(len(gap), -np.inf)  # nobody asks for the loss
+        tolerance = thresholds.tolerance + gap
+        clear = np.full(len(gap), -np.inf)  # the loss is not summed
         own = (lists.entries, lists.firsts)
-        return self._maker.counted(made, borders, tolerance, gap, clear, *own)
+        return self._maker.counted_block(group, thresholds, tolerance, gap, clear, *own)

@@ -1,7 +1,7 @@
-"""Anchors whose rows are counted as they come: each key is looked up among the thresholds.
+"""Counts of anchors without sorting their rows: each key is looked up among the thresholds.
 
-What the compiled loops leave open, because a key is near to a threshold, is measured and decided by
-the definition.
+The compiled loops leave keys near a threshold undecided. Here their distances are measured and the
+definition decides.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from numpy.typing import NDArray
 
 from miner.census.column_sums import ColumnSums
 from miner.census.measure import Vectors
-from miner.census.walk.borders import Borders, Pairs
+from miner.census.walk.count_below import ascending
 from miner.census.walk.key_space import KeySpace
-from miner.census.walk.settle import ascending
+from miner.census.walk.pair_thresholds import Pairs, PairThresholds
 from miner.triplets.hardness import is_hard, is_within
-from miner.triplets.relevance import cut_sizes, spans
+from miner.triplets.relevance import cut_sizes, ranges
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["MUCH", "DirectCount"]
+__all__ = ["MIN_DIRECT_SHARE", "DirectCount"]
 
-MUCH = 0.1
-"""Where a smaller share of the rows is within reach, it is quicker to list them and to sort."""
+MIN_DIRECT_SHARE = 0.1
+"""If the share of rows that are hard or semi-hard is smaller, listing and sorting them is
+quicker."""
 _DECIDED = 1 << 18
-"""Rows and thresholds that are decided at once."""
+"""The number of rows and thresholds to decide at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +37,19 @@ class DirectCount:
     Attributes
     ----------
     loops, line_loops : module
-        `miner.census.kernels.direct`, and what `miner.census.walk.line_loops` says.
+        `miner.census.kernels.direct`, and the module that `load_line_loops` returns.
     vectors : Vectors
     space : KeySpace
     margin : float
     pairs : Pairs
-    borders : Borders
-        Distances that are not measured are measured here where it matters.
+    thresholds : PairThresholds
+        Where `measured` is False, `d_ap` comes from keys; it is measured here where a class depends
+        on it.
     measured : bool
-        Whether all are.
+        Whether all `d_ap` are measured distances.
     offset, tolerance, unclear : ndarray of shape (b,), float64
-        What turns a key into a distance; how far a key may be from a threshold and still be unsure;
-        up to which key distances are not clear enough to sum the loss.
+        The offset of `KeySpace.offset`; how near to a threshold a key is undecided; the key below
+        which distances are too inexact to sum the loss.
     """
 
     loops: Any
@@ -56,7 +58,7 @@ class DirectCount:
     space: KeySpace
     margin: float
     pairs: Pairs
-    borders: Borders
+    thresholds: PairThresholds
     measured: bool
     offset: Float64
     tolerance: Float64
@@ -69,49 +71,49 @@ class DirectCount:
         sums: ColumnSums | None,
         nearest: tuple[int, int, Float64, Rows],
     ) -> tuple[Rows, Rows, Float64]:
-        """Return how many negatives of each pair are hard, and hard or semi-hard, and the losses.
+        """Return the hard and the non-easy negatives of each pair, and the loss of each anchor.
 
         Parameters
         ----------
         products, bias
-            As of `miner.census.walk.line_loops.list_entries`.
+            As in `miner.census.walk.line_loops.list_entries`.
         sums : ColumnSums, optional
-            Takes the triplets by row and label.
+            The triplets of each row are added to it.
         nearest : (wanted, bits, entries, firsts)
-            So many of the nearest rows of each anchor are listed at least; where and how, see
+            At least `wanted` of the nearest rows of each anchor are listed; for the rest see
             `miner.census.kernels.direct.count_rows`.
         """
         pairs, lines, kind = self.pairs, len(self.offset), products.dtype.type
-        thresholds, wide = self._thresholds(kind)
+        merged, wide = self._merged_thresholds(kind)
         counts, losses = np.empty((2, len(pairs.positives)), dtype=np.int64), np.empty(lines)
         none = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint32)
         found, seen = none if sums is None else (sums.found, sums.seen)
         key_space = (self.offset.astype(kind), kind(self.space.slope), self.space.root)
-        given = (products, bias, pairs.starts, thresholds, wide, self.unclear.astype(kind))
+        given = (products, bias, pairs.starts, merged, wide, self.unclear.astype(kind))
         near = (nearest[0], (4 * self.tolerance).astype(kind), *nearest[1:])
         open_ = []
         for run in [(0, lines)] if sums is None else sums.runs(pairs.anchors):
             filled = (found, seen, counts.reshape(-1), losses)
             open_.append(self.loops.count_rows(*given, run, key_space, near, *filled))
             if sums is not None:
-                sums.book(int(pairs.anchors[run[0]]))
+                sums.flush_run(int(pairs.anchors[run[0]]))
         at, listed = (np.concatenate(parts, axis=-1) for parts in zip(*open_, strict=True))
         for cut in cut_sizes(listed[2] - listed[1] + 1, _DECIDED):
             part = slice(*cut)
-            self._decide(at[part], listed[:, part], thresholds, sums, counts, losses)
+            self._decide(at[part], listed[:, part], merged, sums, counts, losses)
         hard, within = counts
         np.maximum(hard, within, out=within)
-        lost = within * (self.borders.d_ap + self.margin)
+        lost = within * (self.thresholds.d_ap + self.margin)
         return hard, within, np.add.reduceat(lost, pairs.starts[:-1]) - losses
 
-    def _thresholds(self, kind: Any) -> tuple[tuple[NDArray[Any], Rows, Rows], NDArray[Any]]:
-        """Return the thresholds of all pairs in one order, and how wide those of an anchor are.
+    def _merged_thresholds(self, kind: Any) -> tuple[tuple[NDArray[Any], Rows, Rows], NDArray[Any]]:
+        """Return the merged thresholds of all pairs, and their width for each anchor.
 
-        Edges are rounded up to the type of the keys, and as far down at their other end.
+        The upper ends are rounded up to the type of the keys; the width covers that rounding too.
         """
-        starts, borders = self.pairs.starts, self.borders
-        order = ascending(starts, borders.hard, self.line_loops, many=0)
-        facts = (borders.hard, borders.within, order, starts, self.tolerance)
+        starts, thresholds = self.pairs.starts, self.thresholds
+        order = ascending(starts, thresholds.hard, self.line_loops, many=0)
+        facts = (thresholds.hard, thresholds.within, order, starts, self.tolerance)
         edges, pairs, above = self.loops.merge_thresholds(*facts)
         lines = np.arange(len(starts) - 1)
         ends = edges[2 * starts[:-1] + lines], edges[2 * starts[1:] + lines - 1]
@@ -124,31 +126,31 @@ class DirectCount:
         self,
         lines: Rows,
         listed: Rows,
-        thresholds: tuple[NDArray[Any], Rows, Rows],
+        merged: tuple[NDArray[Any], Rows, Rows],
         sums: ColumnSums | None,
         counts: Rows,
         losses: Float64,
     ) -> None:
-        """Decide listed rows by the definition, and add them up.
+        """Decide the listed rows by the definition, and add them to the counts.
 
         Parameters
         ----------
         lines, listed
             As `miner.census.kernels.direct.count_rows` returns them.
-        thresholds
-            As `_thresholds` returns them.
+        merged
+            As `_merged_thresholds` returns them.
         sums, counts, losses
-            Are added to.
+            Updated in place.
         """
-        (rows, begin, end), (_, of, above), anchors = listed, thresholds, self.pairs.anchors
+        (rows, begin, end), (_, of, above), anchors = listed, merged, self.pairs.anchors
         d_an = self.vectors.measure(self.space.metric, anchors[lines], rows)
         item = np.repeat(np.arange(len(rows)), end - begin)
-        threshold = of[spans(begin, end - begin)]
+        threshold = of[ranges(begin, end - begin)]
         soft, pair = np.divmod(threshold, counts.shape[1])
         if not self.measured and len(pair):
             own = np.unique(pair)
-            self.borders.d_ap[own] = self.pairs.measured(self.vectors, self.space, own)
-        d_ap, distances = self.borders.d_ap[pair], d_an[item]
+            self.thresholds.d_ap[own] = self.pairs.measured(self.vectors, self.space, own)
+        d_ap, distances = self.thresholds.d_ap[pair], d_an[item]
         holds = is_hard(d_ap, distances)
         holds |= (soft > 0) & is_within(d_ap, distances, self.margin)
         np.add.at(counts.reshape(-1), threshold[holds], 1)

@@ -1,4 +1,4 @@
-"""Memory for keys; rows in key space, kept whole when they fit, else made as needed."""
+"""Prepared rows of a census, cached up to a size, and a pool of buffers for keys."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from miner.census.walk.key_space import KeySpace, tile_rows
 from miner.triplets.types import Float32, Float64
 
-__all__ = ["KeyRows", "Rooms"]
+__all__ = ["BufferPool", "KeyRows"]
 
 
 class KeyRows:
-    """The rows of a census, multiplied with queries.
+    """The prepared rows of a census, to be multiplied with queries.
 
     Parameters
     ----------
     space : KeySpace
     rows : ndarray of shape (n, d), float32
     kind : type
-        ``np.float32`` or ``np.float64``: of the products.
+        The dtype of the products, ``np.float32`` or ``np.float64``.
     keep : int
-        Bytes of rows that are kept in memory once they are made, at most.
+        The most bytes of prepared rows to cache.
     """
 
     def __init__(self, space: KeySpace, rows: Float32, kind: Any, *, keep: int) -> None:
@@ -35,18 +35,18 @@ class KeyRows:
         self._kept: dict[int, NDArray[Any]] = {}
         self._bias: dict[int, NDArray[Any]] = {}
 
-    def let_go(self) -> None:
-        """Let go of the rows that are kept; they are made again where they are needed."""
+    def release_rows(self) -> None:
+        """Drop the cached rows and cache no more; they are prepared again when needed."""
         self._room = 0
         self._kept = {}
 
     def products(self, queries: NDArray[Any], start: int, out: NDArray[Any]) -> NDArray[Any]:
-        """Fill the products of queries and the rows from `start` on, shape (b, t).
+        """Write the products of `queries` and the rows from `start` on into `out`, shape (b, t).
 
         Returns
         -------
         ndarray of shape (t,)
-            What the rows add to their keys: a key is that less the product.
+            The bias of each row: a key is the bias minus the product.
         """
         stop, biases = start + out.shape[1], []
         for first, tile, bias in self._tiles(start, stop):
@@ -56,7 +56,7 @@ class KeyRows:
         return np.concatenate(biases)
 
     def _tiles(self, start: int, stop: int) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
-        """Yield where each tile starts, its rows, and what they add to their keys."""
+        """Yield the first row of each tile, its rows, and the bias of each row."""
         step = self._step
         for first in range(start // step * step, stop, step):
             tile, bias = self._tile(first)
@@ -78,19 +78,19 @@ class KeyRows:
         return tile, bias
 
 
-class Rooms:
-    """Room for keys, lent to one unit at a time and used again by the next.
+class BufferPool:
+    """A pool of buffers for keys: each one is lent to one unit at a time.
 
-    Fresh arrays of this size, taken and left by one pool of threads after the other, stay with the
-    allocator: the process would grow with every pass.
+    Buffers are pooled because fresh arrays of this size, allocated by one thread pool after
+    another, stay with the allocator: the process would grow with every pass.
     """
 
     def __init__(self) -> None:
         self._free: list[Float64] = []
 
     @contextlib.contextmanager
-    def room(self, size: int) -> Iterator[Float64]:
-        """Lend an array of at least `size` numbers."""
+    def borrow(self, size: int) -> Iterator[Float64]:
+        """Lend an array of at least `size` float64 numbers."""
         array = self._free.pop() if self._free else np.empty(0)
         if len(array) < size:
             array = np.empty(size)

@@ -1,17 +1,19 @@
-"""The ordering key of the counting passes, and rows made ready for it a tile at a time.
+"""Sort keys of the counting pass, and the vectors that they are computed from.
 
-**Key.** For a fixed anchor `a` every metric is an increasing function of one number per row, the
-key: an inner product plus a number that belongs to the row. A block of keys is one matrix product.
-``key = |w|^2 / 2 - u.w`` for the Euclidean metrics (so that ``distance^2 = |u|^2 + 2 key``), and
-``key = -u.w`` for the others. The Euclidean keys are computed on vectors from which a common centre
-has been taken away, which changes no distance and keeps a large common offset from cancelling.
+**Key.** For a fixed anchor every metric is an increasing function of one number per row, the key: a
+term that depends on the row alone, minus an inner product. A block of keys is one matrix product.
+With u and w the prepared vectors of the anchor and of the row, ``key = |w|^2 / 2 - u.w`` for the
+Euclidean metrics (so that ``distance^2 = |u|^2 + 2 key``), and ``key = -u.w`` for the others. For
+the Euclidean metrics a common centre is subtracted from all vectors first. This changes no
+distance, and a large common offset then does not cancel.
 
-**Error bound.** A float64 key differs from the key of the true distance by at most ``slack``:
-``u (2 d + 64) s``, with u = 2^-53 and s the scale of the terms (``(|u| + max|w|)^2`` for Euclidean
-metrics, ``|u| max|w|`` for the others). It adds up the rounding of the inner product, whatever the
-order of its sums, ``d u |u||w|`` (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
-section 3.1), that of the norms and of centring, and that of `triplets.distance.measure` itself. Two
-keys further apart than their slacks are in the order of their true distances; nearer ones are
+**Error bound.** A float64 key differs from the key of the true distance by at most `key_error`,
+which is ``u (2 d + 64) s``, with u = 2^-53, d the number of dimensions and s the scale of the terms
+(``(|u| + max|w|)^2`` for the Euclidean metrics, ``|u| max|w|`` for the others). The bound covers
+the rounding of the inner product in any order of summation, ``d u |u||w|`` (Higham, Accuracy and
+Stability of Numerical Algorithms, 2nd ed., section 3.1), the rounding of the norms and of the
+centring, and the rounding of `triplets.distance.measure` itself. Two keys that differ by more than
+the sum of their errors have the order of their true distances. The distances of nearer keys are
 measured.
 """
 
@@ -30,35 +32,35 @@ _TILE_BYTES, _LEAST_TILE, _MOST_TILE = 4 << 20, 1024, 4096
 
 
 def tile_rows(dim: int) -> int:
-    """Return how many rows of so many dimensions are made ready at once: a power of two."""
+    """Return the number of rows of `dim` dimensions to prepare at once, a power of two."""
     fits = _TILE_BYTES // (8 * max(1, dim))
     return min(max(1 << max(0, fits.bit_length() - 1), _LEAST_TILE), _MOST_TILE)
 
 
 @dataclass(frozen=True, slots=True)
 class KeySpace:
-    """How one metric's keys are computed from stored rows, and turned into distances.
+    """How the keys of one metric are computed from stored rows, and turned into distances.
 
     Parameters
     ----------
     metric : str
     center : ndarray of shape (d,), dtype float64
-        Taken away from every vector by the Euclidean metrics; zero for the others.
-    reach : float
-        The greatest length of a prepared row; part of the error bound.
+        Subtracted from every vector by the Euclidean metrics; zero for the others.
+    max_norm : float
+        The greatest norm of a prepared row; part of the error bound.
     largest : float or None
-        The greatest absolute value of a vector where all are integers: then small enough keys, and
-        the distances that they are turned into, are those of the definition to the last bit.
+        The greatest absolute value in the vectors if all values are integers, else None. Keys of
+        small integers, and the distances computed from them, equal the definition to the last bit.
     """
 
     metric: Metric
     center: Float64
-    reach: float
+    max_norm: float
     largest: float | None = None
 
     @classmethod
     def fit(cls, metric: Metric, rows: Float32, anchors: Float32) -> KeySpace:
-        """Find the centre and the greatest length of all rows, a chunk at a time.
+        """Find the centre and the greatest norm of all rows, one chunk at a time.
 
         The centre only has to be near the data: results do not depend on its value.
         """
@@ -74,21 +76,21 @@ class KeySpace:
             center /= max(1, count)
             center = center if largest is None else np.rint(center)
         space = cls(metric, center, 0.0)
-        reach = 0.0
+        max_norm = 0.0
         for start in range(0, count, chunk):
             lengths = row_norms(space.prepare(rows[start : start + chunk]))
-            reach = max(reach, float(lengths.max(initial=0.0)))
-        return cls(metric, center, reach, largest)
+            max_norm = max(max_norm, float(lengths.max(initial=0.0)))
+        return cls(metric, center, max_norm, largest)
 
     def exact(self, dim: int, bits: int) -> bool:
-        """Whether keys of so many dimensions leave so many bits of a float64 number free."""
+        """Whether keys of `dim` dimensions are exact and leave `bits` bits of a float64 unused."""
         if self.largest is None:
             return False
         return dim * (4 * self.largest + 1) ** 2 < 2.0 ** (51 - bits)
 
     @property
     def euclidean(self) -> bool:
-        """Whether the key holds half the squared length of the row."""
+        """Whether the key contains half the squared norm of the row."""
         return self.metric in ("euclidean", "sqeuclidean")
 
     def prepare(self, rows: Float32) -> Float64:
@@ -103,14 +105,14 @@ class KeySpace:
         return wide
 
     def bias(self, prepared: Float64) -> Float64:
-        """Return what a row adds to its keys, shape (n,)."""
+        """Return the term that each row adds to its keys, shape (n,)."""
         if self.euclidean:
             half: Float64 = (prepared * prepared).sum(-1) / 2
             return half
         return np.zeros(len(prepared))
 
     def offset(self, prepared: Float64) -> Float64:
-        """Return per anchor what turns a key into a distance (see `distance`), shape (b,)."""
+        """Return the offset of each anchor that `distance` needs, shape (b,)."""
         if self.euclidean:
             squares: Float64 = (prepared * prepared).sum(-1)
             return squares
@@ -127,39 +129,39 @@ class KeySpace:
         return self.metric == "euclidean"
 
     def distance(self, keys: Float64, offset: Float64) -> Float64:
-        """Turn keys into (approximate) distances, elementwise."""
+        """Return the (approximate) distances of keys, elementwise."""
         value = offset + self.slope * keys
         return np.sqrt(np.maximum(value, 0.0)) if self.root else value
 
     def key(self, distances: Float64, offset: Float64) -> Float64:
-        """Turn distances into keys, elementwise: the inverse of `distance`."""
+        """Return the keys of distances, elementwise: the inverse of `distance`."""
         value = distances * distances if self.root else distances
         return (value - offset) / self.slope
 
     def key_at(self, scores: Float64, normalized: bool, offset: Float64) -> Float64:
-        """Turn scores into keys, elementwise: the inverse of `score` of `distance`.
+        """Return the keys of similarity scores: the inverse of `miner.triplets.distance.score`.
 
-        A score that no distance has, because it is too high, has a key below that of distance 0.
+        A score that is higher than any distance allows has a key below the key of distance 0.
         """
         if self.metric == "cosine":
             value = 1.0 - scores
         elif self.metric == "dot" or not normalized:
-            with np.errstate(over="ignore"):  # a score beyond all has an infinite key
+            with np.errstate(over="ignore"):  # the key of a huge score is infinite
                 value = -scores * np.abs(scores) if self.root else -scores
         else:
             value = 2.0 * (1.0 - scores)
         return (value - offset) / self.slope
 
-    def slack(self, prepared: Float64) -> Float64:
-        """Bound per anchor how far a key can be from the true one, shape (b,), float64."""
+    def key_error(self, prepared: Float64) -> Float64:
+        """Return a bound on the error of each anchor's keys, shape (b,), float64."""
         lengths = row_norms(prepared)
-        scale = (lengths + self.reach) ** 2 if self.euclidean else lengths * self.reach
+        scale = (lengths + self.max_norm) ** 2 if self.euclidean else lengths * self.max_norm
         bound: Float64 = UNIT_ROUNDOFF * (2 * prepared.shape[1] + 64) * scale
         return bound
 
 
 def _largest(rows: Float32) -> float | None:
-    """Return the greatest absolute value of integers; None where some are none."""
+    """Return the greatest absolute value of the rows, or None if a value is not an integer."""
     largest, chunk = 0.0, tile_rows(rows.shape[1])
     for start in range(0, len(rows), chunk):
         part = rows[start : start + chunk]

@@ -1,4 +1,4 @@
-"""The rows within reach of anchors, listed as entries: see `miner.census.walk.ranked_block`."""
+"""Lists of the rows that can be hard or semi-hard, as entries; see `ranked_block`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from numpy.typing import NDArray
 
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["EntryList", "strike"]
+__all__ = ["EntryList", "mask_rows"]
 
 
-def strike(products: NDArray[Any], start: int, lines: Rows, rows: Rows) -> None:
-    """Strike rows that do not count out of a tile: their products are not a number from then on.
+def mask_rows(products: NDArray[Any], start: int, lines: Rows, rows: Rows) -> None:
+    """Set the products of rows that are not negatives to NaN, so that no comparison selects them.
 
     Parameters
     ----------
     products : ndarray of shape (b, t)
-        Of the rows from `start` on.
+        The products of a tile, whose first row is `start`.
     start : int
     lines, rows : ndarray of shape (k,), int64
+        The positions of the anchors in the block, and the rows.
     """
     if start or products.shape[1] <= rows.max(initial=0):
         mine = np.flatnonzero((rows >= start) & (rows < start + products.shape[1]))
@@ -29,59 +30,59 @@ def strike(products: NDArray[Any], start: int, lines: Rows, rows: Rows) -> None:
 
 
 class EntryList:
-    """The entries of a block of anchors, listed tile by tile.
+    """The entries of a block of anchors, appended tile by tile.
 
     Parameters
     ----------
-    tops : ndarray of shape (b,), float64
-        The key up to which rows are within reach.
+    max_keys : ndarray of shape (b,), float64
+        The highest key to list, per anchor.
     wanted : ndarray of shape (b,), int64
-        At least so many of the nearest rows are listed, within reach or not.
+        At least this many of the nearest rows are listed, even if their keys are above `max_keys`.
     spare : ndarray of shape (b,), float64
-        How far beyond the last of these rows are listed too.
+        Rows whose keys exceed the key of the last wanted row by at most `spare` are listed too.
     bits : int
-        Of the rows' numbers.
+        The number of low bits of an entry that hold the row number.
     out : ndarray of float64
-        Room for all entries and one more.
+        Buffer for the entries; it must have room for one more than are listed.
     loops : module
         See `miner.census.walk.line_loops`.
     """
 
     def __init__(
-        self, tops: Float64, wanted: Rows, spare: Float64, bits: int, out: Float64, loops: Any
+        self, max_keys: Float64, wanted: Rows, spare: Float64, bits: int, out: Float64, loops: Any
     ) -> None:
         self._loops = loops
-        self._tops, self._wanted, self._spare = tops, wanted, spare
+        self._max_keys, self._wanted, self._spare = max_keys, wanted, spare
         self._bits, self._out, self._used = bits, out, 0
         self._tiles: list[tuple[int, Rows]] = []
 
     def add(self, products: NDArray[Any], bias: NDArray[Any], start: int) -> bool:
-        """List the rows of a tile; return whether there was room.
+        """List the rows of a tile; return False if the buffer is too small.
 
         Parameters
         ----------
         products, bias
-            As of `miner.census.walk.line_loops.list_entries`.
+            As in `miner.census.walk.line_loops.list_entries`.
         start : int
             The first row of the tile.
         """
         kind = products.dtype
-        nearest = self._loops.nearest_tops(products, bias, self._wanted) + self._spare
-        tops = np.maximum(self._tops, nearest)
-        with np.errstate(over="ignore"):  # a top beyond all numbers is infinite
-            tops = np.nextafter(tops.astype(kind), kind.type(np.inf))
+        nearest = self._loops.nearest_max_keys(products, bias, self._wanted) + self._spare
+        max_keys = np.maximum(self._max_keys, nearest)
+        with np.errstate(over="ignore"):  # a key above the float32 range becomes infinite
+            max_keys = np.nextafter(max_keys.astype(kind), kind.type(np.inf))
         room = self._out[self._used :]
         if products.size >= len(room):
-            size = np.count_nonzero(bias - products <= tops[:, None])
+            size = np.count_nonzero(bias - products <= max_keys[:, None])
             if size >= len(room):
                 return False
-        counts = self._loops.list_entries(products, bias, tops, start, self._bits, room)
+        counts = self._loops.list_entries(products, bias, max_keys, start, self._bits, room)
         self._tiles.append((self._used, counts))
         self._used += int(counts.sum())
         return True
 
     def sorted(self) -> tuple[Float64, Rows]:
-        """Return all entries, each anchor's ascending, and where those of each begin."""
+        """Return the entries, ascending per anchor, and where each anchor's entries begin."""
         sizes = np.sum([counts for _, counts in self._tiles], axis=0)
         firsts = np.concatenate([[0], np.cumsum(sizes)])
         entries = self._out[: self._used]
@@ -91,7 +92,7 @@ class EntryList:
         return entries, firsts
 
     def _regrouped(self, firsts: Rows) -> Float64:
-        """Return the entries anchor after anchor, not tile after tile."""
+        """Return the entries ordered by anchor instead of by tile."""
         entries = np.empty(self._used)
         free = firsts[:-1].copy()
         for begin, counts in self._tiles:

@@ -1,10 +1,11 @@
-"""How far keys may be from the true ones, and where narrow ones do.
+"""Error bounds of float32 and float64 keys, and the choice between the two.
 
-**Narrow keys** come of a float32 product, at half the cost of a float64 one, with a rigorous bound
-on their error: rows and queries are rounded once (unit roundoff u = 2^-24), and an inner product of
-d numbers is off by ``u (d + 2) |u||w|``, in whatever order it is summed (Higham, Accuracy and
-Stability of Numerical Algorithms, 2nd ed., section 3.1, to first order); what the row adds and the
-difference are rounded once each. The error of **wide keys** is in `miner.census.walk.key_space`.
+**Narrow keys** come from a float32 product, which costs half as much as a float64 product. Their
+error has a rigorous bound: rows and queries are rounded once (unit roundoff u = 2^-24), and an
+inner product of d numbers is off by at most ``u (d + 2) |u||w|`` in any order of summation (Higham,
+Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1, to first order). The bias of
+the row and the difference are rounded once each. The error of **wide keys** (float64) is described
+in `miner.census.walk.key_space`.
 """
 
 from __future__ import annotations
@@ -15,61 +16,66 @@ import numpy as np
 
 from miner.census.measure import Vectors
 from miner.census.spread import evenly_spaced
-from miner.census.walk.borders import Borders, Pairs, borders_of_distances
 from miner.census.walk.key_space import KeySpace
+from miner.census.walk.pair_thresholds import Pairs, PairThresholds, thresholds_from_distances
 from miner.triplets.distance import UNIT_ROUNDOFF_32
 from miner.triplets.types import Float64
 
-__all__ = ["FEW", "OPEN", "Anchors", "Precision"]
+__all__ = ["MAX_NARROW_POSITIVES", "MAX_UNDECIDED", "Precision", "QueryBlock"]
 
-FEW = 256
-"""An anchor with more positives has wide keys."""
-OPEN, _SAMPLE = 0.01, 2048
-"""Keys are wide where narrow ones leave a larger share of them open than this."""
+MAX_NARROW_POSITIVES = 256
+"""Anchors with more positives than this get float64 keys."""
+MAX_UNDECIDED, _SAMPLE = 0.01, 2048
+"""Anchors get float64 keys if float32 leaves a greater share of the keys undecided, as estimated
+from `_SAMPLE` rows."""
 _RANGE = (1e-15, 1e15)
-"""Squared lengths that float32 can hold without overflow or underflow."""
+"""Squared norms that float32 can hold without overflow or underflow."""
 _FINE = 1024.0
-"""Keys are narrow where the margin is so many times their error: the loss is summed from them."""
+"""Keys can be float32 only if the margin, in key units, is at least this multiple of their error:
+the loss is summed from the keys."""
 _PLAIN = 1e7
-"""The loss is summed from wide keys where the margin is so many times their error."""
+"""The loss is summed from float64 keys only if the margin, in key units, is at least this multiple
+of their error."""
 _CLEAR = 1e4
-"""A squared distance is clear where it is so many times the error of its key."""
+"""A distance is computed from its key only if its square is at least this multiple of the error of
+the key; otherwise it is measured."""
 
 
 @dataclass(slots=True)
-class Anchors:
-    """Some anchors, made ready for the product.
+class QueryBlock:
+    """A group of anchors, prepared for the matrix product.
 
     Attributes
     ----------
     pairs : Pairs
     queries : ndarray of shape (b, d), float64
-        Their vectors in key space.
-    offset, slack : ndarray of shape (b,), float64
-        What `KeySpace` says of those.
-    lengths : ndarray of shape (b,), float64
-        Of the queries.
-    reached, open : float
-        Which share of the rows is within reach of an anchor, and which share of their keys is so
-        near to a threshold that distances are measured, about.
+        The prepared vectors of the anchors.
+    offset, key_error : ndarray of shape (b,), float64
+        See `KeySpace.offset` and `KeySpace.key_error`.
+    norms : ndarray of shape (b,), float64
+        The norms of the queries.
+    non_easy, undecided : float
+        Estimates: the share of rows that are hard or semi-hard for some positive of an anchor, and
+        the share of keys that are too near to a threshold to decide, so that distances are
+        measured.
     """
 
     pairs: Pairs
     queries: Float64
     offset: Float64
-    slack: Float64
-    lengths: Float64
-    reached: float = 1.0
-    open: float = 1.0
+    key_error: Float64
+    norms: Float64
+    non_easy: float = 1.0
+    undecided: float = 1.0
 
-    def part(self, lines: slice) -> Anchors:
-        """Return a range of them."""
-        own = (self.queries[lines], self.offset[lines], self.slack[lines], self.lengths[lines])
-        return Anchors(self.pairs.part(lines), *own, self.reached, self.open)
+    def part(self, lines: slice) -> QueryBlock:
+        """Return a range of the anchors."""
+        own = (self.queries[lines], self.offset[lines], self.key_error[lines], self.norms[lines])
+        return QueryBlock(self.pairs.part(lines), *own, self.non_easy, self.undecided)
 
 
 class Precision:
-    """Bounds the errors of one census' keys.
+    """The error bounds of the keys of one census.
 
     Parameters
     ----------
@@ -77,76 +83,80 @@ class Precision:
     space : KeySpace
     margin : float
     bits : int
-        Of the rows' numbers, in entries.
+        The number of low bits of an entry that hold the row number.
     """
 
     def __init__(self, vectors: Vectors, space: KeySpace, margin: float, bits: int) -> None:
         self._vectors, self._space, self._margin, self._bits = vectors, space, margin, bits
-        self._usable = _RANGE[0] < space.reach**2 < _RANGE[1]
+        self._usable = _RANGE[0] < space.max_norm**2 < _RANGE[1]
         self._sampled = evenly_spaced(len(vectors.rows), _SAMPLE)
         self._sample = space.prepare(vectors.rows[self._sampled])
         self._bias = space.bias(self._sample)
 
-    def narrow_borders(self, anchors: Anchors) -> Borders | None:
-        """Return the borders of anchors whose keys can be narrow, else None.
+    def narrow_thresholds(self, anchors: QueryBlock) -> PairThresholds | None:
+        """Return the thresholds of anchors whose keys can be float32, else None.
 
-        What share of the rows they reach and leave open is noted in `anchors`, judged by the first.
+        Also sets `anchors.non_easy` and `anchors.undecided`, estimated from the first anchor.
         """
         pairs, sizes = anchors.pairs, np.diff(anchors.pairs.starts)
-        fits = self._usable and (anchors.lengths**2 < _RANGE[1]).all()
-        if not fits or sizes.max() > FEW:
+        fits = self._usable and (anchors.norms**2 < _RANGE[1]).all()
+        if not fits or sizes.max() > MAX_NARROW_POSITIVES:
             return None
         d_ap = pairs.measured(self._vectors, self._space, slice(None))
-        facts = (pairs, d_ap, self._space, self._margin, anchors.offset, anchors.slack)
-        borders, error = borders_of_distances(*facts), self.narrow(anchors.lengths)
-        gap = np.add.reduceat(borders.within - borders.hard, pairs.starts[:-1])
+        facts = (pairs, d_ap, self._space, self._margin, anchors.offset, anchors.key_error)
+        thresholds, error = thresholds_from_distances(*facts), self.narrow(anchors.norms)
+        gap = np.add.reduceat(thresholds.within - thresholds.hard, pairs.starts[:-1])
         if (gap < _FINE * error * sizes).any():
             return None
-        self._look(anchors, d_ap[: pairs.starts[1]], error[0])
-        return borders if anchors.open <= OPEN else None
+        self._estimate_shares(anchors, d_ap[: pairs.starts[1]], error[0])
+        return thresholds if anchors.undecided <= MAX_UNDECIDED else None
 
-    def look(self, anchors: Anchors) -> None:
-        """Note in `anchors` what wide keys reach and leave open, judged by the first of them."""
+    def estimate_shares(self, anchors: QueryBlock) -> None:
+        """Set `non_easy` and `undecided` of `anchors` for float64 keys, by the first anchor."""
         first = slice(0, anchors.pairs.starts[1])
         d_ap = anchors.pairs.measured(self._vectors, self._space, first)
-        self._look(anchors, d_ap, 0.0)
+        self._estimate_shares(anchors, d_ap, 0.0)
 
-    def _look(self, anchors: Anchors, d_ap: Float64, error: float) -> None:
-        """Note what keys reach and leave open whose error is beyond that of wide ones by this."""
+    def _estimate_shares(self, anchors: QueryBlock, d_ap: Float64, error: float) -> None:
+        """Set both shares for keys whose error exceeds the float64 error by `error`."""
         one, space = anchors.part(slice(0, 1)), self._space
-        borders = borders_of_distances(one.pairs, d_ap, space, self._margin, one.offset, one.slack)
-        edges = np.sort(np.concatenate([borders.hard, borders.within]))
+        thresholds = thresholds_from_distances(
+            one.pairs, d_ap, space, self._margin, one.offset, one.key_error
+        )
+        edges = np.sort(np.concatenate([thresholds.hard, thresholds.within]))
         keys = self._bias - self._sample @ one.queries[0]
-        wide = borders.tolerance[0] + 1.05 * error
-        open_ = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
-        open_ |= keys < self.unclear(one.offset, one.slack + error)
-        open_ &= ~np.isin(self._sampled, one.pairs.positives)  # which lie on a threshold
-        anchors.open = float(open_.mean())
-        anchors.reached = float((keys <= edges[-1]).mean())
+        wide = thresholds.tolerance[0] + 1.05 * error
+        undecided = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
+        undecided |= keys < self.unclear(one.offset, one.key_error + error)
+        undecided &= ~np.isin(self._sampled, one.pairs.positives)  # positives lie on a threshold
+        anchors.undecided = float(undecided.mean())
+        anchors.non_easy = float((keys <= edges[-1]).mean())
 
-    def narrow(self, lengths: Float64) -> Float64:
-        """Bound how far a narrow key can be from the wide one, for queries of such lengths."""
-        reach = self._space.reach
-        products = (self._vectors.dim + 5) * lengths * reach
-        own = 2 * reach * reach if self._space.euclidean else 0.0
+    def narrow(self, norms: Float64) -> Float64:
+        """Bound the difference of float32 and float64 keys, given the norms of the queries."""
+        max_norm = self._space.max_norm
+        products = (self._vectors.dim + 5) * norms * max_norm
+        own = 2 * max_norm * max_norm if self._space.euclidean else 0.0
         bound: Float64 = 1.01 * UNIT_ROUNDOFF_32 * (products + own)
         return bound
 
-    def packing(self, lengths: Float64) -> Float64:
-        """Bound what the row in an entry's lowest bits adds to its key."""
-        reach = self._space.reach
-        most = lengths * reach + (reach * reach if self._space.euclidean else 0.0)
+    def packing(self, norms: Float64) -> Float64:
+        """Return a bound on the change of a key when the row number replaces its lowest bits."""
+        max_norm = self._space.max_norm
+        most = norms * max_norm + (max_norm * max_norm if self._space.euclidean else 0.0)
         bound: Float64 = 2.0 ** (self._bits - 52) * most
         return bound
 
     def unclear(self, offset: Float64, error: Float64) -> Float64:
-        """Return up to which key the distances of keys are not clear enough to sum the loss."""
-        if not self._space.root:  # they are as clear as the keys
+        """Return, per anchor, the key below which distances are too inexact to sum the loss."""
+        if not self._space.root:  # distances are as exact as keys
             return np.full(len(offset), -np.inf)
         return (_CLEAR * error - offset) / self._space.slope
 
-    def unclear_of_wide(self, anchors: Anchors, borders: Borders, error: Float64) -> Float64:
-        """Return the same for wide keys; infinite where the margin is lost in their error."""
+    def unclear_of_wide(
+        self, anchors: QueryBlock, thresholds: PairThresholds, error: Float64
+    ) -> Float64:
+        """Return the same limit for float64 keys; infinite if the margin is lost in their error."""
         unclear = self.unclear(anchors.offset, error)
-        least = np.minimum.reduceat(borders.within - borders.hard, anchors.pairs.starts[:-1])
+        least = np.minimum.reduceat(thresholds.within - thresholds.hard, anchors.pairs.starts[:-1])
         return np.where(least < _PLAIN * error, np.inf, unclear)

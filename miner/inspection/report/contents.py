@@ -28,7 +28,7 @@ from miner.embedding.store import Store
 from miner.errors import MineError
 from miner.formatting import printable
 from miner.triplets.relevance import Relevance
-from miner.triplets.relevance.labels import Labels, labels_of
+from miner.triplets.relevance.labels import RowLabels, row_labels
 from miner.triplets.types import Rows
 
 __all__ = ["Contents", "Item", "cut_text", "label_text"]
@@ -97,8 +97,8 @@ class Contents:
         return None if self.store is None else self.store.relevance()
 
     @cached_property
-    def _labels(self) -> Labels | None:
-        return None if self.relevance is None else labels_of(self.relevance)
+    def _labels(self) -> RowLabels | None:
+        return None if self.relevance is None else row_labels(self.relevance)
 
     @property
     def row_side(self) -> int:

@@ -23,7 +23,7 @@ from miner.selection.filters import Filters
 from miner.triplets.distance import Metric, scales, score
 from miner.triplets.hardness import CLASSES, MINED, classify, count_positives, difficulty
 from miner.triplets.relevance import Relevance
-from miner.triplets.relevance.labels import labels_of
+from miner.triplets.relevance.labels import row_labels
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["Truth"]
@@ -204,7 +204,7 @@ class Truth:
         """Look at the neighbours of suspects of label noise again, as `_recounted` at hubs."""
         if not has_table(self.run, LABEL_NOISE):
             return [], 0
-        labels, table = labels_of(self.relevance), read_table(self.run, LABEL_NOISE)
+        labels, table = row_labels(self.relevance), read_table(self.run, LABEL_NOISE)
         if labels is None:
             return [f"{LABEL_NOISE}: the rows of the embedding store have no labels"], 0
         picked = _picked(table.num_rows, _SUSPECTS, full, rng)

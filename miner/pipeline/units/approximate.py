@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.column_sums import ColumnSums
-from miner.census.walk.candidate_lists import HEAD, CandidateLists
+from miner.census.walk.candidate_lists import LIST_HEADER, CandidateLists
 from miner.census.walk.census import Census
 from miner.indexes.base import Index
 from miner.pipeline.units.miner import Miner
@@ -94,7 +94,7 @@ class NominatedBlock:
     def lists(self) -> CandidateLists:
         """Return the rows that writing needs; their distances are measured again."""
         deep = self.deep
-        head = np.zeros(len(deep), dtype=HEAD)
+        head = np.zeros(len(deep), dtype=LIST_HEADER)
         head["held"] = deep
         there = np.arange(self.rows.shape[1]) < deep[:, None]
         return CandidateLists(head, self.rows[there].view(np.float64))
@@ -175,7 +175,7 @@ class Nominees:
         if census.metric == "cosine":
             return reach - 1 + rounding
         sizes = np.sqrt((census.vectors.anchors[anchors].astype(np.float64) ** 2).sum(-1))
-        inner: Float64 = reach + rounding * sizes * census.space.reach + _TINY
+        inner: Float64 = reach + rounding * sizes * census.space.max_norm + _TINY
         return inner
 
     def block(self, anchors: Rows, lists: CandidateLists) -> NominatedBlock:
@@ -262,7 +262,7 @@ class ApproximateMiner(Miner):
             self._select_block(block, at, result)
             parts.append((at, block.lists()))
         if lists is not None:
-            lists.append(CandidateLists.gathered(len(anchors), parts))
+            lists.append(CandidateLists.assemble(len(anchors), parts))
         return self._completed(anchors, result)
 
     def _sampled(self, *_: Any) -> None:

@@ -29,7 +29,7 @@ from miner.selection.strategies.base import (
     seed_sequence,
 )
 from miner.triplets.hardness import KEPT, Kept
-from miner.triplets.relevance import cut_sizes, spans
+from miner.triplets.relevance import cut_sizes, ranges
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["BlockWriter", "write_block"]
@@ -248,9 +248,9 @@ def _add_whole(
 ) -> None:
     """Write all that is taken of some lines."""
     widths = np.diff(block.starts)[lines]
-    pairs = spans(block.starts[:-1][lines], widths)
+    pairs = ranges(block.starts[:-1][lines], widths)
     counts = take.counts[pairs]
-    pair, rank = np.repeat(pairs, counts), spans(take.begin[pairs], counts)
+    pair, rank = np.repeat(pairs, counts), ranges(take.begin[pairs], counts)
     line = np.repeat(np.repeat(lines, widths), counts)
     picks = Picks(pair, rank, np.full(len(pair), take.weight * factor))
     writer.add_lines(folder, line, picks)
@@ -268,7 +268,7 @@ def _add_drawn(
 ) -> None:
     """Write so many, drawn uniformly, of what is taken of some lines, ascending."""
     widths = np.diff(block.starts)[lines]
-    pairs = spans(block.starts[:-1][lines], widths)
+    pairs = ranges(block.starts[:-1][lines], widths)
     counts = take.counts[pairs]
     owners = np.repeat(np.arange(len(lines)), widths)
     slots = np.bincount(owners, counts, len(lines)).astype(np.int64)

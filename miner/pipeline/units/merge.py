@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from miner.census.column_sums import add_up_hubs
 from miner.census.confusions import MostConfused, add_up_confusions
-from miner.census.statistics import Besides
+from miner.census.statistics import StatisticsPlan
 from miner.job_sections import MiningJob
 from miner.pipeline.units.layout import COUNTED
 from miner.storage.arrays import load_array
@@ -42,12 +42,12 @@ class Merging:
         Where their files are.
     units : list of str
         The units, in order.
-    besides : Besides
+    besides : StatisticsPlan
     """
 
     work: Path
     units: list[str]
-    besides: Besides
+    besides: StatisticsPlan
 
     def counted(self, anchors: int) -> NDArray[np.void]:
         """Return the census of all anchors in their order, an array of `COUNTED`."""
@@ -82,7 +82,7 @@ class Merging:
         kept = MostConfused(mining.confusions, besides.ranks)
         units = zip(self._read(".confusion"), self._read(".ends"), strict=True)
         add_up_confusions(units, kept, besides.labels.count)
-        return _headed(kept.of, kept.pairs())
+        return _headed(kept.total, kept.pairs())
 
 
 def _headed(of: int, table: Rows) -> Rows:

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.column_sums import ColumnSums
-from miner.census.statistics import Besides
+from miner.census.statistics import StatisticsPlan
 from miner.census.walk.candidate_lists import CandidateFiles, CandidateLists
-from miner.census.walk.census import Asked, Census
+from miner.census.walk.census import Census, CensusRequest
 from miner.census.walk.ranked_block import RankedBlock
 from miner.pipeline.units.layout import COUNTED, Share
 from miner.pipeline.units.records import Records, Sink
@@ -61,7 +61,7 @@ class Miner:
         Whether the loss is summed; else it is zero.
     writes : bool
         Whether triplets will be written: then rows are listed for that as they are counted.
-    besides : Besides
+    besides : StatisticsPlan
         What is counted beside the classes.
     """
 
@@ -73,11 +73,11 @@ class Miner:
     normalized: bool = True
     loss: bool = True
     writes: bool = False
-    besides: Besides = field(default_factory=Besides)
+    besides: StatisticsPlan = field(default_factory=StatisticsPlan)
 
     def counted(self) -> None:
         """Let go of what writing does not need."""
-        self.census.let_go()
+        self.census.release_rows()
 
     def count(
         self,
@@ -101,16 +101,16 @@ class Miner:
         places = np.flatnonzero(wanted)
         places = places[self.census.in_order(anchors[places])]
         parts, room = [], self._room(len(anchors))
-        asked = Asked(self._needs_ranks, self.besides.neighbours, self.loss, sums)
-        for block in self.census.blocks(anchors[places], self.memory, asked):
+        request = CensusRequest(self._needs_ranks, self.besides.neighbours, self.loss, sums)
+        for block in self.census.blocks(anchors[places], self.memory, request):
             at, places = places[: len(block.anchors)], places[len(block.anchors) :]
             self._enter(block, at, result)
-            result[at] = self.besides.judge(block, result[at])
+            result[at] = self.besides.vote(block, result[at])
             if lists is not None:
                 parts.append((at, self._listed(block, room)))
                 room -= len(parts[-1][1].entries)
         if lists is not None:
-            lists.append(CandidateLists.gathered(len(anchors), parts))
+            lists.append(CandidateLists.assemble(len(anchors), parts))
         return self._completed(anchors, result)
 
     @property
@@ -134,7 +134,7 @@ class Miner:
     def _listed(self, block: RankedBlock, room: int) -> CandidateLists:
         """Return lists of the rows that a block's anchors may write, as far as there is room."""
         if not (self.writes and self.selection.ranks_from_counts):
-            return CandidateLists.none(len(block.anchors))
+            return CandidateLists.empty(len(block.anchors))
         depths = self.selection.depths(block)
         deep = np.maximum.reduceat(depths, block.starts[:-1])
         deep[deep > _MOST] = -1
@@ -231,7 +231,7 @@ class Miner:
                 name: Records(stack.enter_context(atomic_open(path)))
                 for name, path in paths.items()
             }
-            self.write_to(records, unit, shares, counted, files.of if files else None)
+            self.write_to(records, unit, shares, counted, files.read if files else None)
             facts = {name: file.facts() for name, file in records.items()}
         return {str(name): fact for name, fact in facts.items()}
 
@@ -246,7 +246,7 @@ class Miner:
         """Write a unit's triplets to one sink a folder; `lists_of` returns the lists of anchors."""
         lines = np.flatnonzero(np.any([share.counts > 0 for share in shares.values()], axis=0))
         anchors = lines + unit[0]
-        lists = lists_of(anchors) if lists_of else CandidateLists.none(len(anchors))
+        lists = lists_of(anchors) if lists_of else CandidateLists.empty(len(anchors))
         facing = (self.census, self.selection, self.seed, self.normalized)
         writer = UnitWriter(*facing, self.whole_blocks, self.listed_block)
         own = {name: share.of(lines) for name, share in shares.items()}

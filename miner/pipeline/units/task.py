@@ -13,8 +13,13 @@ from numpy.typing import NDArray
 
 from miner.census.kernels import pick_kernel
 from miner.census.measure import Vectors
-from miner.census.statistics import Besides, Wanted, plan_besides
-from miner.census.walk.candidate_lists import ENTRIES, HEADS, CandidateFiles, CandidateLists
+from miner.census.statistics import StatisticsPlan, StatisticsRequest, plan_statistics
+from miner.census.walk.candidate_lists import (
+    ENTRY_SUFFIX,
+    HEADER_SUFFIX,
+    CandidateFiles,
+    CandidateLists,
+)
 from miner.census.walk.census import Census
 from miner.embedding.store import Store, open_store
 from miner.errors import StorageError
@@ -82,7 +87,7 @@ class Task:
         Whether the mean loss is wanted.
     normalized : bool
         Whether the stored vectors have unit length.
-    wanted : Wanted
+    wanted : StatisticsRequest
         What is counted beside the classes.
     approximate : Approximate or None
         The index that nominates negatives, where not all are looked at.
@@ -100,7 +105,7 @@ class Task:
     keep: int
     loss: bool = True
     normalized: bool = True
-    wanted: Wanted = Wanted()  # noqa: RUF009  (frozen)
+    wanted: StatisticsRequest = StatisticsRequest()  # noqa: RUF009  (frozen)
     approximate: Approximate | None = None
     kernel: str = "auto"
     left_out: str | None = None
@@ -125,7 +130,7 @@ class Task:
             keep=memory // 2 // engine.processes,
             loss=mining.loss,
             normalized=mining.normalized,
-            wanted=Wanted.of(mining),
+            wanted=StatisticsRequest.from_job(mining),
             approximate=approximate,
             kernel=pick_kernel(store.facts["rows"][0] * store.facts["rows"][-1]),
         )
@@ -156,7 +161,7 @@ def open_miner(task: Task) -> Miner:
         task.normalized,
         task.loss,
         writes=task.select.max_triplets > 0,
-        besides=plan_besides(relevance, task.wanted, ranks),
+        besides=plan_statistics(relevance, task.wanted, ranks),
     )
 
 
@@ -166,7 +171,7 @@ def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Min
     assert given is not None
     census = Census(vectors, relevance, task.metric, task.margin, kernel=task.kernel)
     index = open_index(given.factory, task.metric, Path(given.path))
-    index.turn(dict(given.settings))
+    index.set_parameters(dict(given.settings))
     facing = (census, tally(relevance), load_selection(task.select), task.select.seed, task.memory)
     nominees = Nominees(census, index, given.candidates)
     return ApproximateMiner(*facing, task.normalized, nominees=nominees)
@@ -176,7 +181,7 @@ def count_anchors(task: Task, anchors: tuple[int, ...]) -> NDArray[np.void]:
     """Count some anchors of an exact task, an array of `COUNTED`."""
     order = np.array(anchors, dtype=np.int64)
     opened = open_miner(task)
-    some = replace(opened, besides=Besides(order=order), writes=False)
+    some = replace(opened, besides=StatisticsPlan(order=order), writes=False)
     return some.count((0, len(order)))
 
 
@@ -197,9 +202,9 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
         places = np.arange(*part) - unit[0]
         listed += [(places, one) for one in lists]
     files: dict[Path, NDArray[Any]] = {path: np.concatenate(counted)}
-    whole = CandidateLists.gathered(unit[1] - unit[0], listed)
-    files[path.with_suffix(HEADS)] = whole.head
-    files[path.with_suffix(ENTRIES)] = whole.entries
+    whole = CandidateLists.assemble(unit[1] - unit[0], listed)
+    files[path.with_suffix(HEADER_SUFFIX)] = whole.head
+    files[path.with_suffix(ENTRY_SUFFIX)] = whole.entries
     if sums is not None:
         files[path.with_suffix(".hubs.npy")] = sums.hubs()
         for name, array in sums.confusions.arrays().items() if sums.confusions else ():
@@ -213,7 +218,11 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
 def open_lists(task: Task, work: Path, counted: tuple[str, ...]) -> CandidateFiles | None:
     """Open what was listed as units were counted, if all of it is there; done once a process."""
     miner = open_miner(task)
-    there = all((work / f"{unit}{end}").exists() for unit in counted for end in (HEADS, ENTRIES))
+    there = all(
+        (work / f"{unit}{end}").exists()
+        for unit in counted
+        for end in (HEADER_SUFFIX, ENTRY_SUFFIX)
+    )
     if not counted or not there:
         return None
     return CandidateFiles(work, counted, miner.besides.anchors((0, len(miner.tally.positives))))

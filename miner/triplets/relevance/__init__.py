@@ -1,9 +1,10 @@
-"""Who is a positive of an anchor, and who is neither positive nor negative.
+"""Which rows are positives of an anchor, and which are neither positive nor negative (hidden).
 
-Anchors and rows (the candidates) are numbered from 0. Of labelled items the anchors are the rows,
-or some of them (`AnchorSubset`); of pairs the anchors are the queries and the rows the corpus. All
-rows that are neither positives nor hidden are the anchor's negatives. Hidden are the anchor itself,
-rows whose content equals the anchor's or one of its positives', and rows of the anchor's group.
+Anchors and rows (the candidates) are numbered from 0. For labelled items the anchors are the rows,
+or some of them (`AnchorSubset`). For pairs the anchors are the queries and the rows are the corpus.
+All rows that are neither positives nor hidden are negatives of the anchor. Hidden are the anchor
+itself, rows with the same content as the anchor or as one of its positives, and rows of the
+anchor's group.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from miner.triplets.relevance.base import (
     Tally,
     among,
     cut_sizes,
-    spans,
+    ranges,
     tally,
 )
 from miner.triplets.relevance.labels import LabelRelevance
@@ -41,13 +42,13 @@ __all__ = [
     "anchor_rows",
     "cut_sizes",
     "load",
-    "spans",
+    "ranges",
     "tally",
 ]
 
 
 def load(arrays: Mapping[str, Rows]) -> Relevance:
-    """Build the relevance that ``arrays()`` described: their names tell its kind."""
+    """Build a relevance from its ``arrays()``, whose names determine its kind."""
     if "rows_left_out" in arrays:
         inner = {name: array for name, array in arrays.items() if name != "rows_left_out"}
         return WithoutRows(load(inner), arrays["rows_left_out"])

@@ -1,4 +1,4 @@
-"""What the miner asks of a relevance, and what all kinds of it share."""
+"""The interface of a relevance, and helpers that all kinds share."""
 
 from __future__ import annotations
 
@@ -15,60 +15,60 @@ from miner.triplets.types import Float64, Rows
 __all__ = [
     "NONE",
     "Buckets",
-    "Lists",
+    "PositiveLists",
     "Relevance",
     "Tally",
     "among",
     "cut_sizes",
-    "place",
-    "spans",
+    "ranges",
     "tally",
+    "uniform_position",
 ]
 
 NONE = -1
-"""The code of a row without a value (no label, no group, content that cannot be compared)."""
+"""The code of a missing value: no label, no group, or content that is not compared."""
 
 
 @dataclass(frozen=True)
 class Buckets:
-    """Rows by code: ``rows(code)`` in ascending order.
+    """Rows grouped by code; ``rows(code)`` is ascending.
 
     Parameters
     ----------
     codes : ndarray of shape (n,), int64
-        A code a row, `NONE` for none.
+        The code of each row, `NONE` for none.
     """
 
     codes: Rows
 
     @cached_property
     def order(self) -> Rows:
-        """All rows that have a code, by code, then ascending."""
+        """All rows that have a code, sorted by code, then by row."""
         order = np.argsort(self.codes, kind="stable")
         return order[np.searchsorted(self.codes[order], 0) :]
 
     @cached_property
     def starts(self) -> Rows:
-        """Where each code begins in `order`, and the end, shape (codes + 1,)."""
+        """The position in `order` where each code begins, and the end, shape (codes + 1,)."""
         present = self.codes[self.codes >= 0]
         counts = np.bincount(present, minlength=1)
         return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     @cached_property
     def sizes(self) -> Rows:
-        """Rows per code, shape (codes,)."""
+        """The number of rows of each code, shape (codes,)."""
         return np.diff(self.starts)
 
     def rows(self, code: int) -> Rows:
-        """Return the rows of a code; none for a code below zero or never seen."""
+        """Return the rows of a code; an empty array for a code that no row has."""
         if code < 0 or code + 1 >= len(self.starts):
             return np.empty(0, dtype=np.int64)
         return self.order[self.starts[code] : self.starts[code + 1]]
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
-    """The positives of some anchors, as slices of one array: anchors may share theirs.
+class PositiveLists:
+    """The positives of some anchors, as slices of one array; slices may overlap.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Lists:
         The positives of anchor i are ``rows[starts[i]:stops[i]]``, ascending, without `skipped[i]`.
     rows : ndarray of int64
     skipped : ndarray of shape (k,), int64
-        A row of the slice that is no positive (the anchor itself), or `NONE`.
+        A row of the slice that is not a positive (the anchor itself), or `NONE`.
     """
 
     starts: Rows
@@ -86,43 +86,46 @@ class Lists:
 
     @property
     def counts(self) -> Rows:
-        """How many positives each anchor has."""
+        """The number of positives of each anchor."""
         return np.asarray(self.stops - self.starts - (self.skipped >= 0))
 
     @property
     def columns(self) -> Rows:
         """The positives, anchor after anchor."""
         wide = self.stops - self.starts
-        rows = self.rows[spans(self.starts, wide)]
+        rows = self.rows[ranges(self.starts, wide)]
         return np.asarray(rows[rows != np.repeat(self.skipped, wide)])
 
 
 class Relevance(Protocol):
-    """What the miner asks about an anchor; a kind of it is a data class of arrays.
+    """The interface of a relevance. Each kind is a dataclass of arrays.
 
-    What is answered here is answered anchor by anchor, which a kind may know to do at once.
+    The methods implemented here work anchor by anchor; a kind may override them with a faster one.
     """
 
     @property
     def anchors(self) -> int:
-        """How many anchors there are."""
+        """The number of anchors."""
 
     @property
     def rows(self) -> int:
-        """How many rows (candidates) there are."""
+        """The number of rows (candidates)."""
 
     def positives(self, anchor: int) -> Rows:
         """Return the anchor's positives, ascending."""
 
     @property
     def positive_counts(self) -> Rows:
-        """How many positives each anchor has, shape (anchors,)."""
+        """The number of positives of each anchor, shape (anchors,)."""
 
     def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
-        """Return rows hidden as itself, as duplicates, as group; disjoint, no positives."""
+        """Return the hidden rows by reason: the anchor itself, duplicates, group.
+
+        The three arrays are disjoint, and contain no positives.
+        """
 
     def exclusion_counts(self) -> NDArray[np.int64]:
-        """Count what `exclusions` returns, for all anchors, shape (anchors, 3)."""
+        """Return the sizes of the `exclusions` of all anchors, shape (anchors, 3)."""
         counts = [list(map(len, self.exclusions(a))) for a in range(self.anchors)]
         return np.array(counts, dtype=np.int64).reshape(-1, 3)
 
@@ -130,61 +133,64 @@ class Relevance(Protocol):
         """Return all rows that are neither positive nor negative."""
         return np.concatenate(self.exclusions(anchor))
 
-    def alike(self, anchors: Rows) -> Rows:
-        """Return a number for each anchor: the same for those that share their positives."""
+    def positive_group(self, anchors: Rows) -> Rows:
+        """Return a number for each anchor, equal for anchors that share their positives."""
 
-    def positive_lists(self, anchors: Rows) -> Lists:
+    def positive_lists(self, anchors: Rows) -> PositiveLists:
         """Return the positives of some anchors at once."""
         starts, rows = _joined([self.positives(int(anchor)) for anchor in anchors])
-        return Lists(starts[:-1], starts[1:], rows, np.full(len(anchors), NONE, dtype=np.int64))
+        return PositiveLists(
+            starts[:-1], starts[1:], rows, np.full(len(anchors), NONE, dtype=np.int64)
+        )
 
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
-        """Return starts and rows of what `hidden` returns for some anchors, each's ascending."""
+        """Return where each anchor's hidden rows begin, and the rows, ascending per anchor."""
         return _joined([np.sort(self.hidden(int(anchor))) for anchor in anchors])
 
     def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
-        """Return the positive of each anchor that a share picks, or `NONE`: pick again.
+        """Return a random positive of each anchor, or `NONE`: then draw again.
 
         Parameters
         ----------
         anchors : ndarray of shape (k,), int64
-            Each has positives; it may come several times.
+            Each must have positives; anchors may repeat.
         shares : ndarray of shape (k,), float64
-            Numbers from 0 to below 1, each as likely: so is then each positive of an anchor.
+            Uniform random numbers in [0, 1). All positives of an anchor then have the same
+            probability.
         """
 
     def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
-        """Return the negative of each anchor that a share picks, or `NONE`; as `pick_positives`."""
+        """Return a random negative of each anchor, or `NONE`; see `pick_positives`."""
 
     def arrays(self) -> dict[str, Rows]:
-        """Return what `load` in `miner.triplets.relevance` needs to build the same object again."""
+        """Return the arrays from which `load` of `miner.triplets.relevance` rebuilds the object."""
         names: Any = self.__dataclass_fields__  # type: ignore[attr-defined]
         return {name: getattr(self, name) for name in names}
 
 
-def place(shares: Float64, sizes: Rows) -> Rows:
-    """Return the place that each share picks among `sizes` places, each as likely."""
+def uniform_position(shares: Float64, sizes: Rows) -> Rows:
+    """Return ``floor(shares * sizes)``: uniform positions below `sizes` for uniform shares."""
     picked = (shares * sizes).astype(np.int64)
     return np.minimum(picked, sizes - 1, out=picked)
 
 
 def among(keys: Rows, known: Rows) -> NDArray[np.bool_]:
-    """Whether each key stands in `known`, ascending."""
+    """Whether each key is in `known`, which is ascending."""
     if not len(known):
         return np.zeros(keys.shape, dtype=np.bool_)
     found = np.minimum(np.searchsorted(known, keys), len(known) - 1)
     return np.asarray(known[found] == keys)
 
 
-def spans(starts: Rows, counts: Rows) -> Rows:
-    """Return ``starts[i], starts[i] + 1, ...``, `counts[i]` numbers for each i."""
+def ranges(starts: Rows, counts: Rows) -> Rows:
+    """Return the numbers ``starts[i], starts[i] + 1, ...``, `counts[i]` of them for each i."""
     ends = np.cumsum(counts)
     whole: Rows = np.arange(int(counts.sum())) + np.repeat(starts - (ends - counts), counts)
     return whole
 
 
 def cut_sizes(sizes: Rows, most: int) -> Iterator[tuple[int, int]]:
-    """Cut a sequence into parts of no more than `most` in all, or of one element."""
+    """Cut a sequence into parts whose sizes sum to at most `most`, or of one element."""
     ends, first = np.cumsum(sizes), 0
     while first < len(sizes):
         last = int(np.searchsorted(ends, ends[first] - sizes[first] + most, side="right"))
@@ -200,13 +206,13 @@ def _joined(parts: list[Rows]) -> tuple[Rows, Rows]:
 
 @dataclass(frozen=True)
 class Tally:
-    """How many positives and negatives each anchor has, and how many rows are hidden from it.
+    """The number of positives and negatives of each anchor, and of hidden pairs by reason.
 
     Parameters
     ----------
     positives, negatives : ndarray of shape (anchors,), int64
     itself, duplicates, group : int
-        Pairs (anchor, row) hidden for each reason, over all anchors; a pair counts once.
+        Pairs (anchor, row) hidden for each reason, over all anchors; each pair counts once.
     """
 
     positives: Rows
@@ -223,7 +229,7 @@ class Tally:
 
 
 def tally(relevance: Relevance) -> Tally:
-    """Count positives, negatives and hidden rows of every anchor."""
+    """Count the positives, negatives and hidden rows of all anchors."""
     positives, hidden = relevance.positive_counts, relevance.exclusion_counts()
     itself, duplicates, group = (int(total) for total in hidden.sum(axis=0))
     negatives = relevance.rows - positives - hidden.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Labelled items with one label each, and the labels of anchors and rows where there are such."""
+"""The relevance of labelled items with one label each, and the labels of anchors and rows."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import NONE, Buckets, Lists, Relevance, among, place
+from miner.triplets.relevance.base import (
+    NONE,
+    Buckets,
+    PositiveLists,
+    Relevance,
+    among,
+    uniform_position,
+)
 from miner.triplets.relevance.subset import AnchorSubset
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["LabelRelevance", "Labels", "labels_of"]
+__all__ = ["LabelRelevance", "RowLabels", "row_labels"]
 
 
 @dataclass(frozen=True)
 class LabelRelevance(Relevance):
-    """Labelled items: positives share the label, negatives have another.
+    """Labelled items: positives have the same label, negatives have another one.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int64
-        A label code a row, all >= 0.
+        The label code of each row, all >= 0.
     contents : ndarray of shape (n,), int64
         Equal codes for equal content; `NONE` where content is not compared.
     groups : ndarray of shape (n,), int64
@@ -36,12 +43,12 @@ class LabelRelevance(Relevance):
 
     @property
     def anchors(self) -> int:
-        """How many anchors there are: every row is one."""
+        """The number of anchors: every row is one."""
         return len(self.labels)
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(self.labels)
 
     @cached_property
@@ -55,7 +62,7 @@ class LabelRelevance(Relevance):
 
     @cached_property
     def _conflicts(self) -> Mapping[int, Rows]:
-        """Per label, the rows of other labels whose content stands in it too."""
+        """For each label, the rows of other labels whose content also occurs with this label."""
         by_content = Buckets(self.contents)
         found: dict[int, list[Rows]] = {}
         for code in np.flatnonzero(by_content.sizes > 1):
@@ -67,7 +74,7 @@ class LabelRelevance(Relevance):
 
     @property
     def positive_counts(self) -> Rows:
-        """How many positives each anchor has."""
+        """The number of positives of each anchor."""
         return np.asarray(self.members.sizes[self.labels] - 1)
 
     def positives(self, anchor: int) -> Rows:
@@ -77,7 +84,7 @@ class LabelRelevance(Relevance):
         return others
 
     def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
-        """Return the anchor, the duplicates, and the group's rows of other labels."""
+        """Return the anchor, its duplicates, and its group's rows with other labels."""
         label = int(self.labels[anchor])
         itself = np.array([anchor], dtype=np.int64)
         duplicates = self._conflicts.get(label, itself[:0])
@@ -88,7 +95,10 @@ class LabelRelevance(Relevance):
         return itself, duplicates, group
 
     def exclusion_counts(self) -> NDArray[np.int64]:
-        """Count the exclusions of all anchors; without groups they are those of their labels."""
+        """Return the number of exclusions of all anchors, by reason.
+
+        Without groups they depend on the label only.
+        """
         if self._grouped:
             return super().exclusion_counts()
         duplicates = np.zeros(len(self.members.sizes), dtype=np.int64)
@@ -98,41 +108,43 @@ class LabelRelevance(Relevance):
         counts[:, 0], counts[:, 1] = 1, duplicates[self.labels]
         return counts
 
-    def alike(self, anchors: Rows) -> Rows:
+    def positive_group(self, anchors: Rows) -> Rows:
         """Return the labels."""
         return self.labels[anchors]
 
-    def positive_lists(self, anchors: Rows) -> Lists:
-        """Return the labels of the anchors: slices of the rows by label."""
+    def positive_lists(self, anchors: Rows) -> PositiveLists:
+        """Return the positives of some anchors, as slices of the rows sorted by label."""
         members, codes = self.members, self.labels[anchors]
-        return Lists(members.starts[codes], members.starts[codes + 1], members.order, anchors)
+        return PositiveLists(
+            members.starts[codes], members.starts[codes + 1], members.order, anchors
+        )
 
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
-        """Return the anchors, and what has to be listed beside them."""
+        """Return the rows that are hidden from some anchors."""
         if self._conflicts or self._grouped:
             return super().hidden_lists(anchors)
         return np.arange(len(anchors) + 1), anchors
 
     @cached_property
     def _hidden_pairs(self) -> Rows:
-        """Label and row of each of the conflicts, as one number, ascending."""
+        """The label and row of each conflict, as one number, ascending."""
         pairs = [label * self.rows + rows for label, rows in sorted(self._conflicts.items())]
         return np.concatenate([np.empty(0, dtype=np.int64), *pairs])
 
     def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
-        """Return a row of the anchor's label, but not the anchor."""
+        """Return a random row of each anchor's label, `NONE` if it is the anchor."""
         labels = self.labels[anchors]
-        places = place(shares, self.members.sizes[labels])
+        places = uniform_position(shares, self.members.sizes[labels])
         places += self.members.starts[labels]
         rows = self.members.order[places]
         rows[rows == anchors] = NONE
         return rows
 
     def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
-        """Return a row of another label that is not hidden."""
+        """Return a random row of another label for each anchor, `NONE` if it is hidden."""
         labels = self.labels[anchors]
         sizes = self.members.sizes[labels]
-        places = place(shares, self.rows - sizes)
+        places = uniform_position(shares, self.rows - sizes)
         places += sizes * (places >= self.members.starts[labels])
         rows = self.members.order[np.minimum(places, self.rows - 1, out=places)]
         rows[sizes == self.rows] = NONE
@@ -150,8 +162,8 @@ class LabelRelevance(Relevance):
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """The label of each anchor and of each row, where every row has one.
+class RowLabels:
+    """The label of each anchor and of each row, if every row has exactly one.
 
     Attributes
     ----------
@@ -167,10 +179,10 @@ class Labels:
         return int(self.rows.max(initial=-1)) + 1
 
 
-def labels_of(relevance: Relevance) -> Labels | None:
-    """Return the labels of anchors and rows; None of pairs, and where a row may have several."""
+def row_labels(relevance: Relevance) -> RowLabels | None:
+    """Return the labels of anchors and rows; None for pairs, and for sets of labels."""
     inner = relevance.inner if isinstance(relevance, AnchorSubset) else relevance
     if not isinstance(inner, LabelRelevance):
         return None
     chosen = relevance.chosen if isinstance(relevance, AnchorSubset) else slice(None)
-    return Labels(inner.labels[chosen], inner.labels)
+    return RowLabels(inner.labels[chosen], inner.labels)

@@ -1,4 +1,4 @@
-"""Queries and a corpus, with links between them."""
+"""The relevance of queries and a corpus, given by links between them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from miner.triplets.relevance.base import (
     NONE,
     Buckets,
-    Lists,
+    PositiveLists,
     Relevance,
     among,
-    place,
-    spans,
+    ranges,
+    uniform_position,
 )
 from miner.triplets.types import Float64, Rows
 
@@ -25,7 +25,7 @@ _MOST_LISTED = 1 << 25
 
 
 def _disjoint(parts: list[Rows], taken: Rows) -> list[Rows]:
-    """Drop from each part what stands in `taken` or in an earlier part."""
+    """Remove from each part the rows that are in `taken` or in an earlier part."""
     result = []
     for part in parts:
         fresh = np.setdiff1d(part, taken)
@@ -36,13 +36,14 @@ def _disjoint(parts: list[Rows], taken: Rows) -> list[Rows]:
 
 @dataclass(frozen=True)
 class LinkRelevance(Relevance):
-    """Queries and a corpus: links name the positives.
+    """Queries and a corpus; the positives of a query are the rows linked to it.
 
     Parameters
     ----------
     starts : ndarray of shape (queries + 1,), int64
     linked : ndarray of shape (starts[-1],), int64
-        The positives of query q are ``linked[starts[q]:starts[q + 1]]``, ascending, each once.
+        The positives of query q are ``linked[starts[q]:starts[q + 1]]``, ascending, without
+        repetitions.
     contents, query_contents : ndarray of int64
         Content codes of the corpus and of the queries, from one numbering.
     groups, query_groups : ndarray of int64
@@ -61,12 +62,12 @@ class LinkRelevance(Relevance):
 
     @property
     def anchors(self) -> int:
-        """How many queries there are."""
+        """The number of queries."""
         return len(self.starts) - 1
 
     @property
     def rows(self) -> int:
-        """How many rows the corpus has."""
+        """The number of rows of the corpus."""
         return len(self.contents)
 
     @cached_property
@@ -79,7 +80,7 @@ class LinkRelevance(Relevance):
 
     @property
     def positive_counts(self) -> Rows:
-        """How many positives each query has."""
+        """The number of positives of each query."""
         return np.diff(self.starts)
 
     def positives(self, anchor: int) -> Rows:
@@ -87,7 +88,7 @@ class LinkRelevance(Relevance):
         return self.linked[self.starts[anchor] : self.starts[anchor + 1]]
 
     def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
-        """Return the query's twin, the duplicates, and the group's rows; never a linked row."""
+        """Return the query's twin, its duplicates, and its group's rows, without linked rows."""
         positives = self.positives(anchor)
         codes = np.unique(np.append(self.contents[positives], self.query_contents[anchor]))
         duplicates = np.concatenate([self._by_content.rows(int(code)) for code in codes])
@@ -97,29 +98,29 @@ class LinkRelevance(Relevance):
         return itself, duplicates, group
 
     def exclusion_counts(self) -> NDArray[np.int64]:
-        """Count the exclusions of all queries."""
+        """Return the number of exclusions of all queries, by reason."""
         return super().exclusion_counts() if self._many else self._hidden[2]
 
-    def alike(self, anchors: Rows) -> Rows:
-        """Return the anchors: each has links of its own."""
+    def positive_group(self, anchors: Rows) -> Rows:
+        """Return the anchors: every query has its own links."""
         return anchors
 
-    def positive_lists(self, anchors: Rows) -> Lists:
+    def positive_lists(self, anchors: Rows) -> PositiveLists:
         """Return the links of some queries."""
         none = np.full(len(anchors), NONE, dtype=np.int64)
-        return Lists(self.starts[anchors], self.starts[anchors + 1], self.linked, none)
+        return PositiveLists(self.starts[anchors], self.starts[anchors + 1], self.linked, none)
 
     def hidden_lists(self, anchors: Rows) -> tuple[Rows, Rows]:
-        """Return what is hidden from some queries."""
+        """Return the rows that are hidden from some queries."""
         if self._many:
             return super().hidden_lists(anchors)
         starts, rows = self._hidden[0], self._hidden[1]
         counts = starts[anchors + 1] - starts[anchors]
-        return np.concatenate([[0], np.cumsum(counts)]), rows[spans(starts[anchors], counts)]
+        return np.concatenate([[0], np.cumsum(counts)]), rows[ranges(starts[anchors], counts)]
 
     @cached_property
     def _many(self) -> bool:
-        """Whether more may be hidden than can be listed for all queries at once."""
+        """Whether too many rows may be hidden to list them for all queries at once."""
         if (self.query_groups >= 0).any():
             return True
         codes = np.concatenate([self.query_contents, self.contents[self.linked]])
@@ -129,7 +130,7 @@ class LinkRelevance(Relevance):
 
     @cached_property
     def _hidden(self) -> tuple[Rows, Rows, NDArray[np.int64]]:
-        """List what is hidden from every query, without groups: starts, rows, counts by reason."""
+        """The rows hidden from each query, without groups: starts, rows, counts by reason."""
         queries = np.arange(self.anchors)
         linked = self._linked_pairs
         twinned = np.flatnonzero(self.twins >= 0)
@@ -137,12 +138,12 @@ class LinkRelevance(Relevance):
         twins = twins[~among(twins, linked)]
         own, codes = self.query_contents >= 0, self.contents[self.linked]
         sizes = self._by_content.sizes
-        more = (codes >= 0) & (sizes[np.maximum(codes, 0)] > 1)  # a row alone is the linked one
+        more = (codes >= 0) & (sizes[np.maximum(codes, 0)] > 1)  # else only the linked row has it
         asking = np.concatenate([queries[own], self._owners[more]])
         codes = np.concatenate([self.query_contents[own], codes[more]])
         known = codes < len(sizes)
         asking, codes = asking[known], codes[known]
-        found = spans(self._by_content.starts[codes], sizes[codes])
+        found = ranges(self._by_content.starts[codes], sizes[codes])
         pairs = np.repeat(asking, sizes[codes]) * self.rows + self._by_content.order[found]
         duplicates = np.setdiff1d(pairs, np.concatenate([linked, twins]))
         hidden = np.sort(np.concatenate([twins, duplicates]))
@@ -159,12 +160,12 @@ class LinkRelevance(Relevance):
 
     @cached_property
     def _linked_pairs(self) -> Rows:
-        """Query and row of each link, as one number, ascending."""
+        """The query and row of each link, as one number, ascending."""
         return np.asarray(self._owners * self.rows + self.linked)
 
     @cached_property
     def _near_contents(self) -> Rows:
-        """Query and content of its own and of each link, as one number, ascending."""
+        """Each query with its own and its links' contents, as one number, ascending."""
         queries = np.concatenate([np.arange(self.anchors), self._owners])
         contents = np.concatenate([self.query_contents, self.contents[self.linked]])
         known = (contents >= 0) & (contents < self._contents)
@@ -175,14 +176,14 @@ class LinkRelevance(Relevance):
         return len(self._by_content.sizes)
 
     def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
-        """Return a row linked to the query."""
+        """Return a random linked row of each query."""
         starts = self.starts[anchors]
-        places = starts + place(shares, self.starts[anchors + 1] - starts)
+        places = starts + uniform_position(shares, self.starts[anchors + 1] - starts)
         return np.asarray(self.linked[places])
 
     def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
-        """Return a row that is neither linked nor hidden."""
-        rows = place(shares, np.full(len(anchors), self.rows))
+        """Return a random row for each query, `NONE` if it is linked or hidden."""
+        rows = uniform_position(shares, np.full(len(anchors), self.rows))
         out = among(anchors * self.rows + rows, self._linked_pairs)
         out |= rows == self.twins[anchors]
         contents, groups = self.contents[rows], self.query_groups[anchors]

@@ -1,4 +1,4 @@
-"""Labelled items with a set of labels each: tags, topics, attributes."""
+"""The relevance of labelled items with a set of labels each: tags, topics, attributes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import NONE, Buckets, Relevance, among, place, spans
+from miner.triplets.relevance.base import NONE, Buckets, Relevance, among, ranges, uniform_position
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["MultiLabelRelevance"]
@@ -17,23 +17,23 @@ __all__ = ["MultiLabelRelevance"]
 Mask = NDArray[np.bool_]
 
 _WIDE = 32
-"""A label is wide when more than one row in so many has it."""
+"""A label is wide if more than one row in this many has it."""
 
 
 @dataclass(frozen=True)
 class MultiLabelRelevance(Relevance):
-    """Labelled items: positives share a label at least, negatives share none.
+    """Labelled items with sets of labels: positives share at least one label, negatives none.
 
-    Rows with the same set of labels have the same positives (but for themselves) and the same
-    duplicates, so both are counted once a set. A question about one anchor takes a mask of all
-    rows: memory is one byte a row, however many positives there are.
+    Rows with the same set of labels have the same positives (except themselves) and the same
+    duplicates, so both are counted once per set. The positives of one anchor are found with a mask
+    of all rows: that takes one byte per row, however many positives there are.
 
     Parameters
     ----------
     starts : ndarray of shape (n + 1,), int64
     labels : ndarray of shape (starts[-1],), int64
-        The labels of row r are ``labels[starts[r]:starts[r + 1]]``: codes >= 0, ascending, each
-        once, at least one a row.
+        The labels of row r are ``labels[starts[r]:starts[r + 1]]``: codes >= 0, ascending, without
+        repetitions, at least one per row.
     contents : ndarray of shape (n,), int64
         Equal codes for equal content; `NONE` where content is not compared.
     groups : ndarray of shape (n,), int64
@@ -47,27 +47,27 @@ class MultiLabelRelevance(Relevance):
 
     @property
     def anchors(self) -> int:
-        """How many anchors there are: every row is one."""
+        """The number of anchors: every row is one."""
         return len(self.starts) - 1
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(self.starts) - 1
 
     @property
     def sizes(self) -> Rows:
-        """Rows per label, shape (labels,)."""
+        """The number of rows of each label, shape (labels,)."""
         return self._entries.sizes
 
     @cached_property
     def _entries(self) -> Buckets:
-        """The places in `labels` of each label."""
+        """The positions in `labels` of each label."""
         return Buckets(self.labels)
 
     @cached_property
     def _owners(self) -> NDArray[np.int32]:
-        """The row of each place in `labels`."""
+        """The row of each position in `labels`."""
         return np.repeat(np.arange(self.rows, dtype=np.int32), np.diff(self.starts))
 
     @cached_property
@@ -76,7 +76,7 @@ class MultiLabelRelevance(Relevance):
 
     @cached_property
     def _sets(self) -> Rows:
-        """A code a row: the same for the same set of labels."""
+        """A code for each row, equal for equal sets of labels."""
         known: dict[bytes, int] = {}
         bounds = zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
         codes = (
@@ -86,7 +86,7 @@ class MultiLabelRelevance(Relevance):
 
     @cached_property
     def _mixed(self) -> tuple[Rows, Rows]:
-        """Rows whose content another row has under another set of labels, and their contents."""
+        """Rows whose content also occurs with another set of labels, and their content codes."""
         rows = np.flatnonzero(self.contents >= 0)
         contents, sets = self.contents[rows], self._sets[rows]
         low = np.full(contents.max(initial=NONE) + 1, self.rows, dtype=np.int64)
@@ -99,7 +99,7 @@ class MultiLabelRelevance(Relevance):
 
     @cached_property
     def _wide(self) -> dict[int, NDArray[np.uint8]]:
-        """The rows of each label that many have, a bit a row: fewer bytes than their numbers."""
+        """The rows of each wide label as a bit mask, which is smaller than their row numbers."""
         wide = {}
         for label in np.flatnonzero(self.sizes * _WIDE > self.rows).tolist():
             mask = np.zeros(self.rows, dtype=np.bool_)
@@ -108,7 +108,7 @@ class MultiLabelRelevance(Relevance):
         return wide
 
     def _kin(self, row: int) -> Mask:
-        """Whether each row shares a label with this one; it does so with itself."""
+        """Whether each row shares a label with this row; True for the row itself."""
         labels = self.labels[self.starts[row] : self.starts[row + 1]].tolist()
         wide = [self._wide[label] for label in labels if label in self._wide]
         if wide:
@@ -122,7 +122,7 @@ class MultiLabelRelevance(Relevance):
         return kin
 
     def _duplicates(self, kin: Mask) -> Rows:
-        """Return the rows that are no kin and have the content of one that is."""
+        """Return the rows outside `kin` that have the same content as a row in it."""
         rows, codes = self._mixed
         if not len(rows):
             return rows
@@ -145,7 +145,7 @@ class MultiLabelRelevance(Relevance):
 
     @cached_property
     def positive_counts(self) -> Rows:
-        """How many positives each anchor has."""
+        """The number of positives of each anchor."""
         single = np.diff(self.starts)[self._representatives] == 1
         kin = np.empty(len(self._representatives), dtype=np.int64)
         kin[single] = self.sizes[self.labels[self.starts[self._representatives[single]]]]
@@ -154,7 +154,7 @@ class MultiLabelRelevance(Relevance):
         return np.asarray(kin[self._sets] - 1)
 
     def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
-        """Return the anchor, the duplicates, and the group's rows that share no label."""
+        """Return the anchor, its duplicates, and its group's rows that share no label with it."""
         kin = self._kin(anchor)
         duplicates = self._duplicates(kin)
         group = self._by_group.rows(int(self.groups[anchor]))
@@ -164,7 +164,7 @@ class MultiLabelRelevance(Relevance):
         return np.array([anchor], dtype=np.int64), duplicates, group
 
     def exclusion_counts(self) -> NDArray[np.int64]:
-        """Count the exclusions of all anchors, shape (anchors, 3)."""
+        """Return the number of exclusions of all anchors, by reason, shape (anchors, 3)."""
         counts = np.zeros((self.anchors, 3), dtype=np.int64)
         counts[:, 0] = 1
         grouped = np.flatnonzero(self.groups >= 0)
@@ -189,23 +189,23 @@ class MultiLabelRelevance(Relevance):
                 counts[anchor, 2] = np.count_nonzero(~taken[group])
         return counts
 
-    def alike(self, anchors: Rows) -> Rows:
-        """Return a number a set of labels."""
+    def positive_group(self, anchors: Rows) -> Rows:
+        """Return the code of each anchor's set of labels."""
         return self._sets[anchors]
 
     @cached_property
     def _until(self) -> Rows:
-        """How many rows the labels have up to each place in `labels`, shape (places + 1,)."""
+        """The cumulative number of rows of the labels in `labels`, shape (len(labels) + 1,)."""
         return np.concatenate([[0], np.cumsum(self.sizes[self.labels])])
 
     @cached_property
     def _labelled_rows(self) -> Rows:
-        """Row and label of each place in `labels`, as one number, ascending."""
+        """The row and label of each position in `labels`, as one number, ascending."""
         return np.asarray(self._owners * np.int64(len(self.sizes)) + self.labels)
 
     @cached_property
     def _mixed_by_content(self) -> tuple[Buckets, Rows]:
-        """The places in `_mixed` of each content, and the content of each row there, or `NONE`."""
+        """The positions in `_mixed` of each content, and the content of each row, or `NONE`."""
         rows, codes = self._mixed
         of_row = np.full(self.rows, NONE, dtype=np.int64)
         of_row[rows] = codes
@@ -214,7 +214,7 @@ class MultiLabelRelevance(Relevance):
     def _shared(self, anchors: Rows, rows: Rows) -> Rows:
         """Return the lowest label that each anchor and row share, or `NONE`."""
         counts = np.diff(self.starts)[anchors]
-        labels = self.labels[spans(self.starts[anchors], counts)]
+        labels = self.labels[ranges(self.starts[anchors], counts)]
         shared = among(np.repeat(rows, counts) * len(self.sizes) + labels, self._labelled_rows)
         none = len(self.sizes)
         first = np.cumsum(counts) - counts
@@ -222,9 +222,13 @@ class MultiLabelRelevance(Relevance):
         return np.where(lowest == none, NONE, lowest)
 
     def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
-        """Return a row of a label of the anchor's, by the lowest that they share."""
+        """Return a random row of a label of each anchor, or `NONE`.
+
+        A row that shares several labels is accepted for the lowest of them only, so that every
+        positive has the same probability.
+        """
         before = self._until[self.starts[anchors]]
-        picked = before + place(shares, self._until[self.starts[anchors + 1]] - before)
+        picked = before + uniform_position(shares, self._until[self.starts[anchors + 1]] - before)
         at = np.searchsorted(self._until, picked, side="right") - 1
         labels = self.labels[at]
         entries = self._entries.starts[labels] + picked - self._until[at]
@@ -233,15 +237,15 @@ class MultiLabelRelevance(Relevance):
         return np.where(fits, rows, NONE)
 
     def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
-        """Return a row that shares no label and is not hidden."""
-        rows = place(shares, np.full(len(anchors), self.rows))
+        """Return a random row for each anchor, `NONE` if it shares a label or is hidden."""
+        rows = uniform_position(shares, np.full(len(anchors), self.rows))
         out = (self._shared(anchors, rows) >= 0) | (
             (self.groups[anchors] >= 0) & (self.groups[anchors] == self.groups[rows])
         )
         of_content, contents = self._mixed_by_content
         asked = np.flatnonzero(~out & (contents[rows] >= 0))
         sizes = of_content.sizes[contents[rows[asked]]]
-        twins = of_content.order[spans(of_content.starts[contents[rows[asked]]], sizes)]
+        twins = of_content.order[ranges(of_content.starts[contents[rows[asked]]], sizes)]
         owners = np.repeat(asked, sizes)
         kin = self._shared(anchors[owners], self._mixed[0][twins]) >= 0
         out[owners[kin]] = True

@@ -1,6 +1,8 @@
-"""The thresholds of pairs in key space: where hard and where semi-hard end, and how unsure that is.
+"""The two thresholds of each pair, as keys, and their uncertainty.
 
-A key within the tolerance of a threshold decides nothing: `miner.census.walk.settle` measures it.
+Negatives up to the first threshold of a pair are hard, and those up to the second are hard or
+semi-hard. A key within the tolerance of a threshold is undecided: `miner.census.walk.count_below`
+measures the distance of its row.
 """
 
 from __future__ import annotations
@@ -16,15 +18,16 @@ from miner.triplets.distance import UNIT_ROUNDOFF
 from miner.triplets.hardness import semi_hard_border
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["Borders", "Pairs", "borders_of_distances", "borders_of_keys"]
+__all__ = ["PairThresholds", "Pairs", "thresholds_from_distances", "thresholds_from_keys"]
 
 _STEEP = 64.0
-"""From this growth of a key's error on, a positive's distance is measured instead."""
+"""If the error of a key grows by more than this factor, the distance of the positive is
+measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The pairs of some anchors: those of anchor i are ``starts[i]:starts[i + 1]``.
+    """The (anchor, positive) pairs of some anchors: anchor i has ``starts[i]:starts[i + 1]``.
 
     Attributes
     ----------
@@ -32,7 +35,7 @@ class Pairs:
     starts : ndarray of shape (b + 1,), int64
     positives : ndarray of shape (pairs,), int64
     lines : ndarray of shape (pairs,), int64
-        The place of each pair's anchor among the anchors.
+        The position of each pair's anchor in `anchors`.
     """
 
     anchors: Rows
@@ -41,8 +44,8 @@ class Pairs:
     lines: Rows
 
     @classmethod
-    def of(cls, anchors: Rows, counts: Rows, positives: Rows) -> Pairs:
-        """Return the pairs of anchors with so many positives each."""
+    def from_counts(cls, anchors: Rows, counts: Rows, positives: Rows) -> Pairs:
+        """Return the pairs of anchors that have ``counts[i]`` positives each."""
         starts = np.concatenate([[0], np.cumsum(counts)])
         return cls(anchors, starts, positives, np.repeat(np.arange(len(anchors)), counts))
 
@@ -53,20 +56,20 @@ class Pairs:
         return Pairs(self.anchors[lines], starts, self.positives[own], self.lines[own] - first)
 
     def measured(self, vectors: Vectors, space: KeySpace, some: Rows | slice) -> Float64:
-        """Return the true distances of some pairs."""
+        """Return the true distances of the selected pairs."""
         return vectors.measure(space.metric, self.anchors[self.lines[some]], self.positives[some])
 
 
 @dataclass(frozen=True, slots=True)
-class Borders:
+class PairThresholds:
     """Both thresholds of each pair.
 
     Attributes
     ----------
     hard, within, d_ap : ndarray of shape (pairs,), float64
-        The keys where hard ends and where semi-hard ends; the distance of the pair.
+        The keys up to which negatives are hard, and hard or semi-hard; the distance of the pair.
     tolerance : ndarray of shape (b,), float64
-        How far the float64 key of a row may be from a threshold and still be unsure.
+        A float64 key that is this near to a threshold is undecided.
     """
 
     hard: Float64
@@ -74,46 +77,48 @@ class Borders:
     d_ap: Float64
     tolerance: Float64
 
-    def part(self, starts: Rows, lines: slice) -> Borders:
-        """Return those of a range of the anchors; the pairs of all begin at `starts`."""
+    def part(self, starts: Rows, lines: slice) -> PairThresholds:
+        """Return the thresholds of a range of the anchors, whose pairs begin at `starts`."""
         own = slice(starts[lines.start], starts[lines.stop])
-        return Borders(self.hard[own], self.within[own], self.d_ap[own], self.tolerance[lines])
+        return PairThresholds(
+            self.hard[own], self.within[own], self.d_ap[own], self.tolerance[lines]
+        )
 
 
-def borders_of_keys(
+def thresholds_from_keys(
     pairs: Pairs,
     keys: Float64,
     vectors: Vectors,
     space: KeySpace,
     margin: float,
     offset: Float64,
-    slack: Float64,
+    key_error: Float64,
     loops: Any,
-) -> Borders:
-    """Return the borders of pairs whose float64 keys are known.
+) -> PairThresholds:
+    """Return the thresholds of pairs whose float64 keys are known.
 
     Parameters
     ----------
-    pairs, space, margin, offset, slack
-        As of `borders_of_distances`.
+    pairs, space, margin, offset, key_error
+        As in `thresholds_from_distances`.
     keys : ndarray of shape (pairs,), float64
     vectors : Vectors
-        Where keys do not tell distances well enough, these are measured.
+        Used to measure the distances if the keys are not exact enough.
     loops : module
         See `miner.census.walk.line_loops`.
     """
-    facts = (keys, pairs.starts, offset, slack, float(space.slope), space.root, margin)
-    d_ap, within, tolerance, clear = loops.place_borders(*facts, _STEEP, UNIT_ROUNDOFF)
+    facts = (keys, pairs.starts, offset, key_error, float(space.slope), space.root, margin)
+    d_ap, within, tolerance, clear = loops.place_thresholds(*facts, _STEEP, UNIT_ROUNDOFF)
     if clear:
-        return Borders(keys, within, d_ap, tolerance)
+        return PairThresholds(keys, within, d_ap, tolerance)
     measured = pairs.measured(vectors, space, slice(None))
-    return borders_of_distances(pairs, measured, space, margin, offset, slack)
+    return thresholds_from_distances(pairs, measured, space, margin, offset, key_error)
 
 
-def borders_of_distances(
-    pairs: Pairs, d_ap: Float64, space: KeySpace, margin: float, offset: Float64, slack: Float64
-) -> Borders:
-    """Return the borders of pairs whose distances were measured.
+def thresholds_from_distances(
+    pairs: Pairs, d_ap: Float64, space: KeySpace, margin: float, offset: Float64, key_error: Float64
+) -> PairThresholds:
+    """Return the thresholds of pairs whose distances were measured.
 
     Parameters
     ----------
@@ -121,12 +126,12 @@ def borders_of_distances(
     d_ap : ndarray of shape (pairs,), float64
     space : KeySpace
     margin : float
-    offset, slack : ndarray of shape (b,), float64
-        Of the anchors; see `KeySpace`.
+    offset, key_error : ndarray of shape (b,), float64
+        See `KeySpace.offset` and `KeySpace.key_error`.
     """
     shift = offset[pairs.lines]
     border = semi_hard_border(d_ap, margin)
     scale = border * border if space.root else np.abs(d_ap) + margin
-    unsure = 2.5 * slack[pairs.lines] + 16 * UNIT_ROUNDOFF * (scale + np.abs(shift))
+    unsure = 2.5 * key_error[pairs.lines] + 16 * UNIT_ROUNDOFF * (scale + np.abs(shift))
     tolerance = np.maximum.reduceat(unsure, pairs.starts[:-1])
-    return Borders(space.key(d_ap, shift), space.key(border, shift), d_ap, tolerance)
+    return PairThresholds(space.key(d_ap, shift), space.key(border, shift), d_ap, tolerance)
