@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.embedding.store import Store, open_store
+from miner.embedding.store import Store, check_store, open_store
 from miner.errors import StorageError
 from miner.runs.run import Run
 
@@ -20,7 +20,7 @@ def store_of(run: Run) -> Store:
     Raises
     ------
     StorageError
-        When the store is not, or no longer, on this machine.
+        When the store is not on this machine, or is damaged.
     """
     folder = run.root / ".store" / str(run.manifest["store"])
     store = open_store(folder)
@@ -29,6 +29,7 @@ def store_of(run: Run) -> Store:
             f"the embedding store {folder} is not here (rows and vectors come from it); "
             "mine run --force makes it again"
         )
+    check_store(store)
     return store
 
 
