@@ -91,7 +91,7 @@ def run(
         text = "already mined: nothing changed since this run (--force mines again)\n" + text
     text += f"\n  latest    {attempt.out}/latest is run {outcome.run.run_id}"
     facts = {"mined": outcome.mined, "path": outcome.run.where, **outcome.run.manifest}
-    print_facts(facts, text, as_json=as_json, quiet=quiet)
+    print_facts(facts, text, as_json=as_json, quiet=quiet, aside=metrics in STDOUT)
 
 
 @cli.command()
