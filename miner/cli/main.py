@@ -96,7 +96,7 @@ def run(
     if not outcome.mined:
         text = "already mined: nothing changed since this run (--force mines again)\n" + text
     facts = {"mined": outcome.mined, "path": outcome.run.where, **outcome.run.manifest}
-    print_facts(facts, text, as_json=as_json, quiet=quiet)
+    print_facts(facts, text, as_json=as_json, quiet=quiet, aside=metrics in STDOUT)
 
 
 @cli.command(cls=Command)

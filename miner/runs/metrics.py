@@ -157,7 +157,7 @@ def write_metrics(path: Path, metered: Metered) -> None:
     Raises
     ------
     StorageError
-        When it cannot be written, or a file is there that holds something else.
+        When it cannot be written, or holds the metrics of another program.
     """
     if not keeps(path):
         write_output(path, metered.text())
@@ -184,12 +184,11 @@ def _alone(path: Path) -> Iterator[None]:
 def _before(path: Path) -> tuple[str, float]:
     """Read the output root and the time of the last success from a file, as far as it has them."""
     try:
-        content = path.read_bytes()
-        if content and not _is_ours(content):
-            raise StorageError(f"{path} holds something else than metrics of mine; move it away")
-        families = list(text_string_to_metric_families(content.decode()))
+        families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return "", 0.0
+    if families and not any(family.name.startswith("mine_") for family in families):
+        raise StorageError(f"{path} holds the metrics of another program; move it away")
     for family in families:
         for sample in family.samples:
             if sample.name == _SUCCESS:

@@ -320,7 +320,7 @@ def clear_published(output: Output) -> None:
 def _is_pointer(path: Path) -> bool:
     """Whether a path may be a pointer to the latest run: it is one, or nothing, or damaged."""
     if path.is_symlink():
-        return str(path.readlink()).startswith("runs/")
+        return path.readlink().parent.name == "runs"
     if path.suffix != ".json" or not path.is_file():
         return not path.exists()
     try:
