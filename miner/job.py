@@ -78,8 +78,12 @@ class Job:
 SECTIONS: dict[str, Any] = typing.get_type_hints(Job)
 _UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6}
 _UNITS["GB"] = 10**9
-_MOST_JOB = 4 << 20
-"""Characters of a job file."""
+_MOST_JOB, _MOST_PARTS = 1 << 20, 32
+"""Characters of a job file, and parts of a dotted key: reading takes the square of their number."""
+_DEEP = re.compile(
+    r"(?<![\w-])(?:(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"
+    rf"{{{_MOST_PARTS}}}"
+)
 _COUNTS = {
     "mining": ("hubs", "confusions", "neighbours", "gaps"),
     "select": ("max_triplets", "per_pair", "per_anchor", "per_negative", "skip_nearest", "seed"),
@@ -137,10 +141,12 @@ def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Jo
         When the file is missing or is not TOML, or a key or value cannot be followed.
     """
     try:
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open(encoding="utf-8-sig") as file:
             text = file.read(_MOST_JOB + 1)
         if len(text) > _MOST_JOB:
             raise ValueError(f"it has more than {bytes_text(_MOST_JOB)}")
+        if _DEEP.search(text):
+            raise ValueError(f"it has a key of more than {_MOST_PARTS} parts")
         sections = tomllib.loads(text)
     except FileNotFoundError:
         raise UsageError(f"no job file {path}; `mine init DATA` writes one") from None
@@ -148,6 +154,9 @@ def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Jo
         raise UsageError(
             f"cannot read the job file {path}: {error.strerror}; name a TOML file"
         ) from error
+    except UnicodeDecodeError as error:
+        data = "" if Path(path).suffix == ".toml" else f"; if it is data, use --data {path}"
+        raise UsageError(f"{path} is not UTF-8, as TOML is; save it as UTF-8{data}") from error
     except (ValueError, RecursionError) as error:
         data = "" if Path(path).suffix == ".toml" else f"; if it is data, use --data {path}"
         raise UsageError(f"{path} is not valid TOML: {error}; correct it{data}") from error

@@ -62,6 +62,11 @@ def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
     while is_list(kind):
         kind, depth = kind.value_type, depth + 1
     if not depth or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        if depth and is_string(kind):
+            raise DataError(
+                f"{where}, content column {name!r} holds lists of text; write a row for each text: "
+                "of positives a table of pairs, in columns anchor and positive"
+            )
         raise DataError(
             f"{where}, content column {name!r} has the type {kind}: it must hold text, images or "
             "lists of numbers"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from miner.datasets.base import READERS, Table
 from miner.datasets.formats.arrow_ipc import is_saved, open_saved
-from miner.datasets.formats.files import check_names, extension
+from miner.datasets.formats.files import check_encoding, check_names, extension
 from miner.datasets.formats.images import has_images, open_images
 from miner.datasets.formats.trec import is_trec
 from miner.errors import DataError, did_you_mean
@@ -19,6 +19,7 @@ __all__ = ["open_table"]
 
 _ALONE = {"npy", "npz"}
 """Formats whose files stand alone: a folder of them is not one table."""
+_TEXTS = {"csv", "tsv", "jsonl", "qrels", "trec"}
 
 
 def open_table(path: str) -> Table:
@@ -63,6 +64,9 @@ def _open_folder(folder: Path) -> Table:
 def _open_files(path: str, files: list[Path]) -> Table:
     check_names(files)
     kind = extension(files[0])
+    if kind in _TEXTS:
+        for file in files:
+            check_encoding(file)
     if kind == "tsv" and all(file.stat().st_size and is_trec(file) for file in files):
         kind = "qrels"
     if kind in _ALONE and len(files) > 1:

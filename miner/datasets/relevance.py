@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from miner.datasets.base import Table
-from miner.datasets.content import is_list
+from miner.datasets.content import is_list, is_string
+from miner.datasets.image_files import is_encoded
 from miner.datasets.qrels import Links, read_links
 from miner.datasets.roles import Side
 from miner.datasets.scan import Items
@@ -30,6 +31,9 @@ __all__ = ["Scanned", "scan_labelled", "scan_pairs"]
 
 Codes = NDArray[np.int64]
 Digests = NDArray[np.void]
+
+_EXACT = 1 << 53
+"""From here on a float64 is not one whole number alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +188,46 @@ def _label_lists(column: Any, side: Side, items: Items) -> tuple[Codes, Codes]:
 
 
 def _known(items: Items, column: Any, name: str | None) -> Any:
-    """Return labels or groups, NaN as null; refuse types that do not name a class."""
-    if pa.types.is_floating(column.type):
-        return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    if pa.types.is_nested(column.type):
+    """Return labels or groups so that equal values are written alike, NaN as null.
+
+    Raises
+    ------
+    DataError
+        On types that do not name a class.
+    """
+    kind, types = column.type, pa.types
+    if types.is_floating(kind):
+        return _known_floats(items, column, name)
+    if types.is_decimal(kind) and kind.bit_width < 128:  # Arrow cannot number them
+        return column.cast(pa.decimal128(kind.precision, kind.scale))
+    named = types.is_dictionary(kind) or types.is_null(kind) or is_string(kind) or is_encoded(kind)
+    numbers = types.is_integer(kind) or types.is_boolean(kind) or types.is_decimal(kind)
+    interval = kind == pa.month_day_nano_interval()
+    if types.is_struct(kind) or interval or not (named or numbers or types.is_temporal(kind)):
         raise DataError(
-            f"{items.where}, column {name!r}: its values must be text or numbers, not {column.type}"
+            f"{items.where}, column {name!r}: its values must be text, numbers or times, not "
+            f"{kind}; write them as text"
         )
     return column
+
+
+def _known_floats(items: Items, column: Any, name: str | None) -> Any:
+    """Return floats with one zero and without NaN.
+
+    Beyond `_EXACT` neighbouring whole numbers are one float: JSON, for one, gives such floats for
+    whole numbers that are too large, and classes would be merged.
+    """
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
+    column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    far = pc.greater_equal(pc.abs(column), pa.scalar(float(_EXACT), column.type))
+    if pc.any(far).as_py():
+        value = column[int(pc.index(far, True).as_py())].as_py()
+        raise DataError(
+            f"{items.where}, column {name!r}: {value!r} stands for several whole numbers, as do "
+            "all floats from 2^53 on; write whole numbers of 64 bits, or text"
+        )
+    return pc.add(column, pa.scalar(0, column.type))
 
 
 def _known_groups(items: Items, side: Side) -> Any:
@@ -199,14 +235,30 @@ def _known_groups(items: Items, side: Side) -> Any:
 
 
 def _codes(*columns: Any) -> Codes:
-    """Number the values of columns jointly, in order of appearance; `NONE` for nulls."""
-    texts = columns if len(columns) == 1 else [column.cast(pa.string()) for column in columns]
-    return _encoded(pa.concat_arrays(list(texts)))[0]
+    """Number the values of columns jointly, in order of appearance; `NONE` for nulls.
+
+    Columns of different types are compared as text, as ids are: a CSV has no types.
+    """
+    if len({column.type for column in columns}) > 1:
+        columns = tuple(_as_text(column) for column in columns)
+    return _encoded(pa.concat_arrays(list(columns)))[0]
+
+
+def _as_text(column: Any) -> Any:
+    if pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):
+        raise DataError(
+            f"dataset.group: groups of the type {column.type} and of another cannot be compared; "
+            "write both as text"
+        )
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column.cast(pa.large_string())
 
 
 def _encoded(column: Any) -> tuple[Codes, Any]:
     """Number the values of a column; return the codes and the value of each."""
-    encoded = column.dictionary_encode()
+    coded = pa.types.is_dictionary(column.type)
+    encoded = column if coded else column.dictionary_encode()
     indices = encoded.indices.fill_null(NONE)
     codes = np.asarray(indices.to_numpy(zero_copy_only=False)).astype(np.int64)
     return codes, encoded.dictionary

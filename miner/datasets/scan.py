@@ -18,12 +18,17 @@ from numpy.typing import NDArray
 
 from miner.datasets.base import is_id
 from miner.datasets.column_store import write_spool
-from miner.datasets.content import Content, content_digests, refuse_faults
+from miner.datasets.content import Content, content_digests, is_list, is_string, refuse_faults
 from miner.datasets.roles import Side, nothing_left
 from miner.errors import DataError
 from miner.triplets.types import Rows
 
 __all__ = ["Items", "scan", "typed"]
+
+_MOST_NAME = 1 << 16
+"""Bytes of an id, a label or a group."""
+_MOST_JOINED = (1 << 31) - 1
+"""Bytes of a column of text: Arrow's places are 32 bits wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Items:
     ids : pyarrow.Array
         Of strings or integers, each once.
     labels, groups : pyarrow.Array or None
-        As they stand in the table; null where a row has none.
+        As they stand in the table, texts as a dictionary of them; null where a row has none.
     anchors : ndarray of bool or None
         Whether it is an anchor; None when all are.
     digests : ndarray of shape (rows,), dtype V16, or None
@@ -138,7 +143,10 @@ class _Scanner:
         self.rows.append(rows)
         for role, name in (("id", side.id), ("label", side.label), ("group", side.group)):
             if name is not None:
-                self.parts[role].append(batch.column(name))
+                column = batch.column(name)
+                _refuse_long(column, f"{side.table.where}, column {name!r}", rows)
+                coded = role != "id" and is_string(column.type) and not side.table.untyped
+                self.parts[role].append(column.dictionary_encode() if coded else column)
         if side.anchors is not None:
             self.anchors.append(side.anchors.mask(batch))
         return batch.column(side.content)
@@ -147,7 +155,10 @@ class _Scanner:
         if not sum(map(len, self.rows)):
             raise DataError(nothing_left(self.side, self.count))
         untyped = self.side.table.untyped
-        columns = {role: _joined(parts, untyped) for role, parts in self.parts.items()}
+        columns = {
+            role: _joined(parts, untyped, f"{self.side.table.where}, the {role} column")
+            for role, parts in self.parts.items()
+        }
         rows = np.concatenate(self.rows)
         ids = pa.array(rows) if columns["id"] is None else columns["id"]
         _check_ids(ids, rows, self.side)
@@ -166,11 +177,34 @@ class _Scanner:
         )
 
 
-def _joined(parts: list[Any], untyped: bool) -> Any:
+def _refuse_long(column: Any, where: str, rows: Rows) -> None:
+    """Refuse a text that is too long to name a row, a class or a group."""
+    lengths = np.ones(len(column), np.int64)
+    if is_list(column.type):
+        lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+        column = column.flatten()
+    if not is_string(column.type) or pc.max(pc.binary_length(column)).as_py() in (None, 0):
+        return
+    place = int(np.argmax(pc.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False)))
+    size = len(column[place].as_py().encode())
+    if size > _MOST_NAME:
+        row = rows[int(np.searchsorted(np.cumsum(lengths), place, side="right"))]
+        raise DataError(
+            f"{where}, row {row} holds a text of {size:,} bytes, which is no name: write a name of "
+            f"at most {_MOST_NAME:,} bytes"
+        )
+
+
+def _joined(parts: list[Any], untyped: bool, where: str) -> Any:
     if not parts:
         return None
+    if sum(part.nbytes for part in parts) > _MOST_JOINED:
+        raise DataError(
+            f"{where}: its values take more than 2 GiB together; write shorter ones, or whole "
+            "numbers"
+        )
     column = pa.concat_arrays(parts)
-    return typed(column) if untyped and pa.types.is_string(column.type) else column
+    return typed(column) if untyped and is_string(column.type) else column
 
 
 def typed(column: Any) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from miner.datasets.base import Table, require_column
 from miner.datasets.column_store import keep_rows, write_column
-from miner.datasets.content import Kind, column_kind
+from miner.datasets.content import Kind, column_kind, is_list, is_string
 from miner.datasets.formats.beir import is_beir, open_beir
 from miner.datasets.formats.pair_table import open_pair_table
 from miner.datasets.opening import open_table
@@ -177,9 +177,32 @@ def _pair_columns(table: Table, job: DatasetJob) -> tuple[str, str] | None:
     return ("anchor", "positive") if usual and not (job.label or job.content) else None
 
 
+def _refuse_lists(table: Table, names: tuple[str, ...]) -> None:
+    """Say that lists of texts are not read, where columns that begin so hold them."""
+    for name, kind in table.types.items():
+        if is_list(kind) and is_string(kind.value_type) and name.lower().startswith(names):
+            raise DataError(
+                f"{table.where}, column {name!r} holds lists of text; for positives write a table "
+                "with a row for each pair, in columns anchor and positive (negatives are mined); "
+                "for labels name it with --set dataset.label=NAME"
+            )
+
+
+def _refuse_vectors(table: Table) -> None:
+    """Say that vectors in a file of their own are not read with a table."""
+    vectors = sorted(table.files[0].parent.glob("*.npy")) if table.files else []
+    if vectors:
+        raise DataError(
+            f"{table.where} has no content, and the vectors of {vectors[0]} are not read together "
+            "with it; write them into its column embedding, or its columns into an .npz"
+        )
+
+
 def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -> Side:
     content = job.content or next((name for name in _CONTENT if name in table.types), None)
     if content is None:
+        _refuse_lists(table, ("",))
+        _refuse_vectors(table)
         raise DataError(
             f"{table.where} has none of the columns {', '.join(_CONTENT)}; name the one to embed "
             f"with --set dataset.content=NAME, or let `mine init {table.where}` write a job. "
@@ -189,6 +212,8 @@ def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -
     identity = job.id or ("id" if "id" in table.types else None)
     if identity:
         require_column(table, identity, "dataset.id")
+    if labelled and not job.label and "label" not in table.types:
+        _refuse_lists(table, ("pos", "neg"))
     label = require_column(table, job.label or "label", "dataset.label") if labelled else None
     if job.group:
         require_column(table, job.group, "dataset.group")

@@ -258,7 +258,8 @@ def _of_tables(
         share = _share(first["hard"], hard)
         if share >= CONFUSED:
             yield Advice(
-                "confused", "note", {"share": share}, "Two labels hold most of what is hard",
+                "confused", "note", {"share": share},
+                f"One pair of labels holds {share:.0%} of the hard triplets",
                 f"{share:.0%} of the hard triplets take {first['negative_label']!s:.40} for "
                 f"{first['anchor_label']!s:.40}.",
                 "Check whether the two are told apart by the same rule everywhere in the data.",

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from miner.datasets.base import ROWS, data_errors
+from miner.datasets.base import READERS, ROWS, data_errors
+from miner.datasets.formats.files import extension
 from miner.errors import DataError
 from miner.storage.arrays import let_go
 
@@ -25,6 +26,7 @@ __all__ = ["BESIDE", "ArrayTable", "open_npy", "open_npz"]
 
 BESIDE = ("label", "id", "group")
 """Of NAME.npy, the arrays that stand beside it as NAME.label.npy and so on."""
+_ARRAYS = {"npy", "npz"}
 _LOCAL_HEADER, _CHECKED = 30, 1 << 20
 """Bytes of a zip archive's local header before its names; bytes that are checked at a time."""
 _NO_ROOM = "needs more memory than there is; save it with np.savez, which does not pack"
@@ -202,5 +204,8 @@ def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:
             files.append(beside)
     table = _checked(path, tuple(files), arrays)
     beside = path.with_name(f"{path.stem}.label.npy")
-    hint = f"has vectors only; put their labels into {beside}, or use an .npz"
+    kinds = set(READERS.names()) - _ARRAYS
+    tables = sorted(file.name for file in path.parent.iterdir() if extension(file) in kinds)
+    seen = f" (the table {tables[0]} in its folder is not read with it)" if tables else ""
+    hint = f"has vectors only{seen}; put their labels into {beside}, or use an .npz"
     return replace(table, hints={"label": hint})

@@ -6,7 +6,7 @@ A folder that Hugging Face `datasets` saved to disk is a data set, or a dictiona
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from miner.datasets.base import data_errors
+from miner.datasets.formats.class_names import schema_features
 from miner.datasets.formats.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
 
@@ -25,12 +26,24 @@ _MAGIC = b"ARROW1"
 
 def open_arrow(path: str, files: Sequence[Path]) -> StreamedTable:
     """Open Arrow IPC files as one table."""
+    return _opened_table(path, files, {})
+
+
+def _opened_table(
+    path: str, files: Sequence[Path], described: Mapping[Path, Path]
+) -> StreamedTable:
+    """Open files; `described` are the files that describe some of them, if they are there."""
     check_filled(files)
     schemas = {}
     for file in files:
         with data_errors(str(file)), _opened(file) as reader:
             schemas[file] = reader.schema
-    return StreamedTable(path, tuple(files), one_schema(schemas), _stream, {})
+    features = {file: schema_features(schema) for file, schema in schemas.items()}
+    there = {file: told for file, told in described.items() if told.is_file()}
+    facts = {told: _description(told).get("features") for told in dict.fromkeys(there.values())}
+    features |= {file: facts[told] for file, told in there.items()}
+    table = StreamedTable(path, tuple(files), one_schema(schemas), _stream, {})
+    return replace(table.with_names(features), described=tuple(facts))
 
 
 @contextmanager
@@ -66,20 +79,27 @@ def open_saved(folder: Path) -> StreamedTable:
         When its description is broken, or a split has a column `split` of its own.
     """
     if not (folder / "dataset_dict.json").is_file():
-        return open_arrow(str(folder), _saved_files(folder))
+        alone = _saved_files(folder)
+        return _opened_table(str(folder), alone, _descriptions(alone))
     splits = _description(folder / "dataset_dict.json").get("splits", [])
     if not isinstance(splits, list) or not splits or not all(map(_is_inside, splits)):
         raise DataError(f"{folder / 'dataset_dict.json'} names no splits; save the data set again")
     files = {name: _saved_files(folder / name) for name in splits}
-    table = open_arrow(str(folder), [file for part in files.values() for file in part])
+    every = [file for part in files.values() for file in part]
+    table = _opened_table(str(folder), every, _descriptions(every))
     if "split" in table.types:
         raise DataError(
-            f"{folder} has a column 'split' beside its splits {', '.join(splits)}; name one split, "
+            f"{folder} has a column 'split' and splits ({', '.join(splits)}) too; name one split, "
             f"such as {folder / splits[0]}"
         )
     values = {file: name for name, part in files.items() for file in part}
     schema = table.schema.append(pa.field("split", pa.string()))
     return replace(table, schema=schema, constants={"split": values})
+
+
+def _descriptions(files: Sequence[Path]) -> dict[Path, Path]:
+    """Return the file that describes each file of a saved data set."""
+    return {file: file.with_name("dataset_info.json") for file in files}
 
 
 def _saved_files(folder: Path) -> Sequence[Path]:

@@ -20,6 +20,9 @@ MOST_LINE = 16 << 20
 _MOST_DEPTH = 100
 """Lists and objects within each other; Arrow's parser falls off the stack at some thousands."""
 _BLANKS, _BOM, _SHOWN = b" \t\r", b"\xef\xbb\xbf", 20
+_MOST_KEYS, _MOST_CELLS = 10_000, 200_000_000
+"""Different keys of a block, and its lines times these: Arrow makes a cell of each."""
+_KEY = re.compile(rb'"((?:[^"\\]++|\\.)*+)"?[ \t\r\n]*+(:?)', re.DOTALL)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _OPEN, _NEW_LINE = b"[{", b"\n"
 
@@ -91,6 +94,28 @@ class JsonBlock:
                     f"{self.where}, line {self.number + line}: lists and objects lie more than "
                     f"{_MOST_DEPTH} deep in each other; flatten them"
                 )
+
+    def check_keys(self) -> None:
+        """See that Arrow can find the columns of the block in reasonable time.
+
+        Raises
+        ------
+        LineFault
+            When the objects have too many different keys, at all depths.
+        """
+        if self.lines.count(b":") <= _MOST_KEYS // 10:
+            return
+        rows = self.lines.count(_NEW_LINE) + 1
+        most = min(_MOST_KEYS, _MOST_CELLS // rows)
+        keys = set()
+        for found in _KEY.finditer(self.lines):
+            if found[2]:
+                keys.add(found[1])
+                if len(keys) > most:
+                    raise LineFault(
+                        f"{self.where} has more than {most:,} different keys in its first lines; "
+                        "write one object a row with the same keys in all rows"
+                    )
 
     def _check_starts(self, ends: Any) -> None:
         """Refuse a line that does not begin as an object."""

@@ -7,12 +7,39 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, cast
 
+from miner.datasets.base import data_errors
 from miner.errors import DataError
 from miner.formatting import is_text
 
-__all__ = ["check_names", "extension", "is_packed", "open_bytes"]
+__all__ = ["check_encoding", "check_names", "extension", "is_packed", "open_bytes"]
 
 _SAME = {"pq": "parquet", "ndjson": "jsonl", "feather": "arrow", "ipc": "arrow", "txt": "tsv"}
+
+_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+"""Byte order marks; the longer ones come first."""
+_NULLS: dict[tuple[bool, ...], str] = {
+    (False, True, True, True): "UTF-32",
+    (True, True, True, False): "UTF-32",
+    (False, True, False, True): "UTF-16",
+    (True, False, True, False): "UTF-16",
+}
+"""Which bytes of four are null somewhere, where ASCII is written without a mark."""
+_LOOKED_AT = 4096
+
+
+def check_encoding(file: Path) -> None:
+    """Refuse a file of text in UTF-16 or UTF-32; of others it is known where they are read."""
+    with data_errors(str(file)), open_bytes(file) as opened:
+        start = opened.read(_LOOKED_AT)
+    marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
+    name = marked or _NULLS.get(tuple(0 in start[place::4] for place in range(4)))
+    if name is not None:
+        raise DataError(f"{file} is {name}; save it as UTF-8 (iconv -f {name} -t UTF-8 converts)")
 
 
 def check_names(files: Iterable[Path]) -> None:

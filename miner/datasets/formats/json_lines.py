@@ -102,6 +102,7 @@ def _schema(file: Path) -> Any:
         block = next(json_blocks(opened, str(file)), None)
         if block is None:
             raise DataError(f"{file} has nothing but blank lines; check how it was written")
+        block.check_keys()
         first = _parsed(block, None, threads=True)
         # Arrow takes texts that look like dates for dates, and a column of nulls for nothing else.
         return pa.schema(

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miner.datasets.base import ROWS, data_errors
+from miner.datasets.formats.class_names import schema_features
 from miner.datasets.formats.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
 
@@ -36,7 +37,8 @@ def open_parquet(path: str, files: Sequence[Path]) -> StreamedTable:
             )
         kind = pa.string() if any(isinstance(one, str) for one in values.values()) else pa.int64()
         schema = schema.append(pa.field(name, kind))
-    return StreamedTable(path, tuple(files), schema, _stream, hive)
+    table = StreamedTable(path, tuple(files), schema, _stream, hive)
+    return table.with_names({file: schema_features(one) for file, one in schemas.items()})
 
 
 def _stream(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -6,21 +6,31 @@ Layouts of Arrow that little can compute on, or be written, are read as the usua
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from miner.datasets.base import ROWS, data_errors
+from miner.datasets.content import is_list, is_string
+from miner.datasets.formats.class_names import class_names, named_classes, named_type
 from miner.errors import DataError
+from miner.formatting import bytes_text
 
 __all__ = ["StreamedTable", "check_filled", "one_schema", "usual_layout", "usual_type"]
 
+_MOST_BYTES, _MOST_ROW = 64 << 20, 1 << 30
+"""Bytes of a batch where its columns are in the usual layout, and of a row."""
+
 
 def usual_type(kind: Any) -> Any:
-    """Return a type with plain strings and binaries for views, and values for runs, at any depth.
+    """Return a type with plain strings and binaries for views, and values for runs and codes.
+
+    At any depth: in lists, structs and maps too.
 
     Seconds become milliseconds, as they do in Parquet, so that those too far for it are refused as
     they are read.
@@ -36,7 +46,7 @@ def usual_type(kind: Any) -> Any:
     if types.is_timestamp(kind) and kind.unit == "s":
         return pa.timestamp("ms", kind.tz)
     if types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, usual_type(kind.value_type), kind.ordered)
+        return usual_type(kind.value_type)
     if types.is_run_end_encoded(kind):
         return usual_type(kind.value_type)
     if types.is_struct(kind):
@@ -71,10 +81,58 @@ def usual_layout(column: Any) -> Any:
     kind = usual_type(column.type)
     if kind == column.type:
         return column
+    if pa.types.is_dictionary(column.type):
+        return usual_layout(column.dictionary).take(column.indices)
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return _usual_lists(column)
     if pa.types.is_run_end_encoded(column.type):  # it cannot be cast, or decoded with views
         whole = pa.RunEndEncodedArray.from_arrays(column.run_ends, usual_layout(column.values))
         return pc.run_end_decode(whole.slice(column.offset, len(column)))
     return column.cast(kind)
+
+
+def _usual_lists(column: Any) -> Any:
+    """Do the same for lists; only the values that they hold are looked at, not all beneath."""
+    lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+    ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    large = pa.types.is_large_list(column.type)
+    made = pa.LargeListArray if large else pa.ListArray
+    places = pa.array(ends, pa.int64() if large else pa.int32())
+    values = usual_layout(column.flatten())
+    lists = made.from_arrays(places, values, mask=column.is_null())
+    return lists.cast(usual_type(column.type))
+
+
+def row_bytes(column: Any) -> NDArray[np.int64]:
+    """Return how many bytes each row of a column takes in its usual layout, about."""
+    kind, types = column.type, pa.types
+    if types.is_dictionary(kind):
+        sizes = np.append(row_bytes(column.dictionary), 0)
+        codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return np.asarray(sizes[codes], np.int64)
+    if types.is_run_end_encoded(kind):
+        sizes = row_bytes(column.values)
+        ends = column.run_ends.to_numpy()
+        rows = np.arange(column.offset, column.offset + len(column))
+        return np.asarray(sizes[np.searchsorted(ends, rows, side="right")], np.int64)
+    if types.is_struct(kind):
+        parts = [row_bytes(part) for part in column.flatten()]
+        zeros = np.zeros(len(column), np.int64)
+        return np.asarray(np.sum([zeros, *parts], axis=0), np.int64)
+    if is_list(kind):
+        lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+        ends = np.cumsum(lengths, dtype=np.int64)
+        total = np.concatenate([[0], np.cumsum(row_bytes(column.flatten()))])
+        return np.asarray(total[ends] - total[ends - lengths])
+    if types.is_string_view(kind) or types.is_binary_view(kind):
+        column = column.cast(pa.large_binary())
+    if is_string(column.type) or _is_binary(column.type):
+        return np.asarray(pc.binary_length(column).fill_null(0), np.int64)
+    return np.full(len(column), -(-column.nbytes // max(len(column), 1)))
+
+
+def _is_binary(kind: Any) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 Stream = Callable[[Path, Sequence[str]], Iterator[pa.RecordBatch]]
@@ -89,16 +147,35 @@ class StreamedTable:
     constants : mapping of str to mapping of Path to value
         Columns that are one value a file, such as those of hive folders; their types are in
         `schema`.
+    names : mapping of str to mapping of Path to pyarrow.Array
+        Columns of numbered classes, and the names of the classes in each file.
+    described : tuple of Path
+        Files without rows of their own, which say what the others hold.
     stream : callable
         Gives the batches of one file with the columns that are asked of it.
     """
 
     where: str
-    files: tuple[Path, ...]
+    parts: tuple[Path, ...]
     schema: Any
     stream: Stream
     constants: Mapping[str, Mapping[Path, Any]]
     untyped: bool = False
+    names: Mapping[str, Mapping[Path, Any]] = field(default_factory=dict)
+    described: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are read: their checksums identify the data."""
+        return self.parts + self.described
+
+    def with_names(self, features: Mapping[Path, Any]) -> StreamedTable:
+        """Return the table with the names of classes that are described of each file."""
+        names = class_names(features, self.schema)
+        fields = [
+            one.with_type(named_type(one.type)) if one.name in names else one for one in self.schema
+        ]
+        return replace(self, schema=pa.schema(fields), names=names)
 
     @property
     def types(self) -> dict[str, Any]:
@@ -115,21 +192,52 @@ class StreamedTable:
         inner = [name for name in wanted if name not in self.constants]
         if not inner:  # without a column of its own, a file still says how many rows it has
             inner = [name for name in self.types if name not in self.constants][:1]
-        for file in self.files:
+        row = 0
+        for file in self.parts:
             with data_errors(str(file)):
                 for batch in self.stream(file, inner):
                     batch.validate(full=True)  # some readers take any bytes for text
-                    for start in range(0, len(batch), ROWS):
-                        yield self._complete(batch.slice(start, ROWS), file, schema)
+                    for part in self._cut(batch, row):
+                        yield self._complete(part, file, schema, row)
+                        row += len(part)
 
-    def _complete(self, batch: pa.RecordBatch, file: Path, schema: Any) -> pa.RecordBatch:
+    def _cut(self, batch: pa.RecordBatch, row: int) -> Iterator[pa.RecordBatch]:
+        """Cut a batch into pieces that are small in the usual layout: a code stands for any text.
+
+        Raises
+        ------
+        DataError
+            On a row that is too large for one.
+        """
+        sizes = np.zeros(len(batch), np.int64)
+        for column in batch.columns:
+            if column.nbytes > _MOST_BYTES or usual_type(column.type) != column.type:
+                sizes += row_bytes(column)
+        if sizes.max(initial=0) > _MOST_ROW:
+            raise DataError(
+                f"{self.where}, row {row + int(sizes.argmax())} has more than "
+                f"{bytes_text(_MOST_ROW)}; shorten it, or remove it"
+            )
+        ends, start = np.cumsum(sizes), 0
+        while start < len(batch):
+            before = ends[start - 1] if start else 0
+            end = int(np.searchsorted(ends, before + _MOST_BYTES, side="right"))
+            end = min(max(end, start + 1), start + ROWS)
+            yield batch.slice(start, end - start)
+            start = min(end, len(batch))
+
+    def _complete(self, batch: pa.RecordBatch, file: Path, schema: Any, row: int) -> pa.RecordBatch:
         arrays = []
-        for field in schema:
-            if field.name in self.constants:
-                value = self.constants[field.name][file]
-                arrays.append(pa.repeat(pa.scalar(value, field.type), len(batch)))
-            else:
-                arrays.append(usual_layout(batch.column(field.name)))
+        for one in schema:
+            if one.name in self.constants:
+                value = self.constants[one.name][file]
+                arrays.append(pa.repeat(pa.scalar(value, one.type), len(batch)))
+                continue
+            column = usual_layout(batch.column(one.name))
+            if one.name in self.names:
+                where = f"{self.where}, column {one.name!r}"
+                column = named_classes(column, self.names[one.name][file], where, row)
+            arrays.append(column)
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
