@@ -92,7 +92,7 @@ def advise(
     """
     found = [
         *_of_triplets(manifest),
-        *_of_written(manifest),
+        *(_of_written(manifest) if manifest["census"]["valid"] else ()),
         *_of_data(manifest, positives),
         *_of_tables(manifest, positives, hubs, confusions),
         *_of_index(manifest),
