@@ -1,4 +1,4 @@
-"""The bounds of distances hold the definition's, and are near it where float32 can tell."""
+"""The bounds of distances contain the true distances, and are tight where float32 allows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytest.importorskip("numba")
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_bounds_hold_the_distances(kind: str, metric: Any) -> None:
+def test_bounds_contain_the_distances(kind: str, metric: Any) -> None:
     for dim in (1, 7, 128, 1000):
         rows = vectors(kind, 60, dim, seed=5)
         left, right = np.random.default_rng(6).integers(0, 60, (2, 2000))
@@ -31,7 +31,7 @@ def test_bounds_hold_the_distances(kind: str, metric: Any) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_bounds_are_near(metric: Any) -> None:
+def test_bounds_are_tight(metric: Any) -> None:
     rows = vectors("random", 60, 128, seed=5)
     left, right = np.random.default_rng(6).integers(0, 60, (2, 2000))
     low, high = Vectors(rows, rows).bound(metric, left, right)

@@ -1,4 +1,4 @@
-"""The exact pass against three loops in float64: to the last triplet, on data made to break it."""
+"""The exact pass equals three nested loops in float64, to the last triplet, on difficult data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def counted(
     ranks: bool = True,
     **options: object,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Hard and semi-hard per anchor, and the summed loss, from the pass under test."""
+    """Return the hard and semi-hard triplets of each anchor, and the total loss, from the pass."""
     census = Census(stored, relevance, metric, margin, **options)  # type: ignore[arg-type]
     positives = tally(relevance).positives
     able = np.flatnonzero(positives > 0)
@@ -56,7 +56,7 @@ def counted(
 
 
 def check_order(census: Census, block: RankedBlock) -> None:
-    """Compare the rows by rank with the true distances: of some ranks, and of all."""
+    """Compare the rows at some ranks, and at all ranks, with the true distances."""
     for line, anchor in enumerate(block.anchors.tolist()):
         rows = block.ordered(line)
         d = census.vectors.measure(census.metric, np.array([anchor]), rows)
@@ -83,7 +83,7 @@ WAYS = ("wide", "narrow", "narrow tiles")
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Go each way through the walk: which one is a matter of speed only."""
+    """Select a variant of the pass; the variants differ in speed only."""
     few = 0 if request.param == "wide" else 10**6
     make_small(monkeypatch, few=few, open=2.0, much=0.0, lines=9)
     if request.param == "narrow tiles":
@@ -127,7 +127,7 @@ def test_degenerate_classes(classes: str, metric: str) -> None:
 
 
 def test_a_large_common_offset_does_not_cancel() -> None:
-    """The vectors differ in the last bits of float32; a plain float32 product sees none of it."""
+    """The vectors differ in the last bits of float32, which a plain float32 product would lose."""
     rng = np.random.default_rng(0)
     rows = (4096.0 + rng.integers(0, 8, (60, 16)) * 2.0**-11).astype(np.float32)
     relevance = labelled("even", 60, 2)
@@ -137,7 +137,7 @@ def test_a_large_common_offset_does_not_cancel() -> None:
 
 
 def test_borders_of_the_classes() -> None:
-    """On the number line: a tie is hard, d(a,p) + m is easy, and one step below it semi-hard."""
+    """In one dimension: a tie is hard, d(a,p) + m is easy, and one step below it is semi-hard."""
     below = np.nextafter(np.float32(1.5), np.float32(0))
     rows = np.array([[0.0], [1.0], [1.0], [-1.0], [1.5], [below], [2.0]], dtype=np.float32)
     none = np.full(7, -1, dtype=np.int64)
@@ -170,7 +170,7 @@ def test_any_data(
     check(metric, margin, Vectors(rows, rows), relevance, kernel)
 
 
-def test_blocks_and_tiles_do_not_matter() -> None:
+def test_blocks_and_tiles_do_not_change_the_counts() -> None:
     rows, queries = vectors("duplicated", 9000, 12, seed=8), vectors("duplicated", 40, 12, seed=9)
     assert tile_rows(12) < len(rows) // 2
     relevance = linked(40, 9000, 8, hide=True)
@@ -181,7 +181,7 @@ def test_blocks_and_tiles_do_not_matter() -> None:
 
 
 def lines(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Lines of entries and thresholds among them, many and few: entries, firsts, starts, values."""
+    """Return lines of entries with few and many thresholds: entries, firsts, starts, values."""
     rng = np.random.default_rng(seed)
     sizes, counts = rng.integers(0, 500, 12), rng.integers(1, 90, 12)
     sizes[3], counts[4] = 0, 300
@@ -190,14 +190,14 @@ def lines(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     for first, stop in itertools.pairwise(firsts.tolist()):
         entries[first:stop].sort()
     values = np.round(rng.standard_normal(starts[-1]), 2)
-    values[starts[2] : starts[3]] = 0.25  # all in one place
-    values[starts[3]] = 1e9  # and one far away
+    values[starts[2] : starts[3]] = 0.25  # all equal
+    values[starts[3]] = 1e9  # and one far from the others
     return entries, firsts, starts, values
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("size", [0, 1, 2, 47, 500, 70_000])
-def test_lines_are_sorted_however_they_are_spread(size: int, kernel: str) -> None:
+def test_lines_of_any_distribution_are_sorted(size: int, kernel: str) -> None:
     rng = np.random.default_rng(size)
     even = rng.standard_normal(size)
     uneven = [np.exp(9 * even), np.repeat(1.0, size), rng.integers(0, 3, size) / 7, -np.sort(even)]
@@ -266,7 +266,7 @@ def test_vanishing_and_enormous_margins(kernel: str) -> None:
 
 
 @pytest.mark.parametrize("load", [load_line_loops, load_measure])
-def test_an_implementation_that_is_not_there_is_refused(
+def test_an_unknown_or_missing_implementation_is_an_error(
     load: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UsageError, match="unknown kernel 'numbah': did you mean 'numba'"):

@@ -1,12 +1,12 @@
-"""Pairs of labels: the most confused are kept exactly, however units and parts are cut."""
+"""The most confused label pairs are kept exactly, for any cut into units and parts."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-import miner.census.confusions as confusions_of
-import miner.census.statistics as statistics_of
+import miner.census.confusions as confusions_module
+import miner.census.statistics as statistics_module
 from miner.census.confusions import MostConfused, UnitConfusions, add_up_confusions
 from miner.census.measure import Vectors
 from miner.census.statistics import StatisticsRequest, plan_statistics
@@ -21,7 +21,7 @@ LABELS = 30
 
 
 def stream(seed: int, size: int) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """What anchors find, label by label: several parts a label, some taken off again."""
+    """Return counts of label pairs, label by label, in several parts; some are subtracted."""
     rng = np.random.default_rng(seed)
     found = []
     for label in np.sort(rng.integers(0, LABELS, size)).tolist():
@@ -49,13 +49,13 @@ def truth(found: list[tuple[int, np.ndarray, np.ndarray]], ranks: np.ndarray) ->
 
 @pytest.mark.parametrize("most", [1, 7, 150, 10**6])
 @pytest.mark.parametrize("seed", range(6))
-def test_the_most_of_all(seed: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_top_pairs_are_kept(seed: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(100 + seed)
-    monkeypatch.setattr(confusions_of, "_SPARE", int(rng.integers(0, 60)))
-    monkeypatch.setattr(confusions_of, "_HELD", int(rng.integers(1, 200)))
+    monkeypatch.setattr(confusions_module, "_SPARE", int(rng.integers(0, 60)))
+    monkeypatch.setattr(confusions_module, "_HELD", int(rng.integers(1, 200)))
     found, ranks = stream(seed, 60), rng.permutation(LABELS)
     cuts = np.sort(rng.integers(0, len(found), rng.integers(0, 9))).tolist()
-    cuts = [cut for cut in cuts if found[cut][2].min() > -1]  # a unit takes off its own
+    cuts = [cut for cut in cuts if found[cut][2].min() > -1]  # a unit subtracts only what it added
     units = []
     for start, stop in zip([0, *cuts], [*cuts, len(found)], strict=True):
         mine = found[start:stop]
@@ -77,8 +77,8 @@ def test_the_most_of_all(seed: int, most: int, monkeypatch: pytest.MonkeyPatch) 
     assert kept.total == len(pairs)
 
 
-def test_many_labels_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nearly every pair of labels has triplets: a unit holds some of them only, and finds all."""
+def test_few_pairs_are_held_with_many_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly every pair of labels has triplets: a unit holds few at a time, and finds all."""
     rng = np.random.default_rng(3)
     count, labels = 1200, 400
     rows = normalize_rows(rng.standard_normal((count, 8)))
@@ -89,14 +89,14 @@ def test_many_labels_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     found, held = [], []
     close = UnitConfusions.close
 
-    def watched(self: UnitConfusions, but: int | None = None) -> None:
+    def recorded(self: UnitConfusions, but: int | None = None) -> None:
         held.append(self.held)
         close(self, but)
 
-    monkeypatch.setattr(UnitConfusions, "close", watched)
+    monkeypatch.setattr(UnitConfusions, "close", recorded)
     for pairs in (10**9, 4000):
-        monkeypatch.setattr(statistics_of, "_PAIRS", pairs)
-        monkeypatch.setattr(statistics_of, "_LEAST_PART", 8)
+        monkeypatch.setattr(statistics_module, "_PAIRS", pairs)
+        monkeypatch.setattr(statistics_module, "_LEAST_PART", 8)
         held.clear()
         plan = plan_statistics(relevance, StatisticsRequest(hubs=True, confusions=500))
         miner = Miner(census, counts, Selection(All()), 0, 1 << 22, besides=plan)
@@ -119,7 +119,7 @@ def test_many_labels_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_pairs_are_added_up_alike_in_tables_and_sorted(seed: int) -> None:
+def test_tables_and_sorting_add_up_the_same(seed: int) -> None:
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, 50, int(rng.integers(0, 200))) + 10**12 * seed
     hard = rng.integers(-3, 4, len(codes))
@@ -127,7 +127,7 @@ def test_pairs_are_added_up_alike_in_tables_and_sorted(seed: int) -> None:
     want = {int(code): pairs[1:, codes == code].sum(axis=1).tolist() for code in np.unique(codes)}
     want = {code: counts for code, counts in want.items() if counts[1]}
     first = int(codes.min(initial=10**12 * seed + 50))
-    tabled = confusions_of._tabled(pairs, first, 10**12 * seed + 50 - first)
-    for found in (tabled, confusions_of._sorted(pairs)):
+    tabled = confusions_module._tabled(pairs, first, 10**12 * seed + 50 - first)
+    for found in (tabled, confusions_module._sorted(pairs)):
         assert found.dtype == np.int64
         assert {int(code): [int(hard), int(within)] for code, hard, within in found.T} == want

@@ -1,4 +1,4 @@
-"""The histogram of d(a,n) - d(a,p) is that of a uniform sample, with 0 and the margin as edges."""
+"""The histogram of d(a,n) - d(a,p): from a uniform sample, with 0 and the margin as edges."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_shares_are_those_of_three_loops(kind: str, metric: Metric) -> None:
             assert abs(found - share) < 2.5 * facts["error"]
 
 
-def test_edges_reach_as_far_as_gaps() -> None:
+def test_edges_cover_the_gaps() -> None:
     for widest, margin in ((1e-9, 0.2), (0.7, 0.2), (5e8, 0.2), (3.0, 1e9)):
         zeros = np.zeros(1000, dtype=np.int64)
         d_an = np.linspace(0, widest, 1000)
@@ -58,8 +58,8 @@ def test_edges_reach_as_far_as_gaps() -> None:
 
 
 @pytest.mark.parametrize("classes", CLASSES)
-def test_every_negative_is_drawn_where_there_are_few(classes: str) -> None:
-    """Where nearly no row is a negative, negatives are listed."""
+def test_anchors_with_few_negatives_are_sampled(classes: str) -> None:
+    """If nearly no row is a negative, the negatives are listed."""
     relevance = labelled(classes, 300, 2, hide=True)
     rows = vectors("random", 300, 3, seed=1)
     sample = drawn("euclidean", Vectors(rows, rows), relevance, 3000)

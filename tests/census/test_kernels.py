@@ -1,4 +1,4 @@
-"""Which loops count a run: compiled ones, or NumPy's while there are none."""
+"""Which loops count a run: compiled ones, or NumPy while none are compiled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.sizes import make_small
 
 
 def started(data: Path, out: Path, numba: Path, *options: str, hide: bool = False) -> Any:
-    """Mine in a process of its own, where numba keeps what it compiles in a folder."""
+    """Mine in a new process whose numba cache is the folder `numba`."""
     hidden = "import sys; sys.modules['numba'] = None\n" if hide else ""
     code = f"{hidden}from miner.cli.main import main\nmain()\n"
     command = [sys.executable, "-c", code, "run", "--data", data, "--out", out, *options]
@@ -45,9 +45,9 @@ def test_a_run_without_numba_says_what_that_costs(small: Path, tmp_path: Path) -
     assert json.loads(done.stdout)["kernels"] == "numpy"
     quiet = started(small, tmp_path / "other", tmp_path, "--quiet", hide=True)
     assert (quiet.stdout, quiet.stderr) == ("", "")
-    told = started(small, tmp_path / "told", tmp_path, hide=True).stderr
-    assert "no numba, so counting takes two to three times as long (" in told
-    assert "[fast]" in told
+    output = started(small, tmp_path / "third", tmp_path, hide=True).stderr
+    assert "no numba, so counting takes two to three times as long (" in output
+    assert "[fast]" in output
 
 
 @pytest.mark.slow
@@ -63,7 +63,7 @@ def test_a_large_job_compiles(tmp_path: Path) -> None:
 
 
 def part_of(data: Path, folder: Path, rows: int) -> Path:
-    """Write the first rows of a file of vectors."""
+    """Write the first rows of a file of vectors to a new file."""
     path = folder / "part.parquet"
     pq.write_table(pq.read_table(data).slice(0, rows), path)
     return path
@@ -71,7 +71,7 @@ def part_of(data: Path, folder: Path, rows: int) -> Path:
 
 @pytest.mark.slow
 def test_all_loops_are_compiled_beforehand(tmp_path: Path) -> None:
-    """Neither few nor many positives, nor a strategy that goes by rank, compile anything more."""
+    """Runs with few or many positives, and strategies that need ranks, compile nothing more."""
     command = [sys.executable, "-m", "miner.census.kernels"]
     variables = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "numba"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
@@ -87,12 +87,12 @@ def test_all_loops_are_compiled_beforehand(tmp_path: Path) -> None:
 
 
 def test_loops_are_compiled_while_much_is_embedded(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
+    calls: list[Any] = []
     compiled: list[int] = []
     monkeypatch.setattr("miner.census.kernels.compiling.is_cold", lambda: True)
     monkeypatch.setattr("miner.census.kernels.compiling.compile_loops", lambda: compiled.append(1))
     make_small(monkeypatch, tiny=1 << 25, numpy=1 << 28)
-    meanwhile = CompileMeanwhile(lambda *given: told.append(given))
+    meanwhile = CompileMeanwhile(lambda *given: calls.append(given))
     meanwhile("reading", 0, 10**6)
     meanwhile("embedding", 0, 1000)
     meanwhile.wait()
@@ -101,7 +101,7 @@ def test_loops_are_compiled_while_much_is_embedded(monkeypatch: pytest.MonkeyPat
     meanwhile("embedding", 20, 100_000)
     meanwhile.wait()
     assert compiled == [1]
-    assert [stage for stage, *_ in told] == ["reading", *["embedding"] * 3]
+    assert [stage for stage, *_ in calls] == ["reading", *["embedding"] * 3]
 
 
 @pytest.mark.parametrize(

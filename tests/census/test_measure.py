@@ -1,4 +1,4 @@
-"""The compiled distances: the bits of the definition, for every metric, size and kind of data."""
+"""Compiled distances have the bits of the definition, for every metric, size and kind of data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIMS += [384, 512, 768, 1000, 1024, 1536, 4096]
 
 
 def definition(metric: str, a: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """NumPy's expressions, row by row, as the contract has them."""
+    """Return NumPy's expressions of the definition, row by row."""
     a, x = a.astype(np.float64), x.astype(np.float64)
     if metric == "sqeuclidean":
         return ((a - x) ** 2).sum(-1)
@@ -43,7 +43,7 @@ def test_all_sizes_give_the_bits_of_the_definition(dim: int) -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_kinds_of_data_do_too(kind: str, metric: str) -> None:
+def test_all_kinds_of_data_give_the_bits_of_the_definition(kind: str, metric: str) -> None:
     rows = vectors(kind, 60, 37, seed=5)
     left, right = (np.random.default_rng(6).integers(0, 60, 500) for _ in range(2))
     with np.errstate(all="ignore"):
@@ -54,7 +54,7 @@ def test_all_kinds_of_data_do_too(kind: str, metric: str) -> None:
     assert found.tobytes() == truth.tobytes() and one.tobytes() == same.tobytes()
 
 
-def test_stored_rows_are_measured_where_they_lie(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_memory_mapped_rows_can_be_measured(tmp_path) -> None:  # type: ignore[no-untyped-def]
     np.save(tmp_path / "rows.npy", vectors("random", 50, 9, seed=1))
     rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
     none = np.empty(0, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""A peer's enumeration on a subset of the digits: the same sets, but for its float32 borders.
+"""The triplets of a subset of the digits equal another library's, except for its rounding.
 
 pytorch-metric-learning enumerates every triplet of a batch in float32. Each triplet on which it
-differs from ours must lie so near to a border that float32 cannot tell.
+differs from this package must be so near to a border that float32 cannot decide.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tests.conftest import ROOT
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore"),  # the peer's own
+    pytest.mark.filterwarnings("ignore"),  # warnings of the other library
 ]
 
 MARGIN = 0.2
 FLOAT32 = 2e-6
-"""Far above the error of a float32 distance of unit vectors of 64 dimensions, near to nothing."""
+"""Far above the error of a float32 distance of 64-dimensional unit vectors, yet tiny."""
 
 
 def ours(folder: Path, rows: np.ndarray) -> tuple[dict[str, set[Any]], Any]:
@@ -63,7 +63,7 @@ def theirs(pixels: np.ndarray, labels: np.ndarray) -> dict[str, set[Any]]:
     return sets
 
 
-def test_index_sets_equal_the_peers_but_for_its_rounding(tmp_path: Path) -> None:
+def test_triplets_equal_the_peers_except_for_its_rounding(tmp_path: Path) -> None:
     rows = np.sort(np.random.default_rng(0).choice(1797, 300, replace=False))
     mine, table = ours(tmp_path, rows)
     pixels = np.array(table["image"].to_pylist(), dtype=np.float32)

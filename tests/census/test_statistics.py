@@ -1,4 +1,4 @@
-"""Hubs, confusions and nearest rows against three loops in float64."""
+"""Hubs, confusions and nearest rows, compared with three nested loops in float64."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MOST = 10**6
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Go each way through the walk."""
+    """Select a variant of the pass: the kernel, tiles, or float64 keys."""
     name = str(request.param)
     make_small(monkeypatch, few=0 if name.endswith("float64") else 10**6, open=2.0, much=0.0)
     if name.endswith("tiles"):
@@ -44,7 +44,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def true_hubs(truth: Truth, rows: int) -> np.ndarray:
-    """Hard, semi-hard and anchors per row."""
+    """Return each row's hard triplets, semi-hard triplets and hard anchors, shape (3, rows)."""
     found = np.zeros((3, rows), dtype=np.int64)
     for place, name in enumerate(("hard", "semi_hard")):
         for _, _, n in truth.sets[name]:
@@ -66,7 +66,7 @@ def true_confusions(truth: Truth, relevance: Relevance) -> dict[tuple[int, int],
 
 
 def true_neighbour(truth: Truth, relevance: Relevance, a: int) -> tuple[int, int, int]:
-    """The other label of most of the nearest rows, how many have it, how many rows there are."""
+    """Return another label that most nearest rows have, its count, and their number."""
     labels = row_labels(relevance)
     assert labels is not None
     others = [*negatives(relevance, a), *relevance.positives(a).tolist()]
@@ -86,7 +86,7 @@ def check(
     selection: Selection | None = None,
     workers: int = 2,
 ) -> Truth:
-    """Count in two units or so, add up, and compare everything with the oracle."""
+    """Count in `workers` units, add up the units, and compare everything with the oracle."""
     truth = enumerate_triplets(metric, margin, stored.anchors, stored.rows, relevance)
     census = Census(stored, relevance, metric, margin, kernel=way.split()[0])  # type: ignore[arg-type]
     counts = tally(relevance)
@@ -150,14 +150,14 @@ def test_degenerate_classes(classes: str, way: str) -> None:
     check(way, "euclidean", 0.3, Vectors(rows, rows), labelled(classes, 40, 9))
 
 
-def test_some_anchors_and_several_labels(way: str) -> None:
+def test_anchor_subsets_and_sets_of_labels(way: str) -> None:
     rows = normalize_rows(vectors("random", 40, 5, seed=2))
     chosen = subset(labelled("skewed", 40, 2, hide=True), 0.3, 1)
     check(way, "cosine", 0.2, Vectors(rows[chosen.chosen], rows), chosen)
     check(way, "cosine", 0.2, Vectors(rows, rows), multilabel("few", 40, 4, hide=True))
 
 
-def test_a_strategy_that_needs_pairs_changes_nothing(way: str) -> None:
+def test_a_strategy_that_needs_pairs_changes_no_statistic(way: str) -> None:
     rows = normalize_rows(vectors("duplicated", 40, 5, seed=2))
     selection = Selection(Hardest(2))
     assert selection.needs_pairs
@@ -187,8 +187,8 @@ def test_any_data(
 
 
 @pytest.mark.parametrize("classes", [6, 300])
-def test_larger_data_is_counted_alike(classes: int, way: str) -> None:
-    """Thousands of rows around thresholds that float32 alone cannot tell apart."""
+def test_kernels_agree_on_larger_data(classes: int, way: str) -> None:
+    """Thousands of rows near thresholds that float32 cannot decide."""
     rng = np.random.default_rng(classes)
     labels = rng.integers(0, classes, 2000)
     centers = rng.standard_normal((classes, 16))

@@ -1,4 +1,4 @@
-"""Approximate indexes: what is written is true, what is missing is stated."""
+"""Approximate indexes: written triplets are correct, and the share of missed ones is stated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FACTORIES = ("Flat", "IVF8,Flat", "HNSW8", "IVF4,PQ4x4fs,RFlat", "SQ8", "PCA4,IV
 
 
 class PartialIndex:
-    """An index that finds a seeded part of all rows, in any order."""
+    """An index that finds a random part of all rows, in any order."""
 
     exact = False
 
@@ -93,7 +93,7 @@ def test_nominees_are_counted_and_ranked_by_the_definition(
         assert found.tolist() == mine[: len(found)]
     if 0 < abs(loss) < 1e20:
         assert block.loss.sum() == pytest.approx(loss, rel=1e-6, abs=1e-6)
-    # What is kept for writing gives the same block again.
+    # The lists for the writing pass give the same block again.
     again = nominees.block(anchors, block.lists())
     assert again.hard.tolist() == block.hard.tolist()
     assert again.within.tolist() == block.within.tolist()
@@ -152,7 +152,7 @@ def test_every_index_finds_saves_and_opens(factory: str, metric: str, tmp_path: 
 
 
 class TwoParameters(PartialIndex):
-    """Finds the first rows that its settings allow."""
+    """An index that finds the first rows, as many as its settings allow."""
 
     def search_parameters(self) -> dict[str, list[float]]:
         return {"a": [1, 2, 4], "b": [1, 3]}
@@ -165,7 +165,7 @@ class TwoParameters(PartialIndex):
         return np.tile(np.where(np.arange(k) < good, np.arange(k), -1), (len(queries), 1))
 
 
-def test_tuning_turns_up_what_finds_most_and_no_further() -> None:
+def test_tuning_raises_the_best_parameter_until_the_target() -> None:
     index: Any = TwoParameters(10, 1.0)
     queries, truth = np.zeros((4, 2), np.float32), np.tile(np.arange(10), (4, 1))
     assert tune(index, queries, truth, 0.3).settings == {"a": 1, "b": 1}
@@ -175,7 +175,7 @@ def test_tuning_turns_up_what_finds_most_and_no_further() -> None:
     assert not tune(index, queries, np.tile(np.arange(20), (4, 1)), 1.0).reached
 
 
-def test_auto_is_exact_while_that_fits() -> None:
+def test_auto_is_exact_if_there_is_time() -> None:
     roomy = {"minutes": 60.0, "memory": 1 << 30}
     assert choose_factory(100_000, 100_000, 128, **roomy) == "Flat"  # type: ignore[arg-type]
     assert choose_factory(10**6, 10**6, 128, **roomy) == "Flat"  # type: ignore[arg-type]
@@ -187,7 +187,7 @@ def test_auto_is_exact_while_that_fits() -> None:
 
 
 def clusters(path: Path, rows: int = 4000, dim: int = 16) -> Path:
-    """Labelled clusters, some near one another."""
+    """Write labelled clusters, some of them near each other."""
     rng = np.random.default_rng(4)
     label = np.arange(rows) % (rows // 8)
     near = rng.standard_normal((rows // 80, dim))
@@ -215,7 +215,7 @@ def tables(run: miner.Run) -> dict[str, list[Any]]:
 
 
 def test_all_nominees_give_the_exact_run(tmp_path: Path) -> None:
-    """An index that finds every row leaves nothing to miss."""
+    """An index that finds every row misses no triplet."""
     data = clusters(tmp_path / "data.npz", rows=1200)
     whole = {"factory": "SQfp16", "candidates": 1200, "audit": 2000}
     found = miner.mine(job(data, tmp_path / "found", index=whole))
@@ -232,7 +232,7 @@ def test_all_nominees_give_the_exact_run(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_written_is_true_and_what_is_missing_is_stated(
+def test_written_triplets_are_correct_and_recall_is_stated(
     tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
     data = clusters(tmp_path / "data.npz")
@@ -266,7 +266,7 @@ def test_what_is_written_is_true_and_what_is_missing_is_stated(
     assert "found (95 %" in shown.out
 
 
-def test_a_missed_floor_is_exit_5_and_keeps_what_was_made(
+def test_too_low_recall_is_exit_5_and_keeps_the_counts(
     tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
     data, out = clusters(tmp_path / "data.npz", rows=2000), tmp_path / "out"
@@ -279,7 +279,7 @@ def test_a_missed_floor_is_exit_5_and_keeps_what_was_made(
     assert not (out / "latest").exists() and not list((out / "runs").glob("*"))
     done = cli("run", *options, "--set", "index.min_recall=0.0001")
     assert done.code == 0
-    for result, busy in ((failed, True), (done, False)):  # nothing is counted again
+    for result, busy in ((failed, True), (done, False)):  # the second run counts nothing again
         lines = events(result.err)
         assert bool(named(lines, "unit_done", stage="counting")) is busy
         assert bool(named(lines, "progress", stage="auditing")) is busy
@@ -304,12 +304,12 @@ def test_the_same_bytes_for_any_workers(tmp_path: Path, select: dict[str, Any]) 
         run = miner.mine(given)
         files = [*run.manifest["shards"], *run.manifest["files"]]
         sums = {file["path"]: file["sha256"] for file in files}
-        del sums["metrics.prom"]  # it tells of times
+        del sums["metrics.prom"]  # it contains times
         found.append(json.dumps(sums))
     assert found[0] == found[1] == found[2]
 
 
-def test_strategies_choose_among_what_was_found(tmp_path: Path) -> None:
+def test_strategies_select_from_the_found_triplets(tmp_path: Path) -> None:
     data = clusters(tmp_path / "data.npz", rows=1600)
     every = miner.mine(job(data, tmp_path / "all", select={"max_triplets": 10**6}))
     k = {"strategy": "hardest", "options": {"k": 2}, "max_triplets": 10**6}
@@ -329,7 +329,7 @@ def test_strategies_choose_among_what_was_found(tmp_path: Path) -> None:
 
 
 def test_recall_intervals_cover_the_truth() -> None:
-    """Of many samples of one population, about 95 of 100 intervals hold the true recall."""
+    """About 95 % of the intervals of many samples contain the true recall."""
     rng = np.random.default_rng(0)
     anchors = 20_000
     there = rng.geometric(0.05, anchors) * (rng.random(anchors) < 0.5)
@@ -345,7 +345,7 @@ def test_recall_intervals_cover_the_truth() -> None:
     assert 180 <= covered <= 198
 
 
-def test_a_perfect_or_empty_sample_claims_no_more_than_it_saw() -> None:
+def test_intervals_of_perfect_and_empty_samples() -> None:
     truth = np.zeros(60, dtype=COUNTED)
     nothing = measure_recall(truth, truth, 0)["hard"]
     assert (nothing.value, nothing.low, nothing.high) == (1.0, 0.0, 1.0)
@@ -356,7 +356,7 @@ def test_a_perfect_or_empty_sample_claims_no_more_than_it_saw() -> None:
     assert estimate(100, nothing, 1000) == (100, [100, 1000])
 
 
-def test_the_oracle_is_that_of_the_exact_pass() -> None:
+def test_all_candidates_give_the_counts_of_the_definition() -> None:
     rows = vectors("random", 30, 4, seed=0)
     relevance = labelled("even", 30, seed=0)
     census = Census(Vectors(rows, rows), relevance, "euclidean", 0.3)
@@ -367,7 +367,7 @@ def test_the_oracle_is_that_of_the_exact_pass() -> None:
 
 
 @pytest.mark.slow
-def test_plan_reckons_with_the_index(tmp_path: Path, cli: Callable[..., Any]) -> None:
+def test_plan_includes_the_index(tmp_path: Path, cli: Callable[..., Any]) -> None:
     data = clusters(tmp_path / "data.npz", rows=4000)
     plan = ["plan", "--data", data, "--out", tmp_path / "out"]
     exact = json.loads(cli(*plan, "--json").out)
@@ -378,14 +378,14 @@ def test_plan_reckons_with_the_index(tmp_path: Path, cli: Callable[..., Any]) ->
     assert exact["index"] == "Flat" and exact["seconds"]["count"] > 0
     assert found["index"] == "IVF64,Flat" and chosen["index"] == "IVF32,Flat"
     for approximate in (found, chosen, graph):
-        assert "count" not in approximate["seconds"]  # nothing is built to find out
+        assert "count" not in approximate["seconds"]  # the plan builds no index
     assert (
         "only the candidates of IVF64,Flat will be classified"
         in cli(*plan, "--index", "IVF64,Flat").out
     )
 
 
-def test_what_an_index_cannot_do_is_said(tmp_path: Path, cli: Callable[..., Any]) -> None:
+def test_unusable_indexes_are_errors(tmp_path: Path, cli: Callable[..., Any]) -> None:
     data = clusters(tmp_path / "data.npz", rows=800)
     for index, words in {
         "IVF64,PQ7": "multiple of the number of subquantizers",

@@ -1,4 +1,4 @@
-"""The float64 definition: value by value, whatever else is measured in the same call."""
+"""The float64 definition: each distance is independent of the others in the same call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.oracle import distance
 
 @pytest.mark.parametrize("dim", [1, 3, 8, 9, 127, 128, 129, 784, 1030])
 @pytest.mark.parametrize("metric", METRICS)
-def test_measure_is_numpys_value_for_each_single_pair(metric: str, dim: int) -> None:
+def test_measure_equals_numpy_for_each_single_pair(metric: str, dim: int) -> None:
     rng = np.random.default_rng(dim)
     rows = rng.standard_normal((700, dim)).astype(np.float32)
     rows[5] = 0
@@ -43,8 +43,8 @@ def test_normalisation_rounds_once_from_float64() -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_key_is_further_from_the_truth_than_its_slack(kind: str, metric: str) -> None:
-    """The key of every pair, recomputed with exact rational arithmetic, is within the bound."""
+def test_key_errors_are_within_the_bound(kind: str, metric: str) -> None:
+    """The key of every pair is within the error bound of the key of its true distance."""
     rows = vectors(kind, 30, 5, seed=1)
     space = KeySpace.fit(metric, rows, rows)
     prepared = space.prepare(rows)
@@ -56,7 +56,7 @@ def test_no_key_is_further_from_the_truth_than_its_slack(kind: str, metric: str)
         assert (error <= key_error[row]).all()
 
 
-def test_metrics_that_are_monotone_in_each_other_have_one_hard_set() -> None:
+def test_euclidean_and_sqeuclidean_have_the_same_hard_set() -> None:
     rows = normalize_rows(vectors("random", 40, 6, seed=4))
     d = {metric: measure(metric, rows[:1], rows) for metric in ("euclidean", "sqeuclidean")}
     for p in range(1, 40):
@@ -64,7 +64,7 @@ def test_metrics_that_are_monotone_in_each_other_have_one_hard_set() -> None:
         assert hard[0] == hard[1]
 
 
-def test_classes_and_counts_say_the_same() -> None:
+def test_classes_and_counts_agree() -> None:
     rng = np.random.default_rng(6)
     d_ap, d_an = rng.integers(0, 9, 20) / 4.0, np.sort(rng.integers(0, 9, 50) / 4.0)
     names = classify(d_ap[:, None], d_an[None, :], 0.5)

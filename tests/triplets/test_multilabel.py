@@ -1,4 +1,4 @@
-"""Sets of labels, and some rows as anchors: the relevance by its definition, and the whole pass."""
+"""Sets of labels, and subsets of rows as anchors: the relevance by definition; the whole pass."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.oracle import enumerate_triplets
 
 
 def by_definition(rel: MultiLabelRelevance, a: int) -> tuple[set[int], list[set[int]]]:
-    """Positives and hidden rows of one row, pair by pair."""
+    """Return the positives and the hidden rows of one row, by comparing it with every other row."""
     sets = [set(rel.labels[i:j].tolist()) for i, j in zip(rel.starts, rel.starts[1:], strict=False)]
     contents, groups = rel.contents.tolist(), rel.groups.tolist()
     positives = {r for r in range(len(sets)) if r != a and sets[r] & sets[a]}
@@ -65,7 +65,7 @@ def test_sets_of_labels_by_definition(kind: str, hide: bool) -> None:
 
 @pytest.mark.parametrize("hide", [False, True])
 @pytest.mark.parametrize("kind", CLASSES)
-def test_one_label_each_is_the_labelled_relevance(kind: str, hide: bool) -> None:
+def test_one_label_each_equals_the_labelled_relevance(kind: str, hide: bool) -> None:
     one = labelled(kind, 50, 4, hide=hide)
     same = one_label_each(one)
     for anchor in range(50):
@@ -79,13 +79,13 @@ def test_one_label_each_is_the_labelled_relevance(kind: str, hide: bool) -> None
 def every_kind() -> Iterator[Relevance]:
     for seed, kind in enumerate(SETS):
         yield multilabel(kind, 40, seed, hide=True)
-    for share in (0.05, 0.5, 1.0):  # few and many are counted in two ways
+    for share in (0.05, 0.5, 1.0):  # few and many anchors are counted in different ways
         yield subset(labelled("skewed", 40, 3, hide=True), share, 1)
         yield subset(multilabel("few", 40, 3, hide=True), share, 2)
 
 
 @pytest.mark.parametrize("relevance", list(every_kind()), ids=lambda _: "")
-def test_what_is_stored_comes_back(relevance: Relevance, tmp_path: Path) -> None:
+def test_arrays_rebuild_the_relevance(relevance: Relevance, tmp_path: Path) -> None:
     np.savez(tmp_path / "relevance.npz", allow_pickle=False, **relevance.arrays())
     with np.load(tmp_path / "relevance.npz") as arrays:
         again = load(dict(arrays))
@@ -105,7 +105,7 @@ def test_what_is_stored_comes_back(relevance: Relevance, tmp_path: Path) -> None
     assert (counts.itself, counts.duplicates, counts.group) == tuple(totals)
 
 
-def test_chosen_rows_are_asked_under_their_own_number() -> None:
+def test_chosen_rows_keep_their_positives() -> None:
     inner = labelled("even", 20, 1, hide=True)
     chosen = AnchorSubset(inner, np.array([3, 4, 17]))
     assert (chosen.anchors, chosen.rows) == (3, 20)
@@ -116,7 +116,7 @@ def test_chosen_rows_are_asked_under_their_own_number() -> None:
 
 
 def test_many_rows_are_counted_at_once() -> None:
-    """100,000 rows of a few labels each: what has one set of labels is counted once."""
+    """100,000 rows with one or two labels each: each set of labels is counted once."""
     rng = np.random.default_rng(0)
     sizes = rng.integers(1, 3, 100_000)
     starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -131,7 +131,7 @@ def test_many_rows_are_counted_at_once() -> None:
 
 
 def stored(folder: Path, rows: np.ndarray, relevance: Relevance) -> Path:
-    """Leave a store as the embedding pass does: of a subset, the chosen rows and all rows."""
+    """Write a store like the embedding pass; for a subset, the chosen rows and all rows."""
     folder.mkdir(exist_ok=True)
     ids = np.array([f"i{row}" for row in range(len(rows))])
     sides = [(rows, ids)]
@@ -147,7 +147,7 @@ def stored(folder: Path, rows: np.ndarray, relevance: Relevance) -> Path:
 
 
 def mined(folder: Path, task: Task, anchors: int, rows: int) -> tuple[Any, dict[str, Any]]:
-    """Count and write all units, through the files that workers leave."""
+    """Count and write all units through the files that workers exchange."""
     units = cut_units(anchors, rows, 6)
     counted = []
     for number, unit in enumerate(units):
@@ -166,7 +166,7 @@ def mined(folder: Path, task: Task, anchors: int, rows: int) -> tuple[Any, dict[
 
 
 def check_store(folder: Path, metric: Any, rows: np.ndarray, relevance: Relevance) -> None:
-    """The whole pass over a store, against three loops: counts, sets, distances."""
+    """Compare the whole pass over a store with three loops: counts, sets, distances."""
     own = isinstance(relevance, AnchorSubset)
     asked = rows[relevance.chosen] if isinstance(relevance, AnchorSubset) else rows
     truth = enumerate_triplets(metric, 0.3, asked, rows, relevance)
@@ -218,8 +218,8 @@ def test_degenerate_sets_of_labels(kind: str, tmp_path: Path) -> None:
         assert tally(inner).valid == 0
 
 
-def test_chosen_anchors_count_as_they_do_among_all(tmp_path: Path) -> None:
-    """A subset's census is the whole one's lines: byte by byte, loss and all."""
+def test_chosen_anchors_have_the_counts_of_the_full_census(tmp_path: Path) -> None:
+    """The counts of a subset equal the records of the same anchors in the full census."""
     rows = vectors("duplicated", 80, 6, seed=9)
     inner = labelled("skewed", 80, 9, hide=True)
     chosen = subset(inner, 0.4, 9)
@@ -241,5 +241,5 @@ def test_the_nearest_row_of_a_chosen_anchor_is_not_itself() -> None:
     chosen = AnchorSubset(LabelRelevance(np.array([0, 0, 1, 2, 1]), none, none), np.array([1, 2]))
     index = FlatIndex("euclidean", 1)
     index.add(rows)
-    # Row 1 has row 0 beside it, a positive; row 2 has row 3, which is none.
+    # Row 0 is nearest to row 1 and a positive; row 3 is nearest to row 2 and a negative.
     assert nearest_share(index, rows[chosen.chosen], chosen, 0) == {"anchors": 2, "positive": 0.5}

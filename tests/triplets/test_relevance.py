@@ -1,4 +1,4 @@
-"""Who is a positive, who is hidden, and that the fast counts are those of one by one."""
+"""Positives, hidden rows, and fast counts, compared with one anchor at a time."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_sets_are_disjoint_and_counted(relevance: Relevance) -> None:
 
 
 @pytest.mark.parametrize("relevance", cases(), ids=lambda _: "")
-def test_lists_of_many_anchors_are_those_of_each(relevance: Relevance) -> None:
+def test_lists_of_many_anchors_equal_single_ones(relevance: Relevance) -> None:
     anchors = np.random.default_rng(3).permutation(relevance.anchors)[:20]
     lists = relevance.positive_lists(anchors)
     starts, rows = relevance.hidden_lists(anchors)
@@ -82,7 +82,7 @@ def test_lists_of_many_anchors_are_those_of_each(relevance: Relevance) -> None:
 
 @pytest.mark.parametrize("relevance", [*cases(), *sets_of_labels()], ids=lambda _: "")
 def test_picks_are_uniform(relevance: Relevance) -> None:
-    """Each positive and each negative of an anchor is picked as often, and no other row."""
+    """Each positive and each negative of an anchor is drawn equally often, and no other row."""
     rng, counts = np.random.default_rng(7), tally(relevance)
     for anchor in range(0, relevance.anchors, 5):
         positives = set(relevance.positives(anchor).tolist())
@@ -101,8 +101,8 @@ def test_picks_are_uniform(relevance: Relevance) -> None:
             assert ((times - mean) ** 2 / mean).sum() < len(times) + 6 * np.sqrt(2 * len(times)) + 9
 
 
-def test_what_is_hidden_from_all_queries_at_once() -> None:
-    """Groups are looked up query by query, even one that no row is of."""
+def test_hidden_lists_of_all_queries_equal_single_ones() -> None:
+    """Groups are handled query by query, even a group that no row has."""
     for seed in range(20):
         grouped = linked(30, 40, seed, hide=True)
         none = np.full(30, -1, dtype=np.int64)
