@@ -248,7 +248,7 @@ def test_a_column_split_of_ones_own(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     data = datasets.Dataset.from_dict({"text": ["a"], "split": ["x"]})
     datasets.DatasetDict({"train": data}).save_to_disk(str(tmp_path / "d"))
-    with pytest.raises(DataError, match="column 'split' beside its splits"):
+    with pytest.raises(DataError, match="column 'split' and splits"):
         open_table(str(tmp_path / "d"))
     assert column(open_table(saved_splits(tmp_path)), "split") == ["train"] * 6000 + ["test"] * 4000
 
