@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from miner.planning.plan import plan_job
     from miner.planning.starter_job import starter_job
     from miner.runs.describe import run_facts, some_triplets
+    from miner.runs.listing import held_run, list_runs
     from miner.runs.prune import prune_output
-    from miner.runs.run import Run, latest_id, list_runs, open_run
+    from miner.runs.run import Run, latest_id, open_run
     from miner.training.exports.export import export_triplets
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "compare_facts",
     "compare_runs",
     "export_triplets",
+    "held_run",
     "kept_facts",
     "latest_id",
     "list_models",
@@ -69,10 +71,11 @@ _HOMES = {
     "compare_facts": "inspection.compare.facts",
     "compare_runs": "inspection.compare.facts",
     "export_triplets": "training.exports.export",
+    "held_run": "runs.listing",
     "kept_facts": "embedding.eviction",
     "latest_id": "runs.run",
     "list_models": "embedding.models.load",
-    "list_runs": "runs.run",
+    "list_runs": "runs.listing",
     "load_job": "job",
     "make_report": "inspection.report.build",
     "mine": "pipeline.run",

@@ -6,18 +6,21 @@ uploaded, so both go only when they are old, or when the one is there without th
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from miner.errors import StorageError
 from miner.formatting import bytes_text
+from miner.runs.listing import run_places
 from miner.runs.publishing import RemoteOutput, open_output
-from miner.runs.run import MANIFEST, latest_id, run_places
+from miner.runs.run import MANIFEST, latest_id
 from miner.runs.staging import Output
 from miner.storage.files import storage_errors
 from miner.storage.json_files import read_json
@@ -77,7 +80,7 @@ def prune_output(
     if not isinstance(output, RemoteOutput) and not output.root.is_dir():
         raise StorageError(f"{out}: no such folder; name the output folder of a job")
     read: list[str] = []
-    with nullcontext() if dry_run else output.held(), ExitStack() as unreading:
+    with nullcontext() if dry_run else output.held(brief=True), ExitStack() as unreading:
         found = [*_here(output, hours * _HOUR)]
         if isinstance(output, RemoteOutput):
             found += _uploads(output, hours * _HOUR)
@@ -111,12 +114,24 @@ def _here(output: Output, older: float) -> Iterator[_Leftover]:
 
 def _age(path: Path) -> float:
     """Return how long ago something was last written in a folder, or a file."""
-    times = [one.lstat().st_mtime for one in (path, *path.rglob("*"))]
-    return time.time() - max(times)
+    now = time.time()
+    return now - max((one.st_mtime for one in _stats(path)), default=now)
+
+
+def _stats(path: Path) -> Iterator[os.stat_result]:
+    """Yield what the system says of a file or folder and all in it, but for what went since."""
+    within = (
+        Path(folder, name)
+        for folder, folders, files in os.walk(path)
+        for name in (*folders, *files)
+    )
+    for one in (path, *within):
+        with suppress(FileNotFoundError):
+            yield one.lstat()
 
 
 def _local(kind: str, path: Path) -> _Leftover:
-    files = (one for one in (path, *path.rglob("*")) if one.is_file() and not one.is_symlink())
+    size = sum(one.st_size for one in _stats(path) if stat.S_ISREG(one.st_mode))
 
     def remove() -> None:
         with outcome(_LEFT), storage_errors(path):
@@ -125,7 +140,7 @@ def _local(kind: str, path: Path) -> _Leftover:
             else:
                 path.unlink()
 
-    return _Leftover(kind, str(path), sum(one.stat().st_size for one in files), remove)
+    return _Leftover(kind, str(path), size, remove)
 
 
 def _uploads(output: RemoteOutput, older: float) -> Iterator[_Leftover]:

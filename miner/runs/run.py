@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from miner.errors import StorageError, UsageError, did_you_mean
+from miner.errors import MineError, StorageError, UsageError, did_you_mean
 from miner.formatting import without_secrets
 from miner.runs.manifest_schema import check_manifest_shape, is_plain_name
 from miner.runs.shards import FORMAT_VERSION, parquet_errors
@@ -30,15 +31,16 @@ from miner.triplets.hardness import KEPT
 __all__ = [
     "MANIFEST",
     "REPORT",
+    "TRIES",
     "Run",
     "latest_id",
-    "list_runs",
     "manifest_checksum",
     "open_run",
     "read_census",
-    "run_places",
 ]
 
+TRIES, _NAP = 3, 0.02
+"""How often a run that went is looked for again, and the seconds between."""
 MANIFEST = "manifest.json"
 REPORT = "report.html"
 
@@ -231,6 +233,22 @@ def open_run(path: str | Path) -> Run:
     StorageError
         When there is no finished run, or one of a newer format.
     """
+    for _ in range(TRIES if _moves(path) else 0):
+        try:
+            return _opened(path)
+        except MineError:  # it may have been switched to another run, and the old one removed
+            time.sleep(_NAP)
+    return _opened(path)
+
+
+def _moves(path: str | Path) -> bool:
+    """Whether a path names another run as soon as there is a newer one."""
+    if is_url(path):
+        return "/runs/" not in str(path)
+    return Path(path).is_symlink() or (Path(path) / "latest").is_symlink()
+
+
+def _opened(path: str | Path) -> Run:
     if is_url(path):
         return _open_remote(check_url(str(path), "RUN"))
     folder = Path(path)
@@ -285,32 +303,6 @@ def latest_id(out: str | Path) -> str | None:
     facts = None if content is None else parse_json(content, f"{out}/latest.json")
     name = facts.get("run_id") if isinstance(facts, dict) else None
     return name if is_plain_name(name) else None
-
-
-def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
-    """Return the finished runs of an output root, oldest first, and why others cannot be read.
-
-    Parameters
-    ----------
-    out : str or Path
-        A folder or a URL.
-    """
-    runs, problems = [], []
-    for place in run_places(out):
-        try:
-            runs.append(open_run(place))
-        except StorageError as error:
-            problems.append(str(error))
-    return runs, problems
-
-
-def run_places(out: str | Path) -> list[str]:
-    """Return the paths or URLs of an output root's runs: what has a manifest, oldest first."""
-    if not is_url(out):
-        return [str(path.parent) for path in sorted(Path(out).glob("runs/*/manifest.json"))]
-    url = check_url(str(out), "OUT")
-    names = (entry.name.split("/") for entry in open_folder(url, "OUT").entries("runs/"))
-    return [f"{url}/runs/{name[1]}" for name in names if name[2:] == [MANIFEST]]
 
 
 def _checked(manifest: Any, where: str) -> dict[str, Any]:

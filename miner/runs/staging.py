@@ -32,7 +32,7 @@ from miner.storage.files import (
     sync_folder,
 )
 from miner.storage.json_files import digest, read_json, write_json
-from miner.storage.locks import lock_output
+from miner.storage.locks import Say, lock_output, say_nothing
 from miner.storage.os_errors import PUBLISHED, outcome
 from miner.version import package_versions
 
@@ -67,9 +67,9 @@ class Output:
         self.where = path
         self.root = Path(path)
 
-    def held(self) -> AbstractContextManager[None]:
-        """Be the one writer."""
-        return lock_output(self.root)
+    def held(self, *, brief: bool = False, say: Say = say_nothing) -> AbstractContextManager[None]:
+        """Be the one writer; `brief` and `say` as for `lock_output`."""
+        return lock_output(self.root, brief=brief, say=say)
 
     def holds(self, run_id: str) -> bool:
         """Whether a run is published."""
