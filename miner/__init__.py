@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from miner.planning.plan import plan_job
     from miner.planning.starter_job import starter_job
     from miner.runs.describe import run_facts, some_triplets
-    from miner.runs.listing import list_runs
+    from miner.runs.listing import held_run, list_runs
     from miner.runs.prune import prune_output
     from miner.runs.run import Run, latest_id, open_run
     from miner.training.exports.export import export_triplets
@@ -42,6 +42,7 @@ __all__ = [
     "compare_facts",
     "compare_runs",
     "export_triplets",
+    "held_run",
     "job_schema",
     "kept_facts",
     "latest_id",
@@ -76,6 +77,7 @@ _HOMES = {
     "compare_facts": "inspection.compare.facts",
     "compare_runs": "inspection.compare.facts",
     "export_triplets": "training.exports.export",
+    "held_run": "runs.listing",
     "job_schema": "planning.job_schema",
     "kept_facts": "embedding.eviction",
     "latest_id": "runs.run",

@@ -77,10 +77,10 @@ def runs(out: str, as_json: bool) -> None:
 @json_option
 def show(run: str, triplets: int, as_json: bool) -> None:
     """Show a RUN: its census, what stands out in it, and a few triplets in words."""
-    opened = miner.open_run(run)
-    rows = {name: miner.some_triplets(opened, name, triplets) for name in ("hard", "semi_hard")}
-    tables, some = miner.describe_tables(opened), miner.describe_triplets(opened, triplets)
-    text = "\n".join([miner.describe_run(opened), "", *tables, "", *some])
+    with miner.held_run(run) as opened:
+        rows = {name: miner.some_triplets(opened, name, triplets) for name in ("hard", "semi_hard")}
+        tables, some = miner.describe_tables(opened), miner.describe_triplets(opened, triplets)
+        text = "\n".join([miner.describe_run(opened), "", *tables, "", *some])
     print_facts({"manifest": opened.manifest, "triplets": rows}, text, as_json=as_json)
 
 
@@ -90,7 +90,8 @@ def show(run: str, triplets: int, as_json: bool) -> None:
 @json_option
 def verify(run: str, full: bool, as_json: bool) -> None:
     """Verify a RUN: checksums, schema, counts, classes recomputed from the vectors."""
-    result = miner.verify_run(miner.open_run(run), full=full)
+    with miner.held_run(run) as opened:
+        result = miner.verify_run(opened, full=full)
     facts = {
         "run_id": result.run.run_id,
         "ok": not result.problems,
@@ -225,7 +226,8 @@ def export(run: str, name: str, as_json: bool, **options: Any) -> None:
     pair (anchor, positive) with fewer than K negatives (default: 3) is left out of n-tuple and
     labeled-list, and counted. The format ids gives the ids of all anchors.
     """
-    facts = miner.export_triplets(miner.open_run(run), name, **options)
+    with miner.held_run(run) as opened:
+        facts = miner.export_triplets(opened, name, **options)
     print_facts(facts, miner.describe_export(facts), as_json=as_json)
 
 
@@ -272,9 +274,9 @@ _force_option = click.option(
 @json_option
 def report(run: str, show_it: bool, output: str | None, force: bool, as_json: bool) -> None:
     """Write the report of a RUN anew, as one HTML file."""
-    opened = miner.open_run(run)
-    made = miner.make_report(opened, output, force=force)
-    facts = miner.report_facts(made, opened)
+    with miner.held_run(run) as opened:
+        made = miner.make_report(opened, output, force=force)
+        facts = miner.report_facts(made, opened)
     print_facts(facts, miner.describe_report(facts), as_json=as_json, aside=output in STDOUT)
     if show_it and not webbrowser.open(made.path.resolve().as_uri()):
         click.echo(f"mine: no browser could be started; open {made.path}", err=True)
@@ -288,10 +290,11 @@ def report(run: str, show_it: bool, output: str | None, force: bool, as_json: bo
 @json_option
 def compare(a: str, b: str, output: str | None, force: bool, as_json: bool) -> None:
     """Compare run A with run B (default: mined/latest): what moved, and whether B is better."""
-    compared = miner.compare_runs(miner.open_run(a), miner.open_run(b))
-    text = miner.describe_comparison(compared)
-    if output is not None:
-        text += f"\n  page       {miner.write_comparison(compared, output, force=force)}"
+    with miner.held_run(a) as before, miner.held_run(b) as after:
+        compared = miner.compare_runs(before, after)
+        text = miner.describe_comparison(compared)
+        if output is not None:
+            text += f"\n  page       {miner.write_comparison(compared, output, force=force)}"
     facts = miner.compare_facts(compared)
     print_facts(facts, text, as_json=as_json, aside=output in STDOUT)
 

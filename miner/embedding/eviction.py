@@ -179,7 +179,7 @@ def prune_vectors(
     root = local_root(out)
     if not root.is_dir():
         return []
-    with nullcontext() if dry_run else lock_output(root, str(out)):
+    with nullcontext() if dry_run else lock_output(root, str(out), brief=True):
         return [_facts(one) for one in _prune(_kept_for(out, cache), most, dry_run=dry_run)]
 
 

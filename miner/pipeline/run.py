@@ -152,7 +152,7 @@ def run_job(
     attempt = attempt or Attempt()
     opened = Opened.of(job, progress)
     output = open_output(job.output.path)
-    with output.held():
+    with output.held(say=lambda text: progress(text, 0, 0)):
         key = opened.key()
         identity = opened.identity(key)
         finished = None if force else finished_run(output.where, digest(identity))

@@ -1,19 +1,23 @@
-"""The finished runs of an output root."""
+"""The runs of an output root, of which some may go meanwhile: listing them, holding one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from miner.errors import StorageError
-from miner.runs.run import MANIFEST, Run, open_run
+from miner.errors import StorageError, UsageError
+from miner.runs.run import MANIFEST, TRIES, Run, open_run
 from miner.storage.remote.base import open_folder
 from miner.storage.urls import check_url, is_url
 
-__all__ = ["list_runs", "run_places"]
+__all__ = ["held_run", "list_runs", "run_places"]
 
 
 def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
     """Return the finished runs of an output root, oldest first, and why others cannot be read.
+
+    One that is removed meanwhile is neither.
 
     Parameters
     ----------
@@ -24,8 +28,11 @@ def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
     for place in run_places(out):
         try:
             runs.append(open_run(place))
+        except UsageError:  # there is nothing any more
+            continue
         except StorageError as error:
-            problems.append(str(error))
+            if place in run_places(out):
+                problems.append(str(error))
     return runs, problems
 
 
@@ -36,3 +43,19 @@ def run_places(out: str | Path) -> list[str]:
     url = check_url(str(out), "OUT")
     names = (entry.name.split("/") for entry in open_folder(url, "OUT").entries("runs/"))
     return [f"{url}/runs/{name[1]}" for name in names if name[2:] == [MANIFEST]]
+
+
+@contextmanager
+def held_run(path: str | Path) -> Iterator[Run]:
+    """Open a run as `open_run` does, and keep `mine prune` from removing it until the block ends.
+
+    Parameters
+    ----------
+    path : str or Path
+    """
+    for last in (*[False] * TRIES, True):
+        run = open_run(path)
+        with run.held():
+            if last or run.remote is not None or (run.path / MANIFEST).exists():
+                yield run
+                return

@@ -6,10 +6,12 @@ uploaded, so both go only when they are old, or when the one is there without th
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,7 @@ def prune_output(
         what = "it is a file, not a folder" if output.root.exists() else "no such folder"
         raise UsageError(f"{out}: {what}; name the output folder of a job")
     read: list[str] = []
-    with nullcontext() if dry_run else output.held(), ExitStack() as unreading:
+    with nullcontext() if dry_run else output.held(brief=True), ExitStack() as unreading:
         found = [*_here(output, hours * _HOUR)]
         if isinstance(output, RemoteOutput):
             found += _uploads(output, hours * _HOUR)
@@ -115,12 +117,24 @@ def _here(output: Output, older: float) -> Iterator[_Leftover]:
 
 def _age(path: Path) -> float:
     """Return how long ago something was last written in a folder, or a file."""
-    times = [one.lstat().st_mtime for one in (path, *path.rglob("*"))]
-    return time.time() - max(times)
+    now = time.time()
+    return now - max((one.st_mtime for one in _stats(path)), default=now)
+
+
+def _stats(path: Path) -> Iterator[os.stat_result]:
+    """Yield what the system says of a file or folder and all in it, but for what went since."""
+    within = (
+        Path(folder, name)
+        for folder, folders, files in os.walk(path)
+        for name in (*folders, *files)
+    )
+    for one in (path, *within):
+        with suppress(FileNotFoundError):
+            yield one.lstat()
 
 
 def _local(kind: str, path: Path) -> _Leftover:
-    files = (one for one in (path, *path.rglob("*")) if one.is_file() and not one.is_symlink())
+    size = sum(one.st_size for one in _stats(path) if stat.S_ISREG(one.st_mode))
 
     def remove() -> None:
         with outcome(_LEFT), storage_errors(path):
@@ -129,7 +143,7 @@ def _local(kind: str, path: Path) -> _Leftover:
             else:
                 path.unlink()
 
-    return _Leftover(kind, str(path), sum(one.stat().st_size for one in files), remove)
+    return _Leftover(kind, str(path), size, remove)
 
 
 def _uploads(output: RemoteOutput, older: float) -> Iterator[_Leftover]:

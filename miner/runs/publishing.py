@@ -19,7 +19,7 @@ from miner.runs.metrics import METRICS
 from miner.runs.run import REPORT, Run, open_run
 from miner.runs.staging import Output, Staging
 from miner.storage.json_files import parse_json, pretty_json
-from miner.storage.locks import lock_output
+from miner.storage.locks import Say, lock_output, say_nothing
 from miner.storage.remote.base import Entry, open_folder
 from miner.storage.remote.lease import Lease, held_lease
 from miner.storage.urls import check_url, is_url, local_root
@@ -42,9 +42,12 @@ class RemoteOutput(Output):
         self._lease: Lease | None = None
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, brief: bool = False, say: Say = say_nothing) -> Iterator[None]:
         """Be the one writer: of the work folder by its lock, of the output root by its lease."""
-        with lock_output(self.root, self.where), held_lease(self.folder, self.root) as lease:
+        with (
+            lock_output(self.root, self.where, brief=brief, say=say),
+            held_lease(self.folder, self.root, brief=brief, say=say) as lease,
+        ):
             self._lease = lease
             try:
                 yield

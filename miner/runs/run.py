@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from miner.errors import StorageError, UsageError, did_you_mean
+from miner.errors import MineError, StorageError, UsageError, did_you_mean
 from miner.formatting import without_secrets
 from miner.runs.manifest_schema import checked_manifest, is_plain_name, manifest_checksum
 from miner.runs.shards import parquet_errors
@@ -31,12 +30,14 @@ __all__ = [
     "CENSUS",
     "MANIFEST",
     "REPORT",
+    "TRIES",
     "Run",
     "latest_id",
     "open_run",
-    "read_census",
 ]
 
+TRIES, _NAP = 3, 0.02
+"""How often a run that went is looked for again, and the seconds between."""
 MANIFEST = "manifest.json"
 CENSUS = "census.parquet"
 _REMEDY = "restore it, or mine again (mine run --force)"
@@ -241,14 +242,6 @@ class Run:
             files = [path for path in self.path.rglob("*") if path.is_file()]
             return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in files}
 
-    def links(self) -> set[str]:
-        """Return what in the run's folder is a symbolic link, to a file, a folder or nothing."""
-        if self.remote is not None:
-            return set()
-        with storage_errors(self.path):
-            found = (path for path in self.path.rglob("*") if path.is_symlink())
-            return {path.relative_to(self.path).as_posix() for path in found}
-
     def missing(self) -> list[str]:
         """Return the files that the manifest names and that are not there in their size."""
         sizes = self.sizes()
@@ -285,6 +278,22 @@ def open_run(path: str | Path) -> Run:
     StorageError
         When there is no finished run, or one of a newer format.
     """
+    for _ in range(TRIES if _moves(path) else 0):
+        try:
+            return _opened(path)
+        except MineError:  # it may have been switched to another run, and the old one removed
+            time.sleep(_NAP)
+    return _opened(path)
+
+
+def _moves(path: str | Path) -> bool:
+    """Whether a path names another run as soon as there is a newer one."""
+    if is_url(path):
+        return "/runs/" not in str(path)
+    return Path(path).is_symlink() or (Path(path) / "latest").is_symlink()
+
+
+def _opened(path: str | Path) -> Run:
     if is_url(path):
         return _open_remote(check_url(str(path), "RUN"))
     folder = Path(path)
@@ -341,9 +350,3 @@ def latest_id(out: str | Path) -> str | None:
     facts = None if content is None else parse_json(content, f"{out}/latest.json")
     name = facts.get("run_id") if isinstance(facts, dict) else None
     return name if is_plain_name(name) else None
-
-
-def read_census(run: Run) -> dict[str, NDArray[np.int64]]:
-    """Read a run's census, without the ids, as NumPy arrays."""
-    table = run.census()
-    return {name: table[name].to_numpy() for name in table.column_names if name != "anchor_id"}

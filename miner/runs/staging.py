@@ -27,7 +27,7 @@ from miner.runs.run import Run, open_run
 from miner.runs.shards import FORMAT_VERSION, file_facts
 from miner.storage.files import atomic_open, publish_folder, storage_errors, sync_folder
 from miner.storage.json_files import digest, read_json, write_json
-from miner.storage.locks import lock_output
+from miner.storage.locks import Say, lock_output, say_nothing
 from miner.storage.os_errors import PUBLISHED, outcome
 from miner.storage.records import check_files, read_record, write_record
 from miner.version import package_versions
@@ -63,14 +63,17 @@ class Output:
         self.where = path
         self.root = Path(path)
 
-    def held(self) -> AbstractContextManager[None]:
-        """Be the one writer, if no file of somebody else is where the pointers belong."""
+    def held(self, *, brief: bool = False, say: Say = say_nothing) -> AbstractContextManager[None]:
+        """Be the one writer, if no file of another program is where the pointers belong.
+
+        `brief` and `say` are those of `lock_output`.
+        """
         for path in (self.root / "latest", self.root / "latest.json"):
             if not _is_pointer(path):
                 raise UsageError(
                     f"{path} was not made by mine; move it away, or name another --out"
                 )
-        return lock_output(self.root)
+        return lock_output(self.root, brief=brief, say=say)
 
     def holds(self, run_id: str) -> bool:
         """Whether a run is published."""

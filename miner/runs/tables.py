@@ -26,6 +26,7 @@ __all__ = [
     "describe_tables",
     "has_table",
     "label_ranks",
+    "read_census",
     "read_table",
     "write_confusion",
     "write_hubs",
@@ -162,3 +163,9 @@ def _hub(row: dict[str, Any]) -> str:
 def _suspect(row: dict[str, Any]) -> str:
     around = f"{row['share']:.0%} of the nearest are {row['neighbour_label']}"
     return f"{row['anchor_id']} ({row['label']}): {around}"
+
+
+def read_census(run: Run) -> dict[str, NDArray[np.int64]]:
+    """Read a run's census, without the ids, as NumPy arrays."""
+    table = run.census()
+    return {name: table[name].to_numpy() for name in table.column_names if name != "anchor_id"}

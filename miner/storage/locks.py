@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -23,19 +23,39 @@ from miner.storage.files import storage_errors
 from miner.storage.json_files import write_json
 from miner.storage.os_errors import NOTHING
 
-__all__ = ["held_for_reading", "lock_output", "unread"]
+__all__ = ["LONGEST_WAIT", "Say", "held_for_reading", "lock_output", "say_nothing", "unread"]
 
 _PATIENCE = 2.0
 """Seconds to wait for the name of a lock's holder: it takes the lock first."""
+LONGEST_WAIT = 600.0
+"""Seconds to wait for a holder that is brief: one that removes what is not needed."""
+
+Say = Callable[[str], None]
+"""Called with a line that says what is waited for."""
+
+
+def say_nothing(text: str) -> None:
+    """Say nothing."""
 
 
 @contextmanager
 def held_for_reading(file: Path) -> Iterator[None]:
-    """Be known as one who reads, until the block ends."""
+    """Be known as one who reads, until the block ends; wait first for one who may remove it."""
     with ExitStack() as stack:
-        with suppress(OSError):  # it is being removed, or there are no locks
-            fcntl.flock(_opened(file, stack), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with suppress(OSError):  # it was removed, or there are no locks
+            _share(_opened(file, stack))
         yield
+
+
+def _share(handle: int) -> None:
+    deadline = time.monotonic() + LONGEST_WAIT
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager
@@ -59,19 +79,27 @@ def _opened(file: Path, stack: ExitStack) -> int:
 
 
 @contextmanager
-def lock_output(root: Path, name: str = "") -> Iterator[None]:
+def lock_output(
+    root: Path, name: str = "", *, brief: bool = False, say: Say = say_nothing
+) -> Iterator[None]:
     """Hold the one-writer lock of an output root; it dies with the process.
+
+    A holder that is no run, but brief, is waited for.
 
     Parameters
     ----------
     root : Path
     name : str
         What messages call it, if not by its path.
+    brief : bool
+        Whether others wait for this holder, as it is no run.
+    say : callable
+        Called with a line that says what is waited for.
 
     Raises
     ------
     LockError
-        When another process holds it; the message names that process.
+        When another run holds it; the message names its process.
     """
     holder = root / ".lock.json"
     lock = FileLock(root / ".lock")
@@ -82,9 +110,10 @@ def lock_output(root: Path, name: str = "") -> Iterator[None]:
             f"{root} cannot be made: {error.strerror}; {NOTHING}, name another --out"
         ) from error
     with storage_errors(root):
-        _acquire(lock, holder, name or str(root))
+        _acquire(lock, holder, name or str(root), say)
     try:
-        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
+        facts = {"pid": os.getpid(), "host": socket.gethostname(), "brief": brief}
+        write_json(holder, facts)
         yield
     finally:
         with suppress(OSError):  # what is left names a process that is gone
@@ -92,30 +121,39 @@ def lock_output(root: Path, name: str = "") -> Iterator[None]:
         lock.release()
 
 
-def _acquire(lock: FileLock, holder: Path, name: str) -> None:
-    """Take a lock that is free; else say who holds it, which may stand there a moment later."""
-    deadline = time.monotonic() + _PATIENCE
+def _acquire(lock: FileLock, holder: Path, name: str, say: Say) -> None:
+    """Take a lock that is free, or soon will be; else say who holds it."""
+    until = time.monotonic() + LONGEST_WAIT
+    named = time.monotonic() + _PATIENCE  # who holds it may stand there a moment later
+    said = False
     while True:
         try:
             lock.acquire(timeout=0)
             return
         except Timeout:
-            who = _holder(holder)
-        if who or time.monotonic() > deadline:
-            who = who or "another run"
-            raise LockError(f"{name} is in use by {who}; wait, or use --out")
+            who, brief = _holder(holder)
+        now = time.monotonic()
+        if brief and now < until:
+            if not said:
+                say(f"waiting for {who}, which is pruning {name}")
+            named, said = now + _PATIENCE, True
+        elif who or now > named:
+            raise LockError(f"{name} is in use by {who or 'another run'}; wait, or use --out")
         time.sleep(0.02)
 
 
-def _holder(path: Path) -> str:
-    """Name the process that holds a lock; empty while what stands there is of one that died."""
+def _holder(path: Path) -> tuple[str, bool]:
+    """Name the process that holds a lock; empty while what stands there is of one that died.
+
+    Second, whether it is brief.
+    """
     try:
         who = json.loads(path.read_bytes())
-        process, host = who["pid"], who["host"]
+        process, host, brief = who["pid"], who["host"], who.get("brief") is True
         if host == socket.gethostname():
             os.kill(process, 0)
     except PermissionError:  # it is there, and another user's
         pass
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return ""
-    return f"process {process} on {host}"
+        return "", False
+    return f"process {process} on {host}", brief

@@ -18,8 +18,8 @@ from miner.inspection.advice import Advice, advise_run
 from miner.inspection.report.contents import Contents, Item, label_text
 from miner.inspection.report.gallery import Gallery, make_gallery, pick_triplets, picked_ids
 from miner.inspection.report.margin_shares import MarginShares, shares_of_gaps, shares_of_sample
-from miner.runs.run import Run, read_census
-from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
+from miner.runs.run import Run
+from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_census, read_table
 from miner.triplets.hardness import MINED, Mined
 
 __all__ = ["Confusions", "Facts", "gather", "run_store"]

@@ -10,10 +10,11 @@ import numpy as np
 from miner.errors import StorageError
 from miner.formatting import counted
 from miner.runs.manifest_schema import manifest_checksum
-from miner.runs.run import MANIFEST, Run, read_census
+from miner.runs.run import MANIFEST, Run
 from miner.runs.shards import shard_facts
-from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_table
+from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_census, read_table
 from miner.runs.totals import found_counts
+from miner.storage.files import storage_errors
 from miner.storage.json_files import pretty_json
 from miner.triplets.hardness import CLASSES, MINED, difficulty
 
@@ -62,7 +63,7 @@ def check_files(run: Run) -> Check:
     problems = []
     found = run.sizes()
     named = run.named_files()
-    links = run.links()
+    links = _links(run)
     for file in named:
         name, size = file["path"], found.get(file["path"])
         if name in links:
@@ -80,6 +81,15 @@ def check_files(run: Run) -> Check:
     problems += [f"{name} is not named by the manifest" for name in unknown]
     problems += [f"{name} is a link, not a file of the run" for name in sorted(links)]
     return Check("files", problems, f"{counted(len(named), 'file')}, SHA-256")
+
+
+def _links(run: Run) -> set[str]:
+    """Return the paths in a run's folder that are symbolic links."""
+    if run.remote is not None:
+        return set()
+    with storage_errors(run.path):
+        found = (path for path in run.path.rglob("*") if path.is_symlink())
+        return {path.relative_to(run.path).as_posix() for path in found}
 
 
 def _damage(run: Run, name: str) -> list[str]:

@@ -16,9 +16,9 @@ from miner.census.neighbors import NearestRows, majority, nearest_by_definition
 from miner.embedding.store import Store
 from miner.formatting import counted
 from miner.inspection.verify.checks import Check
-from miner.runs.run import Run, read_census
+from miner.runs.run import Run
 from miner.runs.shards import read_shard
-from miner.runs.tables import HUBS, LABEL_NOISE, has_table, read_table
+from miner.runs.tables import HUBS, LABEL_NOISE, has_table, read_census, read_table
 from miner.selection.filters import Filters
 from miner.triplets.distance import Metric, scales, score
 from miner.triplets.hardness import CLASSES, MINED, classify, count_positives, difficulty

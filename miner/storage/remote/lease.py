@@ -15,6 +15,7 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from miner.errors import LockError, StorageError
 from miner.formatting import seconds_text
 from miner.storage.files import storage_errors
 from miner.storage.json_files import canonical_json, write_json
+from miner.storage.locks import LONGEST_WAIT, Say, say_nothing
 from miner.storage.remote.base import Entry, Folder
 
 __all__ = ["SECONDS", "Lease", "held_lease"]
@@ -35,12 +37,20 @@ _TRIES = 5
 _LONGEST = 86400
 """Seconds of a lease that is believed: what lies in the store may be written by others."""
 _PLACE = ".lease/"
+_LOOK = 1.0
+"""Seconds between two looks at the lease of a holder that is brief."""
+
+
+class _BriefError(LockError):
+    """A holder has the lease that is no run."""
 
 
 class Lease:
     """A lease of one output root; `acquire` it first."""
 
-    def __init__(self, folder: Folder, work: str, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, folder: Folder, work: str, seconds: float = SECONDS, *, brief: bool = False
+    ) -> None:
         self.folder = folder
         self.seconds = seconds
         self.number = 0
@@ -53,18 +63,33 @@ class Lease:
             "work": work,
             "token": uuid.uuid4().hex,
             "seconds": seconds,
+            "brief": brief,
             "renewed": 0,
             "released": False,
         }
 
-    def acquire(self) -> None:
-        """Take the lease.
+    def acquire(self, say: Say = say_nothing) -> None:
+        """Take the lease; wait for a holder that is brief, and `say` so.
 
         Raises
         ------
         LockError
-            When another process has it; the message names that process.
+            When another run has it; the message names its process.
         """
+        until = time.monotonic() + LONGEST_WAIT
+        said = False
+        while True:
+            try:
+                return self._acquire()
+            except _BriefError as busy:
+                if time.monotonic() > until:
+                    raise
+                if not said:
+                    say(f"waiting, as it is being pruned: {busy}")
+                said = True
+            time.sleep(_LOOK)
+
+    def _acquire(self) -> None:
         for _ in range(_TRIES):
             leases = self._leases()
             newest = max(leases, default=0)
@@ -126,7 +151,8 @@ class Lease:
             lasts = SECONDS
         age = self.folder.now() - newest.modified
         if age <= lasts + _GRACE:
-            raise LockError(
+            kind = _BriefError if facts.get("brief") is True else LockError
+            raise kind(
                 f"{self.folder.url} is in use by process {facts.get('process')} on "
                 f"{facts.get('host')}, which was alive {seconds_text(max(age, 0))} ago (if it is "
                 f"dead, the output is free after {lasts:g} s); wait, or use --out"
@@ -157,7 +183,9 @@ class Lease:
 
 
 @contextlib.contextmanager
-def held_lease(folder: Folder, root: Path) -> Iterator[Lease]:
+def held_lease(
+    folder: Folder, root: Path, *, brief: bool = False, say: Say = say_nothing
+) -> Iterator[Lease]:
     """Hold the lease of an output root.
 
     Parameters
@@ -166,14 +194,16 @@ def held_lease(folder: Folder, root: Path) -> Iterator[Lease]:
         The output root.
     root : Path
         Its work folder on this machine, whose lock the caller holds.
+    brief, say
+        As for `miner.storage.locks.lock_output`.
 
     Raises
     ------
     LockError
         When another process has it.
     """
-    lease = Lease(folder, _work_id(root), SECONDS)
-    lease.acquire()
+    lease = Lease(folder, _work_id(root), SECONDS, brief=brief)
+    lease.acquire(say)
     thread = threading.Thread(target=lease.keep, name="mine-lease", daemon=True)
     thread.start()
     try:

@@ -11,7 +11,7 @@ from miner.census.measure import Vectors
 from miner.census.triplet_sample import draw_sample
 from miner.embedding.store import open_store
 from miner.inspection.report.margin_shares import shares_of_gaps, shares_of_sample
-from miner.runs.run import read_census
+from miner.runs.tables import read_census
 from tests.conftest import write_vectors
 from tests.inspection.report.data import mined
 
