@@ -63,7 +63,7 @@ class Listing:
     entries: EntryList
 
     def sorted(self) -> tuple[PairThresholds, Float64, Float64, Float64, Float64, Rows]:
-        """Return all fields; of the entries, sorted per anchor, and where each anchor's begin."""
+        """Return all fields; the entries are sorted, followed by where each anchor's begin."""
         return self.thresholds, self.tolerance, self.gap, self.unclear, *self.entries.sorted()
 
 
