@@ -38,10 +38,8 @@ __all__ = [
 
 TRIES, _NAP = 3, 0.02
 """How often a run that went is looked for again, and the seconds between."""
-MANIFEST = "manifest.json"
-CENSUS = "census.parquet"
+MANIFEST, CENSUS, REPORT = "manifest.json", "census.parquet", "report.html"
 _REMEDY = "restore it, or mine again (mine run --force)"
-REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
