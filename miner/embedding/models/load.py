@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.embedding.models.base import DEFAULTS, MODELS, Batch, LoadedModel, Model, error_words
-from miner.errors import MineError, UsageError
+from miner.errors import MineError, StorageError, UsageError
 from miner.registry import load_attribute
 from miner.storage.json_files import canonical_json
 from miner.storage.urls import expanded
 
 __all__ = ["describe_models", "list_models", "load_model"]
+
+# Without a network it would tell of every try; what ends a run is said once, by us.
+logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
 
 
 class _Callable(Model):
@@ -114,6 +118,11 @@ def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
         except (MineError, MemoryError):
             raise
         except Exception as error:  # the code of others, again
+            if isinstance(error, OSError) and "couldn't connect to" in str(error):
+                raise StorageError(
+                    f"model {name!r}: no network, and it was not downloaded before; check the "
+                    "network, or give a folder of this machine"
+                ) from error
             raise UsageError(
                 f"model {name!r} cannot be made: {error_words(error)}; correct it"
             ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,18 @@ def test_a_second_start_names_the_holder(bucket: Bucket, small: Path, cli: Cli) 
     assert cli("run", "--data", small, "--out", folder.url, "--quiet").code == 0
     (left,) = bucket.keys("mined/.lease/")
     assert json.loads(bucket.get(left))["released"] is True
+
+
+def test_a_run_waits_for_a_prune_of_another_machine(bucket: Bucket, small: Path, cli: Cli) -> None:
+    folder = open_folder(f"{bucket.url}/mined")
+    other = Lease(folder, "another machine's work folder", brief=True)
+    other.acquire()
+    release = threading.Timer(1, other.release)
+    release.start()
+    done = cli("run", "--data", small, "--out", folder.url)
+    release.join()
+    assert done.code == 0
+    assert "waiting, as it is being pruned: " in done.err
 
 
 def test_an_expired_lease_is_taken_over_and_its_holder_stops(
