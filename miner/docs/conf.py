@@ -28,14 +28,14 @@ default_role = "code"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-"""Types stand in the docstrings, with shapes, dtypes and units; annotations know none of these."""
+"""The docstrings have the types, with shapes, dtypes and units; annotations lack these."""
 autodoc_mock_imports = ["torch"]
 """Gigabytes that only `miner.torch` imports."""
 
 numpydoc_show_class_members = False
 numpydoc_validation_checks = {"PR01", "PR02", "PR03", "PR10", "RT01", "RT03"}
-"""Parameters that are not described, are not there, or in another order; nothing said of what is
-returned: warnings, so errors of `make docs`."""
+"""Parameters without a description, unknown ones, or another order, and functions that do not describe
+what they return are warnings, so errors of `make docs`."""
 numpydoc_validation_overrides = {
     "PR01": [r"Attributes\n\s*-{10}"],  # a record's fields, which are what makes it
     "RT01": [r"^\s*(Return|Whether)\b"],  # the summary says what is returned
@@ -58,6 +58,6 @@ def publish_schema(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Tell Sphinx what is done with the pages."""
+    """Register the functions of this file with Sphinx."""
     app.connect("source-read", to_the_front_door)
     app.connect("build-finished", publish_schema)
