@@ -34,8 +34,8 @@ autodoc_mock_imports = ["torch"]
 
 numpydoc_show_class_members = False
 numpydoc_validation_checks = {"PR01", "PR02", "PR03", "PR10", "RT01", "RT03"}
-"""Parameters without a description, unknown ones, or another order, and functions that do not describe
-what they return are warnings, so errors of `make docs`."""
+"""Parameters without a description, unknown ones, or another order, and functions that do not
+describe what they return, are warnings, so errors of `make docs`."""
 numpydoc_validation_overrides = {
     "PR01": [r"Attributes\n\s*-{10}"],  # a record's fields, which are what makes it
     "RT01": [r"^\s*(Return|Whether)\b"],  # the summary says what is returned
