@@ -62,7 +62,7 @@ def _room(facts: dict[str, Any]) -> Lines:
 
 def _remarks(facts: dict[str, Any]) -> Lines:
     if facts["count_reused"]:
-        yield "count", "the counts of an earlier run will be reused"
+        yield "count", "kept from an earlier run: nothing is counted again"
     if facts["disk_bytes"] > facts["disk_free_bytes"]:
         yield "warning", "the disk may be too small: free some space, or use --out"
     if not facts["out_writable"]:
