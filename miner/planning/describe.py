@@ -67,7 +67,7 @@ def _room(facts: dict[str, Any]) -> Lines:
 
 def _remarks(facts: dict[str, Any]) -> Lines:
     if facts["count_reused"]:
-        yield "count", "the counts of an earlier run will be reused"
+        yield "count", "kept from an earlier run: nothing is counted again"
     rows = sum(most for name, most in facts["written_at_most"].items() if name != "suspects")
     if rows < facts["min_rows"]:
         yield "warning", f"gates.min_rows = {facts['min_rows']:,} cannot be reached"

@@ -251,7 +251,7 @@ def test_draws_of_many_give_every_subset_the_same_chance(total: int, take: int) 
             assert ((pairs - mean) ** 2 / mean).sum() < total**2 + 5 * np.sqrt(2 * total**2)
 
 
-def test_a_draw_of_many_hangs_on_the_anchor_alone() -> None:
+def test_a_draw_depends_on_its_anchor_only() -> None:
     rng = np.random.default_rng(1)
     anchors, totals = rng.permutation(500), rng.integers(1, 40, 500)
     takes = rng.integers(0, totals + 1)
