@@ -10,10 +10,24 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
+from miner.runs.manifest_schema import manifest_checksum
+from miner.storage.files import sha256_file
+from miner.storage.json_files import write_json
 from tests.training.exports.conftest import make_run
 
 GROUP = 97
 RunOf = Callable[[str], miner.Run]
+
+
+def resealed(run: miner.Run) -> miner.Run:
+    """Let the manifest of a run have the checksums of its shards as they are now."""
+    manifest = run.manifest
+    for shard in manifest["shards"]:
+        path = run.path / shard["path"]
+        shard |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    manifest["checksum"] = manifest_checksum(manifest)
+    write_json(run.path / "manifest.json", manifest)
+    return miner.open_run(run.path)
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +41,7 @@ def cut_run(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
             for path in run.path.glob("*hard/*.parquet"):
                 table = pq.read_table(path)
                 pq.write_table(table, path, row_group_size=GROUP)
-            made[kind] = run
+            made[kind] = resealed(run)
         return made[kind]
 
     return get

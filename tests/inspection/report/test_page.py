@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 import miner
+from miner.runs.manifest_schema import manifest_checksum
 from miner.runs.run import Run
 from miner.runs.staging import Staging
 from miner.storage.files import sha256_file
@@ -261,6 +262,7 @@ def test_a_damaged_run_is_named(tmp_path: Path, small: Path, cli: Callable[..., 
     run = mined(tmp_path, small, output=BARE)
     manifest = json.loads((run.path / "manifest.json").read_text())
     del manifest["timings"]
+    manifest["checksum"] = manifest_checksum(manifest)
     (run.path / "manifest.json").write_text(json.dumps(manifest))
     done = cli("report", run.path)
     assert done.code == 6 and done.err.count("\n") == 1 and "see mine verify" in done.err
