@@ -39,7 +39,7 @@ def open_table(path: str) -> Table:
     if not place.exists():
         raise _missing_file(path)
     if not place.is_file():  # a pipe can be read only once, and a device never ends
-        raise DataError(f"{path} is not a regular file; write its content to a file, and name that")
+        raise DataError(f"{path} is not a file; write its content into a file, and name that")
     kind = extension(place)
     if kind not in READERS.names():
         raise DataError(
