@@ -233,7 +233,8 @@ def _identity(table: Table, seen: _Seen, taken: set[str]) -> str | None:
     ]
     if not keys and "id" in free:  # a job uses this column by default, not row numbers
         raise DataError(
-            f"{table.where}, column 'id': ids must be unique in all rows, and these are not: "
+            f"{table.where}, column 'id': ids must be unique texts or whole numbers in "
+            "all rows, and these are not: "
             "correct them, rename the column (row numbers are then used), or name another with --id"
         )
     aside = {*usual, *_by_name(free, (*_CONTENT, *_GROUPS, *_SPLITS))}

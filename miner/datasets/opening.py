@@ -99,7 +99,7 @@ def _matching_files(path: str, kinds: Iterable[str]) -> list[Path]:
     present = sorted({extension(file) for file in files})
     if not files:
         seen = sorted({file.suffix or file.name for file in found})[:5]
-        there = f"it has {', '.join(seen)}" if seen else "it has no files"
+        there = f"there are {', '.join(seen)}" if seen else "there are no files"
         what = (
             f"matches no file{_searched(path)}"
             if _is_pattern(path)
