@@ -321,10 +321,7 @@ def _checks(digests: Digests, vectors: Vectors) -> NDArray[np.uint64]:
 
 
 def _gather(path: Path, rows: NDArray[np.int64], dtype: Any, width: int) -> NDArray[Any]:
-    """Read rows of a file of records, by runs of consecutive rows.
-
-    The file is not mapped, because the pages of a mapping would stay in memory.
-    """
+    """Read rows of a file of records, without mapping it: mapped pages would stay in memory."""
     unique, inverse = np.unique(rows, return_inverse=True)
     size = dtype.itemsize * width
     buffer = np.empty((len(unique), width), dtype=dtype)
