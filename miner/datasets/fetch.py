@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from miner.datasets.formats.arrays import BESIDE
+from miner.datasets.formats.arrays import COMPANIONS
 from miner.errors import DataError
 from miner.job_sections import DatasetJob
 from miner.progress import Progress
@@ -75,25 +75,27 @@ def fetch(path: str, key: str, progress: Progress) -> str:
     parent, _, name = url.rpartition("/")
     alone = url.count("/") > 2
     if alone:
-        beside = open_folder(parent, key)
-        found = beside.entry(name)
+        parent_folder = open_folder(parent, key)
+        found = parent_folder.entry(name)
         if found is not None:
-            return str(copy_entries(beside, _with_beside(beside, found), progress) / name)
+            return str(
+                copy_entries(parent_folder, _with_companions(parent_folder, found), progress) / name
+            )
     if glob.has_magic(url):
         return _fetch_pattern(url, key, progress)
     folder = open_folder(url, key)
     entries = safe_names(folder, (one for one in folder.entries() if _is_data(one.name)))
     if not entries:
-        raise DataError(_nothing(url, beside if alone else folder, name))
+        raise DataError(_nothing(url, parent_folder if alone else folder, name))
     return str(copy_entries(folder, entries, progress))
 
 
-def _with_beside(folder: Folder, found: Entry) -> list[Entry]:
+def _with_companions(folder: Folder, found: Entry) -> list[Entry]:
     """Return an object; for ``NAME.npy`` also its arrays ``NAME.label.npy`` and so on."""
     stem, _, kind = found.name.rpartition(".")
     if kind.lower() != "npy":
         return [found]
-    others = [folder.entry(f"{stem}.{name}.npy") for name in BESIDE]
+    others = [folder.entry(f"{stem}.{name}.npy") for name in COMPANIONS]
     return [found, *(other for other in others if other is not None)]
 
 
@@ -127,8 +129,8 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
-def _nothing(url: str, beside: Folder, name: str) -> str:
+def _nothing(url: str, folder: Folder, name: str) -> str:
     """Return the message for a URL that names no object, with a suggestion of a similar name."""
-    close = get_close_matches(name, beside.children(), n=1, cutoff=0.5)
+    close = get_close_matches(name, folder.children(), n=1, cutoff=0.5)
     near = f"did you mean {close[0]!r}?" if close else "check the path"
     return f"no such object or folder: {url}; {near}"

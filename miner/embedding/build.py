@@ -86,10 +86,10 @@ class _Maker:
 
     def _check_files(self) -> None:
         """Raise a `DataError` if a file of the data changed while it was read."""
-        for path, told in zip(self.recipe.source.files, self.key.files, strict=True):
+        for path, expected in zip(self.recipe.source.files, self.key.files, strict=True):
             if not path.exists():
                 raise DataError(f"{path} was removed during the run; put it back and run again")
-            if sha256_file(path) != told["sha256"]:
+            if sha256_file(path) != expected["sha256"]:
                 raise DataError(
                     f"{path} changed as it was read; run the same command again when it is whole"
                 )
@@ -300,15 +300,15 @@ class _Maker:
 
 def _todo(stem: Path, digests: Digests, there: NDArray[np.bool_]) -> Rows:
     """Return the rows to embed, one per distinct content; reuse an interrupted run's rows."""
-    path, told = stem.with_suffix(".npy"), stem.with_suffix(".json")
-    if _recorded(told) is not None:
+    path, record = stem.with_suffix(".npy"), stem.with_suffix(".json")
+    if _recorded(record) is not None:
         saved: Rows = np.load(path, allow_pickle=False)
         return saved
     missing = np.flatnonzero(~there)
     _, first = np.unique(digests[missing], return_index=True)
     todo: Rows = missing[np.sort(first)]
     save_array(path, todo)
-    write_record(told, {"files": checksums(path.parent, [path.name])})
+    write_record(record, {"files": checksums(path.parent, [path.name])})
     return todo
 
 

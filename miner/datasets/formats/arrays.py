@@ -22,9 +22,9 @@ from miner.datasets.formats.files import extension
 from miner.errors import DataError
 from miner.storage.arrays import let_go
 
-__all__ = ["BESIDE", "ArrayTable", "open_npy", "open_npz"]
+__all__ = ["COMPANIONS", "ArrayTable", "open_npy", "open_npz"]
 
-BESIDE = ("label", "id", "group")
+COMPANIONS = ("label", "id", "group")
 """Arrays that belong to NAME.npy and lie next to it, as NAME.label.npy and so on."""
 _ARRAYS = {"npy", "npz"}
 _LOCAL_HEADER, _CHECKED = 30, 1 << 20
@@ -203,15 +203,15 @@ def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:
         )
     arrays = {"embedding": vectors}
     files = [path]
-    for name in BESIDE:
-        beside = path.with_name(f"{path.stem}.{name}.npy")
-        if beside.exists():
-            arrays[name] = _load_array(beside)
-            files.append(beside)
+    for name in COMPANIONS:
+        companion = path.with_name(f"{path.stem}.{name}.npy")
+        if companion.exists():
+            arrays[name] = _load_array(companion)
+            files.append(companion)
     table = _checked(path, tuple(files), arrays)
-    beside = path.with_name(f"{path.stem}.label.npy")
+    companion = path.with_name(f"{path.stem}.label.npy")
     kinds = set(READERS.names()) - _ARRAYS
     tables = sorted(file.name for file in path.parent.iterdir() if extension(file) in kinds)
     seen = f" (the table {tables[0]} in its folder is not read with it)" if tables else ""
-    hint = f"has vectors only{seen}; put their labels into {beside}, or use an .npz"
+    hint = f"has vectors only{seen}; put their labels into {companion}, or use an .npz"
     return replace(table, hints={"label": hint})

@@ -42,9 +42,9 @@ def _opened_table(
         with data_errors(str(file)), _opened(file) as reader:
             schemas[file] = reader.schema
     features = {file: schema_features(schema) for file, schema in schemas.items()}
-    there = {file: told for file, told in described.items() if told.is_file()}
-    facts = {told: _description(told).get("features") for told in dict.fromkeys(there.values())}
-    features |= {file: facts[told] for file, told in there.items()}
+    there = {file: info for file, info in described.items() if info.is_file()}
+    facts = {info: _description(info).get("features") for info in dict.fromkeys(there.values())}
+    features |= {file: facts[info] for file, info in there.items()}
     table = StreamedTable(path, tuple(files), one_schema(schemas), _stream, {})
     return replace(table.with_names(features), described=tuple(facts))
 

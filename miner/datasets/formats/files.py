@@ -29,13 +29,13 @@ _NULLS: dict[tuple[bool, ...], str] = {
     (True, False, True, False): "UTF-16",
 }
 """Encodings without a mark, by which of every four bytes are null somewhere in ASCII text."""
-_LOOKED_AT = 4096
+_EXAMINED_BYTES = 4096
 
 
 def check_encoding(file: Path) -> None:
     """Raise a `DataError` for text in UTF-16 or UTF-32. The readers refuse other encodings."""
     with data_errors(str(file)), open_bytes(file) as opened:
-        start = opened.read(_LOOKED_AT)
+        start = opened.read(_EXAMINED_BYTES)
     marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
     name = marked or _NULLS.get(tuple(0 in start[place::4] for place in range(4)))
     if name is not None:

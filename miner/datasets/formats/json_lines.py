@@ -89,12 +89,12 @@ def _parsed(block: JsonBlock, parse: Any, *, threads: bool) -> Any:
     try:
         return pa.json.read_json(pa.BufferReader(sink.getvalue()), whole, parse)
     except pa.ArrowInvalid as error:
-        told = _ROW.search(str(error))
-        line = block.line_of(int(told["row"])) if told is not None else None
-        if told is None or line is None:
+        match = _ROW.search(str(error))
+        line = block.line_of(int(match["row"])) if match is not None else None
+        if match is None or line is None:
             raise
         where = f"{block.where} cannot be read: line {line}"
-        raise DataError(f"{where}: {told['why']}; correct it") from error
+        raise DataError(f"{where}: {match['why']}; correct it") from error
 
 
 def _schema(file: Path) -> Any:

@@ -288,5 +288,5 @@ def _asked_pause(retry_after: str | None) -> float | None:
 
 def _deeper(error: Any) -> Any:
     """Return the error that an error wraps; None if it wraps none."""
-    told = [getattr(error, "reason", None), *reversed(getattr(error, "args", ()))]
-    return next((one for one in told if isinstance(one, Exception)), None)
+    wrapped = [getattr(error, "reason", None), *reversed(getattr(error, "args", ()))]
+    return next((one for one in wrapped if isinstance(one, Exception)), None)

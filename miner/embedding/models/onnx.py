@@ -117,8 +117,8 @@ class Onnx(Model):
 
     def weights(self) -> str:
         """Return the checksum of the model, of its external data, and of the tokenizer."""
-        beside = [*self._file.parent.glob("*.onnx_data"), *self._file.parent.glob("*.data")]
-        return weight_files(self._file, *sorted(beside), self._tokens)
+        external = [*self._file.parent.glob("*.onnx_data"), *self._file.parent.glob("*.data")]
+        return weight_files(self._file, *sorted(external), self._tokens)
 
     def facts(self) -> Mapping[str, Any]:
         """Return the options that decide the vectors."""
