@@ -1,1 +1,1 @@
-"""Items and who is relevant to whom, from files. `source.open_source` is the door."""
+"""Readers of data sets: items and their relevance, from files. Start at `source.open_source`."""

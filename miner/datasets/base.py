@@ -1,4 +1,4 @@
-"""What a reader is: a table of rows that can be streamed in batches, as often as asked."""
+"""The interface of a reader: a table whose rows can be streamed in batches, more than once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from miner.registry import Registry
 __all__ = ["READERS", "ROWS", "Table", "data_errors", "is_id", "require_column"]
 
 ROWS = 4096
-"""Rows in a batch."""
+"""Most rows of a batch."""
 
 
 class Table(Protocol):
@@ -24,19 +24,19 @@ class Table(Protocol):
 
     @property
     def where(self) -> str:
-        """The path, as messages name it."""
+        """The path, as error messages name it."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that are read: their checksums identify the data."""
+        """The files that are read. Their checksums identify the data."""
 
     @property
     def types(self) -> dict[str, Any]:
-        """Column name -> Arrow type."""
+        """The Arrow type of each column, by name."""
 
     @property
     def untyped(self) -> bool:
-        """Whether every value is text because the format has no types (CSV)."""
+        """Whether the format has no types (CSV), so that every value is text."""
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Stream the named columns, in batches of at most `ROWS` rows."""
@@ -59,7 +59,20 @@ READERS.register("trec", "miner.datasets.formats.trec:open_trec", "TREC relevanc
 
 
 def require_column(table: Table, name: str, key: str) -> str:
-    """Return `name` when the table has it; a `DataError` shows the nearest names otherwise."""
+    """Return `name` if the table has this column.
+
+    Parameters
+    ----------
+    table : Table
+    name : str
+    key : str
+        The job key or option that names the column, for the message.
+
+    Raises
+    ------
+    DataError
+        If the table has no such column. The message suggests similar names.
+    """
     if name not in table.types:
         hint = getattr(table, "hints", {}).get(name)
         if hint:
@@ -70,13 +83,13 @@ def require_column(table: Table, name: str, key: str) -> str:
 
 
 def is_id(column: Any) -> bool:
-    """Whether values of a column's type can be ids: text or whole numbers."""
+    """Whether the values of a column can be ids, by its type: text or integers."""
     return bool(pa.types.is_integer(column.type) or pa.types.is_string(column.type))
 
 
 @contextmanager
 def data_errors(where: str) -> Iterator[None]:
-    """Turn what Arrow or the system says of a broken file into a one-line `DataError`."""
+    """Convert errors of Arrow or the system about a broken file to a one-line `DataError`."""
     try:
         yield
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:

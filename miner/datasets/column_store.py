@@ -1,7 +1,7 @@
-"""Columns on disk that rows are taken from at random: ids, and the texts of triplets.
+"""Columns on disk with random access to rows: ids, labels, and the texts of triplets.
 
-An Arrow IPC file of record batches of `ROWS` rows, memory-mapped, so that texts are never all in
-memory.
+A column is a memory-mapped Arrow IPC file with record batches of `ROWS` rows, so a column of texts
+need not fit in memory.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _DENSE = 4
 
 
 def write_column(path: Path, column: Any) -> None:
-    """Write a column that is in memory already."""
+    """Write a column that is in memory."""
     write_spool(path, column.type, (column.slice(i, ROWS) for i in range(0, len(column), ROWS)))
 
 
 def write_spool(path: Path, kind: Any, parts: Iterable[Any]) -> None:
-    """Write Arrow arrays one after the other, cut into batches of exactly `ROWS` rows."""
+    """Write Arrow arrays one after the other, in batches of `ROWS` rows except the last."""
     schema = pa.schema([("value", kind)])
     with atomic_file(path) as temporary, pa.OSFile(str(temporary), "wb") as sink:
         with pa.ipc.new_file(sink, schema) as writer:
@@ -49,19 +49,19 @@ def write_spool(path: Path, kind: Any, parts: Iterable[Any]) -> None:
 
 
 def keep_rows(path: Path, keep: NDArray[np.bool_], target: Path | None = None) -> None:
-    """Rewrite a column that is on disk with the rows of `keep` only; to `target` when given."""
+    """Write only the rows of a column where `keep` is True, to `target` (default: in place)."""
     spool = Spool(path)
     write_spool(target or path, spool.type, spool.filtered(keep))
 
 
 class Spool:
-    """A written column, opened for random access.
+    """A column on disk, opened for random access.
 
     Parameters
     ----------
     path : Path
     most_bytes : int
-        `slices` holds the distinct values in memory while they take no more than this.
+        `slices` holds the distinct values in memory if they take at most this many bytes.
     """
 
     def __init__(self, path: Path, most_bytes: int = _MOST_BYTES) -> None:
@@ -81,7 +81,7 @@ class Spool:
             ) from error
 
     def _batch(self, number: int) -> Any:
-        """Return the column of a batch, looked at once: Arrow believes what a file says of it."""
+        """Return the column of a batch; validate it on first use, because Arrow trusts the file."""
         with self._damage():
             column = self._reader.get_batch(number).column(0)
             if number not in self._checked:
@@ -95,19 +95,19 @@ class Spool:
         return self._reader.schema.field(0).type
 
     def take(self, rows: NDArray[np.int64]) -> Any:
-        """Return the values of `rows`, in their order, as an Arrow array.
+        """Return the values of `rows`, in the order of `rows`, as an Arrow array.
 
-        Only the batches that hold one of the rows are touched.
+        Only the batches that hold one of the rows are read.
         """
         distinct, inverse = self._distinct(rows)
         parts = [*distinct, pa.array([], self.type)]
         return pa.concat_arrays(parts).take(pa.array(inverse))
 
     def slices(self, rows: NDArray[np.int64], size: int) -> Iterator[Any]:
-        """Yield the values of `rows` in arrays of so many, each value read once.
+        """Yield the values of `rows` in arrays of `size` values.
 
-        A string array holds 2 GiB: where the values are too many for one, they are read slice by
-        slice.
+        Each distinct value is read once. If the distinct values take more than `most_bytes`, each
+        slice is read separately, because an Arrow string array holds at most 2 GiB.
         """
         distinct, inverse = self._distinct(rows)
         if sum(part.nbytes for part in distinct) > self._most_bytes and len(rows) > size:
@@ -120,7 +120,7 @@ class Spool:
             yield values.take(pa.array(inverse[start : start + size]))
 
     def _distinct(self, rows: NDArray[np.int64]) -> tuple[list[Any], NDArray[np.int64]]:
-        """Return the values of the distinct rows, ascending, and which of them each row has."""
+        """Return the values of the distinct rows, ascending, and the index of each row's value."""
         unique, inverse = self._unique(rows)
         cuts = np.flatnonzero(np.diff(unique // ROWS, prepend=-1))
         parts = []
@@ -131,7 +131,7 @@ class Spool:
         return parts, inverse
 
     def _unique(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Do as `np.unique`; by a mark a row where there are not many more rows than asked for."""
+        """Return ``np.unique(rows, return_inverse=True)``, without sorting if `rows` are dense."""
         total = self._reader.num_record_batches * ROWS
         if total > _DENSE * len(rows):
             return np.unique(rows, return_inverse=True)
@@ -149,7 +149,7 @@ class Spool:
         return pa.concat_arrays(parts) if parts else pa.array([], self.type)
 
     def rows_of(self, values: Any) -> NDArray[np.int64]:
-        """Return the first row of each of some values; -1 where there is none."""
+        """Return the first row that holds each value; -1 for values that do not occur."""
         wanted = pa.array(values, self.type).dictionary_encode()
         found = np.full(len(wanted.dictionary), -1, dtype=np.int64)
         for batch in range(self._reader.num_record_batches):
@@ -161,7 +161,7 @@ class Spool:
         return np.asarray(np.append(found, -1)[indices], dtype=np.int64)
 
     def filtered(self, keep: NDArray[np.bool_]) -> Iterator[Any]:
-        """Stream the values of the rows of `keep`, a batch at a time."""
+        """Yield the values of the rows where `keep` is True, one array per batch."""
         for batch in range(self._reader.num_record_batches):
             column = self._batch(batch)
             start = batch * ROWS

@@ -1,4 +1,4 @@
-"""Content: what kinds there are, and how a column's rows become a batch for a model."""
+"""Kinds of content, and how the rows of a column become a batch for a model."""
 
 from __future__ import annotations
 
@@ -31,24 +31,32 @@ __all__ = [
 
 Kind = Literal["text", "image", "vectors"]
 Namer = Callable[[int], str]
-"""Turns a position in a batch into words for a message, such as ``row 17 (id 'x')``."""
+"""Describes the row at a position of a batch for a message, such as ``row 17 (id 'x')``."""
 
 Values = Sequence[str] | NDArray[np.floating] | Pictures
-"""A batch: texts, numbers in rows, or encoded images."""
+"""A batch: texts, an array with one row of numbers per item, or encoded images."""
 
 
 def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
-    """Say what a column holds, from its type, its name and the model that was asked for.
+    """Return the kind of content of a column, from its type, its name and the requested model.
 
-    Text is text, but in a column named `embedding` (a CSV has no lists) or `image` (paths of
-    image files). Lists of numbers are vectors for the model `precomputed`, which is the default
-    for lists of fractions; lists of whole numbers, or of a column named `image`, are images, and
-    so are bytes: the files of images.
+    A text column holds texts, except under two names: in `embedding` the texts are vectors (a CSV
+    has no lists), and in `image` they are paths of image files. Lists of numbers are vectors for
+    the model `precomputed`, which is the default for lists of floats. Lists of integers, lists in
+    a column named `image`, and bytes (encoded image files) are images.
+
+    Parameters
+    ----------
+    where, name : str
+        The table and the column, for messages.
+    kind : pyarrow.DataType
+    model : str or None
+        The model of the job; None if the job names none.
 
     Raises
     ------
     DataError
-        When no model can embed such a column.
+        If no model can embed such a column.
     """
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -76,12 +84,12 @@ def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
 
 
 def is_string(kind: Any) -> bool:
-    """Whether an Arrow type is one of the text types."""
+    """Whether an Arrow type is a string type."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def is_list(kind: Any) -> bool:
-    """Whether an Arrow type is one of the list types."""
+    """Whether an Arrow type is a list type."""
     return bool(
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
@@ -95,9 +103,9 @@ class Content:
     ----------
     kind : str
     folder : str
-        Where relative paths of images start.
+        The folder of relative image paths.
     width : int or None
-        Numbers in a row; None until the first good row has been seen.
+        Numbers per row; None until the first valid row is read.
     """
 
     kind: Kind
@@ -105,19 +113,19 @@ class Content:
     width: int | None = None
 
     def examine(self, column: Any, *, thorough: bool = False) -> tuple[Values, Mapping[int, str]]:
-        """Turn an Arrow column into what a model embeds, leaving out rows that cannot be.
+        """Convert an Arrow column to a batch for a model, without the rows that cannot be embedded.
 
         Parameters
         ----------
         column : pyarrow.Array
         thorough : bool
-            Decode images to the last byte, instead of looking at their headers only.
+            Decode images completely, instead of reading only their headers.
 
         Returns
         -------
-        list of str, ndarray of shape (good rows, width), or Pictures
+        list of str, ndarray of shape (valid rows, width), or Pictures
         mapping of int to str
-            Position -> what is wrong with that row, in words for a message.
+            Maps the position of each invalid row to a description of its fault.
         """
         if self.kind == "text":
             return _texts(column)
@@ -126,12 +134,12 @@ class Content:
         return self._numbers(column)
 
     def values(self, column: Any, name_row: Namer) -> Values:
-        """Return the values of a column.
+        """Return the values of a column as a batch for a model.
 
         Raises
         ------
         DataError
-            On the first row that cannot be embedded; the message names it.
+            If a row cannot be embedded; the message names the first such row.
         """
         values, faults = self.examine(column)
         refuse_faults(faults, name_row)
@@ -167,7 +175,7 @@ _NULL = f" has no content; {_FILL}"
 
 
 def refuse_faults(faults: Mapping[int, str], name_row: Namer) -> None:
-    """Raise a `DataError` for the first of the faults."""
+    """Raise a `DataError` for the first faulty row, if there is one."""
     if faults:
         first = min(faults)
         raise DataError(
@@ -192,7 +200,7 @@ def _texts(column: Any) -> tuple[Values, Mapping[int, str]]:
 
 
 def _parse_vectors(column: Any, faults: dict[int, str]) -> Any:
-    """Read vectors that a CSV holds as text such as ``[0.1, 0.2]``; note those it cannot."""
+    """Parse vectors written as text, such as ``[0.1, 0.2]``; add rows that fail to `faults`."""
     rows = []
     for row, text in enumerate(column.to_pylist()):
         try:
@@ -205,7 +213,7 @@ def _parse_vectors(column: Any, faults: dict[int, str]) -> Any:
 
 
 def _widths(column: Any) -> tuple[NDArray[np.int64], Any]:
-    """Count the numbers of each row of (nested) lists; return them too, flat."""
+    """Return how many numbers each row of (nested) lists has, and all numbers as a flat array."""
     lengths = []
     while is_list(column.type):
         length = pc.list_value_length(column).fill_null(0)
@@ -221,14 +229,14 @@ def _widths(column: Any) -> tuple[NDArray[np.int64], Any]:
 
 
 def as_batch(values: Values) -> Sequence[Any] | NDArray[np.floating]:
-    """Decode images; other content is what models take already."""
+    """Return a batch as models take it: images are decoded, other content is unchanged."""
     return list(values) if isinstance(values, Pictures) else values
 
 
 def content_digests(values: Values) -> NDArray[np.void]:
-    """Hash each row's content to 16 bytes (BLAKE2b): equal content, equal digest.
+    """Hash the content of each row to 16 bytes (BLAKE2b).
 
-    Images are hashed as they are encoded.
+    Images are hashed in their encoded form.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""Input data on object storage: what a URL names, copied to this machine for the readers.
+"""Input data on object storage, copied to this machine for the readers.
 
-A URL names an object, a folder (all objects below it) or a pattern, as a local path does.
+Like a local path, a URL names an object, a folder (all objects below it) or a pattern.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from miner.datasets.formats.arrays import BESIDE
+from miner.datasets.formats.arrays import COMPANIONS
 from miner.errors import DataError
 from miner.job_sections import DatasetJob
 from miner.progress import Progress
@@ -25,15 +25,15 @@ __all__ = ["fetch", "fetch_dataset"]
 
 
 def fetch_dataset(dataset: DatasetJob, most: int, progress: Progress) -> DatasetJob:
-    """Return a data set with local paths for what lies in object storage.
+    """Copy remote inputs to this machine; return the data set with local paths.
 
     Parameters
     ----------
     dataset : DatasetJob
     most : int
-        Bytes that copies may take on this machine; those in use stay beyond it.
+        Most bytes of all copies on this machine. Copies in use are kept even beyond this limit.
     progress : callable
-        Hears of the progress in bytes.
+        Receives the progress in bytes.
 
     Raises
     ------
@@ -51,23 +51,23 @@ def fetch_dataset(dataset: DatasetJob, most: int, progress: Progress) -> Dataset
 
 
 def fetch(path: str, key: str, progress: Progress) -> str:
-    """Return a local path that serves for `path`: itself, or where a copy of the objects lies.
+    """Return `path` itself if it is local, or the path of a local copy of its objects.
 
     Parameters
     ----------
     path : str
         A local path, or a URL of an object, a folder or a pattern.
     key : str
-        The job key or option that it comes from.
+        The job key or option that names it, for messages.
     progress : callable
-        Hears of the progress in bytes.
+        Receives the progress in bytes.
 
     Raises
     ------
     DataError
-        When the URL names nothing.
+        If the URL names no object.
     StorageError
-        When the store or the disk fails.
+        If the object storage or the disk fails.
     """
     if not is_url(path):
         return path
@@ -75,39 +75,41 @@ def fetch(path: str, key: str, progress: Progress) -> str:
     parent, _, name = url.rpartition("/")
     alone = url.count("/") > 2
     if alone:
-        beside = open_folder(parent, key)
-        found = beside.entry(name)
+        parent_folder = open_folder(parent, key)
+        found = parent_folder.entry(name)
         if found is not None:
-            return str(copy_entries(beside, _with_beside(beside, found), progress) / name)
+            return str(
+                copy_entries(parent_folder, _with_companions(parent_folder, found), progress) / name
+            )
     if glob.has_magic(url):
         return _fetch_pattern(url, key, progress)
     folder = open_folder(url, key)
     entries = safe_names(folder, (one for one in folder.entries() if _is_data(one.name)))
     if not entries:
-        raise DataError(_nothing(url, beside if alone else folder, name))
+        raise DataError(_nothing(url, parent_folder if alone else folder, name))
     return str(copy_entries(folder, entries, progress))
 
 
-def _with_beside(folder: Folder, found: Entry) -> list[Entry]:
-    """Return an object and what belongs to it."""
+def _with_companions(folder: Folder, found: Entry) -> list[Entry]:
+    """Return an object; for ``NAME.npy`` also its arrays ``NAME.label.npy`` and so on."""
     stem, _, kind = found.name.rpartition(".")
     if kind.lower() != "npy":
         return [found]
-    others = [folder.entry(f"{stem}.{name}.npy") for name in BESIDE]
+    others = [folder.entry(f"{stem}.{name}.npy") for name in COMPANIONS]
     return [found, *(other for other in others if other is not None)]
 
 
 def _is_data(name: str) -> bool:
-    """Whether a reader could want it: hidden files and folders are no data."""
+    """Whether an object can be data: it and its folders are not hidden."""
     return not any(part.startswith(".") and part.strip(".") for part in name.split("/"))
 
 
 def _fetch_pattern(url: str, key: str, progress: Progress) -> str:
-    """Copy what a pattern matches; return the pattern in the copy."""
+    """Copy the objects that match a pattern; return the pattern in the local copy."""
     parts = url.split("/")
     depth = next(depth for depth, part in enumerate(parts) if glob.has_magic(part))
     if depth < 3:
-        raise DataError(f"{url}: a pattern cannot stand for a bucket; name the bucket")
+        raise DataError(f"{url}: a pattern cannot replace the name of a bucket; name the bucket")
     folder, pattern = open_folder("/".join(parts[:depth]), key), parts[depth:]
     matching = (one for one in folder.entries() if _matches(one.name.split("/"), pattern))
     entries = safe_names(folder, matching)
@@ -118,7 +120,7 @@ def _fetch_pattern(url: str, key: str, progress: Progress) -> str:
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a name matches a pattern whose ``**`` stands for any folders, as in `glob`."""
+    """Whether a name matches a pattern, where ``**`` matches any number of folders."""
     if not pattern:
         return not parts
     if pattern[0] == "**":
@@ -127,8 +129,8 @@ def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
-def _nothing(url: str, beside: Folder, name: str) -> str:
-    """Say that a URL names nothing, and what is near."""
-    close = get_close_matches(name, beside.children(), n=1, cutoff=0.5)
+def _nothing(url: str, folder: Folder, name: str) -> str:
+    """Return the message for a URL that names no object, with a suggestion of a similar name."""
+    close = get_close_matches(name, folder.children(), n=1, cutoff=0.5)
     near = f"did you mean {close[0]!r}?" if close else "check the path"
     return f"no such object or folder: {url}; {near}"

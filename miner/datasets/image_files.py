@@ -1,4 +1,4 @@
-"""Images as files: bytes in a column, or paths of files; decoded by Pillow."""
+"""Encoded images, as bytes in a column or as paths of files; decoded by Pillow."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from miner.formatting import bytes_text
 __all__ = ["Pictures", "is_encoded"]
 
 _MOST_BYTES = 512 << 20
-"""Of an image file that a table names."""
+"""Most bytes of an image file that a table names by its path."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
-"""Pillow reads others too; some start other programs (EPS: Ghostscript), many are hardly tested."""
+"""Formats that are read. Pillow's other formats may start programs (EPS) or are hardly tested."""
 _UNREADABLE = "; replace the file or remove the row"
 
 _WIDE = (1 << 16) - 1
-"""The white of 16 bits."""
+"""White in 16 bits."""
 _ALPHA = ("LA", "PA", "RGBA", "La", "RGBa")
 _OPEN_RANGE = (
-    " is an image of 32-bit or signed numbers (mode {}), of which nothing says what is black and "
-    "what is white; save it with 8 or 16 bits"
+    " is an image of 32-bit or signed numbers (mode {}), which do not define black and white; save "
+    "it with 8 or 16 bits"
 )
 
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
@@ -38,7 +38,7 @@ _TEXT = (pa.types.is_string, pa.types.is_large_string)
 def is_encoded(kind: Any) -> bool:
     """Whether an Arrow type holds image files: bytes, or a struct of bytes and path.
 
-    The struct is what the Hugging Face library `datasets` writes for its `Image` feature.
+    The library `datasets` of Hugging Face writes such structs for its feature `Image`.
     """
     if pa.types.is_struct(kind):
         fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
@@ -47,13 +47,13 @@ def is_encoded(kind: Any) -> bool:
 
 
 def _is_of_image(kind: Any) -> bool:
-    """Whether a field may stand in such a struct; of others Python may not know the values."""
+    """Whether a struct of an image may have such a field: other types may not convert to Python."""
     return any(test(kind) for test in (*_BYTES, *_TEXT, pa.types.is_null))
 
 
 @dataclass(frozen=True, slots=True)
 class Pictures(Sequence[Any]):
-    """Encoded images, decoded one by one when a model takes them.
+    """A sequence of encoded images, which are decoded one by one on access.
 
     Items are ``PIL.Image.Image`` in RGB, see `decode`.
     """
@@ -62,14 +62,14 @@ class Pictures(Sequence[Any]):
 
     @classmethod
     def read(cls, column: Any, folder: str, *, thorough: bool) -> tuple[Pictures, dict[int, str]]:
-        """Read the files of a column; return those that can be read, and what ails the others.
+        """Read the images of a column; return the readable ones, and the faults of the others.
 
         Parameters
         ----------
         column : pyarrow.Array
             Bytes, structs of bytes and path, or paths relative to `folder`.
         thorough : bool
-            Decode each to the last byte, instead of its header only.
+            Decode each image completely, instead of only its header.
         """
         good: list[bytes] = []
         faults: dict[int, str] = {}
@@ -100,7 +100,7 @@ class Pictures(Sequence[Any]):
 
 
 def _content(value: Any, folder: Path) -> bytes | str:
-    """Return the bytes of an image, or what is wrong."""
+    """Return the bytes of an image, or a description of its fault."""
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path")
     if value is None:
@@ -120,7 +120,7 @@ def _content(value: Any, folder: Path) -> bytes | str:
 
 
 def _reason(content: bytes, thorough: bool) -> str | None:
-    """Say why an image cannot be decoded, None when it can."""
+    """Return why an image cannot be decoded; None if it can."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error" if thorough else "ignore")
@@ -132,7 +132,7 @@ def _reason(content: bytes, thorough: bool) -> str | None:
                     image.load()
     except UsageError:
         raise
-    except Exception as error:  # Pillow's plugins raise what they like on broken files
+    except Exception as error:  # Pillow's plugins raise errors of any type on broken files
         words = " ".join(str(error).split()).replace(repr(io.BytesIO), "")
         known = "cannot identify" not in words
         return f" is not a readable image{f' ({words})' if known else ''}{_UNREADABLE}"
@@ -140,19 +140,19 @@ def _reason(content: bytes, thorough: bool) -> str | None:
 
 
 def _has_open_range(image: Any) -> bool:
-    """Whether an image has numbers without a range of their own; of a PGM it is that of 16 bits."""
+    """Whether the mode of an image defines no range of values; a PGM of mode I has 16 bits."""
     return bool(image.mode == "F" or (image.mode == "I" and image.format != "PPM"))
 
 
 def decode(content: bytes) -> Any:
-    """Decode one image to RGB: the first of an animation, turned as its EXIF orientation says.
+    """Decode an image to RGB, rotated by its EXIF orientation; of an animation the first frame.
 
-    Grey of 16 bits is scaled to 8 bits, and what is transparent lies on white.
+    16-bit grey is scaled to 8 bits, and transparent images are composed over white.
 
     Raises
     ------
     Exception
-        Whatever Pillow raises on a file that it cannot decode.
+        Any error of Pillow on a file that it cannot decode.
     """
     image_module = _pillow()
     from PIL import ImageOps
@@ -164,7 +164,7 @@ def decode(content: bytes) -> Any:
 
 
 def _rgb(image: Any) -> Any:
-    """Convert an image to RGB by the range of its mode: Pillow cuts 16 bits off at 255."""
+    """Convert an image to RGB. 16-bit grey is scaled, because Pillow would clip it at 255."""
     if image.mode.startswith("I"):
         return _grey(image).convert("RGB")
     if image.mode not in _ALPHA and "transparency" not in image.info:
@@ -175,7 +175,7 @@ def _rgb(image: Any) -> Any:
 
 
 def _grey(image: Any) -> Any:
-    """Scale grey of 16 bits to 8; a PNG may call one of its values transparent."""
+    """Scale 16-bit grey to 8 bits; the value that a PNG declares transparent becomes white."""
     values = np.asarray(image).astype(np.int64)
     scaled = (values * 255 + _WIDE // 2) // _WIDE
     clear = image.info.get("transparency")

@@ -1,4 +1,4 @@
-"""Which column of a user's table is the id, the content and the label: names first, then values."""
+"""Infer which columns hold the ids, the content and the labels, by their names and values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from miner.errors import DataError
 __all__ = ["Guess", "guess_items", "guess_pairs"]
 
 _SAMPLE = 1 << 15
-"""Rows that are looked at: more than one batch, for files are often sorted by label."""
+"""Rows that are examined: more than one batch, because files are often sorted by label."""
 _LABELS = (
     *("label", "labels", "class", "category", "intent", "target", "y", "topic", "tag", "tags"),
     *("class_id", "label_id", "class_name", "label_name", "cluster", "identity", "species", "sku"),
@@ -41,20 +41,20 @@ _PAIRS = (
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """What the columns of a table of labelled items are taken for.
+    """The inferred roles of the columns of a table of labelled items.
 
     Attributes
     ----------
     id, content, label : str or None
-        Columns; no id means the row number.
+        Names of columns. Without an id, row numbers serve as ids.
     group, split : str or None
-        Columns that a job may want.
+        Columns that a job may use.
     kind : str
-        What the content is.
+        The kind of content.
     precomputed : bool
-        Whether texts are written vectors.
+        Whether the content column holds vectors written as text.
     words : dict of str
-        Why, by role.
+        For each role, a description of the values of its column.
     """
 
     id: str | None
@@ -68,7 +68,7 @@ class Guess:
 
 
 def guess_pairs(table: Table) -> tuple[str, str] | None:
-    """Return the columns of a table of pairs, None when it does not look like one."""
+    """Return the two columns of a table of pairs; None if it seems to be no table of pairs."""
     names = {name.lower(): name for name in table.types}
     if any(label in names for label in _LABELS):
         return None
@@ -83,12 +83,18 @@ def guess_pairs(table: Table) -> tuple[str, str] | None:
 def guess_items(
     table: Table, *, identity: str | None, content: str | None, label: str | None
 ) -> Guess:
-    """Look at a table's names, types and first rows; what the user named is not guessed.
+    """Infer the roles of columns from their names, types and first values.
+
+    Parameters
+    ----------
+    table : Table
+    identity, content, label : str or None
+        Columns that the user has named; None to infer them.
 
     Raises
     ------
     DataError
-        When no column can be content or label, or a named one is not there.
+        If no column can be content or label, or a named column does not exist.
     """
     for name, option in ((identity, "--id"), (content, "--content"), (label, "--label")):
         if name is not None:
@@ -116,7 +122,7 @@ def guess_items(
 
 
 class _Seen:
-    """The first rows of the columns that are short enough to look at."""
+    """Statistics of the first rows of the columns with scalar values, or with lists of text."""
 
     def __init__(self, table: Table) -> None:
         names = [name for name, kind in table.types.items() if _scalar(_value_type(kind))]
@@ -133,7 +139,7 @@ class _Seen:
         self._distinct: dict[str, int] = {}
 
     def distinct(self, name: str) -> int:
-        """Count the values of a column, or of its lists; 0 when it was not looked at."""
+        """Count the distinct values of a column or of its lists; 0 if it was not examined."""
         if name not in self._distinct:
             column = self.columns.get(name)
             self._distinct[name] = (
@@ -142,20 +148,20 @@ class _Seen:
         return self._distinct[name]
 
     def key(self, name: str) -> bool:
-        """Whether no two rows have the same value, and all have one."""
+        """Whether every row has a value, and no two rows have the same."""
         column = self.columns.get(name)
         whole = column is not None and not pa.types.is_list(column.type) and not column.null_count
         return whole and self.distinct(name) == self.rows
 
     def codes(self, name: str) -> bool:
-        """Whether a column holds whole numbers, or texts of one word each that are no fractions."""
+        """Whether a column holds integers, or texts of one word each that are not decimals."""
         column = self.columns[name]
         if not is_string(column.type) or _fractions(column, self.some(name)):
             return bool(pa.types.is_integer(column.type))
         return not pc.any(pc.match_substring_regex(column, r"\s")).as_py()
 
     def repeats(self, name: str) -> bool:
-        """Whether some value stands in more than one place."""
+        """Whether a value of the column occurs more than once."""
         column = self.columns.get(name)
         return column is not None and len(_flat(column).drop_null()) > self.distinct(name)
 
@@ -164,17 +170,17 @@ class _Seen:
         return float(pc.mean(pc.utf8_length(_flat(self.columns[name]).drop_null())).as_py() or 0)
 
     def some(self, name: str) -> list[Any]:
-        """Return a few values, nulls apart."""
+        """Return a few values that are not null."""
         column = self.columns.get(name)
         return [] if column is None else _flat(column).drop_null().slice(0, 20).to_pylist()
 
     def example(self, name: str) -> str:
-        """Show the first value of a column."""
+        """Return the first value of a column as text for the user."""
         some = self.some(name)
         return f"such as {_shown(some[0])}" if some else ""
 
     def values(self, name: str) -> str:
-        """Say how many values a column has."""
+        """Describe how many distinct values a column has."""
         if name not in self.columns:
             return ""
         rows = "the first " if self.rows >= _SAMPLE else ""
@@ -182,7 +188,7 @@ class _Seen:
 
 
 def _content(table: Table, seen: _Seen, taken: set[str]) -> str:
-    """Choose the column to embed: by its name, then lists of fractions, images, long texts."""
+    """Choose the column to embed: by its name, then lists of floats or images, then long texts."""
     free = [name for name in table.types if name not in taken]
     for name in _by_name(free, _CONTENT):
         if _embeddable(table, name):
@@ -204,7 +210,7 @@ def _content(table: Table, seen: _Seen, taken: set[str]) -> str:
 
 
 def _kind(table: Table, seen: _Seen, content: str) -> tuple[Kind, bool]:
-    """Say what the content is, and whether it is text that holds vectors."""
+    """Return the kind of content, and whether it is vectors written as text."""
     kind = column_kind(table.where, content, table.types[content], None)
     some = [value for value in seen.some(content) if isinstance(value, str)]
     if kind == "text" and some and all(value.strip()[:1] == "[" for value in some):
@@ -218,17 +224,18 @@ def _kind(table: Table, seen: _Seen, content: str) -> tuple[Kind, bool]:
 
 
 def _identity(table: Table, seen: _Seen, taken: set[str]) -> str | None:
-    """Choose a column of ids, each value once: one that is named so, else of codes or numbers."""
+    """Choose a column of unique ids: by its name, else one of codes or integers."""
     free = [name for name in table.types if name not in taken]
     usual = list(_by_name(free, _IDS))
     usual += [name for name in free if name.lower().endswith("_id") and name not in usual]
     keys = [
         name for name in usual if seen.key(name) and not pa.types.is_floating(table.types[name])
     ]
-    if not keys and "id" in free:  # the default of a job: rows have no numbers while it is there
+    if not keys and "id" in free:  # a job uses this column by default, not row numbers
         raise DataError(
-            f"{table.where}, column 'id': ids must be there and unique, and these are not: mend "
-            "them, rename the column (then rows have their numbers), or name another with --id"
+            f"{table.where}, column 'id': ids must be unique texts or whole numbers in "
+            "all rows, and these are not: "
+            "correct them, rename the column (row numbers are then used), or name another with --id"
         )
     aside = {*usual, *_by_name(free, (*_CONTENT, *_GROUPS, *_SPLITS))}
     others = [name for name in free if name not in aside and seen.key(name) and seen.codes(name)]
@@ -237,7 +244,7 @@ def _identity(table: Table, seen: _Seen, taken: set[str]) -> str | None:
 
 
 def _label(table: Table, seen: _Seen, taken: set[str]) -> tuple[str, list[str]]:
-    """Choose the label, by its name or because rows share its values; return what else might be."""
+    """Choose the label column, by its name or its repeated values; return also other candidates."""
     free = [name for name in seen.columns if name not in taken]
     named = [name for name in _by_name(free, _LABELS) if seen.distinct(name)]
     most = max(seen.rows // 2, 1)
@@ -271,7 +278,7 @@ def _embeddable(table: Table, name: str) -> bool:
 
 
 def _by_name(free: list[str], names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the free columns with usual names, the most usual first."""
+    """Yield the columns of `free` whose names are in `names`, in the order of `names`."""
     lower = {name.lower(): name for name in reversed(free)}
     return (lower[name] for name in names if name in lower)
 
@@ -281,7 +288,7 @@ def _named(table: Table, names: tuple[str, ...], taken: set[str]) -> str | None:
 
 
 def _value_type(kind: Any) -> Any:
-    """Return the type of a column's values, of lists and dictionaries that of their values."""
+    """Return the type of a column's values; for lists and dictionaries, the type inside."""
     while pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
         nested = not pa.types.is_dictionary(kind)
         kind = kind.value_type
@@ -296,7 +303,7 @@ def _scalar(kind: Any) -> bool:
 
 
 def _fractions(column: Any, some: list[Any]) -> bool:
-    """Whether a column holds numbers that are no label; a CSV writes them as texts."""
+    """Whether a column holds decimals, which are no labels; a CSV has them as text."""
     written = all(isinstance(value, str) and _is_fraction(value) for value in some)
     return bool(pa.types.is_floating(column.type)) or bool(some and written)
 
@@ -307,12 +314,12 @@ def _is_fraction(text: str) -> bool:
 
 
 def _wordy(value: Any) -> bool:
-    """Whether a text is more than a number: it has a letter, or is a list of numbers."""
+    """Whether a value is not a plain number: it has a letter, or is a list of numbers."""
     return any(letter.isalpha() or letter == "[" for letter in str(value))
 
 
 def _flat(column: Any) -> Any:
-    """Return a column without nesting: the values of its lists, dictionaries decoded."""
+    """Flatten the lists of a column and decode its dictionaries."""
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         column = pc.list_flatten(column)
     if pa.types.is_dictionary(column.type):

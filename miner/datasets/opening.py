@@ -1,4 +1,4 @@
-"""From a path to a table: which reader a file, a folder or a pattern needs."""
+"""Open a path as a table, with the reader that its file, folder or pattern needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from miner.storage.urls import expanded
 __all__ = ["open_table"]
 
 _ALONE = {"npy", "npz"}
-"""Formats whose files stand alone: a folder of them is not one table."""
+"""Formats where each file is a table: a folder of such files is not one table."""
 _TEXTS = {"csv", "tsv", "jsonl", "qrels", "trec"}
 
 
@@ -28,7 +28,7 @@ def open_table(path: str) -> Table:
     Raises
     ------
     DataError
-        When there is nothing, or nothing that a reader knows.
+        If no file exists there, or none has a known format.
     """
     place = expanded(path)
     path = str(place)
@@ -38,8 +38,8 @@ def open_table(path: str) -> Table:
         return _open_files(path, _matching_files(path, READERS.names()))
     if not place.exists():
         raise _missing_file(path)
-    if not place.is_file():  # a pipe would be read once only, and a device never ends
-        raise DataError(f"{path} is not a file; write what it gives into one, and name that")
+    if not place.is_file():  # a pipe can be read only once, and a device never ends
+        raise DataError(f"{path} is not a file; write its content into a file, and name that")
     kind = extension(place)
     if kind not in READERS.names():
         raise DataError(
@@ -76,15 +76,15 @@ def _open_files(path: str, files: list[Path]) -> Table:
 
 
 def _is_pattern(path: str) -> bool:
-    """Whether a path is a pattern, and no file that happens to have such a name."""
+    """Whether a path is a pattern, and not an existing file with such a name."""
     return glob.has_magic(path) and not Path(path).exists()
 
 
 def _matching_files(path: str, kinds: Iterable[str]) -> list[Path]:
     """List the files of a folder (at any depth) or of a pattern, sorted.
 
-    In a folder, ``.txt`` files are notes, not tables. Files and folders whose names begin with a
-    point or an underscore are no data, as in Hive.
+    In a folder, ``.txt`` files are notes, not tables. As in Hive, files and folders whose names
+    begin with a dot or an underscore are skipped.
     """
     if _is_pattern(path):
         found = [Path(name) for name in glob.glob(path, recursive=True)]
@@ -99,7 +99,7 @@ def _matching_files(path: str, kinds: Iterable[str]) -> list[Path]:
     present = sorted({extension(file) for file in files})
     if not files:
         seen = sorted({file.suffix or file.name for file in found})[:5]
-        there = f"there are {', '.join(seen)}" if seen else "there is none at all"
+        there = f"there are {', '.join(seen)}" if seen else "there are no files"
         what = (
             f"matches no file{_searched(path)}"
             if _is_pattern(path)
@@ -121,7 +121,7 @@ def _is_data(file: Path, root: Path) -> bool:
 
 
 def _missing_file(path: str) -> DataError:
-    """Say that there is no such file, and which one is near."""
+    """Return the error for a missing file, with a suggestion of a similar name."""
     file = Path(path)
     siblings = [entry.name for entry in file.parent.glob("*")] if file.parent.is_dir() else []
     close = get_close_matches(file.name, siblings, n=1, cutoff=0.5)
@@ -130,5 +130,5 @@ def _missing_file(path: str) -> DataError:
 
 
 def _searched(path: str) -> str:
-    """Say in which folder a relative path was searched: the job may lie in another one."""
+    """Describe where a relative path was searched, because the job may lie in another folder."""
     return "" if Path(path).is_absolute() else f" in {Path.cwd()}"

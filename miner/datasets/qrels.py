@@ -1,4 +1,4 @@
-"""Links (qrels): which corpus rows are the positives of which query."""
+"""Links (qrels): which rows of the corpus are positives of each query."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Links:
     ----------
     starts, linked : ndarray of int64
     judged : int
-        Links with a score of 0 or less: those documents stay negatives.
+        Number of links with a score of 0 or less. Their documents stay negatives.
     dropped : int
-        Links to or from rows that take no part: filtered, or without usable content.
+        Number of links to or from rows that were filtered out or have no usable content.
     """
 
     starts: NDArray[np.int64]
@@ -54,13 +54,13 @@ def read_links(
     ----------
     tables : sequence of Table
     names : tuple of str or None
-        Columns of the query id, the corpus id and the score; None to take a usual name.
+        Columns of the query id, the corpus id and the score; None to search common names.
     queries, corpus : Items
 
     Raises
     ------
     DataError
-        When a column is missing, a score is not a number, or an id is unknown.
+        If a column is missing, a score is not a number, or an id is unknown.
     """
     pairs = []
     judged = dropped = 0
@@ -103,9 +103,9 @@ def _choose(table: Table, name: str | None, usual: Sequence[str], key: str) -> s
 
 
 def _rows(table: Table, ids: Any, items: Items, column: str) -> NDArray[np.int64]:
-    """Find the row of each id, `NONE` for rows that take no part.
+    """Return the row of each id in `items`; `NONE` for ids of rows that were left out.
 
-    Ids are compared as text, for a CSV has no types.
+    Ids are compared as text, because a CSV has no types.
     """
     texts = ids.cast(pa.string())
     rows = pc.index_in(texts, value_set=items.ids.cast(pa.string()))
@@ -130,5 +130,5 @@ def _scores(table: Table, column: Any, name: str) -> NDArray[np.float64]:
         ) from error
     if scores.null_count:
         row = int(pc.index(scores.is_null(), True).as_py())
-        raise DataError(f"{table.where}, row {row}: no {name}; a link needs a number there")
+        raise DataError(f"{table.where}, row {row}: no {name}; every link needs a number")
     return np.asarray(scores.to_numpy(), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""From scanned items to who is relevant to whom: labels, lists of labels, links."""
+"""Build the relevance of scanned items from labels, lists of labels, or links."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ Codes = NDArray[np.int64]
 Digests = NDArray[np.void]
 
 _EXACT = 1 << 53
-"""From here on a float64 is not one whole number alone."""
+"""From this value on, one float64 represents several integers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """What a scan leaves: relevance in memory, and which rows of the tables take part.
+    """The result of a scan: relevance in memory, and which rows of the tables are used.
 
     Attributes
     ----------
     relevance : Relevance
     rows : tuple of ndarray of int64
-        Per table, the rows of the file that take part, ascending.
+        For each table, the row numbers that are used, ascending.
     digests : tuple of (ndarray of V16 or None)
-        Per table, the content digests of those rows; None for vectors.
+        For each table, the content digests of these rows; None for vectors.
     chosen : ndarray of int64 or None
-        Which of the rows are anchors, when not all of them are.
+        Positions in `rows[0]` of the anchors; None if all rows are anchors.
     facts : dict
         Counts for the manifest.
     names : pyarrow.Array or None
-        The value of each label, in the order of their codes; None without one label a row.
+        The value of each label, in the order of the codes; None unless each row has one label.
     """
 
     relevance: Relevance
@@ -64,12 +64,19 @@ class Scanned:
 
 
 def scan_labelled(items: Items, side: Side) -> tuple[Scanned, NDArray[np.bool_]]:
-    """Make labelled items: the rows that have a label; return which of the items those are.
+    """Build the relevance of labelled items.
+
+    Returns
+    -------
+    Scanned
+        Of the items that have a label.
+    ndarray of shape (items,), bool
+        Which items have a label.
 
     Raises
     ------
     DataError
-        When there are no labels, no positives, no negatives or no anchors.
+        If there are no labels, no positives, no negatives or no anchors.
     """
     where = f"{items.where}, column {side.label!r}"
     nested, names = is_list(items.labels.type), None
@@ -123,12 +130,12 @@ def scan_pairs(
     tables: Sequence[Table],
     columns: tuple[str | None, str | None, str | None],
 ) -> Scanned:
-    """Make queries and a corpus whose links are in `tables`.
+    """Build the relevance of queries and a corpus from the links in `tables`.
 
     Raises
     ------
     DataError
-        When the widths differ, a link is broken, or no link says what is relevant.
+        If the widths differ, a link has an unknown id, or no link has a score above 0.
     """
     if queries.width != corpus.width:
         raise DataError(
@@ -162,7 +169,7 @@ def scan_pairs(
 
 
 def _left_out(items: Sequence[Items], sides: Sequence[Side]) -> dict[str, int]:
-    """Count the rows that take no part, where the job has a reason to leave rows out."""
+    """Count the rows that were left out, by each reason that the job allows."""
     facts = {}
     if any(side.where for side in sides):
         facts["filtered"] = sum(part.filtered for part in items)
@@ -172,7 +179,7 @@ def _left_out(items: Sequence[Items], sides: Sequence[Side]) -> dict[str, int]:
 
 
 def _label_lists(column: Any, side: Side, items: Items) -> tuple[Codes, Codes]:
-    """Number the labels of lists: ``codes[starts[r]:starts[r + 1]]`` are row r's, ascending."""
+    """Encode lists of labels: row r has ``codes[starts[r]:starts[r + 1]]``, ascending."""
     values = column.flatten()
     if is_list(values.type):
         raise DataError(
@@ -188,17 +195,17 @@ def _label_lists(column: Any, side: Side, items: Items) -> tuple[Codes, Codes]:
 
 
 def _known(items: Items, column: Any, name: str | None) -> Any:
-    """Return labels or groups so that equal values are written alike, NaN as null.
+    """Normalise labels or groups so that equal values compare equal; NaN becomes null.
 
     Raises
     ------
     DataError
-        On types that do not name a class.
+        If the type cannot name a class.
     """
     kind, types = column.type, pa.types
     if types.is_floating(kind):
         return _known_floats(items, column, name)
-    if types.is_decimal(kind) and kind.bit_width < 128:  # Arrow cannot number them
+    if types.is_decimal(kind) and kind.bit_width < 128:  # Arrow cannot dictionary-encode them
         return column.cast(pa.decimal128(kind.precision, kind.scale))
     named = types.is_dictionary(kind) or types.is_null(kind) or is_string(kind) or is_encoded(kind)
     numbers = types.is_integer(kind) or types.is_boolean(kind) or types.is_decimal(kind)
@@ -212,10 +219,10 @@ def _known(items: Items, column: Any, name: str | None) -> Any:
 
 
 def _known_floats(items: Items, column: Any, name: str | None) -> Any:
-    """Return floats with one zero and without NaN.
+    """Return floats with one zero, and null for NaN.
 
-    Beyond `_EXACT` neighbouring whole numbers are one float: JSON, for one, gives such floats for
-    whole numbers that are too large, and classes would be merged.
+    Floats from `_EXACT` on are refused. Readers (JSON, for example) return large integers as such
+    floats, several integers become the same float, and classes would be merged.
     """
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
@@ -224,7 +231,7 @@ def _known_floats(items: Items, column: Any, name: str | None) -> Any:
     if pc.any(far).as_py():
         value = column[int(pc.index(far, True).as_py())].as_py()
         raise DataError(
-            f"{items.where}, column {name!r}: {value!r} stands for several whole numbers, as do "
+            f"{items.where}, column {name!r}: {value!r} represents several whole numbers, as do "
             "all floats from 2^53 on; write whole numbers of 64 bits, or text"
         )
     return pc.add(column, pa.scalar(0, column.type))
@@ -235,9 +242,9 @@ def _known_groups(items: Items, side: Side) -> Any:
 
 
 def _codes(*columns: Any) -> Codes:
-    """Number the values of columns jointly, in order of appearance; `NONE` for nulls.
+    """Encode the values of columns jointly, in order of appearance; `NONE` for nulls.
 
-    Columns of different types are compared as text, as ids are: a CSV has no types.
+    Columns of different types are compared as text, like ids, because a CSV has no types.
     """
     if len({column.type for column in columns}) > 1:
         columns = tuple(_as_text(column) for column in columns)
@@ -256,7 +263,7 @@ def _as_text(column: Any) -> Any:
 
 
 def _encoded(column: Any) -> tuple[Codes, Any]:
-    """Number the values of a column; return the codes and the value of each."""
+    """Encode the values of a column; return the codes, and the value of each code."""
     coded = pa.types.is_dictionary(column.type)
     encoded = column if coded else column.dictionary_encode()
     indices = encoded.indices.fill_null(NONE)
@@ -265,7 +272,7 @@ def _encoded(column: Any) -> tuple[Codes, Any]:
 
 
 def _content_codes(*items: Items) -> Codes:
-    """Number equal contents jointly; `NONE` everywhere for vectors."""
+    """Encode the contents of tables jointly, equal contents alike; `NONE` for vectors."""
     digests = [item.digests for item in items if item.digests is not None]
     if len(digests) < len(items):
         return np.full(sum(map(len, items)), NONE, dtype=np.int64)
@@ -280,7 +287,7 @@ def _refuse_degenerate(where: str, sizes: Codes) -> None:
         )
     if sizes.max() == 1:
         raise DataError(
-            f"{where}: every label stands once only, so there are no positives; name the column "
+            f"{where}: every label occurs only once, so there are no positives; name the column "
             "of the labels with --set dataset.label=NAME, or add items"
         )
 
@@ -296,8 +303,8 @@ def _link_relevance(
     else:
         groups = np.full(len(queries) + len(corpus), NONE, dtype=np.int64)
     twins = np.full(len(queries), NONE, dtype=np.int64)
-    # Row numbers are no identity: only ids that both tables state can name one thing. They are
-    # compared as links are, as text.
+    # A query and a document are the same item only if both tables have id columns with the same
+    # id; row numbers identify nothing. Ids are compared as text, like links.
     if sides[0].id and sides[1].id:
         texts = [items.ids.cast(pa.string()) for items in (queries, corpus)]
         found = pc.index_in(texts[0], value_set=texts[1]).fill_null(NONE)

@@ -1,4 +1,4 @@
-"""A table and the roles of its columns; its content, streamed for a model."""
+"""A table with the roles of its columns, which streams its content for a model."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Side:
     Attributes
     ----------
     where : Filter or None
-        Which rows take part.
+        Selects the rows that are used; None for all.
     anchors : Filter or None
-        Which of them are anchors (labelled items only); None for all.
+        Selects the anchors among them (labelled items only); None for all.
     skip : bool
-        Whether rows whose content cannot be embedded are left out; otherwise they are errors.
+        Whether rows whose content cannot be embedded are left out instead of raising an error.
     folder : str
-        Where relative paths of images start.
+        The folder of relative image paths.
     origin : str
-        What made the table out of another one, if anything did: part of the store's key.
+        How the table was derived from a table of pairs, or ''. Part of the store's key.
     """
 
     table: Table
@@ -52,7 +52,7 @@ class Side:
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are read."""
+        """The columns that are read, including the columns of the filters."""
         names = [self.content, self.id, self.label, self.group]
         filters = [part for part in (self.where, self.anchors) if part is not None]
         return [name for name in names if name is not None] + [
@@ -60,12 +60,12 @@ class Side:
         ]
 
     def values(self, rows: Rows | None = None) -> Iterator[Values]:
-        """Stream the content in batches for a model; only `rows`, ascending, when given.
+        """Stream the content in batches for a model, of all rows or of `rows` (ascending).
 
         Raises
         ------
         DataError
-            On a row that cannot be embedded.
+            If a row cannot be embedded.
         """
         content = Content(self.kind, self.folder)
         for numbers, batch in self.batches([self.content] + ([self.id] if self.id else []), rows):
@@ -77,7 +77,7 @@ class Side:
         Raises
         ------
         DataError
-            When there is none, or, unless such rows are left out, the first cannot be.
+            If no row can be embedded, or, unless `skip` is set, if one of these rows cannot.
         """
         content = Content(self.kind, self.folder)
         start = passing = labelled = 0
@@ -102,7 +102,7 @@ class Side:
     def batches(
         self, columns: list[str], rows: Rows | None = None
     ) -> Iterator[tuple[Rows, pa.RecordBatch]]:
-        """Stream columns, plain, with the rows of the file; only `rows`, ascending, when given."""
+        """Stream columns as plain batches with their row numbers, of all rows or of `rows`."""
         start = 0
         for batch in self.table.batches(list(dict.fromkeys(columns))):
             end, batch = start + len(batch), plain_batch(batch)
@@ -117,7 +117,7 @@ class Side:
                 yield numbers, batch
 
     def namer(self, batch: pa.RecordBatch, rows: Rows) -> Namer:
-        """Return what names a row of a batch in a message; `rows` are its rows in the file."""
+        """Return a function that describes a row of a batch; `rows` are the batch's row numbers."""
 
         def name(position: int) -> str:
             words = f"{self.table.where}, row {rows[position]}"
@@ -129,7 +129,7 @@ class Side:
 
 
 def nothing_left(side: Side, rows: int, passing: int = 1, labelled: int = 1) -> str:
-    """Say why no row of a table takes part."""
+    """Return the message why no row of a table can be used."""
     where = side.table.where
     if not rows:
         return f"{where} is empty: it has no rows; check how it was written"
@@ -143,7 +143,7 @@ def nothing_left(side: Side, rows: int, passing: int = 1, labelled: int = 1) -> 
 
 
 def plain(column: Any) -> Any:
-    """Decode dictionaries and large strings to plain ones."""
+    """Decode a dictionary column; convert large strings to strings."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_large_string(kind):
         kind = pa.string()
@@ -151,13 +151,13 @@ def plain(column: Any) -> Any:
 
 
 def plain_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Make all columns of a batch plain, so that Arrow can filter them."""
+    """Apply `plain` to all columns of a batch, so that Arrow can filter them."""
     columns = [plain(column) for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _present(column: Any) -> NDArray[np.bool_]:
-    """Say where a column has a value; a blank of an untyped table is none."""
+    """Return which rows of a column have a value; an empty text is no value."""
     there = column.is_valid()
     if pa.types.is_string(column.type):
         there = pc.and_(there, pc.not_equal(pc.fill_null(column, ""), ""))

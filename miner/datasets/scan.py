@@ -1,7 +1,7 @@
-"""One pass over a table before the long haul: ids, labels, groups, content digests, texts on disk.
+"""The pass over a table before embedding: reads and checks ids, labels, groups and content.
 
-Content itself is never held: texts that triplets will show are spooled to disk, and the embedding
-pass streams the table again.
+Content is not kept in memory: texts for the triplets are written to disk, of all content the
+digests are kept, and the embedding pass reads the table again.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from miner.triplets.types import Rows
 __all__ = ["Items", "scan", "typed"]
 
 _MOST_NAME = 1 << 16
-"""Bytes of an id, a label or a group."""
+"""Most bytes of an id, a label or a group."""
 _MOST_JOINED = (1 << 31) - 1
-"""Bytes of a column of text: Arrow's places are 32 bits wide."""
+"""Most bytes of a column of text: Arrow's offsets have 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """What a scan found. All arrays have one entry a row that takes part.
+    """The result of a scan. `rows` to `digests` have one entry for each row that is used.
 
     Attributes
     ----------
     rows : ndarray of int64
-        Its row of the file, ascending.
+        Row numbers in the table, ascending.
     ids : pyarrow.Array
-        Of strings or integers, each once.
+        Unique strings or integers.
     labels, groups : pyarrow.Array or None
-        As they stand in the table, texts as a dictionary of them; null where a row has none.
+        As in the table, texts dictionary-encoded; null for rows without one.
     anchors : ndarray of bool or None
-        Whether it is an anchor; None when all are.
+        Whether each row is an anchor; None if all are.
     digests : ndarray of shape (rows,), dtype V16, or None
-        Content digests; None for vectors, which are not content.
+        Content digests; None for vectors, which are not compared by content.
     width : int or None
-        Numbers in a row of content; None for text and image files.
+        Numbers per row of content; None for texts and image files.
     dropped : pyarrow.Array
-        The ids of the rows of the file that take no part.
+        The ids of the rows that were left out.
     filtered, unreadable : int
-        How many rows the filter left out, and how many have no content that can be embedded.
+        Numbers of rows left out by the filter, and because their content cannot be embedded.
     """
 
     where: str
@@ -72,18 +72,18 @@ class Items:
 
 
 def scan(side: Side, texts: Path | None) -> Items:
-    """Read a table once, check it, and spool its texts.
+    """Read a table once, check it, and write its texts to disk.
 
     Parameters
     ----------
     side : Side
     texts : Path or None
-        Where the texts go; None not to keep them.
+        The file for the texts; None to drop them.
 
     Raises
     ------
     DataError
-        On an empty table, a missing or double id, or a row without usable content.
+        If the table is empty, an id is missing or repeated, or a row has no usable content.
     """
     scanner = _Scanner(side)
     if texts is not None and side.kind == "text":
@@ -106,7 +106,7 @@ class _Scanner:
         self.count = self.filtered = self.unreadable = 0
 
     def texts(self) -> Iterator[Any]:
-        """Go through the table; yield the content columns."""
+        """Read the whole table; yield the content column of each batch."""
         for rows, batch in self.side.batches(self.side.columns):
             self.count += len(batch)
             if self.side.where is not None:
@@ -129,7 +129,7 @@ class _Scanner:
         return rows[keep], batch.filter(pa.array(keep))
 
     def _kept(self, rows: Rows, batch: pa.RecordBatch) -> Any:
-        """Take the rows with good content into account; return their content."""
+        """Record the rows of a batch whose content can be embedded; return their content."""
         side = self.side
         values, faults = self.content.examine(batch.column(side.content), thorough=side.skip)
         if not side.skip:
@@ -178,7 +178,7 @@ class _Scanner:
 
 
 def _refuse_long(column: Any, where: str, rows: Rows) -> None:
-    """Refuse a text that is too long to name a row, a class or a group."""
+    """Raise a `DataError` if a text is too long for the name of a row, a class or a group."""
     lengths = np.ones(len(column), np.int64)
     if is_list(column.type):
         lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
@@ -208,7 +208,10 @@ def _joined(parts: list[Any], untyped: bool, where: str) -> Any:
 
 
 def typed(column: Any) -> Any:
-    """Give a text column its type: blanks are nulls, whole numbers without zeros before int64."""
+    """Infer the type of a text column: int64 if all are integers; empty texts become nulls.
+
+    Integers with leading zeros stay text.
+    """
     column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
     if pc.all(pc.match_substring_regex(column, r"^(0|-?[1-9]\d{0,17})$")).as_py():
         return column.cast(pa.int64())
@@ -229,6 +232,6 @@ def _check_ids(ids: Any, rows: Rows, side: Side) -> None:
         first = int(pc.index(same, True).as_py())
         twins = sorted(rows[order.slice(first, 2).to_numpy()].tolist())
         raise DataError(
-            f"{where}: id {ordered[first].as_py()!r} stands twice, in rows {twins[0]} and "
+            f"{where}: id {ordered[first].as_py()!r} occurs twice, in rows {twins[0]} and "
             f"{twins[1]}; ids must be unique"
         )

@@ -1,4 +1,4 @@
-"""From the job's [dataset] section to tables, items and relevance."""
+"""Open the data set of a job's [dataset] section: its tables, items and relevance."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CONTENT = ("text", "image", "embedding")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An opened data set: labelled items (one side), or queries and corpus (two) with links."""
+    """An opened data set: labelled items (one side), or queries, corpus (two sides) and links."""
 
     sides: tuple[Side, ...]
     links: tuple[Table, ...]
@@ -40,7 +40,7 @@ class Source:
 
     @property
     def kind(self) -> Kind:
-        """What the content is."""
+        """The kind of content."""
         return self.sides[0].kind
 
     @property
@@ -50,7 +50,7 @@ class Source:
         return list(dict.fromkeys(file for table in tables for file in table.files))
 
     def roles(self) -> list[dict[str, Any]]:
-        """Return per side which column plays which role, and which rows take part."""
+        """Return, for each side, the roles of the columns and the conditions on rows."""
         return [
             {
                 "content": side.content,
@@ -67,11 +67,11 @@ class Source:
         ]
 
     def scan(self, folder: Path, *, texts: bool) -> Scanned:
-        """Read the tables once; leave ids (and texts) in `folder`.
+        """Read the tables once; write ids (and texts) to `folder`.
 
-        The files are ``ids-K.arrow`` and ``texts-K.arrow`` for side K of the store: the anchors
-        are side 0, the rows the last, which is the same side where every row is an anchor; and
-        ``labels.arrow``, the value of each label, where every row has one.
+        The files are ``ids-K.arrow`` and ``texts-K.arrow`` for side K of the store, and
+        ``labels.arrow`` with the value of each label if each row has one label. Side 0 holds the
+        anchors, the last side all rows. If every row is an anchor, there is one side.
         """
         items = []
         for number, side in enumerate(self.sides):
@@ -95,7 +95,7 @@ class Source:
 
 
 def _split_anchors(folder: Path, chosen: NDArray[np.int64], count: int) -> None:
-    """Make the columns of all rows side 1, and those of the chosen anchors side 0."""
+    """Rename the columns of all rows to side 1; write the chosen anchors as side 0."""
     keep = np.zeros(count, dtype=np.bool_)
     keep[chosen] = True
     for name in ("ids", "texts"):
@@ -106,26 +106,32 @@ def _split_anchors(folder: Path, chosen: NDArray[np.int64], count: int) -> None:
 
 
 def _check_name(key: str, path: str) -> None:
-    """Refuse what no file can be called."""
+    """Raise a `DataError` if a path cannot be the name of a file."""
     try:
         os.lstat(path)
     except (OSError, ValueError) as error:
         if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
             raise DataError(
                 f"{key} = {path[:60]!r}... cannot be the name of a file: {error.args[-1]}; "
-                "name one that is there"
+                "name an existing file"
             ) from error
 
 
 def open_source(job: DatasetJob, model: str | None) -> Source:
-    """Open what the job names, and settle which column plays which role.
+    """Open the files that the job names, and assign roles to their columns.
+
+    Parameters
+    ----------
+    job : DatasetJob
+    model : str or None
+        The model's name, on which the kind of content may depend; None for the default.
 
     Raises
     ------
     DataError
-        When a file or a column is missing, or no column can be content.
+        If a file or a column is missing, or no column can be content.
     UsageError
-        When a filter cannot be followed.
+        If a condition on rows is invalid.
     """
     for key, path in job.paths.items():
         _check_name(f"dataset.{key}", path)
@@ -143,7 +149,7 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
             return Source((side,), (), (None, None, None))
         queries, corpus, made = open_pair_table(table, *columns, _fitted(where, table))
         origin = f"{columns} where {job.where}"
-        links, where = [made], None  # it has chosen among the pairs
+        links, where = [made], None  # the condition has selected the pairs already
         job = DatasetJob(on_error=job.on_error, group=job.group)
     else:
         queries, corpus = open_table(str(job.queries)), open_table(str(job.corpus))
@@ -178,7 +184,7 @@ def _pair_columns(table: Table, job: DatasetJob) -> tuple[str, str] | None:
 
 
 def _refuse_lists(table: Table, names: tuple[str, ...]) -> None:
-    """Say that lists of texts are not read, where columns that begin so hold them."""
+    """Raise a `DataError` if a column whose name starts with one of `names` has lists of text."""
     for name, kind in table.types.items():
         if is_list(kind) and is_string(kind.value_type) and name.lower().startswith(names):
             raise DataError(
@@ -189,7 +195,7 @@ def _refuse_lists(table: Table, names: tuple[str, ...]) -> None:
 
 
 def _refuse_vectors(table: Table) -> None:
-    """Say that vectors in a file of their own are not read with a table."""
+    """Raise a `DataError` if ``.npy`` files lie next to a table: they are not read with it."""
     vectors = sorted(table.files[0].parent.glob("*.npy")) if table.files else []
     if vectors:
         raise DataError(

@@ -1,10 +1,10 @@
-"""Conditions on rows: what follows WHERE in SQL, evaluated by DuckDB over one batch at a time.
+"""Conditions on rows in the syntax of SQL's WHERE, evaluated by DuckDB batch by batch.
 
-DuckDB parses a condition to a tree, and only an expression of one row's columns passes: no other
-table, no aggregate, no function whose answer depends on the clock, the machine or chance. Column
-names are case-sensitive, as everywhere in a job, and a NaN is a missing value. Text is no number,
-except in formats without types: there a blank is a missing value, and a column is read as numbers
-or booleans where it is compared with them.
+DuckDB parses a condition to a tree. Only expressions over the columns of one row are allowed: no
+other tables, no aggregates, and no functions whose result depends on the clock, the machine or a
+random number. Column names are case-sensitive, as everywhere in a job, and NaN is a missing value.
+Text cannot be compared with numbers or booleans, except in formats without types: there an empty
+text is a missing value, and a column that is compared with numbers or booleans is converted.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ __all__ = ["Condition", "Filter", "parse_condition"]
 
 Node = dict[str, Any]
 
-_CONFIG = {"threads": "1", "enable_external_access": "false"}  # one thread keeps the order of rows
+_CONFIG = {"threads": "1", "enable_external_access": "false"}  # one thread keeps the rows in order
 _SETTINGS = """
 set global TimeZone = 'UTC'; set max_expression_depth = 60; set global lock_configuration = true
 """
-"""A tree is read as JSON to a depth of 256: a call takes three, and the casts below add to it."""
+"""The limit of depth is 60 because DuckDB reads a tree from JSON to a depth of 256: a call takes
+three levels, and the casts of `_meet` add more."""
 _KINDS = {"BETWEEN", "CASE", "CAST", "COLLATE", "COMPARISON", "CONJUNCTION", "CONSTANT", "OPERATOR"}
 _KINDS |= {"COLUMN_REF", "FUNCTION", "LAMBDA", "TYPE"}
 _PURE = """
@@ -41,7 +42,7 @@ group by function_name having bool_or(function_type = 'macro' or stability = 'CO
 and not bool_or(coalesce(stability, '') = 'VOLATILE')
 and not regexp_matches(function_name, '^(current_|get|pg_|txid_|vector_|(age|ago|hash|version)$)')
 """
-"""The functions of their arguments alone; `hash` is another one in other versions of DuckDB."""
+"""Selects functions whose result depends only on their arguments; `hash` differs by version."""
 _NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|DECIMAL\(.*\)")
 _WHOLE = "regexp_full_match(trim({}), '[+-]?[0-9]{{1,18}}')"
 _FRACTION = "nullif(cast(nullif(trim({}), '') as double), 'nan')"
@@ -49,7 +50,7 @@ _FRACTION = "nullif(cast(nullif(trim({}), '') as double), 'nan')"
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition as it was written, its job key, and its columns in order of appearance."""
+    """A parsed condition: its text, its job key, and its columns in order of appearance."""
 
     text: str
     key: str
@@ -58,26 +59,26 @@ class Condition:
     _tree: Node
 
     def fit(self, types: Mapping[str, Any], where: str, *, untyped: bool = False) -> Filter:
-        """Return the filter of a table's rows.
+        """Bind the condition to a table and return the filter of its rows.
 
         Parameters
         ----------
         types : mapping of str to pyarrow.DataType
-            The table's columns.
+            The types of the table's columns.
         where : str
-            The table, as messages name it.
+            The table, as error messages name it.
         untyped : bool
-            Whether every value is text because the format has no types.
+            Whether the format has no types, so that every value is text.
 
         Raises
         ------
         DataError
-            When a column is missing, or its type does not suit the condition.
+            If a column is missing, or its type does not fit the condition.
         """
         for name in self.columns:
             if name not in types:
                 raise DataError(
-                    f"{where} has no column {name!r}, which {self.key} asks for (texts stand in "
+                    f"{where} has no column {name!r}, which {self.key} uses (texts need "
                     f"'single quotes'): {did_you_mean(name, types)}"
                 )
         what, cursor = f"{where}, {self.key} {self.text!r}", _database().cursor()
@@ -88,11 +89,17 @@ class Condition:
         except ValueError as error:
             raise DataError(f"{what}: {error}") from None
         found = Filter(**vars(self), _query=query, _cursor=cursor, _untyped=untyped, _what=what)
-        found.mask(row)  # says now what no row can satisfy
+        found.mask(row)  # raises now, instead of at the first batch of data
         return found
 
     def _write(self, row: pa.RecordBatch, cursor: Any, untyped: bool) -> str:
-        """Return the query of batches like `row`; a `ValueError` says why there is none."""
+        """Return the SQL query for batches with the columns of `row`.
+
+        Raises
+        ------
+        ValueError
+            If the types do not fit; its text is the reason.
+        """
         cursor.register("batch", self._renamed(row, untyped))
 
         def kinds(parts: list[Node]) -> list[str]:
@@ -117,7 +124,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class Filter(Condition):
-    """A condition that fits a table."""
+    """A condition bound to the columns of a table."""
 
     _query: str
     _cursor: Any
@@ -125,12 +132,12 @@ class Filter(Condition):
     _what: str
 
     def mask(self, batch: pa.RecordBatch) -> NDArray[np.bool_]:
-        """Return for each row of a batch, which has the columns, whether the condition is true.
+        """Return, for each row of a batch, whether the condition is true.
 
         Raises
         ------
         DataError
-            When a value cannot be converted as the condition asks.
+            If a value cannot be converted as the condition requires.
         """
         self._cursor.register("batch", self._renamed(batch, self._untyped))
         try:
@@ -141,25 +148,25 @@ class Filter(Condition):
 
 
 def parse_condition(text: str, key: str) -> Condition:
-    """Read a condition.
+    """Parse a condition.
 
     Parameters
     ----------
     text : str
     key : str
-        The job key it comes from, for messages.
+        The job key of the condition, for messages.
 
     Raises
     ------
     UsageError
-        When it cannot be read or is no condition on a row, or when DuckDB is not installed.
+        If it cannot be parsed or is not a condition on one row, or if DuckDB is not installed.
     """
     names: dict[str, str] = {}
     try:
         tree = _parsed(text)
         for node, bound in _nodes(tree):
             _check(node, bound, names)
-        _sql([tree])  # DuckDB 1 knows no number beyond float64's
+        _sql([tree])  # DuckDB 1 fails here on numbers beyond float64
     except ValueError as error:
         raise UsageError(f"{key}: {text!r} {error}") from None
     if not names:
@@ -169,7 +176,7 @@ def parse_condition(text: str, key: str) -> Condition:
 
 @cache
 def _database() -> Any:
-    """Connect to a database that is empty and reaches nothing."""
+    """Open an empty database in memory, without access to files or the network."""
     try:
         import duckdb
     except ImportError:
@@ -186,13 +193,13 @@ def _functions() -> frozenset[str]:
 
 
 def _fetch(cursor: Any, query: str, *values: str) -> list[Any]:
-    """Return the columns of a query's result; a `ValueError` has the first line of an error."""
+    """Return the columns of a query's result; raise `ValueError` with an error's first line."""
     import duckdb
 
     try:
         return list(cursor.execute(query, values).fetchnumpy().values())
     except duckdb.Error as error:
-        _database.cache_clear()  # after an internal error DuckDB refuses all that follows
+        _database.cache_clear()  # after an internal error DuckDB refuses all further queries
         raise ValueError(str(error).splitlines()[0].partition(": ")[2]) from None
 
 
@@ -203,8 +210,8 @@ def _serialized(sql: str) -> str:
 
 
 def _parsed(text: str) -> Node:
-    """Return the tree of one expression; a `ValueError` says why there is none."""
-    if "\0" in text:  # for DuckDB it ends there
+    """Parse one expression to its tree; raise `ValueError` with the reason if that fails."""
+    if "\0" in text:  # DuckDB would ignore the rest
         raise ValueError("holds a null character; remove it")
     found = json.loads(_serialized(f"select {text}\n"))
     if found["error"]:
@@ -238,7 +245,7 @@ def _replace(node: Node, other: Node) -> None:
 
 
 def _nodes(node: Any, bound: frozenset[str] = frozenset()) -> Iterator[tuple[Node, frozenset[str]]]:
-    """Yield the expressions of a tree from the root down, with the parameters of their lambdas."""
+    """Yield the expressions of a tree from the root down, each with its lambda parameters."""
     if isinstance(node, dict):
         if "class" in node:
             yield node, bound
@@ -252,7 +259,7 @@ def _nodes(node: Any, bound: frozenset[str] = frozenset()) -> Iterator[tuple[Nod
 
 
 def _operands(node: Node) -> list[Node]:
-    """Return what a comparison compares; nothing for other expressions."""
+    """Return the operands of a comparison; [] for other expressions."""
     if not node["type"].startswith("COMPARE_"):
         return []
     names = ("left", "right", "input", "lower", "upper")
@@ -260,7 +267,10 @@ def _operands(node: Node) -> list[Node]:
 
 
 def _check(node: Node, bound: frozenset[str], names: dict[str, str]) -> None:
-    """Check an expression and rename its column for DuckDB; `bound` are no columns."""
+    """Check an expression and rename its column for DuckDB.
+
+    `bound` are the names of lambda parameters, which are not columns.
+    """
     kind = node["class"]
     if kind == "SUBQUERY" and (elements := _elements(node)):
         _replace(node, _parsed(f"list_contains({elements}, {_sql([node['child']])})"))
@@ -271,13 +281,13 @@ def _check(node: Node, bound: frozenset[str], names: dict[str, str]) -> None:
         raise ValueError(f"calls {name}, which is no function of the values of one row alone")
     elif kind == "COLUMN_REF" and (name := node["column_names"][0]) not in bound:
         alias, taken = name, {"batch", *map(str.lower, names.values())}
-        while name not in names and alias.lower() in taken:  # DuckDB does not tell cases apart
+        while name not in names and alias.lower() in taken:  # DuckDB ignores the case of names
             alias += "_"
         node["column_names"][0] = names.setdefault(name, alias)
 
 
 def _elements(node: Node) -> str:
-    """Return LIST of ``VALUE = any(LIST)``, which DuckDB parses as a subquery; else nothing."""
+    """Return LIST of ``VALUE = any(LIST)``, which DuckDB parses as a subquery; else ''."""
     inner = node["subquery"]["node"]
     columns = inner.get("select_list", [])
     names = [column.get("function_name") for column in columns]
@@ -289,7 +299,13 @@ def _elements(node: Node) -> str:
 
 
 def _meet(node: Node, kinds: list[str], untyped: bool) -> None:
-    """Refuse a comparison of text with numbers or booleans; in a format without types, cast it."""
+    """Check the types of a comparison; in a format without types, cast text columns.
+
+    Raises
+    ------
+    ValueError
+        If text is compared with numbers or booleans and is not cast.
+    """
     parts = _operands(node)
     texts = {place: _sql([parts[place]]) for place, kind in enumerate(kinds) if kind == "VARCHAR"}
     other = next((kind for kind in kinds if kind == "BOOLEAN" or _NUMBER.fullmatch(kind)), None)
@@ -310,12 +326,12 @@ def _meet(node: Node, kinds: list[str], untyped: bool) -> None:
         ways = cast("cast({} as bigint)"), cast(_FRACTION)
         _replace(node, _parsed("case when {} then {} else {} end".format(whole, *ways)))
     elif len(texts) == 2 and node["class"] == "COMPARISON" and "DISTINCT" not in node["type"]:
-        numbers = cast("try_cast({} as double)")  # null where not both are numbers
+        numbers = cast("try_cast({} as double)")  # null unless both are numbers
         _replace(node, _parsed(f"coalesce({numbers}, {cast('{}')})"))
 
 
 def _plain(column: Any, untyped: bool) -> Any:
-    """Return a column with nulls for NaN, and for blanks where a format has no types."""
+    """Replace NaN by null; in a format without types, also empty texts."""
     if pa.types.is_floating(column.type):
         column = column.cast(pa.float64())
         return pc.if_else(pc.is_nan(column), None, column)

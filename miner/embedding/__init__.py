@@ -1,1 +1,1 @@
-"""Content to stored vectors: models, cache, store."""
+"""Embedding of content: models, the vector cache, and stores of embedded data sets."""

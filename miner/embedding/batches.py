@@ -1,4 +1,4 @@
-"""From content to vectors: batches, what is checked of each, and what to do without memory."""
+"""Embed content in batches: check each batch, and halve it if memory runs out."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _WINDOW_BYTES = 64 << 20
 
 @dataclass(slots=True)
 class Embedder:
-    """A model at work on one side of a data set.
+    """A model together with one side of a data set, which it embeds.
 
     Parameters
     ----------
     model : LoadedModel
     where : str
-        The table, as messages name it.
+        The table, as error messages name it.
     role, prompt : str
     batch_size : int
         Rows in a batch; halved whenever the model runs out of memory.
     dim : int or None
-        What the vectors must have; None until the first batch.
+        Required dimensions of the vectors; None until the first batch.
     """
 
     model: LoadedModel
@@ -48,24 +48,25 @@ class Embedder:
     dim: int | None = None
 
     def embed(self, values: Values, rows: Rows) -> NDArray[np.floating]:
-        """Embed a batch and check what came back.
+        """Embed a batch and check the vectors.
 
         Parameters
         ----------
         values : list of str, ndarray or Pictures
         rows : ndarray of int64
-            Their rows of the file, for messages.
+            Their row numbers, for messages.
 
         Returns
         -------
-        ndarray of shape (rows, dim), as the model made it
+        ndarray of shape (rows, dim), with the dtype that the model returned
 
         Raises
         ------
         DataError
-            On vectors of another dimension, or not finite in float32; a message names the row.
+            If the vectors have another dimension, or are not finite in float32; the message names
+            the row.
         EngineError
-            When there is no memory for a single row.
+            If there is not enough memory for a single row.
         """
         parts = []
         start = 0
@@ -97,7 +98,7 @@ class Embedder:
         for row, position in zip(rows, range(len(values)), strict=True):
             try:
                 images.append(values[position])
-            except Exception as error:  # Pillow's plugins raise what they like on broken files
+            except Exception as error:  # Pillow's plugins raise errors of any type on broken files
                 words = " ".join(str(error).split())
                 raise DataError(
                     f"{self.where}, row {row} is not a readable image ({words}); replace the file, "
@@ -106,12 +107,12 @@ class Embedder:
         return images
 
     def check_content(self, values: Values, rows: Rows, digests: Digests) -> None:
-        """Hold a batch against the digests of the scan: under these its vectors are kept.
+        """Compare a batch with the digests of the scan, which are the keys in the cache.
 
         Raises
         ------
         DataError
-            When the file has changed since; else its vectors would be found for other content.
+            If the file has changed since the scan. Its vectors would be cached for other content.
         """
         changed = np.flatnonzero(content_digests(values) != digests)
         if len(changed):
@@ -121,7 +122,7 @@ class Embedder:
             )
 
     def check(self, vectors: NDArray[np.floating], rows: Rows) -> None:
-        """Raise the `DataError` of `embed` when vectors cannot be stored."""
+        """Raise the `DataError` of `embed` if the vectors cannot be stored."""
         if self.dim is None:
             self.dim = vectors.shape[1]
         if vectors.shape[1] != self.dim or self.dim == 0:
@@ -150,11 +151,11 @@ def embed_missing(
     probe: Probe | None = None,
     again: bool = False,
 ) -> int:
-    """Embed rows and keep their vectors; return how many went through the model.
+    """Embed rows and cache their vectors; return the number of rows that the model embedded.
 
-    Rows are cut into the same batches whatever is there already, so that a run that was killed
-    makes the same bytes as one that was not: a model may round differently in another batch. A
-    batch that is all there is not embedded again.
+    The batches do not depend on what is cached already, because a model may round differently in
+    another batch: a run that was killed and repeated gives the same bytes as one that was not. A
+    batch whose vectors are all cached is skipped.
 
     Parameters
     ----------
@@ -162,24 +163,24 @@ def embed_missing(
     side : Side
     generation : Generation
     todo : ndarray of int64
-        Rows of the file, ascending.
+        Row numbers, ascending.
     digests : ndarray of V16
-        Of their contents.
+        Digests of the rows' contents.
     done : callable
-        Told after every batch how many rows are done.
+        Called after every batch with the number of rows done.
     probe : Probe, optional
-        Of a model that may change while it embeds: see `ProbedVectors`.
+        The probe of a model that may change while it embeds, see `ProbedVectors`.
     again : bool
-        Embed also what seems to be there: it was found to be damaged.
+        Whether to embed cached rows too, because their vectors are damaged.
 
     Raises
     ------
     DataError
-        When a row cannot be embedded, or the model has changed.
+        If a row cannot be embedded, or the model has changed.
     """
     kept = ProbedVectors(generation, embedder.model, probe)
     computed = finished = 0
-    size = embedder.batch_size  # which running out of memory makes smaller
+    size = embedder.batch_size  # `embedder.batch_size` shrinks when memory runs out
     try:
         for start, values in _windows(side, todo, size):
             order = _by_length(values)
@@ -193,7 +194,7 @@ def embed_missing(
                     computed += len(chosen)
                 finished += len(chosen)
                 done(finished)
-    except DataError:  # of a row, or of the model
+    except DataError:  # keep the vectors of the batches before it
         kept.confirm()
         raise
     kept.confirm()
@@ -201,7 +202,7 @@ def embed_missing(
 
 
 def _windows(side: Side, todo: Rows, batch_size: int) -> Iterator[tuple[int, Values]]:
-    """Stream the content of rows in pieces of whole batches; each with its place in `todo`."""
+    """Yield the content of rows in pieces of whole batches, each with its position in `todo`."""
     most = batch_size * (_WINDOW_BATCHES if side.kind == "text" else 1)
     held: list[Values] = []
     start = rows = weight = 0
@@ -220,7 +221,7 @@ def _windows(side: Side, todo: Rows, batch_size: int) -> Iterator[tuple[int, Val
 
 
 def _weight(values: Values) -> int:
-    """Return about how many bytes a batch of content takes."""
+    """Return about how many bytes some content takes."""
     if isinstance(values, np.ndarray):
         return int(values.nbytes)
     return sum(map(len, values.encoded if isinstance(values, Pictures) else values))
@@ -238,7 +239,7 @@ def _join(parts: list[Values]) -> Values:
 
 
 def _by_length(values: Values) -> Rows:
-    """Return an order in which texts of one length stand together: batches pad less."""
+    """Return an order by length of text, so that batches need less padding."""
     if isinstance(values, np.ndarray | Pictures):
         return np.arange(len(values))
     return np.argsort(np.fromiter(map(len, values), np.int64, len(values)), kind="stable")

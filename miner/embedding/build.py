@@ -1,4 +1,4 @@
-"""Making an embedding store: try the model, scan the data, embed what is missing, put in order."""
+"""Build an embedding store: try the model, scan the data, embed missing rows, write vectors."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from miner.triplets.types import Float32, Rows
 
 __all__ = ["prepare_store"]
 
-_CHUNK = 256  # rows that are normalised at once: they stay in a CPU's cache
-_READ_ROWS, _READ_BYTES = 1 << 14, 16 << 20  # of the cache at once: batches by length lie apart
+_CHUNK = 256  # rows normalised at once, few enough for a CPU's cache
+_READ_ROWS, _READ_BYTES = 1 << 14, 16 << 20  # read from the vector cache at once
 _REPAIRS = 3
 _SCAN, _COUNTS = "scan.npz", "counts"
 
@@ -38,16 +38,16 @@ _SCAN, _COUNTS = "scan.npz", "counts"
 def prepare_store(
     root: Path, key: StoreKey, recipe: Recipe, progress: Progress
 ) -> tuple[Store, dict[str, Any]]:
-    """Find the store of a key, or make it.
+    """Return the store of a key; build it if it does not exist or is damaged.
 
     Returns
     -------
     Store
     dict
-        For the manifest: ``rows``; ``computed``, those whose vectors were made now, and
-        ``reused``, the others; ``embedded``, how many contents went through the model (equal ones
-        do once); ``zero_vectors``; ``batch_size``, smaller than the job's when the model ran out
-        of memory; ``seconds``.
+        For the manifest. ``rows``: number of items; ``computed``: items whose vectors were made
+        now; ``reused``: the others; ``embedded``: contents that the model embedded (equal contents
+        count once); ``zero_vectors``; ``batch_size``: smaller than in the job if the model ran
+        out of memory; ``seconds``.
     """
     began = time.perf_counter()
     store, maker = sound_store(root / key.name), _Maker(root, key, recipe, progress)
@@ -69,12 +69,12 @@ def prepare_store(
 
 
 class _Maker:
-    """Makes one store."""
+    """Builds one store."""
 
     def __init__(self, root: Path, key: StoreKey, recipe: Recipe, progress: Progress) -> None:
         self.root, self.key, self.recipe, self.progress = root, key, recipe, progress
         self.folder = root / f".{key.name}.partial"
-        self.rows: list[Rows] = []  # of the files, per table, and the digests of their contents
+        self.rows: list[Rows] = []  # per table: used row numbers; below, their digests
         self.digests: list[Digests] = []
         self.chosen: Rows | None = None
         self.reused = self.embedded = self.zeros = 0
@@ -85,17 +85,17 @@ class _Maker:
         self.stages = ("embedding queries", "embedding corpus") if two else ("embedding",)
 
     def _check_files(self) -> None:
-        """Hold the data's files against their checksums, now that they are read."""
-        for path, told in zip(self.recipe.source.files, self.key.files, strict=True):
+        """Raise a `DataError` if a file of the data changed while it was read."""
+        for path, expected in zip(self.recipe.source.files, self.key.files, strict=True):
             if not path.exists():
-                raise DataError(f"{path} is gone since the run began; put it back and run again")
-            if sha256_file(path) != told["sha256"]:
+                raise DataError(f"{path} was removed during the run; put it back and run again")
+            if sha256_file(path) != expected["sha256"]:
                 raise DataError(
                     f"{path} changed as it was read; run the same command again when it is whole"
                 )
 
     def make(self) -> Store:
-        """Go through the stages; return the published store."""
+        """Run all stages; return the published store."""
         final, partial = self.root / self.key.name, self.folder
         with storage_errors(self.root):
             _clear(final)
@@ -127,7 +127,7 @@ class _Maker:
         self._check_files()
         write_record(partial / "store.json", facts)
         with storage_errors(final):
-            if (final / _COUNTS).exists():  # of a damaged store: they are found by its checksums
+            if (final / _COUNTS).exists():  # still valid: counts are found by a store's checksums
                 (final / _COUNTS).rename(partial / _COUNTS)
             shutil.rmtree(final, ignore_errors=True)
         publish_folder(partial, final)
@@ -145,13 +145,13 @@ class _Maker:
         )
 
     def _generation(self, number: int) -> Generation:
-        """Open the vectors of a side's kind of row."""
+        """Open the cached vectors of the model, in the role and with the prompt of a side."""
         identity = self.key.identity
         facts = self.recipe.generation(number, identity)
         return open_generation(self.recipe.cache, facts, identity.facts["id"])
 
     def _try_model(self) -> None:
-        """Embed a handful of rows of each side before the long haul; keep their vectors."""
+        """Embed a few rows of each side before the long work, and cache their vectors."""
         for number, side in enumerate(self.recipe.source.sides):
             rows, sample = side.sample(CANARY_ROWS)
             embedder = self._embedder(number)
@@ -164,7 +164,7 @@ class _Maker:
                     continue
                 identity = self.key.identity
                 vectors, probe = identity.vectors if number == 0 else None, None
-                if vectors is None:  # those of the identity are what a probe is compared with
+                if vectors is None:  # the vectors of the identity are the probe itself
                     vectors, probe = embedder.embed(sample, rows), identity.probe
                 embedder.check(vectors, rows)
                 kept = ProbedVectors(generation, self.recipe.model, probe)
@@ -174,7 +174,7 @@ class _Maker:
             self.embedded += len(sample)
 
     def _scan(self) -> Any:
-        """Scan the data, or take what a run that died has scanned; return the scan's record."""
+        """Return the record of the scan; scan the data unless an interrupted run has done so."""
         partial, sides = self.folder, range(len(self.recipe.source.sides))
         record = _recorded(partial / "scan.json")
         if record is None:
@@ -207,14 +207,14 @@ class _Maker:
             arrays["chosen"] = scanned.chosen
         with atomic_open(partial / _SCAN) as file:
             np.savez(file, allow_pickle=False, **arrays)
-        self._check_files()  # of other data, it would be taken for this by the run that goes on
+        self._check_files()  # else a resumed run would use the scan of changed data
         names = sorted(path.name for path in partial.iterdir())
         record = {"dataset": scanned.facts, "files": checksums(partial, names)}
         write_record(partial / "scan.json", record)
         return record
 
     def _straight(self, number: int) -> None:
-        """Write vectors that are not worth a cache as they come from the model."""
+        """Embed a side and write its vectors without the cache, for models that are cheap."""
         embedder, rows = self._embedder(number), self.rows[number]
         done = 0
         with atomic_open(self.folder / f"vectors-{number}.f32") as file:
@@ -230,7 +230,7 @@ class _Maker:
         self.dim, self.embedded = embedder.dim, self.embedded + done
 
     def _from_cache(self, number: int) -> None:
-        """Embed what the cache has not, then write all in the order of the rows."""
+        """Embed the contents that the cache lacks, then write the vectors of all rows in order."""
         digests = self.digests[number]
         with self._generation(number) as generation:
             self.dim = self.dim or generation.dim
@@ -247,7 +247,7 @@ class _Maker:
                     return
                 warn_damaged(
                     f"{generation.folder}: the vectors of {len(todo)} rows are damaged; they are "
-                    "made again"
+                    "computed again"
                 )
         raise StorageError(f"{generation.folder}: vectors cannot be read back; remove the folder")
 
@@ -267,7 +267,7 @@ class _Maker:
         self.dim = self.dim or embedder.dim or generation.dim
 
     def _write(self, generation: Generation, digests: Digests, target: Path) -> Rows:
-        """Write a side's stored rows; return the rows that the cache could not give."""
+        """Write a side's vectors; return the rows whose cached vectors are missing or damaged."""
         lost, zeros = [], self.zeros
         step = min(_READ_ROWS, max(_CHUNK, _READ_BYTES // (8 * (self.dim or 1))))
         with atomic_open(target) as file:
@@ -288,7 +288,7 @@ class _Maker:
         return normalize_rows(vectors) if self.recipe.normalize else narrow
 
     def _split_anchors(self, chosen: Rows, count: int) -> None:
-        """Make the vectors of all rows side 1, and those of the chosen anchors side 0."""
+        """Rename the vectors of all rows to side 1; write the chosen anchors' vectors as side 0."""
         assert self.dim is not None
         anchors, rows = self.folder / "vectors-0.f32", self.folder / "vectors-1.f32"
         anchors.replace(rows)
@@ -299,34 +299,34 @@ class _Maker:
 
 
 def _todo(stem: Path, digests: Digests, there: NDArray[np.bool_]) -> Rows:
-    """Return the rows to embed, each content once; those that a run which died had set out with."""
-    path, told = stem.with_suffix(".npy"), stem.with_suffix(".json")
-    if _recorded(told) is not None:
+    """Return the rows to embed, one per distinct content; reuse an interrupted run's rows."""
+    path, record = stem.with_suffix(".npy"), stem.with_suffix(".json")
+    if _recorded(record) is not None:
         saved: Rows = np.load(path, allow_pickle=False)
         return saved
     missing = np.flatnonzero(~there)
     _, first = np.unique(digests[missing], return_index=True)
     todo: Rows = missing[np.sort(first)]
     save_array(path, todo)
-    write_record(told, {"files": checksums(path.parent, [path.name])})
+    write_record(record, {"files": checksums(path.parent, [path.name])})
     return todo
 
 
 def _recorded(path: Path) -> dict[str, Any] | None:
-    """Return a record whose files are whole; None where there is none, or a damaged one."""
+    """Return a record if its files match their checksums; None if it is missing or damaged."""
     if not path.exists():
         return None
     try:
         record = read_record(path)
         check_files(path.parent, record["files"])
     except DamageError as error:
-        warn_damaged(f"{error}; what a run that died had prepared is made again")
+        warn_damaged(f"{error}; what an interrupted run prepared is made again")
         return None
     return record
 
 
 def _clear(folder: Path) -> None:
-    """Remove the files of a damaged store, first that which makes it one; its counts stay."""
+    """Remove the files of a damaged store, ``store.json`` first; keep its folder of counts."""
     (folder / "store.json").unlink(missing_ok=True)
     for path in folder.glob("*"):
         if not path.is_dir():

@@ -1,14 +1,14 @@
-"""Vectors kept by content: what a model has embedded once it need not embed again.
+"""The vector cache: vectors by content, so that a model embeds each content once.
 
-A cache is a folder; in it a *generation* is a folder of the vectors of one model, by its weights,
-with one prompt. A generation has ``model.json``, written first, and segments that only grow:
-``segment-NN.vectors`` holds vectors (float32, or float64 where the model makes such: they are
-rounded once, after they are normalised; little endian), ``segment-NN.keys`` a record for each:
-the content's digest and a check sum of digest and vector. Vectors are appended before their
-records, so a process that dies leaves at worst a torn end, which nobody reads and the next writer
-cuts off. A record whose check sum is wrong (the power went) counts as missing.
+A cache is a folder of *generations*. A generation is a folder with the vectors of one model (by its
+weights) and one prompt. It has ``model.json``, written first, and segments that only grow:
+``segment-NN.vectors`` holds vectors, little endian, in float32, or in float64 if the model returns
+float64 (rounded once, after normalisation). ``segment-NN.keys`` holds one record for each vector:
+the digest of the content, and a checksum of digest and vector. Vectors are appended before their
+records, so a killed process leaves at worst an incomplete end, which is ignored by readers and cut
+off by the next writer. A record with a wrong checksum (after a power failure) counts as missing.
 
-Each process appends to a segment of its own, held by a file lock, so runs can share a cache.
+Each process appends to a separate segment, which it locks, so several runs can share a cache.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SYNC_SECONDS = 10.0
 _TYPES = ("<f4", "<f8")
 _MOST_DIM = 1 << 24
 _MOST_DIGITS = 4
-"""Of the number of a segment; see `_take_segment`."""
+"""Most digits of a segment's number; see `_take_segment`."""
 _MISSING = -1
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _SLICE = 256
@@ -48,21 +48,21 @@ _NEVER_ZERO = np.uint64(0xD1B54A32D192ED03)
 
 
 def open_generation(root: Path, facts: Mapping[str, Any], name: str = "?") -> Generation:
-    """Open the generation that `facts` identify, or begin it.
+    """Open the generation that `facts` identify; create it if it does not exist.
 
     Parameters
     ----------
     root : Path
-        The cache.
+        The folder of the cache.
     facts : mapping
-        JSON: everything on which the vectors hang beside the content.
+        JSON: everything except the content that decides the vectors.
     name : str
-        What people call the model; for lists only.
+        The name of the model, only for display.
 
     Raises
     ------
     StorageError
-        When the cache cannot be written or is damaged.
+        If the cache cannot be written or is damaged.
     """
     folder = root / digest(dict(facts))[:24]
     with storage_errors(root):
@@ -78,7 +78,7 @@ def open_generation(root: Path, facts: Mapping[str, Any], name: str = "?") -> Ge
 
 
 def read_generation(root: Path, facts: Mapping[str, Any]) -> Generation | None:
-    """Open the generation that `facts` identify without a trace; None where it has no vectors."""
+    """Open a generation without writing anything; None if it has no vectors."""
     folder = root / digest(dict(facts))[:24]
     there = (folder / "shape.json").exists()
     return Generation(folder, _MISSING, FileLock(folder / "reading.lock")) if there else None
@@ -93,20 +93,20 @@ def _take_segment(folder: Path) -> tuple[int, FileLock]:
         except Timeout:
             continue
         return number, lock
-    raise StorageError(f"{folder}: all segments are in use; is some process hanging?")
+    raise StorageError(f"{folder}: all segments are in use; end processes that hang")
 
 
 class Generation:
-    """The vectors of one model, found by the digests of their contents.
+    """The vectors of one model, which are found by the digests of their contents.
 
-    What is appended, by this process or another, is found after `refresh`.
+    Vectors appended by this process or another one are found after `refresh`.
     """
 
     def __init__(self, folder: Path, number: int, lock: FileLock) -> None:
         self.folder = folder
         self._number = number
         self._lock = lock
-        self.dim: int | None = None  # of its vectors; None as long as it has none
+        self.dim: int | None = None  # dimensions of the vectors; None while it has none
         self._type = np.dtype("<f4")
         self._handles: tuple[int, int] | None = None
         self._digests = np.empty(0, dtype="V16")
@@ -128,7 +128,7 @@ class Generation:
         return self._type.itemsize * self.dim
 
     def close(self) -> None:
-        """Flush to disk, and let go of the segment."""
+        """Flush to disk, and release the lock of the segment."""
         if self._handles is not None:
             self.sync()
             for handle in self._handles:
@@ -137,7 +137,7 @@ class Generation:
         self._lock.release()
 
     def sync(self) -> None:
-        """Flush what was appended to disk: vectors, then records."""
+        """Flush appended data to disk: vectors first, then records."""
         self._synced = time.monotonic()
         for handle in self._handles or ():
             os.fsync(handle)
@@ -171,19 +171,19 @@ class Generation:
         path = self.folder / "shape.json"
         try:
             shape = read_json(path)
-            if isinstance(shape, dict) and "checksum" in shape:  # older caches have none
+            if isinstance(shape, dict) and "checksum" in shape:  # older caches have no checksum
                 shape = checked_record(shape, path)
             known = isinstance(shape, dict) and shape.get("type") in _TYPES
             dim = shape.get("dim") if known else None
             if not isinstance(dim, int) or not 0 < dim <= _MOST_DIM:
-                raise DamageError(f"{path} is damaged: it says no shape of vectors")
+                raise DamageError(f"{path} is damaged: it has no shape of vectors")
         except DamageError as error:
             remedy = f"remove {self.folder}: the same command makes its vectors again"
             raise DamageError(f"{error}; {remedy}") from error
         self.dim, self._type = dim, np.dtype(shape["type"])
 
     def find(self, digests: Digests) -> NDArray[np.int64]:
-        """Look contents up.
+        """Find the vectors of contents.
 
         Parameters
         ----------
@@ -192,12 +192,12 @@ class Generation:
         Returns
         -------
         ndarray of shape (n, 2), int64
-            Segment and row of the newest vector of each content; -1 for contents without one.
+            The segment and the row in it of each content's newest vector; -1 if it has none.
         """
         found = np.full((len(digests), 2), _MISSING, dtype=np.int64)
         if len(self._sorted):
-            # The order is stable, so the last of equal digests is the one written last. Two
-            # contents with the same first eight bytes: the older one counts as missing.
+            # The order is stable, so the last of equal digests is the one written last. If the
+            # digests of two contents share their first eight bytes, the older counts as missing.
             at = np.searchsorted(self._sorted, _halves(digests)[:, 0], side="right") - 1
             rows = self._order[np.maximum(at, 0)]
             same = self._digests[rows] == digests
@@ -207,19 +207,19 @@ class Generation:
     def read(
         self, digests: Digests, places: NDArray[np.int64]
     ) -> tuple[Vectors, NDArray[np.bool_]]:
-        """Read vectors, and say which of them are whole.
+        """Read vectors and verify their checksums.
 
         Parameters
         ----------
         digests : ndarray of shape (n,), V16
         places : ndarray of shape (n, 2), int64
-            As `find` gave them.
+            The result of `find`.
 
         Returns
         -------
         ndarray of shape (n, dim), float32 or float64
         ndarray of shape (n,), bool
-            False where there is none, or a damaged one: such rows must be embedded again.
+            False for rows whose vector is missing or damaged; they must be embedded again.
         """
         assert self.dim is not None
         vectors = np.empty((len(places), self.dim), dtype=self._type)
@@ -242,14 +242,14 @@ class Generation:
     # Writing
 
     def append(self, digests: Digests, vectors: Vectors) -> None:
-        """Keep vectors under the digests of their contents.
+        """Append vectors under the digests of their contents.
 
         Raises
         ------
         StorageError
-            When the disk is full or refuses.
+            If the disk is full or cannot be written.
         ValueError
-            When the vectors have another dimension than those that are there.
+            If the vectors have another dimension than the stored ones.
         """
         if self.dim is None:
             self._settle_shape(vectors)
@@ -269,7 +269,7 @@ class Generation:
                 self.sync()
 
     def _settle_shape(self, vectors: NDArray[np.floating]) -> None:
-        """Let the first vectors of all say what a vector is."""
+        """Record the dimension and dtype of the first vectors of the generation."""
         kind = "<f8" if vectors.dtype == np.float64 else "<f4"
         with FileLock(self.folder / "shape.lock"):
             if not (self.folder / "shape.json").exists():
@@ -277,7 +277,7 @@ class Generation:
         self._read_shape()
 
     def _open_segment(self) -> None:
-        """Open the segment for appending, its torn end cut off."""
+        """Open the segment for appending, after cutting off an incomplete end."""
         stem = self.folder / f"segment-{self._number:02}"
         sizes = (self._row_bytes, _RECORD.itemsize)
         handles = [
@@ -294,34 +294,34 @@ class Generation:
 
 
 def _segment_number(path: Path) -> int | None:
-    """Return the number of a segment; None of a file that is called otherwise."""
+    """Return the number of a segment; None if a file is not named like one."""
     digits = path.stem.removeprefix("segment-")
     return int(digits) if digits.isdecimal() and len(digits) <= _MOST_DIGITS else None
 
 
 def _halves(digests: Digests) -> NDArray[np.uint64]:
-    """Return digests as two numbers each, shape (n, 2)."""
+    """Return each digest as two uint64, shape (n, 2)."""
     whole = np.ascontiguousarray(digests)
     return whole.view("<u8").reshape(-1, 2)
 
 
 def _checks(digests: Digests, vectors: Vectors) -> NDArray[np.uint64]:
-    """Sum up each digest and vector: a polynomial in an odd factor, modulo 2**64.
+    """Return a checksum of each digest and vector: a polynomial in an odd factor, modulo 2**64.
 
-    It is never what a stretch of zeros has, which is what a crash leaves in a file.
+    A constant is added so that a record of zeros, which a crash can leave, fails the check.
     """
     words = vectors.view("<u4")
     with np.errstate(over="ignore"):
         powers = np.multiply.accumulate(np.full(words.shape[1] + 2, _FACTOR))
         total = _halves(digests) @ powers[:2] + _NEVER_ZERO
-        for start in range(0, len(words), _SLICE):  # so that the wide words stay in a CPU's cache
+        for start in range(0, len(words), _SLICE):  # few enough for a CPU's cache as uint64
             part = slice(start, start + _SLICE)
             total[part] += words[part].astype(np.uint64) @ powers[2:]
     return np.asarray(total, dtype=np.uint64)
 
 
 def _gather(path: Path, rows: NDArray[np.int64], dtype: Any, width: int) -> NDArray[Any]:
-    """Read rows of a file of records, in runs: pages of a mapping would stay in memory."""
+    """Read rows of a file of records, without mapping it: mapped pages would stay in memory."""
     unique, inverse = np.unique(rows, return_inverse=True)
     size = dtype.itemsize * width
     buffer = np.empty((len(unique), width), dtype=dtype)

@@ -1,4 +1,4 @@
-"""The room that vectors and counts take: what there is, when it was last used, giving it back."""
+"""Disk space of vectors and counts: list the entries, and remove those unused longest."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ Kind = Literal["cache", "store", "count"]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A folder that can be made again.
+    """An entry of the cache or the stores: a folder that a run can make again.
 
     Attributes
     ----------
     kind : str
-        ``cache``: the vectors of one model by content; ``store``: one data set, ready to mine;
-        ``count``: what was counted of a store at one metric and margin. It lies in the store's
-        folder, goes with it, and its bytes are not among the store's.
+        ``cache``: the vectors of one model by content; ``store``: one embedded data set;
+        ``count``: the counts of a store for one metric and margin. A count lies in its store's
+        folder and is removed with it; its bytes are not included in the store's.
     path : Path
     model : str
-        The model's name, as the job that made it had it.
+        The model's name in the job that made the entry.
     bytes : int
     used : float
-        When it was last used, in seconds since 1970.
+        The time of the last use, in seconds since 1970.
     """
 
     kind: Kind
@@ -59,7 +59,7 @@ class Kept:
 
 
 def list_kept(cache: Path, stores: Path) -> list[Kept]:
-    """List the generations of a cache, the stores beside runs and their counts, newest first."""
+    """List the generations of a cache, the stores and their counts, last used first."""
     found = [*_read("cache", cache, "model.json"), *_read("store", stores, "store.json")]
     for store in found:
         if store.kind == "store":
@@ -72,13 +72,13 @@ def _read(kind: Kind, root: Path, described: str, model: str = "?") -> Iterator[
         try:
             facts, used = _described(path), path.stat().st_mtime
             size = sum(one.stat().st_size for one in path.parent.iterdir() if one.is_file())
-        except (StorageError, OSError):  # removed by another process since
+        except (StorageError, OSError):  # another process has removed it
             continue
         yield Kept(kind, path.parent, _model_name(facts) or model, size, used)
 
 
 def _described(path: Path) -> Any:
-    """Return what a folder says of itself; None where that is damaged."""
+    """Return the description in a folder; None if it is damaged."""
     try:
         return read_json(path)
     except DamageError:
@@ -86,7 +86,7 @@ def _described(path: Path) -> Any:
 
 
 def _model_name(facts: Any) -> str | None:
-    """Return what a description calls its model; None where it is damaged, or says nothing."""
+    """Return the model's name in a description; None if it is damaged or has none."""
     named = [facts, facts.get("model")] if isinstance(facts, dict) else []
     names = (one.get("id") for one in named if isinstance(one, dict))
     return next((name for name in names if isinstance(name, str)), None)
@@ -95,9 +95,10 @@ def _model_name(facts: Any) -> str | None:
 def _prune(
     kept: Iterable[Kept], most: int, spare: Container[Path] = (), *, dry_run: bool = False
 ) -> list[Kept]:
-    """Remove what was unused longest until all is within `most` bytes; return what went.
+    """Remove the entries unused longest until the rest takes at most `most` bytes.
 
-    With a store its counts go. What `spare` holds stays, and what a process is working with.
+    The counts of a store are removed with it. Entries in `spare` and entries in use stay. Returns
+    the removed entries.
     """
     removed: list[Kept] = []
     left = sorted(kept, key=lambda one: (one.used, one.path))
@@ -112,7 +113,7 @@ def _prune(
 
 
 def _remove(kept: Kept, *, dry_run: bool) -> bool:
-    """Remove a folder, or only find out whether it can be; False when it is in use."""
+    """Remove an entry; False if it is in use. With `dry_run` only check whether it is in use."""
     with storage_errors(kept.path), ExitStack() as locks:
         try:
             if kept.kind == "cache":
@@ -127,14 +128,14 @@ def _remove(kept: Kept, *, dry_run: bool) -> bool:
 
 
 def keep_within(most: int, cache: Path, store: Path) -> list[Kept]:
-    """Bound the room of a cache and of the stores; `store` and the newest vectors stay."""
+    """Prune a cache and the stores to `most` bytes; `store` and the newest vectors stay."""
     kept = list_kept(cache, store.parent)
     newest = next((one.path for one in kept if one.kind == "cache"), store)
     return _prune(kept, most, {newest, store})
 
 
 def kept_facts(out: str | Path, cache: str | None = None) -> dict[str, Any]:
-    """Return which vectors and counts are kept for an output folder.
+    """Return the cached vectors, stores and counts that belong to an output folder.
 
     Parameters
     ----------
@@ -145,7 +146,7 @@ def kept_facts(out: str | Path, cache: str | None = None) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``kept`` (kind, path, model, bytes, used), and their total ``bytes``.
+        ``kept``: a list of entries (kind, path, model, bytes, used); ``bytes``: their sum.
     """
     kept = _kept_for(out, cache)
     return {"bytes": sum(one.bytes for one in kept), "kept": [_facts(one) for one in kept]}
@@ -164,7 +165,7 @@ def prune_vectors(
     cache : str or None
         The cache; default: as for a job that does not name one.
     dry_run : bool
-        Remove nothing, only return what would go.
+        Remove nothing, only return what would be removed.
 
     Returns
     -------
@@ -174,7 +175,7 @@ def prune_vectors(
     Raises
     ------
     LockError
-        When a run is at work there.
+        If a run is at work in the output folder.
     """
     root = local_root(out)
     if not root.is_dir():
@@ -194,12 +195,12 @@ def _facts(kept: Kept) -> dict[str, Any]:
 
 
 def describe_kept(facts: dict[str, Any]) -> str:
-    """Return a line of text for each folder of vectors that is kept.
+    """Describe the cached vectors, stores and counts of an output folder as text.
 
     Parameters
     ----------
     facts : dict
-        As `kept_facts` gives them.
+        The result of `kept_facts`.
 
     Returns
     -------

@@ -1,8 +1,9 @@
-"""Which model it is, when its name does not tell: by its weights, or by what it does.
+"""Identify a model by its weights, or by the vectors that it returns.
 
-A model that cannot identify its weights (a function, a remote service) is known by canaries: a few
-rows of data and their vectors, kept beside the vectors of the cache. When the model still gives
-those rows those vectors, it is that model. It is asked again while it embeds: they are its probe.
+A model that cannot identify its weights (a function, a remote service) is identified by a canary: a
+few rows of data and their vectors, which are stored in the cache. If the model still returns these
+vectors for these rows, it is the same model. While it embeds, the canary also serves as its probe:
+the model is asked for the same rows again, to detect that it has changed.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ __all__ = ["CANARY_ROWS", "Identity", "Probe", "identify"]
 
 CANARY_ROWS = 8
 _MOST = 8
-"""Canaries that are kept of one model: the last of its weights."""
+"""Most canaries that are kept for one model; the oldest are removed."""
 _ROUNDING = 1e-4
-"""What may differ between two answers of one run, at least: a model that rounds by what else its
-device does is embedded anew by the next run, which compares by `drift`, but it has not changed."""
+"""Least tolerance, relative to a vector's length, of a probe within one run: rounding may depend on
+other work of the device. The next run compares by the model's `drift` alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A few rows, and the vectors by which a model is known.
+    """A few rows and the vectors that the model is expected to return for them.
 
     Attributes
     ----------
@@ -53,7 +54,7 @@ class Probe:
     prompt: str
 
     def answered_alike(self, model: LoadedModel, *, drift: float = _ROUNDING) -> bool:
-        """Whether a model gives the rows their vectors, but for its drift or a larger one."""
+        """Whether a model returns the vectors, within the larger of `drift` and its own drift."""
         now = _answer(model, self.values, self.role, self.prompt)
         if now.shape != self.vectors.shape:
             return False
@@ -64,18 +65,18 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A model's identity.
+    """The identity of a model.
 
     Attributes
     ----------
     facts : dict
         ``id``, ``weights`` and ``options``, for the manifest.
     family : dict
-        What beside the weights decides the vectors.
+        Everything except the weights that decides the vectors.
     vectors : ndarray or None
-        The vectors of the sample, when they had to be made to find out.
+        The vectors of the sample, if they were computed to identify the model.
     probe : Probe or None
-        What the model is to be asked again while it embeds; None where it knows its weights.
+        Checked while the model embeds; None if the model identifies its weights.
     """
 
     facts: dict[str, Any]
@@ -95,11 +96,11 @@ def identify(
     sample : list of str, ndarray or Pictures
         The first rows of the data, at most `CANARY_ROWS`.
     role, prompt : str
-        How to embed them.
+        How to embed these rows.
     cache : Path
         The vector cache, where canaries are kept.
     keep : bool
-        Whether to write a new canary; False to leave no trace.
+        Whether to store a new canary; False to write nothing.
     """
     weights, vectors, probe = model.model.weights(), None, None
     if weights is None:
@@ -107,7 +108,7 @@ def identify(
         weights, probe = _known_weights(model, role, prompt, folder)
     if weights is None:
         vectors = _answer(model, sample, role, prompt)
-        # One that is not finite, which JSON does not keep, is refused later, by its row.
+        # Vectors that are not finite are not valid JSON; they are refused later, by row.
         plain = np.nan_to_num(vectors.astype(np.float64))
         probe = Probe(sample, plain, role, prompt)
         canary = {"content": _encoded(sample), "vectors": plain.tolist()}
@@ -121,7 +122,7 @@ def identify(
 
 
 def _answer(model: LoadedModel, values: Values, role: Role, prompt: str) -> NDArray[np.floating]:
-    """Embed a few rows at once, or each alone where there is no memory for more."""
+    """Embed a few rows in one batch, or one by one if memory runs out."""
     batch = as_batch(values)
     try:
         return model.embed(batch, role, prompt)
@@ -131,8 +132,8 @@ def _answer(model: LoadedModel, values: Values, role: Role, prompt: str) -> NDAr
         rows = [model.embed(batch[row : row + 1], role, prompt) for row in range(len(batch))]
     except MemoryError as error:
         raise EngineError(
-            f"model {model.name!r} has no memory even for one row alone, of the first of the data; "
-            "shorten it, or use a smaller model or a larger machine"
+            f"model {model.name!r} has no memory even for one row alone, of the first rows of "
+            "the data; shorten it, or use a smaller model or a larger machine"
         ) from error
     return np.concatenate(rows)
 
@@ -145,7 +146,7 @@ def _newest(folder: Path) -> list[Path]:
 def _known_weights(
     model: LoadedModel, role: Role, prompt: str, folder: Path
 ) -> tuple[str | None, Probe | None]:
-    """Return the canary that the model still gives the same vectors."""
+    """Return the weights and probe of the canary that the model matches; None if there is none."""
     for path in _newest(folder):
         read = _read_canary(path)
         if read is None:
@@ -154,7 +155,7 @@ def _known_weights(
         probe = Probe(values, before, role, prompt)
         try:
             alike = probe.answered_alike(model, drift=0)
-        except DataError:  # a function that knows only the texts of another data set
+        except DataError:  # such as a function that handles only the texts of one data set
             continue
         if alike:
             os.utime(path)
@@ -163,13 +164,13 @@ def _known_weights(
 
 
 def _read_canary(path: Path) -> tuple[Any, NDArray[np.float64], Values] | None:
-    """Read a canary, its vectors and its content; None when the file is damaged."""
+    """Read a canary, its vectors and its content; None if the file is damaged."""
     try:
         canary = read_json(path)
         if path.stem != _named(canary):
             raise DamageError(f"{path} is damaged: its content does not fit its name")
     except (DamageError, ValueError) as error:
-        warn_damaged(f"{error}; the vectors by which the model is known are made again")
+        warn_damaged(f"{error}; the vectors that identify the model are computed again")
         with contextlib.suppress(OSError):
             path.unlink()
         return None
@@ -178,7 +179,7 @@ def _read_canary(path: Path) -> tuple[Any, NDArray[np.float64], Values] | None:
 
 
 def _named(canary: Any) -> str:
-    """Return what the file of a canary is called."""
+    """Return the name of a canary's file, without its extension."""
     return digest(canary)[:24]
 
 

@@ -1,9 +1,9 @@
-"""Vectors on their way to the cache: those of a model that may change are kept after a probe.
+"""Append vectors to the cache only after a probe shows that the model has not changed.
 
-A function or a server may become another model while it embeds: a deployment, a switch of its own.
-So its vectors are held back until it has answered its probe as before; what came since the last
-good probe is dropped otherwise. A model that is known by the checksum of its weights is loaded once
-and needs no probe.
+A function or a server may become another model while it embeds, for example by a deployment. So its
+vectors are held back until it answers its probe as before; otherwise the vectors since the last
+good probe are dropped. A model that is identified by the checksum of its weights is loaded once and
+needs no probe.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from miner.errors import DataError
 __all__ = ["ProbeClock", "ProbedVectors", "check_unchanged"]
 
 _WORK_PER_PROBE = 50
-"""Between two probes a model embeds this many times as long as a probe takes: they cost 2 %."""
+"""Time between two probes, as a multiple of the time of a probe: probes cost at most 2 %."""
 _MOST_HELD = 64 << 20
-"""Bytes of vectors that wait for a probe, at most."""
+"""Most bytes of vectors that are held back for a probe."""
 
 
 @dataclass(slots=True)
 class ProbeClock:
-    """Says when a model is to be probed again: probes shall cost little beside its work."""
+    """Decides when to probe a model again, so that probes cost little time."""
 
     _probed: float = field(default_factory=lambda: time.monotonic())
     _cost: float = 0.0  # seconds of the last probe
 
     @property
     def due(self) -> bool:
-        """Whether the last probe is long ago, measured by what it took; at first always."""
+        """Whether enough time has passed since the last probe; True before the first one."""
         return time.monotonic() - self._probed >= _WORK_PER_PROBE * self._cost
 
     @contextmanager
     def probing(self) -> Iterator[None]:
-        """Time a probe."""
+        """Measure the time of a probe."""
         began = time.monotonic()
         yield
         self._probed = time.monotonic()
@@ -58,32 +58,32 @@ def check_unchanged(model: LoadedModel, probe: Probe, rows: int, held: int) -> N
     model : LoadedModel
     probe : Probe
     rows, held : int
-        How many rows it has embedded in all, and since the last good probe.
+        Numbers of rows embedded in all, and since the last good probe.
 
     Raises
     ------
     DataError
-        When it answers otherwise than before.
+        If it returns other vectors than before.
     """
     if not probe.answered_alike(model):
         raise DataError(
-            f"model {model.name!r} answered the same probe otherwise after {rows:,} rows than "
-            f"before: it changed while it embedded; the {held:,} rows since the last good probe "
-            "are not kept, the others are; see to it that one model answers and run the same "
-            "command again (if it is one that only rounds differently, raise its `drift`)"
+            f"model {model.name!r} answers its probe differently after {rows:,} rows: it changed "
+            f"while it embedded; the vectors of the {held:,} rows since the last good probe are "
+            "dropped, the others are kept; make sure that one model answers, and run the same "
+            "command again (if it only rounds differently, raise its `drift`)"
         )
 
 
 @dataclass(slots=True)
 class ProbedVectors:
-    """Appends vectors to a generation, those of a model with a probe after good answers to it.
+    """Appends vectors to a generation; if the model has a probe, after a good probe.
 
     Parameters
     ----------
     generation : Generation
     model : LoadedModel
     probe : Probe or None
-        None of a model that knows its weights: its vectors are not held back.
+        None for a model that identifies its weights: its vectors are not held back.
     """
 
     generation: Generation
@@ -94,7 +94,7 @@ class ProbedVectors:
     _clock: ProbeClock = field(default_factory=ProbeClock)
 
     def append(self, digests: Digests, vectors: NDArray[np.floating]) -> None:
-        """Keep vectors under the digests of their contents, now or after the next probe."""
+        """Append vectors under the digests of their contents, now or after the next probe."""
         self._rows += len(digests)
         if self.probe is None:
             self.generation.append(digests, vectors)
@@ -105,12 +105,12 @@ class ProbedVectors:
             self.confirm()
 
     def confirm(self) -> None:
-        """Probe the model and keep what is held back.
+        """Probe the model and append the vectors that are held back.
 
         Raises
         ------
         DataError
-            When the model has changed.
+            If the model has changed.
         """
         if self.probe is None or not self._held:
             return

@@ -17,17 +17,17 @@ __all__ = ["Recipe", "StoreKey"]
 
 _VERSION = 6
 _GENERATION_VERSION = {"text": 1, "image": 2, "vectors": 1}
-"""By the kind of content."""
+"""The version of the cached vectors, by the kind of content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a source becomes vectors: the model, what it is told, and where vectors are kept.
+    """How a source becomes vectors: the model, its prompts and options, and the cache.
 
     Attributes
     ----------
     prompts : tuple of str
-        Per side of the source, what is put before each text.
+        For each side of the source, the text that is put before each text.
     cache : Path
     batch_size : int
     normalize, texts : bool
@@ -43,13 +43,13 @@ class Recipe:
     texts: bool
 
     def role(self, side: int) -> Role:
-        """Return what the rows of a side are."""
+        """Return the role of a side's rows."""
         if len(self.source.sides) == 1:
             return "item"
         return "document" if side else "query"
 
     def generation(self, side: int, identity: Identity) -> dict[str, Any]:
-        """Return the facts that identify the cached vectors of a side's kind of row."""
+        """Return the facts that identify the generation of the cache for a side's rows."""
         return {
             "version": _GENERATION_VERSION[self.source.kind],
             "model": {**identity.family, "weights": identity.facts["weights"]},
@@ -61,16 +61,16 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class StoreKey:
-    """What a store is made of.
+    """The inputs that determine a store, from which its name is derived.
 
     Attributes
     ----------
     files : list of dict
         Path, bytes and SHA-256 of the data's files.
     identity : Identity
-        Of the model.
+        The identity of the model.
     facts : dict
-        Everything that the key is the digest of; no paths.
+        Everything that enters the digest; no paths.
     """
 
     files: list[dict[str, Any]]
@@ -84,7 +84,7 @@ class StoreKey:
 
     @classmethod
     def of(cls, recipe: Recipe, *, keep: bool) -> StoreKey:
-        """Read the data's checksums and the model's identity; see `identify` for `keep`."""
+        """Compute the checksums of the data and identify the model; for `keep` see `identify`."""
         source = recipe.source
         files = [
             {"path": url_name(str(file)), "bytes": file.stat().st_size, "sha256": sha256_file(file)}

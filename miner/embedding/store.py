@@ -1,18 +1,18 @@
-"""The embedding store: a data set read, checked, embedded and kept, under a key of its content.
+"""The embedding store: a data set that was read, checked and embedded, in a folder named by a key.
 
-A store is a folder: ``vectors-K.f32`` (stored rows, float32, of side K), ``ids-K.arrow``,
-``texts-K.arrow``, ``labels.arrow`` (the value of each label), ``relevance.npz``; ``store.json`` is
-written last, with the checksums of these files and its own: a folder without it does not count. The
-key is made from the checksums of the data, the columns, the model's weights and the normalisation,
-so that another margin finds it again and a retrained model does not.
+A store has ``vectors-K.f32`` (vectors of side K, float32), ``ids-K.arrow``, ``texts-K.arrow``,
+``labels.arrow`` (the value of each label) and ``relevance.npz``. ``store.json`` is written last,
+with the checksums of these files and its own; a folder without it is not a store. The key is a
+digest of the checksums of the data, the columns, the model's weights and the normalisation, so a
+job with another margin uses the same store, and a job with a retrained model does not.
 
-The files are held against their checksums once a start, by `check_store`; workers open a store that
-was checked. The checksums are SHA-256, because what was counted of a store is found by them too
+`check_store` compares the files with their checksums once per start of a run; workers open the
+checked store. The checksums are SHA-256, because cached counts are found by them too
 (`miner.pipeline.count_cache`): 0.4 s for 512 MB on a processor with instructions for it.
 
-The vectors come out of the cache of `miner.embedding.cache`, so that of a data set that grew, or of
-a run that died, only what is missing is embedded. What a dead run has scanned is kept in
-``.KEY.partial``, with the rows it set out to embed, and used again.
+The vectors come from the cache of `miner.embedding.cache`, so if a data set has grown, or a run was
+interrupted, only missing rows are embedded. The scan of an interrupted run and the list of the rows
+that it had to embed are kept in ``.KEY.partial`` and used again.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ _CHUNK_BYTES = 8 << 20
 _CHECKED = 6
 """The first version of stores that carry checksums."""
 _MOST = 1 << 48
-"""Beyond all rows and dimensions."""
+"""Bound on the numbers of rows and dimensions."""
 _DAMAGE = (
     *(ValueError, KeyError, TypeError, IndexError, OverflowError, EOFError, MemoryError),
     *(RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
 )
-"""What NumPy, `zipfile` and Arrow raise on files that are not as they were written."""
+"""Errors of NumPy, `zipfile` and Arrow on damaged files."""
 
 
 @contextmanager
 def store_errors(path: Path) -> Iterator[None]:
-    """Turn what a damaged file of a store leads to into a `StorageError` that names it."""
+    """Convert errors of a damaged file of a store to a `StorageError` that names the file."""
     try:
         with storage_errors(path):
             yield
@@ -73,7 +73,7 @@ _MAPPING = Lock()
 
 
 def _mapped(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Map a file once a process: each mapping of it would count as memory of its own."""
+    """Map a file once per process, because each mapping would count as additional memory."""
     status = path.stat()
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, *shape)
     with _MAPPING:
@@ -85,23 +85,23 @@ def _mapped(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A finished store."""
+    """A complete store."""
 
     folder: Path
     facts: dict[str, Any]
 
     @property
     def checksum(self) -> str:
-        """The digest of all that the store holds."""
+        """The digest of the whole store."""
         return digest(self.facts)
 
     @property
     def dim(self) -> int:
-        """The dimensions of a stored row."""
+        """The dimensions of a vector."""
         return int(self.facts["dim"])
 
     def vectors(self, side: int) -> Float32:
-        """Return a side's stored rows, memory-mapped, shape (rows, dim)."""
+        """Return the vectors of a side, memory-mapped, shape (rows, dim)."""
         rows = self.facts["rows"][side]
         path = self.folder / f"vectors-{side}.f32"
         with store_errors(path):
@@ -109,11 +109,11 @@ class Store:
 
     @property
     def row_side(self) -> int:
-        """The side that holds the rows; the anchors are side 0."""
+        """The side that holds all rows; side 0 holds the anchors."""
         return len(self.facts["rows"]) - 1
 
     def chunks(self, side: int) -> Iterator[Float32]:
-        """Read a side's stored rows a chunk at a time, without mapping them."""
+        """Read the vectors of a side chunk by chunk, without mapping the file."""
         rows = max(1, _CHUNK_BYTES // (4 * self.dim))
         path = self.folder / f"vectors-{side}.f32"
         with storage_errors(path), path.open("rb") as file:
@@ -124,19 +124,19 @@ class Store:
                 yield flat.reshape(-1, self.dim)
 
     def relevance(self) -> Relevance:
-        """Return who is relevant to whom."""
+        """Return the relevance of rows to anchors."""
         path = self.folder / "relevance.npz"
         with store_errors(path), path.open("rb") as file:
             return load(load_arrays(file))
 
     def ids(self, side: int) -> Spool:
-        """Return a side's ids."""
+        """Return the ids of a side."""
         path = self.folder / f"ids-{side}.arrow"
         with store_errors(path):
             return Spool(path)
 
     def label_names(self) -> Any:
-        """Return the value of each label, an Arrow array; None without one label a row."""
+        """Return the value of each label as an Arrow array; None unless each row has one label."""
         path = self.folder / "labels.arrow"
         if not path.exists():
             return None
@@ -144,20 +144,20 @@ class Store:
             return Spool(path).all()
 
     def texts(self, side: int) -> Spool | None:
-        """Return a side's texts, None when they were not kept."""
+        """Return the texts of a side; None if they were not stored."""
         path = self.folder / f"texts-{side}.arrow"
         return Spool(path) if path.exists() else None
 
 
 def open_store(folder: Path) -> Store | None:
-    """Open a store; None when there is none, or an unfinished one.
+    """Open a store; None if it does not exist or is incomplete.
 
-    Its files are believed; see `check_store`.
+    Its files are not verified; see `check_store`.
 
     Raises
     ------
     DamageError
-        When it does not describe itself.
+        If ``store.json`` is damaged.
     """
     path = folder / "store.json"
     if not path.exists():
@@ -171,18 +171,18 @@ def open_store(folder: Path) -> Store | None:
 
 
 def check_store(store: Store) -> None:
-    """Hold the files of a store against their checksums, if it is of a version that has some.
+    """Compare the files of a store with their checksums, if its version has checksums.
 
     Raises
     ------
     DamageError
-        That names a file which is not as it was written.
+        If a file does not match; the message names it.
     """
     check_files(store.folder, store.facts.get("files", {}))
 
 
 def sound_store(folder: Path) -> Store | None:
-    """Open a store and check its files; None, after a warning, where it is damaged."""
+    """Open a store and check its files; None, after a warning, if it is damaged."""
     try:
         store = open_store(folder)
         if store is not None:
@@ -194,16 +194,17 @@ def sound_store(folder: Path) -> Store | None:
 
 
 def _is_checked(facts: dict[str, Any]) -> bool:
-    """Whether a store is of a version that has checksums."""
+    """Whether the version of a store has checksums."""
     version = facts.get("version", 0)
     return not isinstance(version, int) or version >= _CHECKED
 
 
 def _is_described(facts: dict[str, Any]) -> bool:
-    """Whether what a store says of itself has the shape on which its readers rely."""
+    """Whether the facts of a store have the fields and types that its readers need."""
     if not isinstance(facts.get("dataset", {}), dict):
         return False
     rows = facts.get("rows")
-    counts = [facts.get("dim"), *(facts.get(name, 0) for name in ("items", "zeros"))]  # of a
-    counts += rows if isinstance(rows, list) and rows else [None]  # plan's store there are none
+    # The store of a plan has neither items nor zeros.
+    counts = [facts.get("dim"), *(facts.get(name, 0) for name in ("items", "zeros"))]
+    counts += rows if isinstance(rows, list) and rows else [None]
     return all(isinstance(one, int) and 0 <= one < _MOST for one in counts) and counts[0] != 0

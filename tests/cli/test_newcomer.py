@@ -21,7 +21,7 @@ HANDBOOK = str(ROOT / "sample_data/handbook")
 
 MISTAKES: list[tuple[list[str], int, list[str]]] = [
     (["dataset.label=intnet"], 3, ["no column 'intnet'", "dataset.label", "id, label, text"]),
-    (["dataset.label=text"], 3, ["'text'", "stands once only", "--set dataset.label=NAME"]),
+    (["dataset.label=text"], 3, ["'text'", "occurs only once", "--set dataset.label=NAME"]),
     (["dataset.where=label = 'no such'"], 3, ["no row passes dataset.where = \"label = 'no such'"]),
     (["select.strategy=hardst"], 2, ["'hardst'", "did you mean 'hardest'"]),
     (["select.options.k=3"], 2, ["strategy 'all'", "select.options.k", "there are none"]),

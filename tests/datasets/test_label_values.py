@@ -71,7 +71,7 @@ def test_equal_values_are_one_label(values: Any, kind: Any, found: Any, tmp_path
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (pa.array([2.0**53, 1.0]), "stands for several whole numbers"),
+        (pa.array([2.0**53, 1.0]), "represents several whole numbers"),
         (pa.array([(1, 2, 3), (2, 2, 3)], pa.month_day_nano_interval()), "month_day_nano"),
         (pa.array([{"a": 1}, {"a": 2}]), "must be text, numbers or times, not struct"),
         (pa.array(["a", "b" * 70_000]), "row 1 holds a text of 70,000 bytes"),

@@ -125,7 +125,7 @@ def test_a_change_ends_the_run_and_nothing_of_it_is_kept(
     result = cli(*words)
     assert result.code == 3 and len(result.err.strip().splitlines()[-1:]) == 1
     message = " ".join(result.err.split())
-    assert "answered the same probe otherwise after" in message and "run the same" in message
+    assert "answers its probe differently after" in message and "run the same" in message
     assert not (tmp_path / "out" / "latest").exists()
     STATE.after = math.inf  # the former model answers again, and what it embedded is there
     run = miner.mine(job(texts, "out"))
@@ -136,7 +136,7 @@ def test_a_change_ends_the_run_and_nothing_of_it_is_kept(
 
 def test_a_change_that_stays_is_another_model(texts: Path) -> None:
     STATE.after = 250
-    with pytest.raises(DataError, match="answered the same probe otherwise"):
+    with pytest.raises(DataError, match="answers its probe differently"):
         miner.mine(job(texts, "out"))
     run = miner.mine(job(texts, "out"))
     assert run.manifest["embedding"]["computed"] == ROWS
@@ -145,13 +145,13 @@ def test_a_change_that_stays_is_another_model(texts: Path) -> None:
 
 def test_a_model_that_changes_in_its_last_batch(texts: Path) -> None:
     STATE.after = 8 + ROWS - 20
-    with pytest.raises(DataError, match="answered the same probe otherwise"):
+    with pytest.raises(DataError, match="answers its probe differently"):
         miner.mine(job(texts, "out"))
 
 
 def test_another_width_is_a_change(texts: Path) -> None:
     STATE.after = 250
-    with pytest.raises(DataError, match=r"answered the same probe otherwise after .* rows"):
+    with pytest.raises(DataError, match=r"answers its probe differently after .* rows"):
         miner.mine(job(texts, "out", "wider"))
 
 
@@ -164,7 +164,7 @@ def test_a_change_among_the_first_rows_of_the_corpus(tmp_path: Path) -> None:
     paths = {"queries": str(queries), "corpus": str(corpus), "links": str(links)}
     jobs = [{**job(queries, out), "dataset": paths} for out in ("out", "fresh")]
     STATE.after = 2
-    with pytest.raises(DataError, match="answered the same probe otherwise after 3 rows"):
+    with pytest.raises(DataError, match="answers its probe differently after 3 rows"):
         miner.mine(jobs[0])
     STATE.after = math.inf
     run, fresh = (miner.mine(one) for one in jobs)
@@ -173,7 +173,7 @@ def test_a_change_among_the_first_rows_of_the_corpus(tmp_path: Path) -> None:
 
 def test_without_a_cache_nothing_is_published(texts: Path) -> None:
     STATE.after = 250
-    with pytest.raises(DataError, match="answered the same probe otherwise after 400 rows"):
+    with pytest.raises(DataError, match="answers its probe differently after 400 rows"):
         miner.mine(job(texts, "out", "Uncached"))
     STATE.after = math.inf
     run = miner.mine(job(texts, "out", "Uncached"))

@@ -106,7 +106,7 @@ def test_negatives_that_score_too_high_are_dropped(
     ("name", "kind", "words"),
     [
         ("tests.pipeline.test_rescore:overlapp", UsageError, "did you mean 'overlap'"),
-        ("tests.pipeline.test_rescore:WORDS", UsageError, "is no function"),
+        ("tests.pipeline.test_rescore:WORDS", UsageError, "is not a function"),
         ("cross-encoder", UsageError, "cross-encoder:PATH"),
         ("cross-encoder:./nowhere", UsageError, "no such folder: ./nowhere"),
         ("tests.pipeline.test_rescore:short", DataError, "one number a pair"),

@@ -1,1 +1,1 @@
-"""Readers, one file a format."""
+"""Readers of data sets: one module per file format."""

@@ -1,4 +1,4 @@
-"""NumPy files: ``.npz`` holds columns by name, ``.npy`` vectors with their labels beside them."""
+"""NumPy files: ``.npz`` with columns by name; ``.npy`` with vectors, their labels next to it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from miner.datasets.formats.files import extension
 from miner.errors import DataError
 from miner.storage.arrays import let_go
 
-__all__ = ["BESIDE", "ArrayTable", "open_npy", "open_npz"]
+__all__ = ["COMPANIONS", "ArrayTable", "open_npy", "open_npz"]
 
-BESIDE = ("label", "id", "group")
-"""Of NAME.npy, the arrays that stand beside it as NAME.label.npy and so on."""
+COMPANIONS = ("label", "id", "group")
+"""Arrays that belong to NAME.npy and lie next to it, as NAME.label.npy and so on."""
 _ARRAYS = {"npy", "npz"}
 _LOCAL_HEADER, _CHECKED = 30, 1 << 20
-"""Bytes of a zip archive's local header before its names; bytes that are checked at a time."""
-_NO_ROOM = "needs more memory than there is; save it with np.savez, which does not pack"
+"""Bytes of a zip archive's local header before its names; bytes read at a time to check it."""
+_NO_ROOM = "needs more memory than there is; save it with np.savez, which does not compress"
 _FAULTS = (
     *(ValueError, TypeError, KeyError, IndexError, ArithmeticError, OSError, EOFError),
     *(RuntimeError, RecursionError, SyntaxError, tokenize.TokenError, struct.error),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
-"""What `numpy` and `zipfile` raise on damaged, packed in a strange way, or encrypted files."""
+"""Errors of `numpy` and `zipfile` on damaged, encrypted or unusually compressed files."""
 _HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -54,7 +54,7 @@ class ArrayTable:
 
     @property
     def types(self) -> dict[str, Any]:
-        """Column name -> Arrow type."""
+        """The Arrow type of each column, by name."""
         return {name: _column(values[:0]).type for name, values in self.arrays.items()}
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -62,7 +62,7 @@ class ArrayTable:
         names = list(dict.fromkeys(columns))
         count = len(next(iter(self.arrays.values())))
         for start in range(0, count, ROWS):
-            with data_errors(self.where):  # text may hold what is no character
+            with data_errors(self.where):  # text may hold invalid code points
                 parts = [_column(self.arrays[name][start : start + ROWS]) for name in names]
             yield pa.RecordBatch.from_arrays(parts, names=names)
         for name in names:
@@ -70,13 +70,13 @@ class ArrayTable:
 
 
 def _column(values: Any) -> Any:
-    """Turn an array of any number of axes into an Arrow column, one list a row.
+    """Convert an array to an Arrow column; with several axes, each row becomes one list.
 
-    Its numbers become the nearest that Arrow knows: in this machine's byte order, 64 bits at most.
+    Arrow has neither foreign byte orders nor floats of more than 64 bits, so those are converted.
     """
     kind = values.dtype
     wide = kind.kind == "f" and kind.itemsize > 8
-    with np.errstate(over="ignore", invalid="ignore"):  # what gets infinite is refused by its row
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite values are refused later, by row
         values = np.asarray(values, dtype=np.float64 if wide else kind.newbyteorder("="))
     if values.ndim == 1:
         return pa.array(values)
@@ -87,12 +87,12 @@ def _column(values: Any) -> Any:
 
 @contextmanager
 def _load_errors(path: Path) -> Iterator[None]:
-    """Say in one line what NumPy has against a file."""
+    """Convert errors of NumPy on a file to a one-line `DataError`."""
     try:
-        with np.errstate(over="raise"):  # of a shape's product, which else only warns
+        with np.errstate(over="raise"):  # an overflow in the shape would only warn
             yield
     except MemoryError:
-        raise DataError(f"{path} {_NO_ROOM}") from None  # it is the size of the array that is wrong
+        raise DataError(f"{path} {_NO_ROOM}") from None  # the array is too large
     except _FAULTS as error:
         if "pickle" in str(error) or "Python objects" in str(error):
             reason = "it holds Python objects, which are not loaded; save numbers or text"
@@ -102,7 +102,7 @@ def _load_errors(path: Path) -> Iterator[None]:
 
 
 def _load(path: Path, mode: Any = None) -> Any:
-    """Load without pickle, which could run code."""
+    """Load a file without pickle, which could run code."""
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; check how it was written")
     with path.open("rb") as file:
@@ -111,7 +111,7 @@ def _load(path: Path, mode: Any = None) -> Any:
         raise DataError(f"{path} cannot be read: the archive is cut off; write the file again")
     with _load_errors(path):
         if packed:
-            zipfile.ZipFile(path).close()  # numpy leaves the file open where this fails
+            zipfile.ZipFile(path).close()  # numpy would leave the file open if this fails
         return np.load(path, mmap_mode=mode, allow_pickle=False)
 
 
@@ -152,7 +152,7 @@ def open_npz(where: str, files: Sequence[Path]) -> ArrayTable:
 
 
 def _member(path: Path, archive: Any, name: str) -> Any:
-    """Map an array of an archive into memory where it lies there as it is; else load it."""
+    """Map an array of an archive into memory if it is not compressed; else load it."""
     members = {info.filename: info for info in archive.zip.infolist()}
     info = members.get(f"{name}.npy")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -163,7 +163,7 @@ def _member(path: Path, archive: Any, name: str) -> Any:
     if info is None or info.compress_type != zipfile.ZIP_STORED:
         return _unpacked(archive, name)
     with archive.zip.open(info) as file:
-        while file.read(_CHECKED):  # to the end: so the archive's checksum is held against it
+        while file.read(_CHECKED):  # reading to the end verifies the archive's checksum
             pass
     with path.open("rb") as file:
         file.seek(info.header_offset)
@@ -180,7 +180,13 @@ def _member(path: Path, archive: Any, name: str) -> Any:
 
 
 def _unpacked(archive: Any, name: str) -> Any:
-    """Load an array of an archive; NumPy gives the bytes of a member that is none."""
+    """Load an array of an archive.
+
+    Raises
+    ------
+    ValueError
+        If the member is not an array; NumPy returns its bytes then.
+    """
     array = archive[name]
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name!r} in it is no array")
@@ -188,7 +194,7 @@ def _unpacked(archive: Any, name: str) -> Any:
 
 
 def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:
-    """Open a 2-d array as column `embedding`, with ``NAME.label.npy`` beside it as `label`."""
+    """Open ``NAME.npy`` as column `embedding`, and ``NAME.label.npy`` next to it as `label`."""
     path = given[0]
     vectors = _load_array(path, "r")
     if vectors.ndim < 2:
@@ -197,15 +203,15 @@ def open_npy(where: str, given: Sequence[Path]) -> ArrayTable:
         )
     arrays = {"embedding": vectors}
     files = [path]
-    for name in BESIDE:
-        beside = path.with_name(f"{path.stem}.{name}.npy")
-        if beside.exists():
-            arrays[name] = _load_array(beside)
-            files.append(beside)
+    for name in COMPANIONS:
+        companion = path.with_name(f"{path.stem}.{name}.npy")
+        if companion.exists():
+            arrays[name] = _load_array(companion)
+            files.append(companion)
     table = _checked(path, tuple(files), arrays)
-    beside = path.with_name(f"{path.stem}.label.npy")
+    companion = path.with_name(f"{path.stem}.label.npy")
     kinds = set(READERS.names()) - _ARRAYS
     tables = sorted(file.name for file in path.parent.iterdir() if extension(file) in kinds)
     seen = f" (the table {tables[0]} in its folder is not read with it)" if tables else ""
-    hint = f"has vectors only{seen}; put their labels into {beside}, or use an .npz"
+    hint = f"has vectors only{seen}; put their labels into {companion}, or use an .npz"
     return replace(table, hints={"label": hint})

@@ -1,6 +1,6 @@
-"""Arrow IPC: files (``.arrow``, ``.feather``), and streams such as Hugging Face writes.
+"""Arrow IPC files (``.arrow``, ``.feather``), and streams as Hugging Face `datasets` writes.
 
-A folder that Hugging Face `datasets` saved to disk is a data set, or a dictionary of splits.
+A folder of ``save_to_disk`` holds one data set, or a dictionary of splits.
 """
 
 from __future__ import annotations
@@ -32,16 +32,19 @@ def open_arrow(path: str, files: Sequence[Path]) -> StreamedTable:
 def _opened_table(
     path: str, files: Sequence[Path], described: Mapping[Path, Path]
 ) -> StreamedTable:
-    """Open files; `described` are the files that describe some of them, if they are there."""
+    """Open files as one table.
+
+    `described` maps files to the files that describe their features, which need not exist.
+    """
     check_filled(files)
     schemas = {}
     for file in files:
         with data_errors(str(file)), _opened(file) as reader:
             schemas[file] = reader.schema
     features = {file: schema_features(schema) for file, schema in schemas.items()}
-    there = {file: told for file, told in described.items() if told.is_file()}
-    facts = {told: _description(told).get("features") for told in dict.fromkeys(there.values())}
-    features |= {file: facts[told] for file, told in there.items()}
+    there = {file: info for file, info in described.items() if info.is_file()}
+    facts = {info: _description(info).get("features") for info in dict.fromkeys(there.values())}
+    features |= {file: facts[info] for file, info in there.items()}
     table = StreamedTable(path, tuple(files), one_schema(schemas), _stream, {})
     return replace(table.with_names(features), described=tuple(facts))
 
@@ -66,17 +69,17 @@ def _stream(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether ``save_to_disk`` has written a folder."""
+    """Whether a folder was written by ``save_to_disk``."""
     return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
 
 
 def open_saved(folder: Path) -> StreamedTable:
-    """Open a saved data set; of a dictionary all splits, with a column `split`.
+    """Open a saved data set; of a dictionary all splits, with their names in a column `split`.
 
     Raises
     ------
     DataError
-        When its description is broken, or a split has a column `split` of its own.
+        If its description is damaged, or a dictionary's data has a column `split` already.
     """
     if not (folder / "dataset_dict.json").is_file():
         alone = _saved_files(folder)
@@ -127,7 +130,7 @@ def _saved_files(folder: Path) -> Sequence[Path]:
 
 
 def _is_inside(name: Any) -> bool:
-    """Whether a value names something in a folder, and does not lead out of it."""
+    """Whether a value is a relative path that does not leave its folder."""
     if not isinstance(name, str) or not name or "\0" in name:
         return False
     return not Path(name).is_absolute() and ".." not in Path(name).parts

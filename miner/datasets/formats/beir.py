@@ -1,7 +1,7 @@
 """The BEIR folder layout: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/*.tsv``.
 
-A document's content is its title and its text with a space between, as BEIR's own retrieval models
-have it (Thakur et al. 2021, https://github.com/beir-cellar/beir).
+The content of a document is its title, a space and its text, as in BEIR's own retrieval models
+(Thakur et al. 2021, https://github.com/beir-cellar/beir).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["TitledTable", "is_beir", "open_beir"]
 
 
 def is_beir(folder: Path) -> bool:
-    """Whether a folder has the layout."""
+    """Whether a folder has the BEIR layout."""
     return any(folder.glob("corpus.jsonl")) or any(folder.glob("corpus.jsonl.gz"))
 
 
 class TitledTable:
-    """A BEIR table under the usual names: `id`, and `text` with the title before it."""
+    """A BEIR table with the usual column names: `id`, and `text`, which includes the title."""
 
     untyped = False
 
@@ -57,13 +57,13 @@ def _with_title(batch: pa.RecordBatch) -> Any:
 
 
 def open_beir(folder: Path, links: str | None) -> tuple[Table, Table, list[Table]]:
-    """Open queries, corpus and links.
+    """Open the tables of queries, corpus and links.
 
     Parameters
     ----------
     folder : Path
     links : str or None
-        Which qrels file to use, relative to the folder; default: all of ``qrels/*.tsv``.
+        The qrels file, or a pattern, relative to the folder; default: all files in ``qrels``.
     """
     tables = []
     for name in ("queries.jsonl", "corpus.jsonl"):
@@ -84,7 +84,7 @@ def open_beir(folder: Path, links: str | None) -> tuple[Table, Table, list[Table
 
 
 def _link_files(folder: Path, links: str | None) -> list[Path]:
-    """List what the job names, or all qrels of the folder: TSV or TREC, gzipped or not."""
+    """List the qrels files that the job names, or all of the folder (TSV or TREC)."""
     if links and Path(links).is_file():
         return [Path(links)]
     if links:

@@ -1,4 +1,4 @@
-"""Lines of files, bounded: neither their length nor their nesting may take all memory or stack."""
+"""Lines of files with bounded length and nesting, so that they cannot exhaust memory or stack."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from miner.formatting import bytes_text
 __all__ = ["MOST_LINE", "JsonBlock", "LineFault", "bounded_lines", "json_blocks"]
 
 MOST_LINE = 16 << 20
-"""Bytes of a line."""
+"""Most bytes of a line."""
 _MOST_DEPTH = 100
-"""Lists and objects within each other; Arrow's parser falls off the stack at some thousands."""
+"""Deepest nesting of lists and objects; Arrow's parser overflows the stack at some thousands."""
 _BLANKS, _BOM, _SHOWN = b" \t\r", b"\xef\xbb\xbf", 20
 _MOST_KEYS, _MOST_CELLS = 10_000, 200_000_000
-"""Different keys of a block, and its lines times these: Arrow makes a cell of each."""
+"""Most distinct keys of a block, and most lines times keys: Arrow makes a cell of each."""
 _KEY = re.compile(rb'"((?:[^"\\]++|\\.)*+)"?[ \t\r\n]*+(:?)', re.DOTALL)
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _OPEN, _NEW_LINE = b"[{", b"\n"
 
 
 class LineFault(DataError):
-    """A line that is not read at all; the message names it."""
+    """Raised for a line that cannot be read; the message names the line."""
 
 
 def bounded_lines(file: IO[bytes], where: str) -> Iterator[bytes]:
-    """Read lines.
+    """Yield the lines of a file.
 
     Raises
     ------
     LineFault
-        On one that is longer than `MOST_LINE`.
+        If a line is longer than `MOST_LINE`.
     """
     number = 0
     while line := file.readline(MOST_LINE + 1):
@@ -53,15 +53,15 @@ def _too_long() -> str:
 
 @dataclass(frozen=True, slots=True)
 class JsonBlock:
-    """Whole lines of a file.
+    """A block of whole lines of a JSON lines file.
 
     Attributes
     ----------
     lines : bytes
     where : str
-        The file, as messages name it.
+        The file, as error messages name it.
     number : int
-        Of the first line.
+        The number of the first line, from 1.
     """
 
     lines: bytes
@@ -69,17 +69,16 @@ class JsonBlock:
     number: int
 
     def check(self) -> None:
-        """See that Arrow's parser can take the lines.
+        """Check that Arrow's parser can parse the lines.
 
-        It brings the process down where values are nested too deep (a line that opens few lists
-        and objects is passed unseen, others are looked at), and where a line is ``null``: as the
-        first of a block it ends in a null pointer (seen in pyarrow 26.0). So every line must begin
-        as an object does.
+        The parser crashes the process if values are nested too deeply, and if the first line of a
+        block is ``null`` (a null pointer, seen in pyarrow 26.0). So every line must begin with an
+        object. Only lines with many opening brackets are examined for their nesting.
 
         Raises
         ------
         LineFault
-            On a line that it cannot take.
+            If a line is not an object, or nested too deeply.
         """
         values = np.frombuffer(self.lines, np.uint8)
         ends = np.flatnonzero(values == _NEW_LINE[0])
@@ -96,12 +95,12 @@ class JsonBlock:
                 )
 
     def check_keys(self) -> None:
-        """See that Arrow can find the columns of the block in reasonable time.
+        """Check that Arrow can infer the columns of the block in reasonable time.
 
         Raises
         ------
         LineFault
-            When the objects have too many different keys, at all depths.
+            If the objects, at all depths together, have too many distinct keys.
         """
         if self.lines.count(b":") <= _MOST_KEYS // 10:
             return
@@ -118,7 +117,7 @@ class JsonBlock:
                     )
 
     def _check_starts(self, ends: Any) -> None:
-        """Refuse a line that does not begin as an object."""
+        """Raise a `LineFault` for a line that does not begin with an object."""
         block = self.lines
         starts = np.concatenate([[0], ends + 1])
         starts = starts[starts < len(block)]
@@ -134,19 +133,24 @@ class JsonBlock:
                 )
 
     def line_of(self, row: int) -> int | None:
-        """Return the number of the line of an object, counted from 0, if each has its own."""
+        """Return the line number of an object, given its index in the block.
+
+        Assumes one object per line; None if the block has fewer lines.
+        """
         lines = enumerate(self.lines.split(_NEW_LINE), self.number)
         filled = (number for number, line in lines if line.strip())
         return next(itertools.islice(filled, row, None), None)
 
 
 def json_blocks(file: IO[bytes], where: str, size: int | None = None) -> Iterator[JsonBlock]:
-    """Read blocks of whole lines, of about so many bytes (default: `MOST_LINE`); no blank ones.
+    """Yield blocks of whole lines, of about `size` bytes (default: `MOST_LINE`).
+
+    Blocks of blank lines are skipped.
 
     Raises
     ------
     LineFault
-        On a line that is longer than `MOST_LINE`, after the blocks before it.
+        If a line is longer than `MOST_LINE`, after the preceding blocks were yielded.
     """
     number, rest = 1, b""
     while data := file.read(size or MOST_LINE):
@@ -164,7 +168,7 @@ def json_blocks(file: IO[bytes], where: str, size: int | None = None) -> Iterato
 
 
 def _depth(line: bytes) -> int:
-    """Return how deep a line of JSON is nested; a string that is not closed ends it."""
+    """Return the nesting depth of a line of JSON, up to a string that is not closed."""
     bare = np.frombuffer(_STRING.sub(b"", line), np.uint8)
     steps = np.zeros(len(bare), np.int64)
     for byte in b"[{":

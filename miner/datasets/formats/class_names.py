@@ -1,7 +1,7 @@
-"""Names of classes in place of their numbers: the feature `ClassLabel` of Hugging Face `datasets`.
+"""Class names instead of class numbers: the feature `ClassLabel` of Hugging Face `datasets`.
 
-It is described in the metadata of an Arrow or Parquet schema, or in the file `dataset_info.json` of
-a saved data set. A class of -1 is no class.
+The names are in the metadata of an Arrow or Parquet schema, or in the file `dataset_info.json` of a
+saved data set. The number -1 means that a row has no class.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["class_names", "named_classes", "named_type", "schema_features"]
 
 
 def schema_features(schema: Any) -> Any:
-    """Return the features that the metadata of a schema describe; none where it is damaged."""
+    """Return the features in the metadata of a schema; {} if there are none or they are damaged."""
     try:
         described = json.loads((schema.metadata or {})[b"huggingface"])
         return described["info"]["features"]
@@ -31,19 +31,23 @@ def schema_features(schema: Any) -> Any:
 
 
 def class_names(features: Mapping[Path, Any], schema: Any) -> dict[str, dict[Path, Any]]:
-    """Return for each column of classes the names in each file, an Arrow array.
+    """Return, for each column of numbered classes and each file, the class names.
 
     Parameters
     ----------
     features : mapping of Path to value
-        What is described of each file.
+        The described features of each file.
     schema : pyarrow.Schema
-        Of all files: a column is one of classes where its values are whole numbers.
+        The common schema; only columns of integers, or lists of them, can be classes.
+
+    Returns
+    -------
+    dict of str to dict of Path to pyarrow.Array
 
     Raises
     ------
     DataError
-        When some files name the classes of a column and others do not, or a name stands twice.
+        If only some files name the classes of a column, or a name occurs twice.
     """
     found: dict[str, dict[Path, Any]] = {}
     for field in schema:
@@ -69,11 +73,11 @@ def class_names(features: Mapping[Path, Any], schema: Any) -> dict[str, dict[Pat
 
 
 def _names(features: Any, field: Any) -> list[str] | None:
-    """Return the names of the classes of a column, or of those in its lists."""
+    """Return the class names of a column, or of the lists in it; None if it has none."""
     feature = features.get(field.name) if isinstance(features, Mapping) else None
     kind = field.type
     while is_list(kind):
-        if isinstance(feature, list) and len(feature) == 1:  # as versions before 2.0 write it
+        if isinstance(feature, list) and len(feature) == 1:  # written so by versions before 2.0
             feature = feature[0]
         else:
             feature = feature.get("feature") if isinstance(feature, Mapping) else None
@@ -86,7 +90,7 @@ def _names(features: Any, field: Any) -> list[str] | None:
 
 
 def named_type(kind: Any) -> Any:
-    """Return the type of a column of named classes; None for one that can hold no classes."""
+    """Return the type of a column after naming its classes; None if it cannot hold classes."""
     if is_list(kind):
         inner = named_type(kind.value_type)
         return None if inner is None else pa.list_(inner)
@@ -94,22 +98,22 @@ def named_type(kind: Any) -> Any:
 
 
 def named_classes(column: Any, names: Any, where: str, first: int) -> Any:
-    """Return a column with the names of its classes, null for -1.
+    """Replace the class numbers of a column by names, -1 by null.
 
     Parameters
     ----------
     column : pyarrow.Array
-        Of whole numbers, or lists of them.
+        Integers, or lists of them.
     names : pyarrow.Array
     where : str
-        The table and the column, as messages name them.
+        The table and the column, as error messages name them.
     first : int
-        The row of the file that the column begins with.
+        The row number of the first value.
 
     Raises
     ------
     DataError
-        On the first row with a class that has no name.
+        If a class has no name; the message names the first such row.
     """
     if not is_list(column.type):
         return _named(column, names, where, np.arange(first, first + len(column)))

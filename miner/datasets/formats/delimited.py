@@ -1,4 +1,4 @@
-"""CSV and TSV, gzipped or not: every column is text, for these formats have no types."""
+"""CSV and TSV, gzipped or not. Every column is text, because these formats have no types."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def _open(file: Path, names: Sequence[str] | None) -> Iterator[Any]:
             include_columns=list(names),
             strings_can_be_null=False,
         )
-    read = pa.csv.ReadOptions(block_size=_BLOCK, use_threads=False)  # it then names the row
+    read = pa.csv.ReadOptions(block_size=_BLOCK, use_threads=False)  # errors then name the row
     comma = extension(file) == "csv"
     parse = pa.csv.ParseOptions(delimiter="," if comma else "\t", newlines_in_values=True)
     packed = "gzip" if is_packed(file) else None
-    # A file of Arrow's, not of Python's: its threads read ahead, and go on for a moment after an
-    # error; a process that ends then is brought down by one that asks for the interpreter.
+    # Opened by Arrow, not by Python: Arrow's threads read ahead, also for a moment after an error.
+    # If they read from a Python file while the process exits, the process crashes.
     with pa.input_stream(str(file), compression=packed) as opened:
         with pa.csv.open_csv(opened, read, parse, convert) as reader:
             yield reader

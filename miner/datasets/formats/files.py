@@ -1,4 +1,4 @@
-"""Files of the readers: what kind one is by its name, and how it is opened."""
+"""Files of the readers: their format by name, their encoding, and opening them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _NULLS: dict[tuple[bool, ...], str] = {
     (False, True, False, True): "UTF-16",
     (True, False, True, False): "UTF-16",
 }
-"""Which bytes of four are null somewhere, where ASCII is written without a mark."""
-_LOOKED_AT = 4096
+"""Encodings without a mark, by which of every four bytes are null somewhere in ASCII text."""
+_EXAMINED_BYTES = 4096
 
 
 def check_encoding(file: Path) -> None:
-    """Refuse a file of text in UTF-16 or UTF-32; of others it is known where they are read."""
+    """Raise a `DataError` for text in UTF-16 or UTF-32. The readers refuse other encodings."""
     with data_errors(str(file)), open_bytes(file) as opened:
-        start = opened.read(_LOOKED_AT)
+        start = opened.read(_EXAMINED_BYTES)
     marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
     name = marked or _NULLS.get(tuple(0 in start[place::4] for place in range(4)))
     if name is not None:
@@ -43,26 +43,26 @@ def check_encoding(file: Path) -> None:
 
 
 def check_names(files: Iterable[Path]) -> None:
-    """Refuse files that no manifest could name."""
+    """Raise a `DataError` for a file name that is not UTF-8, which a manifest cannot hold."""
     for file in files:
         if not is_text(str(file)):
             raise DataError(f"{str(file)!r}: its name is not UTF-8, as manifests are; rename it")
 
 
 def extension(file: Path) -> str:
-    """Return what a file is by its name, without the point and a final ``.gz``; one name a kind."""
+    """Return the format of a file by its extension, ignoring ``.gz``; synonyms are unified."""
     name = file.name.lower().removesuffix(".gz")
     found = name.rpartition(".")[2] if "." in name else ""
     return _SAME.get(found, found)
 
 
 def is_packed(file: Path) -> bool:
-    """Whether a file is gzipped, by its name."""
+    """Whether a file is gzipped, according to its name."""
     return file.suffix.lower() == ".gz"
 
 
 def open_bytes(file: Path) -> IO[bytes]:
-    """Open a file, unpacked when it is gzipped."""
+    """Open a file for reading; decompress it if it is gzipped."""
     if is_packed(file):
         return cast(IO[bytes], gzip.open(file, "rb"))
     return file.open("rb")

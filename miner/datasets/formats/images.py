@@ -1,4 +1,4 @@
-"""Folders of image files: the class is the name of the folder that a file lies in."""
+"""Folders of image files. The label of an image is the name of its folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from miner.errors import DataError
 __all__ = ["SUFFIXES", "ImageFolder", "has_images", "open_images"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-"""Of image files."""
+"""Extensions of image files."""
 _SPLITS = {"train", "test", "val", "valid", "validation", "dev"}
 _FILES = 256
 _BYTES = 32 << 20
@@ -24,7 +24,7 @@ _BYTES = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class ImageFolder:
-    """A row an image: `image` (its bytes), `id` (its path in the folder), `label`, `split`."""
+    """A table of images: `image` (bytes), `id` (path in the folder), `label` and `split`."""
 
     where: str
     files: tuple[Path, ...]
@@ -37,11 +37,11 @@ class ImageFolder:
 
     @property
     def types(self) -> dict[str, Any]:
-        """Column name -> Arrow type; no label without class folders, no split without splits."""
+        """The Arrow types; `label` and `split` exist only if folders name classes and splits."""
         return {"image": pa.binary(), **dict.fromkeys(self.texts, pa.string())}
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Stream the named columns; files are read only where `image` is one of them."""
+        """Stream the named columns; files are read only if `image` is one of them."""
         wanted = list(dict.fromkeys(columns))
         start = 0
         while start < len(self.files):
@@ -84,7 +84,7 @@ def open_images(folder: Path) -> ImageFolder:
     Raises
     ------
     DataError
-        When some images lie in class folders and others do not.
+        If some images lie in class folders and others do not.
     """
     found = [file for file in folder.rglob("*") if _is_image(file, folder)]
     check_names(found)

@@ -1,4 +1,4 @@
-"""JSON lines, gzipped or not: one object a line; column types are those of the first 16 MiB."""
+"""JSON lines, gzipped or not: one object a line. The first 16 MiB decide the column types."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from miner.errors import DataError
 __all__ = ["open_json_lines"]
 
 _ROW = re.compile(r"JSON parse error: (?P<why>.*) in row (?P<row>\d+)$")
-"""What Arrow says of a value of another type; it counts rows from 0, in a block."""
+"""Arrow's message for a value of another type; it counts the rows of a block from 0."""
 _BLOCK, _MOST_THREADS = 4 << 20, 4
-"""Bytes of a block that is parsed, of which there are a few at once, and by how many threads."""
+"""Bytes of a block, and most threads that parse blocks."""
 
 
 def open_json_lines(path: str, files: Sequence[Path]) -> StreamedTable:
@@ -45,10 +45,10 @@ def open_json_lines(path: str, files: Sequence[Path]) -> StreamedTable:
 
 
 def _tables(file: Path, schema: Any) -> Iterator[Any]:
-    """Read a file block by block, a few at once in threads.
+    """Yield a table for each block of a file; several blocks are parsed in threads.
 
-    The threads are ours, and done when this ends: where Arrow reads a file of Python's, its own
-    read ahead after an error too, and bring a process down that ends meanwhile.
+    The threads have ended when the generator ends. Arrow's own threads are not used: they read
+    ahead in a Python file even after an error, and a process that exits meanwhile crashes.
     """
     parse = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     threads = min(pa.cpu_count(), _MOST_THREADS)
@@ -67,9 +67,9 @@ def _tables(file: Path, schema: Any) -> Iterator[Any]:
 
 
 def _in_turn(pool: ThreadPoolExecutor, blocks: Iterator[JsonBlock], parse: Any) -> Iterator[Any]:
-    """Yield what will be the table of each block, and then the error of reading, if there is one.
+    """Yield a future of each block's table, and a failed future if reading ends in an error.
 
-    It takes its turn as they do: the blocks before may hold an error that comes first in the file.
+    The error is raised in turn, because the preceding blocks may hold an earlier error.
     """
     try:
         for block in blocks:
@@ -81,7 +81,7 @@ def _in_turn(pool: ThreadPoolExecutor, blocks: Iterator[JsonBlock], parse: Any) 
 
 
 def _parsed(block: JsonBlock, parse: Any, *, threads: bool) -> Any:
-    """Parse a block, copied to memory of Arrow's own: there it needs no interpreter to free it."""
+    """Parse a block, copied to Arrow's memory, which can be freed without the interpreter."""
     block.check()
     sink = pa.BufferOutputStream()
     sink.write(block.lines)
@@ -89,12 +89,12 @@ def _parsed(block: JsonBlock, parse: Any, *, threads: bool) -> Any:
     try:
         return pa.json.read_json(pa.BufferReader(sink.getvalue()), whole, parse)
     except pa.ArrowInvalid as error:
-        told = _ROW.search(str(error))
-        line = block.line_of(int(told["row"])) if told is not None else None
-        if told is None or line is None:
+        match = _ROW.search(str(error))
+        line = block.line_of(int(match["row"])) if match is not None else None
+        if match is None or line is None:
             raise
         where = f"{block.where} cannot be read: line {line}"
-        raise DataError(f"{where}: {told['why']}; correct it") from error
+        raise DataError(f"{where}: {match['why']}; correct it") from error
 
 
 def _schema(file: Path) -> Any:
@@ -104,7 +104,7 @@ def _schema(file: Path) -> Any:
             raise DataError(f"{file} has nothing but blank lines; check how it was written")
         block.check_keys()
         first = _parsed(block, None, threads=True)
-        # Arrow takes texts that look like dates for dates, and a column of nulls for nothing else.
+        # Arrow infers timestamps from texts, and a type without values from a column of nulls.
         return pa.schema(
             [(one.name, pa.string() if _is_text(one.type) else one.type) for one in first.schema]
         )
@@ -116,7 +116,7 @@ def _is_text(kind: Any) -> bool:
 
 @contextmanager
 def _line_errors(file: Path) -> Iterator[None]:
-    """Name the line that Arrow stumbled over: its own row counts from a block."""
+    """Name the line of an error, because Arrow counts its rows from the start of a block."""
     try:
         yield
     except LineFault:

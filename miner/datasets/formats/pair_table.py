@@ -1,8 +1,8 @@
-"""Tables of pairs: a row is an anchor and one of its positives, as sentence-transformers has them.
+"""Tables of pairs: each row has an anchor and one of its positives, as in sentence-transformers.
 
-An anchor may stand in many rows. The distinct anchors become the queries, the distinct positives
-the corpus, and the rows the links; the id of a query or document is the row of the file where it
-stands first. Layout: https://sbert.net/docs/sentence_transformer/dataset_overview.html.
+An anchor may occur in many rows. The distinct anchors become the queries, the distinct positives
+the corpus, and the rows the links. The id of a query or document is the number of the first row
+where it occurs. Layout: https://sbert.net/docs/sentence_transformer/dataset_overview.html.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["open_pair_table"]
 
 
 class DistinctTable:
-    """The rows of a table where a column's values stand first, under the names `id` and `text`."""
+    """The distinct values of a column of a table as `text`, each with its first row as `id`."""
 
     def __init__(self, inner: Table, column: str, rows: Rows) -> None:
         self.where = f"{inner.where}, {column} of pairs"
@@ -52,20 +52,20 @@ class DistinctTable:
 def open_pair_table(
     table: Table, anchor: str, positive: str, where: Filter | None
 ) -> tuple[DistinctTable, DistinctTable, ArrayTable]:
-    """Turn a table of pairs into queries, corpus and links.
+    """Convert a table of pairs to queries, corpus and links.
 
     Parameters
     ----------
     table : Table
     anchor, positive : str
-        Its columns.
+        Names of its columns.
     where : Filter or None
-        Which of its rows take part.
+        Selects the rows that are used; None for all.
 
     Raises
     ------
     DataError
-        When no row takes part, or a column holds what cannot be content.
+        If no row is left, or a column cannot be content.
     """
     rows: list[Rows] = []
     digests: dict[str, list[bytes]] = {anchor: [], positive: []}
@@ -86,13 +86,13 @@ def open_pair_table(
     return (
         DistinctTable(table, anchor, np.unique(queries)),
         DistinctTable(table, positive, np.unique(corpus)),
-        # The links have no files of their own: those of queries and corpus are the same.
+        # The links list no files, because the queries and the corpus have the same files.
         ArrayTable(table.where, (), {"query_id": queries, "corpus_id": corpus}),
     )
 
 
 def _values(column: Any, table: Table, name: str) -> list[Any]:
-    """Return a column as Python's values, of which there are none for times as fine as Arrow's."""
+    """Return the values of a column as Python objects; Python has no times in nanoseconds."""
     try:
         return list(column.to_pylist())
     except (ValueError, OverflowError) as error:
@@ -113,7 +113,7 @@ def _digest(value: Any) -> bytes:
 
 
 def _first(rows: Rows, digests: bytes) -> Rows:
-    """Return, for each row, the first row whose value is the same."""
+    """Return, for each row, the first row with the same digest."""
     codes = np.frombuffer(digests, dtype="V16")
     _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
     return np.asarray(rows[first][inverse], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Parquet: a file, a folder of files, a pattern; with the columns of hive folders."""
+"""Parquet files as one table; folders ``name=value`` (hive partitions) become columns."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _stream(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
 
 
 def _hive(path: str, files: Sequence[Path]) -> dict[str, dict[Path, Any]]:
-    """Read ``name=value`` folders: text, or whole numbers where all values are."""
+    """Return the columns of ``name=value`` folders: integers if all values are, else text."""
     found: dict[str, dict[Path, Any]] = {}
     root = Path(path) if Path(path).is_dir() else None
     for file in files:

@@ -1,6 +1,7 @@
-"""A table over several files, each of which can be streamed.
+"""A table over several files, which are streamed one after the other.
 
-Layouts of Arrow that little can compute on, or be written, are read as the usual ones.
+Arrow's rarer layouts (views, dictionaries, run-end encoding) are converted to the usual ones,
+because few functions of Arrow accept them.
 """
 
 from __future__ import annotations
@@ -24,19 +25,18 @@ from miner.formatting import bytes_text
 __all__ = ["StreamedTable", "check_filled", "one_schema", "usual_layout", "usual_type"]
 
 _MOST_BYTES, _MOST_ROW = 64 << 20, 1 << 30
-"""Bytes of a batch where its columns are in the usual layout, and of a row."""
+"""Most bytes of a batch after conversion to the usual layout, and of a row."""
 
 
 def usual_type(kind: Any) -> Any:
-    """Return a type with plain strings and binaries for views, and values for runs and codes.
+    """Return the type of a column in the usual layout, at any depth in lists, structs and maps.
 
-    At any depth: in lists, structs and maps too.
+    Views become plain strings and binaries; dictionaries and run-end encodings become their value
+    type. Timestamps in seconds become milliseconds, as in Parquet, so that a value beyond the range
+    of milliseconds is refused when it is read.
 
-    Seconds become milliseconds, as they do in Parquet, so that those too far for it are refused as
-    they are read.
-
-    Arrow filters and takes from no array of views, nor by places that are not as wide as its runs'
-    ends (seen in pyarrow 26.0); others write them, polars for one.
+    Arrow can neither filter nor take from arrays of views, nor from run-end encodings with indices
+    of another width (seen in pyarrow 26.0). Polars, for example, writes such arrays.
     """
     types = pa.types
     if types.is_string_view(kind):
@@ -71,12 +71,12 @@ def _field(field: Any) -> Any:
 
 
 def usual_layout(column: Any) -> Any:
-    """Return a column as one of that type; itself where it is.
+    """Convert a column to its `usual_type`; return it unchanged if it has this type.
 
     Raises
     ------
     pyarrow.ArrowException
-        Where Arrow cannot turn one into the other.
+        If Arrow cannot convert it.
     """
     kind = usual_type(column.type)
     if kind == column.type:
@@ -85,14 +85,14 @@ def usual_layout(column: Any) -> Any:
         return usual_layout(column.dictionary).take(column.indices)
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         return _usual_lists(column)
-    if pa.types.is_run_end_encoded(column.type):  # it cannot be cast, or decoded with views
+    if pa.types.is_run_end_encoded(column.type):  # cannot be cast, nor decoded with views inside
         whole = pa.RunEndEncodedArray.from_arrays(column.run_ends, usual_layout(column.values))
         return pc.run_end_decode(whole.slice(column.offset, len(column)))
     return column.cast(kind)
 
 
 def _usual_lists(column: Any) -> Any:
-    """Do the same for lists; only the values that they hold are looked at, not all beneath."""
+    """Convert lists; only values inside the lists are converted, not all of the child array."""
     lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
     ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     large = pa.types.is_large_list(column.type)
@@ -104,7 +104,7 @@ def _usual_lists(column: Any) -> Any:
 
 
 def row_bytes(column: Any) -> NDArray[np.int64]:
-    """Return how many bytes each row of a column takes in its usual layout, about."""
+    """Return about how many bytes each row of a column takes in the usual layout."""
     kind, types = column.type, pa.types
     if types.is_dictionary(kind):
         sizes = np.append(row_bytes(column.dictionary), 0)
@@ -140,19 +140,19 @@ Stream = Callable[[Path, Sequence[str]], Iterator[pa.RecordBatch]]
 
 @dataclass(frozen=True, slots=True)
 class StreamedTable:
-    """Files one after the other.
+    """A table of several files, streamed one after the other.
 
     Attributes
     ----------
     constants : mapping of str to mapping of Path to value
-        Columns that are one value a file, such as those of hive folders; their types are in
+        Columns with one value per file, such as the columns of hive folders. Their types are in
         `schema`.
     names : mapping of str to mapping of Path to pyarrow.Array
-        Columns of numbered classes, and the names of the classes in each file.
+        For each column of numbered classes, the class names in each file.
     described : tuple of Path
-        Files without rows of their own, which say what the others hold.
+        Files without rows that describe the others.
     stream : callable
-        Gives the batches of one file with the columns that are asked of it.
+        Yields the batches of one file with the given columns.
     """
 
     where: str
@@ -166,11 +166,11 @@ class StreamedTable:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files that are read: their checksums identify the data."""
+        """The files that are read. Their checksums identify the data."""
         return self.parts + self.described
 
     def with_names(self, features: Mapping[Path, Any]) -> StreamedTable:
-        """Return the table with the names of classes that are described of each file."""
+        """Return the table with class names instead of numbers; `features` describes each file."""
         names = class_names(features, self.schema)
         fields = [
             one.with_type(named_type(one.type)) if one.name in names else one for one in self.schema
@@ -179,7 +179,7 @@ class StreamedTable:
 
     @property
     def types(self) -> dict[str, Any]:
-        """Column name -> Arrow type."""
+        """The Arrow type of each column, by name."""
         return {column.name: column.type for column in self.schema}
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -190,24 +190,26 @@ class StreamedTable:
                 raise DataError(f"{self.where} has several columns {name!r}; rename all but one")
         schema = pa.schema([self.schema.field(name) for name in wanted])
         inner = [name for name in wanted if name not in self.constants]
-        if not inner:  # without a column of its own, a file still says how many rows it has
+        if not inner:  # one column is read, to learn the number of rows of a file
             inner = [name for name in self.types if name not in self.constants][:1]
         row = 0
         for file in self.parts:
             with data_errors(str(file)):
                 for batch in self.stream(file, inner):
-                    batch.validate(full=True)  # some readers take any bytes for text
+                    batch.validate(full=True)  # some readers accept any bytes as text
                     for part in self._cut(batch, row):
                         yield self._complete(part, file, schema, row)
                         row += len(part)
 
     def _cut(self, batch: pa.RecordBatch, row: int) -> Iterator[pa.RecordBatch]:
-        """Cut a batch into pieces that are small in the usual layout: a code stands for any text.
+        """Cut a batch into pieces of bounded size in the usual layout.
+
+        A small batch may grow: a short code of a dictionary can refer to a long text.
 
         Raises
         ------
         DataError
-            On a row that is too large for one.
+            If a single row is too large.
         """
         sizes = np.zeros(len(batch), np.int64)
         for column in batch.columns:
@@ -242,7 +244,7 @@ class StreamedTable:
 
 
 def check_filled(files: Sequence[Path]) -> None:
-    """Refuse files without a byte in them."""
+    """Raise a `DataError` for an empty file."""
     for file in files:
         with data_errors(str(file)):
             if file.stat().st_size == 0:
@@ -250,12 +252,12 @@ def check_filled(files: Sequence[Path]) -> None:
 
 
 def one_schema(schemas: Mapping[Path, Any]) -> Any:
-    """Return the names and types that all files share, in the usual layouts.
+    """Return the common schema of all files, in the usual layout.
 
     Raises
     ------
     DataError
-        That names the first file with other columns, or types.
+        If a file has other columns or types; the message names the first such file.
     """
     first, schema = next(iter(schemas.items()))
     types = _types(first, schema)
@@ -276,7 +278,7 @@ def one_schema(schemas: Mapping[Path, Any]) -> Any:
 
 
 def _types(file: Path, schema: Any) -> dict[str, Any]:
-    """Return the types of the columns of a file by name."""
+    """Return the types of a file's columns, by name."""
     try:
         return {field.name: field.type for field in schema}
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
-"""TREC qrels: lines of query, iteration, document and relevance, with blanks between.
+"""TREC qrels: lines of query, iteration, document and relevance, separated by blanks.
 
-The layout is that of trec_eval: https://trec.nist.gov/data/qrels_eng/.
+The layout is defined by trec_eval: https://trec.nist.gov/data/qrels_eng/.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SCHEMA = pa.schema([("query_id", pa.string()), ("corpus_id", pa.string()), ("sc
 
 
 def is_trec(file: Path) -> bool:
-    """Whether the first line of a file is one of qrels: four words, the last a whole number."""
+    """Whether the first line of a file has the TREC layout: four words, the last an integer."""
     with data_errors(str(file)), open_bytes(file) as opened:
         words = opened.readline(4096).decode("utf-8-sig").split()
     return len(words) == 4 and words[3].removeprefix("-").isdigit()

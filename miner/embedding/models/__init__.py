@@ -1,1 +1,1 @@
-"""Embedding models: a base, and one file a family. `load.load_model` is the door."""
+"""Embedding models: the base class, and one module per family. Start at `load.load_model`."""

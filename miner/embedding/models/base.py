@@ -1,4 +1,4 @@
-"""The seam of the models: one method, `embed`, and how a model is found by name."""
+"""The interface of models, with one required method, `embed`, and the registry of models."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from miner.storage.os_errors import lacks_memory
 __all__ = ["DEFAULTS", "MODELS", "LoadedModel", "Model", "error_words"]
 
 Batch = Sequence[str] | NDArray[np.floating] | Sequence[Any]
-"""Texts; or images and vectors as numbers in rows; or decoded images (``PIL.Image``, RGB)."""
+"""Texts, or an array with the numbers of an item in each row, or decoded ``PIL.Image`` in RGB."""
 
 Role = Literal["item", "query", "document"]
-"""What a row is: a labelled item, or one of the two sides of pairs."""
+"""The role of a row: a labelled item, or a query or a document of pairs."""
 
 MODELS = Registry("model")
 MODELS.register(
@@ -62,7 +62,7 @@ MODELS.register(
 MODELS.register(
     "torch",
     "miner.embedding.models.torch_module:TorchModule",
-    "a torch.nn.Module of your own",
+    "your own torch.nn.Module",
     needs=("torch", "safetensors", "PIL"),
     extra="torch",
     argument="target",
@@ -93,35 +93,36 @@ MODELS.register(
 )
 
 DEFAULTS = {"text": "wordllama", "image": "pixels", "vectors": "precomputed"}
-"""The model of each kind of content when the job names none."""
+"""The default model of each kind of content."""
 
 
 class Model(ABC):
     """Turns content into vectors.
 
-    A model of your own needs `embed`. `weights` should identify the weights (a hash of their
-    files); without it the vectors of a few rows stand for them.
+    Your own model must define `embed`. `weights` should identify the weights (a hash of their
+    files); without it, the model is identified by the vectors of a few rows.
 
     Attributes
     ----------
     kinds : frozenset of str
-        The kinds of content that it embeds.
+        The kinds of content that the model embeds.
     cached : bool
-        Whether vectors are worth keeping; False where they cost no more than reading them.
+        Whether to cache vectors; False if computing them is as fast as reading them.
     by_role : bool
-        Whether a query and a document of the same text have different vectors, beside the
-        prompts of the job. `embed_as` then says how.
+        Whether a query and a document with the same text and prompt have different vectors.
+        `embed_as` then implements the difference.
     drift : float
-        How far the vectors of the same weights may lie apart from one call to another, relative
-        to their length: rounding for a program on this machine, more for a remote service. Only
-        used for models that cannot identify their weights: such a model is probed when a run
-        begins and, with 0.0001 at least, while it embeds; one that answers otherwise ends the run.
+        The greatest distance between vectors of one content from two calls with the same weights,
+        relative to their length: rounding for a program on this machine, more for a remote
+        service. Used only for models that cannot identify their weights. Such a model is probed
+        when a run begins and, with a tolerance of at least 0.0001, while it embeds; if the vectors
+        then differ more, the run ends.
     argument : str or None
         The option that ``NAME:VALUE`` sets, as in ``onnx:path/of/model``.
     cache_id : str or None
-        The class's name in the keys of the vector cache, where its module was renamed since
-        vectors were cached under it; None for the module and class as they are. A subclass does
-        not inherit it.
+        The name of the class in the keys of the vector cache, kept when its module is renamed, so
+        that cached vectors stay valid; None for the current module and class. Subclasses do not
+        inherit it.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image", "vectors"})
@@ -138,17 +139,17 @@ class Model(ABC):
         Parameters
         ----------
         batch : list of str, or ndarray of shape (b, values)
-            Texts, or images and vectors with their numbers in a row.
+            Texts, or images or vectors with the numbers of an item in each row.
 
         Returns
         -------
         ndarray of shape (b, dim), float32
-            Not normalised: that is done once, in float64, by the embedding store. A row must not
-            depend on the other rows of its batch. float64 is taken as well and rounded once.
+            Not normalised: the embedding store normalises once, in float64. A row must not depend
+            on the other rows of its batch. float64 is accepted too and rounded once.
         """
 
     def embed_as(self, batch: Batch, role: Role, prompt: str) -> NDArray[np.floating]:
-        """Embed a batch in its role; by default the prompt is put before each text.
+        """Embed a batch in a role; by default the prompt is put before each text.
 
         Parameters
         ----------
@@ -156,59 +157,60 @@ class Model(ABC):
         role : str
             ``item``, ``query`` or ``document``.
         prompt : str
-            What the job wants before each text; empty for nothing, and always for images.
+            The job's prompt for each text; empty for no prompt, and always for images.
 
         Returns
         -------
         ndarray of shape (b, dim), float32
-            As of `embed`.
+            As from `embed`.
         """
         return self.embed([prompt + text for text in batch] if prompt else batch)
 
     def weights(self) -> str | None:
-        """Return what identifies the weights, or None if the model cannot say."""
+        """Return a string that identifies the weights; None if the model cannot identify them."""
         return None
 
     def facts(self) -> Mapping[str, Any] | None:
-        """Return what beside the weights decides the vectors, as JSON; None for all options.
+        """Return everything except the weights that decides the vectors, as JSON.
 
-        A family leaves out what does not (device, time limits, where the files lie), and adds a
-        number that is raised when its own code changes the vectors.
+        None means all options. A family leaves out options that do not change the vectors
+        (device, time limits, paths), and adds a version that is raised when a change of its code
+        changes them.
         """
         return None
 
 
 class _Done(Model):
-    """Stands for a model that is not asked again."""
+    """Replaces a model that has been released."""
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
-        """Say that it was."""
-        raise RuntimeError("all is embedded, and the model is gone")
+        """Raise `RuntimeError`: the model has been released."""
+        raise RuntimeError("the model was released after all rows were embedded")
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model, ready, under the name that the job used."""
+    """A model that is ready to embed, with the name and the options of the job."""
 
     name: str
     model: Model
     options: Mapping[str, Any]
 
     def embed(self, batch: Batch, role: Role = "item", prompt: str = "") -> NDArray[np.floating]:
-        """Embed a batch in its role and check the shape of what came back.
+        """Embed a batch in a role and check the shape and the type of the vectors.
 
         Raises
         ------
         DataError
-            When the model did not return one vector of numbers a row.
+            If the model fails, or does not return one vector of floats for each row.
         MemoryError
-            When the batch was too large.
+            If the batch is too large for memory.
         """
         try:
             vectors = np.asarray(self.model.embed_as(batch, role, prompt))
         except (MineError, MemoryError):
             raise
-        except Exception as error:  # the code of others: whatever it raises is theirs to mend
+        except Exception as error:  # a user's code may raise any error
             if lacks_memory(error):
                 raise MemoryError(error_words(error)) from error
             raise DataError(
@@ -223,11 +225,11 @@ class LoadedModel:
         return vectors
 
     def done(self) -> LoadedModel:
-        """Return what is left when all is embedded: its name, without weights."""
+        """Return the model's name and options without the weights, to release their memory."""
         return LoadedModel(self.name, _Done(), self.options)
 
     def family(self) -> dict[str, Any]:
-        """Return what beside its weights decides its vectors, the same for the same model."""
+        """Return everything except the weights that decides the vectors, for cache keys."""
         facts = self.model.facts()
         if facts is None:
             return {"name": self.name, "options": dict(self.options)}
@@ -237,10 +239,10 @@ class LoadedModel:
 
 
 def error_words(error: Exception) -> str:
-    """Return what an error of the code of others says, in one line."""
+    """Return the type and message of an error of foreign code, on one line."""
     return f"{type(error).__name__}: " + " ".join(str(error).split())[:300]
 
 
 def weight_files(*files: Path) -> str:
-    """Identify weights by the checksums of their files."""
+    """Return a string that identifies weights by the checksums of their files."""
     return "files:" + digest([sha256_file(file) for file in files])

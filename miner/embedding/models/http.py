@@ -1,7 +1,7 @@
-"""An embedding endpoint in the OpenAI shape: ``POST URL/embeddings`` with texts, vectors back.
+"""A server with the OpenAI interface for embeddings: ``POST URL/embeddings`` returns vectors.
 
-The shape is that of https://platform.openai.com/docs/api-reference/embeddings, which vLLM, TEI,
-Ollama, LiteLLM and others speak too.
+The interface is described at https://platform.openai.com/docs/api-reference/embeddings. vLLM, TEI,
+Ollama, LiteLLM and others implement it too.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _DEFAULT_KEY = "OPENAI_API_KEY"
 _SECRET_HEADERS = ("authorization", "api-key", "apikey", "token", "secret", "password", "cookie")
 _TOO_LARGE = ("too large", "too long", "too many", "maximum context", "batch size")
 _MOST_BYTES, _MOST_BYTES_TEXT = 16 << 20, 1 << 20
-"""Of an answer, at all and for each text: ten times what any model's vectors take as JSON."""
+"""Most bytes of an answer: a constant, and per text ten times any model's vector as JSON."""
 
 
 class _TooLarge(Exception):
-    """The server wants fewer or shorter texts."""
+    """Raised when a request has too many or too long texts for the server."""
 
 
 class Http(Model):
-    """A remote text model; what it is called and where decide who it is, and its canaries.
+    """A remote text model, identified by its URL, its name and its canaries.
 
     Parameters
     ----------
@@ -49,23 +49,23 @@ class Http(Model):
     key_env : str
         The environment variable that holds the key; default: ``OPENAI_API_KEY`` where it is set.
     headers : mapping, optional
-        More headers, no secrets: options stand in the manifest.
+        More headers, without secrets, because options are written to the manifest.
     dimensions : int, optional
-        Sent along where given.
+        Dimensions to request; default: the server's.
     batch : int
-        Most texts of a request.
+        Most texts in a request.
     concurrency : int
-        Requests at a time.
+        Most requests at a time.
     requests_per_minute : float
         0 for no limit.
     timeout : float
-        Seconds without a byte after which a request has failed; one that takes ten times as long
-        is given up, whatever came of its answer.
+        Seconds without a byte after which a request fails. A request that takes ten times as long
+        in all is given up, even while the server is still sending.
     retries : int
-        How often a request is sent again, with growing pauses or as ``Retry-After`` says.
+        How often a request is sent again, after growing pauses or the pause of ``Retry-After``.
     drift : float
-        How far the vectors of a text may lie apart from one answer to another, relative to their
-        length, when the model is the same: servers round differently in different batches.
+        The greatest distance between two answers of the same model for one text, relative to the
+        vector's length: servers round differently in different batches.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
@@ -89,7 +89,7 @@ class Http(Model):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             shown = without_secrets(url)
-            raise UsageError(f"model 'http': {shown!r} is no URL such as https://host/v1")
+            raise UsageError(f"model 'http': {shown!r} is not a URL such as https://host/v1")
         if parts.username or parts.password:
             raise UsageError("model 'http': take the key out of the URL; use model.options.key_env")
         if parts.query or parts.fragment:
@@ -136,7 +136,7 @@ class Http(Model):
                 if call in done:
                     call.result()
         finally:
-            stop.set_result(None)  # after an error, or Ctrl-C, nothing else is waited for
+            stop.set_result(None)  # after an error or Ctrl-C, the other requests stop
         rows = [row for call in calls for row in call.result()]
         widths = {len(row) for row in rows}
         if len(widths) > 1:
@@ -173,13 +173,13 @@ class Http(Model):
             ) from None
 
     def _refuse(self, answer: Answer) -> None:
-        """Turn an error of the server into one of ours."""
+        """Raise the error for an answer whose status is not a success."""
         said, status = self._client.said(answer.content), answer.status
         if 300 <= status < 400:
             place = without_secrets(str(answer.headers.get("Location", "")))[:200]
             raise UsageError(
                 f"{self._url} answered {status}: it has moved to {place!r}, which is not followed; "
-                "if that is where texts and key may go, set it as the URL"
+                "if texts and key may be sent there, set it as the URL"
             )
         large = any(sign in said.lower() for sign in _TOO_LARGE)
         if status == 413 or (status in (400, 422) and large):
@@ -192,7 +192,7 @@ class Http(Model):
         raise UsageError(f"{self._url} answered {status}: {said}; check model.options")
 
     def facts(self) -> Mapping[str, Any]:
-        """Return what decides the vectors: server, model, dimensions."""
+        """Return the options that decide the vectors: server, model, dimensions, headers."""
         return {
             "version": _VERSION,
             "url": self._url,
@@ -208,7 +208,7 @@ def _vectors(content: bytes, count: int) -> list[NDArray[np.float32]]:
     Raises
     ------
     ValueError
-        When it has not one vector for each text; also errors of NumPy and of the JSON parser.
+        If it does not have one vector for each text. NumPy and the JSON parser raise others.
     """
     if not content.strip():
         raise ValueError("an empty answer")
@@ -234,7 +234,7 @@ def _vectors(content: bytes, count: int) -> list[NDArray[np.float32]]:
 def _vector(value: Any, place: int) -> NDArray[np.float32]:
     if isinstance(value, str) and value:
         return np.frombuffer(base64.b64decode(value, validate=True), dtype="<f4")
-    # None becomes NaN, which the store refuses with the row's name; so does what is too large
+    # None becomes NaN, and too large a number infinity; `Embedder` refuses both and names the row
     if not isinstance(value, list) or not value or set(map(type, value)) - {int, float, type(None)}:
         raise ValueError(f"data[{place}] has no 'embedding' that is a list of numbers")
     with np.errstate(over="ignore"):
@@ -245,8 +245,8 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
     for name, value in headers.items():
         if any(word in name.lower() for word in _SECRET_HEADERS):
             raise UsageError(
-                f"model.options.headers: no {name} there, for options stand in the manifest; "
-                "use key_env"
+                f"model.options.headers: no {name} there, because options are written to the "
+                "manifest; use key_env"
             )
         if not (isinstance(value, str) and name.isascii() and f"{name}{value}".isprintable()):
             raise UsageError(

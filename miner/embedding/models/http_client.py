@@ -1,4 +1,4 @@
-"""Requests to a server that end: tried again while it is busy, given up at a deadline."""
+"""HTTP requests that are repeated while the server is busy and given up at a deadline."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from miner.formatting import bytes_text
 __all__ = ["Answer", "Client", "Stopped", "read_key"]
 
 _BUSY = (408, 425, 429)
-"""Statuses after which a request is sent again, in addition to all from 500 on."""
+"""Statuses after which a request is repeated, in addition to all from 500 on."""
 _LOST = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 _CHUNK, _SHOWN = 1 << 16, 4096
 _DEADLINE = 10
-"""Times the timeout: what one request may take in all, whatever the server sends meanwhile."""
+"""Most time of one request in all, as a multiple of the timeout."""
 _FIRST_PAUSE = 0.2
 """Seconds before the second try; the pauses double, up to `_DOUBLINGS` times."""
 _DOUBLINGS = 9
 _LONGEST_PAUSE = 600.0
-"""Seconds; a server may ask for more."""
+"""Seconds; a longer pause in ``Retry-After`` is cut to this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answered."""
+    """The answer of a server."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,23 +45,23 @@ class Answer:
 
 
 class Stopped(Exception):
-    """The caller wants no answer any more."""
+    """Raised when the caller needs no answer any more."""
 
 
 class Client:
-    """Posts to one URL; threads may share it.
+    """Sends POST requests to one URL; may be shared by threads.
 
     Parameters
     ----------
     url : str
     headers : mapping
     key_env : str
-        The environment variable that holds the key, if there is one.
+        The environment variable that may hold the key.
     timeout : float
-        Seconds without a byte after which a try has failed; a request that takes `_DEADLINE` times
-        as long is given up.
+        Seconds without a byte after which a try fails; a request that takes `_DEADLINE` times as
+        long is given up.
     retries : int
-        How often a request is sent again.
+        How often a request is repeated.
     per_minute : float
         Most requests in a minute; 0 for no limit.
     """
@@ -88,21 +88,21 @@ class Client:
         ----------
         body : mapping
         most : int
-            Bytes that an answer may have.
+            Most bytes of an answer.
         stop : Future
-            When it is done, no answer is wanted any more.
+            Once it is done, the request is given up.
 
         Returns
         -------
         Answer
-            With a status that no further try would change.
+            An answer that another try would not change; its status may be an error.
 
         Raises
         ------
         EngineError
-            When all tries failed, the deadline passed, or the answer is too large.
+            If all tries failed, the deadline passed, or the answer is too large.
         Stopped
-            When `stop` is done.
+            If `stop` is done.
         """
         failures: list[str] = []
         while True:
@@ -132,14 +132,14 @@ class Client:
             _sleep(_growing_pause(len(failures)) if asked is None else asked, stop)
 
     def said(self, content: bytes) -> str:
-        """Return the beginning of an answer on one line, without the key."""
+        """Return the beginning of an answer on one line, with the key masked."""
         text, key = content[:_SHOWN].decode(errors="replace"), read_key(self._key_env)
         return " ".join((text.replace(key, "***") if key else text).split())[:200]
 
     def _try(self, body: Mapping[str, Any], most: int, stop: Future[None]) -> Answer:
-        """Send a request once, in a thread of its own: reading has no deadline, waiting has."""
+        """Send a request once, in a new thread, so that waiting for it can have a deadline."""
         session = getattr(self._local, "session", None) or requests.Session()
-        self._local.session = None  # until the thread is known to have done with it
+        self._local.session = None  # until the thread no longer uses it
         call = _in_thread(lambda: self._send(session, body, most))
         either: tuple[Future[Any], ...] = (call, stop)
         wait(either, _DEADLINE * self._timeout, FIRST_COMPLETED)
@@ -154,7 +154,7 @@ class Client:
         return call.result()
 
     def _send(self, session: requests.Session, body: Mapping[str, Any], most: int) -> Answer:
-        # Not to another place: neither the texts nor the key are meant for it.
+        # Redirects are not followed: the texts and the key must not reach another server.
         with session.post(
             self.url,
             json=body,
@@ -175,23 +175,23 @@ class Client:
             return Answer(answer.status_code, answer.headers, bytes(content))
 
     def _failure(self, answer: Answer) -> str | None:
-        """Say what is wrong with an answer that another try may change."""
+        """Return why an answer has failed in a way that another try may change; None otherwise."""
         if answer.status >= 500 or answer.status in _BUSY:
             said = self.said(answer.content)
             return f"status {answer.status}" + (f" ({said})" if said else "")
-        if answer.status == 200 and not answer.content:  # it may have died among its headers
+        if answer.status == 200 and not answer.content:  # it may have died after its headers
             return "an empty answer"
         return None
 
     def _sign(self, request: Any) -> Any:
-        """Put the key into a request; as its `auth`, lest requests put one of ~/.netrc there."""
+        """Add the key to a request. As `auth`, it keeps `requests` from using ~/.netrc."""
         key = read_key(self._key_env)
         if key:
             request.headers["Authorization"] = f"Bearer {key}"
         return request
 
     def _gave_up(self, failures: list[str]) -> str:
-        """Say what happened in each try."""
+        """Return the message for a request whose tries have all failed, with their reasons."""
         tries = "1 try" if len(failures) == 1 else f"{len(failures)} tries"
         what = ", ".join(f"{count} x {reason}" for reason, count in Counter(failures).items())
         return (
@@ -200,7 +200,7 @@ class Client:
         )
 
     def _reason(self, error: BaseException) -> str:
-        """Say in a few words why there was no answer: by the innermost error."""
+        """Return in a few words why there was no answer, from the innermost error."""
         inner: Any = error
         while isinstance(deeper := _deeper(inner), Exception):
             inner = deeper
@@ -212,7 +212,7 @@ class Client:
 
 
 class _Gate:
-    """Lets requests through at most at a rate; shared by threads."""
+    """Limits the rate of requests; shared by threads."""
 
     def __init__(self, per_minute: float) -> None:
         self._pause = 60.0 / per_minute if per_minute else 0.0
@@ -228,27 +228,28 @@ class _Gate:
 
 
 def read_key(name: str) -> str | None:
-    """Return the key that an environment variable holds, refusing what no header can hold.
+    """Return the key in an environment variable; None if it is not set.
 
-    What is raised elsewhere would show it.
+    A key that an HTTP header cannot hold is refused here, because the errors of other libraries
+    would show it.
     """
     key = os.environ.get(name)
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise UsageError(
-            f"the variable {name} holds no key: there are blanks, line ends or other characters "
-            "in it that no key has; correct it"
+            f"the variable {name} holds no valid key: it has blanks, line ends or other "
+            "characters that no key has; correct it"
         )
     return key
 
 
 def _in_thread(call: Callable[[], Answer]) -> Future[Answer]:
-    """Call in a thread that the end of the process does not wait for."""
+    """Run `call` in a daemon thread, for which the exit of the process does not wait."""
     future: Future[Answer] = Future()
 
     def work() -> None:
         try:
             future.set_result(call())
-        except BaseException as error:  # it is raised where the result is asked for
+        except BaseException as error:  # raised in the thread that reads the result
             future.set_exception(error)
 
     threading.Thread(target=work, name="mine-http-request", daemon=True).start()
@@ -262,16 +263,16 @@ def _sleep(seconds: float, stop: Future[None]) -> None:
 
 
 def _growing_pause(failures: int) -> float:
-    """Return the seconds to wait after the nth failure; by chance a little longer."""
+    """Return the seconds to wait after the nth failure, with up to 10 % of random jitter."""
     chance = 1 + secrets.randbelow(100) / 1000
     return _FIRST_PAUSE * float(2 ** min(failures - 1, _DOUBLINGS)) * chance
 
 
 def _asked_pause(retry_after: str | None) -> float | None:
-    """Return the seconds that a header asks for, within reason; None where it says nothing.
+    """Return the seconds to wait by a header ``Retry-After``, at most `_LONGEST_PAUSE`.
 
-    It may be a number or a date (RFC 9110, 10.2.3). What is neither, or lies in the past, says
-    nothing.
+    The header is a number or a date (RFC 9110, 10.2.3). None if it is missing, invalid or in the
+    past.
     """
     if retry_after is None:
         return None
@@ -286,6 +287,6 @@ def _asked_pause(retry_after: str | None) -> float | None:
 
 
 def _deeper(error: Any) -> Any:
-    """Return the error that an error tells of, if it does."""
-    told = [getattr(error, "reason", None), *reversed(getattr(error, "args", ()))]
-    return next((one for one in told if isinstance(one, Exception)), None)
+    """Return the error that an error wraps; None if it wraps none."""
+    wrapped = [getattr(error, "reason", None), *reversed(getattr(error, "args", ()))]
+    return next((one for one in wrapped if isinstance(one, Exception)), None)

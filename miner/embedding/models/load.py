@@ -1,4 +1,4 @@
-"""How a model is found by name and made, and a list of those that can be plugged."""
+"""Find a model by name and build it; list the registered models."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from miner.storage.urls import expanded
 
 __all__ = ["describe_models", "list_models", "load_model"]
 
-# Without a network it would tell of every try; what ends a run is said once, by us.
+# Without a network it would log every try. The error that ends a run is printed once.
 logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
 
 
 class _Callable(Model):
-    """A user's function from a batch to vectors."""
+    """Wraps a user's function from a batch to vectors."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function = function
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
-        """Call the function."""
+        """Return the vectors of the function."""
         return np.asarray(self._function(batch))
 
 
 def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> LoadedModel:
-    """Find a model by name: a registered one, or ``package.module:attribute``.
+    """Build a model by name: a registered one, a folder, or ``package.module:attribute``.
 
     Parameters
     ----------
     name : str or None
-        None for the default of the content's kind.
+        None for the default model of the kind of content.
     kind : str
-        What the content is: text, image or vectors.
+        The kind of content: text, image or vectors.
     options : mapping
         Keyword arguments for the model's class.
 
     Raises
     ------
     UsageError
-        When there is no such model, or it cannot embed this kind of content.
+        If the model does not exist, cannot be built, or cannot embed this kind of content.
     """
     name = name or DEFAULTS[kind]
     try:
@@ -69,7 +69,7 @@ def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> Loade
 
 
 def _find(name: str, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
-    """Find what a name stands for; ``NAME:VALUE`` sets the one option that most people need."""
+    """Return the object of a name, and the options; ``NAME:VALUE`` sets the family's `argument`."""
     if name not in MODELS.names() and expanded(name).is_dir():
         name = f"{_family_of(expanded(name))}:{name}"
     family, colon, value = name.partition(":")
@@ -86,7 +86,7 @@ def _find(name: str, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]
 
 
 def _family_of(folder: Path) -> str:
-    """Say which family can load a folder."""
+    """Return the family of models that can load a folder."""
     if (folder / "modules.json").exists() or (
         folder / "config_sentence_transformers.json"
     ).exists():
@@ -94,13 +94,13 @@ def _family_of(folder: Path) -> str:
     if any(folder.glob("*.onnx")) or any(folder.glob("onnx/*.onnx")):
         return "onnx"
     raise UsageError(
-        f"{folder} is no model that is known: neither modules.json (sentence-transformers) nor an "
-        ".onnx file is in it; check the path"
+        f"{folder} is not a known model: it has neither modules.json (sentence-transformers) nor "
+        "an .onnx file; check the path"
     )
 
 
 def import_from_here(target: str) -> Any:
-    """Import a user's own module, which may lie in the current folder."""
+    """Import a user's attribute; its module may lie in the current folder."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -117,7 +117,7 @@ def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
             ) from error
         except (MineError, MemoryError):
             raise
-        except Exception as error:  # the code of others, again
+        except Exception as error:  # a user's code may raise any error
             if isinstance(error, OSError) and "couldn't connect to" in str(error):
                 raise StorageError(
                     f"model {name!r}: no network, and it was not downloaded before; check the "
@@ -140,12 +140,12 @@ def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
 
 
 def describe_models(rows: list[dict[str, Any]]) -> str:
-    """List models, a line each; below those that are not installed, how to get them.
+    """Describe models as text, one line each; models to install have a line with the command.
 
     Parameters
     ----------
     rows : list of dict
-        As `list_models` gives them.
+        The result of `list_models`.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def describe_models(rows: list[dict[str, Any]]) -> str:
 
 
 def list_models() -> list[dict[str, Any]]:
-    """Return per registered model its name, summary, what it is the default of, state, remedy."""
+    """Return, for each registered model, its name, summary, default kinds, state and remedy."""
     rows = []
     for name in MODELS.names():
         entry = MODELS.entries[name]

@@ -1,4 +1,4 @@
-"""Text encoders exported to ONNX, run by ONNX Runtime, with the tokenizer beside them."""
+"""Text encoders exported to ONNX, run by ONNX Runtime, with a ``tokenizer.json``."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _FEEDS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class Onnx(Model):
-    """An encoder whose inputs are those of BERT: token ids, mask, and types if it has them.
+    """An encoder with the inputs of BERT: token ids, mask, and optionally token types.
 
     Parameters
     ----------
     path : str
         The ``.onnx`` file, or a folder with one (``model.onnx`` if there are several).
     tokenizer : str, optional
-        ``tokenizer.json``; default: beside the model, or one folder up.
+        Path of ``tokenizer.json``; default: in the model's folder, or one folder up.
     pooling : str
         ``mean`` over the tokens of the mask (Reimers and Gurevych 2019, section 3), ``cls`` for
         the first token, ``none`` for a model that returns a vector a text.
@@ -39,9 +39,9 @@ class Onnx(Model):
     output : str, optional
         Name of the output; default: the first.
     threads : int
-        Of a run; 0 for one a core.
+        Threads of ONNX Runtime; 0 for one per core.
     providers : list of str, optional
-        Of ONNX Runtime; default: the CPU.
+        Execution providers of ONNX Runtime; default: the CPU.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
@@ -87,7 +87,7 @@ class Onnx(Model):
         self._pooling, self._length = pooling, max_length
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
-        """Embed texts, shape (b, dim); padded to the longest, so a batch of one length is best."""
+        """Embed texts, shape (b, dim). Texts are padded to the longest of the batch."""
         encoded = self._tokenizer.encode_batch(list(batch))
         longest = max(1, max(len(text.ids) for text in encoded))
         feeds = {name: np.zeros((len(encoded), longest), dtype=np.int64) for name in _FEEDS}
@@ -117,11 +117,11 @@ class Onnx(Model):
 
     def weights(self) -> str:
         """Return the checksum of the model, of its external data, and of the tokenizer."""
-        beside = [*self._file.parent.glob("*.onnx_data"), *self._file.parent.glob("*.data")]
-        return weight_files(self._file, *sorted(beside), self._tokens)
+        external = [*self._file.parent.glob("*.onnx_data"), *self._file.parent.glob("*.data")]
+        return weight_files(self._file, *sorted(external), self._tokens)
 
     def facts(self) -> Mapping[str, Any]:
-        """Return what beside the weights decides the vectors."""
+        """Return the options that decide the vectors."""
         return {
             "version": _VERSION,
             "pooling": self._pooling,

@@ -21,8 +21,8 @@ class Pixels(Model):
     Parameters
     ----------
     size : int, optional
-        Edge to which image files are resized (bilinear); default: as they are, and then all need
-        one size.
+        Edge to which image files are resized (bilinear); default: not resized, and then all
+        images must have one size.
     mode : str
         ``L`` (grey, the default) or ``RGB``, for image files.
     """
@@ -38,7 +38,7 @@ class Pixels(Model):
         self._size, self._mode = size, mode
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
-        """Return the values as floats, shape (b, values): of image files from 0 to 255."""
+        """Return the pixel values as float64, shape (b, values); image files have 0 to 255."""
         if isinstance(batch, np.ndarray):
             return np.asarray(batch, dtype=np.float64)
         images: list[Any] = list(batch)
@@ -59,5 +59,5 @@ class Pixels(Model):
         return np.asarray(image, dtype=np.uint8).reshape(-1)
 
     def weights(self) -> str:
-        """There are none."""
+        """Return a constant: the model has no weights."""
         return "none"

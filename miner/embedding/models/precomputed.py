@@ -13,16 +13,16 @@ __all__ = ["Precomputed"]
 
 
 class Precomputed(Model):
-    """Hands the content on as it is."""
+    """Returns the content unchanged."""
 
     kinds: ClassVar[frozenset[str]] = frozenset({"vectors"})
     cached: ClassVar[bool] = False
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
-        """Return the batch, shape (b, dim)."""
+        """Return the batch, shape (b, dim), integers converted to float64."""
         vectors = np.asarray(batch)
         return vectors if vectors.dtype.kind == "f" else vectors.astype(np.float64)
 
     def weights(self) -> str:
-        """There are none."""
+        """Return a constant: the model has no weights."""
         return "none"

@@ -1,4 +1,4 @@
-"""What scores a pair of texts: a cross-encoder, or a function of the user's own."""
+"""Scorers of pairs of texts: a cross-encoder, or a user's function."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ RESCORERS.register(
 
 @dataclass(frozen=True, slots=True)
 class Rescorer:
-    """A checked scorer of pairs of texts.
+    """Scores pairs of texts and checks the scores.
 
     Attributes
     ----------
     name : str
-        As the job has it.
+        The name in the job.
     call : callable
+        Maps a list of pairs to one number for each.
     weights : str or None
-        The checksum of its weights, where it knows them.
+        The checksum of its weights; None for a function.
     """
 
     name: str
@@ -44,18 +45,18 @@ class Rescorer:
     weights: str | None = None
 
     def score(self, pairs: list[tuple[str, str]]) -> NDArray[np.float64]:
-        """Return a score a pair.
+        """Return one score for each pair.
 
         Raises
         ------
         DataError
-            When it gives something else than one finite number a pair.
+            If the scorer fails, or does not return one finite number for each pair.
         """
         try:
             scores = np.asarray(self.call(pairs), dtype=np.float64)
         except MineError:
             raise
-        except Exception as error:  # the code of others: any error ends here
+        except Exception as error:  # a user's code may raise any error
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             raise DataError(
                 f"select.rescore = {self.name!r} failed with {reason}; "
@@ -70,18 +71,18 @@ class Rescorer:
 
 
 def load_rescorer(name: str) -> Rescorer:
-    """Find ``cross-encoder:PATH`` or ``package.module:attribute``.
+    """Load a scorer by name: ``cross-encoder:PATH`` or ``package.module:attribute``.
 
     Raises
     ------
     UsageError
-        When there is no such thing, or it cannot be called.
+        If it does not exist or cannot be called.
     """
     family, colon, value = name.partition(":")
     if family not in RESCORERS.names():
         call = import_from_here(name)
         if not callable(call):
-            raise UsageError(f"select.rescore = {name!r} is no function; name one")
+            raise UsageError(f"select.rescore = {name!r} is not a function; name one")
         return Rescorer(name, call)
     if not colon or not value:
         raise UsageError(f"select.rescore = {name!r} names no model; write {family}:PATH")

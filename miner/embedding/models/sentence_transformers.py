@@ -1,6 +1,6 @@
 """Models of the library sentence-transformers: a name on the hub, or a folder.
 
-Its cross-encoders are here too: they score a pair of texts together.
+This includes cross-encoders, which score a pair of texts together.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _VERSION = 1
 
 
 class SentenceTransformers(Model):
-    """A ``SentenceTransformer``; its own query and document prompts are used.
+    """Embeds texts by a ``SentenceTransformer``, with the model's query and document prompts.
 
     Parameters
     ----------
@@ -32,11 +32,11 @@ class SentenceTransformers(Model):
     device : str, optional
         Such as ``cuda:1``; default: a GPU if there is one.
     revision : str, optional
-        Of a model on the hub.
+        Revision of a model on the hub.
     max_length : int, optional
-        Tokens after which a text is cut; default: the model's own.
+        Tokens after which a text is cut; default: the model's limit.
     truncate_dim : int, optional
-        Dimensions to keep, for models that were trained for it.
+        Dimensions to keep, for models that were trained for truncation.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
@@ -74,7 +74,7 @@ class SentenceTransformers(Model):
         return self.embed_as(batch, "item", "")
 
     def embed_as(self, batch: Batch, role: Role, prompt: str) -> NDArray[np.floating]:
-        """Embed texts in their role; the job's prompt goes before the model's own."""
+        """Embed texts in a role; a prompt of the job replaces the model's prompt."""
         encode = {
             "item": self._model.encode,
             "query": self._model.encode_query,
@@ -95,7 +95,7 @@ class SentenceTransformers(Model):
         return state_digest(self._model.state_dict(), str(self._model), _words(self._model))
 
     def facts(self) -> Mapping[str, Any]:
-        """Return what beside the weights decides the vectors."""
+        """Return the options that decide the vectors."""
         return {
             "version": _VERSION,
             "max_length": self._model.max_seq_length,
@@ -118,7 +118,7 @@ class CrossEncoderScores:
         self._model = CrossEncoder(name, device=choose_device(None), trust_remote_code=False)
 
     def __call__(self, pairs: list[tuple[str, str]]) -> NDArray[np.float64]:
-        """Return a score a pair, by the model's own activation."""
+        """Return one score for each pair, after the model's own activation function."""
         scores = self._model.predict(pairs, show_progress_bar=False, convert_to_numpy=True)
         return np.asarray(scores, dtype=np.float64)
 
@@ -128,7 +128,7 @@ class CrossEncoderScores:
 
 
 def _folder_or_name(path: str, what: str) -> str:
-    """Return a folder's path written out, or a name on the hub as it is."""
+    """Return the expanded path of a folder, or the unchanged name of a model on the hub."""
     local = expanded(path)
     if local.is_dir():
         return str(local)
@@ -138,6 +138,6 @@ def _folder_or_name(path: str, what: str) -> str:
 
 
 def _words(model: Any) -> str:
-    """Return the tokenizer of a model as text; empty where it cannot be written as such."""
+    """Return the tokenizer of a model as text; '' if it has no such form."""
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
     return tokenizer.to_str() if tokenizer is not None else ""

@@ -20,16 +20,16 @@ _VERSION = 1
 
 
 class Timm(Network):
-    """A backbone of timm, with the size, crop and standardisation that it was trained with.
+    """A backbone of timm, with the image size, crop and standardisation of its training.
 
     Parameters
     ----------
     name : str
-        Such as ``resnet18``, or with the tag of some weights: ``resnet18.a1_in1k``.
+        Such as ``resnet18``, or with the tag of certain weights: ``resnet18.a1_in1k``.
     weights : str, optional
         A file of tensors (safetensors or a state_dict), or ``random`` for an untrained network.
     pretrained : bool
-        Whether to download the weights that timm knows by this name.
+        Whether to download the weights of this name.
     device : str, optional
     """
 
@@ -60,16 +60,16 @@ class Timm(Network):
         self._transform = timm.data.create_transform(**self._config)
 
     def images(self, batch: Batch) -> torch.Tensor:
-        """Bring images to the shape that the backbone takes."""
+        """Convert images to a tensor in the shape that the backbone takes."""
         return torch.stack([self._transform(image) for image in rgb_images(batch)])
 
     def facts(self) -> Mapping[str, Any]:
-        """Return what beside the weights decides the vectors."""
+        """Return the options that decide the vectors."""
         return {"version": _VERSION, "name": self._name, "images": self._config}
 
 
 def _backbone(name: str, pretrained: bool) -> Any:
-    """Make a backbone; without pretrained weights it has random ones, the same each time."""
+    """Build a backbone; without pretrained weights, its random weights have a fixed seed."""
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
@@ -82,5 +82,5 @@ def _backbone(name: str, pretrained: bool) -> Any:
             f"model 'timm:{name}': its weights cannot be downloaded ({type(error).__name__}); set "
             "model.options.weights to a file of them instead of model.options.pretrained"
         ) from error
-    except RuntimeError as error:  # of an unknown tag, or of a name without weights
+    except RuntimeError as error:  # an unknown tag, or a name without weights
         raise UsageError(f"model 'timm:{name}': {error}") from error

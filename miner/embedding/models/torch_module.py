@@ -1,4 +1,4 @@
-"""A network of your own in PyTorch, by name; images are resized, cropped and standardised."""
+"""A user's PyTorch network, by name; images are resized, cropped and standardised."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ __all__ = ["Network", "TorchModule", "rgb_images"]
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of ImageNet's training images, in RGB from 0 to 1."""
+"""Mean and standard deviation of ImageNet's training images, in RGB from 0 to 1."""
 _VERSION = 1
 
 
 def rgb_images(batch: Batch) -> list[Any]:
     """Return a batch as decoded images in RGB.
 
-    Rows of numbers are taken for square images; fractions up to 1, or whole numbers up to 255.
+    Rows of numbers are read as square images, of floats from 0 to 1 or integers from 0 to 255.
 
     Raises
     ------
     DataError
-        On numbers of another range, which would become black or white.
+        If the images are not square, or the numbers lie outside this range.
     """
     if not isinstance(batch, np.ndarray):
         images: list[Any] = list(batch)
@@ -55,7 +55,7 @@ def rgb_images(batch: Batch) -> list[Any]:
 
 
 class Network(Model):
-    """A ``torch.nn.Module`` that embeds images, or texts if it takes a list of them."""
+    """A ``torch.nn.Module`` that embeds images, or texts if it accepts lists of texts."""
 
     def __init__(self, module: torch.nn.Module, device: str | None) -> None:
         self._device = choose_device(device)
@@ -63,10 +63,10 @@ class Network(Model):
 
     @abstractmethod
     def images(self, batch: Batch) -> torch.Tensor:
-        """Bring images to the shape that the module takes."""
+        """Convert images to a tensor in the shape that the module takes."""
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
-        """Embed texts or images; what comes back with more than two axes is flattened."""
+        """Embed texts or images; an output with more than two axes is flattened to two."""
         with torch.inference_mode():
             if isinstance(batch, list) and isinstance(batch[0], str):
                 output = self._module(batch)
@@ -87,14 +87,14 @@ class TorchModule(Network):
     target : str
         ``package.module:attribute``, or with a dot before the attribute.
     state : str, optional
-        Weights to load into it: safetensors, or a file of tensors only.
+        File of weights to load: safetensors, or a PyTorch file with nothing but tensors.
     device : str, optional
     size : int
-        Edge of the images that it takes.
+        Edge of the images that the module takes.
     mean, std : sequence of 3 floats
-        By which images are standardised; default: ImageNet's.
+        Values for standardising images; default: ImageNet's.
     arguments : mapping, optional
-        For the class or function.
+        Keyword arguments for the class or function.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image"})
@@ -130,7 +130,7 @@ class TorchModule(Network):
         return torch.from_numpy(np.ascontiguousarray(standard.transpose(0, 3, 1, 2)))
 
     def facts(self) -> Mapping[str, Any]:
-        """Return what beside the weights decides the vectors: the code is known by its name."""
+        """Return the options that decide the vectors; the code is identified by its name."""
         return {"version": _VERSION, "images": list(self._shape), "target": self._target}
 
 

@@ -1,4 +1,4 @@
-"""Weights of models in PyTorch: known by a checksum of their tensors, read without pickle."""
+"""Weights of PyTorch models: identified by a checksum of tensors, and loaded without pickle."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["choose_device", "load_weights", "state_digest"]
 
 
 def state_digest(state: Mapping[str, Any], *more: str) -> str:
-    """Identify weights: the SHA-256 of names, types, shapes and bytes of all tensors.
+    """Return the SHA-256 of the names, types, shapes and bytes of all tensors.
 
     Parameters
     ----------
     state : mapping of str to torch.Tensor
-        As ``Module.state_dict()`` gives it.
+        The result of ``Module.state_dict()``.
     more : str
-        What else belongs to the model: its structure, its tokenizer.
+        Other parts of the model to include: its structure, its tokenizer.
     """
     whole = hashlib.sha256()
     for name, tensor in sorted(state.items()):
@@ -37,12 +37,14 @@ def state_digest(state: Mapping[str, Any], *more: str) -> str:
 
 
 def load_weights(module: torch.nn.Module, file: str, name: str, heads: Iterable[str] = ()) -> None:
-    """Load a file of tensors into a module, without those of `heads` that it does not have.
+    """Load a file of tensors into a module.
+
+    Tensors of the layers `heads` are skipped if the module does not have them.
 
     Raises
     ------
     UsageError
-        When the file is missing, holds more than tensors (such a file could run code), or does not
+        If the file is missing, holds more than tensors (such a file could run code), or does not
         fit the module.
     """
     path = expanded(file)
@@ -53,7 +55,7 @@ def load_weights(module: torch.nn.Module, file: str, name: str, heads: Iterable[
             state: dict[str, Any] = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the formats' readers raise on a strange file
+    except Exception as error:  # the readers raise errors of any type on invalid files
         raise UsageError(
             f"{path} cannot be read as tensors ({error_words(error)}); save the state_dict, best "
             "as safetensors"
@@ -71,5 +73,5 @@ def load_weights(module: torch.nn.Module, file: str, name: str, heads: Iterable[
 
 
 def choose_device(device: str | None) -> str:
-    """Return the device that was asked for, or the best there is."""
+    """Return the requested device; by default a GPU if there is one, else the CPU."""
     return device or ("cuda" if torch.cuda.is_available() else "cpu")

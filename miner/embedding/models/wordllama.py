@@ -1,7 +1,8 @@
-"""The embedded text model: the mean of the static token vectors of WordLlama (MIT licence).
+"""The default text model: the mean of the static token vectors of WordLlama (MIT licence).
 
-Only the token matrix and the tokenizer of the package `wordllama` are used, not its code: a mean
-taken in float64, text by text, does not depend on the batch, and an empty text is a zero vector.
+Only the token matrix and the tokenizer of the package `wordllama` are used, not its code. The mean
+is computed in float64 for each text, so it does not depend on the batch; an empty text is a zero
+vector.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class WordLlama(Model):
 
     def __init__(self) -> None:
         spec = importlib.util.find_spec("wordllama")
-        assert spec is not None and spec.submodule_search_locations  # the registry has looked
+        assert spec is not None and spec.submodule_search_locations  # checked by the registry
         folder = Path(next(iter(spec.submodule_search_locations)))
         self._files = (
             folder / "weights" / "l2_supercat_256.safetensors",

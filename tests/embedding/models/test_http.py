@@ -205,7 +205,7 @@ def test_a_key_that_no_header_can_hold_is_not_said(
     key: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    with pytest.raises(UsageError, match="OPENAI_API_KEY holds no key") as caught:
+    with pytest.raises(UsageError, match="OPENAI_API_KEY holds no valid key") as caught:
         embed(server, TEXTS)
     assert KEY not in str(caught.value) and not server.requests
 
@@ -311,7 +311,7 @@ def test_a_deployment_in_mid_run(
     server.deployed = 10
     result = cli(*words)
     assert result.code == 3
-    assert "answered the same probe otherwise after" in result.err
+    assert "answers its probe differently after" in result.err
     server.scale, server.deployed = 1.0, None  # it was rolled back
     result = cli(*words)
     assert result.code == 0, result.err
