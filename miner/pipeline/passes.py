@@ -1,7 +1,7 @@
-"""The two passes over all units: count them, then write their triplets.
+"""The two passes over all units: the count pass, then the write pass.
 
-Each finished unit leaves a record; a run that goes on after a crash does only the units without
-one.
+Each finished unit has a record. A run that resumes after a crash processes only the units without
+a record.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ __all__ = ["Passes", "share_out"]
 _log = logging.getLogger(__name__)
 
 Numbered = tuple[int, tuple[int, int]]
-"""A unit as it is sent: its number, and its range of anchors."""
+"""A unit as workers receive it: its number, and its range of anchors."""
 
 
 def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]:
-    """Share out the cap of each folder over the anchors.
+    """Return the quota of each folder: its cap, allocated to the anchors.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]
     Returns
     -------
     dict
-        Per folder, how many triplets each anchor writes, and the factor that the cap on the folder
-        puts on their weights; the suspects are there only where the job keeps them.
+        The quota of each folder: the number of triplets of each anchor, and the factor by which
+        the cap multiplies their weights. ``suspects`` is included only if the job keeps them.
     """
     shares = {}
     for code, name in enumerate(KEPT):
@@ -70,9 +70,9 @@ def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """Both passes of a staged run.
+    """The count pass and the write pass of a staged run.
 
-    `name` is what the records of counted units are called.
+    `name` is the prefix of the names of the count pass's records.
     """
 
     staging: Staging
@@ -85,20 +85,20 @@ class Passes:
     def counted(
         self, store: Store, mining: MiningJob, *, fresh: bool
     ) -> tuple[NDArray[np.void], Arrays, bool]:
-        """Return the census of all anchors, what was counted beside it, and whether it was kept.
+        """Return the records of all anchors, the statistics, and whether they were cached.
 
         Parameters
         ----------
         store : Store
-            That of the task; a finished count is kept there.
+            The embedding store of the task; it contains the cache of finished counts.
         mining : MiningJob
         fresh : bool
-            Forget what is kept and count.
+            Drop the cached counts and count again.
         """
         task, besides = self.task, open_miner(self.task).besides
         kept = KeptCounts.of(store, task.metric, task.margin, normalized=task.normalized)
         named = parts(task.select, mining, labelled=besides.labels is not None)
-        exact = task.approximate is None  # what an index happened to find is no count
+        exact = task.approximate is None  # the counts of an approximate run are never cached
         if fresh:
             kept.drop()
         found = kept.find(named) if exact else None
@@ -115,7 +115,7 @@ class Passes:
         return counted, arrays, False
 
     def without(self, rows: Rows) -> tuple[Passes, NDArray[np.void]]:
-        """Return passes in which some rows take no part, and what they counted of all anchors.
+        """Return passes that exclude the given rows, and the new records of all anchors.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ class Passes:
         return again, Merging(self.staging.work, records, besides).counted(self._anchors)
 
     def count(self) -> list[str]:
-        """Count all units; return the names of their records, which name their files."""
+        """Count all units; return the names of their records, which are also their file names."""
         names = self._names()
         pending = [n for n, name in enumerate(names) if self.staging.recorded(name) is None]
         total = self._anchors
@@ -149,7 +149,7 @@ class Passes:
     def write(
         self, shares: Mapping[Kept, Share], counted: NDArray[np.void]
     ) -> dict[Kept, list[Piece]]:
-        """Write the triplets of all units; return the pieces of each folder, in order."""
+        """Write the triplets of all units; return the unit files of each folder, in order."""
         busy = [
             n
             for n, unit in enumerate(self.units)
@@ -173,14 +173,14 @@ class Passes:
     def _writer(
         self, shares: Mapping[Kept, Share], counted: NDArray[np.void], pending: list[Numbered]
     ) -> Callable[[Numbered], tuple[int, dict[str, int], dict[str, str]]]:
-        """Lay what was counted and shared out where workers find it by path."""
+        """Save the records and quotas for the workers; return the function that writes a unit."""
         arrays: dict[str, NDArray[Any]] = {"counted": counted}
         arrays |= {f"share-{name}": share.counts for name, share in shares.items()}
         for name, array in arrays.items() if pending else ():
             save_array(self.staging.work / f"{name}.npy", array)
         factors = {name: share.factor for name, share in shares.items()}
         names = self._names() if pending else []
-        # None is, where the count is that of an earlier run.
+        # No unit has a record if the counts came from the cache.
         whole = all(self.staging.recorded(name) is not None for name in names)
         listed = (self.name, len(names) * whole)
         return functools.partial(_write, self.task, self._work, listed, factors)
@@ -195,12 +195,12 @@ class Passes:
 
     @property
     def _anchors(self) -> int:
-        """How many anchors all units have."""
+        """The number of anchors of all units."""
         return sum(map(_anchors, self.units))
 
     @property
     def _work(self) -> str:
-        """Where units are; workers may have another working folder."""
+        """The absolute path of the units' files: workers may have another current folder."""
         return str(self.staging.work.resolve())
 
 
@@ -231,7 +231,11 @@ def _write(
     factors: Mapping[Kept, float],
     numbered: Numbered,
 ) -> tuple[int, dict[str, int], dict[str, str]]:
-    """Write one unit, in a worker; so many units of this name were listed as they were counted."""
+    """Write one unit, in a worker.
+
+    `listed` is the prefix of the names, and the number, of units that have candidate lists; the
+    number is 0 if no unit has any.
+    """
     number, unit = numbered
     shares = {
         name: Share(_part(work, f"share-{name}", unit), factor) for name, factor in factors.items()
@@ -246,7 +250,7 @@ def _write(
 
 
 def _part(work: str, name: str, unit: tuple[int, int]) -> NDArray[Any]:
-    """Read a unit's part of what lies there of all anchors."""
+    """Return a unit's part of a saved array of all anchors."""
     path = Path(work) / f"{name}.npy"
     with storage_errors(path):
         whole = load_array(path)

@@ -1,7 +1,7 @@
-"""The only module that knows the order of a job.
+"""Executes the stages of a run; only this module knows their order.
 
-Read and embed (or find the store again), look at the index, count every unit, hold the counts to
-the gates, share out the caps, write every unit, seal the shards, write the manifest, publish.
+Read and embed the data (or reuse the store), build the index, count every unit, check the gates,
+allocate the caps, write every unit, write the shards, write the manifest, publish the run.
 """
 
 from __future__ import annotations
@@ -62,19 +62,20 @@ _NOT_JUDGED = (
     "one label each, mining.neighbours above 0 and the exact index; set it to false"
 )
 _SLOWER = "two to three times as long"
-"""CPU seconds by NumPy over those by numba: 2.0 and 2.9, whole runs on two sets of 30,000 rows."""
+"""Ratio of CPU seconds with NumPy to seconds with numba: 2.0 and 2.9, for whole runs on two data
+sets of 30,000 rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A run, and whether it was mined now or found finished."""
+    """A run, and whether this call mined it; if not, it was already finished."""
 
     run: Run
     mined: bool
 
 
 def as_job(job: Job | str | Path | Mapping[str, Any]) -> Job:
-    """Turn what a caller has (a job, a job file's path, nested mappings) into a job."""
+    """Return a job from a job, the path of a job file, or nested mappings."""
     if isinstance(job, Job):
         return job
     if isinstance(job, Mapping):
@@ -96,17 +97,17 @@ def mine(
     force : bool
         Mine again even if the latest run is of the same job.
     progress : callable, optional
-        Called with a stage's name, what is done, and the total.
+        Called with the name of a stage, the amount done, and the total.
 
     Returns
     -------
     Run
-        The new run, or the latest one when it is of the same job and whole.
+        The new run, or the latest run if it is of the same job and complete.
 
     Raises
     ------
     MineError
-        One of the tree in `miner.errors`; what was finished is kept for the next call.
+        A subclass of it from `miner.errors`. Finished work is kept for the next call.
 
     Examples
     --------
@@ -129,25 +130,23 @@ def run_job(
     progress: Progress = silent,
     attempt: Attempt | None = None,
 ) -> Outcome:
-    """Mine a job; say whether there was anything to do. See `mine`.
-
-    `attempt` takes what becomes known on the way: it is there however the run ends.
+    """Mine a job and return whether there was anything to do. See `mine`.
 
     Parameters
     ----------
     job : Job
-        As `load_job` or `parse_job` gives it.
+        A job from `load_job` or `parse_job`.
     force : bool
         Mine again even if the latest run is of the same job.
     progress : callable, optional
-        Called with a stage's name, what is done, and the total.
+        Called with the name of a stage, the amount done, and the total.
     attempt : Attempt, optional
-        Takes what becomes known on the way.
+        Filled with facts of this start while it runs, so that they are known even if it fails.
 
     Returns
     -------
     Outcome
-        `run`, and whether it was `mined` now.
+        `run`, and whether it was `mined` by this call.
     """
     attempt = attempt or Attempt()
     opened = Opened.of(job, progress)
@@ -166,21 +165,21 @@ def run_job(
             progress(f"a new run, {why}", 0, 0)
         staging = Staging.open(output.root, identity, fresh=force)
         attempt.run_id = staging.run_id
-        if output.holds(staging.run_id):  # it died between publishing and pointing
+        if output.holds(staging.run_id):  # the process died before it switched `latest`
             return Outcome(staging.finish(output), mined=True)
         conductor = _Conductor(opened, key, output, staging, progress, force, attempt)
-        del opened  # the conductor lets go of the model
+        del opened  # so that the model is freed when the pipeline drops it
         try:
             with conductor.opened.engine:
                 return Outcome(conductor.conduct(), mined=True)
         finally:
             open_lists.cache_clear()
-            open_miner.cache_clear()  # the prepared rows of a finished job are of no more use
+            open_miner.cache_clear()  # frees the prepared rows
 
 
 @dataclass(slots=True)
 class _Conductor:
-    """Leads one run through its stages."""
+    """Executes the stages of one run."""
 
     opened: Opened
     key: StoreKey
@@ -201,7 +200,7 @@ class _Conductor:
         return self.attempt.clock
 
     def conduct(self) -> Run:
-        """Go through the stages; return the published run."""
+        """Execute all stages; return the published run."""
         with self.clock.stage("embed"):
             progress = CompileMeanwhile(self.progress)
             store, embedding = prepare_store(
@@ -245,7 +244,7 @@ class _Conductor:
             pieces = cap_negatives(left, select.per_negative, select.seed, store.facts["rows"][-1])
             dropped = {"rescored": fewer(drawn, left)} if self.opened.rescorer else {}
             dropped |= {"capped": fewer(left, pieces)} if select.per_negative else {}
-        open_miner.cache_clear()  # what the passes held is of no more use: sealing needs room too
+        open_miner.cache_clear()  # frees the memory of the passes: writing shards needs memory too
         with self.clock.stage("seal"):
             shards, files = self._seal(store, findings, counted, pieces)
         run, suspects = self.staging.run, select.suspects
@@ -279,7 +278,7 @@ class _Conductor:
         return self.staging.publish(manifest, self.output, self.progress)
 
     def _report(self, manifest: dict[str, Any], store: Store, positives: Rows) -> dict[str, Any]:
-        """Write the report beside the shards; return what the manifest says of it, and warnings."""
+        """Write the report into the run; return its facts for the manifest, and the warnings."""
         run, work = self.staging.run, self.staging.work
         staged = Run(run, self.staging.described(manifest))
         advice = advise_run(staged, positives)
@@ -294,23 +293,26 @@ class _Conductor:
         return {"files": [*manifest["files"], *files], **warned, **said}
 
     def _rescored(self, store: Store, pieces: dict[Kept, list[Piece]]) -> dict[Kept, list[Piece]]:
-        """Drop what the job's rescorer finds too relevant, if there is one."""
+        """Drop the triplets that the job's rescorer rejects; without a rescorer drop nothing."""
         rescorer, most = self.opened.rescorer, self.job.select.rescore_max
         if rescorer is None or most is None:
             return pieces
         return Rescoring(rescorer, most, store, self.staging, self.progress).apply(pieces)
 
     def _make_room(self, store: Store) -> None:
-        """Remove what was not used for longest, until cache and stores fit the job's bound."""
+        """Remove the least recently used cache entries and stores beyond ``cache.max_size``."""
         most = parse_bytes(self.job.cache.max_size, "cache.max_size")
         keep_within(most, self.job.cache_folder, store.folder)
 
     def _mining(self, approximate: Approximate | None) -> MiningJob:
-        """Return what is counted: tables beside it would be of what happened to be found."""
+        """Return the mining options.
+
+        An approximate run computes no statistics: they would describe only the candidates found.
+        """
         return self.job.mining if approximate is None else self.job.mining.classes_alone
 
     def _gaps(self, task: Task, size: int) -> dict[str, Any]:
-        """Return the histogram of gaps of so many triplets, drawn from all, if one is wanted."""
+        """Return the gap histogram of a sample of `size` triplets; empty if `size` is 0."""
         if not size:
             return {}
         opened = open_miner(task)
@@ -320,15 +322,15 @@ class _Conductor:
         return {"gaps": gap_facts(sample, census.margin)}
 
     def _audited(self, task: Task, counted: NDArray[np.void]) -> dict[Mined, Recall]:
-        """Return what share of each class an approximate index found."""
-        open_miner.cache_clear()  # the index and what counts exactly need not be there at once
+        """Return the recall of each class in an approximate run."""
+        open_miner.cache_clear()  # frees the index before anchors are counted exactly
         auditing = Auditing(self.staging, self.opened.engine, task, self.job.index, self.progress)
         return auditing.recalls(counted)
 
     def _seal(
         self, store: Store, findings: Findings, counted: Any, pieces: Mapping[Kept, list[Piece]]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Turn pieces into shards, write the census and its tables; return all files' facts."""
+        """Write the shards, the census and its tables; return the facts of shards and of files."""
         metadata = {
             "format_version": str(FORMAT_VERSION),
             "metric": self.job.mining.metric,

@@ -1,4 +1,4 @@
-"""How a start of a job is closed: its metrics, and which run ``latest`` names now."""
+"""Closes a start of a job: writes its metrics, and finds out which run ``latest`` names."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ __all__ = ["settle"]
 def settle(attempt: Attempt, ending: Ending) -> Settled:
     """Find out which run ``latest`` names after a start of a job, and write its metrics.
 
-    They go to ``metrics.prom`` in the output root, or in the folder of this machine where the work
-    for a remote one lies, if the start does not say where. An output root that is not there is
-    made for it, but not for wrong usage; where it cannot be made, the error has said so.
+    Unless the start names another path, the metrics are written to ``metrics.prom`` in the output
+    root; for an output root in object storage, in its local work folder. A missing output root is
+    created, except after a usage error, or after a storage error of a local output root: that error
+    has already been reported.
 
     Parameters
     ----------
     attempt : Attempt
-        What became known of the start.
+        The facts of the start.
     ending : Ending
         How it ended: event, exit code, message.
 
     Returns
     -------
     Settled
-        What ``latest`` names now, and why metrics were not written where they were not.
+        The run that ``latest`` names now, and why the metrics were not written, if they were not.
     """
     latest, words = _latest(attempt)
     metered = Metered(
@@ -47,7 +48,7 @@ def settle(attempt: Attempt, ending: Ending) -> Settled:
 
 
 def _latest(attempt: Attempt) -> tuple[str | None, str]:
-    """Return the run that ``latest`` names, and the same in a sentence."""
+    """Return the run that ``latest`` names, and a sentence that says so."""
     if attempt.out is None:
         return None, ""
     pointer = f"{attempt.out}/latest"
@@ -71,13 +72,13 @@ def _manifest(out: str | None, latest: str | None) -> dict[str, object] | None:
 
 
 def _no_folder(out: str) -> set[int]:
-    """Return the exit codes of starts that leave an output root unmade that is not there."""
+    """Return the exit codes after which a missing output root is not created."""
     codes = {UsageError.exit_code}
     return codes if is_url(out) else codes | {StorageError.exit_code}
 
 
 def _written(attempt: Attempt, ending: Ending, metered: Metered) -> str:
-    """Write the metrics where they belong; say why that failed, if it did."""
+    """Write the metrics; return why that failed, or ''."""
     path = attempt.metrics
     if path is None:
         if attempt.out is None:

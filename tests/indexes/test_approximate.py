@@ -275,7 +275,7 @@ def test_too_low_recall_is_exit_5_and_keeps_the_counts(
     failed = cli("run", *options)
     assert failed.code == 5
     assert "less than index.min_recall = 0.95" in failed.err
-    assert "what was made is kept" in failed.err
+    assert "finished work is kept" in failed.err
     assert not (out / "latest").exists() and not list((out / "runs").glob("*"))
     done = cli("run", *options, "--set", "index.min_recall=0.0001")
     assert done.code == 0

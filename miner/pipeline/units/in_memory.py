@@ -1,4 +1,4 @@
-"""Mining vectors that are in memory, without a run folder."""
+"""Mines vectors in memory, without a run folder."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def select(
 
 
 def _job(margin: float, metric: Metric, normalize: bool | None, keys: dict[str, Any]) -> Job:
-    """Return a job of these keys, checked as a job file is."""
+    """Return a job with these keys; they are checked like the keys of a job file."""
     for key in _NEED_A_RUN:
         if keys.get(key):
             raise UsageError(f"{key} needs a run: use miner.mine, or leave {key} out")

@@ -1,4 +1,4 @@
-"""What the units left in files, added up: the census of all anchors, and arrays beside it."""
+"""Merges the files of all units: the records of all anchors, and the statistics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def array_names(mining: MiningJob, *, labelled: bool) -> dict[str, str]:
-    """Return what arrays a job has beside the census, by what decides them: name -> kind."""
+    """Return the names of the arrays of statistics that a job computes, mapped to their kind.
+
+    A name contains the kind and the job key that the array depends on.
+    """
     names = {}
     if mining.hubs:
         names[f"hubs-{mining.hubs}"] = "hubs"
@@ -34,14 +37,14 @@ def array_names(mining: MiningJob, *, labelled: bool) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Merging:
-    """Adds up what units left.
+    """Merges the files of units.
 
     Attributes
     ----------
     work : Path
-        Where their files are.
+        The folder of the files.
     units : list of str
-        The units, in order.
+        The names of the units, in order.
     besides : StatisticsPlan
     """
 
@@ -50,7 +53,7 @@ class Merging:
     besides: StatisticsPlan
 
     def counted(self, anchors: int) -> NDArray[np.void]:
-        """Return the census of all anchors in their order, an array of `COUNTED`."""
+        """Return the records of all anchors, ordered by anchor, an array of `COUNTED`."""
         result = np.empty(anchors, dtype=COUNTED)
         result[self.besides.anchors((0, anchors))] = np.concatenate(self._read(""))
         return result
@@ -58,8 +61,10 @@ class Merging:
     def arrays(self, rows: int, mining: MiningJob) -> Arrays:
         """Return the arrays of `array_names`.
 
-        Hubs are the rows with most hard triplets, confusions the pairs of labels: shape (4, n + 1),
-        as `HUBS` and `CONFUSED` have them; first stands how many there are.
+        ``hubs``: the rows with the most hard triplets, as row, hard, semi-hard, anchors.
+        ``confusions``: the label pairs with the most hard triplets, as anchor label, negative
+        label, hard, semi-hard. Both have shape (4, n + 1): the first column starts with the number
+        of rows or pairs before the limit of the job; the n others are the entries.
         """
         make = {"hubs": self._hubs, "confusions": self._confusions}
         names = array_names(mining, labelled=self.besides.labels is not None)

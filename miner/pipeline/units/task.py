@@ -1,4 +1,4 @@
-"""Units of work as workers get them: what a task is, and the units of both passes by file."""
+"""What a worker receives to process a unit, and the functions that workers call for each pass."""
 
 from __future__ import annotations
 
@@ -51,16 +51,16 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Approximate:
-    """An approximate index, by file.
+    """An approximate index that workers open from a file.
 
     Attributes
     ----------
     path : str
     factory : str
     settings : tuple of (str, float)
-        Its search parameters.
+        Search parameters.
     candidates : int
-        Nominees an anchor.
+        Candidate negatives per anchor.
     """
 
     path: str
@@ -71,7 +71,7 @@ class Approximate:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """All that a worker needs to know to do units of a job: a few hundred bytes.
+    """Everything a worker needs to process the units of a job; a few hundred bytes.
 
     Attributes
     ----------
@@ -82,19 +82,19 @@ class Task:
     memory : int
         Bytes for a block of keys.
     keep : int
-        Bytes up to which prepared rows are kept.
+        Bytes of prepared rows that may stay in memory.
     loss : bool
-        Whether the mean loss is wanted.
+        Whether the loss is computed.
     normalized : bool
         Whether the stored vectors have unit length.
     wanted : StatisticsRequest
-        What is counted beside the classes.
+        The statistics that are computed in addition to the class counts.
     approximate : Approximate or None
-        The index that nominates negatives, where not all are looked at.
+        The index that proposes negatives in an approximate run.
     kernel : str
-        ``auto``, ``numba`` or ``numpy``: the same results.
+        ``auto``, ``numba`` or ``numpy``; the results are the same.
     left_out : str or None
-        A file of rows that take no part, ascending.
+        A file with the rows that are excluded, ascending.
     """
 
     store: str
@@ -119,7 +119,7 @@ class Task:
         mining: MiningJob,
         approximate: Approximate | None = None,
     ) -> Task:
-        """Share out a job's memory among the workers of a machine."""
+        """Return the description of a job's units; its memory is divided among the workers."""
         memory = parse_bytes(mining.memory)
         return cls(
             store=str(store.folder.resolve()),
@@ -138,7 +138,7 @@ class Task:
 
 @functools.lru_cache(maxsize=1)
 def open_miner(task: Task) -> Miner:
-    """Open a task's store and prepare its pass; done once a process."""
+    """Open the store and return the object that processes units; cached once per process."""
     store = open_store(Path(task.store))
     if store is None:
         raise StorageError(f"{task.store} is gone; run the same command again")
@@ -166,7 +166,7 @@ def open_miner(task: Task) -> Miner:
 
 
 def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Miner:
-    """Open the index of a task, memory-mapped."""
+    """Return the object that processes units of an approximate run, with its index opened."""
     given = task.approximate
     assert given is not None
     census = Census(vectors, relevance, task.metric, task.margin, kernel=task.kernel)
@@ -178,7 +178,7 @@ def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Min
 
 
 def count_anchors(task: Task, anchors: tuple[int, ...]) -> NDArray[np.void]:
-    """Count some anchors of an exact task, an array of `COUNTED`."""
+    """Return the exact records of the given anchors, an array of `COUNTED`."""
     order = np.array(anchors, dtype=np.int64)
     opened = open_miner(task)
     some = replace(opened, besides=StatisticsPlan(order=order), writes=False)
@@ -186,12 +186,12 @@ def count_anchors(task: Task, anchors: tuple[int, ...]) -> NDArray[np.void]:
 
 
 def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
-    """Count a unit, leave its census in a file, and what is counted beside it in more.
+    """Count a unit; write its records to `path`, its lists and statistics to files next to it.
 
     Returns
     -------
     dict
-        Of each file that was written: its name and its checksum.
+        The checksum of each file that was written, by file name.
     """
     miner = open_miner(task)
     sums = miner.besides.sums(len(miner.census.vectors.rows), unit, task.kernel)
@@ -216,7 +216,10 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1)
 def open_lists(task: Task, work: Path, counted: tuple[str, ...]) -> CandidateFiles | None:
-    """Open what was listed as units were counted, if all of it is there; done once a process."""
+    """Open the candidate lists of all units, or return None if a file is missing.
+
+    The result is cached once per process.
+    """
     miner = open_miner(task)
     there = all(
         (work / f"{unit}{end}").exists()
@@ -236,5 +239,5 @@ def write_unit(
     counted: NDArray[np.void] | None = None,
     files: CandidateFiles | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Write a unit's triplets; see `Miner.write`."""
+    """Write the triplets of a unit; see `Miner.write`."""
     return open_miner(task).write(unit, shares, paths, counted, files)

@@ -1,7 +1,7 @@
-"""Writing a unit's triplets: from lists of nearest rows where there are some, else by a walk.
+"""Writes the triplets of a unit, from candidate lists if there are any, else by counting again.
 
-A stretch of anchors that write few enough triplets to hold is done at a time, in whatever order is
-fast; then its triplets are put in the order of the anchors.
+The anchors are processed in groups whose triplets fit in memory. Within a group the order is the
+fastest one; the triplets are then sorted by anchor.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ["UnitWriter"]
 
 _STRETCH = 1 << 18
 _ENTRIES = 1 << 18
-"""Listed rows and pairs of the anchors that are done at once."""
+"""Candidate list entries of the anchors that form one block."""
 
 
 @dataclass(frozen=True)
 class UnitWriter:
-    """Writes anchors.
+    """Writes the triplets of anchors.
 
     Parameters
     ----------
@@ -41,11 +41,11 @@ class UnitWriter:
     selection : Selection
     seed : int
     normalized : bool
-        Whether the vectors have unit length: what a score is depends on it.
+        Whether the vectors have unit length; the definition of a score depends on it.
     blocks : callable
-        Counts anchors, a block at a time: yields places of them, and the block.
+        Counts anchors block by block; yields the positions of a block's anchors, and the block.
     listed : callable
-        Makes a block of anchors from their lists.
+        Builds a block of anchors from their candidate lists.
     """
 
     census: Census
@@ -63,19 +63,19 @@ class UnitWriter:
         lists: CandidateLists,
         sampled: SampledClasses | None = None,
     ) -> None:
-        """Write the triplets of some anchors, ascending.
+        """Write the triplets of anchors, which must be ascending.
 
         Parameters
         ----------
         anchors : ndarray of shape (anchors,), int64
         shares : mapping
-            Per folder, that of these anchors.
+            The quota of these anchors per folder.
         files : mapping
-            Per folder, its file or another sink.
+            The file or other sink of each folder.
         lists : CandidateLists
-            Of these anchors.
+            The lists of these anchors.
         sampled : SampledClasses, optional
-            What of it is drawn.
+            The classes that are written by drawing triplets at random.
         """
         left = sampled.left(shares) if sampled else shares
         total, walked = (
@@ -83,7 +83,7 @@ class UnitWriter:
         )
         for first, last in cut_sizes(total, _STRETCH):
             some = first + np.flatnonzero(walked[first:last])
-            alone = last - first == 1  # it may write more than there is room for
+            alone = last - first == 1  # one anchor may write more triplets than fit in memory
             held: dict[Kept, Gathered] = {name: Gathered() for name in files}
             sinks: Mapping[Kept, Sink] = files if alone else held
             for name, records in sampled.records(first, last).items() if sampled else ():
