@@ -1,4 +1,4 @@
-"""The files of the census: a row an anchor, and the tables beside it."""
+"""Writes the census (one row per anchor) and the tables of statistics."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ __all__ = ["Findings"]
 
 @dataclass(slots=True)
 class Findings:
-    """Writes what was counted.
+    """Writes the census and the tables of statistics.
 
     Parameters
     ----------
     store : Store
     besides : StatisticsPlan
     arrays : dict
-        As `miner.pipeline.units.merge` makes them.
+        The arrays from `miner.pipeline.units.merge`.
+    facts : dict
+        `write` adds the facts of each table for the manifest.
     """
 
     store: Store
@@ -45,7 +47,7 @@ class Findings:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path, counted: NDArray[np.void]) -> list[dict[str, Any]]:
-        """Write the census and its tables; return the facts of the files, keep those for it."""
+        """Write the census and its tables; return the facts of the files for the manifest."""
         path = folder / "census.parquet"
         write_census(path, self.store.ids(0), {name: counted[name] for name in CENSUS})
         files = [file_facts(path, folder, len(counted))]
@@ -60,7 +62,7 @@ class Findings:
         return next((a for name, a in self.arrays.items() if name.startswith(f"{kind}-")), None)
 
     def _values(self, codes: Rows) -> Any:
-        """Return the values of label codes."""
+        """Return the label of each code."""
         return self.store.label_names().take(codes)
 
     def _hubs(self, path: Path, counted: NDArray[np.void]) -> int | None:

@@ -1,4 +1,4 @@
-"""A job whose names are all resolved: its source, model, engine and rescorer."""
+"""Resolves the names in a job: its data source, model, engine and rescorer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Opened"]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A job whose names are all resolved: source, model and engine are there."""
+    """A job with its data source, model, engine and rescorer."""
 
     job: Job
     source: Source
@@ -36,7 +36,7 @@ class Opened:
 
     @classmethod
     def of(cls, job: Job, progress: Progress = silent) -> Opened:
-        """Resolve every name of a job, before any work; copy what lies in object storage."""
+        """Resolve every name in a job before any work; download data from object storage."""
         check_selection(job)
         check_factory(job.index.factory)
         engine = open_engine(job.engine)
@@ -55,7 +55,7 @@ class Opened:
 
     @property
     def recipe(self) -> Recipe:
-        """How the source becomes vectors."""
+        """How the source is embedded."""
         return Recipe(
             self.source,
             self.model,
@@ -67,24 +67,24 @@ class Opened:
         )
 
     def key(self, *, keep: bool = True) -> StoreKey:
-        """Identify the embedding store; `keep` as for `identify`."""
+        """Return the key of the embedding store; for `keep` see `identify`."""
         return StoreKey.of(self.recipe, keep=keep)
 
     def embedded(self) -> Opened:
-        """Return the job without the weights of its model, which take memory for nothing."""
+        """Return the job without the weights of its model, which are no longer needed."""
         return replace(self, model=self.model.done())
 
     @property
     def texts(self) -> bool:
-        """Whether shards show content: where it is text, unless the job says no."""
+        """Whether shards contain the content: it is text, and `output.content` is true."""
         return self.job.output.content and self.source.kind == "text"
 
     def fingerprint(self, key: StoreKey) -> str:
-        """Identify the run."""
+        """Return the fingerprint of the run: the digest of its identity."""
         return digest(self.identity(key))
 
     def identity(self, key: StoreKey) -> dict[str, Any]:
-        """Return everything that changes bytes."""
+        """Return everything that affects the bytes of the run."""
         facts = {
             "mine": __version__,
             "format": FORMAT_VERSION,
