@@ -1,7 +1,6 @@
-"""Sealing: the pieces that units wrote become shards of equal size.
+"""Writes the records of all unit files to Parquet shards of equal size.
 
-Shards are cut by the number of the row in the class' order, so that neither the cut of the units
-nor the engine shows in their bytes.
+A shard is a range of rows of a class, so its bytes do not depend on the units or the engine.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A shard to be written: rows ``start`` to ``start + rows`` of a folder."""
+    """A shard to write: rows ``start`` to ``start + rows`` (exclusive) of a folder."""
 
     folder: Kept
     number: int
@@ -58,22 +57,22 @@ class Part:
 
     @property
     def name(self) -> str:
-        """Its path in the run."""
+        """The path of the shard in the run."""
         return f"{self.folder}/part-{self.number:05d}.parquet"
 
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """What a worker needs to write shards.
+    """Writes shards, in a worker.
 
     Attributes
     ----------
     store, run, work : str
-        Folders of the embedding store, of the staged run, and of what tells its pieces.
+        Folders of the embedding store, of the staged run, and of the lists of unit files.
     texts : bool
-        Whether shards show content, where it is text.
+        Whether shards contain the texts.
     metadata : dict of str
-        What the rows mean; `difficulty` is added.
+        Metadata of the Parquet schema; `difficulty` is added.
     """
 
     store: str
@@ -83,14 +82,14 @@ class Sealer:
     metadata: dict[str, str]
 
     def tell(self, folder: Kept, pieces: list[Piece]) -> None:
-        """Say in a file what the pieces of a folder are: there may be thousands."""
+        """Save the list of a folder's unit files for the workers: there may be thousands."""
         write_json(self._pieces(folder), [[piece.path, piece.rows] for piece in pieces])
 
     def _pieces(self, folder: Kept) -> Path:
         return Path(self.work) / f"pieces-{folder}.json"
 
     def seal(self, part: Part) -> dict[str, Any]:
-        """Write one shard; return its facts."""
+        """Write one shard; return its facts for the manifest."""
         sides = self._sides()
         schema = triplet_schema(sides, {**self.metadata, "difficulty": difficulty(part.folder)})
         path = Path(self.run) / part.name
@@ -112,7 +111,7 @@ class Sealer:
 
 
 def fewer(before: Mapping[Kept, list[Piece]], after: Mapping[Kept, list[Piece]]) -> dict[Kept, int]:
-    """Count, per folder, the rows that a pass over the pieces dropped."""
+    """Return the number of rows that a pass over the unit files dropped, per folder."""
     return {
         name: sum(piece.rows for piece in before[name]) - sum(piece.rows for piece in after[name])
         for name in before
@@ -120,13 +119,13 @@ def fewer(before: Mapping[Kept, list[Piece]], after: Mapping[Kept, list[Piece]])
 
 
 def read_piece(piece: Piece, chunk: int) -> Iterator[NDArray[np.void]]:
-    """Read a piece's records, so many at a time."""
+    """Yield the records of a unit file in chunks of `chunk` records."""
     for start in range(0, piece.rows, chunk):
         yield _records([piece], start, min(chunk, piece.rows - start))
 
 
 def _records(pieces: list[Piece], start: int, rows: int) -> NDArray[np.void]:
-    """Read records by their number in the order of a class."""
+    """Return `rows` records of a class from position `start`, across its unit files."""
     parts = []
     for piece in pieces:
         if start < piece.rows and rows > 0:
@@ -142,7 +141,7 @@ def _records(pieces: list[Piece], start: int, rows: int) -> NDArray[np.void]:
 
 
 def _cut(pieces: Mapping[Kept, list[Piece]]) -> Iterator[Part]:
-    """Cut each folder into shards; an empty one still has one."""
+    """Yield the shards of each folder; an empty folder has one empty shard."""
     for folder in pieces:
         total = sum(piece.rows for piece in pieces[folder])
         for number, start in enumerate(range(0, max(total, 1), PART_ROWS)):
@@ -156,7 +155,7 @@ def seal_shards(
     pieces: Mapping[Kept, list[Piece]],
     progress: Progress,
 ) -> list[dict[str, Any]]:
-    """Write all shards that are not written yet; return their facts, in order."""
+    """Write the shards that do not exist yet; return the facts of all shards, in order."""
     parts = list(_cut(pieces))
     names = {part: f"seal-{part.folder}-{part.number:05d}" for part in parts}
     sealed = {part: staging.recorded(name) for part, name in names.items()}
