@@ -1,4 +1,4 @@
-"""The finished runs of an output root."""
+"""Lists the finished runs of an output root."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["list_runs", "run_places"]
 
 
 def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
-    """Return the finished runs of an output root, oldest first, and why others cannot be read.
+    """Return the finished runs of an output root, oldest first, and the errors of unreadable runs.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
 
 
 def run_places(out: str | Path) -> list[str]:
-    """Return the paths or URLs of an output root's runs: what has a manifest, oldest first."""
+    """Return the paths or URLs of the runs with a manifest in an output root, oldest first."""
     if not is_url(out):
         return [str(path.parent) for path in sorted(Path(out).glob("runs/*/manifest.json"))]
     url = check_url(str(out), "OUT")

@@ -262,7 +262,7 @@ def test_written_triplets_are_correct_and_recall_is_stated(
     assert census["found"]["semi_hard"] < truth["semi_hard"]
     shown = cli("show", tmp_path / "out" / "latest")
     assert "estimates, from those that the index found" in shown.out
-    assert "IVF64,Flat, 12 negatives an anchor looked at" in shown.out
+    assert "IVF64,Flat, 12 candidates per anchor" in shown.out
     assert "found (95 %" in shown.out
 
 
