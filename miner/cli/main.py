@@ -158,11 +158,11 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
         at = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mine"
         return Ending("failed", error.exit_code, f"{error.format_message()} (see {at} --help)")
     if isinstance(error, Signalled) and error.number == signal.SIGTERM:
-        return Ending("terminated", 143, "terminated; the same command goes on from here")
+        return Ending("terminated", 143, "terminated; the same command continues from here")
     if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
         error = error.__cause__  # click takes the end of any file for that of the terminal
     if isinstance(error, Signalled | click.Abort | KeyboardInterrupt):
-        return Ending("interrupted", 130, "interrupted; the same command goes on from here")
+        return Ending("interrupted", 130, "interrupted; the same command continues from here")
     if isinstance(error, Exception):
         return failure(error, "" if debug else "; `mine --debug ...` shows where")
     raise error

@@ -38,7 +38,7 @@ _TICK = 0.5
 """Seconds between two requests for the scheduler's list of workers."""
 _LEAVE = 5.0
 """Seconds after which `close` stops waiting for a scheduler that does not answer."""
-_AGAIN = "the same command goes on from here"
+_AGAIN = "the same command continues from here"
 
 
 @dataclass(frozen=True)

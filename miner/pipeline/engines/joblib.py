@@ -57,7 +57,7 @@ class _Joblib(Engine):
                     raise EngineError(
                         f"engine {self.job.name}: worker processes died {restarts} times (out of "
                         f"memory?), {len(left)} of {counted(len(units), 'unit')} not done; give "
-                        "fewer --workers; the same command goes on from here"
+                        "fewer --workers; the same command continues from here"
                     ) from error
 
     def _stream(self, call: Call[U, R], left: dict[int, U]) -> Iterator[tuple[int, Done[R]]]:
