@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*")
 
 Test = Callable[[Any], bool]
 Spec = Test | Mapping[str, Any]
-"""A test of a value, or the specs of the keys of a table; a key with ``?`` at its end is optional."""
+"""A test of a value, or the specs of the keys of a table; ``?`` at the end: the key is optional."""
 
 
 def is_plain_name(name: Any) -> bool:

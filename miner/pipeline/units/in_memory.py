@@ -67,7 +67,7 @@ def select(
     pyarrow.Table
         The columns ``anchor_id``, ``positive_id`` and ``negative_id`` (row numbers, int64),
         ``d_ap``, ``d_an`` and ``weight`` (float32), and ``difficulty`` (``hard``, ``semi_hard`` or
-        ``suspect``). The order is the same as in the shards of a run: by class, anchor, positive, rank.
+        ``suspect``). The order is the same as in shards: by class, anchor, positive, rank.
 
     Raises
     ------
