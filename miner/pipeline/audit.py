@@ -92,7 +92,7 @@ def measure_recall(
 
     Parameters
     ----------
-    found, truth : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    found, truth : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
     seed : int
         Seed of the bootstrap.
     """
@@ -155,7 +155,7 @@ class Auditing:
 
         Parameters
         ----------
-        counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+        counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
             The records of all anchors in the approximate run.
         """
         seed = self.task.select.seed

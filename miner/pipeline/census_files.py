@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from miner.census.statistics import StatisticsPlan
 from miner.embedding.store import Store
-from miner.pipeline.units.layout import CENSUS
+from miner.pipeline.units.layout import CENSUS_COLUMNS
 from miner.pipeline.units.merge import Arrays
 from miner.runs.shards import file_facts, write_census
 from miner.runs.tables import (
@@ -49,7 +49,7 @@ class Findings:
     def write(self, folder: Path, counted: NDArray[np.void]) -> list[dict[str, Any]]:
         """Write the census and its tables; return the facts of the files for the manifest."""
         path = folder / "census.parquet"
-        write_census(path, self.store.ids(0), {name: counted[name] for name in CENSUS})
+        write_census(path, self.store.ids(0), {name: counted[name] for name in CENSUS_COLUMNS})
         files = [file_facts(path, folder, len(counted))]
         writers = {HUBS: self._hubs, CONFUSION: self._confusion, LABEL_NOISE: self._label_noise}
         for name, write in writers.items():

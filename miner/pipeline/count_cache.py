@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from miner.embedding.store import Store
 from miner.errors import DamageError, StorageError
 from miner.job_sections import MiningJob, SelectJob
-from miner.pipeline.units.layout import CENSUS, COUNTED, SELECTED
+from miner.pipeline.units.layout import ANCHOR_COUNTS, CENSUS_COLUMNS, SELECTION_COLUMNS
 from miner.pipeline.units.merge import array_names
 from miner.pipeline.units.miner import Miner
 from miner.progress import warn_damaged
@@ -166,19 +166,19 @@ class KeptCounts:
 
 
 Parts = dict[str, tuple[str, ...]]
-"""The fields of `COUNTED` that each part contains."""
+"""The fields of `ANCHOR_COUNTS` that each part contains."""
 
 
 def parts(select: SelectJob, mining: MiningJob, *, labelled: bool) -> Parts:
     """Return the parts of a job's count; `labelled`: each row has exactly one label."""
-    named: Parts = {"census": CENSUS}
+    named: Parts = {"census": CENSUS_COLUMNS}
     if mining.loss:
         named["loss"] = ("loss",)
     if labelled and mining.neighbours:
         named[f"neighbours-{mining.neighbours}"] = ("neighbour", "votes", "looked")
     named |= dict.fromkeys(array_names(mining, labelled=labelled), ())
     if load_selection(select).needs_pairs:
-        named[f"select-{digest(counts_identity(select))[:16]}"] = SELECTED
+        named[f"select-{digest(counts_identity(select))[:16]}"] = SELECTION_COLUMNS
     return named
 
 
@@ -194,7 +194,7 @@ def split(counted: NDArray[np.void], named: Parts) -> dict[str, Array]:
 
 def join(found: Mapping[str, Array], named: Parts, miner: Miner) -> NDArray[np.void]:
     """Return the records of all anchors, assembled from their parts."""
-    counted = np.zeros(len(miner.tally.positives), dtype=COUNTED)
+    counted = np.zeros(len(miner.tally.positives), dtype=ANCHOR_COUNTS)
     for name, columns in named.items():
         for column in columns:
             counted[column] = found[name][column]
@@ -215,4 +215,4 @@ def would_reuse(store: Store, mining: MiningJob, select: SelectJob) -> bool:
 
 def _type(columns: tuple[str, ...]) -> np.dtype[Any]:
     """Return the dtype of a part with these fields."""
-    return np.dtype([(column, COUNTED[column]) for column in columns])
+    return np.dtype([(column, ANCHOR_COUNTS[column]) for column in columns])

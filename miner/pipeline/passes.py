@@ -47,7 +47,7 @@ def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]
 
     Parameters
     ----------
-    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
     select : SelectJob
 
     Returns

@@ -22,7 +22,7 @@ def census_facts(counted: Counted, *, loss: bool, reused: bool = False) -> dict[
 
     Parameters
     ----------
-    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
     loss : bool
     reused : bool
         Whether the counts came from the cache of an earlier run.
@@ -62,7 +62,7 @@ def written_facts(
 
     Parameters
     ----------
-    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
     shards : list of dict
         As in the manifest.
     folder : Path

@@ -20,7 +20,7 @@ from miner.indexes.tuning import choose_factory, tune
 from miner.inspection.verify.run import verify_run
 from miner.pipeline.audit import audit_sample, estimate, measure_recall
 from miner.pipeline.units.approximate import Nominees
-from miner.pipeline.units.layout import COUNTED
+from miner.pipeline.units.layout import ANCHOR_COUNTS
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.hardness import MINED
 from miner.triplets.relevance import Relevance
@@ -334,7 +334,7 @@ def test_recall_intervals_cover_the_truth() -> None:
     anchors = 20_000
     there = rng.geometric(0.05, anchors) * (rng.random(anchors) < 0.5)
     found = rng.binomial(there, rng.beta(18, 2, anchors))
-    truth, counted = np.zeros((2, anchors), dtype=COUNTED)
+    truth, counted = np.zeros((2, anchors), dtype=ANCHOR_COUNTS)
     truth["hard"], counted["hard"] = there, found
     share, covered = found.sum() / there.sum(), 0
     for seed in range(200):
@@ -346,7 +346,7 @@ def test_recall_intervals_cover_the_truth() -> None:
 
 
 def test_intervals_of_perfect_and_empty_samples() -> None:
-    truth = np.zeros(60, dtype=COUNTED)
+    truth = np.zeros(60, dtype=ANCHOR_COUNTS)
     nothing = measure_recall(truth, truth, 0)["hard"]
     assert (nothing.value, nothing.low, nothing.high) == (1.0, 0.0, 1.0)
     truth["hard"] = 4

@@ -15,7 +15,7 @@ from miner.indexes.flat import FlatIndex
 from miner.indexes.nearest_positive import nearest_share
 from miner.job_sections import SelectJob
 from miner.pipeline.passes import share_out
-from miner.pipeline.units.layout import COUNTED, cut_units
+from miner.pipeline.units.layout import ANCHOR_COUNTS, cut_units
 from miner.pipeline.units.records import TRIPLET
 from miner.pipeline.units.task import Task, count_unit, open_miner, write_unit
 from miner.storage.json_files import write_json
@@ -154,7 +154,7 @@ def mined(folder: Path, task: Task, anchors: int, rows: int) -> tuple[Any, dict[
         count_unit(task, folder / f"{number}.npy", unit)
         counted.append(np.load(folder / f"{number}.npy"))
     census = np.concatenate(counted)
-    assert census.dtype == COUNTED
+    assert census.dtype == ANCHOR_COUNTS
     shares = share_out(census, task.select)
     found: dict[str, list[Any]] = {name: [] for name in MINED}
     for number, unit in enumerate(units):

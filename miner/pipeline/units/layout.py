@@ -8,9 +8,9 @@ import numpy as np
 
 from miner.triplets.types import Rows
 
-__all__ = ["CENSUS", "COUNTED", "SELECTED", "Share", "cut_units"]
+__all__ = ["ANCHOR_COUNTS", "CENSUS_COLUMNS", "SELECTION_COLUMNS", "Share", "cut_units"]
 
-COUNTED = np.dtype(
+ANCHOR_COUNTS = np.dtype(
     [
         ("positives", np.int64),
         ("negatives", np.int64),
@@ -38,13 +38,15 @@ COUNTED = np.dtype(
 nearest rows have (-1 if it is the anchor's own label or there is none), the number of rows with it,
 and the number of rows examined."""
 
-CENSUS = ("positives", "negatives", "easy", "semi_hard", "hard")
-"""The columns of `COUNTED` that ``census.parquet`` contains."""
+CENSUS_COLUMNS = ("positives", "negatives", "easy", "semi_hard", "hard")
+"""The columns of `ANCHOR_COUNTS` that ``census.parquet`` contains."""
 
-SELECTED = tuple(
-    name for name in COUNTED.names or () if name.startswith(("slots_", "wanted_", "available_"))
+SELECTION_COLUMNS = tuple(
+    name
+    for name in ANCHOR_COUNTS.names or ()
+    if name.startswith(("slots_", "wanted_", "available_"))
 )
-"""The columns of `COUNTED` that depend on ``[select]``."""
+"""The columns of `ANCHOR_COUNTS` that depend on ``[select]``."""
 
 _UNIT_FLOPS = 1e12
 

@@ -13,7 +13,7 @@ from miner.census.column_sums import add_up_hubs
 from miner.census.confusions import MostConfused, add_up_confusions
 from miner.census.statistics import StatisticsPlan
 from miner.job_sections import MiningJob
-from miner.pipeline.units.layout import COUNTED
+from miner.pipeline.units.layout import ANCHOR_COUNTS
 from miner.storage.arrays import load_array
 from miner.triplets.types import Rows
 
@@ -53,8 +53,8 @@ class Merging:
     besides: StatisticsPlan
 
     def counted(self, anchors: int) -> NDArray[np.void]:
-        """Return the records of all anchors, ordered by anchor, an array of `COUNTED`."""
-        result = np.empty(anchors, dtype=COUNTED)
+        """Return the records of all anchors, ordered by anchor, an array of `ANCHOR_COUNTS`."""
+        result = np.empty(anchors, dtype=ANCHOR_COUNTS)
         result[self.besides.anchors((0, anchors))] = np.concatenate(self._read(""))
         return result
 

@@ -21,7 +21,7 @@ from miner.census.statistics import StatisticsPlan
 from miner.census.walk.candidate_lists import CandidateFiles, CandidateLists
 from miner.census.walk.census import Census, CensusRequest
 from miner.census.walk.ranked_block import RankedBlock
-from miner.pipeline.units.layout import COUNTED, Share
+from miner.pipeline.units.layout import ANCHOR_COUNTS, Share
 from miner.pipeline.units.records import Records, Sink
 from miner.pipeline.units.sampled import SampledClasses, choose_sampled
 from miner.pipeline.units.unit_writer import UnitWriter
@@ -86,7 +86,7 @@ class Miner:
         sums: ColumnSums | None = None,
         lists: list[CandidateLists] | None = None,
     ) -> NDArray[np.void]:
-        """Return the records of a unit's anchors, an array of `COUNTED`.
+        """Return the records of a unit's anchors, an array of `ANCHOR_COUNTS`.
 
         Parameters
         ----------
@@ -144,7 +144,7 @@ class Miner:
 
     def _uncounted(self, anchors: Rows) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
         """Return the records of anchors before counting, and a mask of anchors with triplets."""
-        result = np.zeros(len(anchors), dtype=COUNTED)
+        result = np.zeros(len(anchors), dtype=ANCHOR_COUNTS)
         result["neighbour"] = -1
         result["positives"] = self.tally.positives[anchors]
         result["negatives"] = self.tally.negatives[anchors]
@@ -217,7 +217,7 @@ class Miner:
             The quota of the unit's anchors per folder.
         paths : mapping
             The file to write per folder.
-        counted : ndarray of shape (anchors,), `COUNTED`, optional
+        counted : ndarray of shape (anchors,), `ANCHOR_COUNTS`, optional
             The records of the unit's anchors.
         files : CandidateFiles, optional
             The candidate lists of the count pass.

@@ -87,7 +87,7 @@ def choose_sampled(
     anchors : ndarray of shape (anchors,), int64
     shares : mapping
         The quota of the anchors per folder.
-    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
 
     Returns
     -------

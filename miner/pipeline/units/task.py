@@ -178,7 +178,7 @@ def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Min
 
 
 def count_anchors(task: Task, anchors: tuple[int, ...]) -> NDArray[np.void]:
-    """Return the exact records of the given anchors, an array of `COUNTED`."""
+    """Return the exact records of the given anchors, an array of `ANCHOR_COUNTS`."""
     order = np.array(anchors, dtype=np.int64)
     opened = open_miner(task)
     some = replace(opened, besides=StatisticsPlan(order=order), writes=False)
