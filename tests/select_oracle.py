@@ -13,7 +13,7 @@ import numpy as np
 from miner.census.measure import Vectors
 from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
-from miner.pipeline.passes import share_out
+from miner.pipeline.passes import allocate_quotas
 from miner.pipeline.units.miner import Miner
 from miner.pipeline.units.records import TRIPLET
 from miner.selection.selection import load_selection
@@ -99,7 +99,7 @@ def select(found: Data, unit: int = 7, **keys: Any) -> Selected:
     total = found.relevance.anchors
     units = [(start, min(start + unit, total)) for start in range(0, total, unit)]
     counted = np.concatenate([miner.count(one) for one in units])
-    shares = share_out(counted, job)
+    shares = allocate_quotas(counted, job)
     records: dict[str, list[np.ndarray]] = {name: [] for name in shares}
     with tempfile.TemporaryDirectory() as folder:
         for one in units:

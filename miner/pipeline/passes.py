@@ -22,7 +22,7 @@ from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.count_cache import KeptCounts, join, parts, split
 from miner.pipeline.engines.base import Engine
 from miner.pipeline.seal import Piece
-from miner.pipeline.units.layout import Share
+from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.merge import Arrays, Merging
 from miner.pipeline.units.task import Task, count_unit, open_lists, open_miner, write_unit
 from miner.progress import Progress
@@ -34,7 +34,7 @@ from miner.storage.files import storage_errors
 from miner.triplets.hardness import KEPT, Kept
 from miner.triplets.types import Rows
 
-__all__ = ["Passes", "share_out"]
+__all__ = ["Passes", "allocate_quotas"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ Numbered = tuple[int, tuple[int, int]]
 """A unit as workers receive it: its number, and its range of anchors."""
 
 
-def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]:
+def allocate_quotas(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Quota]:
     """Return the quota of each folder: its cap, allocated to the anchors.
 
     Parameters
@@ -56,16 +56,16 @@ def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]
         The quota of each folder: the number of triplets of each anchor, and the factor by which
         the cap multiplies their weights. ``suspects`` is included only if the job keeps them.
     """
-    shares = {}
+    quotas = {}
     for code, name in enumerate(KEPT):
         if name == "suspects" and not select.suspects:
             continue
         slots = counted[f"slots_{name}"]
         total = sum(slots.tolist())
-        share = allocate(slots, select.max_triplets, seed_sequence(select.seed, code))
-        kept = int(share.sum())
-        shares[name] = Share(share, total / kept if kept else 1.0)
-    return shares
+        quota = allocate(slots, select.max_triplets, seed_sequence(select.seed, code))
+        kept = int(quota.sum())
+        quotas[name] = Quota(quota, total / kept if kept else 1.0)
+    return quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,20 +147,20 @@ class Passes:
         return names
 
     def write(
-        self, shares: Mapping[Kept, Share], counted: NDArray[np.void]
+        self, quotas: Mapping[Kept, Quota], counted: NDArray[np.void]
     ) -> dict[Kept, list[Piece]]:
         """Write the triplets of all units; return the unit files of each folder, in order."""
         busy = [
             n
             for n, unit in enumerate(self.units)
-            if any(share.part(slice(*unit)).total for share in shares.values())
+            if any(quota.part(slice(*unit)).total for quota in quotas.values())
         ]
         facts = {n: self.staging.recorded(f"write-{n:05d}") for n in busy}
         pending = [(n, self.units[n]) for n in busy if facts[n] is None]
         total = sum(_anchors(self.units[n]) for n in busy)
         done = total - sum(_anchors(unit) for _, unit in pending)
         self.progress("writing", done, total)
-        for unit in self.engine.each(self._writer(shares, counted, pending), pending):
+        for unit in self.engine.each(self._writer(quotas, counted, pending), pending):
             number, rows, files = unit.result
             record = {"rows": rows, "files": files}
             self.staging.record(f"write-{number:05d}", record)
@@ -168,17 +168,17 @@ class Passes:
             facts[number] = record
             done += _anchors(self.units[number])
             self.progress("writing", done, total)
-        return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in shares}
+        return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in quotas}
 
     def _writer(
-        self, shares: Mapping[Kept, Share], counted: NDArray[np.void], pending: list[Numbered]
+        self, quotas: Mapping[Kept, Quota], counted: NDArray[np.void], pending: list[Numbered]
     ) -> Callable[[Numbered], tuple[int, dict[str, int], dict[str, str]]]:
         """Save the records and quotas for the workers; return the function that writes a unit."""
         arrays: dict[str, NDArray[Any]] = {"counted": counted}
-        arrays |= {f"share-{name}": share.counts for name, share in shares.items()}
+        arrays |= {f"share-{name}": quota.counts for name, quota in quotas.items()}
         for name, array in arrays.items() if pending else ():
             save_array(self.staging.work / f"{name}.npy", array)
-        factors = {name: share.factor for name, share in shares.items()}
+        factors = {name: quota.factor for name, quota in quotas.items()}
         names = self._names() if pending else []
         # No unit has a record if the counts came from the cache.
         whole = all(self.staging.recorded(name) is not None for name in names)
@@ -237,16 +237,16 @@ def _write(
     number is 0 if no unit has any.
     """
     number, unit = numbered
-    shares = {
-        name: Share(_part(work, f"share-{name}", unit), factor) for name, factor in factors.items()
+    quotas = {
+        name: Quota(_part(work, f"share-{name}", unit), factor) for name, factor in factors.items()
     }
-    names = {name: f"write-{number:05d}-{name}.bin" for name in shares}
-    paths = {name: Path(work) / names[name] for name in shares}
+    names = {name: f"write-{number:05d}-{name}.bin" for name in quotas}
+    paths = {name: Path(work) / names[name] for name in quotas}
     counted = tuple(_name(listed[0], other) for other in range(listed[1]))
     files = open_lists(task, Path(work), counted)
-    facts = write_unit(task, unit, shares, paths, _part(work, "counted", unit), files)
-    rows = {str(name): int(facts[name]["rows"]) for name in shares}
-    return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in shares}
+    facts = write_unit(task, unit, quotas, paths, _part(work, "counted", unit), files)
+    rows = {str(name): int(facts[name]["rows"]) for name in quotas}
+    return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in quotas}
 
 
 def _part(work: str, name: str, unit: tuple[int, int]) -> NDArray[Any]:

@@ -34,7 +34,7 @@ from miner.pipeline.cap_negatives import cap_negatives
 from miner.pipeline.census_files import Findings
 from miner.pipeline.gates import check_finished, check_gates, check_rows
 from miner.pipeline.index import Indexing
-from miner.pipeline.passes import Passes, share_out
+from miner.pipeline.passes import Passes, allocate_quotas
 from miner.pipeline.rescore import Rescoring
 from miner.pipeline.resolve import Opened
 from miner.pipeline.seal import Piece, Sealer, fewer, seal_shards
@@ -239,7 +239,7 @@ class _Conductor:
             if select.denoise:
                 noisy = counted["neighbour"] >= 0
                 passes, chosen = passes.without(anchor_rows(store.relevance())[noisy])
-            drawn = passes.write(share_out(chosen, select), chosen)
+            drawn = passes.write(allocate_quotas(chosen, select), chosen)
             left = self._rescored(store, drawn)
             pieces = cap_negatives(left, select.per_negative, select.seed, store.facts["rows"][-1])
             dropped = {"rescored": fewer(drawn, left)} if self.opened.rescorer else {}

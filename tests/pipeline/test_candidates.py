@@ -18,7 +18,7 @@ from miner.census.walk.candidate_lists import (
 )
 from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
-from miner.pipeline.passes import share_out
+from miner.pipeline.passes import allocate_quotas
 from miner.pipeline.units.miner import Miner
 from miner.selection.selection import load_selection
 from miner.selection.strategies.base import STRATEGIES
@@ -81,7 +81,7 @@ def written(
     folder.mkdir()
     found: dict[str, bytes] = {}
     for unit in UNITS:
-        shares = {n: s.part(slice(*unit)) for n, s in share_out(counted, select).items()}
+        shares = {n: s.part(slice(*unit)) for n, s in allocate_quotas(counted, select).items()}
         paths: dict[Kept, Path] = {name: folder / f"{name}-{unit[0]}" for name in shares}
         miner.write(unit, shares, paths, counted[slice(*unit)], files)
         found |= {str(path.name): path.read_bytes() for path in paths.values()}

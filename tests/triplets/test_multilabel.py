@@ -14,7 +14,7 @@ from miner.datasets.column_store import write_column
 from miner.indexes.flat import FlatIndex
 from miner.indexes.nearest_positive import nearest_share
 from miner.job_sections import SelectJob
-from miner.pipeline.passes import share_out
+from miner.pipeline.passes import allocate_quotas
 from miner.pipeline.units.layout import ANCHOR_COUNTS, cut_units
 from miner.pipeline.units.records import TRIPLET
 from miner.pipeline.units.task import Task, count_unit, open_miner, write_unit
@@ -155,7 +155,7 @@ def mined(folder: Path, task: Task, anchors: int, rows: int) -> tuple[Any, dict[
         counted.append(np.load(folder / f"{number}.npy"))
     census = np.concatenate(counted)
     assert census.dtype == ANCHOR_COUNTS
-    shares = share_out(census, task.select)
+    shares = allocate_quotas(census, task.select)
     found: dict[str, list[Any]] = {name: [] for name in MINED}
     for number, unit in enumerate(units):
         paths = {name: folder / f"{number}-{name}.bin" for name in MINED}

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.walk.census import Census
-from miner.pipeline.units.layout import Share
+from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.records import TRIPLET, Sink
 from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.caps import Caps
@@ -175,7 +175,7 @@ def write_block(
     writer: BlockWriter,
     block: Block,
     selection: Selection,
-    shares: Mapping[Kept, Share],
+    quotas: Mapping[Kept, Quota],
     view: Callable[[int], AnchorView],
     seed: int,
 ) -> None:
@@ -187,7 +187,7 @@ def write_block(
         The writer of this block.
     block : Block
     selection : Selection
-    shares : mapping
+    quotas : mapping
         The number of triplets of each anchor, per folder: all slots of the anchor, or a uniform
         sample of them.
     view : callable
@@ -195,54 +195,54 @@ def write_block(
     seed : int
         ``select.seed`` of the job.
     """
-    takes = _takes(block, selection, shares)
-    total = np.sum([share.counts for share in shares.values()], axis=0)
+    takes = _takes(block, selection, quotas)
+    total = np.sum([quota.counts for quota in quotas.values()], axis=0)
     few = total <= writer.most
     ways = {
-        name: few * _ways(block, takes.get(name), share, selection.caps)
-        for name, share in shares.items()
+        name: few * _ways(block, takes.get(name), quota, selection.caps)
+        for name, quota in quotas.items()
     }
     for first, last in cut_sizes(total, writer.most):
         writer.flush()
         single = np.zeros(last - first, dtype=np.bool_)
-        for name, share in shares.items():
+        for name, quota in quotas.items():
             way = ways[name][first:last]
-            single |= (share.counts[first:last] > 0) & (way == _SINGLE)
+            single |= (quota.counts[first:last] > 0) & (way == _SINGLE)
             whole, drawn = (first + np.flatnonzero(way == kind) for kind in (_WHOLE, _DRAWN))
             if len(whole):
-                _add_whole(writer, block, name, whole, takes[name], share.factor)
+                _add_whole(writer, block, name, whole, takes[name], quota.factor)
             if len(drawn):
-                _add_drawn(writer, block, name, drawn, takes[name], share, selection.caps, seed)
+                _add_drawn(writer, block, name, drawn, takes[name], quota, selection.caps, seed)
         for line in (first + np.flatnonzero(single)).tolist():
             here = view(line)
             eligible = selection.eligible_ranks(here)
-            for name, share in shares.items():
-                if share.counts[line] and ways[name][line] == _SINGLE:
-                    rule = (name, selection, int(share.counts[line]), share.factor)
+            for name, quota in quotas.items():
+                if quota.counts[line] and ways[name][line] == _SINGLE:
+                    rule = (name, selection, int(quota.counts[line]), quota.factor)
                     _write_anchor(writer, here, eligible, *rule)
     writer.flush()
 
 
 def _takes(
-    block: Block, selection: Selection, shares: Mapping[Kept, Share]
+    block: Block, selection: Selection, quotas: Mapping[Kept, Quota]
 ) -> dict[Kept, Selected]:
     """Return what the strategy selects from all pairs, per folder, if the counts determine it."""
     if not selection.ranks_from_counts:
         return {}
     eligible = selection.filters.eligible_ranks(cast(Anchor, PairCounts(block.hard, block.within)))
-    takes = {name: selection.strategy.take(eligible, name) for name in shares}
+    takes = {name: selection.strategy.take(eligible, name) for name in quotas}
     return {name: take for name, take in takes.items() if take.weight == 1.0}
 
 
-def _ways(block: Block, take: Selected | None, share: Share, caps: Caps) -> NDArray[np.int8]:
+def _ways(block: Block, take: Selected | None, quota: Quota, caps: Caps) -> NDArray[np.int8]:
     """Return how each line is written: `_WHOLE`, all its slots; `_DRAWN`, a sample; `_SINGLE`."""
     ways = np.full(len(block.anchors), _SINGLE, dtype=np.int8)
     if take is None:
         return ways
     slots = np.add.reduceat(take.counts, block.starts[:-1])
     if not caps.per_pair:
-        ways[(share.counts > 0) & (slots <= _FEW_SLOTS)] = _DRAWN
-    ways[(share.counts == slots) & (slots > 0)] = _WHOLE
+        ways[(quota.counts > 0) & (slots <= _FEW_SLOTS)] = _DRAWN
+    ways[(quota.counts == slots) & (slots > 0)] = _WHOLE
     return ways
 
 
@@ -265,7 +265,7 @@ def _add_drawn(
     folder: Kept,
     lines: Rows,
     take: Selected,
-    share: Share,
+    quota: Quota,
     caps: Caps,
     seed: int,
 ) -> None:
@@ -280,14 +280,14 @@ def _add_drawn(
         mine = slice(*np.searchsorted(owners, (first, last)))
         some = lines[first:last]
         drawn = draw_distinct_per_anchor(
-            key, block.anchors[some], slots[first:last], share.counts[some]
+            key, block.anchors[some], slots[first:last], quota.counts[some]
         )
         ends = np.cumsum(counts[mine])
         pair = np.searchsorted(ends, drawn, side="right")
         rank = take.begin[pairs[mine]][pair] + drawn - (ends - counts[mine])[pair]
-        weights = take.weight * share.factor * caps.weights(slots[first:last])
-        line = np.repeat(some, share.counts[some])
-        number = np.repeat(np.arange(last - first), share.counts[some])
+        weights = take.weight * quota.factor * caps.weights(slots[first:last])
+        line = np.repeat(some, quota.counts[some])
+        number = np.repeat(np.arange(last - first), quota.counts[some])
         writer.add_lines(folder, line, Picks(pairs[mine][pair], rank, weights[number]))
 
 

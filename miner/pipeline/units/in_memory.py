@@ -14,7 +14,7 @@ from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.census import Census
 from miner.errors import DataError, UsageError
 from miner.job import Job, parse_bytes, parse_job
-from miner.pipeline.passes import share_out
+from miner.pipeline.passes import allocate_quotas
 from miner.pipeline.units.miner import Miner
 from miner.pipeline.units.records import Gathered, Triplets
 from miner.runs.shards import triplet_table
@@ -149,7 +149,7 @@ def _mined(job: Job, rows: Float32, codes: Rows) -> dict[Kept, Triplets]:
     lists: list[CandidateLists] = []
     unit = (0, len(rows))
     counted = miner.count(unit, lists=lists)
-    shares = share_out(counted, job.select)
-    found = {name: Gathered() for name in shares}
-    miner.write_to(found, unit, shares, counted, lists[0].take)
+    quotas = allocate_quotas(counted, job.select)
+    found = {name: Gathered() for name in quotas}
+    miner.write_to(found, unit, quotas, counted, lists[0].take)
     return {name: records.in_order() for name, records in found.items()}

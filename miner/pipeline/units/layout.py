@@ -8,7 +8,7 @@ import numpy as np
 
 from miner.triplets.types import Rows
 
-__all__ = ["ANCHOR_COUNTS", "CENSUS_COLUMNS", "SELECTION_COLUMNS", "Share", "cut_units"]
+__all__ = ["ANCHOR_COUNTS", "CENSUS_COLUMNS", "SELECTION_COLUMNS", "Quota", "cut_units"]
 
 ANCHOR_COUNTS = np.dtype(
     [
@@ -63,7 +63,7 @@ def cut_units(anchors: int, rows: int, dim: int) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Quota:
     """The number of triplets that each anchor writes to one folder.
 
     Attributes
@@ -81,10 +81,10 @@ class Share:
         """The number of triplets of all anchors."""
         return int(self.counts.sum())
 
-    def of(self, anchors: Rows) -> Share:
+    def take(self, anchors: Rows) -> Quota:
         """Return the quota of the anchors with these indexes."""
-        return Share(self.counts[anchors], self.factor)
+        return Quota(self.counts[anchors], self.factor)
 
-    def part(self, anchors: slice) -> Share:
+    def part(self, anchors: slice) -> Quota:
         """Return the quota of a range of anchors."""
-        return Share(self.counts[anchors], self.factor)
+        return Quota(self.counts[anchors], self.factor)

@@ -21,7 +21,7 @@ from miner.census.statistics import StatisticsPlan
 from miner.census.walk.candidate_lists import CandidateFiles, CandidateLists
 from miner.census.walk.census import Census, CensusRequest
 from miner.census.walk.ranked_block import RankedBlock
-from miner.pipeline.units.layout import ANCHOR_COUNTS, Share
+from miner.pipeline.units.layout import ANCHOR_COUNTS, Quota
 from miner.pipeline.units.records import Records, Sink
 from miner.pipeline.units.sampled import SampledClasses, choose_sampled
 from miner.pipeline.units.unit_writer import UnitWriter
@@ -203,7 +203,7 @@ class Miner:
     def write(
         self,
         unit: tuple[int, int],
-        shares: Mapping[Kept, Share],
+        quotas: Mapping[Kept, Quota],
         paths: Mapping[Kept, Path],
         counted: NDArray[np.void] | None = None,
         files: CandidateFiles | None = None,
@@ -213,7 +213,7 @@ class Miner:
         Parameters
         ----------
         unit : tuple of int
-        shares : mapping
+        quotas : mapping
             The quota of the unit's anchors per folder.
         paths : mapping
             The file to write per folder.
@@ -232,7 +232,7 @@ class Miner:
                 name: Records(stack.enter_context(atomic_open(path)))
                 for name, path in paths.items()
             }
-            self.write_to(records, unit, shares, counted, files.read if files else None)
+            self.write_to(records, unit, quotas, counted, files.read if files else None)
             facts = {name: file.facts() for name, file in records.items()}
         return {str(name): fact for name, fact in facts.items()}
 
@@ -240,7 +240,7 @@ class Miner:
         self,
         sinks: Mapping[Kept, Sink],
         unit: tuple[int, int],
-        shares: Mapping[Kept, Share],
+        quotas: Mapping[Kept, Quota],
         counted: NDArray[np.void] | None = None,
         lists_of: Callable[[Rows], CandidateLists] | None = None,
     ) -> None:
@@ -248,24 +248,24 @@ class Miner:
 
         `lists_of` returns the candidate lists of the given anchors.
         """
-        lines = np.flatnonzero(np.any([share.counts > 0 for share in shares.values()], axis=0))
+        lines = np.flatnonzero(np.any([quota.counts > 0 for quota in quotas.values()], axis=0))
         anchors = lines + unit[0]
         lists = lists_of(anchors) if lists_of else CandidateLists.empty(len(anchors))
         facing = (self.census, self.selection, self.seed, self.normalized)
         writer = UnitWriter(*facing, self.whole_blocks, self.listed_block)
-        own = {name: share.of(lines) for name, share in shares.items()}
+        own = {name: quota.take(lines) for name, quota in quotas.items()}
         sampled = None if counted is None else self._sampled(anchors, own, counted[lines])
         writer.write(anchors, own, sinks, lists, sampled)
 
     def _sampled(
-        self, anchors: Rows, shares: Mapping[Kept, Share], counted: NDArray[np.void]
+        self, anchors: Rows, quotas: Mapping[Kept, Quota], counted: NDArray[np.void]
     ) -> SampledClasses | None:
         """Return the classes of anchors that are written by drawing triplets, or None."""
         if self.selection.needs_pairs:
             return None
         census = self.census
         given = (census.vectors, census.relevance, census.metric, census.margin, self.seed)
-        return choose_sampled(RejectionSampler(*given), self.selection, anchors, shares, counted)
+        return choose_sampled(RejectionSampler(*given), self.selection, anchors, quotas, counted)
 
     def whole_blocks(self, anchors: Rows) -> Iterator[tuple[Rows, Block]]:
         """Count the anchors again; yield positions in `anchors`, and their block."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.pipeline.units.layout import Share
+from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.records import TRIPLET, Triplets
 from miner.selection.rejection import DrawnTriplets, DrawRequest, RejectionSampler
 from miner.selection.selection import Selection
@@ -43,11 +43,11 @@ class SampledClasses:
     asked: DrawRequest
     weights: Mapping[Mined, Float64]
 
-    def left(self, shares: Mapping[Kept, Share]) -> dict[Kept, Share]:
+    def left(self, quotas: Mapping[Kept, Quota]) -> dict[Kept, Quota]:
         """Return the quotas without the triplets that are drawn."""
-        left = dict(shares)
+        left = dict(quotas)
         for name, take in self.asked.takes.items():
-            left[name] = Share(shares[name].counts - take, shares[name].factor)
+            left[name] = Quota(quotas[name].counts - take, quotas[name].factor)
         return left
 
     def records(self, first: int, last: int) -> dict[Mined, Triplets]:
@@ -74,7 +74,7 @@ def choose_sampled(
     rejection: RejectionSampler,
     selection: Selection,
     anchors: Rows,
-    shares: Mapping[Kept, Share],
+    quotas: Mapping[Kept, Quota],
     counted: NDArray[np.void],
 ) -> SampledClasses | None:
     """Choose the classes of anchors for which drawing triplets is cheap.
@@ -85,7 +85,7 @@ def choose_sampled(
     selection : Selection
         A selection that depends only on the totals of each class: a uniform sample.
     anchors : ndarray of shape (anchors,), int64
-    shares : mapping
+    quotas : mapping
         The quota of the anchors per folder.
     counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
 
@@ -97,7 +97,7 @@ def choose_sampled(
     rows = rejection.relevance.rows
     takes, rates = {}, {}
     for name in MINED:
-        take, count = shares[name].counts, counted[name]
+        take, count = quotas[name].counts, counted[name]
         each = np.maximum(count, 1).astype(np.float64)
         # A trial fails if the row it draws is not a negative, so rare negatives need many trials.
         trials = take * (counted["positives"] * (rows / each))
@@ -108,5 +108,5 @@ def choose_sampled(
         return None
     weights = selection.weights_of_totals({name: counted[name] for name in MINED})
     nothing = np.zeros(len(anchors))
-    weights = {name: shares[name].factor * weights.get(name, nothing) for name in MINED}
+    weights = {name: quotas[name].factor * weights.get(name, nothing) for name in MINED}
     return SampledClasses(rejection, DrawRequest(anchors, takes, rates), weights)

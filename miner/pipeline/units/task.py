@@ -28,7 +28,7 @@ from miner.job import Job, parse_bytes
 from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.engines.base import Engine
 from miner.pipeline.units.approximate import ApproximateMiner, Nominees
-from miner.pipeline.units.layout import Share
+from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.miner import Miner
 from miner.runs.tables import label_ranks
 from miner.selection.selection import load_selection
@@ -234,10 +234,10 @@ def open_lists(task: Task, work: Path, counted: tuple[str, ...]) -> CandidateFil
 def write_unit(
     task: Task,
     unit: tuple[int, int],
-    shares: Mapping[Kept, Share],
+    quotas: Mapping[Kept, Quota],
     paths: Mapping[Kept, Path],
     counted: NDArray[np.void] | None = None,
     files: CandidateFiles | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Write the triplets of a unit; see `Miner.write`."""
-    return open_miner(task).write(unit, shares, paths, counted, files)
+    return open_miner(task).write(unit, quotas, paths, counted, files)

@@ -15,7 +15,7 @@ import numpy as np
 from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.census import Census
 from miner.pipeline.units.block_writer import BlockWriter, write_block
-from miner.pipeline.units.layout import Share
+from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.records import Gathered, Sink
 from miner.pipeline.units.sampled import SampledClasses
 from miner.selection.anchor_view import AnchorView, Block
@@ -58,7 +58,7 @@ class UnitWriter:
     def write(
         self,
         anchors: Rows,
-        shares: Mapping[Kept, Share],
+        quotas: Mapping[Kept, Quota],
         files: Mapping[Kept, Sink],
         lists: CandidateLists,
         sampled: SampledClasses | None = None,
@@ -68,7 +68,7 @@ class UnitWriter:
         Parameters
         ----------
         anchors : ndarray of shape (anchors,), int64
-        shares : mapping
+        quotas : mapping
             The quota of these anchors per folder.
         files : mapping
             The file or other sink of each folder.
@@ -77,9 +77,9 @@ class UnitWriter:
         sampled : SampledClasses, optional
             The classes that are written by drawing triplets at random.
         """
-        left = sampled.left(shares) if sampled else shares
+        left = sampled.left(quotas) if sampled else quotas
         total, walked = (
-            np.sum([share.counts for share in each.values()], axis=0) for each in (shares, left)
+            np.sum([quota.counts for quota in each.values()], axis=0) for each in (quotas, left)
         )
         for first, last in cut_sizes(total, _STRETCH):
             some = first + np.flatnonzero(walked[first:last])
@@ -96,7 +96,7 @@ class UnitWriter:
         self,
         anchors: Rows,
         some: Rows,
-        shares: Mapping[Kept, Share],
+        quotas: Mapping[Kept, Quota],
         files: Mapping[Kept, Sink],
         lists: CandidateLists,
     ) -> None:
@@ -105,15 +105,15 @@ class UnitWriter:
         for first, last in cut_sizes(lists.sizes[mine], _ENTRIES):
             part = mine[first:last]
             block = self.listed(anchors[part], lists.take(part))
-            self._write_block(block, part, shares, files)
+            self._write_block(block, part, quotas, files)
         if len(others):
             for places, block in self.blocks(anchors[others]):
-                self._write_block(block, others[places], shares, files)
+                self._write_block(block, others[places], quotas, files)
 
     def _write_block(
-        self, block: Block, lines: Rows, shares: Mapping[Kept, Share], files: Mapping[Kept, Sink]
+        self, block: Block, lines: Rows, quotas: Mapping[Kept, Quota], files: Mapping[Kept, Sink]
     ) -> None:
-        own = {name: share.of(lines) for name, share in shares.items()}
+        own = {name: quota.take(lines) for name, quota in quotas.items()}
         view = functools.partial(self._view, block)
         writer = BlockWriter(files, self.census, block)
         write_block(writer, block, self.selection, own, view, self.seed)
