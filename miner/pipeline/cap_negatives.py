@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.pipeline.seal import Piece, read_piece
+from miner.pipeline.seal import UnitFile, read_unit_file
 from miner.selection.strategies.base import seed_sequence
 from miner.storage.files import atomic_open
 from miner.triplets.hardness import KEPT, MINED, Kept
@@ -40,12 +40,12 @@ _ALL = np.iinfo(np.uint64).max
 class _Class:
     """The unit files of one class, and the salt of its pseudorandom numbers."""
 
-    pieces: list[Piece]
+    unit_files: list[UnitFile]
     salt: np.uint64
 
     def chunks(self) -> Iterator[Records]:
-        for piece in self.pieces:
-            yield from read_piece(piece, _CHUNK)
+        for unit_file in self.unit_files:
+            yield from read_unit_file(unit_file, _CHUNK)
 
     def numbers(self, records: Records) -> Numbers:
         """Return the pseudorandom numbers of triplets; they differ for the same negative."""
@@ -57,13 +57,13 @@ class _Class:
 
 
 def cap_negatives(
-    pieces: Mapping[Kept, list[Piece]], most: int, seed: int, rows: int
-) -> dict[Kept, list[Piece]]:
+    unit_files: Mapping[Kept, list[UnitFile]], most: int, seed: int, rows: int
+) -> dict[Kept, list[UnitFile]]:
     """Keep at most `most` triplets of each class with the same negative.
 
     Parameters
     ----------
-    pieces : mapping
+    unit_files : mapping
         The unit files of each folder. If a class has hubs, its files are rewritten under new names.
     most : int
         The cap; 0 for no cap.
@@ -77,13 +77,13 @@ def cap_negatives(
     dict
         The remaining unit files of each folder, in the same order.
     """
-    result = dict(pieces)
+    result = dict(unit_files)
     for code, name in enumerate(MINED if most else ()):
         salt = seed_sequence(seed, _PLACE, code).generate_state(1, np.uint64)[0]
-        mine = _Class(pieces[name], salt)
+        mine = _Class(unit_files[name], salt)
         cuts = _cuts(mine, most, rows)
         if cuts is not None:
-            result[name] = [_cut(mine, piece, cuts) for piece in mine.pieces]
+            result[name] = [_cut(mine, unit_file, cuts) for unit_file in mine.unit_files]
     return result
 
 
@@ -129,17 +129,17 @@ def _smallest(parts: list[_Numbered], most: int) -> _Numbered:
     return negatives[kept], numbers[kept]
 
 
-def _cut(mine: _Class, piece: Piece, cuts: Numbers) -> Piece:
+def _cut(mine: _Class, unit_file: UnitFile, cuts: Numbers) -> UnitFile:
     """Write a copy of a unit file without the triplets whose numbers exceed the cuts."""
-    path = Path(piece.path)
+    path = Path(unit_file.path)
     target = path.with_name(f"capped-{path.name}")
     rows = 0
     with atomic_open(target) as file:
-        for records in read_piece(piece, _CHUNK):
+        for records in read_unit_file(unit_file, _CHUNK):
             kept = records[mine.numbers(records) <= cuts[records["negative"]]]
             file.write(kept.tobytes())
             rows += len(kept)
-    return Piece(str(target), rows)
+    return UnitFile(str(target), rows)
 
 
 def _mix(numbers: Numbers) -> Numbers:

@@ -21,7 +21,7 @@ from miner.embedding.store import Store
 from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.count_cache import KeptCounts, join, parts, split
 from miner.pipeline.engines.base import Engine
-from miner.pipeline.seal import Piece
+from miner.pipeline.seal import UnitFile
 from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.merge import Arrays, Merging
 from miner.pipeline.units.task import Task, count_unit, open_lists, open_miner, write_unit
@@ -148,7 +148,7 @@ class Passes:
 
     def write(
         self, quotas: Mapping[Kept, Quota], counted: NDArray[np.void]
-    ) -> dict[Kept, list[Piece]]:
+    ) -> dict[Kept, list[UnitFile]]:
         """Write the triplets of all units; return the unit files of each folder, in order."""
         busy = [
             n
@@ -168,7 +168,9 @@ class Passes:
             facts[number] = record
             done += _anchors(self.units[number])
             self.progress("writing", done, total)
-        return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in quotas}
+        return {
+            name: [_unit_file(self.staging, n, name, facts[n]) for n in busy] for name in quotas
+        }
 
     def _writer(
         self, quotas: Mapping[Kept, Quota], counted: NDArray[np.void], pending: list[Numbered]
@@ -212,8 +214,8 @@ def _name(name: str, number: int) -> str:
     return f"{name}-{number:05d}"
 
 
-def _piece(staging: Staging, number: int, name: Kept, facts: Any) -> Piece:
-    return Piece(
+def _unit_file(staging: Staging, number: int, name: Kept, facts: Any) -> UnitFile:
+    return UnitFile(
         str(staging.work.resolve() / f"write-{number:05d}-{name}.bin"), facts["rows"][name]
     )
 

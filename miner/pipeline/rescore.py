@@ -24,7 +24,7 @@ from miner.embedding.models.rescorers import Rescorer
 from miner.embedding.probed_vectors import ProbeClock
 from miner.embedding.store import Store
 from miner.errors import DataError, StorageError
-from miner.pipeline.seal import Piece, read_piece
+from miner.pipeline.seal import UnitFile, read_unit_file
 from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.storage.files import atomic_open, sha256_file
@@ -65,7 +65,7 @@ class Rescoring:
     _waiting: dict[str, dict[str, Any]] = field(default_factory=dict)  # records
     _clock: ProbeClock = field(default_factory=ProbeClock)
 
-    def apply(self, pieces: Mapping[Kept, list[Piece]]) -> dict[Kept, list[Piece]]:
+    def apply(self, unit_files: Mapping[Kept, list[UnitFile]]) -> dict[Kept, list[UnitFile]]:
         """Return the unit files without dropped triplets; ``suspects`` are never rescored.
 
         Raises
@@ -73,35 +73,37 @@ class Rescoring:
         DataError
             If the rescorer does not return one finite number per pair, or has changed.
         """
-        result = dict(pieces)
+        result = dict(unit_files)
         if self.rescorer.weights is None:
-            self._set_out([piece for name in MINED for piece in pieces[name]])
+            self._set_out([unit_file for name in MINED for unit_file in unit_files[name]])
         try:
-            self._apply(pieces, result)
+            self._apply(unit_files, result)
         except DataError:  # files that were finished before the bad pair are still recorded
             self._confirm()
             raise
         self._confirm()
         return result
 
-    def _apply(self, pieces: Mapping[Kept, list[Piece]], result: dict[Kept, list[Piece]]) -> None:
-        total = sum(len(pieces[name]) for name in MINED)
+    def _apply(
+        self, unit_files: Mapping[Kept, list[UnitFile]], result: dict[Kept, list[UnitFile]]
+    ) -> None:
+        total = sum(len(unit_files[name]) for name in MINED)
         done = 0
         for name in MINED:
             kept = []
-            for piece in pieces[name]:
+            for unit_file in unit_files[name]:
                 self.progress("rescoring", done, total)
-                kept.append(self._piece(piece))
+                kept.append(self._rescored(unit_file))
                 done += 1
             result[name] = kept
         self.progress("rescoring", done, total)
 
-    def _set_out(self, pieces: list[Piece]) -> None:
+    def _set_out(self, unit_files: list[UnitFile]) -> None:
         """Score the probe (the first pairs); keep the scores recorded before, if they agree."""
-        first = next((piece for piece in pieces if piece.rows), None)
+        first = next((unit_file for unit_file in unit_files if unit_file.rows), None)
         if first is None:
             return
-        self._pairs, _ = self._texts_of(next(read_piece(first, _PROBED)))
+        self._pairs, _ = self._texts_of(next(read_unit_file(first, _PROBED)))
         now, record = self.rescorer.score(self._pairs), self.staging.recorded("rescoring")
         before = np.asarray(record["scores"] if record else [], dtype=np.float64)
         self._expected = before if _alike(before, now) else now
@@ -125,15 +127,15 @@ class Rescoring:
         for name, record in waiting.items():
             self.staging.record(name, record)
 
-    def _piece(self, piece: Piece) -> Piece:
-        path = Path(piece.path)
+    def _rescored(self, unit_file: UnitFile) -> UnitFile:
+        path = Path(unit_file.path)
         target = path.with_name(f"rescored-{path.name}")
         scorer = digest(self._expected.tolist())
         record = self.staging.recorded(target.stem)
         if record is None or record.get("scorer") != scorer:
             rows = 0
             with atomic_open(target) as file:
-                for records in read_piece(piece, _CHUNK):
+                for records in read_unit_file(unit_file, _CHUNK):
                     kept = records[self._scores(records) <= self.most]
                     file.write(kept.tobytes())
                     rows += len(kept)
@@ -142,7 +144,7 @@ class Rescoring:
             self._waiting[target.stem] = record
             if self._clock.due:
                 self._confirm()
-        return Piece(str(target), int(record["rows"]))
+        return UnitFile(str(target), int(record["rows"]))
 
     def _scores(self, records: NDArray[np.void]) -> NDArray[np.float64]:
         """Return the score of the negative of each record."""

@@ -37,7 +37,7 @@ from miner.pipeline.index import Indexing
 from miner.pipeline.passes import Passes, allocate_quotas
 from miner.pipeline.rescore import Rescoring
 from miner.pipeline.resolve import Opened
-from miner.pipeline.seal import Piece, Sealer, fewer, seal_shards
+from miner.pipeline.seal import ShardWriter, UnitFile, rows_dropped, seal_shards
 from miner.pipeline.units.layout import cut_units
 from miner.pipeline.units.task import Approximate, Task, open_lists, open_miner
 from miner.progress import Clock, Progress, silent
@@ -241,12 +241,14 @@ class _Conductor:
                 passes, chosen = passes.without(anchor_rows(store.relevance())[noisy])
             drawn = passes.write(allocate_quotas(chosen, select), chosen)
             left = self._rescored(store, drawn)
-            pieces = cap_negatives(left, select.per_negative, select.seed, store.facts["rows"][-1])
-            dropped = {"rescored": fewer(drawn, left)} if self.opened.rescorer else {}
-            dropped |= {"capped": fewer(left, pieces)} if select.per_negative else {}
+            unit_files = cap_negatives(
+                left, select.per_negative, select.seed, store.facts["rows"][-1]
+            )
+            dropped = {"rescored": rows_dropped(drawn, left)} if self.opened.rescorer else {}
+            dropped |= {"capped": rows_dropped(left, unit_files)} if select.per_negative else {}
         open_miner.cache_clear()  # frees the memory of the passes: writing shards needs memory too
         with self.clock.stage("seal"):
-            shards, files = self._seal(store, findings, counted, pieces)
+            shards, files = self._seal(store, findings, counted, unit_files)
         run, suspects = self.staging.run, select.suspects
         written = written_facts(chosen, shards, run, suspects=suspects, dropped=dropped)
         check_rows(self.job, census, written, self.attempt.gates)
@@ -292,12 +294,14 @@ class _Conductor:
         warned = {"warnings": warning_facts(advice)}
         return {"files": [*manifest["files"], *files], **warned, **said}
 
-    def _rescored(self, store: Store, pieces: dict[Kept, list[Piece]]) -> dict[Kept, list[Piece]]:
+    def _rescored(
+        self, store: Store, unit_files: dict[Kept, list[UnitFile]]
+    ) -> dict[Kept, list[UnitFile]]:
         """Drop the triplets that the job's rescorer rejects; without a rescorer drop nothing."""
         rescorer, most = self.opened.rescorer, self.job.select.rescore_max
         if rescorer is None or most is None:
-            return pieces
-        return Rescoring(rescorer, most, store, self.staging, self.progress).apply(pieces)
+            return unit_files
+        return Rescoring(rescorer, most, store, self.staging, self.progress).apply(unit_files)
 
     def _make_room(self, store: Store) -> None:
         """Remove the least recently used cache entries and stores beyond ``cache.max_size``."""
@@ -328,7 +332,11 @@ class _Conductor:
         return auditing.recalls(counted)
 
     def _seal(
-        self, store: Store, findings: Findings, counted: Any, pieces: Mapping[Kept, list[Piece]]
+        self,
+        store: Store,
+        findings: Findings,
+        counted: Any,
+        unit_files: Mapping[Kept, list[UnitFile]],
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Write the shards, the census and its tables; return the facts of shards and of files."""
         metadata = {
@@ -340,8 +348,8 @@ class _Conductor:
             "fingerprint": self.staging.fingerprint,
         }
         run, work = str(self.staging.run.resolve()), str(self.staging.work.resolve())
-        sealer = Sealer(str(store.folder.resolve()), run, work, self.opened.texts, metadata)
-        shards = seal_shards(sealer, self.staging, self.opened.engine, pieces, self.progress)
+        writer = ShardWriter(str(store.folder.resolve()), run, work, self.opened.texts, metadata)
+        shards = seal_shards(writer, self.staging, self.opened.engine, unit_files, self.progress)
         files = findings.write(self.staging.run, counted)
         index = self.staging.run / "index.faiss"
         if index.exists():
