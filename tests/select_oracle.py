@@ -14,7 +14,7 @@ from miner.census.measure import Vectors
 from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
 from miner.pipeline.passes import allocate_quotas
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.miner import UnitMiner
 from miner.pipeline.units.records import TRIPLET
 from miner.selection.selection import load_selection
 from miner.triplets.distance import normalize_rows
@@ -93,7 +93,7 @@ def select(found: Data, unit: int = 7, **keys: Any) -> Selected:
     """Count, share out and write in units of so many anchors, without a store."""
     job = SelectJob(**{"max_triplets": 10**9, **keys})
     census = Census(Vectors(found.anchors, found.rows), found.relevance, found.metric, MARGIN)
-    miner = Miner(
+    miner = UnitMiner(
         census, tally(found.relevance), load_selection(job), job.seed, 20_000, found.normalized
     )
     total = found.relevance.anchors

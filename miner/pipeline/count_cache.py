@@ -34,7 +34,7 @@ from miner.errors import DamageError, StorageError
 from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.units.layout import ANCHOR_COUNTS, CENSUS_COLUMNS, SELECTION_COLUMNS
 from miner.pipeline.units.merge import array_names
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.miner import UnitMiner
 from miner.progress import warn_damaged
 from miner.selection.selection import counts_identity, load_selection
 from miner.storage.arrays import save_array
@@ -192,7 +192,7 @@ def split(counted: NDArray[np.void], named: Parts) -> dict[str, Array]:
     return cut
 
 
-def join(found: Mapping[str, Array], named: Parts, miner: Miner) -> NDArray[np.void]:
+def join(found: Mapping[str, Array], named: Parts, miner: UnitMiner) -> NDArray[np.void]:
     """Return the records of all anchors, assembled from their parts."""
     counted = np.zeros(len(miner.tally.positives), dtype=ANCHOR_COUNTS)
     for name, columns in named.items():

@@ -24,7 +24,7 @@ from miner.pipeline.engines.base import Engine
 from miner.pipeline.seal import UnitFile
 from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.merge import Arrays, Merging
-from miner.pipeline.units.task import Task, count_unit, open_lists, open_miner, write_unit
+from miner.pipeline.units.task import Task, count_unit, open_lists, open_unit_miner, write_unit
 from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.selection.caps import allocate
@@ -95,7 +95,7 @@ class Passes:
         fresh : bool
             Drop the cached counts and count again.
         """
-        task, besides = self.task, open_miner(self.task).besides
+        task, besides = self.task, open_unit_miner(self.task).besides
         kept = KeptCounts.of(store, task.metric, task.margin, normalized=task.normalized)
         named = parts(task.select, mining, labelled=besides.labels is not None)
         exact = task.approximate is None  # the counts of an approximate run are never cached
@@ -104,9 +104,9 @@ class Passes:
         found = kept.find(named) if exact else None
         if found is not None:
             self.progress("counting: kept from an earlier run", 0, 0)
-            return join(found, named, open_miner(task)), found, True
+            return join(found, named, open_unit_miner(task)), found, True
         records = self.count()
-        open_miner(self.task).counted()
+        open_unit_miner(self.task).counted()
         merging = Merging(self.staging.work, records, besides)
         counted = merging.counted(store.facts["rows"][0])
         arrays = split(counted, named) | merging.arrays(store.facts["rows"][-1], mining)
@@ -126,7 +126,7 @@ class Passes:
         save_array(path, rows)
         task = replace(self.task, left_out=str(path), wanted=StatisticsRequest(), loss=False)
         again = replace(self, task=task, name="recount")
-        records, besides = again.count(), open_miner(task).besides
+        records, besides = again.count(), open_unit_miner(task).besides
         return again, Merging(self.staging.work, records, besides).counted(self._anchors)
 
     def count(self) -> list[str]:

@@ -39,7 +39,7 @@ from miner.pipeline.rescore import Rescoring
 from miner.pipeline.resolve import Opened
 from miner.pipeline.seal import ShardWriter, UnitFile, rows_dropped, seal_shards
 from miner.pipeline.units.layout import cut_units
-from miner.pipeline.units.task import Approximate, Task, open_lists, open_miner
+from miner.pipeline.units.task import Approximate, Task, open_lists, open_unit_miner
 from miner.progress import Clock, Progress, silent
 from miner.runs.publishing import open_output
 from miner.runs.run import Run
@@ -174,7 +174,7 @@ def run_job(
                 return Outcome(conductor.conduct(), mined=True)
         finally:
             open_lists.cache_clear()
-            open_miner.cache_clear()  # frees the prepared rows
+            open_unit_miner.cache_clear()  # frees the prepared rows
 
 
 @dataclass(slots=True)
@@ -217,7 +217,7 @@ class _Conductor:
         approximate = indexing.approximate(index)
         mining = self._mining(approximate)
         task = Task.of(self.job, store, self.opened.engine, mining, approximate)
-        tally, besides = open_miner(task).tally, open_miner(task).besides
+        tally, besides = open_unit_miner(task).tally, open_unit_miner(task).besides
         if self.job.select.denoise and not besides.neighbours:
             raise UsageError(_NOT_JUDGED)
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
@@ -246,7 +246,7 @@ class _Conductor:
             )
             dropped = {"rescored": rows_dropped(drawn, left)} if self.opened.rescorer else {}
             dropped |= {"capped": rows_dropped(left, unit_files)} if select.per_negative else {}
-        open_miner.cache_clear()  # frees the memory of the passes: writing shards needs memory too
+        open_unit_miner.cache_clear()  # frees the memory of the passes: writing shards needs memory too
         with self.clock.stage("seal"):
             shards, files = self._seal(store, findings, counted, unit_files)
         run, suspects = self.staging.run, select.suspects
@@ -319,7 +319,7 @@ class _Conductor:
         """Return the gap histogram of a sample of `size` triplets; empty if `size` is 0."""
         if not size:
             return {}
-        opened = open_miner(task)
+        opened = open_unit_miner(task)
         census, able = opened.census, (opened.tally.positives, opened.tally.negatives)
         size = min(size, opened.tally.valid)
         sample = draw_sample(census.relevance, census.vectors, census.metric, able, size=size)
@@ -327,7 +327,7 @@ class _Conductor:
 
     def _audited(self, task: Task, counted: NDArray[np.void]) -> dict[Mined, Recall]:
         """Return the recall of each class in an approximate run."""
-        open_miner.cache_clear()  # frees the index before anchors are counted exactly
+        open_unit_miner.cache_clear()  # frees the index before anchors are counted exactly
         auditing = Auditing(self.staging, self.opened.engine, task, self.job.index, self.progress)
         return auditing.recalls(counted)
 

@@ -14,7 +14,7 @@ from miner.embedding.store import Store
 from miner.job import Job
 from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import open_engine
-from miner.pipeline.units.task import Task, count_unit, open_miner
+from miner.pipeline.units.task import Task, count_unit, open_unit_miner
 
 __all__ = ["Slice", "count_slice"]
 
@@ -65,7 +65,7 @@ def count_slice(job: Job, store: Store, folder: Path, *, unit: int, workers: int
     with open_engine(EngineJob("threads", workers)) as engine:
         task = Task.of(job, store, engine, job.mining)
         try:
-            miner = open_miner(task)
+            miner = open_unit_miner(task)
             anchors = len(miner.tally.positives)
             few = min(_FEW, anchors)
             _count(task, folder / "first", (0, few))  # loads compiled loops, or compiles them
@@ -79,7 +79,7 @@ def count_slice(job: Job, store: Store, folder: Path, *, unit: int, workers: int
             able = (miner.tally.positives > 0) & (miner.tally.negatives > 0)
             counted = [able[miner.besides.anchors(part)] for part in parts]
         finally:
-            open_miner.cache_clear()
+            open_unit_miner.cache_clear()
     total, with_triplets = sum(map(len, counted)), sum(int(part.sum()) for part in counted)
     listed = _bytes(folder, ENTRY_SUFFIX)
     return Slice(

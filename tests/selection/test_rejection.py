@@ -13,7 +13,7 @@ from miner.census.measure import Vectors
 from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
 from miner.pipeline.passes import allocate_quotas
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.miner import UnitMiner
 from miner.pipeline.units.records import TRIPLET
 from miner.selection.rejection import DrawnTriplets, DrawRequest, RejectionSampler
 from miner.selection.selection import load_selection
@@ -221,7 +221,7 @@ def written(
     """Count, divide the cap and write in units of `unit` anchors; return records and counts."""
     job = SelectJob(**{"max_triplets": 400, **select})
     given = (rejection.vectors, rejection.relevance, rejection.metric, MARGIN)
-    miner = Miner(
+    miner = UnitMiner(
         Census(*given), tally(rejection.relevance), load_selection(job), job.seed, memory, False
     )
     total = rejection.relevance.anchors

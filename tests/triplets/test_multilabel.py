@@ -17,7 +17,7 @@ from miner.job_sections import SelectJob
 from miner.pipeline.passes import allocate_quotas
 from miner.pipeline.units.layout import ANCHOR_COUNTS, cut_units
 from miner.pipeline.units.records import TRIPLET
-from miner.pipeline.units.task import Task, count_unit, open_miner, write_unit
+from miner.pipeline.units.task import Task, count_unit, open_unit_miner, write_unit
 from miner.storage.json_files import write_json
 from miner.triplets.distance import METRICS
 from miner.triplets.hardness import MINED
@@ -171,8 +171,10 @@ def check_store(folder: Path, metric: Any, rows: np.ndarray, relevance: Relevanc
     asked = rows[relevance.chosen] if isinstance(relevance, AnchorSubset) else rows
     truth = enumerate_triplets(metric, 0.3, asked, rows, relevance)
     task = Task(str(stored(folder, rows, relevance)), metric, 0.3, SelectJob(), 20_000, 0)
-    assert open_miner(task).census.vectors.anchors.shape == asked.shape
-    assert (open_miner(task).census.vectors.anchors is open_miner(task).census.vectors.rows) != own
+    assert open_unit_miner(task).census.vectors.anchors.shape == asked.shape
+    assert (
+        open_unit_miner(task).census.vectors.anchors is open_unit_miner(task).census.vectors.rows
+    ) != own
     census, triplets = mined(folder, task, relevance.anchors, relevance.rows)
     for name in ("easy", "semi_hard", "hard"):
         assert census[name].tolist() == list(getattr(truth, name).values())

@@ -19,7 +19,7 @@ from miner.census.column_sums import ColumnSums
 from miner.census.walk.candidate_lists import LIST_HEADER, CandidateLists
 from miner.census.walk.census import Census
 from miner.indexes.base import Index
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.miner import UnitMiner
 from miner.selection.anchor_view import Block
 from miner.triplets.distance import UNIT_ROUNDOFF_32
 from miner.triplets.hardness import is_hard, is_within, semi_hard_border
@@ -221,13 +221,13 @@ class Nominees:
 
 
 @dataclass(frozen=True)
-class ApproximateMiner(Miner):
+class ApproximateMiner(UnitMiner):
     """Counts and writes units of an approximate run.
 
     Parameters
     ----------
     nominees : Nominees
-        The search of the index; required. For the other parameters see `Miner`.
+        The search of the index; required. For the other parameters see `UnitMiner`.
     """
 
     nominees: Nominees | None = None
@@ -246,7 +246,7 @@ class ApproximateMiner(Miner):
         sums: ColumnSums | None = None,
         lists: list[CandidateLists] | None = None,
     ) -> NDArray[np.void]:
-        """Return the records of a unit's anchors, an array of `ANCHOR_COUNTS`; see `Miner.count`.
+        """Return the records of a unit's anchors, an array of `ANCHOR_COUNTS`; see `UnitMiner.count`.
 
         ``hard`` and ``semi_hard`` are the triplets found; all others count as ``easy``.
         """

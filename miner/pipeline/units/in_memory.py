@@ -15,7 +15,7 @@ from miner.census.walk.census import Census
 from miner.errors import DataError, UsageError
 from miner.job import Job, parse_bytes, parse_job
 from miner.pipeline.passes import allocate_quotas
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.miner import UnitMiner
 from miner.pipeline.units.records import Gathered, Triplets
 from miner.runs.shards import triplet_table
 from miner.selection.selection import check_selection, load_selection
@@ -143,7 +143,7 @@ def _mined(job: Job, rows: Float32, codes: Rows) -> dict[Kept, Triplets]:
         keep_bytes=memory // 2,
     )
     selection, seed, normalized = load_selection(job.select), job.select.seed, job.mining.normalized
-    miner = Miner(
+    miner = UnitMiner(
         census, tally(relevance), selection, seed, memory // 2, normalized, loss=False, writes=True
     )
     lists: list[CandidateLists] = []

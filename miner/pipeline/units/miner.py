@@ -33,7 +33,7 @@ from miner.triplets.hardness import MINED, Kept
 from miner.triplets.relevance import Tally
 from miner.triplets.types import Rows
 
-__all__ = ["Miner", "listed_bytes"]
+__all__ = ["UnitMiner", "listed_bytes"]
 
 _MOST = 512
 """Longest candidate list of an anchor."""
@@ -45,7 +45,7 @@ would count most anchors again."""
 
 
 @dataclass(frozen=True)
-class Miner:
+class UnitMiner:
     """Counts units and writes their triplets.
 
     Parameters

@@ -29,7 +29,7 @@ from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.engines.base import Engine
 from miner.pipeline.units.approximate import ApproximateMiner, Nominees
 from miner.pipeline.units.layout import Quota
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.miner import UnitMiner
 from miner.runs.tables import label_ranks
 from miner.selection.selection import load_selection
 from miner.storage.arrays import load_array, save_array
@@ -44,7 +44,7 @@ __all__ = [
     "count_anchors",
     "count_unit",
     "open_lists",
-    "open_miner",
+    "open_unit_miner",
     "write_unit",
 ]
 
@@ -137,7 +137,7 @@ class Task:
 
 
 @functools.lru_cache(maxsize=1)
-def open_miner(task: Task) -> Miner:
+def open_unit_miner(task: Task) -> UnitMiner:
     """Open the store and return the object that processes units; cached once per process."""
     store = open_store(Path(task.store))
     if store is None:
@@ -156,7 +156,7 @@ def open_miner(task: Task) -> Miner:
     names = store.label_names() if task.wanted.confusions else None
     ranks = None if names is None else label_ranks(names)
     facing = (census, tally(relevance), load_selection(task.select), task.select.seed, task.memory)
-    return Miner(
+    return UnitMiner(
         *facing,
         task.normalized,
         task.loss,
@@ -165,7 +165,7 @@ def open_miner(task: Task) -> Miner:
     )
 
 
-def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Miner:
+def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> UnitMiner:
     """Return the object that processes units of an approximate run, with its index opened."""
     given = task.approximate
     assert given is not None
@@ -180,7 +180,7 @@ def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Min
 def count_anchors(task: Task, anchors: tuple[int, ...]) -> NDArray[np.void]:
     """Return the exact records of the given anchors, an array of `ANCHOR_COUNTS`."""
     order = np.array(anchors, dtype=np.int64)
-    opened = open_miner(task)
+    opened = open_unit_miner(task)
     some = replace(opened, besides=StatisticsPlan(order=order), writes=False)
     return some.count((0, len(order)))
 
@@ -193,7 +193,7 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
     dict
         The checksum of each file that was written, by file name.
     """
-    miner = open_miner(task)
+    miner = open_unit_miner(task)
     sums = miner.besides.sums(len(miner.census.vectors.rows), unit, task.kernel)
     counted, listed = [], []
     for part in miner.besides.parts(unit, sums):
@@ -220,7 +220,7 @@ def open_lists(task: Task, work: Path, counted: tuple[str, ...]) -> CandidateFil
 
     The result is cached once per process.
     """
-    miner = open_miner(task)
+    miner = open_unit_miner(task)
     there = all(
         (work / f"{unit}{end}").exists()
         for unit in counted
@@ -239,5 +239,5 @@ def write_unit(
     counted: NDArray[np.void] | None = None,
     files: CandidateFiles | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Write the triplets of a unit; see `Miner.write`."""
-    return open_miner(task).write(unit, quotas, paths, counted, files)
+    """Write the triplets of a unit; see `UnitMiner.write`."""
+    return open_unit_miner(task).write(unit, quotas, paths, counted, files)
