@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from miner.job_sections import IndexJob, SelectJob
 from miner.pipeline.engines.base import Engine
-from miner.pipeline.units.task import Task, count_anchors
+from miner.pipeline.units.task import UnitSpec, count_anchors
 from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.triplets.hardness import MINED, Mined
@@ -138,15 +138,15 @@ class Auditing:
     ----------
     staging : Staging
     engine : Engine
-    task : Task
-        The task of the approximate run.
+    spec : UnitSpec
+        The spec of the approximate run.
     index : IndexJob
     progress : callable
     """
 
     staging: Staging
     engine: Engine
-    task: Task
+    spec: UnitSpec
     index: IndexJob
     progress: Progress
 
@@ -158,13 +158,13 @@ class Auditing:
         counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
             The records of all anchors in the approximate run.
         """
-        seed = self.task.select.seed
+        seed = self.spec.select.seed
         able = np.flatnonzero((counted["positives"] > 0) & (counted["negatives"] > 0))
         sample = audit_sample(able, self.index.audit, seed)
         truth = np.zeros(len(sample), dtype=counted.dtype)
         plain = SelectJob(max_triplets=0)
         # For a small sample, keeping prepared rows in memory costs more than it saves.
-        exact = replace(self.task, approximate=None, select=plain, loss=False, keep=0)
+        exact = replace(self.spec, approximate=None, select=plain, loss=False, keep=0)
         call = functools.partial(_count, exact)
         parts = [
             (start, tuple(sample[start : start + _AT_ONCE].tolist()))
@@ -186,10 +186,12 @@ class Auditing:
         return measure_recall(counted[sample], truth, seed)
 
 
-def _count(task: Task, numbered: tuple[int, tuple[int, ...]]) -> tuple[int, dict[str, list[int]]]:
+def _count(
+    spec: UnitSpec, numbered: tuple[int, tuple[int, ...]]
+) -> tuple[int, dict[str, list[int]]]:
     """Count the given anchors exactly, in a worker."""
     start, anchors = numbered
-    counted = count_anchors(task, anchors)
+    counted = count_anchors(spec, anchors)
     return start, {name: counted[name].tolist() for name in MINED}
 
 

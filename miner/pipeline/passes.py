@@ -24,7 +24,7 @@ from miner.pipeline.engines.base import Engine
 from miner.pipeline.seal import UnitFile
 from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.merge import Arrays, Merging
-from miner.pipeline.units.task import Task, count_unit, open_lists, open_unit_miner, write_unit
+from miner.pipeline.units.task import UnitSpec, count_unit, open_lists, open_unit_miner, write_unit
 from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.selection.caps import allocate
@@ -77,7 +77,7 @@ class Passes:
 
     staging: Staging
     engine: Engine
-    task: Task
+    spec: UnitSpec
     units: list[tuple[int, int]]
     progress: Progress
     name: str = "count"
@@ -90,23 +90,23 @@ class Passes:
         Parameters
         ----------
         store : Store
-            The embedding store of the task; it contains the cache of finished counts.
+            The embedding store of the spec; it contains the cache of finished counts.
         mining : MiningJob
         fresh : bool
             Drop the cached counts and count again.
         """
-        task, besides = self.task, open_unit_miner(self.task).besides
-        kept = KeptCounts.of(store, task.metric, task.margin, normalized=task.normalized)
-        named = parts(task.select, mining, labelled=besides.labels is not None)
-        exact = task.approximate is None  # the counts of an approximate run are never cached
+        spec, besides = self.spec, open_unit_miner(self.spec).besides
+        kept = KeptCounts.of(store, spec.metric, spec.margin, normalized=spec.normalized)
+        named = parts(spec.select, mining, labelled=besides.labels is not None)
+        exact = spec.approximate is None  # the counts of an approximate run are never cached
         if fresh:
             kept.drop()
         found = kept.find(named) if exact else None
         if found is not None:
             self.progress("counting: kept from an earlier run", 0, 0)
-            return join(found, named, open_unit_miner(task)), found, True
+            return join(found, named, open_unit_miner(spec)), found, True
         records = self.count()
-        open_unit_miner(self.task).counted()
+        open_unit_miner(self.spec).counted()
         merging = Merging(self.staging.work, records, besides)
         counted = merging.counted(store.facts["rows"][0])
         arrays = split(counted, named) | merging.arrays(store.facts["rows"][-1], mining)
@@ -124,9 +124,9 @@ class Passes:
         """
         path = self.staging.work.resolve() / "left-out.npy"
         save_array(path, rows)
-        task = replace(self.task, left_out=str(path), wanted=StatisticsRequest(), loss=False)
-        again = replace(self, task=task, name="recount")
-        records, besides = again.count(), open_unit_miner(task).besides
+        spec = replace(self.spec, left_out=str(path), wanted=StatisticsRequest(), loss=False)
+        again = replace(self, spec=spec, name="recount")
+        records, besides = again.count(), open_unit_miner(spec).besides
         return again, Merging(self.staging.work, records, besides).counted(self._anchors)
 
     def count(self) -> list[str]:
@@ -136,7 +136,7 @@ class Passes:
         total = self._anchors
         done = total - sum(_anchors(self.units[n]) for n in pending)
         self.progress("counting", done, total)
-        call = functools.partial(_count, self.task, self._work, self.name)
+        call = functools.partial(_count, self.spec, self._work, self.name)
         for unit in self.engine.each(call, [(n, self.units[n]) for n in pending]):
             number, files = unit.result
             facts = {f"work/{file}": checksum for file, checksum in files.items()}
@@ -185,7 +185,7 @@ class Passes:
         # No unit has a record if the counts came from the cache.
         whole = all(self.staging.recorded(name) is not None for name in names)
         listed = (self.name, len(names) * whole)
-        return functools.partial(_write, self.task, self._work, listed, factors)
+        return functools.partial(_write, self.spec, self._work, listed, factors)
 
     def _log_unit(self, stage: str, number: int, seconds: float, **more: int) -> None:
         start, stop = self.units[number]
@@ -220,14 +220,14 @@ def _unit_file(staging: Staging, number: int, name: Kept, facts: Any) -> UnitFil
     )
 
 
-def _count(task: Task, work: str, name: str, numbered: Numbered) -> tuple[int, dict[str, str]]:
+def _count(spec: UnitSpec, work: str, name: str, numbered: Numbered) -> tuple[int, dict[str, str]]:
     """Count one unit, in a worker."""
     number, unit = numbered
-    return number, count_unit(task, Path(work) / f"{_name(name, number)}.npy", unit)
+    return number, count_unit(spec, Path(work) / f"{_name(name, number)}.npy", unit)
 
 
 def _write(
-    task: Task,
+    spec: UnitSpec,
     work: str,
     listed: tuple[str, int],
     factors: Mapping[Kept, float],
@@ -245,8 +245,8 @@ def _write(
     names = {name: f"write-{number:05d}-{name}.bin" for name in quotas}
     paths = {name: Path(work) / names[name] for name in quotas}
     counted = tuple(_name(listed[0], other) for other in range(listed[1]))
-    files = open_lists(task, Path(work), counted)
-    facts = write_unit(task, unit, quotas, paths, _part(work, "counted", unit), files)
+    files = open_lists(spec, Path(work), counted)
+    facts = write_unit(spec, unit, quotas, paths, _part(work, "counted", unit), files)
     rows = {str(name): int(facts[name]["rows"]) for name in quotas}
     return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in quotas}
 

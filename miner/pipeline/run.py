@@ -39,7 +39,7 @@ from miner.pipeline.rescore import Rescoring
 from miner.pipeline.resolve import Opened
 from miner.pipeline.seal import ShardWriter, UnitFile, rows_dropped, seal_shards
 from miner.pipeline.units.layout import cut_units
-from miner.pipeline.units.task import Approximate, Task, open_lists, open_unit_miner
+from miner.pipeline.units.task import Approximate, UnitSpec, open_lists, open_unit_miner
 from miner.progress import Clock, Progress, silent
 from miner.runs.publishing import open_output
 from miner.runs.run import Run
@@ -216,21 +216,21 @@ class _Conductor:
             index = indexing.facts()
         approximate = indexing.approximate(index)
         mining = self._mining(approximate)
-        task = Task.of(self.job, store, self.opened.engine, mining, approximate)
-        tally, besides = open_unit_miner(task).tally, open_unit_miner(task).besides
+        spec = UnitSpec.from_job(self.job, store, self.opened.engine, mining, approximate)
+        tally, besides = open_unit_miner(spec).tally, open_unit_miner(spec).besides
         if self.job.select.denoise and not besides.neighbours:
             raise UsageError(_NOT_JUDGED)
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
-        passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
+        passes = Passes(self.staging, self.opened.engine, spec, units, self.progress)
         if not has_numba():
             self.progress(f"no numba, so counting takes {_SLOWER} ({install_hint('fast')})", 0, 0)
         with self.clock.stage("count"):
             counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)
-            findings = Findings(store, besides, arrays, self._gaps(task, mining.gaps))
+            findings = Findings(store, besides, arrays, self._gaps(spec, mining.gaps))
         census = census_facts(counted, loss=self.job.mining.loss, reused=reused)
-        if task.approximate is not None:
+        if spec.approximate is not None:
             with self.clock.stage("audit"):
-                recalls = self._audited(task, counted)
+                recalls = self._audited(spec, counted)
             index |= {"recall": {name: recall.facts for name, recall in recalls.items()}}
             census = estimated_census(census, recalls)
         check_gates(self.job, census, index, self.attempt.gates)
@@ -263,7 +263,7 @@ class _Conductor:
             "store": store.folder.name,
             "store_checksum": store.checksum,
             "index": index,
-            "kernels": task.kernel,
+            "kernels": spec.kernel,
             "census": census | findings.facts,
             "written": written,
             "shards": shards,
@@ -315,20 +315,20 @@ class _Conductor:
         """
         return self.job.mining if approximate is None else self.job.mining.classes_alone
 
-    def _gaps(self, task: Task, size: int) -> dict[str, Any]:
+    def _gaps(self, spec: UnitSpec, size: int) -> dict[str, Any]:
         """Return the gap histogram of a sample of `size` triplets; empty if `size` is 0."""
         if not size:
             return {}
-        opened = open_unit_miner(task)
+        opened = open_unit_miner(spec)
         census, able = opened.census, (opened.tally.positives, opened.tally.negatives)
         size = min(size, opened.tally.valid)
         sample = draw_sample(census.relevance, census.vectors, census.metric, able, size=size)
         return {"gaps": gap_facts(sample, census.margin)}
 
-    def _audited(self, task: Task, counted: NDArray[np.void]) -> dict[Mined, Recall]:
+    def _audited(self, spec: UnitSpec, counted: NDArray[np.void]) -> dict[Mined, Recall]:
         """Return the recall of each class in an approximate run."""
         open_unit_miner.cache_clear()  # frees the index before anchors are counted exactly
-        auditing = Auditing(self.staging, self.opened.engine, task, self.job.index, self.progress)
+        auditing = Auditing(self.staging, self.opened.engine, spec, self.job.index, self.progress)
         return auditing.recalls(counted)
 
     def _seal(

@@ -40,7 +40,7 @@ from miner.triplets.relevance import Relevance, WithoutRows, tally
 
 __all__ = [
     "Approximate",
-    "Task",
+    "UnitSpec",
     "count_anchors",
     "count_unit",
     "open_lists",
@@ -70,7 +70,7 @@ class Approximate:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class UnitSpec:
     """Everything a worker needs to process the units of a job; a few hundred bytes.
 
     Attributes
@@ -111,14 +111,14 @@ class Task:
     left_out: str | None = None
 
     @classmethod
-    def of(
+    def from_job(
         cls,
         job: Job,
         store: Store,
         engine: Engine,
         mining: MiningJob,
         approximate: Approximate | None = None,
-    ) -> Task:
+    ) -> UnitSpec:
         """Return the description of a job's units; its memory is divided among the workers."""
         memory = parse_bytes(mining.memory)
         return cls(
@@ -137,55 +137,55 @@ class Task:
 
 
 @functools.lru_cache(maxsize=1)
-def open_unit_miner(task: Task) -> UnitMiner:
+def open_unit_miner(spec: UnitSpec) -> UnitMiner:
     """Open the store and return the object that processes units; cached once per process."""
-    store = open_store(Path(task.store))
+    store = open_store(Path(spec.store))
     if store is None:
-        raise StorageError(f"{task.store} is gone; run the same command again")
+        raise StorageError(f"{spec.store} is gone; run the same command again")
     rows = store.vectors(store.row_side)
-    vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows, task.kernel)
+    vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows, spec.kernel)
     relevance = store.relevance()
-    if task.left_out is not None:
-        with storage_errors(Path(task.left_out)):
-            relevance = WithoutRows(relevance, load_array(Path(task.left_out)))
-    if task.approximate is not None:
-        return _open_approximate(task, vectors, relevance)
+    if spec.left_out is not None:
+        with storage_errors(Path(spec.left_out)):
+            relevance = WithoutRows(relevance, load_array(Path(spec.left_out)))
+    if spec.approximate is not None:
+        return _open_approximate(spec, vectors, relevance)
     census = Census(
-        vectors, relevance, task.metric, task.margin, kernel=task.kernel, keep_bytes=task.keep
+        vectors, relevance, spec.metric, spec.margin, kernel=spec.kernel, keep_bytes=spec.keep
     )
-    names = store.label_names() if task.wanted.confusions else None
+    names = store.label_names() if spec.wanted.confusions else None
     ranks = None if names is None else label_ranks(names)
-    facing = (census, tally(relevance), load_selection(task.select), task.select.seed, task.memory)
+    facing = (census, tally(relevance), load_selection(spec.select), spec.select.seed, spec.memory)
     return UnitMiner(
         *facing,
-        task.normalized,
-        task.loss,
-        writes=task.select.max_triplets > 0,
-        besides=plan_statistics(relevance, task.wanted, ranks),
+        spec.normalized,
+        spec.loss,
+        writes=spec.select.max_triplets > 0,
+        besides=plan_statistics(relevance, spec.wanted, ranks),
     )
 
 
-def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> UnitMiner:
+def _open_approximate(spec: UnitSpec, vectors: Vectors, relevance: Relevance) -> UnitMiner:
     """Return the object that processes units of an approximate run, with its index opened."""
-    given = task.approximate
+    given = spec.approximate
     assert given is not None
-    census = Census(vectors, relevance, task.metric, task.margin, kernel=task.kernel)
-    index = open_index(given.factory, task.metric, Path(given.path))
+    census = Census(vectors, relevance, spec.metric, spec.margin, kernel=spec.kernel)
+    index = open_index(given.factory, spec.metric, Path(given.path))
     index.set_parameters(dict(given.settings))
-    facing = (census, tally(relevance), load_selection(task.select), task.select.seed, task.memory)
+    facing = (census, tally(relevance), load_selection(spec.select), spec.select.seed, spec.memory)
     nominees = Nominees(census, index, given.candidates)
-    return ApproximateMiner(*facing, task.normalized, nominees=nominees)
+    return ApproximateMiner(*facing, spec.normalized, nominees=nominees)
 
 
-def count_anchors(task: Task, anchors: tuple[int, ...]) -> NDArray[np.void]:
+def count_anchors(spec: UnitSpec, anchors: tuple[int, ...]) -> NDArray[np.void]:
     """Return the exact records of the given anchors, an array of `ANCHOR_COUNTS`."""
     order = np.array(anchors, dtype=np.int64)
-    opened = open_unit_miner(task)
+    opened = open_unit_miner(spec)
     some = replace(opened, besides=StatisticsPlan(order=order), writes=False)
     return some.count((0, len(order)))
 
 
-def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
+def count_unit(spec: UnitSpec, path: Path, unit: tuple[int, int]) -> dict[str, str]:
     """Count a unit; write its records to `path`, its lists and statistics to files next to it.
 
     Returns
@@ -193,8 +193,8 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
     dict
         The checksum of each file that was written, by file name.
     """
-    miner = open_unit_miner(task)
-    sums = miner.besides.sums(len(miner.census.vectors.rows), unit, task.kernel)
+    miner = open_unit_miner(spec)
+    sums = miner.besides.sums(len(miner.census.vectors.rows), unit, spec.kernel)
     counted, listed = [], []
     for part in miner.besides.parts(unit, sums):
         lists: list[CandidateLists] = []
@@ -215,12 +215,12 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=1)
-def open_lists(task: Task, work: Path, counted: tuple[str, ...]) -> CandidateFiles | None:
+def open_lists(spec: UnitSpec, work: Path, counted: tuple[str, ...]) -> CandidateFiles | None:
     """Open the candidate lists of all units, or return None if a file is missing.
 
     The result is cached once per process.
     """
-    miner = open_unit_miner(task)
+    miner = open_unit_miner(spec)
     there = all(
         (work / f"{unit}{end}").exists()
         for unit in counted
@@ -232,7 +232,7 @@ def open_lists(task: Task, work: Path, counted: tuple[str, ...]) -> CandidateFil
 
 
 def write_unit(
-    task: Task,
+    spec: UnitSpec,
     unit: tuple[int, int],
     quotas: Mapping[Kept, Quota],
     paths: Mapping[Kept, Path],
@@ -240,4 +240,4 @@ def write_unit(
     files: CandidateFiles | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Write the triplets of a unit; see `UnitMiner.write`."""
-    return open_unit_miner(task).write(unit, quotas, paths, counted, files)
+    return open_unit_miner(spec).write(unit, quotas, paths, counted, files)
