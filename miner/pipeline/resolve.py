@@ -21,11 +21,11 @@ from miner.selection.selection import check_selection
 from miner.storage.json_files import digest
 from miner.version import __version__
 
-__all__ = ["Opened"]
+__all__ = ["ResolvedJob"]
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class ResolvedJob:
     """A job with its data source, model, engine and rescorer."""
 
     job: Job
@@ -35,7 +35,7 @@ class Opened:
     rescorer: Rescorer | None = None
 
     @classmethod
-    def of(cls, job: Job, progress: Progress = silent) -> Opened:
+    def from_job(cls, job: Job, progress: Progress = silent) -> ResolvedJob:
         """Resolve every name in a job before any work; download data from object storage."""
         check_selection(job)
         check_factory(job.index.factory)
@@ -46,12 +46,12 @@ class Opened:
         model = load_model(job.model.name, source.kind, job.model.options)
         if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
             raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
-        opened = cls(job, source, model, engine)
+        resolved = cls(job, source, model, engine)
         if job.select.rescore is None:
-            return opened
-        if not opened.texts:
+            return resolved
+        if not resolved.texts:
             raise UsageError("select.rescore reads texts; it needs text and output.content = true")
-        return replace(opened, rescorer=load_rescorer(job.select.rescore))
+        return replace(resolved, rescorer=load_rescorer(job.select.rescore))
 
     @property
     def recipe(self) -> Recipe:
@@ -70,7 +70,7 @@ class Opened:
         """Return the key of the embedding store; for `keep` see `identify`."""
         return StoreKey.of(self.recipe, keep=keep)
 
-    def embedded(self) -> Opened:
+    def embedded(self) -> ResolvedJob:
         """Return the job without the weights of its model, which are no longer needed."""
         return replace(self, model=self.model.done())
 

@@ -36,7 +36,7 @@ from miner.pipeline.gates import check_finished, check_gates, check_rows
 from miner.pipeline.index import Indexing
 from miner.pipeline.passes import Passes, allocate_quotas
 from miner.pipeline.rescore import Rescoring
-from miner.pipeline.resolve import Opened
+from miner.pipeline.resolve import ResolvedJob
 from miner.pipeline.seal import ShardWriter, UnitFile, rows_dropped, seal_shards
 from miner.pipeline.units.layout import cut_units
 from miner.pipeline.units.task import Approximate, UnitSpec, open_lists, open_unit_miner
@@ -149,7 +149,7 @@ def run_job(
         `run`, and whether it was `mined` by this call.
     """
     attempt = attempt or Attempt()
-    opened = Opened.of(job, progress)
+    opened = ResolvedJob.from_job(job, progress)
     output = open_output(job.output.path)
     with output.held():
         key = opened.key()
@@ -181,7 +181,7 @@ def run_job(
 class _Conductor:
     """Executes the stages of one run."""
 
-    opened: Opened
+    opened: ResolvedJob
     key: StoreKey
     output: Output
     staging: Staging
@@ -246,7 +246,7 @@ class _Conductor:
             )
             dropped = {"rescored": rows_dropped(drawn, left)} if self.opened.rescorer else {}
             dropped |= {"capped": rows_dropped(left, unit_files)} if select.per_negative else {}
-        open_unit_miner.cache_clear()  # frees the memory of the passes: writing shards needs memory too
+        open_unit_miner.cache_clear()  # frees memory: writing shards needs it
         with self.clock.stage("seal"):
             shards, files = self._seal(store, findings, counted, unit_files)
         run, suspects = self.staging.run, select.suspects

@@ -246,7 +246,7 @@ class ApproximateMiner(UnitMiner):
         sums: ColumnSums | None = None,
         lists: list[CandidateLists] | None = None,
     ) -> NDArray[np.void]:
-        """Return the records of a unit's anchors, an array of `ANCHOR_COUNTS`; see `UnitMiner.count`.
+        """Return the records of a unit, an array of `ANCHOR_COUNTS`; see `UnitMiner.count`.
 
         ``hard`` and ``semi_hard`` are the triplets found; all others count as ``easy``.
         """
