@@ -19,7 +19,7 @@ from miner.indexes.flat import nearest_rows
 from miner.indexes.tuning import choose_factory, tune
 from miner.inspection.verify.run import verify_run
 from miner.pipeline.audit import audit_sample, estimate, measure_recall
-from miner.pipeline.units.approximate import Nominees
+from miner.pipeline.units.approximate import IndexCandidates
 from miner.pipeline.units.layout import ANCHOR_COUNTS
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.hardness import MINED
@@ -69,7 +69,7 @@ def test_nominees_are_counted_and_ranked_by_the_definition(
     with np.errstate(all="ignore"):
         census = Census(Vectors(queries, rows), relevance, metric, 0.3)  # type: ignore[arg-type]
         index = PartialIndex(60, 0.6)
-        nominees = Nominees(census, index, 20)  # type: ignore[arg-type]
+        nominees = IndexCandidates(census, index, 20)  # type: ignore[arg-type]
         anchors = np.flatnonzero(relevance.positive_counts > 0)
         block = nominees.nominate(anchors)
     loss = 0.0
@@ -114,7 +114,7 @@ def test_what_an_index_says_is_far_loses_no_triplet(factory: str, kind: str, met
                 build_index(factory, metric, 5, [rows], lambda most: rows)  # type: ignore[arg-type]
             return
         index = build_index(factory, metric, 5, [rows], lambda most: rows)  # type: ignore[arg-type]
-        nominees = Nominees(census, index, 60)
+        nominees = IndexCandidates(census, index, 60)
         found = nominees.nominate(anchors)
         everything = index.search(rows[anchors], 60)
     for line, anchor in enumerate(anchors.tolist()):
@@ -360,7 +360,7 @@ def test_all_candidates_give_the_counts_of_the_definition() -> None:
     rows = vectors("random", 30, 4, seed=0)
     relevance = labelled("even", 30, seed=0)
     census = Census(Vectors(rows, rows), relevance, "euclidean", 0.3)
-    block = Nominees(census, PartialIndex(30, 1.0), 30).nominate(np.arange(30))  # type: ignore[arg-type]
+    block = IndexCandidates(census, PartialIndex(30, 1.0), 30).nominate(np.arange(30))  # type: ignore[arg-type]
     truth = enumerate_triplets("euclidean", 0.3, rows, rows, relevance)
     hard = np.add.reduceat(block.hard, block.starts[:-1])
     assert hard.tolist() == [truth.hard[anchor] for anchor in range(30)]

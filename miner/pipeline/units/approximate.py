@@ -26,7 +26,7 @@ from miner.triplets.hardness import is_hard, is_within, semi_hard_border
 from miner.triplets.relevance import among, cut_sizes
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["ApproximateMiner", "NominatedBlock", "Nominees"]
+__all__ = ["ApproximateBlock", "ApproximateMiner", "IndexCandidates"]
 
 _AT_ONCE = 1 << 22
 """Comparisons of a pair with a candidate that are in memory at once."""
@@ -44,7 +44,7 @@ _PAIRS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """The pairs of anchors, as in `NominatedBlock`, with their distances."""
+    """The pairs of anchors, as in `ApproximateBlock`, with their distances."""
 
     starts: Rows
     positives: Rows
@@ -53,7 +53,7 @@ class _Pairs:
 
 
 @dataclass(frozen=True, slots=True)
-class NominatedBlock:
+class ApproximateBlock:
     """Anchors, their pairs, and the candidates of each anchor, sorted by distance, then row.
 
     Attributes
@@ -100,7 +100,7 @@ class NominatedBlock:
         return CandidateLists(head, self.rows[there].view(np.float64))
 
 
-class Nominees:
+class IndexCandidates:
     """Searches an index for candidate negatives.
 
     Parameters
@@ -116,7 +116,7 @@ class Nominees:
     def __init__(self, census: Census, index: Index, most: int) -> None:
         self._census, self._index, self.most = census, index, most
 
-    def nominate(self, anchors: Rows) -> NominatedBlock:
+    def search(self, anchors: Rows) -> ApproximateBlock:
         """Return a block of anchors with the nearest negatives that the index finds.
 
         Parameters
@@ -180,14 +180,14 @@ class Nominees:
         inner: Float64 = reach + rounding * sizes * census.space.max_norm + _TINY
         return inner
 
-    def block(self, anchors: Rows, lists: CandidateLists) -> NominatedBlock:
-        """Return a block from candidate lists; see `NominatedBlock.lists`."""
+    def block(self, anchors: Rows, lists: CandidateLists) -> ApproximateBlock:
+        """Return a block from candidate lists; see `ApproximateBlock.lists`."""
         sizes = lists.sizes
         rows = np.full((len(anchors), max(int(sizes.max(initial=0)), 1)), -1, dtype=np.int64)
         rows[np.arange(rows.shape[1]) < sizes[:, None]] = lists.entries.view(np.int64)
         return self._measured(anchors, self._pairs(anchors), rows)
 
-    def _measured(self, anchors: Rows, pairs: _Pairs, rows: Rows) -> NominatedBlock:
+    def _measured(self, anchors: Rows, pairs: _Pairs, rows: Rows) -> ApproximateBlock:
         """Measure and sort the candidates, count them per pair, and return the block."""
         census = self._census
         rows.sort(axis=1)  # the stable sort below then orders equal distances by row
@@ -203,7 +203,7 @@ class Nominees:
         sums = np.concatenate([np.zeros((len(anchors), 1)), np.cumsum(finite, axis=1)], axis=1)
         lost = within * (d_ap + census.margin) - sums[owners, within]
         loss = np.add.reduceat(lost, pairs.starts[:-1])
-        return NominatedBlock(
+        return ApproximateBlock(
             anchors, pairs.starts, pairs.positives, hard, within, loss, rows, distances
         )
 
@@ -226,11 +226,11 @@ class ApproximateMiner(UnitMiner):
 
     Parameters
     ----------
-    nominees : Nominees
+    candidates : IndexCandidates
         The search of the index; required. For the other parameters see `UnitMiner`.
     """
 
-    nominees: Nominees | None = None
+    candidates: IndexCandidates | None = None
 
     def _batches(self, anchors: Rows) -> Iterator[Rows]:
         """Yield positions in `anchors`, in batches with similar numbers of positives."""
@@ -250,14 +250,14 @@ class ApproximateMiner(UnitMiner):
 
         ``hard`` and ``semi_hard`` are the triplets found; all others count as ``easy``.
         """
-        assert self.nominees is not None
+        assert self.candidates is not None
         anchors = np.arange(*unit)
         result, wanted = self._uncounted(anchors)
         places = np.flatnonzero(wanted)
         parts = []
         for batch in self._batches(anchors[places]):
             at = places[batch]
-            block = self.nominees.nominate(anchors[at])
+            block = self.candidates.search(anchors[at])
             result["hard"][at] = np.add.reduceat(block.hard, block.starts[:-1])
             result["semi_hard"][at] = np.add.reduceat(block.within - block.hard, block.starts[:-1])
             result["loss"][at] = block.loss
@@ -282,5 +282,5 @@ class ApproximateMiner(UnitMiner):
 
     def listed_block(self, anchors: Rows, lists: CandidateLists) -> Block:
         """Return a block of anchors from their candidate lists."""
-        assert self.nominees is not None
-        return self.nominees.block(anchors, lists)
+        assert self.candidates is not None
+        return self.candidates.block(anchors, lists)

@@ -27,7 +27,7 @@ from miner.indexes.base import open_index
 from miner.job import Job, parse_bytes
 from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.engines.base import Engine
-from miner.pipeline.units.approximate import ApproximateMiner, Nominees
+from miner.pipeline.units.approximate import ApproximateMiner, IndexCandidates
 from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.miner import UnitMiner
 from miner.runs.tables import label_ranks
@@ -173,7 +173,7 @@ def _open_approximate(spec: UnitSpec, vectors: Vectors, relevance: Relevance) ->
     index = open_index(given.factory, spec.metric, Path(given.path))
     index.set_parameters(dict(given.settings))
     facing = (census, tally(relevance), load_selection(spec.select), spec.select.seed, spec.memory)
-    nominees = Nominees(census, index, given.candidates)
+    nominees = IndexCandidates(census, index, given.candidates)
     return ApproximateMiner(*facing, spec.normalized, nominees=nominees)
 
 
