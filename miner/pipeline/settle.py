@@ -6,7 +6,7 @@ import time
 
 from miner.errors import MineError, StorageError, UsageError
 from miner.pipeline.attempt import Attempt, Ending, Settled, peak_rss
-from miner.runs.metrics import METRICS, Metered, write_metrics
+from miner.runs.metrics import METRICS, RunMetrics, write_metrics
 from miner.runs.run import latest_id, open_run
 from miner.storage.urls import is_url, local_root
 
@@ -34,7 +34,7 @@ def settle(attempt: Attempt, ending: Ending) -> Settled:
         The run that ``latest`` names now, and why the metrics were not written, if they were not.
     """
     latest, words = _latest(attempt)
-    metered = Metered(
+    metrics = RunMetrics(
         out=attempt.out,
         ended=time.time(),
         code=ending.code,
@@ -44,7 +44,7 @@ def settle(attempt: Attempt, ending: Ending) -> Settled:
         gates=attempt.gates,
         latest=_manifest(attempt.out, latest),
     )
-    return Settled(latest, words, _written(attempt, ending, metered))
+    return Settled(latest, words, _written(attempt, ending, metrics))
 
 
 def _latest(attempt: Attempt) -> tuple[str | None, str]:
@@ -77,7 +77,7 @@ def _no_folder(out: str) -> set[int]:
     return codes if is_url(out) else codes | {StorageError.exit_code}
 
 
-def _written(attempt: Attempt, ending: Ending, metered: Metered) -> str:
+def _written(attempt: Attempt, ending: Ending, metrics: RunMetrics) -> str:
     """Write the metrics; return why that failed, or ''."""
     path = attempt.metrics
     if path is None:
@@ -87,7 +87,7 @@ def _written(attempt: Attempt, ending: Ending, metered: Metered) -> str:
         if ending.code in _no_folder(attempt.out) and not path.parent.is_dir():
             return ""
     try:
-        write_metrics(path, metered)
+        write_metrics(path, metrics)
     except StorageError as error:
         why = error.__cause__
         reason = why.strerror if isinstance(why, OSError) else error

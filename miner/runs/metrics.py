@@ -23,7 +23,7 @@ from miner.storage.urls import is_url
 from miner.triplets.hardness import CLASSES, MINED
 from miner.version import __version__
 
-__all__ = ["METRICS", "Metered", "check_metrics", "write_metrics"]
+__all__ = ["METRICS", "RunMetrics", "check_metrics", "write_metrics"]
 
 METRICS = "metrics.prom"
 
@@ -33,7 +33,7 @@ _PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Metered:
+class RunMetrics:
     """The facts of the last start of a job.
 
     Attributes
@@ -75,43 +75,47 @@ class Metered:
         out : str
             The label ``out`` of a job that could not be read.
         """
-        sheet = _Sheet(out if self.out is None else _absolute(self.out))
-        sheet.add("mine_last_run_timestamp_seconds", "When the last start ended.", self.ended)
+        text_file = _TextFile(out if self.out is None else _absolute(self.out))
+        text_file.add("mine_last_run_timestamp_seconds", "When the last start ended.", self.ended)
         last = succeeded if self.code else self.ended
-        sheet.add(_SUCCESS, "When a start last ended with exit code 0; 0: never.", last)
-        sheet.add("mine_last_exit_code", "Exit code of the last start.", self.code)
-        sheet.add("mine_run_duration_seconds", "How long the last start took.", self.seconds)
-        sheet.add("mine_peak_memory_bytes", "Peak resident memory of the last start.", self.peak)
+        text_file.add(_SUCCESS, "When a start last ended with exit code 0; 0: never.", last)
+        text_file.add("mine_last_exit_code", "Exit code of the last start.", self.code)
+        text_file.add("mine_run_duration_seconds", "How long the last start took.", self.seconds)
+        text_file.add(
+            "mine_peak_memory_bytes", "Peak resident memory of the last start.", self.peak
+        )
         words = "How long a stage of the last start took."
-        sheet.table("mine_duration_seconds", words, "stage", self.stages)
+        text_file.table("mine_duration_seconds", words, "stage", self.stages)
         measured = {name: value for name, (value, _) in self.gates.items()}
-        sheet.table("mine_gate_value", "What the last start measured at a gate.", "gate", measured)
+        text_file.table(
+            "mine_gate_value", "What the last start measured at a gate.", "gate", measured
+        )
         bounds = {name: bound for name, (_, bound) in self.gates.items()}
-        sheet.table("mine_gate_bound", "What the job asks at a gate.", "gate", bounds)
+        text_file.table("mine_gate_bound", "What the job asks at a gate.", "gate", bounds)
         facts = {"version": __version__}
         if self.latest is not None:
-            _add_counts(sheet, self.latest)
+            _add_counts(text_file, self.latest)
             facts["run_id"] = str(self.latest["run_id"])
-        sheet.add("mine_info", "Version of mine, and the run that latest names.", 1, **facts)
-        return sheet.text()
+        text_file.add("mine_info", "Version of mine, and the run that latest names.", 1, **facts)
+        return text_file.text()
 
 
-def _add_counts(sheet: _Sheet, manifest: Mapping[str, Any]) -> None:
+def _add_counts(text_file: _TextFile, manifest: Mapping[str, Any]) -> None:
     """Add the gauges of the run that ``latest`` names."""
     dataset, census, index = (manifest[name] for name in ("dataset", "census", "index"))
-    sheet.add("mine_items", "Items (of pairs: queries and documents).", dataset["items"])
-    sheet.add("mine_anchors", "Anchors.", dataset["anchors"])
+    text_file.add("mine_items", "Items (of pairs: queries and documents).", dataset["items"])
+    text_file.add("mine_anchors", "Anchors.", dataset["anchors"])
     counts = {name: census[name] for name in CLASSES}
-    sheet.table("mine_triplets", "Valid triplets by class.", "class", counts)
+    text_file.table("mine_triplets", "Valid triplets by class.", "class", counts)
     rows = {name: facts["rows"] for name, facts in manifest["written"].items()}
-    sheet.table("mine_triplets_written", "Triplets in the shards.", "class", rows)
+    text_file.table("mine_triplets_written", "Triplets in the shards.", "class", rows)
     recall = index.get("recall", {})
     found = {str(name): recall[name]["recall"] if recall else 1.0 for name in MINED}
     words = "Share of a class' triplets that was found: 1 of an exact run."
-    sheet.table("mine_recall", words, "class", found)
+    text_file.table("mine_recall", words, "class", found)
 
 
-class _Sheet:
+class _TextFile:
     """Collects the gauges of one output root."""
 
     def __init__(self, out: str) -> None:
@@ -151,7 +155,7 @@ def _is_ours(head: bytes) -> bool:
     return head.startswith(b"# HELP mine_")
 
 
-def write_metrics(path: Path, metered: Metered) -> None:
+def write_metrics(path: Path, metrics: RunMetrics) -> None:
     """Write a metrics file atomically; the time of the last success is taken from the old file.
 
     Raises
@@ -160,13 +164,13 @@ def write_metrics(path: Path, metered: Metered) -> None:
         If the file cannot be written, or contains the metrics of another program.
     """
     if not keeps(path):
-        write_output(path, metered.text())
+        write_output(path, metrics.text())
         return
     with _alone(path):
         out, succeeded = _before(path)
-        if metered.out is not None and out != _absolute(metered.out):
+        if metrics.out is not None and out != _absolute(metrics.out):
             succeeded = 0.0  # the old file belongs to another job
-        write_output(path, metered.text(succeeded, out))
+        write_output(path, metrics.text(succeeded, out))
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from miner.errors import DamageError, MineError, StorageError, UsageError
 from miner.progress import Progress, silent, warn_damaged
 from miner.runs.changes import changed_keys, describe_changes
 from miner.runs.manifest_schema import manifest_checksum
-from miner.runs.metrics import METRICS, Metered
+from miner.runs.metrics import METRICS, RunMetrics
 from miner.runs.run import Run, open_run
 from miner.runs.shards import FORMAT_VERSION, file_facts
 from miner.storage.files import atomic_open, publish_folder, storage_errors, sync_folder
@@ -220,7 +220,7 @@ class Staging:
     def _write_metrics(self, manifest: Mapping[str, Any], output: Output) -> dict[str, Any]:
         """Write the metrics of a successful run into it; return the facts of the file."""
         stages = manifest["timings"]
-        metered = Metered(
+        metrics = RunMetrics(
             out=output.where,
             ended=time.time(),
             code=0,
@@ -230,7 +230,7 @@ class Staging:
             latest=manifest,
         )
         with atomic_open(self.run / METRICS) as file:
-            file.write(metered.text())
+            file.write(metrics.text())
         return file_facts(self.run / METRICS, self.run, 0)
 
     def finish(self, output: Output) -> Run:
