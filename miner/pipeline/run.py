@@ -44,7 +44,14 @@ from miner.progress import Clock, Progress, silent
 from miner.runs.publishing import open_output
 from miner.runs.run import Run
 from miner.runs.shards import FORMAT_VERSION, file_facts
-from miner.runs.staging import Output, Staging, clear_published, finished_run, latest_run, why_new
+from miner.runs.staging import (
+    Output,
+    Staging,
+    clear_published,
+    explain_new_run,
+    finished_run,
+    latest_run,
+)
 from miner.runs.totals import census_facts, written_facts
 from miner.storage.json_files import digest
 from miner.storage.urls import named_by_url
@@ -160,7 +167,7 @@ def run_job(
             clear_published(output)
             check_finished(job, finished.manifest, attempt.gates)
             return Outcome(finished, mined=False)
-        why = "" if force else why_new(output.root, identity, latest_run(output.where))
+        why = "" if force else explain_new_run(output.root, identity, latest_run(output.where))
         if why:
             progress(f"a new run, {why}", 0, 0)
         staging = Staging.open(output.root, identity, fresh=force)

@@ -33,7 +33,7 @@ _LEFT = "not everything was removed; run the same command again"
 
 
 @dataclass(frozen=True, slots=True)
-class _Leftover:
+class _Removable:
     """A file, folder or upload that can be removed, and the function that removes it."""
 
     kind: str
@@ -81,18 +81,18 @@ def prune_output(
         what = "it is a file, not a folder" if output.root.exists() else "no such folder"
         raise UsageError(f"{out}: {what}; name the output folder of a job")
     read: list[str] = []
-    with nullcontext() if dry_run else output.held(), ExitStack() as unreading:
+    with nullcontext() if dry_run else output.held(), ExitStack() as locks:
         found = [*_here(output, hours * _HOUR)]
         if isinstance(output, RemoteOutput):
             found += _uploads(output, hours * _HOUR)
         for run in _old_runs(output, keep) if keep is not None else ():
             # Readers of object storage are unknown: a URL has no file to lock.
-            if unreading.enter_context(unread(Path(run.path) / MANIFEST)):
+            if locks.enter_context(unread(Path(run.path) / MANIFEST)):
                 found.append(run)
             else:
                 read.append(run.path)
-        for leftover in [] if dry_run else found:
-            leftover.remove()
+        for item in [] if dry_run else found:
+            item.remove()
     return {
         "dry_run": dry_run,
         "in_use": read,
@@ -101,7 +101,7 @@ def prune_output(
     }
 
 
-def _here(output: Output, older: float) -> Iterator[_Leftover]:
+def _here(output: Output, older: float) -> Iterator[_Removable]:
     """Yield unfinished work on this machine."""
     for folder in sorted((output.root / ".staging").glob("*")):
         begun = (folder / "staging.json").exists()
@@ -119,7 +119,7 @@ def _age(path: Path) -> float:
     return time.time() - max(times)
 
 
-def _local(kind: str, path: Path) -> _Leftover:
+def _local(kind: str, path: Path) -> _Removable:
     files = (one for one in (path, *path.rglob("*")) if one.is_file() and not one.is_symlink())
 
     def remove() -> None:
@@ -129,10 +129,10 @@ def _local(kind: str, path: Path) -> _Leftover:
             else:
                 path.unlink()
 
-    return _Leftover(kind, str(path), sum(one.stat().st_size for one in files), remove)
+    return _Removable(kind, str(path), sum(one.stat().st_size for one in files), remove)
 
 
-def _uploads(output: RemoteOutput, older: float) -> Iterator[_Leftover]:
+def _uploads(output: RemoteOutput, older: float) -> Iterator[_Removable]:
     """Yield the uploads of runs that were never published."""
     folder, now = output.folder, output.folder.now()
     uploaded: dict[str, list[Entry]] = {}
@@ -143,12 +143,12 @@ def _uploads(output: RemoteOutput, older: float) -> Iterator[_Leftover]:
             continue
         newest = max(entry.modified for entry in entries)
         # If the run resumes on this machine, it uses its uploads.
-        goes_on = (output.root / ".staging" / run_id / "staging.json").exists()
-        if now - newest > older or not goes_on:
+        resumable = (output.root / ".staging" / run_id / "staging.json").exists()
+        if now - newest > older or not resumable:
             yield _remote("upload", folder, f"runs/{run_id}", entries)
 
 
-def _remote(kind: str, folder: Folder, name: str, entries: list[Entry]) -> _Leftover:
+def _remote(kind: str, folder: Folder, name: str, entries: list[Entry]) -> _Removable:
     manifest = f"{name}/{MANIFEST}"
     names = [entry.name for entry in entries]
 
@@ -157,10 +157,10 @@ def _remote(kind: str, folder: Folder, name: str, entries: list[Entry]) -> _Left
             folder.remove([manifest])
         folder.remove(name for name in names if name != manifest)
 
-    return _Leftover(kind, f"{folder.url}/{name}", sum(entry.bytes for entry in entries), remove)
+    return _Removable(kind, f"{folder.url}/{name}", sum(entry.bytes for entry in entries), remove)
 
 
-def _old_runs(output: Output, keep: int) -> Iterator[_Leftover]:
+def _old_runs(output: Output, keep: int) -> Iterator[_Removable]:
     """Yield all but the newest `keep` runs, without the run that ``latest`` names."""
     names = sorted(place.rpartition("/")[2] for place in run_places(output.where))
     latest = _named(output)
@@ -184,7 +184,7 @@ def _named(output: Output) -> set[str | None]:
     return names
 
 
-def _published(root: Path, name: str) -> _Leftover:
+def _published(root: Path, name: str) -> _Removable:
     """Return a run on a local disk; it is first renamed, in one atomic step, and then removed."""
     path, hidden = root / "runs" / name, root / ".staging" / f"{name}.removed"
 

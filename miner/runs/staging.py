@@ -36,9 +36,9 @@ __all__ = [
     "Output",
     "Staging",
     "clear_published",
+    "explain_new_run",
     "finished_run",
     "latest_run",
-    "why_new",
     "write_pointers",
 ]
 
@@ -124,12 +124,12 @@ class Staging:
         A staged run resumes only with the same package versions, because other versions may write
         other bytes. With `fresh`, a staged run of this fingerprint is removed first.
         """
-        mark = _mark(identity)
-        marks, damaged = _marks(root)
+        stamp = _staging_stamp(identity)
+        stamps, damaged = _staging_stamps(root)
         for path, why in damaged.items():
             shutil.rmtree(path.parent)  # its job is unknown
             warn_damaged(f"{why}; that unfinished run is made again")
-        found = [path.parent for path, other in marks.items() if other == mark]
+        found = [path.parent for path, other in stamps.items() if other == stamp]
         for folder in found if fresh else []:
             shutil.rmtree(folder)
         if found and not fresh:
@@ -139,12 +139,12 @@ class Staging:
         now = datetime.now(UTC)
         # The last part is the fraction of the second: runs of one job sort by their age.
         fraction = now.microsecond * 0x10000 // 1_000_000
-        run_id = f"{now:%Y%m%dT%H%M%SZ}-{mark['fingerprint'][:8]}-{fraction:04x}"
+        run_id = f"{now:%Y%m%dT%H%M%SZ}-{stamp['fingerprint'][:8]}-{fraction:04x}"
         staging = cls(root, run_id, identity)
         with storage_errors(staging.folder):
             staging.work.mkdir(parents=True)
             staging.run.mkdir()
-        write_record(staging.folder / "staging.json", mark)
+        write_record(staging.folder / "staging.json", stamp)
         return staging
 
     @property
@@ -246,13 +246,13 @@ class Staging:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _mark(identity: Mapping[str, Any]) -> dict[str, Any]:
+def _staging_stamp(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of ``staging.json``; a staged run resumes only if it is the same."""
     versions = package_versions()
     return {"fingerprint": digest(identity), "versions": versions, "identity": dict(identity)}
 
 
-def why_new(root: Path, identity: Mapping[str, Any], latest: Run | None) -> str:
+def explain_new_run(root: Path, identity: Mapping[str, Any], latest: Run | None) -> str:
     """Return why a new run begins although there is an unfinished or a finished one.
 
     Parameters
@@ -269,21 +269,21 @@ def why_new(root: Path, identity: Mapping[str, Any], latest: Run | None) -> str:
     str
         Empty if the run resumes, or if there is no earlier run.
     """
-    mark = _mark(identity)
-    records = list(_marks(root)[0].values())
-    if mark in records:
+    stamp = _staging_stamp(identity)
+    records = list(_staging_stamps(root)[0].values())
+    if stamp in records:
         return ""
     staged = [(record, "the unfinished run") for record in records]
     done = [] if latest is None else [(latest.manifest, f"run {latest.run_id}")]
     for before, named in reversed(done + staged):
-        parts = [(before.get(key) or {}, mark[key]) for key in ("identity", "versions")]
+        parts = [(before.get(key) or {}, stamp[key]) for key in ("identity", "versions")]
         changes = [change for was, now in parts for change in changed_keys(was, now)]
         if changes and before.get("identity"):
             return f"which differs from {named}: {describe_changes(changes)}"
     return ""
 
 
-def _marks(root: Path) -> tuple[dict[Path, dict[str, Any]], dict[Path, str]]:
+def _staging_stamps(root: Path) -> tuple[dict[Path, dict[str, Any]], dict[Path, str]]:
     """Return the content of each ``staging.json``, and the errors of damaged ones, by path."""
     found, damaged = {}, {}
     for path in sorted((root / ".staging").glob("*/staging.json")):
