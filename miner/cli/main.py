@@ -33,7 +33,7 @@ from miner.cli.progress_bar import Progress
 from miner.cli.signals import Signalled, Signals
 from miner.cli.warning_lines import warning_lines
 from miner.errors import UsageError
-from miner.pipeline.attempt import Attempt, Ending, Settled, failure
+from miner.pipeline.attempt import Attempt, Ending, RunClosure, failure
 
 __all__ = ["main"]
 
@@ -168,14 +168,14 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
     raise error
 
 
-def _settled(attempt: Attempt, ending: Ending) -> Settled:
+def _settled(attempt: Attempt, ending: Ending) -> RunClosure:
     """Close a start of a job; whatever goes wrong with that must not hide how it ended."""
     if attempt.out is None and attempt.metrics is None:
-        return Settled(None, "")
+        return RunClosure(None, "")
     try:
         return miner.settle(attempt, ending)
     except Exception as error:
-        return Settled(None, "", f"metrics: {failure(error, '').message}")
+        return RunClosure(None, "", f"metrics: {failure(error, '').message}")
 
 
 def _wants_json(words: list[str]) -> bool:

@@ -15,7 +15,7 @@ from miner.errors import MineError, StorageError
 from miner.progress import Clock
 from miner.storage.os_errors import NO_MEMORY, lacks_memory, refused
 
-__all__ = ["Attempt", "Ending", "Settled", "failure", "peak_rss"]
+__all__ = ["Attempt", "Ending", "RunClosure", "failure", "peak_rss"]
 
 Event = Literal["done", "already_mined", "failed", "interrupted", "terminated"]
 _STATUS = Path("/proc/self/status")
@@ -99,7 +99,7 @@ def _has_current_folder() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class RunClosure:
     """The result of `settle`.
 
     Attributes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from miner.errors import MineError, StorageError, UsageError
-from miner.pipeline.attempt import Attempt, Ending, Settled, peak_rss
+from miner.pipeline.attempt import Attempt, Ending, RunClosure, peak_rss
 from miner.runs.metrics import METRICS, RunMetrics, write_metrics
 from miner.runs.run import latest_id, open_run
 from miner.storage.urls import is_url, local_root
@@ -13,7 +13,7 @@ from miner.storage.urls import is_url, local_root
 __all__ = ["settle"]
 
 
-def settle(attempt: Attempt, ending: Ending) -> Settled:
+def settle(attempt: Attempt, ending: Ending) -> RunClosure:
     """Find out which run ``latest`` names after a start of a job, and write its metrics.
 
     Unless the start names another path, the metrics are written to ``metrics.prom`` in the output
@@ -30,7 +30,7 @@ def settle(attempt: Attempt, ending: Ending) -> Settled:
 
     Returns
     -------
-    Settled
+    RunClosure
         The run that ``latest`` names now, and why the metrics were not written, if they were not.
     """
     latest, words = _latest(attempt)
@@ -44,7 +44,7 @@ def settle(attempt: Attempt, ending: Ending) -> Settled:
         gates=attempt.gates,
         latest=_manifest(attempt.out, latest),
     )
-    return Settled(latest, words, _written(attempt, ending, metrics))
+    return RunClosure(latest, words, _written(attempt, ending, metrics))
 
 
 def _latest(attempt: Attempt) -> tuple[str | None, str]:
