@@ -34,7 +34,7 @@ class Findings:
     Parameters
     ----------
     store : Store
-    besides : StatisticsPlan
+    statistics : StatisticsPlan
     arrays : dict
         The arrays from `miner.pipeline.units.merge`.
     facts : dict
@@ -42,7 +42,7 @@ class Findings:
     """
 
     store: Store
-    besides: StatisticsPlan
+    statistics: StatisticsPlan
     arrays: Arrays
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class Findings:
         table = self._array("hubs")
         if table is None:
             return None
-        rows, counts, labels = table[0, 1:], table[1:, 1:], self.besides.labels
+        rows, counts, labels = table[0, 1:], table[1:, 1:], self.statistics.labels
         self.facts["hubs"] = {"rows": len(rows), "of": int(table[0, 0])}
         values = None if labels is None else self._values(labels.rows[rows])
         write_hubs(path, self.store.ids(self.store.row_side), values, rows, counts)
@@ -93,8 +93,8 @@ class Findings:
         return int(pairs.shape[1])
 
     def _label_noise(self, path: Path, counted: NDArray[np.void]) -> int | None:
-        labels = self.besides.labels
-        if not self.besides.neighbours or labels is None:
+        labels = self.statistics.labels
+        if not self.statistics.neighbours or labels is None:
             return None
         anchors = np.flatnonzero(counted["neighbour"] >= 0)
         mine = counted[anchors]

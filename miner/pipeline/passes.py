@@ -95,9 +95,9 @@ class Passes:
         fresh : bool
             Drop the cached counts and count again.
         """
-        spec, besides = self.spec, open_unit_miner(self.spec).besides
+        spec, statistics = self.spec, open_unit_miner(self.spec).statistics
         kept = KeptCounts.of(store, spec.metric, spec.margin, normalized=spec.normalized)
-        named = parts(spec.select, mining, labelled=besides.labels is not None)
+        named = parts(spec.select, mining, labelled=statistics.labels is not None)
         exact = spec.approximate is None  # the counts of an approximate run are never cached
         if fresh:
             kept.drop()
@@ -107,7 +107,7 @@ class Passes:
             return join(found, named, open_unit_miner(spec)), found, True
         records = self.count()
         open_unit_miner(self.spec).counted()
-        merging = Merging(self.staging.work, records, besides)
+        merging = Merging(self.staging.work, records, statistics)
         counted = merging.counted(store.facts["rows"][0])
         arrays = split(counted, named) | merging.arrays(store.facts["rows"][-1], mining)
         if exact:
@@ -126,8 +126,8 @@ class Passes:
         save_array(path, rows)
         spec = replace(self.spec, left_out=str(path), wanted=StatisticsRequest(), loss=False)
         again = replace(self, spec=spec, name="recount")
-        records, besides = again.count(), open_unit_miner(spec).besides
-        return again, Merging(self.staging.work, records, besides).counted(self._anchors)
+        records, statistics = again.count(), open_unit_miner(spec).statistics
+        return again, Merging(self.staging.work, records, statistics).counted(self._anchors)
 
     def count(self) -> list[str]:
         """Count all units; return the names of their records, which are also their file names."""

@@ -224,8 +224,8 @@ class _Conductor:
         approximate = indexing.approximate(index)
         mining = self._mining(approximate)
         spec = UnitSpec.from_job(self.job, store, self.opened.engine, mining, approximate)
-        tally, besides = open_unit_miner(spec).tally, open_unit_miner(spec).besides
-        if self.job.select.denoise and not besides.neighbours:
+        tally, statistics = open_unit_miner(spec).tally, open_unit_miner(spec).statistics
+        if self.job.select.denoise and not statistics.neighbours:
             raise UsageError(_NOT_JUDGED)
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
         passes = Passes(self.staging, self.opened.engine, spec, units, self.progress)
@@ -233,7 +233,7 @@ class _Conductor:
             self.progress(f"no numba, so counting takes {_SLOWER} ({install_hint('fast')})", 0, 0)
         with self.clock.stage("count"):
             counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)
-            findings = Findings(store, besides, arrays, self._gaps(spec, mining.gaps))
+            findings = Findings(store, statistics, arrays, self._gaps(spec, mining.gaps))
         census = census_facts(counted, loss=self.job.mining.loss, reused=reused)
         if spec.approximate is not None:
             with self.clock.stage("audit"):

@@ -77,7 +77,7 @@ def count_slice(job: Job, store: Store, folder: Path, *, unit: int, workers: int
             parts = [cuts[place] for place in places.tolist()]
             seconds = sum(engine.map(functools.partial(_count, spec, folder / "part"), parts))
             able = (miner.tally.positives > 0) & (miner.tally.negatives > 0)
-            counted = [able[miner.besides.anchors(part)] for part in parts]
+            counted = [able[miner.statistics.anchors(part)] for part in parts]
         finally:
             open_unit_miner.cache_clear()
     total, with_triplets = sum(map(len, counted)), sum(int(part.sum()) for part in counted)

@@ -99,7 +99,7 @@ def test_few_pairs_are_held_with_many_labels(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(statistics_module, "_LEAST_PART", 8)
         held.clear()
         plan = plan_statistics(relevance, StatisticsRequest(hubs=True, confusions=500))
-        miner = UnitMiner(census, counts, Selection(All()), 0, 1 << 22, besides=plan)
+        miner = UnitMiner(census, counts, Selection(All()), 0, 1 << 22, statistics=plan)
         units = []
         for unit in ((0, 500), (500, count)):
             sums = plan.sums(count, unit)

@@ -45,17 +45,17 @@ class Merging:
         The folder of the files.
     units : list of str
         The names of the units, in order.
-    besides : StatisticsPlan
+    statistics : StatisticsPlan
     """
 
     work: Path
     units: list[str]
-    besides: StatisticsPlan
+    statistics: StatisticsPlan
 
     def counted(self, anchors: int) -> NDArray[np.void]:
         """Return the records of all anchors, ordered by anchor, an array of `ANCHOR_COUNTS`."""
         result = np.empty(anchors, dtype=ANCHOR_COUNTS)
-        result[self.besides.anchors((0, anchors))] = np.concatenate(self._read(""))
+        result[self.statistics.anchors((0, anchors))] = np.concatenate(self._read(""))
         return result
 
     def arrays(self, rows: int, mining: MiningJob) -> Arrays:
@@ -67,7 +67,7 @@ class Merging:
         of rows or pairs before the limit of the job; the n others are the entries.
         """
         make = {"hubs": self._hubs, "confusions": self._confusions}
-        names = array_names(mining, labelled=self.besides.labels is not None)
+        names = array_names(mining, labelled=self.statistics.labels is not None)
         return {name: make[kind](rows, mining) for name, kind in names.items()}
 
     def _read(self, kind: str) -> list[NDArray[Any]]:
@@ -82,11 +82,11 @@ class Merging:
         return _headed(len(found), np.vstack([kept, totals[:, kept]]))
 
     def _confusions(self, rows: int, mining: MiningJob) -> Rows:
-        besides = self.besides
-        assert besides.labels is not None
-        kept = MostConfused(mining.confusions, besides.ranks)
+        statistics = self.statistics
+        assert statistics.labels is not None
+        kept = MostConfused(mining.confusions, statistics.ranks)
         units = zip(self._read(".confusion"), self._read(".ends"), strict=True)
-        add_up_confusions(units, kept, besides.labels.count)
+        add_up_confusions(units, kept, statistics.labels.count)
         return _headed(kept.total, kept.pairs())
 
 

@@ -62,7 +62,7 @@ class UnitMiner:
         Whether the loss is computed; else it is zero.
     writes : bool
         Whether triplets will be written; `count` then makes candidate lists for the write pass.
-    besides : StatisticsPlan
+    statistics : StatisticsPlan
         The statistics that are computed in addition to the class counts.
     """
 
@@ -74,7 +74,7 @@ class UnitMiner:
     normalized: bool = True
     loss: bool = True
     writes: bool = False
-    besides: StatisticsPlan = field(default_factory=StatisticsPlan)
+    statistics: StatisticsPlan = field(default_factory=StatisticsPlan)
 
     def counted(self) -> None:
         """Release the prepared rows, which the write pass does not need."""
@@ -97,16 +97,16 @@ class UnitMiner:
         lists : list of CandidateLists, optional
             The candidate lists of the anchors are appended to it.
         """
-        anchors = self.besides.anchors(unit)
+        anchors = self.statistics.anchors(unit)
         result, wanted = self._uncounted(anchors)
         places = np.flatnonzero(wanted)
         places = places[self.census.in_order(anchors[places])]
         parts, room = [], self._room(len(anchors))
-        request = CensusRequest(self._needs_ranks, self.besides.neighbours, self.loss, sums)
+        request = CensusRequest(self._needs_ranks, self.statistics.neighbours, self.loss, sums)
         for block in self.census.blocks(anchors[places], self.memory, request):
             at, places = places[: len(block.anchors)], places[len(block.anchors) :]
             self._enter(block, at, result)
-            result[at] = self.besides.vote(block, result[at])
+            result[at] = self.statistics.vote(block, result[at])
             if lists is not None:
                 parts.append((at, self._listed(block, room)))
                 room -= len(parts[-1][1].entries)

@@ -161,7 +161,7 @@ def open_unit_miner(spec: UnitSpec) -> UnitMiner:
         spec.normalized,
         spec.loss,
         writes=spec.select.max_triplets > 0,
-        besides=plan_statistics(relevance, spec.wanted, ranks),
+        statistics=plan_statistics(relevance, spec.wanted, ranks),
     )
 
 
@@ -181,7 +181,7 @@ def count_anchors(spec: UnitSpec, anchors: tuple[int, ...]) -> NDArray[np.void]:
     """Return the exact records of the given anchors, an array of `ANCHOR_COUNTS`."""
     order = np.array(anchors, dtype=np.int64)
     opened = open_unit_miner(spec)
-    some = replace(opened, besides=StatisticsPlan(order=order), writes=False)
+    some = replace(opened, statistics=StatisticsPlan(order=order), writes=False)
     return some.count((0, len(order)))
 
 
@@ -194,9 +194,9 @@ def count_unit(spec: UnitSpec, path: Path, unit: tuple[int, int]) -> dict[str, s
         The checksum of each file that was written, by file name.
     """
     miner = open_unit_miner(spec)
-    sums = miner.besides.sums(len(miner.census.vectors.rows), unit, spec.kernel)
+    sums = miner.statistics.sums(len(miner.census.vectors.rows), unit, spec.kernel)
     counted, listed = [], []
-    for part in miner.besides.parts(unit, sums):
+    for part in miner.statistics.parts(unit, sums):
         lists: list[CandidateLists] = []
         counted.append(miner.count(part, sums, lists))
         places = np.arange(*part) - unit[0]
@@ -228,7 +228,7 @@ def open_lists(spec: UnitSpec, work: Path, counted: tuple[str, ...]) -> Candidat
     )
     if not counted or not there:
         return None
-    return CandidateFiles(work, counted, miner.besides.anchors((0, len(miner.tally.positives))))
+    return CandidateFiles(work, counted, miner.statistics.anchors((0, len(miner.tally.positives))))
 
 
 def write_unit(
