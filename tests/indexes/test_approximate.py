@@ -71,7 +71,7 @@ def test_nominees_are_counted_and_ranked_by_the_definition(
         index = PartialIndex(60, 0.6)
         nominees = IndexCandidates(census, index, 20)  # type: ignore[arg-type]
         anchors = np.flatnonzero(relevance.positive_counts > 0)
-        block = nominees.nominate(anchors)
+        block = nominees.search(anchors)
     loss = 0.0
     for line, anchor in enumerate(anchors.tolist()):
         valid = set(negatives(relevance, anchor))
@@ -115,7 +115,7 @@ def test_what_an_index_says_is_far_loses_no_triplet(factory: str, kind: str, met
             return
         index = build_index(factory, metric, 5, [rows], lambda most: rows)  # type: ignore[arg-type]
         nominees = IndexCandidates(census, index, 60)
-        found = nominees.nominate(anchors)
+        found = nominees.search(anchors)
         everything = index.search(rows[anchors], 60)
     for line, anchor in enumerate(anchors.tolist()):
         there = set(negatives(relevance, anchor)) & set(everything[line].tolist())
@@ -360,7 +360,7 @@ def test_all_candidates_give_the_counts_of_the_definition() -> None:
     rows = vectors("random", 30, 4, seed=0)
     relevance = labelled("even", 30, seed=0)
     census = Census(Vectors(rows, rows), relevance, "euclidean", 0.3)
-    block = IndexCandidates(census, PartialIndex(30, 1.0), 30).nominate(np.arange(30))  # type: ignore[arg-type]
+    block = IndexCandidates(census, PartialIndex(30, 1.0), 30).search(np.arange(30))  # type: ignore[arg-type]
     truth = enumerate_triplets("euclidean", 0.3, rows, rows, relevance)
     hard = np.add.reduceat(block.hard, block.starts[:-1])
     assert hard.tolist() == [truth.hard[anchor] for anchor in range(30)]
