@@ -24,11 +24,11 @@ from miner.runs.tables import (
 )
 from miner.triplets.types import Rows
 
-__all__ = ["Findings"]
+__all__ = ["CensusFiles"]
 
 
 @dataclass(slots=True)
-class Findings:
+class CensusFiles:
     """Writes the census and the tables of statistics.
 
     Parameters

@@ -23,7 +23,7 @@ from miner.pipeline.count_cache import KeptCounts, join, parts, split
 from miner.pipeline.engines.base import Engine
 from miner.pipeline.seal import UnitFile
 from miner.pipeline.units.layout import Quota
-from miner.pipeline.units.merge import Arrays, Merging
+from miner.pipeline.units.merge import Arrays, UnitMerger
 from miner.pipeline.units.task import UnitSpec, count_unit, open_lists, open_unit_miner, write_unit
 from miner.progress import Progress
 from miner.runs.staging import Staging
@@ -107,9 +107,9 @@ class Passes:
             return join(found, named, open_unit_miner(spec)), found, True
         records = self.count()
         open_unit_miner(self.spec).counted()
-        merging = Merging(self.staging.work, records, statistics)
-        counted = merging.counted(store.facts["rows"][0])
-        arrays = split(counted, named) | merging.arrays(store.facts["rows"][-1], mining)
+        merger = UnitMerger(self.staging.work, records, statistics)
+        counted = merger.counted(store.facts["rows"][0])
+        arrays = split(counted, named) | merger.arrays(store.facts["rows"][-1], mining)
         if exact:
             kept.keep({name: arrays[name] for name in named})
         return counted, arrays, False
@@ -127,7 +127,7 @@ class Passes:
         spec = replace(self.spec, left_out=str(path), wanted=StatisticsRequest(), loss=False)
         again = replace(self, spec=spec, name="recount")
         records, statistics = again.count(), open_unit_miner(spec).statistics
-        return again, Merging(self.staging.work, records, statistics).counted(self._anchors)
+        return again, UnitMerger(self.staging.work, records, statistics).counted(self._anchors)
 
     def count(self) -> list[str]:
         """Count all units; return the names of their records, which are also their file names."""

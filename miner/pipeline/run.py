@@ -31,7 +31,7 @@ from miner.job_sections import MiningJob
 from miner.pipeline.attempt import Attempt, peak_rss
 from miner.pipeline.audit import Auditing, Recall, estimated_census
 from miner.pipeline.cap_negatives import cap_negatives
-from miner.pipeline.census_files import Findings
+from miner.pipeline.census_files import CensusFiles
 from miner.pipeline.gates import check_finished, check_gates, check_rows
 from miner.pipeline.index import Indexing
 from miner.pipeline.passes import Passes, allocate_quotas
@@ -233,7 +233,7 @@ class _Conductor:
             self.progress(f"no numba, so counting takes {_SLOWER} ({install_hint('fast')})", 0, 0)
         with self.clock.stage("count"):
             counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)
-            findings = Findings(store, statistics, arrays, self._gaps(spec, mining.gaps))
+            census_files = CensusFiles(store, statistics, arrays, self._gaps(spec, mining.gaps))
         census = census_facts(counted, loss=self.job.mining.loss, reused=reused)
         if spec.approximate is not None:
             with self.clock.stage("audit"):
@@ -255,7 +255,7 @@ class _Conductor:
             dropped |= {"capped": rows_dropped(left, unit_files)} if select.per_negative else {}
         open_unit_miner.cache_clear()  # frees memory: writing shards needs it
         with self.clock.stage("seal"):
-            shards, files = self._seal(store, findings, counted, unit_files)
+            shards, files = self._seal(store, census_files, counted, unit_files)
         run, suspects = self.staging.run, select.suspects
         written = written_facts(chosen, shards, run, suspects=suspects, dropped=dropped)
         check_rows(self.job, census, written, self.attempt.gates)
@@ -271,7 +271,7 @@ class _Conductor:
             "store_checksum": store.checksum,
             "index": index,
             "kernels": spec.kernel,
-            "census": census | findings.facts,
+            "census": census | census_files.facts,
             "written": written,
             "shards": shards,
             "files": files,
@@ -280,7 +280,7 @@ class _Conductor:
             "peak_rss_bytes": peak_rss(),
         }
         if select.denoise:
-            manifest["denoised"] = findings.facts["label_noise"]
+            manifest["denoised"] = census_files.facts["label_noise"]
         with self.clock.stage("report"):
             manifest |= self._report(manifest, store, counted["positives"])
         manifest |= {"timings": self.clock.seconds, "peak_rss_bytes": peak_rss()}
@@ -341,7 +341,7 @@ class _Conductor:
     def _seal(
         self,
         store: Store,
-        findings: Findings,
+        census_files: CensusFiles,
         counted: Any,
         unit_files: Mapping[Kept, list[UnitFile]],
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -357,7 +357,7 @@ class _Conductor:
         run, work = str(self.staging.run.resolve()), str(self.staging.work.resolve())
         writer = ShardWriter(str(store.folder.resolve()), run, work, self.opened.texts, metadata)
         shards = seal_shards(writer, self.staging, self.opened.engine, unit_files, self.progress)
-        files = findings.write(self.staging.run, counted)
+        files = census_files.write(self.staging.run, counted)
         index = self.staging.run / "index.faiss"
         if index.exists():
             files.append(file_facts(index, self.staging.run, store.facts["rows"][-1]))

@@ -16,7 +16,7 @@ from miner.errors import DataError, UsageError
 from miner.job import Job, parse_bytes, parse_job
 from miner.pipeline.passes import allocate_quotas
 from miner.pipeline.units.miner import UnitMiner
-from miner.pipeline.units.records import Gathered, Triplets
+from miner.pipeline.units.records import RecordBuffer, Triplets
 from miner.runs.shards import triplet_table
 from miner.selection.selection import check_selection, load_selection
 from miner.triplets.distance import Metric, normalize_rows
@@ -150,6 +150,6 @@ def _mined(job: Job, rows: Float32, codes: Rows) -> dict[Kept, Triplets]:
     unit = (0, len(rows))
     counted = miner.count(unit, lists=lists)
     quotas = allocate_quotas(counted, job.select)
-    found = {name: Gathered() for name in quotas}
+    found = {name: RecordBuffer() for name in quotas}
     miner.write_to(found, unit, quotas, counted, lists[0].take)
     return {name: records.in_order() for name, records in found.items()}

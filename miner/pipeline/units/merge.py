@@ -17,7 +17,7 @@ from miner.pipeline.units.layout import ANCHOR_COUNTS
 from miner.storage.arrays import load_array
 from miner.triplets.types import Rows
 
-__all__ = ["Arrays", "Merging", "array_names"]
+__all__ = ["Arrays", "UnitMerger", "array_names"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -36,7 +36,7 @@ def array_names(mining: MiningJob, *, labelled: bool) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Merging:
+class UnitMerger:
     """Merges the files of units.
 
     Attributes

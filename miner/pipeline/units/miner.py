@@ -22,7 +22,7 @@ from miner.census.walk.candidate_lists import CandidateFiles, CandidateLists
 from miner.census.walk.census import Census, CensusRequest
 from miner.census.walk.ranked_block import RankedBlock
 from miner.pipeline.units.layout import ANCHOR_COUNTS, Quota
-from miner.pipeline.units.records import Records, Sink
+from miner.pipeline.units.records import RecordFile, Sink
 from miner.pipeline.units.sampled import SampledClasses, choose_sampled
 from miner.pipeline.units.unit_writer import UnitWriter
 from miner.selection.anchor_view import AnchorView, Block, BlockView
@@ -229,7 +229,7 @@ class UnitMiner:
         """
         with contextlib.ExitStack() as stack:
             records = {
-                name: Records(stack.enter_context(atomic_open(path)))
+                name: RecordFile(stack.enter_context(atomic_open(path)))
                 for name, path in paths.items()
             }
             self.write_to(records, unit, quotas, counted, files.read if files else None)

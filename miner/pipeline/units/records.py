@@ -8,7 +8,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TRIPLET", "Gathered", "Records", "Sink", "Triplets"]
+__all__ = ["TRIPLET", "RecordBuffer", "RecordFile", "Sink", "Triplets"]
 
 Triplets = NDArray[np.void]
 TRIPLET = np.dtype(
@@ -31,7 +31,7 @@ class Sink(Protocol):
         """Add records; all records of an anchor are adjacent."""
 
 
-class Records:
+class RecordFile:
     """Writes records to a file and computes its checksum at the same time."""
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -51,8 +51,8 @@ class Records:
         return {"rows": self._rows, "sha256": self._sum.hexdigest()}
 
 
-class Gathered:
-    """Records in memory."""
+class RecordBuffer:
+    """RecordFile in memory."""
 
     def __init__(self) -> None:
         self._parts: list[Triplets] = []

@@ -16,7 +16,7 @@ from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.census import Census
 from miner.pipeline.units.block_writer import BlockWriter, write_block
 from miner.pipeline.units.layout import Quota
-from miner.pipeline.units.records import Gathered, Sink
+from miner.pipeline.units.records import RecordBuffer, Sink
 from miner.pipeline.units.sampled import SampledClasses
 from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.selection import Selection
@@ -84,7 +84,7 @@ class UnitWriter:
         for first, last in cut_sizes(total, _STRETCH):
             some = first + np.flatnonzero(walked[first:last])
             alone = last - first == 1  # one anchor may write more triplets than fit in memory
-            held: dict[Kept, Gathered] = {name: Gathered() for name in files}
+            held: dict[Kept, RecordBuffer] = {name: RecordBuffer() for name in files}
             sinks: Mapping[Kept, Sink] = files if alone else held
             for name, records in sampled.records(first, last).items() if sampled else ():
                 sinks[name].append(records)
