@@ -68,7 +68,9 @@ class KeptCounts:
     facts: dict[str, Any]
 
     @classmethod
-    def of(cls, store: Store, metric: Metric, margin: float, *, normalized: bool) -> KeptCounts:
+    def from_store(
+        cls, store: Store, metric: Metric, margin: float, *, normalized: bool
+    ) -> KeptCounts:
         """Return the record of a store; its facts use the checksums that the store already has."""
         sides = range(len(store.facts["rows"]))
         names = ["relevance.npz", *(f"vectors-{side}.f32" for side in sides)]
@@ -206,7 +208,9 @@ def join(found: Mapping[str, Array], named: Parts, miner: UnitMiner) -> NDArray[
 def would_reuse(store: Store, mining: MiningJob, select: SelectJob) -> bool:
     """Whether a run would reuse the counts in a store; False if they are damaged."""
     try:
-        kept = KeptCounts.of(store, mining.metric, mining.margin, normalized=mining.normalized)
+        kept = KeptCounts.from_store(
+            store, mining.metric, mining.margin, normalized=mining.normalized
+        )
         labelled = row_labels(store.relevance()) is not None
         return kept.holds(parts(select, mining, labelled=labelled))
     except StorageError:

@@ -96,7 +96,7 @@ class Passes:
             Drop the cached counts and count again.
         """
         spec, statistics = self.spec, open_unit_miner(self.spec).statistics
-        kept = KeptCounts.of(store, spec.metric, spec.margin, normalized=spec.normalized)
+        kept = KeptCounts.from_store(store, spec.metric, spec.margin, normalized=spec.normalized)
         named = parts(spec.select, mining, labelled=statistics.labels is not None)
         exact = spec.approximate is None  # the counts of an approximate run are never cached
         if fresh:

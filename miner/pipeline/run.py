@@ -156,11 +156,11 @@ def run_job(
         `run`, and whether it was `mined` by this call.
     """
     attempt = attempt or Attempt()
-    opened = ResolvedJob.from_job(job, progress)
+    resolved = ResolvedJob.from_job(job, progress)
     output = open_output(job.output.path)
     with output.held():
-        key = opened.key()
-        identity = opened.identity(key)
+        key = resolved.key()
+        identity = resolved.identity(key)
         finished = None if force else finished_run(output.where, digest(identity))
         if finished is not None:
             attempt.run_id, attempt.mined = finished.run_id, False
@@ -174,21 +174,21 @@ def run_job(
         attempt.run_id = staging.run_id
         if output.holds(staging.run_id):  # the process died before it switched `latest`
             return Outcome(staging.finish(output), mined=True)
-        conductor = _Conductor(opened, key, output, staging, progress, force, attempt)
-        del opened  # so that the model is freed when the pipeline drops it
+        pipeline = _RunPipeline(resolved, key, output, staging, progress, force, attempt)
+        del resolved  # so that the model is freed when the pipeline drops it
         try:
-            with conductor.opened.engine:
-                return Outcome(conductor.conduct(), mined=True)
+            with pipeline.resolved.engine:
+                return Outcome(pipeline.execute(), mined=True)
         finally:
             open_lists.cache_clear()
             open_unit_miner.cache_clear()  # frees the prepared rows
 
 
 @dataclass(slots=True)
-class _Conductor:
+class _RunPipeline:
     """Executes the stages of one run."""
 
-    opened: ResolvedJob
+    resolved: ResolvedJob
     key: StoreKey
     output: Output
     staging: Staging
@@ -199,36 +199,36 @@ class _Conductor:
     @property
     def job(self) -> Job:
         """The job."""
-        return self.opened.job
+        return self.resolved.job
 
     @property
     def clock(self) -> Clock:
         """Seconds per stage."""
         return self.attempt.clock
 
-    def conduct(self) -> Run:
+    def execute(self) -> Run:
         """Execute all stages; return the published run."""
         with self.clock.stage("embed"):
             progress = CompileMeanwhile(self.progress)
             store, embedding = prepare_store(
-                self.output.root / ".store", self.key, self.opened.recipe, progress
+                self.output.root / ".store", self.key, self.resolved.recipe, progress
             )
             progress.wait()
         _log.info("embedded", extra={"facts": embedding})
         self.staging.bind(store.checksum)
-        self.opened = self.opened.embedded()
+        self.resolved = self.resolved.embedded()
         with self.clock.stage("index"):
             self.progress("indexing", 0, store.facts["rows"][-1])
             indexing = Indexing(self.job, self.staging, store, self.progress)
             index = indexing.facts()
         approximate = indexing.approximate(index)
         mining = self._mining(approximate)
-        spec = UnitSpec.from_job(self.job, store, self.opened.engine, mining, approximate)
+        spec = UnitSpec.from_job(self.job, store, self.resolved.engine, mining, approximate)
         tally, statistics = open_unit_miner(spec).tally, open_unit_miner(spec).statistics
         if self.job.select.denoise and not statistics.neighbours:
             raise UsageError(_NOT_JUDGED)
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
-        passes = Passes(self.staging, self.opened.engine, spec, units, self.progress)
+        passes = Passes(self.staging, self.resolved.engine, spec, units, self.progress)
         if not has_numba():
             self.progress(f"no numba, so counting takes {_SLOWER} ({install_hint('fast')})", 0, 0)
         with self.clock.stage("count"):
@@ -251,7 +251,7 @@ class _Conductor:
             unit_files = cap_negatives(
                 left, select.per_negative, select.seed, store.facts["rows"][-1]
             )
-            dropped = {"rescored": rows_dropped(drawn, left)} if self.opened.rescorer else {}
+            dropped = {"rescored": rows_dropped(drawn, left)} if self.resolved.rescorer else {}
             dropped |= {"capped": rows_dropped(left, unit_files)} if select.per_negative else {}
         open_unit_miner.cache_clear()  # frees memory: writing shards needs it
         with self.clock.stage("seal"):
@@ -276,7 +276,7 @@ class _Conductor:
             "shards": shards,
             "files": files,
             "timings": self.clock.seconds,
-            "engine": self.opened.engine.facts(),
+            "engine": self.resolved.engine.facts(),
             "peak_rss_bytes": peak_rss(),
         }
         if select.denoise:
@@ -293,7 +293,7 @@ class _Conductor:
         advice = advise_run(staged, positives)
         if self.job.output.report:
             self.progress("reporting", 0, 0)
-            files, why = add_report(staged, work, store, self.opened.source, advice)
+            files, why = add_report(staged, work, store, self.resolved.source, advice)
         else:
             files, why = drop_report(run, work)
         self.attempt.unreported = why
@@ -305,7 +305,7 @@ class _Conductor:
         self, store: Store, unit_files: dict[Kept, list[UnitFile]]
     ) -> dict[Kept, list[UnitFile]]:
         """Drop the triplets that the job's rescorer rejects; without a rescorer drop nothing."""
-        rescorer, most = self.opened.rescorer, self.job.select.rescore_max
+        rescorer, most = self.resolved.rescorer, self.job.select.rescore_max
         if rescorer is None or most is None:
             return unit_files
         return Rescoring(rescorer, most, store, self.staging, self.progress).apply(unit_files)
@@ -326,16 +326,16 @@ class _Conductor:
         """Return the gap histogram of a sample of `size` triplets; empty if `size` is 0."""
         if not size:
             return {}
-        opened = open_unit_miner(spec)
-        census, able = opened.census, (opened.tally.positives, opened.tally.negatives)
-        size = min(size, opened.tally.valid)
+        miner = open_unit_miner(spec)
+        census, able = miner.census, (miner.tally.positives, miner.tally.negatives)
+        size = min(size, miner.tally.valid)
         sample = draw_sample(census.relevance, census.vectors, census.metric, able, size=size)
         return {"gaps": gap_facts(sample, census.margin)}
 
     def _audited(self, spec: UnitSpec, counted: NDArray[np.void]) -> dict[Mined, Recall]:
         """Return the recall of each class in an approximate run."""
         open_unit_miner.cache_clear()  # frees the index before anchors are counted exactly
-        auditing = Auditing(self.staging, self.opened.engine, spec, self.job.index, self.progress)
+        auditing = Auditing(self.staging, self.resolved.engine, spec, self.job.index, self.progress)
         return auditing.recalls(counted)
 
     def _seal(
@@ -355,8 +355,8 @@ class _Conductor:
             "fingerprint": self.staging.fingerprint,
         }
         run, work = str(self.staging.run.resolve()), str(self.staging.work.resolve())
-        writer = ShardWriter(str(store.folder.resolve()), run, work, self.opened.texts, metadata)
-        shards = seal_shards(writer, self.staging, self.opened.engine, unit_files, self.progress)
+        writer = ShardWriter(str(store.folder.resolve()), run, work, self.resolved.texts, metadata)
+        shards = seal_shards(writer, self.staging, self.resolved.engine, unit_files, self.progress)
         files = census_files.write(self.staging.run, counted)
         index = self.staging.run / "index.faiss"
         if index.exists():
