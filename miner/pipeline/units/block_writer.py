@@ -218,8 +218,15 @@ def write_block(
             eligible = selection.eligible_ranks(here)
             for name, quota in quotas.items():
                 if quota.counts[line] and ways[name][line] == _SINGLE:
-                    rule = (name, selection, int(quota.counts[line]), quota.factor)
-                    _write_anchor(writer, here, eligible, *rule)
+                    _write_anchor(
+                        writer=writer,
+                        view=here,
+                        eligible=eligible,
+                        folder=name,
+                        selection=selection,
+                        count=int(quota.counts[line]),
+                        factor=quota.factor,
+                    )
     writer.flush()
 
 

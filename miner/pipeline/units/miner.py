@@ -251,8 +251,14 @@ class UnitMiner:
         lines = np.flatnonzero(np.any([quota.counts > 0 for quota in quotas.values()], axis=0))
         anchors = lines + unit[0]
         lists = lists_of(anchors) if lists_of else CandidateLists.empty(len(anchors))
-        facing = (self.census, self.selection, self.seed, self.normalized)
-        writer = UnitWriter(*facing, self.whole_blocks, self.listed_block)
+        writer = UnitWriter(
+            census=self.census,
+            selection=self.selection,
+            seed=self.seed,
+            normalized=self.normalized,
+            blocks=self.whole_blocks,
+            listed=self.listed_block,
+        )
         own = {name: quota.take(lines) for name, quota in quotas.items()}
         sampled = None if counted is None else self._sampled(anchors, own, counted[lines])
         writer.write(anchors, own, sinks, lists, sampled)
@@ -264,8 +270,14 @@ class UnitMiner:
         if self.selection.needs_pairs:
             return None
         census = self.census
-        given = (census.vectors, census.relevance, census.metric, census.margin, self.seed)
-        return choose_sampled(RejectionSampler(*given), self.selection, anchors, quotas, counted)
+        sampler = RejectionSampler(
+            vectors=census.vectors,
+            relevance=census.relevance,
+            metric=census.metric,
+            margin=census.margin,
+            seed=self.seed,
+        )
+        return choose_sampled(sampler, self.selection, anchors, quotas, counted)
 
     def whole_blocks(self, anchors: Rows) -> Iterator[tuple[Rows, Block]]:
         """Count the anchors again; yield positions in `anchors`, and their block."""

@@ -52,7 +52,7 @@ class RecordFile:
 
 
 class RecordBuffer:
-    """RecordFile in memory."""
+    """Collects records in memory."""
 
     def __init__(self) -> None:
         self._parts: list[Triplets] = []

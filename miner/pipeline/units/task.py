@@ -155,11 +155,14 @@ def open_unit_miner(spec: UnitSpec) -> UnitMiner:
     )
     names = store.label_names() if spec.wanted.confusions else None
     ranks = None if names is None else label_ranks(names)
-    facing = (census, tally(relevance), load_selection(spec.select), spec.select.seed, spec.memory)
     return UnitMiner(
-        *facing,
-        spec.normalized,
-        spec.loss,
+        census=census,
+        tally=tally(relevance),
+        selection=load_selection(spec.select),
+        seed=spec.select.seed,
+        memory=spec.memory,
+        normalized=spec.normalized,
+        loss=spec.loss,
         writes=spec.select.max_triplets > 0,
         statistics=plan_statistics(relevance, spec.wanted, ranks),
     )
@@ -167,14 +170,20 @@ def open_unit_miner(spec: UnitSpec) -> UnitMiner:
 
 def _open_approximate(spec: UnitSpec, vectors: Vectors, relevance: Relevance) -> UnitMiner:
     """Return the object that processes units of an approximate run, with its index opened."""
-    given = spec.approximate
-    assert given is not None
+    approximate = spec.approximate
+    assert approximate is not None
     census = Census(vectors, relevance, spec.metric, spec.margin, kernel=spec.kernel)
-    index = open_index(given.factory, spec.metric, Path(given.path))
-    index.set_parameters(dict(given.settings))
-    facing = (census, tally(relevance), load_selection(spec.select), spec.select.seed, spec.memory)
-    nominees = IndexCandidates(census, index, given.candidates)
-    return ApproximateMiner(*facing, spec.normalized, nominees=nominees)
+    index = open_index(approximate.factory, spec.metric, Path(approximate.path))
+    index.set_parameters(dict(approximate.settings))
+    return ApproximateMiner(
+        census=census,
+        tally=tally(relevance),
+        selection=load_selection(spec.select),
+        seed=spec.select.seed,
+        memory=spec.memory,
+        normalized=spec.normalized,
+        candidates=IndexCandidates(census, index, approximate.candidates),
+    )
 
 
 def count_anchors(spec: UnitSpec, anchors: tuple[int, ...]) -> NDArray[np.void]:
