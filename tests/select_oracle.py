@@ -13,8 +13,8 @@ import numpy as np
 from miner.census.measure import Vectors
 from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
-from miner.pipeline.passes import share_out
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.passes import allocate_quotas
+from miner.pipeline.units.miner import UnitMiner
 from miner.pipeline.units.records import TRIPLET
 from miner.selection.selection import load_selection
 from miner.triplets.distance import normalize_rows
@@ -93,13 +93,13 @@ def select(found: Data, unit: int = 7, **keys: Any) -> Selected:
     """Count, share out and write in units of so many anchors, without a store."""
     job = SelectJob(**{"max_triplets": 10**9, **keys})
     census = Census(Vectors(found.anchors, found.rows), found.relevance, found.metric, MARGIN)
-    miner = Miner(
+    miner = UnitMiner(
         census, tally(found.relevance), load_selection(job), job.seed, 20_000, found.normalized
     )
     total = found.relevance.anchors
     units = [(start, min(start + unit, total)) for start in range(0, total, unit)]
     counted = np.concatenate([miner.count(one) for one in units])
-    shares = share_out(counted, job)
+    shares = allocate_quotas(counted, job)
     records: dict[str, list[np.ndarray]] = {name: [] for name in shares}
     with tempfile.TemporaryDirectory() as folder:
         for one in units:

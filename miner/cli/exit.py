@@ -18,7 +18,7 @@ import click
 
 from miner.cli.json_log import ENDING
 from miner.formatting import printable, short_message, without_secrets
-from miner.pipeline.attempt import Attempt, Ending, Settled
+from miner.pipeline.attempt import Attempt, Ending, RunClosure
 from miner.storage.urls import url_name
 
 __all__ = [
@@ -39,7 +39,7 @@ def print_trace(trace: BaseException) -> None:
     click.echo(printable(without_secrets(text)), err=True)
 
 
-def print_ending(attempt: Attempt, ending: Ending, settled: Settled) -> None:
+def print_ending(attempt: Attempt, ending: Ending, settled: RunClosure) -> None:
     """Say on stderr what is wrong, if anything is, and which run is the latest one."""
     if attempt.unreported:
         click.echo(f"mine: warning: {short_message(attempt.unreported)}", err=True)
@@ -76,7 +76,7 @@ def _fitted(line: str) -> str:
 
 
 def log_ending(
-    attempt: Attempt, ending: Ending, settled: Settled, trace: BaseException | None
+    attempt: Attempt, ending: Ending, settled: RunClosure, trace: BaseException | None
 ) -> None:
     """Write the last line of a JSON log: how it ended, and which run is the latest one."""
     if attempt.unreported:

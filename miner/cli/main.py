@@ -33,7 +33,7 @@ from miner.cli.progress_bar import Progress
 from miner.cli.signals import Signalled, Signals
 from miner.cli.warning_lines import warning_lines
 from miner.errors import UsageError
-from miner.pipeline.attempt import Attempt, Ending, Settled, failure
+from miner.pipeline.attempt import Attempt, Ending, RunClosure, failure
 
 __all__ = ["main"]
 
@@ -158,24 +158,24 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
         at = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mine"
         return Ending("failed", error.exit_code, f"{error.format_message()} (see {at} --help)")
     if isinstance(error, Signalled) and error.number == signal.SIGTERM:
-        return Ending("terminated", 143, "terminated; the same command goes on from here")
+        return Ending("terminated", 143, "terminated; the same command continues from here")
     if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
         error = error.__cause__  # click takes the end of any file for that of the terminal
     if isinstance(error, Signalled | click.Abort | KeyboardInterrupt):
-        return Ending("interrupted", 130, "interrupted; the same command goes on from here")
+        return Ending("interrupted", 130, "interrupted; the same command continues from here")
     if isinstance(error, Exception):
         return failure(error, "" if debug else "; `mine --debug ...` shows where")
     raise error
 
 
-def _settled(attempt: Attempt, ending: Ending) -> Settled:
+def _settled(attempt: Attempt, ending: Ending) -> RunClosure:
     """Close a start of a job; whatever goes wrong with that must not hide how it ended."""
     if attempt.out is None and attempt.metrics is None:
-        return Settled(None, "")
+        return RunClosure(None, "")
     try:
         return miner.settle(attempt, ending)
     except Exception as error:
-        return Settled(None, "", f"metrics: {failure(error, '').message}")
+        return RunClosure(None, "", f"metrics: {failure(error, '').message}")
 
 
 def _wants_json(words: list[str]) -> bool:

@@ -1,1 +1,1 @@
-"""Running a job: its stages in order."""
+"""The stages of a mining run, and the code that executes them in order."""

@@ -1,4 +1,4 @@
-"""One start of a batch job: what is known of it, however it ends."""
+"""The facts of one start of a job, how it ended, and the peak memory of the process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from miner.errors import MineError, StorageError
 from miner.progress import Clock
 from miner.storage.os_errors import NO_MEMORY, lacks_memory, refused
 
-__all__ = ["Attempt", "Ending", "Settled", "failure", "peak_rss"]
+__all__ = ["Attempt", "Ending", "RunClosure", "failure", "peak_rss"]
 
 Event = Literal["done", "already_mined", "failed", "interrupted", "terminated"]
 _STATUS = Path("/proc/self/status")
@@ -23,26 +23,26 @@ _STATUS = Path("/proc/self/status")
 
 @dataclass(slots=True)
 class Attempt:
-    """A start of ``mine run``, filled in as it goes on.
+    """A start of ``mine run``; the attributes are filled while the run proceeds.
 
     Attributes
     ----------
     out : str or None
-        The output root, once the job is read.
+        The output root; None until the job is read.
     metrics : Path or None
-        Where its metrics are written, if not in the output root.
+        The path of the metrics, if it is not in the output root.
     run_id : str or None
-        Of the run that it works on, or found finished.
+        The id of the run in progress, or of the finished run that was found.
     mined : bool
         Whether there was anything to do.
     unreported : str
-        Why the run has no report; empty when it has one, or none was wanted.
+        Why the run has no report; empty if it has one, or if the job asks for none.
     gates : dict
-        Of each gate that was looked at: what was measured, and the job's bound.
+        The measured value and the bound of each gate that was checked.
     began : float
-        By a clock that nobody sets.
+        Start time, by the monotonic clock.
     clock : Clock
-        Seconds per stage, of one that failed too.
+        Seconds per stage, also of a stage that failed.
     """
 
     out: str | None = None
@@ -56,13 +56,13 @@ class Attempt:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken so far."""
+        """Seconds since the start."""
         return time.monotonic() - self.began
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a start ended: the event of the log, the exit code, and what the user is told."""
+    """How a start ended: the event of the log, the exit code, and the message to the user."""
 
     event: Event
     code: int
@@ -70,28 +70,28 @@ class Ending:
 
 
 def failure(error: Exception, hint: str) -> Ending:
-    """Return how an error ends a start.
+    """Return the ending of a start that failed with `error`.
 
     Parameters
     ----------
     error : Exception
     hint : str
-        What is added where the error is a defect of ours.
+        Text added to the message of an internal error.
     """
     known = isinstance(error, StorageError) and isinstance(error.__cause__, MemoryError)
-    if lacks_memory(error) and not known:  # what is known says more
+    if lacks_memory(error) and not known:  # the message of a known error says more
         return Ending("failed", 6, NO_MEMORY)
     if isinstance(error, MineError):
         return Ending("failed", error.exit_code, str(error))
-    if isinstance(error, FileNotFoundError) and not _stands_somewhere():
+    if isinstance(error, FileNotFoundError) and not _has_current_folder():
         return Ending("failed", 2, "the current folder was removed; go to another one")
     if isinstance(error, OSError):
         return Ending("failed", 6, str(refused(error)))
     return Ending("failed", 1, f"{type(error).__name__}: {error}{hint}")
 
 
-def _stands_somewhere() -> bool:
-    """Whether the current folder is still there."""
+def _has_current_folder() -> bool:
+    """Whether the current folder still exists."""
     try:
         return bool(os.getcwd())
     except FileNotFoundError:
@@ -99,17 +99,17 @@ def _stands_somewhere() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What an ended start left.
+class RunClosure:
+    """The result of `settle`.
 
     Attributes
     ----------
     latest : str or None
         The run that ``latest`` names now.
     words : str
-        The same in a sentence.
+        A sentence that says so.
     warning : str
-        Why the metrics were not written; empty when they were.
+        Why the metrics were not written; empty if they were.
     """
 
     latest: str | None
@@ -125,7 +125,7 @@ def peak_rss() -> int:
 
 
 def _own_peak(unit: int) -> int:
-    """Return this process' peak; on Linux its `ru_maxrss` begins at what its parent had."""
+    """Return the peak of this process; on Linux `ru_maxrss` starts at the parent's peak."""
     with contextlib.suppress(OSError):
         for line in _STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,8 +1,9 @@
-"""The stage of an approximate run that counts some anchors exactly, to know its recall.
+"""The stage of an approximate run that estimates its recall.
 
-A seeded sample of anchors is counted exactly too. Recall is the ratio of what was found of their
-triplets to what there is; its interval comes from the bootstrap over anchors, whose triplets belong
-together (Efron & Tibshirani 1993, An Introduction to the Bootstrap, section 13.3, percentiles).
+A seeded sample of anchors is counted exactly. Recall is the number of their triplets that the
+approximate run found, divided by the exact number. The interval comes from the percentile bootstrap
+over anchors, because the triplets of an anchor are not independent (Efron & Tibshirani 1993, An
+Introduction to the Bootstrap, section 13.3).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from miner.job_sections import IndexJob, SelectJob
 from miner.pipeline.engines.base import Engine
-from miner.pipeline.units.task import Task, count_anchors
+from miner.pipeline.units.task import UnitSpec, count_anchors
 from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.triplets.hardness import MINED, Mined
@@ -28,24 +29,25 @@ __all__ = ["Auditing", "Recall", "audit_sample", "estimate", "estimated_census",
 _DRAWS = 2000
 
 _NONE_LOST = 3.0
-"""Where no anchor of n lost a triplet, at most 3 / n of all do, with 95 % confidence (the rule of
-three; Hanley & Lippman-Hand 1983, JAMA 249)."""
+"""If none of n sampled anchors misses a triplet, at most 3 / n of all anchors do, with 95 %
+confidence (rule of three; Hanley & Lippman-Hand 1983, JAMA 249)."""
 
 _AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """The share of a class that was found.
+    """The recall of a class: the share of its triplets that was found.
 
     Attributes
     ----------
     value, low, high : float
-        The estimate and its 95 % interval; 1.0 where the sample has no triplet of the class.
+        The estimate and its 95 % interval; 1.0 (from 0 to 1) if the sample has no triplet of the
+        class.
     found, there : int
-        Triplets of the sample.
+        Triplets of the sample that the approximate run found, and their exact number.
     anchors : int
-        Anchors of the sample that have any.
+        Anchors of the sample with a triplet of the class.
     """
 
     value: float
@@ -57,7 +59,7 @@ class Recall:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the manifest says."""
+        """The recall as the manifest contains it."""
         return {
             "recall": round(self.value, 6),
             "interval": [round(self.low, 6), round(self.high, 6)],
@@ -68,12 +70,12 @@ class Recall:
 
 
 def audit_sample(able: Rows, size: int, seed: int) -> Rows:
-    """Draw the anchors that are counted exactly, ascending.
+    """Return a random sample of anchors to count exactly, ascending.
 
     Parameters
     ----------
     able : ndarray of int64
-        The anchors that have triplets.
+        The anchors that have valid triplets.
     size : int
     seed : int
     """
@@ -86,13 +88,13 @@ def audit_sample(able: Rows, size: int, seed: int) -> Rows:
 def measure_recall(
     found: NDArray[np.void], truth: NDArray[np.void], seed: int
 ) -> dict[Mined, Recall]:
-    """Compare what was found of the sample with what there is.
+    """Return the recall of each class, from the approximate and the exact records of the sample.
 
     Parameters
     ----------
-    found, truth : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    found, truth : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
     """
     return {name: _recall(found[name], truth[name], seed) for name in MINED}
 
@@ -116,10 +118,10 @@ def _recall(found: Rows, truth: Rows, seed: int) -> Recall:
 
 
 def estimate(found: int, recall: Recall, valid: int) -> tuple[int, list[int | None]]:
-    """Estimate a class's triplets from those found: the total and its 95 % interval.
+    """Return the estimated total of a class and its 95 % interval, from the triplets found.
 
-    Found triplets are true, so there are at least as many; with a recall that may be zero there is
-    no upper bound but that of all valid triplets.
+    All triplets found are valid, so the estimate is at least `found`. If the recall may be zero,
+    the only upper bound is the number of valid triplets.
     """
 
     def total(share: float) -> int:
@@ -130,39 +132,39 @@ def estimate(found: int, recall: Recall, valid: int) -> tuple[int, list[int | No
 
 @dataclass(frozen=True, slots=True)
 class Auditing:
-    """Audits a staged run.
+    """Estimates the recall of a staged run.
 
     Parameters
     ----------
     staging : Staging
     engine : Engine
-    task : Task
-        Of the approximate run.
+    spec : UnitSpec
+        The spec of the approximate run.
     index : IndexJob
     progress : callable
     """
 
     staging: Staging
     engine: Engine
-    task: Task
+    spec: UnitSpec
     index: IndexJob
     progress: Progress
 
     def recalls(self, counted: NDArray[np.void]) -> dict[Mined, Recall]:
-        """Return the recall of both classes on a seeded sample of anchors.
+        """Return the recall of the hard and semi-hard triplets of a seeded sample of anchors.
 
         Parameters
         ----------
-        counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
-            What was found of all anchors.
+        counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
+            The records of all anchors in the approximate run.
         """
-        seed = self.task.select.seed
+        seed = self.spec.select.seed
         able = np.flatnonzero((counted["positives"] > 0) & (counted["negatives"] > 0))
         sample = audit_sample(able, self.index.audit, seed)
         truth = np.zeros(len(sample), dtype=counted.dtype)
         plain = SelectJob(max_triplets=0)
-        # So few anchors are not worth rows that are kept ready.
-        exact = replace(self.task, approximate=None, select=plain, loss=False, keep=0)
+        # For a small sample, keeping prepared rows in memory costs more than it saves.
+        exact = replace(self.spec, approximate=None, select=plain, loss=False, keep=0)
         call = functools.partial(_count, exact)
         parts = [
             (start, tuple(sample[start : start + _AT_ONCE].tolist()))
@@ -184,18 +186,20 @@ class Auditing:
         return measure_recall(counted[sample], truth, seed)
 
 
-def _count(task: Task, numbered: tuple[int, tuple[int, ...]]) -> tuple[int, dict[str, list[int]]]:
-    """Count some anchors exactly, in a worker."""
+def _count(
+    spec: UnitSpec, numbered: tuple[int, tuple[int, ...]]
+) -> tuple[int, dict[str, list[int]]]:
+    """Count the given anchors exactly, in a worker."""
     start, anchors = numbered
-    counted = count_anchors(task, anchors)
+    counted = count_anchors(spec, anchors)
     return start, {name: counted[name].tolist() for name in MINED}
 
 
 def estimated_census(census: dict[str, Any], recalls: Mapping[Mined, Recall]) -> dict[str, Any]:
-    """Turn what an approximate run found into what it tells of all triplets.
+    """Return the census facts of an approximate run, with estimated totals.
 
-    ``found`` keeps the triplets that were found, all of them true; the classes' totals become
-    estimates, with 95 % intervals.
+    The totals of the classes become estimates with 95 % intervals (``interval``); ``found`` holds
+    the numbers of triplets that were found.
     """
     valid = census["valid"]
     found = {name: census[name] for name in MINED}

@@ -1,11 +1,11 @@
-"""The cap on a row as negative: at most N triplets of a class have the same negative.
+"""Applies ``select.per_negative``: at most N triplets of a class have the same negative.
 
-Rows that are near to everything (hubs) would fill a set. Which of a hub's triplets stay is decided
-by an order drawn by seed: each triplet has a number, a bijective mix (the finaliser of splitmix64,
-Steele, Lea and Flood 2014) of its anchor, its positive and a key of its negative, and the N
-smallest stay. So neither the units nor the engine matter. The records are read from their files,
-some at a time: memory is in proportion to the rows, and to N times so many hubs as are looked at
-together.
+Without the cap, rows that are near to everything (hubs) would be the negative of most triplets.
+Each triplet of a hub gets a pseudorandom number: a bijective mix (the finaliser of splitmix64,
+Steele, Lea and Flood 2014) of its anchor, its positive and a seeded key of its negative. The N
+smallest numbers stay, so the result does not depend on the units or the engine. The records are
+read from their files in chunks. Memory is proportional to the number of rows, plus N times the
+number of hubs processed together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.pipeline.seal import Piece, read_piece
+from miner.pipeline.seal import UnitFile, read_unit_file
 from miner.selection.strategies.base import seed_sequence
 from miner.storage.files import atomic_open
 from miner.triplets.hardness import KEPT, MINED, Kept
@@ -27,28 +27,28 @@ __all__ = ["cap_negatives"]
 Records = NDArray[np.void]
 Numbers = NDArray[np.uint64]
 _Numbered = tuple[NDArray[np.int64], Numbers]
-"""Negatives, and the numbers of their triplets."""
+"""Negatives, and the pseudorandom numbers of their triplets."""
 
 _CHUNK = 1 << 18
 _HELD = 1 << 22
-"""Numbers that are held to find where hubs are cut."""
+"""Number of pseudorandom numbers in memory while the cuts of hubs are determined."""
 _PLACE = len(KEPT) + 1
 _ALL = np.iinfo(np.uint64).max
 
 
 @dataclass(frozen=True, slots=True)
 class _Class:
-    """The pieces of one class, and what orders its triplets."""
+    """The unit files of one class, and the salt of its pseudorandom numbers."""
 
-    pieces: list[Piece]
+    unit_files: list[UnitFile]
     salt: np.uint64
 
     def chunks(self) -> Iterator[Records]:
-        for piece in self.pieces:
-            yield from read_piece(piece, _CHUNK)
+        for unit_file in self.unit_files:
+            yield from read_unit_file(unit_file, _CHUNK)
 
     def numbers(self, records: Records) -> Numbers:
-        """Return the triplets' numbers: no two of one negative are equal."""
+        """Return the pseudorandom numbers of triplets; they differ for the same negative."""
         anchor, positive, negative = (
             records[name].astype(np.uint64) for name in ("anchor", "positive", "negative")
         )
@@ -57,38 +57,38 @@ class _Class:
 
 
 def cap_negatives(
-    pieces: Mapping[Kept, list[Piece]], most: int, seed: int, rows: int
-) -> dict[Kept, list[Piece]]:
-    """Leave at most so many triplets of each class to a negative.
+    unit_files: Mapping[Kept, list[UnitFile]], most: int, seed: int, rows: int
+) -> dict[Kept, list[UnitFile]]:
+    """Keep at most `most` triplets of each class with the same negative.
 
     Parameters
     ----------
-    pieces : mapping
-        Per folder, files of records; those of a class that has hubs are written again beside them.
+    unit_files : mapping
+        The unit files of each folder. If a class has hubs, its files are rewritten under new names.
     most : int
-        0 for no cap.
+        The cap; 0 for no cap.
     seed : int
-        The job's.
+        ``select.seed`` of the job.
     rows : int
-        How many rows there are.
+        The number of rows of the data set.
 
     Returns
     -------
     dict
-        Per folder, the pieces that are left, in the same order.
+        The remaining unit files of each folder, in the same order.
     """
-    result = dict(pieces)
+    result = dict(unit_files)
     for code, name in enumerate(MINED if most else ()):
         salt = seed_sequence(seed, _PLACE, code).generate_state(1, np.uint64)[0]
-        mine = _Class(pieces[name], salt)
+        mine = _Class(unit_files[name], salt)
         cuts = _cuts(mine, most, rows)
         if cuts is not None:
-            result[name] = [_cut(mine, piece, cuts) for piece in mine.pieces]
+            result[name] = [_cut(mine, unit_file, cuts) for unit_file in mine.unit_files]
     return result
 
 
 def _cuts(mine: _Class, most: int, rows: int) -> Numbers | None:
-    """Return per negative the largest number that stays; None when there are no hubs."""
+    """Return, per negative, the largest number that stays; None if there are no hubs."""
     counts = np.zeros(rows, dtype=np.int64)
     for records in mine.chunks():
         counts += np.bincount(records["negative"], minlength=rows)
@@ -103,7 +103,7 @@ def _cuts(mine: _Class, most: int, rows: int) -> Numbers | None:
 
 
 def _find_cuts(mine: _Class, most: int, hubs: NDArray[np.int64], cuts: Numbers) -> None:
-    """Set the cuts of some hubs, in one pass over all records."""
+    """Set the cuts of the given hubs, in one pass over all records."""
     looked = np.zeros(len(cuts), dtype=np.bool_)
     looked[hubs] = True
     parts, held = [], 0
@@ -120,7 +120,7 @@ def _find_cuts(mine: _Class, most: int, hubs: NDArray[np.int64], cuts: Numbers) 
 
 
 def _smallest(parts: list[_Numbered], most: int) -> _Numbered:
-    """Keep the smallest numbers of each negative."""
+    """Return the `most` smallest numbers of each negative."""
     negatives, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.lexsort((numbers, negatives))
     ordered = negatives[order]
@@ -129,21 +129,21 @@ def _smallest(parts: list[_Numbered], most: int) -> _Numbered:
     return negatives[kept], numbers[kept]
 
 
-def _cut(mine: _Class, piece: Piece, cuts: Numbers) -> Piece:
-    """Write a piece again without the triplets beyond the cuts."""
-    path = Path(piece.path)
+def _cut(mine: _Class, unit_file: UnitFile, cuts: Numbers) -> UnitFile:
+    """Write a copy of a unit file without the triplets whose numbers exceed the cuts."""
+    path = Path(unit_file.path)
     target = path.with_name(f"capped-{path.name}")
     rows = 0
     with atomic_open(target) as file:
-        for records in read_piece(piece, _CHUNK):
+        for records in read_unit_file(unit_file, _CHUNK):
             kept = records[mine.numbers(records) <= cuts[records["negative"]]]
             file.write(kept.tobytes())
             rows += len(kept)
-    return Piece(str(target), rows)
+    return UnitFile(str(target), rows)
 
 
 def _mix(numbers: Numbers) -> Numbers:
-    """Mix the bits of numbers, one to one."""
+    """Mix the bits of numbers; the function is bijective."""
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return numbers ^ (numbers >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""The files of the census: a row an anchor, and the tables beside it."""
+"""Writes the census (one row per anchor) and the tables of statistics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from miner.census.statistics import StatisticsPlan
 from miner.embedding.store import Store
-from miner.pipeline.units.layout import CENSUS
+from miner.pipeline.units.layout import CENSUS_COLUMNS
 from miner.pipeline.units.merge import Arrays
 from miner.runs.shards import file_facts, write_census
 from miner.runs.tables import (
@@ -24,30 +24,32 @@ from miner.runs.tables import (
 )
 from miner.triplets.types import Rows
 
-__all__ = ["Findings"]
+__all__ = ["CensusFiles"]
 
 
 @dataclass(slots=True)
-class Findings:
-    """Writes what was counted.
+class CensusFiles:
+    """Writes the census and the tables of statistics.
 
     Parameters
     ----------
     store : Store
-    besides : StatisticsPlan
+    statistics : StatisticsPlan
     arrays : dict
-        As `miner.pipeline.units.merge` makes them.
+        The arrays from `miner.pipeline.units.merge`.
+    facts : dict
+        `write` adds the facts of each table for the manifest.
     """
 
     store: Store
-    besides: StatisticsPlan
+    statistics: StatisticsPlan
     arrays: Arrays
     facts: dict[str, Any] = field(default_factory=dict)
 
     def write(self, folder: Path, counted: NDArray[np.void]) -> list[dict[str, Any]]:
-        """Write the census and its tables; return the facts of the files, keep those for it."""
+        """Write the census and its tables; return the facts of the files for the manifest."""
         path = folder / "census.parquet"
-        write_census(path, self.store.ids(0), {name: counted[name] for name in CENSUS})
+        write_census(path, self.store.ids(0), {name: counted[name] for name in CENSUS_COLUMNS})
         files = [file_facts(path, folder, len(counted))]
         writers = {HUBS: self._hubs, CONFUSION: self._confusion, LABEL_NOISE: self._label_noise}
         for name, write in writers.items():
@@ -60,14 +62,14 @@ class Findings:
         return next((a for name, a in self.arrays.items() if name.startswith(f"{kind}-")), None)
 
     def _values(self, codes: Rows) -> Any:
-        """Return the values of label codes."""
+        """Return the label of each code."""
         return self.store.label_names().take(codes)
 
     def _hubs(self, path: Path, counted: NDArray[np.void]) -> int | None:
         table = self._array("hubs")
         if table is None:
             return None
-        rows, counts, labels = table[0, 1:], table[1:, 1:], self.besides.labels
+        rows, counts, labels = table[0, 1:], table[1:, 1:], self.statistics.labels
         self.facts["hubs"] = {"rows": len(rows), "of": int(table[0, 0])}
         values = None if labels is None else self._values(labels.rows[rows])
         write_hubs(path, self.store.ids(self.store.row_side), values, rows, counts)
@@ -91,8 +93,8 @@ class Findings:
         return int(pairs.shape[1])
 
     def _label_noise(self, path: Path, counted: NDArray[np.void]) -> int | None:
-        labels = self.besides.labels
-        if not self.besides.neighbours or labels is None:
+        labels = self.statistics.labels
+        if not self.statistics.neighbours or labels is None:
             return None
         anchors = np.flatnonzero(counted["neighbour"] >= 0)
         mine = counted[anchors]

@@ -1,20 +1,19 @@
-"""What counting passes found, kept beside the vectors for the next selection of the same triplets.
+"""The cache of finished counts in an embedding store, for later selections of the same triplets.
 
-A record is a folder ``counts/DIGEST`` in an embedding store: named arrays (``NAME.npy``), and
-``record.json``, written last, which names them with their checksums; an array that it does not name
-does not exist. The digest is made from the bytes of the vectors and of the relevance, the metric,
-the margin and the versions, so a store that was made again with other vectors finds nothing, and
-one that differs only in the texts that it keeps finds all. A record goes with its store.
+A record is a folder ``counts/DIGEST`` in an embedding store. It contains arrays (``NAME.npy``) and
+``record.json``, which is written last and lists the arrays with their checksums; files that it does
+not list are ignored. The digest covers the bytes of the vectors and of the relevance, the metric,
+the margin and the versions. A store with other vectors therefore has another record, and stores
+that differ only in their texts share one. A record is deleted with its store.
 
-A count has parts that hang on the triplets alone (``census``, ``loss``) and one that hangs on the
-selection too: what its strategy and caps make of every anchor. Where that follows from the census
-(`Selection.needs_pairs` is False) it is computed; else it is a part of its own, under the digest of
-the keys that decide it, so that a job which differs in its seed, `max_triplets`, `per_negative` or
-rescorer finds it and one which differs in its filters counts again. Such a count gives the census
-as well: to read that from a record would save nothing, so parts of two counts are never mixed.
+A count has parts. ``census`` and ``loss`` depend only on the triplets. The selection fields of the
+anchors also depend on the strategy and the caps. If they follow from the census
+(`Selection.needs_pairs` is False) they are computed again. Otherwise they are a separate part,
+named by a digest of the keys that affect them: a job with another seed, `max_triplets`,
+`per_negative` or rescorer reuses it, and a job with other filters counts again. Counting again
+yields the census too, so parts of two counts are never combined.
 
-A further product of the counting pass is one more part: name it in `parts` where a job needs it,
-and a record that lacks it counts as none.
+To cache another product of the count pass, add it to `parts`; records without it are then not used.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ from numpy.typing import NDArray
 from miner.embedding.store import Store
 from miner.errors import DamageError, StorageError
 from miner.job_sections import MiningJob, SelectJob
-from miner.pipeline.units.layout import CENSUS, COUNTED, SELECTED
+from miner.pipeline.units.layout import ANCHOR_COUNTS, CENSUS_COLUMNS, SELECTION_COLUMNS
 from miner.pipeline.units.merge import array_names
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.miner import UnitMiner
 from miner.progress import warn_damaged
 from miner.selection.selection import counts_identity, load_selection
 from miner.storage.arrays import save_array
@@ -55,22 +54,24 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class KeptCounts:
-    """The record of one store, metric and margin, which may not be there yet.
+    """The record of one store, metric and margin, which may not exist yet.
 
     Attributes
     ----------
     store : Path
         The folder of the embedding store.
     facts : dict
-        What the counts hang on.
+        Everything that the counts depend on.
     """
 
     store: Path
     facts: dict[str, Any]
 
     @classmethod
-    def of(cls, store: Store, metric: Metric, margin: float, *, normalized: bool) -> KeptCounts:
-        """Take the checksums of a store's vectors and relevance, which are held as it is opened."""
+    def from_store(
+        cls, store: Store, metric: Metric, margin: float, *, normalized: bool
+    ) -> KeptCounts:
+        """Return the record of a store; its facts use the checksums that the store already has."""
         sides = range(len(store.facts["rows"]))
         names = ["relevance.npz", *(f"vectors-{side}.f32" for side in sides)]
         facts = {
@@ -87,31 +88,32 @@ class KeptCounts:
 
     @property
     def folder(self) -> Path:
-        """Where the record of this store is, or will be."""
+        """The folder of this store's record."""
         return self.store / "counts" / digest(self.facts)[:24]
 
     def find(self, names: Collection[str]) -> dict[str, Array] | None:
-        """Return arrays of the record; None unless all are there, and whole.
+        """Return arrays of the record; None unless all of them exist undamaged.
 
-        The records of the stores beside this one are looked at too. What is used is marked so, for
-        `miner.embedding.eviction`; what is damaged is removed, after a warning.
+        The records of the other stores in the same folder are searched too. The time stamp of the
+        record is updated for `miner.embedding.eviction`. A damaged record causes a warning and is
+        removed.
         """
         for folder in self._folders():
             try:
                 arrays = self._arrays(folder, names)
             except DamageError as error:
-                warn_damaged(f"{error}; what was counted is made again")
+                warn_damaged(f"{error}; the counts are made again")
                 with storage_errors(folder):
                     shutil.rmtree(folder)
                 continue
             if arrays is not None:
-                with contextlib.suppress(OSError):  # what can be read only serves as well
+                with contextlib.suppress(OSError):  # a read-only record is usable too
                     os.utime(folder / "record.json")
                 return arrays
         return None
 
     def holds(self, names: Collection[str]) -> bool:
-        """Whether `find` would find them; changes nothing."""
+        """Whether `find` would return the arrays; changes nothing."""
         for folder in self._folders():
             with contextlib.suppress(DamageError):
                 if self._arrays(folder, names) is not None:
@@ -119,10 +121,10 @@ class KeptCounts:
         return False
 
     def keep(self, arrays: Mapping[str, Array]) -> None:
-        """Add arrays to the record; those that it has already stay, if all of them are whole."""
+        """Add arrays to the record; existing arrays stay, unless one of them is damaged."""
         folder = self.folder
         with storage_errors(folder):
-            for torn in folder.glob(".*.tmp"):  # of a process that was killed as it wrote
+            for torn in folder.glob(".*.tmp"):  # left by a process that was killed while writing
                 torn.unlink()
         try:
             files = self._files(folder)
@@ -137,19 +139,19 @@ class KeptCounts:
         write_record(folder / "record.json", {"facts": self.facts, "files": files})
 
     def drop(self) -> None:
-        """Remove the record, here and in the stores beside this one."""
+        """Remove the record from this store and from the other stores in the same folder."""
         for folder in self._folders():
             with storage_errors(folder):
                 shutil.rmtree(folder)
 
     def _folders(self) -> list[Path]:
-        """Return where the record is, in this store first."""
+        """Return the folders of the record in all stores, this store first."""
         name = self.folder.name
         found = sorted(self.store.parent.glob(f"*/counts/{name}"))
         return sorted(found, key=lambda folder: folder != self.folder)
 
     def _files(self, folder: Path) -> dict[str, str]:
-        """Return the checksums of a record's files; nothing where there is none yet."""
+        """Return the checksums of a record's files; empty if there is no record."""
         path = folder / "record.json"
         if not path.exists():
             return {}
@@ -157,7 +159,7 @@ class KeptCounts:
         return files
 
     def _arrays(self, folder: Path, names: Collection[str]) -> dict[str, Array] | None:
-        """Read arrays of a record; None unless it has all."""
+        """Return arrays of a record; None unless it has all of them."""
         files, paths = self._files(folder), {name: folder / f"{name}.npy" for name in names}
         if any(path.name not in files for path in paths.values()):
             return None
@@ -166,24 +168,24 @@ class KeptCounts:
 
 
 Parts = dict[str, tuple[str, ...]]
-"""Per part, its columns of `COUNTED`."""
+"""The fields of `ANCHOR_COUNTS` that each part contains."""
 
 
 def parts(select: SelectJob, mining: MiningJob, *, labelled: bool) -> Parts:
-    """Return the parts that a job's count is made of; `labelled` where each row has one label."""
-    named: Parts = {"census": CENSUS}
+    """Return the parts of a job's count; `labelled`: each row has exactly one label."""
+    named: Parts = {"census": CENSUS_COLUMNS}
     if mining.loss:
         named["loss"] = ("loss",)
     if labelled and mining.neighbours:
         named[f"neighbours-{mining.neighbours}"] = ("neighbour", "votes", "looked")
     named |= dict.fromkeys(array_names(mining, labelled=labelled), ())
     if load_selection(select).needs_pairs:
-        named[f"select-{digest(counts_identity(select))[:16]}"] = SELECTED
+        named[f"select-{digest(counts_identity(select))[:16]}"] = SELECTION_COLUMNS
     return named
 
 
 def split(counted: NDArray[np.void], named: Parts) -> dict[str, Array]:
-    """Cut a count into its parts."""
+    """Split the records of all anchors into parts."""
     cut = {}
     for name, columns in ((name, columns) for name, columns in named.items() if columns):
         cut[name] = np.empty(len(counted), dtype=_type(columns))
@@ -192,9 +194,9 @@ def split(counted: NDArray[np.void], named: Parts) -> dict[str, Array]:
     return cut
 
 
-def join(found: Mapping[str, Array], named: Parts, miner: Miner) -> NDArray[np.void]:
-    """Make a whole count of its parts."""
-    counted = np.zeros(len(miner.tally.positives), dtype=COUNTED)
+def join(found: Mapping[str, Array], named: Parts, miner: UnitMiner) -> NDArray[np.void]:
+    """Return the records of all anchors, assembled from their parts."""
+    counted = np.zeros(len(miner.tally.positives), dtype=ANCHOR_COUNTS)
     for name, columns in named.items():
         for column in columns:
             counted[column] = found[name][column]
@@ -204,9 +206,11 @@ def join(found: Mapping[str, Array], named: Parts, miner: Miner) -> NDArray[np.v
 
 
 def would_reuse(store: Store, mining: MiningJob, select: SelectJob) -> bool:
-    """Whether a run would find its count in the record of a store; not if that is damaged."""
+    """Whether a run would reuse the counts in a store; False if they are damaged."""
     try:
-        kept = KeptCounts.of(store, mining.metric, mining.margin, normalized=mining.normalized)
+        kept = KeptCounts.from_store(
+            store, mining.metric, mining.margin, normalized=mining.normalized
+        )
         labelled = row_labels(store.relevance()) is not None
         return kept.holds(parts(select, mining, labelled=labelled))
     except StorageError:
@@ -214,5 +218,5 @@ def would_reuse(store: Store, mining: MiningJob, select: SelectJob) -> bool:
 
 
 def _type(columns: tuple[str, ...]) -> np.dtype[Any]:
-    """Return the type of a part's records."""
-    return np.dtype([(column, COUNTED[column]) for column in columns])
+    """Return the dtype of a part with these fields."""
+    return np.dtype([(column, ANCHOR_COUNTS[column]) for column in columns])

@@ -1,7 +1,7 @@
-"""The gates of a job: what a run must reach before it becomes the latest one.
+"""The quality gates of a job: conditions that a run must meet before it becomes the latest one.
 
-They are looked at as soon as the triplets are counted, before any is written; the one on rows as
-soon as these are written.
+The gates are checked after the count pass, before any triplet is written; ``gates.min_rows`` is
+checked after the write pass.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from miner.runs.totals import found_counts, why_nothing
 
 __all__ = ["check_finished", "check_gates", "check_rows"]
 
-_KEPT = "; what was made is kept"
+_KEPT = "; finished work is kept"
 
 
 @dataclass(frozen=True, slots=True)
 class _Gate:
-    """A gate: what was measured, the job's bound, whether it holds, and what to say if not."""
+    """A gate: the measured value, the job's bound, whether it holds, and the message if not."""
 
     name: str
     value: float
@@ -36,7 +36,7 @@ def check_gates(
     index: Mapping[str, Any],
     seen: dict[str, tuple[float, float]] | None = None,
 ) -> None:
-    """Hold what was counted to the gates of a job.
+    """Check the counts of a run against the gates of a job.
 
     Parameters
     ----------
@@ -44,12 +44,12 @@ def check_gates(
     census, index : mapping
         As in the manifest.
     seen : dict, optional
-        Takes what was measured at each gate, and its bound.
+        Filled with the measured value and the bound of each gate.
 
     Raises
     ------
     GateError
-        Of the first gate that does not hold.
+        For the first gate that does not hold.
     """
     _hold(list(_gates(job, census, index)), seen)
 
@@ -60,7 +60,7 @@ def check_rows(
     written: Mapping[str, Any],
     seen: dict[str, tuple[float, float]] | None = None,
 ) -> None:
-    """Hold what was written to `gates.min_rows`; a job that only counts has nothing to write.
+    """Check the number of rows written against `gates.min_rows`, unless the job only counts.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def check_rows(
     Raises
     ------
     GateError
-        When fewer rows were written.
+        If fewer rows were written.
     """
     if job.gates.min_rows and job.select.max_triplets:
         _hold([_rows(job, census, written)], seen)
@@ -82,13 +82,13 @@ def check_rows(
 def check_finished(
     job: Job, manifest: Mapping[str, Any], seen: dict[str, tuple[float, float]] | None = None
 ) -> None:
-    """Hold a finished run, by its manifest, to all gates of a job that asks for it again."""
+    """Check a finished run, by its manifest, against all gates of the same job."""
     check_gates(job, manifest["census"], manifest["index"], seen)
     check_rows(job, manifest["census"], manifest["written"], seen)
 
 
 def _hold(gates: list[_Gate], seen: dict[str, tuple[float, float]] | None) -> None:
-    """Take note of what was measured, and raise for the first gate that does not hold."""
+    """Store the measured values in `seen`, and raise for the first gate that does not hold."""
     if seen is not None:
         seen.update({gate.name: (gate.value, gate.bound) for gate in gates})
     for gate in gates:
@@ -97,7 +97,7 @@ def _hold(gates: list[_Gate], seen: dict[str, tuple[float, float]] | None) -> No
 
 
 def _gates(job: Job, census: Mapping[str, Any], index: Mapping[str, Any]) -> Iterator[_Gate]:
-    """Yield the gates that the job sets, with what was measured."""
+    """Yield the gates that the job sets, with their measured values."""
     if "recall" in index:
         yield _recall(job, index)
     if job.gates.min_triplets:
@@ -107,7 +107,7 @@ def _gates(job: Job, census: Mapping[str, Any], index: Mapping[str, Any]) -> Ite
 
 
 def _recall(job: Job, index: Mapping[str, Any]) -> _Gate:
-    """Judge by the class, of those that the job writes, of which least was found."""
+    """Return the gate on recall; it uses the written class with the lowest recall."""
     own = job.gates.min_recall is not None
     floor = job.gates.min_recall if job.gates.min_recall is not None else job.index.min_recall
     key = "gates.min_recall" if own else "index.min_recall"
@@ -124,25 +124,25 @@ def _recall(job: Job, index: Mapping[str, Any]) -> _Gate:
 
 
 def _triplets(job: Job, census: Mapping[str, Any]) -> _Gate:
-    """Count the triplets that were found of the classes that the job writes."""
+    """Return the gate on the number of triplets found in the classes that the job writes."""
     bound, found = job.gates.min_triplets, found_counts(census)
     classes = sorted(set(job.select.classes))
     value = sum(found[name] for name in classes)
     words = (
         f"{value:,} {' and '.join(name.replace('_', '-') for name in classes)} triplets were "
-        f"found, fewer than gates.min_triplets = {bound:,}; look at the data and the model, or "
+        f"found, fewer than gates.min_triplets = {bound:,}; check the data and the model, or "
         "lower gates.min_triplets"
     )
     return _Gate("min_triplets", value, bound, value >= bound, words)
 
 
 def _rows(job: Job, census: Mapping[str, Any], written: Mapping[str, Any]) -> _Gate:
-    """Count the rows of the classes that the job writes."""
+    """Return the gate on the number of rows written."""
     bound = job.gates.min_rows
     value = sum(written[name]["rows"] for name in set(job.select.classes))
     few = f"{value:,} rows were written, fewer than gates.min_rows = {bound:,}"
     words = (
-        f"{few}; look at the data, the model and [select], or lower gates.min_rows"
+        f"{few}; check the data, the model and [select], or lower gates.min_rows"
         if value
         else f"{few}: {why_nothing(job.facts()['select'], census, written)}; change that, or set "
         "gates.min_rows = 0 to have an empty run"
@@ -151,12 +151,12 @@ def _rows(job: Job, census: Mapping[str, Any], written: Mapping[str, Any]) -> _G
 
 
 def _hard_share(job: Job, census: Mapping[str, Any]) -> _Gate:
-    """Say how much of the valid triplets is hard."""
+    """Return the gate on the share of valid triplets that are hard."""
     bound = job.gates.max_hard_share
     value = census["hard"] / census["valid"] if census["valid"] else 0.0
     words = (
         f"{value:.2%} of the valid triplets are hard, more than gates.max_hard_share = {bound}; "
-        "look at the labels and the model (is it the right one, and trained?), or raise "
+        "check the labels and the model (is it the right one, and trained?), or raise "
         "gates.max_hard_share"
     )
     return _Gate("max_hard_share", value, bound, value <= bound, words)

@@ -1,4 +1,4 @@
-"""The stage of a run that builds its index, tunes an approximate one, and asks for neighbours."""
+"""The stage that builds a run's index, tunes it, and measures how often positives are nearest."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from miner.triplets.types import Float32
 __all__ = ["Indexing", "factory_of"]
 
 _QUERIES = 256
-"""Anchors on which search parameters are tuned."""
+"""Number of anchors that are used to tune search parameters."""
 _ROOM = 2
-"""Times `mining.memory` that an index may take which a job leaves to us."""
+"""Memory limit of an index with `index.factory = "auto"`, as a multiple of `mining.memory`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,12 @@ class Indexing:
         return factory_of(self.job, rows[0], rows[-1], self.store.dim)
 
     def facts(self) -> dict[str, Any]:
-        """Build the index, or find it built; return what the manifest says of it."""
+        """Build the index unless it is already built; return its facts for the manifest."""
         recorded = self.staging.recorded("index")
         if recorded is not None:
             facts: dict[str, Any] = recorded["facts"]
             return facts
-        if self.factory == FLAT and not self.job.index.save:  # nothing is held that nobody keeps
+        if self.factory == FLAT and not self.job.index.save:  # needs no index in memory
             streamed = StreamedRows(self.job.mining.metric, self._told_chunks)
             facts = {"factory": FLAT, "exact": True, "nearest": self._nearest(streamed)}
             files: dict[str, str] = {}
@@ -74,7 +74,7 @@ class Indexing:
         return facts
 
     def _built(self, index: Index) -> tuple[dict[str, Any], dict[str, str]]:
-        """Tune an index and save it; return the facts, and the checksums of its files."""
+        """Tune an index and save it; return its facts and the checksums of its files."""
         facts: dict[str, Any] = {"factory": self.factory, "exact": index.exact}
         files = {}
         if not index.exact:
@@ -103,7 +103,7 @@ class Indexing:
         return self.store.chunks(self.store.row_side)
 
     def _told_chunks(self) -> Iterator[Float32]:
-        """Read all rows, and tell how far that is."""
+        """Yield all rows in chunks, and report progress."""
         done, rows = 0, self.store.facts["rows"][-1]
         for chunk in self._chunks():
             yield chunk
@@ -111,7 +111,7 @@ class Indexing:
             self.progress("indexing", done, rows)
 
     def approximate(self, facts: dict[str, Any]) -> Approximate | None:
-        """Return what workers need of an approximate index; None for an exact one."""
+        """Return the description of an approximate index for workers; None if it is exact."""
         if facts["exact"]:
             return None
         settings = tuple(sorted(facts["settings"].items()))
@@ -131,7 +131,7 @@ class Indexing:
         )
 
     def _tuned(self, index: Index) -> dict[str, Any]:
-        """Turn the search up until it finds enough of a sample's nearest rows."""
+        """Choose search parameters that find enough of a sample's nearest rows; return facts."""
         store = self.store
         queries = np.asarray(store.vectors(0)[evenly_spaced(store.facts["rows"][0], _QUERIES)])
         k = min(self.job.index.candidates, store.facts["rows"][-1])
@@ -140,7 +140,7 @@ class Indexing:
 
 
 def factory_of(job: Job, anchors: int, rows: int, dim: int) -> str:
-    """Return a job's factory string; where it says ``auto`` the size of the data decides."""
+    """Return a job's factory string; ``auto`` is replaced according to the size of the data."""
     if job.index.factory != AUTO:
         return job.index.factory
     memory = _ROOM * parse_bytes(job.mining.memory)

@@ -1,7 +1,7 @@
-"""The two passes over all units: count them, then write their triplets.
+"""The two passes over all units: the count pass, then the write pass.
 
-Each finished unit leaves a record; a run that goes on after a crash does only the units without
-one.
+Each finished unit has a record. A run that resumes after a crash processes only the units without
+a record.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from miner.embedding.store import Store
 from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.count_cache import KeptCounts, join, parts, split
 from miner.pipeline.engines.base import Engine
-from miner.pipeline.seal import Piece
-from miner.pipeline.units.layout import Share
-from miner.pipeline.units.merge import Arrays, Merging
-from miner.pipeline.units.task import Task, count_unit, open_lists, open_miner, write_unit
+from miner.pipeline.seal import UnitFile
+from miner.pipeline.units.layout import Quota
+from miner.pipeline.units.merge import Arrays, UnitMerger
+from miner.pipeline.units.task import UnitSpec, count_unit, open_lists, open_unit_miner, write_unit
 from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.selection.caps import allocate
@@ -34,50 +34,50 @@ from miner.storage.files import storage_errors
 from miner.triplets.hardness import KEPT, Kept
 from miner.triplets.types import Rows
 
-__all__ = ["Passes", "share_out"]
+__all__ = ["Passes", "allocate_quotas"]
 
 _log = logging.getLogger(__name__)
 
 Numbered = tuple[int, tuple[int, int]]
-"""A unit as it is sent: its number, and its range of anchors."""
+"""A unit as workers receive it: its number, and its range of anchors."""
 
 
-def share_out(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Share]:
-    """Share out the cap of each folder over the anchors.
+def allocate_quotas(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Quota]:
+    """Return the quota of each folder: its cap, allocated to the anchors.
 
     Parameters
     ----------
-    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
     select : SelectJob
 
     Returns
     -------
     dict
-        Per folder, how many triplets each anchor writes, and the factor that the cap on the folder
-        puts on their weights; the suspects are there only where the job keeps them.
+        The quota of each folder: the number of triplets of each anchor, and the factor by which
+        the cap multiplies their weights. ``suspects`` is included only if the job keeps them.
     """
-    shares = {}
+    quotas = {}
     for code, name in enumerate(KEPT):
         if name == "suspects" and not select.suspects:
             continue
         slots = counted[f"slots_{name}"]
         total = sum(slots.tolist())
-        share = allocate(slots, select.max_triplets, seed_sequence(select.seed, code))
-        kept = int(share.sum())
-        shares[name] = Share(share, total / kept if kept else 1.0)
-    return shares
+        quota = allocate(slots, select.max_triplets, seed_sequence(select.seed, code))
+        kept = int(quota.sum())
+        quotas[name] = Quota(quota, total / kept if kept else 1.0)
+    return quotas
 
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """Both passes of a staged run.
+    """The count pass and the write pass of a staged run.
 
-    `name` is what the records of counted units are called.
+    `name` is the prefix of the names of the count pass's records.
     """
 
     staging: Staging
     engine: Engine
-    task: Task
+    spec: UnitSpec
     units: list[tuple[int, int]]
     progress: Progress
     name: str = "count"
@@ -85,37 +85,37 @@ class Passes:
     def counted(
         self, store: Store, mining: MiningJob, *, fresh: bool
     ) -> tuple[NDArray[np.void], Arrays, bool]:
-        """Return the census of all anchors, what was counted beside it, and whether it was kept.
+        """Return the records of all anchors, the statistics, and whether they were cached.
 
         Parameters
         ----------
         store : Store
-            That of the task; a finished count is kept there.
+            The embedding store of the spec; it contains the cache of finished counts.
         mining : MiningJob
         fresh : bool
-            Forget what is kept and count.
+            Drop the cached counts and count again.
         """
-        task, besides = self.task, open_miner(self.task).besides
-        kept = KeptCounts.of(store, task.metric, task.margin, normalized=task.normalized)
-        named = parts(task.select, mining, labelled=besides.labels is not None)
-        exact = task.approximate is None  # what an index happened to find is no count
+        spec, statistics = self.spec, open_unit_miner(self.spec).statistics
+        kept = KeptCounts.from_store(store, spec.metric, spec.margin, normalized=spec.normalized)
+        named = parts(spec.select, mining, labelled=statistics.labels is not None)
+        exact = spec.approximate is None  # the counts of an approximate run are never cached
         if fresh:
             kept.drop()
         found = kept.find(named) if exact else None
         if found is not None:
             self.progress("counting: kept from an earlier run", 0, 0)
-            return join(found, named, open_miner(task)), found, True
+            return join(found, named, open_unit_miner(spec)), found, True
         records = self.count()
-        open_miner(self.task).counted()
-        merging = Merging(self.staging.work, records, besides)
-        counted = merging.counted(store.facts["rows"][0])
-        arrays = split(counted, named) | merging.arrays(store.facts["rows"][-1], mining)
+        open_unit_miner(self.spec).counted()
+        merger = UnitMerger(self.staging.work, records, statistics)
+        counted = merger.counted(store.facts["rows"][0])
+        arrays = split(counted, named) | merger.arrays(store.facts["rows"][-1], mining)
         if exact:
             kept.keep({name: arrays[name] for name in named})
         return counted, arrays, False
 
     def without(self, rows: Rows) -> tuple[Passes, NDArray[np.void]]:
-        """Return passes in which some rows take no part, and what they counted of all anchors.
+        """Return passes that exclude the given rows, and the new records of all anchors.
 
         Parameters
         ----------
@@ -124,19 +124,19 @@ class Passes:
         """
         path = self.staging.work.resolve() / "left-out.npy"
         save_array(path, rows)
-        task = replace(self.task, left_out=str(path), wanted=StatisticsRequest(), loss=False)
-        again = replace(self, task=task, name="recount")
-        records, besides = again.count(), open_miner(task).besides
-        return again, Merging(self.staging.work, records, besides).counted(self._anchors)
+        spec = replace(self.spec, left_out=str(path), wanted=StatisticsRequest(), loss=False)
+        again = replace(self, spec=spec, name="recount")
+        records, statistics = again.count(), open_unit_miner(spec).statistics
+        return again, UnitMerger(self.staging.work, records, statistics).counted(self._anchors)
 
     def count(self) -> list[str]:
-        """Count all units; return the names of their records, which name their files."""
+        """Count all units; return the names of their records, which are also their file names."""
         names = self._names()
         pending = [n for n, name in enumerate(names) if self.staging.recorded(name) is None]
         total = self._anchors
         done = total - sum(_anchors(self.units[n]) for n in pending)
         self.progress("counting", done, total)
-        call = functools.partial(_count, self.task, self._work, self.name)
+        call = functools.partial(_count, self.spec, self._work, self.name)
         for unit in self.engine.each(call, [(n, self.units[n]) for n in pending]):
             number, files = unit.result
             facts = {f"work/{file}": checksum for file, checksum in files.items()}
@@ -147,20 +147,20 @@ class Passes:
         return names
 
     def write(
-        self, shares: Mapping[Kept, Share], counted: NDArray[np.void]
-    ) -> dict[Kept, list[Piece]]:
-        """Write the triplets of all units; return the pieces of each folder, in order."""
+        self, quotas: Mapping[Kept, Quota], counted: NDArray[np.void]
+    ) -> dict[Kept, list[UnitFile]]:
+        """Write the triplets of all units; return the unit files of each folder, in order."""
         busy = [
             n
             for n, unit in enumerate(self.units)
-            if any(share.part(slice(*unit)).total for share in shares.values())
+            if any(quota.part(slice(*unit)).total for quota in quotas.values())
         ]
         facts = {n: self.staging.recorded(f"write-{n:05d}") for n in busy}
         pending = [(n, self.units[n]) for n in busy if facts[n] is None]
         total = sum(_anchors(self.units[n]) for n in busy)
         done = total - sum(_anchors(unit) for _, unit in pending)
         self.progress("writing", done, total)
-        for unit in self.engine.each(self._writer(shares, counted, pending), pending):
+        for unit in self.engine.each(self._writer(quotas, counted, pending), pending):
             number, rows, files = unit.result
             record = {"rows": rows, "files": files}
             self.staging.record(f"write-{number:05d}", record)
@@ -168,22 +168,24 @@ class Passes:
             facts[number] = record
             done += _anchors(self.units[number])
             self.progress("writing", done, total)
-        return {name: [_piece(self.staging, n, name, facts[n]) for n in busy] for name in shares}
+        return {
+            name: [_unit_file(self.staging, n, name, facts[n]) for n in busy] for name in quotas
+        }
 
     def _writer(
-        self, shares: Mapping[Kept, Share], counted: NDArray[np.void], pending: list[Numbered]
+        self, quotas: Mapping[Kept, Quota], counted: NDArray[np.void], pending: list[Numbered]
     ) -> Callable[[Numbered], tuple[int, dict[str, int], dict[str, str]]]:
-        """Lay what was counted and shared out where workers find it by path."""
+        """Save the records and quotas for the workers; return the function that writes a unit."""
         arrays: dict[str, NDArray[Any]] = {"counted": counted}
-        arrays |= {f"share-{name}": share.counts for name, share in shares.items()}
+        arrays |= {f"share-{name}": quota.counts for name, quota in quotas.items()}
         for name, array in arrays.items() if pending else ():
             save_array(self.staging.work / f"{name}.npy", array)
-        factors = {name: share.factor for name, share in shares.items()}
+        factors = {name: quota.factor for name, quota in quotas.items()}
         names = self._names() if pending else []
-        # None is, where the count is that of an earlier run.
+        # No unit has a record if the counts came from the cache.
         whole = all(self.staging.recorded(name) is not None for name in names)
         listed = (self.name, len(names) * whole)
-        return functools.partial(_write, self.task, self._work, listed, factors)
+        return functools.partial(_write, self.spec, self._work, listed, factors)
 
     def _log_unit(self, stage: str, number: int, seconds: float, **more: int) -> None:
         start, stop = self.units[number]
@@ -195,12 +197,12 @@ class Passes:
 
     @property
     def _anchors(self) -> int:
-        """How many anchors all units have."""
+        """The number of anchors of all units."""
         return sum(map(_anchors, self.units))
 
     @property
     def _work(self) -> str:
-        """Where units are; workers may have another working folder."""
+        """The absolute path of the units' files: workers may have another current folder."""
         return str(self.staging.work.resolve())
 
 
@@ -212,41 +214,45 @@ def _name(name: str, number: int) -> str:
     return f"{name}-{number:05d}"
 
 
-def _piece(staging: Staging, number: int, name: Kept, facts: Any) -> Piece:
-    return Piece(
+def _unit_file(staging: Staging, number: int, name: Kept, facts: Any) -> UnitFile:
+    return UnitFile(
         str(staging.work.resolve() / f"write-{number:05d}-{name}.bin"), facts["rows"][name]
     )
 
 
-def _count(task: Task, work: str, name: str, numbered: Numbered) -> tuple[int, dict[str, str]]:
+def _count(spec: UnitSpec, work: str, name: str, numbered: Numbered) -> tuple[int, dict[str, str]]:
     """Count one unit, in a worker."""
     number, unit = numbered
-    return number, count_unit(task, Path(work) / f"{_name(name, number)}.npy", unit)
+    return number, count_unit(spec, Path(work) / f"{_name(name, number)}.npy", unit)
 
 
 def _write(
-    task: Task,
+    spec: UnitSpec,
     work: str,
     listed: tuple[str, int],
     factors: Mapping[Kept, float],
     numbered: Numbered,
 ) -> tuple[int, dict[str, int], dict[str, str]]:
-    """Write one unit, in a worker; so many units of this name were listed as they were counted."""
+    """Write one unit, in a worker.
+
+    `listed` is the prefix of the names, and the number, of units that have candidate lists; the
+    number is 0 if no unit has any.
+    """
     number, unit = numbered
-    shares = {
-        name: Share(_part(work, f"share-{name}", unit), factor) for name, factor in factors.items()
+    quotas = {
+        name: Quota(_part(work, f"share-{name}", unit), factor) for name, factor in factors.items()
     }
-    names = {name: f"write-{number:05d}-{name}.bin" for name in shares}
-    paths = {name: Path(work) / names[name] for name in shares}
+    names = {name: f"write-{number:05d}-{name}.bin" for name in quotas}
+    paths = {name: Path(work) / names[name] for name in quotas}
     counted = tuple(_name(listed[0], other) for other in range(listed[1]))
-    files = open_lists(task, Path(work), counted)
-    facts = write_unit(task, unit, shares, paths, _part(work, "counted", unit), files)
-    rows = {str(name): int(facts[name]["rows"]) for name in shares}
-    return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in shares}
+    files = open_lists(spec, Path(work), counted)
+    facts = write_unit(spec, unit, quotas, paths, _part(work, "counted", unit), files)
+    rows = {str(name): int(facts[name]["rows"]) for name in quotas}
+    return number, rows, {f"work/{names[name]}": facts[name]["sha256"] for name in quotas}
 
 
 def _part(work: str, name: str, unit: tuple[int, int]) -> NDArray[Any]:
-    """Read a unit's part of what lies there of all anchors."""
+    """Return a unit's part of a saved array of all anchors."""
     path = Path(work) / f"{name}.npy"
     with storage_errors(path):
         whole = load_array(path)

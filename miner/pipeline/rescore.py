@@ -1,12 +1,13 @@
-"""Rescoring: triplets whose negative a second model finds too relevant are dropped.
+"""Drops triplets whose negative a second model (the rescorer) finds too relevant.
 
-Each pair (anchor, negative) of a piece's chunk is scored once; triplets of it are dropped where the
-score is above the job's bound. Nothing is put in their place. A piece that is done leaves a record,
-for the scorer may be slow.
+Each pair (anchor, negative) of a chunk is scored once; its triplets are dropped if the score is
+above ``select.rescore_max``. They are not replaced. Each finished unit file has a record, because
+the rescorer may be slow.
 
-A scorer that does not know its weights may become another one while it is at work: a few pairs are
-its probe, scored again now and then and in the end. A piece is recorded after a good probe only,
-with what the probe's scores were, so that a later run takes no piece of another scorer.
+A rescorer whose weights are unknown (a server) may change during the run. Therefore a few pairs,
+the probe, are scored again from time to time and at the end. A unit file is recorded only after a
+probe with unchanged scores, together with these scores, so that a later run does not reuse the
+file of another rescorer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from miner.embedding.models.rescorers import Rescorer
 from miner.embedding.probed_vectors import ProbeClock
 from miner.embedding.store import Store
 from miner.errors import DataError, StorageError
-from miner.pipeline.seal import Piece, read_piece
+from miner.pipeline.seal import UnitFile, read_unit_file
 from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.storage.files import atomic_open, sha256_file
@@ -34,22 +35,22 @@ __all__ = ["Rescoring"]
 
 _CHUNK = 1 << 13
 _PROBED = 8
-"""Pairs of the probe."""
+"""Number of pairs in the probe."""
 _ROUNDING = 1e-4
-"""By how much two scores of one pair may differ, relative to the largest of the probe."""
+"""Largest difference of two scores of one pair, relative to the largest score of the probe."""
 
 
 @dataclass(slots=True)
 class Rescoring:
-    """The pass of a rescorer over what was written.
+    """Applies a rescorer to the unit files of a run.
 
     Attributes
     ----------
     rescorer : Rescorer
     most : float
-        Triplets whose negative scores above it are dropped.
+        Largest score of a negative; triplets above it are dropped.
     store : Store
-        Where the texts are.
+        The embedding store, which contains the texts.
     staging : Staging
     progress : callable
     """
@@ -64,50 +65,52 @@ class Rescoring:
     _waiting: dict[str, dict[str, Any]] = field(default_factory=dict)  # records
     _clock: ProbeClock = field(default_factory=ProbeClock)
 
-    def apply(self, pieces: Mapping[Kept, list[Piece]]) -> dict[Kept, list[Piece]]:
-        """Return the pieces of both classes without what was dropped, and the others as they are.
+    def apply(self, unit_files: Mapping[Kept, list[UnitFile]]) -> dict[Kept, list[UnitFile]]:
+        """Return the unit files without dropped triplets; ``suspects`` are never rescored.
 
         Raises
         ------
         DataError
-            When the scorer does not give one finite number a pair, or has changed.
+            If the rescorer does not return one finite number per pair, or has changed.
         """
-        result = dict(pieces)
+        result = dict(unit_files)
         if self.rescorer.weights is None:
-            self._set_out([piece for name in MINED for piece in pieces[name]])
+            self._set_out([unit_file for name in MINED for unit_file in unit_files[name]])
         try:
-            self._apply(pieces, result)
-        except DataError:  # of a pair, or of the scorer
+            self._apply(unit_files, result)
+        except DataError:  # files that were finished before the bad pair are still recorded
             self._confirm()
             raise
         self._confirm()
         return result
 
-    def _apply(self, pieces: Mapping[Kept, list[Piece]], result: dict[Kept, list[Piece]]) -> None:
-        total = sum(len(pieces[name]) for name in MINED)
+    def _apply(
+        self, unit_files: Mapping[Kept, list[UnitFile]], result: dict[Kept, list[UnitFile]]
+    ) -> None:
+        total = sum(len(unit_files[name]) for name in MINED)
         done = 0
         for name in MINED:
             kept = []
-            for piece in pieces[name]:
+            for unit_file in unit_files[name]:
                 self.progress("rescoring", done, total)
-                kept.append(self._piece(piece))
+                kept.append(self._rescored(unit_file))
                 done += 1
             result[name] = kept
         self.progress("rescoring", done, total)
 
-    def _set_out(self, pieces: list[Piece]) -> None:
-        """Score the probe, the first pairs of all; as it was when a run that died set out."""
-        first = next((piece for piece in pieces if piece.rows), None)
+    def _set_out(self, unit_files: list[UnitFile]) -> None:
+        """Score the probe (the first pairs); keep the scores recorded before, if they agree."""
+        first = next((unit_file for unit_file in unit_files if unit_file.rows), None)
         if first is None:
             return
-        self._pairs, _ = self._texts_of(next(read_piece(first, _PROBED)))
+        self._pairs, _ = self._texts_of(next(read_unit_file(first, _PROBED)))
         now, record = self.rescorer.score(self._pairs), self.staging.recorded("rescoring")
         before = np.asarray(record["scores"] if record else [], dtype=np.float64)
         self._expected = before if _alike(before, now) else now
         self.staging.record("rescoring", {"scores": self._expected.tolist()})
 
     def _confirm(self) -> None:
-        """Score the probe again, and record the pieces that wait for it."""
+        """Score the probe again, and record the finished unit files if it is unchanged."""
         waiting, self._waiting = self._waiting, {}
         if not waiting:
             return
@@ -116,23 +119,23 @@ class Rescoring:
                 now = self.rescorer.score(self._pairs)
             if not _alike(self._expected, now):
                 raise DataError(
-                    f"select.rescore = {self.rescorer.name!r} scored the same pairs otherwise than "
-                    "before: it changed while it was at work, or its scores vary; what it scored "
-                    "since the last good probe is not kept; see to it that one model answers and "
+                    f"select.rescore = {self.rescorer.name!r} scored the same pairs differently "
+                    "than before: the model changed during the run, or its scores vary; scores "
+                    "since the last good probe are dropped; make sure that one model answers and "
                     "run the same command again"
                 )
         for name, record in waiting.items():
             self.staging.record(name, record)
 
-    def _piece(self, piece: Piece) -> Piece:
-        path = Path(piece.path)
+    def _rescored(self, unit_file: UnitFile) -> UnitFile:
+        path = Path(unit_file.path)
         target = path.with_name(f"rescored-{path.name}")
         scorer = digest(self._expected.tolist())
         record = self.staging.recorded(target.stem)
         if record is None or record.get("scorer") != scorer:
             rows = 0
             with atomic_open(target) as file:
-                for records in read_piece(piece, _CHUNK):
+                for records in read_unit_file(unit_file, _CHUNK):
                     kept = records[self._scores(records) <= self.most]
                     file.write(kept.tobytes())
                     rows += len(kept)
@@ -141,17 +144,17 @@ class Rescoring:
             self._waiting[target.stem] = record
             if self._clock.due:
                 self._confirm()
-        return Piece(str(target), int(record["rows"]))
+        return UnitFile(str(target), int(record["rows"]))
 
     def _scores(self, records: NDArray[np.void]) -> NDArray[np.float64]:
-        """Score the negative of each record."""
+        """Return the score of the negative of each record."""
         pairs, inverse = self._texts_of(records)
         return self.rescorer.score(pairs)[inverse]
 
     def _texts_of(
         self, records: NDArray[np.void]
     ) -> tuple[list[tuple[str, str]], NDArray[np.int64]]:
-        """Return the texts of anchors and negatives, each pair once, and which is of which."""
+        """Return the distinct pairs of texts (anchor, negative), and each record's pair index."""
         anchors, negatives = (records[role].astype(np.int64) for role in ("anchor", "negative"))
         pairs, inverse = np.unique(
             np.stack([anchors, negatives], axis=1), axis=0, return_inverse=True
@@ -171,7 +174,7 @@ class Rescoring:
 
 
 def _alike(before: NDArray[np.float64], now: NDArray[np.float64]) -> bool:
-    """Whether two answers to a probe are of one scorer."""
+    """Whether two lists of probe scores agree up to rounding."""
     if before.shape != now.shape:
         return False
     return bool((abs(now - before) <= _ROUNDING * abs(before).max(initial=0)).all())

@@ -1,4 +1,4 @@
-"""A job whose names are all resolved: its source, model, engine and rescorer."""
+"""Resolves the names in a job: its data source, model, engine and rescorer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from miner.selection.selection import check_selection
 from miner.storage.json_files import digest
 from miner.version import __version__
 
-__all__ = ["Opened"]
+__all__ = ["ResolvedJob"]
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A job whose names are all resolved: source, model and engine are there."""
+class ResolvedJob:
+    """A job with its data source, model, engine and rescorer."""
 
     job: Job
     source: Source
@@ -35,8 +35,8 @@ class Opened:
     rescorer: Rescorer | None = None
 
     @classmethod
-    def of(cls, job: Job, progress: Progress = silent) -> Opened:
-        """Resolve every name of a job, before any work; copy what lies in object storage."""
+    def from_job(cls, job: Job, progress: Progress = silent) -> ResolvedJob:
+        """Resolve every name in a job before any work; download data from object storage."""
         check_selection(job)
         check_factory(job.index.factory)
         engine = open_engine(job.engine)
@@ -46,16 +46,16 @@ class Opened:
         model = load_model(job.model.name, source.kind, job.model.options)
         if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
             raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
-        opened = cls(job, source, model, engine)
+        resolved = cls(job, source, model, engine)
         if job.select.rescore is None:
-            return opened
-        if not opened.texts:
+            return resolved
+        if not resolved.texts:
             raise UsageError("select.rescore reads texts; it needs text and output.content = true")
-        return replace(opened, rescorer=load_rescorer(job.select.rescore))
+        return replace(resolved, rescorer=load_rescorer(job.select.rescore))
 
     @property
     def recipe(self) -> Recipe:
-        """How the source becomes vectors."""
+        """How the source is embedded."""
         return Recipe(
             self.source,
             self.model,
@@ -67,24 +67,24 @@ class Opened:
         )
 
     def key(self, *, keep: bool = True) -> StoreKey:
-        """Identify the embedding store; `keep` as for `identify`."""
+        """Return the key of the embedding store; for `keep` see `identify`."""
         return StoreKey.of(self.recipe, keep=keep)
 
-    def embedded(self) -> Opened:
-        """Return the job without the weights of its model, which take memory for nothing."""
+    def embedded(self) -> ResolvedJob:
+        """Return the job without the weights of its model, which are no longer needed."""
         return replace(self, model=self.model.done())
 
     @property
     def texts(self) -> bool:
-        """Whether shards show content: where it is text, unless the job says no."""
+        """Whether shards contain the content: it is text, and `output.content` is true."""
         return self.job.output.content and self.source.kind == "text"
 
     def fingerprint(self, key: StoreKey) -> str:
-        """Identify the run."""
+        """Return the fingerprint of the run: the digest of its identity."""
         return digest(self.identity(key))
 
     def identity(self, key: StoreKey) -> dict[str, Any]:
-        """Return everything that changes bytes."""
+        """Return everything that affects the bytes of the run."""
         facts = {
             "mine": __version__,
             "format": FORMAT_VERSION,

@@ -1,7 +1,7 @@
-"""The only module that knows the order of a job.
+"""Executes the stages of a run; only this module knows their order.
 
-Read and embed (or find the store again), look at the index, count every unit, hold the counts to
-the gates, share out the caps, write every unit, seal the shards, write the manifest, publish.
+Read and embed the data (or reuse the store), build the index, count every unit, check the gates,
+allocate the caps, write every unit, write the shards, write the manifest, publish the run.
 """
 
 from __future__ import annotations
@@ -31,20 +31,27 @@ from miner.job_sections import MiningJob
 from miner.pipeline.attempt import Attempt, peak_rss
 from miner.pipeline.audit import Auditing, Recall, estimated_census
 from miner.pipeline.cap_negatives import cap_negatives
-from miner.pipeline.census_files import Findings
+from miner.pipeline.census_files import CensusFiles
 from miner.pipeline.gates import check_finished, check_gates, check_rows
 from miner.pipeline.index import Indexing
-from miner.pipeline.passes import Passes, share_out
+from miner.pipeline.passes import Passes, allocate_quotas
 from miner.pipeline.rescore import Rescoring
-from miner.pipeline.resolve import Opened
-from miner.pipeline.seal import Piece, Sealer, fewer, seal_shards
+from miner.pipeline.resolve import ResolvedJob
+from miner.pipeline.seal import ShardWriter, UnitFile, rows_dropped, seal_shards
 from miner.pipeline.units.layout import cut_units
-from miner.pipeline.units.task import Approximate, Task, open_lists, open_miner
+from miner.pipeline.units.task import Approximate, UnitSpec, open_lists, open_unit_miner
 from miner.progress import Clock, Progress, silent
 from miner.runs.publishing import open_output
 from miner.runs.run import Run
 from miner.runs.shards import FORMAT_VERSION, file_facts
-from miner.runs.staging import Output, Staging, clear_published, finished_run, latest_run, why_new
+from miner.runs.staging import (
+    Output,
+    Staging,
+    clear_published,
+    explain_new_run,
+    finished_run,
+    latest_run,
+)
 from miner.runs.totals import census_facts, written_facts
 from miner.storage.json_files import digest
 from miner.storage.urls import named_by_url
@@ -62,19 +69,20 @@ _NOT_JUDGED = (
     "one label each, mining.neighbours above 0 and the exact index; set it to false"
 )
 _SLOWER = "two to three times as long"
-"""CPU seconds by NumPy over those by numba: 2.0 and 2.9, whole runs on two sets of 30,000 rows."""
+"""Ratio of CPU seconds with NumPy to seconds with numba: 2.0 and 2.9, for whole runs on two data
+sets of 30,000 rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A run, and whether it was mined now or found finished."""
+    """A run, and whether this call mined it; if not, it was already finished."""
 
     run: Run
     mined: bool
 
 
 def as_job(job: Job | str | Path | Mapping[str, Any]) -> Job:
-    """Turn what a caller has (a job, a job file's path, nested mappings) into a job."""
+    """Return a job from a job, the path of a job file, or nested mappings."""
     if isinstance(job, Job):
         return job
     if isinstance(job, Mapping):
@@ -96,17 +104,17 @@ def mine(
     force : bool
         Mine again even if the latest run is of the same job.
     progress : callable, optional
-        Called with a stage's name, what is done, and the total.
+        Called with the name of a stage, the amount done, and the total.
 
     Returns
     -------
     Run
-        The new run, or the latest one when it is of the same job and whole.
+        The new run, or the latest run if it is of the same job and complete.
 
     Raises
     ------
     MineError
-        One of the tree in `miner.errors`; what was finished is kept for the next call.
+        A subclass of it from `miner.errors`. Finished work is kept for the next call.
 
     Examples
     --------
@@ -129,60 +137,58 @@ def run_job(
     progress: Progress = silent,
     attempt: Attempt | None = None,
 ) -> Outcome:
-    """Mine a job; say whether there was anything to do. See `mine`.
-
-    `attempt` takes what becomes known on the way: it is there however the run ends.
+    """Mine a job and return whether there was anything to do. See `mine`.
 
     Parameters
     ----------
     job : Job
-        As `load_job` or `parse_job` gives it.
+        A job from `load_job` or `parse_job`.
     force : bool
         Mine again even if the latest run is of the same job.
     progress : callable, optional
-        Called with a stage's name, what is done, and the total.
+        Called with the name of a stage, the amount done, and the total.
     attempt : Attempt, optional
-        Takes what becomes known on the way.
+        Filled with facts of this start while it runs, so that they are known even if it fails.
 
     Returns
     -------
     Outcome
-        `run`, and whether it was `mined` now.
+        `run`, and whether it was `mined` by this call.
     """
     attempt = attempt or Attempt()
-    opened = Opened.of(job, progress)
+    resolved = ResolvedJob.from_job(job, progress)
     output = open_output(job.output.path)
     with output.held(say=lambda text: progress(text, 0, 0)):
-        key = opened.key()
-        identity = opened.identity(key)
+        key = resolved.key()
+        identity = resolved.identity(key)
         finished = None if force else finished_run(output.where, digest(identity))
         if finished is not None:
             attempt.run_id, attempt.mined = finished.run_id, False
             clear_published(output)
             check_finished(job, finished.manifest, attempt.gates)
             return Outcome(finished, mined=False)
-        why = "" if force else why_new(output.root, identity, latest_run(output.where))
+        why = "" if force else explain_new_run(output.root, identity, latest_run(output.where))
         if why:
             progress(f"a new run, {why}", 0, 0)
         staging = Staging.open(output.root, identity, fresh=force)
         attempt.run_id = staging.run_id
-        if output.holds(staging.run_id):  # it died between publishing and pointing
+        if output.holds(staging.run_id):  # the process died before it switched `latest`
             return Outcome(staging.finish(output), mined=True)
-        conductor = _Conductor(opened, key, output, staging, progress, force, attempt)
-        del opened  # the conductor lets go of the model
+        pipeline = _RunPipeline(resolved, key, output, staging, progress, force, attempt)
+        del resolved  # so that the model is freed when the pipeline drops it
         try:
-            with conductor.opened.engine:
-                return Outcome(conductor.conduct(), mined=True)
+            with pipeline.resolved.engine:
+                return Outcome(pipeline.execute(), mined=True)
         finally:
             open_lists.cache_clear()
-            open_miner.cache_clear()  # the prepared rows of a finished job are of no more use
+            open_unit_miner.cache_clear()  # frees the prepared rows
 
 
 @dataclass(slots=True)
-class _Conductor:
-    """Leads one run through its stages."""
+class _RunPipeline:
+    """Executes the stages of one run."""
 
-    opened: Opened
+    resolved: ResolvedJob
     key: StoreKey
     output: Output
     staging: Staging
@@ -193,45 +199,45 @@ class _Conductor:
     @property
     def job(self) -> Job:
         """The job."""
-        return self.opened.job
+        return self.resolved.job
 
     @property
     def clock(self) -> Clock:
         """Seconds per stage."""
         return self.attempt.clock
 
-    def conduct(self) -> Run:
-        """Go through the stages; return the published run."""
+    def execute(self) -> Run:
+        """Execute all stages; return the published run."""
         with self.clock.stage("embed"):
             progress = CompileMeanwhile(self.progress)
             store, embedding = prepare_store(
-                self.output.root / ".store", self.key, self.opened.recipe, progress
+                self.output.root / ".store", self.key, self.resolved.recipe, progress
             )
             progress.wait()
         _log.info("embedded", extra={"facts": embedding})
         self.staging.bind(store.checksum)
-        self.opened = self.opened.embedded()
+        self.resolved = self.resolved.embedded()
         with self.clock.stage("index"):
             self.progress("indexing", 0, store.facts["rows"][-1])
             indexing = Indexing(self.job, self.staging, store, self.progress)
             index = indexing.facts()
         approximate = indexing.approximate(index)
         mining = self._mining(approximate)
-        task = Task.of(self.job, store, self.opened.engine, mining, approximate)
-        tally, besides = open_miner(task).tally, open_miner(task).besides
-        if self.job.select.denoise and not besides.neighbours:
+        spec = UnitSpec.from_job(self.job, store, self.resolved.engine, mining, approximate)
+        tally, statistics = open_unit_miner(spec).tally, open_unit_miner(spec).statistics
+        if self.job.select.denoise and not statistics.neighbours:
             raise UsageError(_NOT_JUDGED)
         units = cut_units(store.facts["rows"][0], store.facts["rows"][-1], store.dim)
-        passes = Passes(self.staging, self.opened.engine, task, units, self.progress)
+        passes = Passes(self.staging, self.resolved.engine, spec, units, self.progress)
         if not has_numba():
             self.progress(f"no numba, so counting takes {_SLOWER} ({install_hint('fast')})", 0, 0)
         with self.clock.stage("count"):
             counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)
-            findings = Findings(store, besides, arrays, self._gaps(task, mining.gaps))
+            census_files = CensusFiles(store, statistics, arrays, self._gaps(spec, mining.gaps))
         census = census_facts(counted, loss=self.job.mining.loss, reused=reused)
-        if task.approximate is not None:
+        if spec.approximate is not None:
             with self.clock.stage("audit"):
-                recalls = self._audited(task, counted)
+                recalls = self._audited(spec, counted)
             index |= {"recall": {name: recall.facts for name, recall in recalls.items()}}
             census = estimated_census(census, recalls)
         check_gates(self.job, census, index, self.attempt.gates)
@@ -240,14 +246,16 @@ class _Conductor:
             if select.denoise:
                 noisy = counted["neighbour"] >= 0
                 passes, chosen = passes.without(anchor_rows(store.relevance())[noisy])
-            drawn = passes.write(share_out(chosen, select), chosen)
+            drawn = passes.write(allocate_quotas(chosen, select), chosen)
             left = self._rescored(store, drawn)
-            pieces = cap_negatives(left, select.per_negative, select.seed, store.facts["rows"][-1])
-            dropped = {"rescored": fewer(drawn, left)} if self.opened.rescorer else {}
-            dropped |= {"capped": fewer(left, pieces)} if select.per_negative else {}
-        open_miner.cache_clear()  # what the passes held is of no more use: sealing needs room too
+            unit_files = cap_negatives(
+                left, select.per_negative, select.seed, store.facts["rows"][-1]
+            )
+            dropped = {"rescored": rows_dropped(drawn, left)} if self.resolved.rescorer else {}
+            dropped |= {"capped": rows_dropped(left, unit_files)} if select.per_negative else {}
+        open_unit_miner.cache_clear()  # frees memory: writing shards needs it
         with self.clock.stage("seal"):
-            shards, files = self._seal(store, findings, counted, pieces)
+            shards, files = self._seal(store, census_files, counted, unit_files)
         run, suspects = self.staging.run, select.suspects
         written = written_facts(chosen, shards, run, suspects=suspects, dropped=dropped)
         check_rows(self.job, census, written, self.attempt.gates)
@@ -262,30 +270,30 @@ class _Conductor:
             "store": store.folder.name,
             "store_checksum": store.checksum,
             "index": index,
-            "kernels": task.kernel,
-            "census": census | findings.facts,
+            "kernels": spec.kernel,
+            "census": census | census_files.facts,
             "written": written,
             "shards": shards,
             "files": files,
             "timings": self.clock.seconds,
-            "engine": self.opened.engine.facts(),
+            "engine": self.resolved.engine.facts(),
             "peak_rss_bytes": peak_rss(),
         }
         if select.denoise:
-            manifest["denoised"] = findings.facts["label_noise"]
+            manifest["denoised"] = census_files.facts["label_noise"]
         with self.clock.stage("report"):
             manifest |= self._report(manifest, store, counted["positives"])
         manifest |= {"timings": self.clock.seconds, "peak_rss_bytes": peak_rss()}
         return self.staging.publish(manifest, self.output, self.progress)
 
     def _report(self, manifest: dict[str, Any], store: Store, positives: Rows) -> dict[str, Any]:
-        """Write the report beside the shards; return what the manifest says of it, and warnings."""
+        """Write the report into the run; return its facts for the manifest, and the warnings."""
         run, work = self.staging.run, self.staging.work
         staged = Run(run, self.staging.described(manifest))
         advice = advise_run(staged, positives)
         if self.job.output.report:
             self.progress("reporting", 0, 0)
-            files, why = add_report(staged, work, store, self.opened.source, advice)
+            files, why = add_report(staged, work, store, self.resolved.source, advice)
         else:
             files, why = drop_report(run, work)
         self.attempt.unreported = why
@@ -293,42 +301,51 @@ class _Conductor:
         warned = {"warnings": warning_facts(advice)}
         return {"files": [*manifest["files"], *files], **warned, **said}
 
-    def _rescored(self, store: Store, pieces: dict[Kept, list[Piece]]) -> dict[Kept, list[Piece]]:
-        """Drop what the job's rescorer finds too relevant, if there is one."""
-        rescorer, most = self.opened.rescorer, self.job.select.rescore_max
+    def _rescored(
+        self, store: Store, unit_files: dict[Kept, list[UnitFile]]
+    ) -> dict[Kept, list[UnitFile]]:
+        """Drop the triplets that the job's rescorer rejects; without a rescorer drop nothing."""
+        rescorer, most = self.resolved.rescorer, self.job.select.rescore_max
         if rescorer is None or most is None:
-            return pieces
-        return Rescoring(rescorer, most, store, self.staging, self.progress).apply(pieces)
+            return unit_files
+        return Rescoring(rescorer, most, store, self.staging, self.progress).apply(unit_files)
 
     def _make_room(self, store: Store) -> None:
-        """Remove what was not used for longest, until cache and stores fit the job's bound."""
+        """Remove the least recently used cache entries and stores beyond ``cache.max_size``."""
         most = parse_bytes(self.job.cache.max_size, "cache.max_size")
         keep_within(most, self.job.cache_folder, store.folder)
 
     def _mining(self, approximate: Approximate | None) -> MiningJob:
-        """Return what is counted: tables beside it would be of what happened to be found."""
+        """Return the mining options.
+
+        An approximate run computes no statistics: they would describe only the candidates found.
+        """
         return self.job.mining if approximate is None else self.job.mining.classes_alone
 
-    def _gaps(self, task: Task, size: int) -> dict[str, Any]:
-        """Return the histogram of gaps of so many triplets, drawn from all, if one is wanted."""
+    def _gaps(self, spec: UnitSpec, size: int) -> dict[str, Any]:
+        """Return the gap histogram of a sample of `size` triplets; empty if `size` is 0."""
         if not size:
             return {}
-        opened = open_miner(task)
-        census, able = opened.census, (opened.tally.positives, opened.tally.negatives)
-        size = min(size, opened.tally.valid)
+        miner = open_unit_miner(spec)
+        census, able = miner.census, (miner.tally.positives, miner.tally.negatives)
+        size = min(size, miner.tally.valid)
         sample = draw_sample(census.relevance, census.vectors, census.metric, able, size=size)
         return {"gaps": gap_facts(sample, census.margin)}
 
-    def _audited(self, task: Task, counted: NDArray[np.void]) -> dict[Mined, Recall]:
-        """Return what share of each class an approximate index found."""
-        open_miner.cache_clear()  # the index and what counts exactly need not be there at once
-        auditing = Auditing(self.staging, self.opened.engine, task, self.job.index, self.progress)
+    def _audited(self, spec: UnitSpec, counted: NDArray[np.void]) -> dict[Mined, Recall]:
+        """Return the recall of each class in an approximate run."""
+        open_unit_miner.cache_clear()  # frees the index before anchors are counted exactly
+        auditing = Auditing(self.staging, self.resolved.engine, spec, self.job.index, self.progress)
         return auditing.recalls(counted)
 
     def _seal(
-        self, store: Store, findings: Findings, counted: Any, pieces: Mapping[Kept, list[Piece]]
+        self,
+        store: Store,
+        census_files: CensusFiles,
+        counted: Any,
+        unit_files: Mapping[Kept, list[UnitFile]],
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Turn pieces into shards, write the census and its tables; return all files' facts."""
+        """Write the shards, the census and its tables; return the facts of shards and of files."""
         metadata = {
             "format_version": str(FORMAT_VERSION),
             "metric": self.job.mining.metric,
@@ -338,9 +355,9 @@ class _Conductor:
             "fingerprint": self.staging.fingerprint,
         }
         run, work = str(self.staging.run.resolve()), str(self.staging.work.resolve())
-        sealer = Sealer(str(store.folder.resolve()), run, work, self.opened.texts, metadata)
-        shards = seal_shards(sealer, self.staging, self.opened.engine, pieces, self.progress)
-        files = findings.write(self.staging.run, counted)
+        writer = ShardWriter(str(store.folder.resolve()), run, work, self.resolved.texts, metadata)
+        shards = seal_shards(writer, self.staging, self.resolved.engine, unit_files, self.progress)
+        files = census_files.write(self.staging.run, counted)
         index = self.staging.run / "index.faiss"
         if index.exists():
             files.append(file_facts(index, self.staging.run, store.facts["rows"][-1]))

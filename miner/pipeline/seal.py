@@ -1,7 +1,6 @@
-"""Sealing: the pieces that units wrote become shards of equal size.
+"""Writes the records of all unit files to Parquet shards of equal size.
 
-Shards are cut by the number of the row in the class' order, so that neither the cut of the units
-nor the engine shows in their bytes.
+A shard is a range of rows of a class, so its bytes do not depend on the units or the engine.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ from miner.storage.files import storage_errors
 from miner.storage.json_files import read_json, write_json
 from miner.triplets.hardness import Kept, difficulty
 
-__all__ = ["Part", "Piece", "Sealer", "fewer", "read_piece", "seal_shards"]
+__all__ = ["ShardSlice", "ShardWriter", "UnitFile", "read_unit_file", "rows_dropped", "seal_shards"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class UnitFile:
     """A file of `TRIPLET` records that one unit wrote for one folder."""
 
     path: str
@@ -48,8 +47,8 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A shard to be written: rows ``start`` to ``start + rows`` of a folder."""
+class ShardSlice:
+    """A shard to write: rows ``start`` to ``start + rows`` (exclusive) of a folder."""
 
     folder: Kept
     number: int
@@ -58,22 +57,22 @@ class Part:
 
     @property
     def name(self) -> str:
-        """Its path in the run."""
+        """The path of the shard in the run."""
         return f"{self.folder}/part-{self.number:05d}.parquet"
 
 
 @dataclass(frozen=True, slots=True)
-class Sealer:
-    """What a worker needs to write shards.
+class ShardWriter:
+    """Writes shards, in a worker.
 
     Attributes
     ----------
     store, run, work : str
-        Folders of the embedding store, of the staged run, and of what tells its pieces.
+        Folders of the embedding store, of the staged run, and of the lists of unit files.
     texts : bool
-        Whether shards show content, where it is text.
+        Whether shards contain the texts.
     metadata : dict of str
-        What the rows mean; `difficulty` is added.
+        Metadata of the Parquet schema; `difficulty` is added.
     """
 
     store: str
@@ -82,19 +81,21 @@ class Sealer:
     texts: bool
     metadata: dict[str, str]
 
-    def tell(self, folder: Kept, pieces: list[Piece]) -> None:
-        """Say in a file what the pieces of a folder are: there may be thousands."""
-        write_json(self._pieces(folder), [[piece.path, piece.rows] for piece in pieces])
+    def save_list(self, folder: Kept, unit_files: list[UnitFile]) -> None:
+        """Save the list of a folder's unit files for the workers: there may be thousands."""
+        write_json(
+            self._list_path(folder), [[unit_file.path, unit_file.rows] for unit_file in unit_files]
+        )
 
-    def _pieces(self, folder: Kept) -> Path:
+    def _list_path(self, folder: Kept) -> Path:
         return Path(self.work) / f"pieces-{folder}.json"
 
-    def seal(self, part: Part) -> dict[str, Any]:
-        """Write one shard; return its facts."""
+    def write(self, part: ShardSlice) -> dict[str, Any]:
+        """Write one shard; return its facts for the manifest."""
         sides = self._sides()
         schema = triplet_schema(sides, {**self.metadata, "difficulty": difficulty(part.folder)})
         path = Path(self.run) / part.name
-        mine = [Piece(*piece) for piece in read_json(self._pieces(part.folder))]
+        mine = [UnitFile(*unit_file) for unit_file in read_json(self._list_path(part.folder))]
         groups = (
             _records(mine, part.start + first, last - first)
             for first, last in group_slices(part.rows)
@@ -111,53 +112,56 @@ class Sealer:
         return Sides(store.ids(0), store.ids(rows), *texts)
 
 
-def fewer(before: Mapping[Kept, list[Piece]], after: Mapping[Kept, list[Piece]]) -> dict[Kept, int]:
-    """Count, per folder, the rows that a pass over the pieces dropped."""
+def rows_dropped(
+    before: Mapping[Kept, list[UnitFile]], after: Mapping[Kept, list[UnitFile]]
+) -> dict[Kept, int]:
+    """Return the number of rows that a pass over the unit files dropped, per folder."""
     return {
-        name: sum(piece.rows for piece in before[name]) - sum(piece.rows for piece in after[name])
+        name: sum(unit_file.rows for unit_file in before[name])
+        - sum(unit_file.rows for unit_file in after[name])
         for name in before
     }
 
 
-def read_piece(piece: Piece, chunk: int) -> Iterator[NDArray[np.void]]:
-    """Read a piece's records, so many at a time."""
-    for start in range(0, piece.rows, chunk):
-        yield _records([piece], start, min(chunk, piece.rows - start))
+def read_unit_file(unit_file: UnitFile, chunk: int) -> Iterator[NDArray[np.void]]:
+    """Yield the records of a unit file in chunks of `chunk` records."""
+    for start in range(0, unit_file.rows, chunk):
+        yield _records([unit_file], start, min(chunk, unit_file.rows - start))
 
 
-def _records(pieces: list[Piece], start: int, rows: int) -> NDArray[np.void]:
-    """Read records by their number in the order of a class."""
+def _records(unit_files: list[UnitFile], start: int, rows: int) -> NDArray[np.void]:
+    """Return `rows` records of a class from position `start`, across its unit files."""
     parts = []
-    for piece in pieces:
-        if start < piece.rows and rows > 0:
-            count = min(rows, piece.rows - start)
-            with storage_errors(Path(piece.path)):
+    for unit_file in unit_files:
+        if start < unit_file.rows and rows > 0:
+            count = min(rows, unit_file.rows - start)
+            with storage_errors(Path(unit_file.path)):
                 offset = start * TRIPLET.itemsize
-                parts.append(np.fromfile(piece.path, TRIPLET, count, offset=offset))
+                parts.append(np.fromfile(unit_file.path, TRIPLET, count, offset=offset))
             rows -= count
             start = 0
         else:
-            start -= min(start, piece.rows)
+            start -= min(start, unit_file.rows)
     return np.concatenate(parts) if parts else np.empty(0, TRIPLET)
 
 
-def _cut(pieces: Mapping[Kept, list[Piece]]) -> Iterator[Part]:
-    """Cut each folder into shards; an empty one still has one."""
-    for folder in pieces:
-        total = sum(piece.rows for piece in pieces[folder])
+def _cut(unit_files: Mapping[Kept, list[UnitFile]]) -> Iterator[ShardSlice]:
+    """Yield the shards of each folder; an empty folder has one empty shard."""
+    for folder in unit_files:
+        total = sum(unit_file.rows for unit_file in unit_files[folder])
         for number, start in enumerate(range(0, max(total, 1), PART_ROWS)):
-            yield Part(folder, number, start, min(PART_ROWS, total - start))
+            yield ShardSlice(folder, number, start, min(PART_ROWS, total - start))
 
 
 def seal_shards(
-    sealer: Sealer,
+    writer: ShardWriter,
     staging: Staging,
     engine: Engine,
-    pieces: Mapping[Kept, list[Piece]],
+    unit_files: Mapping[Kept, list[UnitFile]],
     progress: Progress,
 ) -> list[dict[str, Any]]:
-    """Write all shards that are not written yet; return their facts, in order."""
-    parts = list(_cut(pieces))
+    """Write the shards that do not exist yet; return the facts of all shards, in order."""
+    parts = list(_cut(unit_files))
     names = {part: f"seal-{part.folder}-{part.number:05d}" for part in parts}
     sealed = {part: staging.recorded(name) for part, name in names.items()}
     pending = [part for part, record in sealed.items() if record is None]
@@ -165,19 +169,19 @@ def seal_shards(
     done = total - sum(part.rows for part in pending)
     progress("sealing", done, total)
     for folder in {part.folder for part in pending}:
-        sealer.tell(folder, pieces[folder])
-    for unit in engine.each(functools.partial(_seal, sealer), pending):
+        writer.save_list(folder, unit_files[folder])
+    for unit in engine.each(functools.partial(_seal, writer), pending):
         part, facts = unit.result
         record = {"facts": facts, "files": {f"run/{part.name}": facts["sha256"]}}
         staging.record(names[part], record)
         sealed[part] = record
-        told = {"unit": part.name, "rows": part.rows, "seconds": round(unit.seconds, 3)}
-        _log.info("unit_done", extra={"facts": {"stage": "sealing", **told}})
+        logged = {"unit": part.name, "rows": part.rows, "seconds": round(unit.seconds, 3)}
+        _log.info("unit_done", extra={"facts": {"stage": "sealing", **logged}})
         done += part.rows
         progress("sealing", done, total)
     return [record["facts"] for record in sealed.values() if record is not None]
 
 
-def _seal(sealer: Sealer, part: Part) -> tuple[Part, dict[str, Any]]:
+def _seal(writer: ShardWriter, part: ShardSlice) -> tuple[ShardSlice, dict[str, Any]]:
     """Write one shard, in a worker."""
-    return part, sealer.seal(part)
+    return part, writer.write(part)

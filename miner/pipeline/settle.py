@@ -1,39 +1,40 @@
-"""How a start of a job is closed: its metrics, and which run ``latest`` names now."""
+"""Closes a start of a job: writes its metrics, and finds out which run ``latest`` names."""
 
 from __future__ import annotations
 
 import time
 
 from miner.errors import MineError, StorageError, UsageError
-from miner.pipeline.attempt import Attempt, Ending, Settled, peak_rss
-from miner.runs.metrics import METRICS, Metered, write_metrics
+from miner.pipeline.attempt import Attempt, Ending, RunClosure, peak_rss
+from miner.runs.metrics import METRICS, RunMetrics, write_metrics
 from miner.runs.run import latest_id, open_run
 from miner.storage.urls import is_url, local_root
 
 __all__ = ["settle"]
 
 
-def settle(attempt: Attempt, ending: Ending) -> Settled:
+def settle(attempt: Attempt, ending: Ending) -> RunClosure:
     """Find out which run ``latest`` names after a start of a job, and write its metrics.
 
-    They go to ``metrics.prom`` in the output root, or in the folder of this machine where the work
-    for a remote one lies, if the start does not say where. An output root that is not there is
-    made for it, but not for wrong usage; where it cannot be made, the error has said so.
+    Unless the start names another path, the metrics are written to ``metrics.prom`` in the output
+    root; for an output root in object storage, in its local work folder. A missing output root is
+    created, except after a usage error, or after a storage error of a local output root: that error
+    has already been reported.
 
     Parameters
     ----------
     attempt : Attempt
-        What became known of the start.
+        The facts of the start.
     ending : Ending
         How it ended: event, exit code, message.
 
     Returns
     -------
-    Settled
-        What ``latest`` names now, and why metrics were not written where they were not.
+    RunClosure
+        The run that ``latest`` names now, and why the metrics were not written, if they were not.
     """
     latest, words = _latest(attempt)
-    metered = Metered(
+    metrics = RunMetrics(
         out=attempt.out,
         ended=time.time(),
         code=ending.code,
@@ -43,11 +44,11 @@ def settle(attempt: Attempt, ending: Ending) -> Settled:
         gates=attempt.gates,
         latest=_manifest(attempt.out, latest),
     )
-    return Settled(latest, words, _written(attempt, ending, metered))
+    return RunClosure(latest, words, _written(attempt, ending, metrics))
 
 
 def _latest(attempt: Attempt) -> tuple[str | None, str]:
-    """Return the run that ``latest`` names, and the same in a sentence."""
+    """Return the run that ``latest`` names, and a sentence that says so."""
     if attempt.out is None:
         return None, ""
     pointer = f"{attempt.out}/latest"
@@ -71,13 +72,13 @@ def _manifest(out: str | None, latest: str | None) -> dict[str, object] | None:
 
 
 def _no_folder(out: str) -> set[int]:
-    """Return the exit codes of starts that leave an output root unmade that is not there."""
+    """Return the exit codes after which a missing output root is not created."""
     codes = {UsageError.exit_code}
     return codes if is_url(out) else codes | {StorageError.exit_code}
 
 
-def _written(attempt: Attempt, ending: Ending, metered: Metered) -> str:
-    """Write the metrics where they belong; say why that failed, if it did."""
+def _written(attempt: Attempt, ending: Ending, metrics: RunMetrics) -> str:
+    """Write the metrics; return why that failed, or ''."""
     path = attempt.metrics
     if path is None:
         if attempt.out is None:
@@ -86,7 +87,7 @@ def _written(attempt: Attempt, ending: Ending, metered: Metered) -> str:
         if ending.code in _no_folder(attempt.out) and not path.parent.is_dir():
             return ""
     try:
-        write_metrics(path, metered)
+        write_metrics(path, metrics)
     except StorageError as error:
         why = error.__cause__
         reason = why.strerror if isinstance(why, OSError) else error

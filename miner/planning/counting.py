@@ -14,7 +14,7 @@ from miner.embedding.store import Store
 from miner.job import Job
 from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import open_engine
-from miner.pipeline.units.task import Task, count_unit, open_miner
+from miner.pipeline.units.task import UnitSpec, count_unit, open_unit_miner
 
 __all__ = ["Slice", "count_slice"]
 
@@ -63,23 +63,23 @@ def count_slice(job: Job, store: Store, folder: Path, *, unit: int, workers: int
         Number of threads.
     """
     with open_engine(EngineJob("threads", workers)) as engine:
-        task = Task.of(job, store, engine, job.mining)
+        spec = UnitSpec.from_job(job, store, engine, job.mining)
         try:
-            miner = open_miner(task)
+            miner = open_unit_miner(spec)
             anchors = len(miner.tally.positives)
             few = min(_FEW, anchors)
-            _count(task, folder / "first", (0, few))  # loads compiled loops, or compiles them
-            spent = _count(task, folder / "first", (0, few))
+            _count(spec, folder / "first", (0, few))  # loads compiled loops, or compiles them
+            spent = _count(spec, folder / "first", (0, few))
             size = min(unit, _PART, anchors)
             cuts = [(at, min(at + size, anchors)) for at in range(0, anchors, size)]
             wanted = workers * max(2, int(_SECONDS * few / (max(spent, 1e-6) * size)))
             places = np.unique(np.linspace(0, len(cuts) - 1, wanted).astype(int))
             parts = [cuts[place] for place in places.tolist()]
-            seconds = sum(engine.map(functools.partial(_count, task, folder / "part"), parts))
+            seconds = sum(engine.map(functools.partial(_count, spec, folder / "part"), parts))
             able = (miner.tally.positives > 0) & (miner.tally.negatives > 0)
-            counted = [able[miner.besides.anchors(part)] for part in parts]
+            counted = [able[miner.statistics.anchors(part)] for part in parts]
         finally:
-            open_miner.cache_clear()
+            open_unit_miner.cache_clear()
     total, with_triplets = sum(map(len, counted)), sum(int(part.sum()) for part in counted)
     listed = _bytes(folder, ENTRY_SUFFIX)
     return Slice(
@@ -91,10 +91,10 @@ def count_slice(job: Job, store: Store, folder: Path, *, unit: int, workers: int
     )
 
 
-def _count(task: Task, stem: Path, part: tuple[int, int]) -> float:
+def _count(spec: UnitSpec, stem: Path, part: tuple[int, int]) -> float:
     """Count a part in a worker, and return the CPU seconds."""
     began = time.thread_time()
-    count_unit(task, stem.with_name(f"{stem.name}-{part[0]:09d}.npy"), part)
+    count_unit(spec, stem.with_name(f"{stem.name}-{part[0]:09d}.npy"), part)
     return time.thread_time() - began
 
 

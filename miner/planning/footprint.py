@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from miner.pipeline.units.layout import COUNTED
+from miner.pipeline.units.layout import ANCHOR_COUNTS
 from miner.pipeline.units.miner import listed_bytes
 from miner.pipeline.units.records import TRIPLET
 from miner.planning.counting import Slice
@@ -93,7 +93,7 @@ def disk(
         Bytes. ``store``; ``cache``; ``staged``: the files of units and the written records, which
         are removed when the run is published; ``shards``, including the census; ``total``.
     """
-    counted = COUNTED.itemsize * size.anchors
+    counted = ANCHOR_COUNTS.itemsize * size.anchors
     staged = counted + 2 * 8 * size.anchors + TRIPLET.itemsize * size.triplets
     if part is not None:
         grown, left = size.rows / part.rows, part.left * size.unit
@@ -156,5 +156,5 @@ def memory(
     counting = processes * kept + min(held, keys // 2 + workers * _NOMINATING) + hubs
     writing = workers * _WRITER + min(workers, 1 + size.triplets // PART_ROWS) * _SEALER
     idle = max(peak, _PROCESS) + (processes - 1) * _PROCESS
-    known: int = size.vectors + idle + 3 * COUNTED.itemsize * size.anchors
+    known: int = size.vectors + idle + 3 * ANCHOR_COUNTS.itemsize * size.anchors
     return round(_ROOM * (known + counting + writing))

@@ -26,7 +26,7 @@ from miner.job_sections import SelectJob
 from miner.pipeline.attempt import peak_rss
 from miner.pipeline.count_cache import would_reuse
 from miner.pipeline.index import factory_of
-from miner.pipeline.resolve import Opened
+from miner.pipeline.resolve import ResolvedJob
 from miner.pipeline.units.layout import cut_units
 from miner.planning.counting import Slice, count_slice
 from miner.planning.doctor import usable_cores
@@ -100,7 +100,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         When the run would raise it.
     """
     began = time.perf_counter()
-    opened = Opened.of(job)
+    opened = ResolvedJob.from_job(job)
     with opened.engine as engine:
         workers, on_machine, processes = engine.workers, engine.per_machine, engine.processes
     key = opened.key(keep=False)
@@ -172,7 +172,7 @@ def plan_job(job: Job) -> dict[str, Any]:
     }
 
 
-def _read(opened: Opened, key: StoreKey, folder: Path) -> _Data:
+def _read(opened: ResolvedJob, key: StoreKey, folder: Path) -> _Data:
     """Read the data set, or find it in the store of an earlier run."""
     root = local_root(opened.job.output.path) / ".store"
     store = sound_store(root / key.name)

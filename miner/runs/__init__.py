@@ -1,1 +1,1 @@
-"""A run on disk: staging, commit, manifest, shards, opening, pruning."""
+"""Runs on disk and in object storage: staging, publishing, manifest, shards, reading, pruning."""

@@ -1,4 +1,4 @@
-"""Which keys of two jobs differ: why a run is a new one."""
+"""Lists the keys that differ between two run identities: the reasons for a new run."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ __all__ = ["changed_keys", "describe_changes"]
 _ABSENT = object()
 _SHOWN, _WIDTH = 3, 40
 _WORDS = {"mine": "mine", "store.files": "dataset", "store.model": "model"}
-"""What keys of an identity are called where they stand for something of the user's; with all below
-them."""
+"""User-facing names of groups of identity keys; each includes all keys below it."""
 _KEYS = {
     "index": "index.factory",
     "rescorer": "select.rescore",
@@ -24,26 +23,26 @@ _KEYS = {
     "store.links.1": "dataset.link_corpus",
     "store.links.2": "dataset.link_score",
 }
-"""Which key of the job decides a key of an identity, where their names differ."""
+"""The job key that determines an identity key, if their names differ."""
 _LIST = re.compile(r"store\.(roles|prompts)\.([01])(?:\.(\w+))?")
-"""What an identity has of each side: of the items, or of the queries and of the corpus."""
+"""Identity keys of each side: 0 is the items or the queries, 1 is the corpus."""
 _ROLES = {"kind": "kind of content", "origin": "dataset.pair_anchor, pair_positive or where"}
 _PROMPTS = {"0": "query_prompt", "1": "document_prompt"}
 
 
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return what differs between two identities.
+    """Return the differences of two identities.
 
     Parameters
     ----------
     before, after : mapping
-        Nested, of what JSON can hold.
+        Nested mappings of JSON values.
 
     Returns
     -------
     list of (key, was, is)
-        Keys are dotted as in the job file, in order; values are shortened, "unset" where there is
-        none.
+        Keys are dotted as in the job file, and sorted. Values are shortened texts; a missing value
+        is "unset".
     """
     old, new = dict(_flat(before)), dict(_flat(after))
     pairs = any("store.roles.1.kind" in one for one in (old, new))
@@ -52,21 +51,21 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tu
         was, now = old.get(key, _ABSENT), new.get(key, _ABSENT)
         if was is _ABSENT or now is _ABSENT or was != now:
             name = _name(key, pairs=pairs)
-            # Checksums of a data set or a model mean nothing to the user: the name is enough.
+            # Checksums of a data set or a model would not help the user.
             words = ("", "") if name in _WORDS.values() else _both(was, now)
             found.setdefault(name, words)
     return [(name, *words) for name, words in found.items()]
 
 
 def describe_changes(changes: list[tuple[str, str, str]]) -> str:
-    """Say it in words, the first few keys of it."""
+    """Return the first few changes as a text."""
     said = [f"{key} (was {was}, is {now})" if was else key for key, was, now in changes[:_SHOWN]]
     more = len(changes) - _SHOWN
     return ", ".join(said) + (f" and {more} more" if more > 0 else "")
 
 
 def _flat(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield all that is nested, by dotted keys; items of lists of sides by their number, too."""
+    """Yield all nested values with dotted keys; the items of lists per side get their index."""
     for key, inner in value.items():
         name = f"{above}{key}"
         if name in ("store.roles", "store.prompts", "store.links") and isinstance(inner, list):
@@ -78,7 +77,7 @@ def _flat(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _name(key: str, *, pairs: bool) -> str:
-    """Name what a key of an identity stands for as the job file does."""
+    """Return the name that the job file uses for an identity key."""
     for prefix, word in _WORDS.items():
         if key == prefix or key.startswith(f"{prefix}."):
             return word
@@ -94,7 +93,7 @@ def _name(key: str, *, pairs: bool) -> str:
 
 
 def _both(was: Any, now: Any) -> tuple[str, str]:
-    """Write two values that differ so that they differ where they are shortened, too."""
+    """Return the texts of two different values, shortened so that they still differ."""
     texts = _text(was), _text(now)
     same = 0
     while texts[0][: same + 1] == texts[1][: same + 1]:
@@ -109,6 +108,6 @@ def _text(value: Any) -> str:
 
 
 def _short(text: str, cut: int) -> str:
-    """Return a text without its first letters, at most so long."""
+    """Return a text without its first `cut` characters, at most `_WIDTH` characters long."""
     text = f"...{text[cut:]}" if cut else text
     return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."

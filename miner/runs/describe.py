@@ -1,4 +1,4 @@
-"""A finished run in words, for a terminal of 80 columns."""
+"""Describes a finished run as text, for a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ += ["scaling_text", "skipped_text", "some_triplets"]
 
 _INDENT = 25
 _LINES = 3
-"""A text of a triplet is shown on: enough to judge it by."""
+"""Largest number of lines for one text of a triplet."""
 
 
 def describe_run(run: Run, *more: str) -> str:
-    """Say what was mined, its classes with their shares, what was written and how to load it.
+    """Return the summary of a run: data, counts and shares, rows written, and how to load them.
 
     Parameters
     ----------
     run : Run
-        A finished run, as `open_run` gives it.
+        A finished run from `open_run`.
     *more : str
-        Lines that come before the warnings of the run, which are the last.
+        Lines to insert before the warnings of the run, which come last.
     """
     manifest = run.manifest
     lines = [f"run {run.run_id}", ""]
@@ -63,8 +63,8 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", f"{embedding['zero_vectors']:,} are zero vectors: they have no direction"
     index = manifest["index"]
     if not index["exact"]:
-        looked = counted(index["candidates"], "negative")
-        yield "index", f"{index['factory']}, {looked} an anchor looked at"
+        candidates = counted(index["candidates"], "candidate")
+        yield "index", f"{index['factory']}, {candidates} per anchor"
     nearest = index["nearest"]
     if nearest["positive"] is not None:
         share = f"{nearest['positive']:.1%} have a positive as nearest row"
@@ -76,7 +76,7 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def skipped_text(skipped: Mapping[str, int]) -> str:
-    """Say how many rows took no part in a run, by the reason."""
+    """Return a text with the number of rows that a run skipped, by reason."""
     one = {"singletons": "singleton", "unlinked_queries": "unlinked query", "links": "link"}
     names = {why: why.replace("_", " ") for why in skipped}
     found = (counted(n, one.get(why, names[why]), names[why]) for why, n in skipped.items() if n)
@@ -84,7 +84,7 @@ def skipped_text(skipped: Mapping[str, int]) -> str:
 
 
 def scaling_text(mining: Mapping[str, Any]) -> str:
-    """Say whether the vectors of a run were scaled."""
+    """Return a text that says whether the vectors of a run were scaled."""
     scaled = scales(mining["metric"], mining["normalize"])
     return "unit vectors" if scaled else "vectors as they are"
 
@@ -123,7 +123,7 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
 
 
 def _why_fewer(select: dict[str, Any], written: dict[str, Any]) -> str:
-    """Say why fewer triplets of a class were written than there are."""
+    """Return the reasons why fewer triplets of a class were written than found."""
     why, sampled = [], wrote_sample(select, written)
     if select["strategy"] != "all" or select.get("options"):
         why.append(f"by {select['strategy']}")
@@ -137,7 +137,7 @@ def _why_fewer(select: dict[str, Any], written: dict[str, Any]) -> str:
 
 
 def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
-    """Say what was kept beside the classes, and where the strategy asked for more than it got."""
+    """Yield lines on suspects, on rescored triplets, and on requests that were not met."""
     if name == "suspects":
         yield f"    suspects   {written['of']:>18,}            {written['rows']:,} written"
         return
@@ -150,7 +150,7 @@ def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
 
 
 def _load(run: Run) -> Iterator[str]:
-    """Say where the triplets are, and one line that loads them."""
+    """Yield the location of the triplets, and code that loads them."""
     yield f"  written   {run.where}"
     written = run.manifest["written"]
     if not any(written[name]["rows"] for name in MINED):
@@ -171,7 +171,7 @@ def _load(run: Run) -> Iterator[str]:
 
 
 def _warnings(run: Run) -> Iterator[str]:
-    """Say what the run warns of, a line each, and where to read what to do about it."""
+    """Yield the warnings of the run, one line each, and the command that shows advice."""
     warnings = run.manifest.get("warnings", [])
     for one in warnings:
         yield cut_line(f"  warning   {one['text']}")
@@ -180,7 +180,7 @@ def _warnings(run: Run) -> Iterator[str]:
 
 
 def _shortest(run: Run) -> str:
-    """Name the run's folder, by ``latest`` as the job named its output where that leads to it."""
+    """Return the path of the run, by ``latest`` in the job's output path if it names the run."""
     latest = run.path.parent.parent / "latest"
     if run.remote is not None or latest.resolve() != run.path:
         return run.where
@@ -188,7 +188,7 @@ def _shortest(run: Run) -> str:
 
 
 def describe_triplets(run: Run, count: int) -> list[str]:
-    """Put some triplets of each class into words, a line each."""
+    """Return the text of up to `count` triplets of each class, as lines."""
     lines = []
     for name in reversed(MINED):
         for row in some_triplets(run, name, count):
@@ -202,7 +202,7 @@ def describe_triplets(run: Run, count: int) -> list[str]:
 
 
 def _shown(head: str, text: str) -> list[str]:
-    """Put a text beside its id, on as many lines as a paragraph may take."""
+    """Return the lines of a text with its id in front, at most `_LINES` lines."""
     indent = " " * min(len(head), _INDENT)
     wrapped = textwrap.wrap(
         printable(" ".join(text.split())),
@@ -221,16 +221,16 @@ def some_triplets(run: Run, difficulty: str, count: int) -> list[dict[str, Any]]
     Parameters
     ----------
     run : Run
-        A finished run, as `open_run` gives it.
+        A finished run from `open_run`.
     difficulty : str
         ``hard`` or ``semi_hard``.
     count : int
-        How many at most.
+        Largest number of triplets.
 
     Returns
     -------
     list of dict
-        A row each: the columns of a shard.
+        One dict per triplet, with the columns of a shard.
     """
     triplets = run.triplets(difficulty)
     with run.reading():
@@ -244,12 +244,12 @@ def some_triplets(run: Run, difficulty: str, count: int) -> list[dict[str, Any]]
 
 
 def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:
-    """Return one line's worth of facts of a run, for a list.
+    """Return the main facts of a run, for a list of runs.
 
     Parameters
     ----------
     run : Run
-        A finished run, as `open_run` gives it.
+        A finished run from `open_run`.
     latest : bool
         Whether ``latest`` names it.
     """
@@ -269,7 +269,7 @@ def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:
 
 
 def describe_facts(facts: dict[str, Any]) -> str:
-    """Put `run_facts` on two lines."""
+    """Return the result of `run_facts` as two lines of text."""
     mark = "  (latest)" if facts["latest"] else ""
     return (
         f"{facts['run_id']}{mark}\n"

@@ -1,4 +1,4 @@
-"""The runs of an output root, of which some may go meanwhile: listing them, holding one."""
+"""Lists the finished runs of an output root, and holds one while it is read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["held_run", "list_runs", "run_places"]
 
 
 def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
-    """Return the finished runs of an output root, oldest first, and why others cannot be read.
+    """Return the finished runs of an output root, oldest first, and the errors of unreadable runs.
 
-    One that is removed meanwhile is neither.
+    A run that is removed meanwhile is in neither list.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
     for place in run_places(out):
         try:
             runs.append(open_run(place))
-        except UsageError:  # there is nothing any more
+        except UsageError:  # it was removed meanwhile
             continue
         except StorageError as error:
             if place in run_places(out):
@@ -37,7 +37,7 @@ def list_runs(out: str | Path) -> tuple[list[Run], list[str]]:
 
 
 def run_places(out: str | Path) -> list[str]:
-    """Return the paths or URLs of an output root's runs: what has a manifest, oldest first."""
+    """Return the paths or URLs of the runs with a manifest in an output root, oldest first."""
     if not is_url(out):
         return [str(path.parent) for path in sorted(Path(out).glob("runs/*/manifest.json"))]
     url = check_url(str(out), "OUT")

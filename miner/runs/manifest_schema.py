@@ -1,8 +1,8 @@
-"""What a manifest must look like before anything of it is believed.
+"""Validates a manifest before it is used.
 
-A manifest is data: it may be damaged, or made by others. Checked are the keys that readers rely
-on, the types and bounds of their values, and that no path leads out of the run's folder. A key
-that is not listed here may hold anything, so that a later version can add some.
+A manifest may be damaged, or written by another program. The keys that readers rely on are checked,
+the types and bounds of their values, and that no path leads out of the run's folder. Keys that are
+not listed here may have any value, so that later versions can add keys.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ __all__ = ["checked_manifest", "is_plain_name", "is_plain_path", "manifest_check
 
 _MOST_SHOWN = 10**9
 _MOST = 10**60
-"""Beyond all counts of triplets, and still a float64."""
+"""Bound on numbers: larger than any count of triplets, and representable as float64."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*")
 
 Test = Callable[[Any], bool]
 Spec = Test | Mapping[str, Any]
-"""A test of a value, or the specs of a table's keys; ``?`` after a key: it may be missing."""
+"""A test of a value, or the specs of the keys of a table; ``?`` at the end: the key is optional."""
 
 
 def is_plain_name(name: Any) -> bool:
-    """Whether a value can be the name of a file or folder, and nothing but a name."""
+    """Whether a value is a plain name of a file or folder."""
     return isinstance(name, str) and len(name) <= 255 and _NAME.fullmatch(name) is not None
 
 
@@ -71,7 +71,7 @@ def _counts_by_name(value: Any) -> bool:
 
 
 def _warning(value: Any) -> bool:
-    """Whether a value is what the manifest says of a warning."""
+    """Whether a value is a valid warning."""
     if not isinstance(value, dict) or not _text(value.get("name")) or not _text(value.get("text")):
         return False
     numbers = value.get("numbers")
@@ -79,7 +79,7 @@ def _warning(value: Any) -> bool:
 
 
 def _files(value: Any) -> bool:
-    return isinstance(value, list)  # looked at one by one
+    return isinstance(value, list)  # `_file_faults` checks the items
 
 
 def _some(names: Iterable[str]) -> Test:
@@ -91,7 +91,7 @@ def _or_none(test: Test) -> Test:
 
 
 def _list(test: Test, size: int | None = None) -> Test:
-    """Return a test of lists of so many values, each of which passes a test."""
+    """Return a test of lists of `size` items (None: any number), each of which passes `test`."""
     return lambda value: (
         isinstance(value, list) and size in (None, len(value)) and all(map(test, value))
     )
@@ -176,12 +176,12 @@ _LABELLED, _PAIRS = ("items", "classes"), ("queries", "corpus", "links")
 
 
 def checked_manifest(manifest: Any, where: str) -> dict[str, Any]:
-    """Return what is a manifest of a finished run, of a format that this program knows.
+    """Return the manifest if it is valid and of a finished run, in a format that we can read.
 
     Raises
     ------
     StorageError
-        When it is none.
+        If it is not.
     """
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
@@ -198,24 +198,24 @@ def checked_manifest(manifest: Any, where: str) -> dict[str, Any]:
 
 
 def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a manifest without its own `checksum`."""
+    """Return the SHA-256 of a manifest without its key `checksum`."""
     return digest({key: value for key, value in manifest.items() if key != "checksum"})
 
 
 def _check_shape(manifest: Mapping[str, Any], where: str) -> None:
-    """Refuse what is not a finished run's manifest.
+    """Raise an error if a manifest is invalid or of an unfinished run.
 
     Parameters
     ----------
     manifest : mapping
-        As it was read.
+        The content of ``manifest.json``.
     where : str
-        The run, for messages.
+        The path or URL of the run, for messages.
 
     Raises
     ------
     StorageError
-        That names the key and what is wrong with it; of an unfinished run it says so.
+        The message names the key and its fault, or says that the run is unfinished.
     """
     status = manifest.get("status", "complete")
     if isinstance(status, str) and status != "complete":
@@ -228,10 +228,10 @@ def _check_shape(manifest: Mapping[str, Any], where: str) -> None:
 
 
 def _all_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is wrong, one thing after the other: what comes later relies on what is good."""
+    """Yield faults; stop at the first one, because later checks rely on earlier ones."""
     try:
         canonical_json(manifest)
-    except (ValueError, RecursionError):  # halves of characters, numbers beyond all
+    except (ValueError, RecursionError):  # lone surrogates, NaN and infinity, deep nesting
         yield "it holds text or numbers that cannot be written"
     yield from _faults(manifest, _SHAPE, "")
     yield from _file_faults(manifest)
@@ -239,7 +239,7 @@ def _all_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _faults(found: Any, spec: Spec, key: str) -> Iterator[str]:
-    """Say what of a value is not as its spec wants it."""
+    """Yield the differences between a value and its spec."""
     if not isinstance(spec, Mapping):
         if not spec(found):
             yield f"the value of {key} is not one that `mine` writes"
@@ -256,7 +256,7 @@ def _faults(found: Any, spec: Spec, key: str) -> Iterator[str]:
 
 
 def _file_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is wrong with the lists of files; a file stands in one of them, once."""
+    """Yield the faults of the lists of files; each file must be listed exactly once."""
     seen = {"manifest.json"}
     for key in ("shards", "files"):
         for number, file in enumerate(manifest[key]):
@@ -272,7 +272,7 @@ def _file_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _more(manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is missing that only some runs have."""
+    """Yield missing keys that depend on the values of others."""
     dataset, census = manifest["dataset"], manifest["census"]
     for name in _LABELLED if dataset["kind"] == "labelled" else _PAIRS:
         if dataset.get(name) is None:

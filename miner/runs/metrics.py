@@ -1,8 +1,8 @@
-"""``metrics.prom``: what a run tells Prometheus, by the textfile collector.
+"""``metrics.prom``: the metrics of a run for the textfile collector of Prometheus.
 
-Every series has the label ``out``, the output root, so that the files of several jobs may lie in
-one collector's folder. Of the last start: times, exit code, durations, memory, gates. Of the run
-that ``latest`` names, whichever start made it: items, anchors, triplets, recall.
+Every series has the label ``out``, the output root, so that the files of several jobs can be in
+one folder. The last start has times, exit code, durations, memory and gates. The run that
+``latest`` names, which an earlier start may have made, has items, anchors, triplets and recall.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from miner.storage.urls import is_url
 from miner.triplets.hardness import CLASSES, MINED
 from miner.version import __version__
 
-__all__ = ["METRICS", "Metered", "check_metrics", "write_metrics"]
+__all__ = ["METRICS", "RunMetrics", "check_metrics", "write_metrics"]
 
 METRICS = "metrics.prom"
 
@@ -33,25 +33,25 @@ _PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Metered:
-    """What is known of the last start of a job.
+class RunMetrics:
+    """The facts of the last start of a job.
 
     Attributes
     ----------
     out : str or None
-        The output root; None when the job could not be read.
+        The output root; None if the job could not be read.
     ended : float
-        Unix time.
+        Unix time of the end.
     code : int
         The exit code.
     seconds : float
-        From its start to its end.
+        Duration of the start.
     stages : mapping of str to float
         Seconds per stage.
     peak : int
         Peak resident memory, in bytes.
     gates : mapping
-        What was measured at each gate, and the bound.
+        The measured value and the bound of each gate.
     latest : mapping or None
         The manifest of the run that ``latest`` names.
     """
@@ -66,114 +66,118 @@ class Metered:
     latest: Mapping[str, Any] | None = None
 
     def text(self, succeeded: float = 0.0, out: str = "") -> bytes:
-        """Return the file's content.
+        """Return the content of the metrics file.
 
         Parameters
         ----------
         succeeded : float
-            When the job last ended well before this start, a Unix time; 0: it is not known to have.
+            Unix time of the last success before this start; 0 if there is none.
         out : str
-            The label of a job that could not be read.
+            The label ``out`` of a job that could not be read.
         """
-        sheet = _Sheet(out if self.out is None else _absolute(self.out))
-        sheet.add("mine_last_run_timestamp_seconds", "When the last start ended.", self.ended)
+        text_file = _TextFile(out if self.out is None else _absolute(self.out))
+        text_file.add("mine_last_run_timestamp_seconds", "When the last start ended.", self.ended)
         last = succeeded if self.code else self.ended
-        sheet.add(_SUCCESS, "When a start last ended with exit code 0; 0: never.", last)
-        sheet.add("mine_last_exit_code", "Exit code of the last start.", self.code)
-        sheet.add("mine_run_duration_seconds", "How long the last start took.", self.seconds)
-        sheet.add("mine_peak_memory_bytes", "Peak resident memory of the last start.", self.peak)
-        told = "How long a stage of the last start took."
-        sheet.table("mine_duration_seconds", told, "stage", self.stages)
+        text_file.add(_SUCCESS, "When a start last ended with exit code 0; 0: never.", last)
+        text_file.add("mine_last_exit_code", "Exit code of the last start.", self.code)
+        text_file.add("mine_run_duration_seconds", "How long the last start took.", self.seconds)
+        text_file.add(
+            "mine_peak_memory_bytes", "Peak resident memory of the last start.", self.peak
+        )
+        words = "How long a stage of the last start took."
+        text_file.table("mine_duration_seconds", words, "stage", self.stages)
         measured = {name: value for name, (value, _) in self.gates.items()}
-        sheet.table("mine_gate_value", "What the last start measured at a gate.", "gate", measured)
+        text_file.table(
+            "mine_gate_value", "What the last start measured at a gate.", "gate", measured
+        )
         bounds = {name: bound for name, (_, bound) in self.gates.items()}
-        sheet.table("mine_gate_bound", "What the job asks at a gate.", "gate", bounds)
+        text_file.table("mine_gate_bound", "What the job asks at a gate.", "gate", bounds)
         facts = {"version": __version__}
         if self.latest is not None:
-            _add_counts(sheet, self.latest)
+            _add_counts(text_file, self.latest)
             facts["run_id"] = str(self.latest["run_id"])
-        sheet.add("mine_info", "Version of mine, and the run that latest names.", 1, **facts)
-        return sheet.text()
+        text_file.add("mine_info", "Version of mine, and the run that latest names.", 1, **facts)
+        return text_file.text()
 
 
-def _add_counts(sheet: _Sheet, manifest: Mapping[str, Any]) -> None:
-    """Add what trainers read now."""
+def _add_counts(text_file: _TextFile, manifest: Mapping[str, Any]) -> None:
+    """Add the gauges of the run that ``latest`` names."""
     dataset, census, index = (manifest[name] for name in ("dataset", "census", "index"))
-    sheet.add("mine_items", "Items (of pairs: queries and documents).", dataset["items"])
-    sheet.add("mine_anchors", "Anchors.", dataset["anchors"])
+    text_file.add("mine_items", "Items (of pairs: queries and documents).", dataset["items"])
+    text_file.add("mine_anchors", "Anchors.", dataset["anchors"])
     counts = {name: census[name] for name in CLASSES}
-    sheet.table("mine_triplets", "Valid triplets by class.", "class", counts)
+    text_file.table("mine_triplets", "Valid triplets by class.", "class", counts)
     rows = {name: facts["rows"] for name, facts in manifest["written"].items()}
-    sheet.table("mine_triplets_written", "Triplets in the shards.", "class", rows)
+    text_file.table("mine_triplets_written", "Triplets in the shards.", "class", rows)
     recall = index.get("recall", {})
     found = {str(name): recall[name]["recall"] if recall else 1.0 for name in MINED}
-    told = "Share of a class' triplets that was found: 1 of an exact run."
-    sheet.table("mine_recall", told, "class", found)
+    words = "Share of a class' triplets that was found: 1 of an exact run."
+    text_file.table("mine_recall", words, "class", found)
 
 
-class _Sheet:
-    """Gauges of one output root."""
+class _TextFile:
+    """Collects the gauges of one output root."""
 
     def __init__(self, out: str) -> None:
         self._out = out
         self._registry = CollectorRegistry()
 
     def add(self, name: str, words: str, value: float, **labels: str) -> None:
-        """Add a gauge of one value."""
+        """Add a gauge with one value."""
         labels = {"out": self._out, **labels}
         Gauge(name, words, list(labels), registry=self._registry).labels(**labels).set(value)
 
     def table(self, name: str, words: str, label: str, values: Mapping[str, float]) -> None:
-        """Add a gauge of one value for each value of a label."""
+        """Add a gauge with one value for each value of a label."""
         if values:
             gauge = Gauge(name, words, ["out", label], registry=self._registry)
             for key, value in values.items():
                 gauge.labels(self._out, key).set(value)
 
     def text(self) -> bytes:
-        """Return all in the text format."""
+        """Return all gauges in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
 def check_metrics(path: str) -> Path:
-    """Return a path that a user names for metrics, if they may be written there.
+    """Return the user's path for metrics, checked.
 
     Raises
     ------
     UsageError
-        See `miner.storage.outputs.check_output`.
+        If metrics must not be written there; see `miner.storage.outputs.check_output`.
     """
     return check_output(path, "--metrics", _is_ours, force=None)
 
 
 def _is_ours(head: bytes) -> bool:
-    """Whether a file that begins so holds metrics of ours, and of no other program."""
+    """Whether a file that begins with these bytes contains metrics of ``mine``."""
     return head.startswith(b"# HELP mine_")
 
 
-def write_metrics(path: Path, metered: Metered) -> None:
-    """Write a metrics file whole, with what the one before knows of the last success.
+def write_metrics(path: Path, metrics: RunMetrics) -> None:
+    """Write a metrics file atomically; the time of the last success is taken from the old file.
 
     Raises
     ------
     StorageError
-        When it cannot be written, or holds the metrics of another program.
+        If the file cannot be written, or contains the metrics of another program.
     """
     if not keeps(path):
-        write_output(path, metered.text())
+        write_output(path, metrics.text())
         return
     with _alone(path):
         out, succeeded = _before(path)
-        if metered.out is not None and out != _absolute(metered.out):
-            succeeded = 0.0  # it is another job's
-        write_output(path, metered.text(succeeded, out))
+        if metrics.out is not None and out != _absolute(metrics.out):
+            succeeded = 0.0  # the old file belongs to another job
+        write_output(path, metrics.text(succeeded, out))
 
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Keep a start that is refused from undoing what the one at work writes as it ends."""
+    """Lock the metrics file: a refused start must not overwrite what the running one writes."""
     lock = FileLock(path.parent / f".{path.name}.lock", timeout=_PATIENCE)
-    with contextlib.suppress(Timeout, OSError):  # then without: the file is whole all the same
+    with contextlib.suppress(Timeout, OSError):  # continue without the lock: writes are atomic
         lock.acquire()
     try:
         yield
@@ -182,7 +186,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _before(path: Path) -> tuple[str, float]:
-    """Read the output root and the time of the last success from a file, as far as it has them."""
+    """Return the output root and the time of the last success from a file; '' and 0 if absent."""
     try:
         families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):

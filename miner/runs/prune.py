@@ -1,7 +1,7 @@
-"""`mine prune`: removing what nobody will read: unfinished work, orphaned uploads, old runs.
+"""`mine prune`: removes unfinished work, uploads without a run, and old runs.
 
-What is still of use is left alone: an unfinished run goes on with its staging and with what it
-uploaded, so both go only when they are old, or when the one is there without the other.
+An unfinished run can resume from its staging folder and its uploads. They are removed only if they
+are old, or if the uploads have no staging folder.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from miner.storage.remote.base import Entry, Folder
 __all__ = ["describe_pruned", "prune_output"]
 
 _HOUR = 3600
-_LEFT = "not all was removed; the same command goes on"
+_LEFT = "not everything was removed; run the same command again"
 
 
 @dataclass(frozen=True, slots=True)
-class _Leftover:
-    """Something to be removed, and how."""
+class _Removable:
+    """A file, folder or upload that can be removed, and the function that removes it."""
 
     kind: str
     path: str
@@ -47,54 +47,54 @@ class _Leftover:
 def prune_output(
     out: str | Path, *, keep: int | None = None, hours: float = 24, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Remove what is left over in an output root.
+    """Remove unfinished work and, with `keep`, old runs from an output root.
 
     Parameters
     ----------
     out : str or Path
         A folder or a URL.
     keep : int or None
-        How many runs stay, the newest ones; the one that ``latest`` names stays too, and on a disk
-        one that is being read (`Run.held`). None: all.
+        The number of newest runs to keep; None keeps all. The run that ``latest`` names is always
+        kept, and on a disk also a run that is being read (`Run.held`).
     hours : float
-        Unfinished work goes when it is older.
+        Unfinished work is removed if it is older than this.
     dry_run : bool
-        Remove nothing, only say what would go.
+        Remove nothing, only return what would be removed.
 
     Returns
     -------
     dict
         ``removed`` (kind, path, bytes), the total ``bytes``, ``dry_run``, and ``in_use``, the paths
-        of the runs that would have gone but for those who read them. Kinds: ``run``;
-        ``staging``, of a run that did not end; ``partial``, of another file or folder; ``upload``,
+        of the runs that were kept only because they are being read. Kinds: ``run``; ``staging``,
+        the work of an unfinished run; ``partial``, another unfinished file or folder; ``upload``,
         objects of a run without a manifest.
 
     Raises
     ------
     UsageError
-        When there is no such folder.
+        If there is no such folder.
     StorageError
-        When something cannot be removed.
+        If something cannot be removed.
     LockError
-        When a run is at work there.
+        If a run is in progress in the output root.
     """
     output = open_output(str(out))
     if not isinstance(output, RemoteOutput) and not output.root.is_dir():
         what = "it is a file, not a folder" if output.root.exists() else "no such folder"
         raise UsageError(f"{out}: {what}; name the output folder of a job")
     read: list[str] = []
-    with nullcontext() if dry_run else output.held(brief=True), ExitStack() as unreading:
+    with nullcontext() if dry_run else output.held(brief=True), ExitStack() as locks:
         found = [*_here(output, hours * _HOUR)]
         if isinstance(output, RemoteOutput):
             found += _uploads(output, hours * _HOUR)
         for run in _old_runs(output, keep) if keep is not None else ():
-            # Who reads on object storage is not known: a URL has no file to lock.
-            if unreading.enter_context(unread(Path(run.path) / MANIFEST)):
+            # Readers of object storage are unknown: a URL has no file to lock.
+            if locks.enter_context(unread(Path(run.path) / MANIFEST)):
                 found.append(run)
             else:
                 read.append(run.path)
-        for leftover in [] if dry_run else found:
-            leftover.remove()
+        for item in [] if dry_run else found:
+            item.remove()
     return {
         "dry_run": dry_run,
         "in_use": read,
@@ -103,8 +103,8 @@ def prune_output(
     }
 
 
-def _here(output: Output, older: float) -> Iterator[_Leftover]:
-    """Find unfinished work on this machine."""
+def _here(output: Output, older: float) -> Iterator[_Removable]:
+    """Yield unfinished work on this machine."""
     for folder in sorted((output.root / ".staging").glob("*")):
         begun = (folder / "staging.json").exists()
         if not begun or _age(folder) > older or output.holds(folder.name):
@@ -116,13 +116,13 @@ def _here(output: Output, older: float) -> Iterator[_Leftover]:
 
 
 def _age(path: Path) -> float:
-    """Return how long ago something was last written in a folder, or a file."""
+    """Return the seconds since the last write to a file, or to anything in a folder."""
     now = time.time()
     return now - max((one.st_mtime for one in _stats(path)), default=now)
 
 
 def _stats(path: Path) -> Iterator[os.stat_result]:
-    """Yield what the system says of a file or folder and all in it, but for what went since."""
+    """Yield the status of a path and of everything below it that still exists."""
     within = (
         Path(folder, name)
         for folder, folders, files in os.walk(path)
@@ -133,7 +133,7 @@ def _stats(path: Path) -> Iterator[os.stat_result]:
             yield one.lstat()
 
 
-def _local(kind: str, path: Path) -> _Leftover:
+def _local(kind: str, path: Path) -> _Removable:
     size = sum(one.st_size for one in _stats(path) if stat.S_ISREG(one.st_mode))
 
     def remove() -> None:
@@ -143,11 +143,11 @@ def _local(kind: str, path: Path) -> _Leftover:
             else:
                 path.unlink()
 
-    return _Leftover(kind, str(path), size, remove)
+    return _Removable(kind, str(path), size, remove)
 
 
-def _uploads(output: RemoteOutput, older: float) -> Iterator[_Leftover]:
-    """Find what was uploaded of runs that were never published."""
+def _uploads(output: RemoteOutput, older: float) -> Iterator[_Removable]:
+    """Yield the uploads of runs that were never published."""
     folder, now = output.folder, output.folder.now()
     uploaded: dict[str, list[Entry]] = {}
     for entry in folder.entries("runs/"):
@@ -156,26 +156,26 @@ def _uploads(output: RemoteOutput, older: float) -> Iterator[_Leftover]:
         if any(entry.name == f"runs/{run_id}/{MANIFEST}" for entry in entries):
             continue
         newest = max(entry.modified for entry in entries)
-        # The same command, on this machine, would use what it has uploaded.
-        goes_on = (output.root / ".staging" / run_id / "staging.json").exists()
-        if now - newest > older or not goes_on:
+        # If the run resumes on this machine, it uses its uploads.
+        resumable = (output.root / ".staging" / run_id / "staging.json").exists()
+        if now - newest > older or not resumable:
             yield _remote("upload", folder, f"runs/{run_id}", entries)
 
 
-def _remote(kind: str, folder: Folder, name: str, entries: list[Entry]) -> _Leftover:
+def _remote(kind: str, folder: Folder, name: str, entries: list[Entry]) -> _Removable:
     manifest = f"{name}/{MANIFEST}"
     names = [entry.name for entry in entries]
 
     def remove() -> None:
-        if manifest in names:  # first: a run without it is none, however far the rest gets
+        if manifest in names:  # first: readers ignore a run without a manifest
             folder.remove([manifest])
         folder.remove(name for name in names if name != manifest)
 
-    return _Leftover(kind, f"{folder.url}/{name}", sum(entry.bytes for entry in entries), remove)
+    return _Removable(kind, f"{folder.url}/{name}", sum(entry.bytes for entry in entries), remove)
 
 
-def _old_runs(output: Output, keep: int) -> Iterator[_Leftover]:
-    """Find the runs beyond the newest, but not the one that ``latest`` names."""
+def _old_runs(output: Output, keep: int) -> Iterator[_Removable]:
+    """Yield all but the newest `keep` runs, without the run that ``latest`` names."""
     names = sorted(place.rpartition("/")[2] for place in run_places(output.where))
     latest = _named(output)
     for name in names[: max(0, len(names) - keep)]:
@@ -189,7 +189,7 @@ def _old_runs(output: Output, keep: int) -> Iterator[_Leftover]:
 
 
 def _named(output: Output) -> set[str | None]:
-    """Return the run that ``latest`` names: two, where a process died as it switched it."""
+    """Return the runs that ``latest`` names: two if a process died while switching it."""
     names = {latest_id(output.where)}
     record = output.root / "latest.json"
     if not isinstance(output, RemoteOutput) and record.exists():
@@ -198,8 +198,8 @@ def _named(output: Output) -> set[str | None]:
     return names
 
 
-def _published(root: Path, name: str) -> _Leftover:
-    """Return a run on a local disk: it is taken out of sight in one step, then removed."""
+def _published(root: Path, name: str) -> _Removable:
+    """Return a run on a local disk; it is first renamed, in one atomic step, and then removed."""
     path, hidden = root / "runs" / name, root / ".staging" / f"{name}.removed"
 
     def remove() -> None:
@@ -212,12 +212,12 @@ def _published(root: Path, name: str) -> _Leftover:
 
 
 def describe_pruned(facts: dict[str, Any]) -> str:
-    """Say what was removed of an output root, a line each.
+    """Return a text of what was removed from an output root, one line per item.
 
     Parameters
     ----------
     facts : dict
-        As `prune_output` gives them.
+        The result of `prune_output`.
 
     Returns
     -------

@@ -1,10 +1,10 @@
-"""Publishing a run in object storage, where nothing can be renamed.
+"""Publishes runs in object storage, where files cannot be renamed.
 
-The files are uploaded whole under their final names ``runs/RUN_ID/...``; then the manifest is
-written by one conditional put, which is the commit: readers trust only runs with a manifest, and
-only the files that it names. ``latest.json`` is written last. Work (staging, embedding store,
-cache) lies in a folder of this machine, so that a run that was killed goes on: what it uploaded is
-known by the store's tag and not uploaded again.
+The files are uploaded under their final names ``runs/RUN_ID/...``. Then the manifest is written by
+one conditional put, which commits the run: readers ignore runs without a manifest, and files that
+it does not name. ``latest.json`` is written last. Staging, embedding store and cache are in a local
+folder. A run that was killed resumes there; files that it has uploaded are recognised by their tag
+in the storage and are not uploaded again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["RemoteOutput", "open_output"]
 
 
 def open_output(path: str) -> Output:
-    """Open where a job's runs go: a folder, or a URL."""
+    """Return the output root of a job, from a path or a URL."""
     return RemoteOutput(path) if is_url(path) else Output(path)
 
 
@@ -43,7 +43,7 @@ class RemoteOutput(Output):
 
     @contextmanager
     def held(self, *, brief: bool = False, say: Say = say_nothing) -> Iterator[None]:
-        """Be the one writer: of the work folder by its lock, of the output root by its lease."""
+        """Lock the work folder, and hold the lease of the output root."""
         with (
             lock_output(self.root, self.where, brief=brief, say=say),
             held_lease(self.folder, self.root, brief=brief, say=say) as lease,
@@ -59,7 +59,7 @@ class RemoteOutput(Output):
         return self.folder.entry(f"runs/{run_id}/manifest.json") is not None
 
     def publish(self, staging: Staging, manifest: Mapping[str, Any], progress: Progress) -> None:
-        """Upload the files, look at them, and commit them by the manifest."""
+        """Upload the files, check their tags, and commit the run by its manifest."""
         named = {file["path"]: file for file in [*manifest["shards"], *manifest["files"]]}
         under = f"runs/{staging.run_id}/"
         tags = self._upload(staging, named, progress)
@@ -79,7 +79,7 @@ class RemoteOutput(Output):
     def _upload(
         self, staging: Staging, named: Mapping[str, Mapping[str, Any]], progress: Progress
     ) -> dict[str, str]:
-        """Upload what is not there yet; return the tag of every file."""
+        """Upload the files that are missing; return the tag of every file."""
         under = f"runs/{staging.run_id}/"
         there = {entry.name: entry for entry in self.folder.entries(under)}
         tags: dict[str, str] = {}
@@ -99,7 +99,7 @@ class RemoteOutput(Output):
         return tags
 
     def _accept(self, run_id: str, manifest: Mapping[str, Any]) -> None:
-        """Take another publisher's commit of the same run for ours, if it is of the same files."""
+        """Accept another process' commit of the same run if its files are the same; else raise."""
         name = f"runs/{run_id}/manifest.json"
         content = self.folder.read(name)
         other = parse_json(content or b"", f"{self.where}/{name}")
@@ -128,10 +128,10 @@ class RemoteOutput(Output):
 
 
 def _timeless(manifest: Mapping[str, Any]) -> list[Any]:
-    """Return a manifest's files but the metrics and the report, which tell of times."""
-    files, told = manifest.get("files"), (METRICS, REPORT)
+    """Return the files of a manifest without the metrics and the report, which contain times."""
+    files, timed = manifest.get("files"), (METRICS, REPORT)
     some = files if isinstance(files, list) else []
-    return [one for one in some if not isinstance(one, dict) or one.get("path") not in told]
+    return [one for one in some if not isinstance(one, dict) or one.get("path") not in timed]
 
 
 def _known(entry: Entry, sha256: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Finished runs, on a disk or in object storage: opening one, and the files that it names."""
+"""Opens finished runs, on a disk or in object storage, and reads their files."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Run:
     Attributes
     ----------
     path : Path
-        Its folder; of a run in object storage, where its files are copied when they are needed.
+        The folder of the run; for a run in object storage, the local folder of copies of its files.
     manifest : dict
-        Everything that the run says of itself; see the README.
+        All facts of the run; see the README.
     remote : Folder or None
-        Its folder in object storage.
+        The folder in object storage; None for a run on a disk.
 
     Examples
     --------
@@ -67,21 +67,21 @@ class Run:
     manifest: dict[str, Any]
     remote: Folder | None = field(default=None, compare=False)
     _whole: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
-    """What was held against the manifest's checksums already."""
+    """Files whose checksums have already been verified."""
 
     @property
     def run_id(self) -> str:
-        """The run's name."""
+        """The id of the run."""
         return str(self.manifest["run_id"])
 
     @property
     def where(self) -> str:
-        """The path or URL of its folder."""
+        """The path or URL of the run's folder."""
         return str(self.path) if self.remote is None else self.remote.url
 
     @property
     def root(self) -> Path:
-        """The output root on this machine, where the embedding store of the run may lie."""
+        """The local output root or work folder, which may contain the run's embedding store."""
         if self.remote is None:
             return self.path.parent.parent
         return local_root(self.remote.url.rpartition("/runs/")[0] or self.remote.url)
@@ -92,31 +92,31 @@ class Run:
         Raises
         ------
         StorageError
-            When the file is missing, or is not the one of the manifest's checksum.
+            If the file is missing, or its checksum differs from the manifest.
         """
         path = self.file(CENSUS)
         with parquet_errors(path):
             return pq.read_table(path)
 
     def triplets(self, difficulty: str) -> Any:
-        """Return a class' triplets, a ``pyarrow.dataset.Dataset``.
+        """Return the triplets of a class, a ``pyarrow.dataset.Dataset``.
 
-        Each shard on a disk is held against the manifest's checksum first, once for this object: a
-        second per GB. In object storage they are read where they are: only the columns and rows
-        that are asked of the data set cross the network, and of damage only that is found which
-        Parquet's form shows; `verify_run` finds all.
+        On a disk, the checksum of each shard is verified first, once per object; this takes one
+        second per GB. Shards in object storage are not copied: only the requested columns and rows
+        are transferred, and only damage that breaks the Parquet format is detected; `verify_run`
+        detects any damage.
 
         Parameters
         ----------
         difficulty : str
-            ``hard``, ``semi_hard``, or ``suspects`` where the job keeps them.
+            ``hard``, ``semi_hard``, or ``suspects`` if the job keeps them.
 
         Raises
         ------
         UsageError
-            On another name.
+            If the run has no class of this name.
         StorageError
-            When a shard is missing or damaged.
+            If a shard is missing or damaged.
         """
         known = [name for name in KEPT if name in self.manifest["written"]]
         if difficulty not in known:
@@ -125,12 +125,12 @@ class Run:
         return self._dataset(self._shards(difficulty))
 
     def schema(self) -> Any:
-        """Return the schema of the shards, a ``pyarrow.Schema``: an empty class has a shard too.
+        """Return the schema of the shards, a ``pyarrow.Schema``; an empty class also has a shard.
 
         Raises
         ------
         StorageError
-            When the first shard is missing or damaged.
+            If the first shard is missing or damaged.
         """
         first = self.manifest["shards"][:1]
         if not first:
@@ -138,7 +138,7 @@ class Run:
         return self._dataset(first).schema
 
     def _dataset(self, shards: list[dict[str, Any]]) -> Any:
-        import pyarrow.dataset  # loads pandas where that is installed, which no run needs
+        import pyarrow.dataset  # not at the top: it loads pandas if installed, which no run needs
 
         system = None if self.remote is None else arrow_files(self.remote)
         names = [shard["path"] if system else str(self._checked(shard)) for shard in shards]
@@ -147,7 +147,7 @@ class Run:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Turn what Arrow says of a file that it cannot read into a `StorageError`."""
+        """Turn Arrow's errors into a `StorageError` in this context."""
         try:
             yield
         except (OSError, pa.ArrowException) as error:
@@ -156,13 +156,13 @@ class Run:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep `mine prune` from removing the run while it is read; on object storage it may."""
+        """Prevent `mine prune` from removing the run in this context; only for a run on a disk."""
         local = self.remote is None
         with held_for_reading(self.path / MANIFEST) if local else nullcontext():
             yield
 
     def part_paths(self, difficulty: str) -> list[str]:
-        """Return the local paths of a class' shards, in order, each as `file` gives it."""
+        """Return the local paths of the shards of a class, in order; see `file`."""
         return [str(self._checked(shard)) for shard in self._shards(difficulty)]
 
     def _shards(self, difficulty: str) -> list[dict[str, Any]]:
@@ -170,14 +170,14 @@ class Run:
         return [shard for shard in shards if shard["path"].startswith(f"{difficulty}/")]
 
     def file(self, name: str) -> Path:
-        """Return the local path of one of the run's files; one that is remote is copied first.
+        """Return the local path of one of the run's files; a remote file is copied first.
 
-        Its content is held against the manifest's checksum, once for this object.
+        The checksum of the file is verified, once per object.
 
         Raises
         ------
         StorageError
-            When the file is missing or damaged, is a link, or is not named by the manifest.
+            If the file is missing or damaged, is a link, or is not named by the manifest.
         """
         facts = next((file for file in self.named_files() if file["path"] == name), None)
         if facts is None:
@@ -185,10 +185,10 @@ class Run:
         return self._checked(facts)
 
     def _checked(self, facts: Mapping[str, Any]) -> Path:
-        """Return the local path of a file after a look at all of its bytes."""
+        """Return the local path of a file after its checksum has been verified."""
         target, name = self._here(facts), str(facts["path"])
         stated = self.manifest.get("checksum")
-        if MANIFEST not in self._whole and stated is not None:  # a run being made has none yet
+        if MANIFEST not in self._whole and stated is not None:  # a staged run has no checksum yet
             if stated != manifest_checksum(self.manifest):
                 raise StorageError(
                     f"{self.where}/{MANIFEST} was changed: its checksum does not fit; {_REMEDY}"
@@ -199,7 +199,7 @@ class Run:
         return target
 
     def _here(self, facts: Mapping[str, Any]) -> Path:
-        """Return the local path of a file that is there; one that is remote is copied first."""
+        """Return the local path of an existing file; a remote file is copied first."""
         name = str(facts["path"])
         target = self.path / name
         if self.remote is None:
@@ -222,18 +222,18 @@ class Run:
         return target
 
     def named_files(self) -> list[dict[str, Any]]:
-        """Return what the manifest says of its files: path, rows, bytes, sha256."""
+        """Return the facts of all files in the manifest: path, rows, bytes, sha256."""
         return [*self.manifest["shards"], *self.manifest["files"]]
 
     def manifest_bytes(self) -> bytes:
-        """Return the bytes of the manifest, as they are now."""
+        """Return the current bytes of ``manifest.json``."""
         if self.remote is not None:
             return self.remote.read(MANIFEST) or b""
         with storage_errors(self.path):
             return (self.path / MANIFEST).read_bytes()
 
     def sizes(self) -> dict[str, int]:
-        """Return all files in the run's folder, those too that the manifest does not name."""
+        """Return the sizes of all files in the run's folder, named by the manifest or not."""
         if self.remote is not None:
             return {entry.name: entry.bytes for entry in self.remote.entries()}
         with storage_errors(self.path):
@@ -241,14 +241,14 @@ class Run:
             return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in files}
 
     def missing(self) -> list[str]:
-        """Return the files that the manifest names and that are not there in their size."""
+        """Return the files named by the manifest that are missing or have another size."""
         sizes = self.sizes()
         named = self.named_files()
         return [file["path"] for file in named if sizes.get(file["path"]) != file["bytes"]]
 
     @contextmanager
     def afresh(self) -> Iterator[Run]:
-        """Give the run without the copies that were made of its files before."""
+        """Yield the run with an empty folder of copies, so that remote files are read again."""
         if self.remote is None:
             yield self
             return
@@ -266,15 +266,15 @@ def open_run(path: str | Path) -> Run:
     Parameters
     ----------
     path : str or Path
-        A run's folder, such as ``mined/latest``, or an output root, which stands for its latest;
-        or the URL of one, such as ``s3://bucket/mined/latest``.
+        The folder of a run, such as ``mined/latest``, or an output root, whose latest run is
+        opened; or the URL of one, such as ``s3://bucket/mined/latest``.
 
     Raises
     ------
     UsageError
-        When there is nothing at the path, or a file.
+        If the path does not exist or is a file.
     StorageError
-        When there is no finished run, or one of a newer format.
+        If there is no finished run, or the run has a newer format.
     """
     for _ in range(TRIES if _moves(path) else 0):
         try:
@@ -308,7 +308,7 @@ def _opened(path: str | Path) -> Run:
 
 
 def _open_remote(url: str) -> Run:
-    """Open a run by its URL, that of an output root, or ``latest`` below one."""
+    """Return the run at a URL: of a run, of an output root, or of ``latest`` in one."""
     folder = open_folder(url, "RUN")
     content = folder.read(MANIFEST)
     if content is None:
@@ -329,12 +329,12 @@ def _open_remote(url: str) -> Run:
 
 
 def _copied(folder: Folder, manifest: Mapping[str, Any]) -> Path:
-    """Return where copies of a run's files lie, under their places in the store."""
+    """Return the local folder for copies of a remote run's files."""
     return fetched_folder(folder.url, f"{folder.url}\n{digest(manifest)}")
 
 
 def latest_id(out: str | Path) -> str | None:
-    """Return the name of the run that an output root calls its latest, None without one.
+    """Return the id of the latest run of an output root, or None if there is none.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Parquet in both directions: the triplet schema, writing parts, reading them."""
+"""Parquet files of triplets: the schema, writing shards, reading them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ __all__ = [
 
 FORMAT_VERSION = 2
 PART_ROWS = 1 << 20
-"""Rows in a shard; every shard but the last of a class has so many."""
+"""Rows per shard; only the last shard of a class may have fewer."""
 _GROUP_ROWS = 1 << 15
-"""Rows in a row group: the least that a reader reads, so that many trainers can share a shard."""
+"""Rows per row group, the smallest unit of reading; small, so that many trainers can share a
+shard."""
 _SLICE_ROWS = 1 << 14
 _FLOATS = ("d_ap", "d_an", "weight")
 _ROLES = ("anchor", "positive", "negative")
@@ -47,7 +48,7 @@ Records = NDArray[np.void]
 
 
 class Column(Protocol):
-    """A column of the data set from which values are taken by row."""
+    """A column of the data set with random access by row."""
 
     @property
     def type(self) -> Any:
@@ -62,7 +63,7 @@ class Column(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Where ids and texts of anchors and of rows come from; texts None to leave them out."""
+    """The columns of ids and texts of anchors and of rows; texts are None if not written."""
 
     anchor_ids: Column
     row_ids: Column
@@ -77,7 +78,7 @@ def triplet_schema(sides: Sides, metadata: Mapping[str, str]) -> Any:
     ----------
     sides : Sides
     metadata : mapping of str
-        Metric, margin and the rest of what the rows mean; the same for two runs of one job.
+        Metric, margin and so on; the same for two runs of one job.
     """
     columns = []
     if sides.anchor_texts is not None:
@@ -100,7 +101,7 @@ def write_part(path: Path, schema: Any, sides: Sides, groups: Iterator[Records])
     schema : pyarrow.Schema
     sides : Sides
     groups : iterator of ndarray
-        Records of `miner.pipeline.units.records.TRIPLET`, one array a row group.
+        Records of `miner.pipeline.units.records.TRIPLET`, one array per row group.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def write_part(path: Path, schema: Any, sides: Sides, groups: Iterator[Records])
 
 
 def parquet_writer(sink: Any, schema: Any, dictionaries: Sequence[str]) -> Any:
-    """Open a Parquet writer with the settings of all files of a run."""
+    """Return a Parquet writer with the settings that all files of a run use."""
     kept: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "version": "2.6"}
     return pq.ParquetWriter(
         sink, schema, use_dictionary=list(dictionaries), write_page_checksum=True, **kept
@@ -154,7 +155,7 @@ def group_slices(rows: int) -> Iterator[tuple[int, int]]:
 
 
 def _table(schema: Any, sides: Sides, records: Records) -> Any:
-    """Build a table; strings in slices, so that no array of them passes Arrow's 2 GiB limit."""
+    """Return the Arrow table of records; strings are chunked because of Arrow's 2 GiB limit."""
     columns = []
     for field in schema:
         if field.name in _FLOATS:
@@ -187,7 +188,7 @@ def write_census(path: Path, ids: Column, counts: Mapping[str, NDArray[np.int64]
 
 
 def file_facts(path: Path, root: Path, rows: int) -> dict[str, Any]:
-    """Return what the manifest says of a file."""
+    """Return the facts of a file for the manifest."""
     return {
         "path": path.relative_to(root).as_posix(),
         "rows": rows,
@@ -197,7 +198,7 @@ def file_facts(path: Path, root: Path, rows: int) -> dict[str, Any]:
 
 
 def most_weight(path: Path) -> float:
-    """Return the largest weight in a shard, from the statistics of its row groups; 0 of none."""
+    """Return the largest weight in a shard, from its row group statistics; 0 if it is empty."""
     with parquet_errors(path):
         file = pq.read_metadata(path)
         column = file.schema.names.index("weight")
@@ -207,7 +208,7 @@ def most_weight(path: Path) -> float:
 
 @contextmanager
 def parquet_errors(path: Path) -> Iterator[None]:
-    """Turn what Arrow says of a broken file into a `StorageError` that names it."""
+    """Turn Arrow's errors of a broken file into a `StorageError` that names the file."""
     try:
         with storage_errors(path):
             yield
@@ -220,7 +221,7 @@ def shard_facts(path: Path) -> dict[str, Any]:
     with parquet_errors(path):
         file = pq.ParquetFile(path)
         schema = file.schema_arrow
-        metadata = {  # of a damaged file they may be no text
+        metadata = {  # in a damaged file it may be invalid UTF-8
             key.decode(errors="replace"): value.decode(errors="replace")
             for key, value in (schema.metadata or {}).items()
         }
@@ -228,7 +229,7 @@ def shard_facts(path: Path) -> dict[str, Any]:
 
 
 def _wrong(schema: Any) -> list[str]:
-    """Say what of a shard's schema is not as `triplet_schema` makes it."""
+    """Return the differences between a shard's schema and a schema of `triplet_schema`."""
     ids = [f"{role}_id" for role in _ROLES]
     bare = [*ids, *_FLOATS]
     if schema.names not in (bare, [*_ROLES, *bare]):
@@ -247,7 +248,7 @@ def _wrong(schema: Any) -> list[str]:
 
 
 def read_shard(path: Path) -> dict[str, NDArray[Any]]:
-    """Read a shard's ids and distances, as NumPy arrays."""
+    """Return the ids and distances of a shard as NumPy arrays."""
     names = [f"{role}_id" for role in _ROLES] + ["d_ap", "d_an"]
     with parquet_errors(path):
         table = pq.read_table(path, columns=names)

@@ -1,9 +1,9 @@
-"""Staging, records, resume and commit: what makes a folder a run.
+"""Staging of unfinished runs: records of finished units, resuming, and publishing.
 
-A run is staged in ``OUT/.staging/RUN_ID``: ``work/`` holds the records of finished units, ``run/``
-what will be published. A unit's files count only once its record stands beside them. The manifest
-is written last; one rename of ``run/`` to ``OUT/runs/RUN_ID`` publishes the run; then ``latest`` is
-switched. The same job finds its staging again by the fingerprint and goes on.
+A run is staged in ``OUT/.staging/RUN_ID``: ``work/`` contains the records of finished units,
+``run/`` the files to publish. The files of a unit are valid only once its record exists. The
+manifest is written last; one rename of ``run/`` to ``OUT/runs/RUN_ID`` publishes the run; then
+``latest`` is switched. The same job finds its staging folder by the fingerprint and resumes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from miner.errors import DamageError, MineError, StorageError, UsageError
 from miner.progress import Progress, silent, warn_damaged
 from miner.runs.changes import changed_keys, describe_changes
 from miner.runs.manifest_schema import manifest_checksum
-from miner.runs.metrics import METRICS, Metered
+from miner.runs.metrics import METRICS, RunMetrics
 from miner.runs.run import Run, open_run
 from miner.runs.shards import FORMAT_VERSION, file_facts
 from miner.storage.files import atomic_open, publish_folder, storage_errors, sync_folder
@@ -36,9 +36,9 @@ __all__ = [
     "Output",
     "Staging",
     "clear_published",
+    "explain_new_run",
     "finished_run",
     "latest_run",
-    "why_new",
     "write_pointers",
 ]
 
@@ -46,14 +46,14 @@ _SWITCHED = "the run is published and the latest one, which a loss of power coul
 
 
 class Output:
-    """Where runs are published: an output root on a local disk.
+    """An output root on a local disk, where runs are published.
 
     Attributes
     ----------
     where : str
-        Its path or URL.
+        The path or URL of the output root.
     root : Path
-        Where the work for it lies on this machine: the same folder, on a local disk.
+        The local folder of staging and stores; on a local disk, the output root itself.
     """
 
     where: str
@@ -64,9 +64,12 @@ class Output:
         self.root = Path(path)
 
     def held(self, *, brief: bool = False, say: Say = say_nothing) -> AbstractContextManager[None]:
-        """Be the one writer, if no file of another program is where the pointers belong.
+        """Lock the output root for writing; `brief` and `say` are those of `lock_output`.
 
-        `brief` and `say` are those of `lock_output`.
+        Raises
+        ------
+        UsageError
+            If another program's file has the name ``latest`` or ``latest.json``.
         """
         for path in (self.root / "latest", self.root / "latest.json"):
             if not _is_pointer(path):
@@ -80,11 +83,11 @@ class Output:
         return (self.root / "runs" / run_id / "manifest.json").exists()
 
     def publish(self, staging: Staging, manifest: Mapping[str, Any], progress: Progress) -> None:
-        """Make what is staged a run, of which the manifest is the last file that was written."""
+        """Publish a staged run, whose manifest must exist."""
         publish_folder(staging.run, self.root / "runs" / staging.run_id, PUBLISHED)
 
     def point(self, run_id: str) -> None:
-        """Make a published run the latest."""
+        """Make ``latest`` name a published run."""
         write_pointers(self.root, run_id)
 
     def open(self, run_id: str) -> Run:
@@ -102,7 +105,7 @@ class Staging:
         The output root, or the work folder of a remote one.
     run_id : str
     identity : dict
-        Everything that changes bytes.
+        Everything that affects the bytes of the run.
     """
 
     root: Path
@@ -116,34 +119,32 @@ class Staging:
 
     @classmethod
     def open(cls, root: Path, identity: Mapping[str, Any], *, fresh: bool) -> Staging:
-        """Go on with the staged run of this fingerprint, or begin one.
+        """Return the staged run of this fingerprint, or a new one.
 
-        Only units of the same versions of the packages are gone on with: another version may write
-        other bytes.
-
-        With `fresh`, what is staged under this fingerprint is thrown away first.
+        A staged run resumes only with the same package versions, because other versions may write
+        other bytes. With `fresh`, a staged run of this fingerprint is removed first.
         """
-        mark = _mark(identity)
-        marks, damaged = _marks(root)
+        stamp = _staging_stamp(identity)
+        stamps, damaged = _staging_stamps(root)
         for path, why in damaged.items():
-            shutil.rmtree(path.parent)  # of which job it was is not known any more
+            shutil.rmtree(path.parent)  # its job is unknown
             warn_damaged(f"{why}; that unfinished run is made again")
-        found = [path.parent for path, other in marks.items() if other == mark]
+        found = [path.parent for path, other in stamps.items() if other == stamp]
         for folder in found if fresh else []:
             shutil.rmtree(folder)
         if found and not fresh:
-            for torn in found[-1].rglob(".*.tmp"):  # of a process that was killed as it wrote
-                torn.unlink(missing_ok=True)  # a thread of it may still be at work
+            for torn in found[-1].rglob(".*.tmp"):  # left by a killed process
+                torn.unlink(missing_ok=True)  # one of its threads may still be running
             return cls(root, found[-1].name, identity)
         now = datetime.now(UTC)
         # The last part is the fraction of the second: runs of one job sort by their age.
         fraction = now.microsecond * 0x10000 // 1_000_000
-        run_id = f"{now:%Y%m%dT%H%M%SZ}-{mark['fingerprint'][:8]}-{fraction:04x}"
+        run_id = f"{now:%Y%m%dT%H%M%SZ}-{stamp['fingerprint'][:8]}-{fraction:04x}"
         staging = cls(root, run_id, identity)
         with storage_errors(staging.folder):
             staging.work.mkdir(parents=True)
             staging.run.mkdir()
-        write_record(staging.folder / "staging.json", mark)
+        write_record(staging.folder / "staging.json", stamp)
         return staging
 
     @property
@@ -153,23 +154,23 @@ class Staging:
 
     @property
     def work(self) -> Path:
-        """Where units and their records are."""
+        """The folder of units and their records."""
         return self.folder / "work"
 
     @property
     def run(self) -> Path:
-        """What will be published."""
+        """The folder that will be published."""
         return self.folder / "run"
 
     def record(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Say that a unit is finished: `facts` may name files with their checksums."""
+        """Record that a unit is finished; ``facts["files"]`` may map files to their checksums."""
         write_record(self.work / f"{name}.json", facts)
 
     def recorded(self, name: str) -> dict[str, Any] | None:
-        """Return a finished unit's facts; None when it is not finished.
+        """Return the facts of a finished unit; None if it is not finished.
 
-        A record's ``files`` map names in ``work/`` (or ``run/``) to their SHA-256. Where the record
-        or one of these files is damaged, a warning says so and the record is removed.
+        ``files`` maps paths in ``work/`` or ``run/`` to their SHA-256. If the record or one of
+        these files is damaged, a warning is issued and the record is removed.
         """
         path = self.work / f"{name}.json"
         if not path.exists():
@@ -178,14 +179,14 @@ class Staging:
             facts = read_record(path)
             check_files(self.folder, facts.get("files", {}))
         except DamageError as error:
-            warn_damaged(f"{error}; what it held is made again")
+            warn_damaged(f"{error}; its content is made again")
             with storage_errors(path):
                 path.unlink()
             return None
         return facts
 
     def bind(self, store: str) -> None:
-        """Forget all units unless they were made from the store of this checksum."""
+        """Remove all finished units unless they were made from the store with this checksum."""
         known = self.recorded("bound")
         if known is not None and known["store"] != store:
             for folder in (self.work, self.run):
@@ -201,7 +202,7 @@ class Staging:
             self.record("bound", {"store": store})
 
     def described(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a manifest with what the staging knows: all but the metrics and the checksum."""
+        """Return the manifest with run id, fingerprint, identity and format version added."""
         known = {"fingerprint": self.fingerprint, "identity": self.identity}
         return {"format_version": FORMAT_VERSION, "run_id": self.run_id, **manifest, **known}
 
@@ -211,15 +212,15 @@ class Staging:
         manifest["files"] = [*manifest["files"], self._write_metrics(manifest, output)]
         manifest["checksum"] = manifest_checksum(manifest)
         write_json(self.run / "manifest.json", manifest)
-        for torn in self.run.rglob(".*.tmp"):  # of a worker that was given up, and is still at work
+        for torn in self.run.rglob(".*.tmp"):  # of an abandoned worker, which may still be running
             torn.unlink(missing_ok=True)
         output.publish(self, manifest, progress)
         return self.finish(output)
 
     def _write_metrics(self, manifest: Mapping[str, Any], output: Output) -> dict[str, Any]:
-        """Put the metrics of a run that is good beside its manifest; return the file's facts."""
+        """Write the metrics of a successful run into it; return the facts of the file."""
         stages = manifest["timings"]
-        metered = Metered(
+        metrics = RunMetrics(
             out=output.where,
             ended=time.time(),
             code=0,
@@ -229,11 +230,11 @@ class Staging:
             latest=manifest,
         )
         with atomic_open(self.run / METRICS) as file:
-            file.write(metered.text())
+            file.write(metrics.text())
         return file_facts(self.run / METRICS, self.run, 0)
 
     def finish(self, output: Output) -> Run:
-        """Switch ``latest`` to the run, now that it is published, and clear the staging."""
+        """Switch ``latest`` to the published run, and clear the staging."""
         output.point(self.run_id)
         with outcome("the run is published and the latest one"):
             self.clear()
@@ -241,49 +242,49 @@ class Staging:
             return output.open(self.run_id)
 
     def clear(self) -> None:
-        """Remove what is staged."""
+        """Remove the staging folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _mark(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a staging says of itself; only one that says the same is gone on with."""
+def _staging_stamp(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of ``staging.json``; a staged run resumes only if it is the same."""
     versions = package_versions()
     return {"fingerprint": digest(identity), "versions": versions, "identity": dict(identity)}
 
 
-def why_new(root: Path, identity: Mapping[str, Any], latest: Run | None) -> str:
-    """Say what makes a run a new one, if there was something to go on with or to find done.
+def explain_new_run(root: Path, identity: Mapping[str, Any], latest: Run | None) -> str:
+    """Return why a new run begins although there is an unfinished or a finished one.
 
     Parameters
     ----------
     root : Path
-        Where staging lies.
+        The folder that contains ``.staging``.
     identity : mapping
-        Of the run.
+        The identity of the run.
     latest : Run or None
         The run that ``latest`` names.
 
     Returns
     -------
     str
-        Empty when the run goes on, or has nothing before it.
+        Empty if the run resumes, or if there is no earlier run.
     """
-    mark = _mark(identity)
-    records = list(_marks(root)[0].values())
-    if mark in records:
+    stamp = _staging_stamp(identity)
+    records = list(_staging_stamps(root)[0].values())
+    if stamp in records:
         return ""
-    staged = [(record, "the unfinished one") for record in records]
+    staged = [(record, "the unfinished run") for record in records]
     done = [] if latest is None else [(latest.manifest, f"run {latest.run_id}")]
     for before, named in reversed(done + staged):
-        parts = [(before.get(key) or {}, mark[key]) for key in ("identity", "versions")]
+        parts = [(before.get(key) or {}, stamp[key]) for key in ("identity", "versions")]
         changes = [change for was, now in parts for change in changed_keys(was, now)]
         if changes and before.get("identity"):
-            return f"not that of {named}: {describe_changes(changes)}"
+            return f"which differs from {named}: {describe_changes(changes)}"
     return ""
 
 
-def _marks(root: Path) -> tuple[dict[Path, dict[str, Any]], dict[Path, str]]:
-    """Return what all that is staged says of itself, by file, and why that is damaged."""
+def _staging_stamps(root: Path) -> tuple[dict[Path, dict[str, Any]], dict[Path, str]]:
+    """Return the content of each ``staging.json``, and the errors of damaged ones, by path."""
     found, damaged = {}, {}
     for path in sorted((root / ".staging").glob("*/staging.json")):
         try:
@@ -294,7 +295,7 @@ def _marks(root: Path) -> tuple[dict[Path, dict[str, Any]], dict[Path, str]]:
 
 
 def finished_run(out: str, fingerprint: str) -> Run | None:
-    """Return the run that ``latest`` names when it has this fingerprint and is whole."""
+    """Return the run that ``latest`` names if it has this fingerprint and is complete."""
     run = latest_run(out)
     if run is None or run.manifest.get("fingerprint") != fingerprint or run.missing():
         return None
@@ -305,7 +306,7 @@ def finished_run(out: str, fingerprint: str) -> Run | None:
 
 
 def latest_run(out: str) -> Run | None:
-    """Return the run that ``latest`` names, if there is one that can be read."""
+    """Return the run that ``latest`` names, or None if there is none that can be read."""
     try:
         return open_run(f"{out}/latest")
     except MineError:
@@ -313,7 +314,7 @@ def latest_run(out: str) -> Run | None:
 
 
 def clear_published(output: Output) -> None:
-    """Remove what runs left staged that died as they began, or right after they were published."""
+    """Remove the staging folders of runs that died at their beginning or after publishing."""
     for folder in (output.root / ".staging").glob("*"):
         begun = (folder / "staging.json").exists()
         if not begun or output.holds(folder.name):
@@ -321,7 +322,7 @@ def clear_published(output: Output) -> None:
 
 
 def _is_pointer(path: Path) -> bool:
-    """Whether a path may be a pointer to the latest run: it is one, or nothing, or damaged."""
+    """Whether a path is a pointer to the latest run, a damaged pointer, or does not exist."""
     if path.is_symlink():
         return path.readlink().parent.name == "runs"
     if path.suffix != ".json" or not path.is_file():

@@ -1,4 +1,4 @@
-"""The tables beside the census: hubs, confusions, suspects of label noise; Parquet and text."""
+"""The tables of statistics: hubs, confusions and label noise; writing, reading, and as text."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def write_hubs(path: Path, ids: Column, labels: Any, rows: Rows, counts: Rows) -
     path : Path
     ids : Column
     labels : pyarrow.Array or None
-        The label of each of `rows`.
+        The label of each row in `rows`.
     rows : ndarray of shape (h,), int64
     counts : ndarray of shape (3, h), int64
-        Hard, semi-hard, anchors.
+        Per row, the hard triplets, the semi-hard triplets and the anchors it is a negative of.
     """
     columns = {"row_id": ids.take(rows)}
     if labels is not None:
@@ -56,7 +56,11 @@ def write_hubs(path: Path, ids: Column, labels: Any, rows: Rows, counts: Rows) -
 
 
 def write_confusion(path: Path, names: Any, pairs: Rows) -> None:
-    """Write ``confusion.parquet``: pairs of label codes with hard and semi-hard, shape (4, n)."""
+    """Write ``confusion.parquet``.
+
+    `pairs` has shape (4, n): code of the anchors' label, code of the negatives' label, number of
+    hard triplets, number of semi-hard triplets. `names` maps codes to labels.
+    """
     columns = {"anchor_label": names.take(pa.array(pairs[0]))}
     columns |= {"negative_label": names.take(pa.array(pairs[1]))}
     _write(path, columns | {"hard": pairs[2], "semi_hard": pairs[3]})
@@ -69,16 +73,16 @@ def write_label_noise(
     labels: tuple[Any, Any],
     shares: Mapping[str, NDArray[np.float64]],
 ) -> None:
-    """Write ``label_noise.parquet``: anchors, their label and that of their neighbours, shares."""
+    """Write ``label_noise.parquet``; `labels`: of the anchors, and the majority of the nearest."""
     columns = {"anchor_id": ids.take(anchors), "label": labels[0], "neighbour_label": labels[1]}
     _write(path, columns | dict(shares))
 
 
 def label_ranks(names: Any) -> Rows:
-    """Return the place of each label among all, in ascending order of their values."""
+    """Return the rank of each label when the labels are sorted in ascending order."""
     try:
         order = pc.array_sort_indices(names).to_numpy()
-    except pa.ArrowNotImplementedError:  # values without an order keep that of the data
+    except pa.ArrowNotImplementedError:  # a type without an order keeps the order of the data
         order = np.arange(len(names))
     ranks = np.empty(len(names), dtype=np.int64)
     ranks[order] = np.arange(len(names))
@@ -97,12 +101,12 @@ def _write(path: Path, columns: Mapping[str, Any]) -> None:
 
 
 def has_table(run: Run, name: str) -> bool:
-    """Whether a run names such a table."""
+    """Whether the manifest of a run names this table."""
     return any(file["path"] == name for file in run.manifest["files"])
 
 
 def read_table(run: Run, name: str, rows: int | None = None) -> Any:
-    """Return a table of a run as a ``pyarrow.Table``, or its first rows."""
+    """Return a table of a run as a ``pyarrow.Table``; with `rows`, only the first rows."""
     path = run.file(name)
     with parquet_errors(path):
         table = pq.read_table(path)
@@ -110,20 +114,18 @@ def read_table(run: Run, name: str, rows: int | None = None) -> Any:
 
 
 def describe_tables(run: Run, count: int = 3) -> list[str]:
-    """Say which labels are confused most, which rows are hubs, and whose label may be wrong.
-
-    And how far negatives lie beyond positives (``census.gaps``).
+    """Return the first rows of the tables of statistics, and the gap histogram, as text.
 
     Parameters
     ----------
     run : Run
     count : int
-        How many of each.
+        Number of rows per table.
 
     Returns
     -------
     list of str
-        A line each.
+        Lines of text.
     """
     kinds = {CONFUSION: _confused, HUBS: _hub, LABEL_NOISE: _suspect}
     titles = {CONFUSION: "confusions", HUBS: "hubs", LABEL_NOISE: "labels"}
@@ -140,7 +142,7 @@ def describe_tables(run: Run, count: int = 3) -> list[str]:
 
 
 def _gaps(gaps: dict[str, Any]) -> str:
-    """Say which share of triplets lies below some margins."""
+    """Return a text with the shares of triplets whose gap d(a,n) - d(a,p) is below some values."""
     below = list(itertools.accumulate([gaps["below"], *gaps["counts"]]))
     zero, last = gaps["edges"].index(0.0), len(below) - 1
     some = dict.fromkeys((zero, (zero + last) // 2, last))
@@ -166,6 +168,6 @@ def _suspect(row: dict[str, Any]) -> str:
 
 
 def read_census(run: Run) -> dict[str, NDArray[np.int64]]:
-    """Read a run's census, without the ids, as NumPy arrays."""
+    """Return the columns of a run's census as NumPy arrays, without the ids."""
     table = run.census()
     return {name: table[name].to_numpy() for name in table.column_names if name != "anchor_id"}

@@ -1,4 +1,4 @@
-"""What the manifest says of counts: the census, and what was written of it."""
+"""The sections ``census`` and ``written`` of the manifest."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ Counted = NDArray[np.void]
 
 
 def census_facts(counted: Counted, *, loss: bool, reused: bool = False) -> dict[str, Any]:
-    """Return the classes' totals over all anchors, and on request the mean loss.
+    """Return the section ``census``: the totals of the classes and, with `loss`, the mean loss.
 
     Parameters
     ----------
-    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
     loss : bool
     reused : bool
-        Whether an earlier run counted them.
+        Whether the counts came from the cache of an earlier run.
     """
     counts = {name: _total(counted, name) for name in ("easy", "semi_hard", "hard")}
     facts: dict[str, Any] = {"valid": sum(counts.values()), **counts, "reused": reused}
     if loss:
         non_easy = counts["semi_hard"] + counts["hard"]
         mean = float(counted["loss"].sum()) / non_easy if non_easy else 0.0
-        facts["mean_loss"] = float(f"{mean:.7g}")  # the digits that do not hang on who summed it
+        facts["mean_loss"] = float(f"{mean:.7g}")  # digits independent of the order
     return facts
 
 
 def found_counts(census: Mapping[str, Any]) -> dict[str, int]:
-    """Return what the anchors' counts add up to, from the facts of a census.
+    """Return the number of triplets of each class that the run found, from its census facts.
 
-    An approximate run states estimates, and beside them what it found; what it did not find to be
-    anything else counts as easy.
+    The totals of an approximate run are estimates; the numbers found are in ``found``, and all
+    other triplets count as easy.
     """
     found: dict[str, int] = {name: census.get("found", census)[name] for name in MINED}
     return {"easy": int(census["valid"]) - sum(found.values()), **found}
@@ -54,24 +54,24 @@ def written_facts(
     suspects: bool,
     dropped: Mapping[str, Mapping[Kept, int]],
 ) -> dict[str, Any]:
-    """Return, per folder, the rows in its shards and of how many they are.
+    """Return the section ``written``: per folder, ``rows`` in the shards and ``of``, the total.
 
-    Of a class also ``wanted``, what the strategy asked for, and ``available``, the triplets that
-    pass the filters: where fewer were written than wanted, one of both, or a cap, says why.
-    ``sampled`` says whether rows were drawn at random, so that some stand for more than themselves.
+    A class also has ``wanted``, the number of triplets that the strategy requested, and
+    ``available``, the number that passes the filters; ``sampled`` is true if rows were drawn at
+    random, so that some have a weight above 1.
 
     Parameters
     ----------
-    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
     shards : list of dict
         As in the manifest.
     folder : Path
-        Where their paths begin.
+        The folder that the paths are relative to.
     suspects : bool
-        Whether the job keeps them.
+        Whether the job writes suspects.
     dropped : mapping
-        What was dropped of each folder that had been drawn: ``rescored``, by the job's rescorer,
-        ``capped``, by its `per_negative`.
+        The number of selected triplets that were dropped from each folder: ``rescored`` by the
+        job's rescorer, ``capped`` by `select.per_negative`.
     """
     facts: dict[str, Any] = {}
     for name in KEPT if suspects else MINED:
@@ -88,14 +88,14 @@ def written_facts(
 
 
 def wrote_sample(select: Mapping[str, Any], written: Mapping[str, Any]) -> bool:
-    """Whether rows of a class were drawn at random; of an older run, whether a cap was reached.
+    """Whether rows of a class were drawn at random; for older runs, whether a cap was reached.
 
     Parameters
     ----------
     select : mapping
         The section of the job, as in the manifest.
     written : mapping
-        What the manifest says of the class.
+        The entry of the class in the section ``written`` of the manifest.
     """
     reached = written["truncated"] and 0 < select["max_triplets"] <= written["rows"]
     return bool(written.get("sampled", reached))
@@ -104,7 +104,7 @@ def wrote_sample(select: Mapping[str, Any], written: Mapping[str, Any]) -> bool:
 def why_nothing(
     select: Mapping[str, Any], census: Mapping[str, Any], written: Mapping[str, Any]
 ) -> str:
-    """Say why a run wrote no row of any class.
+    """Return the reason why a run wrote no rows, for a message.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def why_nothing(
     """
     classes, found = sorted(set(select.get("classes", MINED))), found_counts(census)
     if not select["max_triplets"]:
-        return "the job counts only, for select.max_triplets is 0"
+        return "the job only counts, because select.max_triplets is 0"
     if not census["valid"]:
         return "there is no valid triplet"
     if not any(found[name] for name in MINED):
@@ -130,5 +130,5 @@ def why_nothing(
 
 
 def _total(counted: Counted, name: str) -> int:
-    """Add up counts as Python's integers, which do not overflow."""
+    """Return the sum of a field, as a Python integer because int64 could overflow."""
     return sum(counted[name].tolist())

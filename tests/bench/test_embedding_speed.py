@@ -22,7 +22,7 @@ import pytest
 import miner
 from miner.embedding.build import prepare_store
 from miner.embedding.models.load import load_model
-from miner.pipeline.resolve import Opened
+from miner.pipeline.resolve import ResolvedJob
 
 pytestmark = pytest.mark.bench
 
@@ -55,7 +55,7 @@ def ours(name: str, path: Path, size: int, out: Path) -> tuple[float, float]:
             "output": {"path": str(out)},
         }
     )
-    opened = Opened.of(job)
+    opened = ResolvedJob.from_job(job)
     key = opened.key()
     marks: list[float] = []
 
@@ -113,13 +113,13 @@ import resource, sys
 from pathlib import Path
 import miner
 from miner.embedding.build import prepare_store
-from miner.pipeline.resolve import Opened
+from miner.pipeline.resolve import ResolvedJob
 job = miner.parse_job({
     "dataset": {"path": sys.argv[1]},
     "model": {"name": "stub:embed"},
     "output": {"path": sys.argv[2]},
 })
-opened = Opened.of(job)
+opened = ResolvedJob.from_job(job)
 key = opened.key()
 prepare_store(Path(sys.argv[2]) / ".store", key, opened.recipe, lambda *a: None)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -11,7 +11,7 @@ from miner.census.confusions import MostConfused, UnitConfusions, add_up_confusi
 from miner.census.measure import Vectors
 from miner.census.statistics import StatisticsRequest, plan_statistics
 from miner.census.walk.census import Census
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.miner import UnitMiner
 from miner.selection.selection import Selection
 from miner.selection.strategies.all import All
 from miner.triplets.distance import normalize_rows
@@ -99,7 +99,7 @@ def test_few_pairs_are_held_with_many_labels(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(statistics_module, "_LEAST_PART", 8)
         held.clear()
         plan = plan_statistics(relevance, StatisticsRequest(hubs=True, confusions=500))
-        miner = Miner(census, counts, Selection(All()), 0, 1 << 22, besides=plan)
+        miner = UnitMiner(census, counts, Selection(All()), 0, 1 << 22, statistics=plan)
         units = []
         for unit in ((0, 500), (500, count)):
             sums = plan.sums(count, unit)

@@ -16,7 +16,7 @@ from miner.census.measure import Vectors
 from miner.census.statistics import StatisticsRequest, plan_statistics
 from miner.census.walk.census import Census
 from miner.pipeline.units.layout import cut_units
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.miner import UnitMiner
 from miner.selection.selection import Selection
 from miner.selection.strategies.all import All
 from miner.selection.strategies.hardest import Hardest
@@ -92,7 +92,7 @@ def check(
     counts = tally(relevance)
     plan = plan_statistics(relevance, StatisticsRequest(True, MOST, NEIGHBOURS))
     selection = selection or Selection(All())
-    miner = Miner(census, counts, selection, 0, 1 << 15, besides=plan)
+    miner = UnitMiner(census, counts, selection, 0, 1 << 15, statistics=plan)
     half = relevance.anchors // workers + 1
     counted = np.empty(0)
     hubs, confusions = [], []
@@ -202,7 +202,7 @@ def test_kernels_agree_on_larger_data(classes: int, way: str) -> None:
     for kernel, keep in (("numpy", 0), (way.split()[0], 1 << 20)):
         stored = Vectors(rows, rows)
         census = Census(stored, relevance, "euclidean", 0.2, kernel=kernel, keep_bytes=keep)
-        miner = Miner(census, counts, Selection(All()), 0, 1 << 22, besides=plan)
+        miner = UnitMiner(census, counts, Selection(All()), 0, 1 << 22, statistics=plan)
         units = [cut_units(2000, 2000, 16)[n] for n in (0, 17)]
         for unit in units:
             sums = plan.sums(2000, unit)

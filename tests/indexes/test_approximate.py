@@ -19,8 +19,8 @@ from miner.indexes.flat import nearest_rows
 from miner.indexes.tuning import choose_factory, tune
 from miner.inspection.verify.run import verify_run
 from miner.pipeline.audit import audit_sample, estimate, measure_recall
-from miner.pipeline.units.approximate import Nominees
-from miner.pipeline.units.layout import COUNTED
+from miner.pipeline.units.approximate import IndexCandidates
+from miner.pipeline.units.layout import ANCHOR_COUNTS
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.hardness import MINED
 from miner.triplets.relevance import Relevance
@@ -69,9 +69,9 @@ def test_nominees_are_counted_and_ranked_by_the_definition(
     with np.errstate(all="ignore"):
         census = Census(Vectors(queries, rows), relevance, metric, 0.3)  # type: ignore[arg-type]
         index = PartialIndex(60, 0.6)
-        nominees = Nominees(census, index, 20)  # type: ignore[arg-type]
+        nominees = IndexCandidates(census, index, 20)  # type: ignore[arg-type]
         anchors = np.flatnonzero(relevance.positive_counts > 0)
-        block = nominees.nominate(anchors)
+        block = nominees.search(anchors)
     loss = 0.0
     for line, anchor in enumerate(anchors.tolist()):
         valid = set(negatives(relevance, anchor))
@@ -114,8 +114,8 @@ def test_what_an_index_says_is_far_loses_no_triplet(factory: str, kind: str, met
                 build_index(factory, metric, 5, [rows], lambda most: rows)  # type: ignore[arg-type]
             return
         index = build_index(factory, metric, 5, [rows], lambda most: rows)  # type: ignore[arg-type]
-        nominees = Nominees(census, index, 60)
-        found = nominees.nominate(anchors)
+        nominees = IndexCandidates(census, index, 60)
+        found = nominees.search(anchors)
         everything = index.search(rows[anchors], 60)
     for line, anchor in enumerate(anchors.tolist()):
         there = set(negatives(relevance, anchor)) & set(everything[line].tolist())
@@ -262,7 +262,7 @@ def test_written_triplets_are_correct_and_recall_is_stated(
     assert census["found"]["semi_hard"] < truth["semi_hard"]
     shown = cli("show", tmp_path / "out" / "latest")
     assert "estimates, from those that the index found" in shown.out
-    assert "IVF64,Flat, 12 negatives an anchor looked at" in shown.out
+    assert "IVF64,Flat, 12 candidates per anchor" in shown.out
     assert "found (95 %" in shown.out
 
 
@@ -275,7 +275,7 @@ def test_too_low_recall_is_exit_5_and_keeps_the_counts(
     failed = cli("run", *options)
     assert failed.code == 5
     assert "less than index.min_recall = 0.95" in failed.err
-    assert "what was made is kept" in failed.err
+    assert "finished work is kept" in failed.err
     assert not (out / "latest").exists() and not list((out / "runs").glob("*"))
     done = cli("run", *options, "--set", "index.min_recall=0.0001")
     assert done.code == 0
@@ -334,7 +334,7 @@ def test_recall_intervals_cover_the_truth() -> None:
     anchors = 20_000
     there = rng.geometric(0.05, anchors) * (rng.random(anchors) < 0.5)
     found = rng.binomial(there, rng.beta(18, 2, anchors))
-    truth, counted = np.zeros((2, anchors), dtype=COUNTED)
+    truth, counted = np.zeros((2, anchors), dtype=ANCHOR_COUNTS)
     truth["hard"], counted["hard"] = there, found
     share, covered = found.sum() / there.sum(), 0
     for seed in range(200):
@@ -346,7 +346,7 @@ def test_recall_intervals_cover_the_truth() -> None:
 
 
 def test_intervals_of_perfect_and_empty_samples() -> None:
-    truth = np.zeros(60, dtype=COUNTED)
+    truth = np.zeros(60, dtype=ANCHOR_COUNTS)
     nothing = measure_recall(truth, truth, 0)["hard"]
     assert (nothing.value, nothing.low, nothing.high) == (1.0, 0.0, 1.0)
     truth["hard"] = 4
@@ -360,7 +360,7 @@ def test_all_candidates_give_the_counts_of_the_definition() -> None:
     rows = vectors("random", 30, 4, seed=0)
     relevance = labelled("even", 30, seed=0)
     census = Census(Vectors(rows, rows), relevance, "euclidean", 0.3)
-    block = Nominees(census, PartialIndex(30, 1.0), 30).nominate(np.arange(30))  # type: ignore[arg-type]
+    block = IndexCandidates(census, PartialIndex(30, 1.0), 30).search(np.arange(30))  # type: ignore[arg-type]
     truth = enumerate_triplets("euclidean", 0.3, rows, rows, relevance)
     hard = np.add.reduceat(block.hard, block.starts[:-1])
     assert hard.tolist() == [truth.hard[anchor] for anchor in range(30)]

@@ -18,8 +18,8 @@ from miner.census.walk.candidate_lists import (
 )
 from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
-from miner.pipeline.passes import share_out
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.passes import allocate_quotas
+from miner.pipeline.units.miner import UnitMiner
 from miner.selection.selection import load_selection
 from miner.selection.strategies.base import STRATEGIES
 from miner.triplets.distance import METRICS
@@ -68,27 +68,27 @@ def census_of(kind: str, relevance: str, metric: Any = "euclidean", margin: floa
     return Census(Vectors(anchors, rows), relevance_of(relevance, ROWS), metric, margin)
 
 
-def miner_of(census: Census, select: SelectJob, *, writes: bool = True) -> Miner:
+def miner_of(census: Census, select: SelectJob, *, writes: bool = True) -> UnitMiner:
     selection = load_selection(select)
     positives = tally(census.relevance)
-    return Miner(census, positives, selection, select.seed, MEMORY, writes=writes)
+    return UnitMiner(census, positives, selection, select.seed, MEMORY, writes=writes)
 
 
 def written(
-    folder: Path, miner: Miner, select: SelectJob, counted: np.ndarray, files: Any = None
+    folder: Path, miner: UnitMiner, select: SelectJob, counted: np.ndarray, files: Any = None
 ) -> dict[str, bytes]:
     """What is written of all anchors."""
     folder.mkdir()
     found: dict[str, bytes] = {}
     for unit in UNITS:
-        shares = {n: s.part(slice(*unit)) for n, s in share_out(counted, select).items()}
+        shares = {n: s.part(slice(*unit)) for n, s in allocate_quotas(counted, select).items()}
         paths: dict[Kept, Path] = {name: folder / f"{name}-{unit[0]}" for name in shares}
         miner.write(unit, shares, paths, counted[slice(*unit)], files)
         found |= {str(path.name): path.read_bytes() for path in paths.values()}
     return found
 
 
-def counted_with_lists(folder: Path, miner: Miner) -> tuple[np.ndarray, CandidateFiles]:
+def counted_with_lists(folder: Path, miner: UnitMiner) -> tuple[np.ndarray, CandidateFiles]:
     """Count all units, as `miner.pipeline.units.task.count_unit` does."""
     parts, names = [], []
     for number, unit in enumerate(UNITS):

@@ -54,7 +54,7 @@ def test_a_gate_that_is_missed(
     (line,) = failed.err.splitlines()
     assert line.startswith("mine: error: ")
     assert said in line
-    assert "what was made is kept" in line
+    assert "finished work is kept" in line
     assert f"still run {Path(before).name}" in line
     assert os.readlink(out / "latest") == before
     assert len(list((out / "runs").iterdir())) == 1
@@ -212,7 +212,7 @@ def test_rows_are_those_of_the_classes_that_are_written(
     assert cli(*capped, *gate("min_rows", 6)).code == 0
     missed = cli(*capped, *gate("min_rows", 7))
     assert missed.code == 5
-    assert "6 rows were written, fewer than gates.min_rows = 7; look at" in missed.err
+    assert "6 rows were written, fewer than gates.min_rows = 7; check" in missed.err
     one = ["--set", 'select.classes=["hard"]']
     assert cli(*capped, *one, *gate("min_rows", 3)).code == 0
     assert cli(*capped, *one, *gate("min_rows", 4)).code == 5

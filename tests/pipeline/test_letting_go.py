@@ -12,8 +12,8 @@ from miner.census.measure import Vectors
 from miner.census.walk.census import Census
 from miner.census.walk.key_rows import BufferPool
 from miner.embedding.models.load import load_model
-from miner.pipeline.units.miner import Miner
-from miner.pipeline.units.task import open_miner
+from miner.pipeline.units.miner import UnitMiner
+from miner.pipeline.units.task import open_unit_miner
 from miner.selection.selection import Selection
 from miner.selection.strategies.all import All
 from miner.triplets.distance import normalize_rows
@@ -27,7 +27,7 @@ def test_a_census_that_let_go_counts_the_same() -> None:
     relevance, buffers = labelled("skewed", 80, 4), BufferPool()
     stored = Vectors(rows, rows)
     census = Census(stored, relevance, "euclidean", 0.2, keep_bytes=1 << 20, buffers=buffers)
-    miner = Miner(census, tally(relevance), Selection(All()), 0, 1 << 20)
+    miner = UnitMiner(census, tally(relevance), Selection(All()), 0, 1 << 20)
     before = miner.count((0, 80))
     miner.counted()
     assert miner.count((0, 80)).tolist() == before.tolist()
@@ -50,7 +50,7 @@ def test_sealing_begins_when_the_passes_let_go(
     seal = running.seal_shards
 
     def watched(*arguments: Any) -> Any:
-        held.append(open_miner.cache_info().currsize)
+        held.append(open_unit_miner.cache_info().currsize)
         return seal(*arguments)
 
     monkeypatch.setattr(running, "seal_shards", watched)

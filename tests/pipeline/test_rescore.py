@@ -185,7 +185,7 @@ def test_a_scorer_that_changes_ends_the_run(stays: bool, texts: Path, tmp_path: 
     keys: dict[str, Any] = {"rescore": "tests.pipeline.test_rescore:turning", "rescore_max": 0.3}
     CALLS.clear()
     TURNED.append(True)
-    with pytest.raises(DataError, match="scored the same pairs otherwise than before"):
+    with pytest.raises(DataError, match="scored the same pairs differently than before"):
         mine(texts, tmp_path / "out", **keys)
     assert not (tmp_path / "out/latest").exists()
     if not stays:

@@ -78,7 +78,7 @@ def test_a_new_run_names_the_key_that_changed(tmp_path: Path, cli: Callable[...,
     assert first.code == 0 and "a new run" not in first.err
     assert "a new run" not in cli(*run).err
     other = cli(*run, "--margin", "0.3")
-    assert "a new run, not that of run" in other.err
+    assert "a new run, which differs from run" in other.err
     assert "mining.margin (was 0.2, is 0.3)" in other.err
     grouped = cli(*run, "--margin", "0.3", "--set", "dataset.group=label")
     assert 'dataset.group (was unset, is "label")' in grouped.err
@@ -94,7 +94,7 @@ def test_an_unfinished_run_of_another_job_is_not_gone_on_with(
         at_rename("part-*.parquet", full_disk, patch=patched.setattr)
         assert cli("run", "--data", path, "--out", out).code == 6
     done = cli("run", "--data", path, "--out", out, "--seed", "4")
-    assert "not that of the unfinished one: select.seed (was 0, is 4)" in done.err
+    assert "which differs from the unfinished run: select.seed (was 0, is 4)" in done.err
     assert "a new run" not in cli("run", "--data", path, "--out", out, "--seed", "4").err
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import miner
 from miner.errors import StorageError
-from miner.runs.metrics import Metered, write_metrics
+from miner.runs.metrics import RunMetrics, write_metrics
 from miner.storage.locks import lock_output
 from tests.conftest import Result
 from tests.durable import at_rename
@@ -209,8 +209,8 @@ def test_metrics_that_cannot_be_written_are_a_warning(
     assert "/sys/mine.prom cannot be written" in nowhere.err
 
 
-def metered(out: Path, code: int) -> Metered:
-    return Metered(str(out), time.time(), code, 1.0, {"embed": 0.5}, 1 << 20)
+def metered(out: Path, code: int) -> RunMetrics:
+    return RunMetrics(str(out), time.time(), code, 1.0, {"embed": 0.5}, 1 << 20)
 
 
 def test_readers_and_writers_at_once(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from miner.census.measure import Vectors
 from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
-from miner.pipeline.passes import share_out
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.passes import allocate_quotas
+from miner.pipeline.units.miner import UnitMiner
 from miner.pipeline.units.records import TRIPLET
 from miner.selection.rejection import DrawnTriplets, DrawRequest, RejectionSampler
 from miner.selection.selection import load_selection
@@ -221,13 +221,13 @@ def written(
     """Count, divide the cap and write in units of `unit` anchors; return records and counts."""
     job = SelectJob(**{"max_triplets": 400, **select})
     given = (rejection.vectors, rejection.relevance, rejection.metric, MARGIN)
-    miner = Miner(
+    miner = UnitMiner(
         Census(*given), tally(rejection.relevance), load_selection(job), job.seed, memory, False
     )
     total = rejection.relevance.anchors
     units = [(start, min(start + unit, total)) for start in range(0, total, unit)]
     counted = np.concatenate([miner.count(one) for one in units])
-    shares = share_out(counted, job)
+    shares = allocate_quotas(counted, job)
     records: dict[str, list[np.ndarray]] = {name: [] for name in shares}
     for one in units:
         paths = {name: folder / f"{name}.bin" for name in shares}

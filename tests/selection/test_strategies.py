@@ -13,7 +13,7 @@ import pytest
 from miner.census.measure import Vectors
 from miner.census.walk.census import Census
 from miner.job_sections import SelectJob
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.miner import UnitMiner
 from miner.selection.selection import Selection, load_selection
 from miner.selection.strategies.base import STRATEGIES
 from miner.triplets.distance import METRICS, normalize_rows
@@ -349,7 +349,7 @@ def test_pairs_side_by_side_give_what_anchors_give_one_by_one(
     scored = [{"relative_margin": 0.1, "suspects": True}, {"max_score": 0.9, "min_score": 0.5}]
     for more in ranked + scored:
         job = SelectJob(strategy=name, options=options, per_pair=3, per_anchor=9, **more)
-        miner = Miner(census, tally(relevance), load_selection(job), 0, 1 << 20)
+        miner = UnitMiner(census, tally(relevance), load_selection(job), 0, 1 << 20)
         assert miner.selection.by_pair
         short = miner.count((0, 60))
         with monkeypatch.context() as patch:

@@ -14,10 +14,10 @@ from miner.datasets.column_store import write_column
 from miner.indexes.flat import FlatIndex
 from miner.indexes.nearest_positive import nearest_share
 from miner.job_sections import SelectJob
-from miner.pipeline.passes import share_out
-from miner.pipeline.units.layout import COUNTED, cut_units
+from miner.pipeline.passes import allocate_quotas
+from miner.pipeline.units.layout import ANCHOR_COUNTS, cut_units
 from miner.pipeline.units.records import TRIPLET
-from miner.pipeline.units.task import Task, count_unit, open_miner, write_unit
+from miner.pipeline.units.task import UnitSpec, count_unit, open_unit_miner, write_unit
 from miner.storage.json_files import write_json
 from miner.triplets.distance import METRICS
 from miner.triplets.hardness import MINED
@@ -146,20 +146,20 @@ def stored(folder: Path, rows: np.ndarray, relevance: Relevance) -> Path:
     return folder
 
 
-def mined(folder: Path, task: Task, anchors: int, rows: int) -> tuple[Any, dict[str, Any]]:
+def mined(folder: Path, spec: UnitSpec, anchors: int, rows: int) -> tuple[Any, dict[str, Any]]:
     """Count and write all units through the files that workers exchange."""
     units = cut_units(anchors, rows, 6)
     counted = []
     for number, unit in enumerate(units):
-        count_unit(task, folder / f"{number}.npy", unit)
+        count_unit(spec, folder / f"{number}.npy", unit)
         counted.append(np.load(folder / f"{number}.npy"))
     census = np.concatenate(counted)
-    assert census.dtype == COUNTED
-    shares = share_out(census, task.select)
+    assert census.dtype == ANCHOR_COUNTS
+    shares = allocate_quotas(census, spec.select)
     found: dict[str, list[Any]] = {name: [] for name in MINED}
     for number, unit in enumerate(units):
         paths = {name: folder / f"{number}-{name}.bin" for name in MINED}
-        write_unit(task, unit, {n: s.part(slice(*unit)) for n, s in shares.items()}, paths)
+        write_unit(spec, unit, {n: s.part(slice(*unit)) for n, s in shares.items()}, paths)
         for name, path in paths.items():
             found[name].append(np.fromfile(path, TRIPLET))
     return census, {name: np.concatenate(parts) for name, parts in found.items()}
@@ -170,10 +170,12 @@ def check_store(folder: Path, metric: Any, rows: np.ndarray, relevance: Relevanc
     own = isinstance(relevance, AnchorSubset)
     asked = rows[relevance.chosen] if isinstance(relevance, AnchorSubset) else rows
     truth = enumerate_triplets(metric, 0.3, asked, rows, relevance)
-    task = Task(str(stored(folder, rows, relevance)), metric, 0.3, SelectJob(), 20_000, 0)
-    assert open_miner(task).census.vectors.anchors.shape == asked.shape
-    assert (open_miner(task).census.vectors.anchors is open_miner(task).census.vectors.rows) != own
-    census, triplets = mined(folder, task, relevance.anchors, relevance.rows)
+    spec = UnitSpec(str(stored(folder, rows, relevance)), metric, 0.3, SelectJob(), 20_000, 0)
+    assert open_unit_miner(spec).census.vectors.anchors.shape == asked.shape
+    assert (
+        open_unit_miner(spec).census.vectors.anchors is open_unit_miner(spec).census.vectors.rows
+    ) != own
+    census, triplets = mined(folder, spec, relevance.anchors, relevance.rows)
     for name in ("easy", "semi_hard", "hard"):
         assert census[name].tolist() == list(getattr(truth, name).values())
     for name in MINED:
@@ -225,10 +227,10 @@ def test_chosen_anchors_have_the_counts_of_the_full_census(tmp_path: Path) -> No
     chosen = subset(inner, 0.4, 9)
     counted = []
     for name, relevance in (("all", inner), ("some", chosen)):
-        task = Task(
+        spec = UnitSpec(
             str(stored(tmp_path / name, rows, relevance)), "euclidean", 0.2, SelectJob(), 10**6, 0
         )
-        counted.append(mined(tmp_path / name, task, relevance.anchors, 80)[0])
+        counted.append(mined(tmp_path / name, spec, relevance.anchors, 80)[0])
     whole, some = counted
     for field in ("positives", "negatives", "easy", "semi_hard", "hard"):
         assert some[field].tolist() == whole[field][chosen.chosen].tolist()

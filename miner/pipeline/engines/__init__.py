@@ -1,1 +1,1 @@
-"""Engines: how units are spread over workers, a file a family."""
+"""Engines, which distribute units over workers; one file per library."""

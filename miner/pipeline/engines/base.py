@@ -1,8 +1,8 @@
-"""The seam of engines: `map(unit)` over workers, and the names of those that there are.
+"""The interface of engines, and the registry of their names.
 
-A unit's result does not depend on the engine, on the number of workers, or on the order in which
-units finish. What is sent to a worker is a function, a frozen job, paths and a range of anchors:
-about a kilobyte, whatever the size of the data. Workers open the rest by path.
+The result of a unit does not depend on the engine, on the number of workers, or on the order in
+which units finish. A worker receives a function, a frozen job, paths and a range of anchors: about
+a kilobyte, for data of any size. Workers open the data by path.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ENGINES.gone["joblib"] = "use threads, processes or dask"
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[R]):
-    """What a unit gave, which worker did it, and how long it took."""
+    """The result of a unit, the worker that processed it, and the seconds it took."""
 
     result: R
     worker: str
@@ -54,44 +54,44 @@ class Done(Generic[R]):
 
 @dataclass(frozen=True)
 class Call(Generic[U, R]):
-    """A function as workers call it.
+    """A function wrapped for workers.
 
     Attributes
     ----------
     function : callable
-        Of an importable module, or a partial of one.
+        A function of an importable module, or a partial of one.
     limited : bool
-        Whether BLAS and OpenMP get one thread for each unit: one worker a core beats one product
-        on all. Threads of this process share a limit that is set once: only the thread that set
-        one can lift it.
+        Whether each unit limits BLAS and OpenMP to one thread: one worker per core is faster than
+        one product on all cores. Threads of this process share one limit, which is set once, since
+        only the thread that set a limit can lift it.
     """
 
     function: Callable[[U], R]
     limited: bool
 
     def __call__(self, unit: U) -> Done[R]:
-        """Do a unit."""
+        """Process a unit."""
         began = time.perf_counter()
         with threadpool_limits(limits=1) if self.limited else contextlib.nullcontext():
             result = self.function(unit)
         return Done(result, self.worker(), time.perf_counter() - began)
 
     def worker(self) -> str:
-        """Name the worker that this is called in."""
+        """Return the name of the current worker."""
         return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Engine(ABC):
-    """Spreads units over workers; used as a context, which ends what it has started.
+    """Distributes units over workers; a context manager that ends the workers it started.
 
     Attributes
     ----------
     shares_memory : bool
         Whether all workers are threads of this process.
     takes_address : bool
-        Whether `engine.address` has a meaning.
+        Whether the engine uses `engine.address`.
     lost : int
-        How often workers were found dead.
+        The number of times that workers were found dead.
     """
 
     shares_memory: bool = False
@@ -107,38 +107,38 @@ class Engine(ABC):
     @property
     @abstractmethod
     def workers(self) -> int:
-        """Units that are done at once."""
+        """The number of units processed at the same time."""
 
     @property
     def per_machine(self) -> int:
-        """Units that are done at once on one machine, at most."""
+        """The largest number of units processed at the same time on one machine."""
         return self.workers
 
     @property
     def processes(self) -> int:
-        """Processes on one machine, at most, each with prepared rows of its own."""
+        """The largest number of processes on one machine; each holds prepared rows."""
         return 1 if self.shares_memory else self.per_machine
 
     @abstractmethod
     def spread(self, call: Call[U, R], units: list[U]) -> Iterator[Done[R]]:
-        """Call every unit on some worker; yield what comes, in any order, each unit once.
+        """Process every unit on a worker; yield each result once, in any order.
 
-        A unit whose worker dies is done again, a bounded number of times; `lost` counts the times
-        that workers were found dead. An error of the unit's own is raised as it is.
+        A unit whose worker dies is retried a bounded number of times; `lost` counts how often
+        workers were found dead. An error that a unit raises is raised unchanged.
 
         Raises
         ------
         EngineError
-            When workers keep dying, or none is there.
+            If workers keep dying, or there is no worker.
         """
 
     def map(self, function: Callable[[U], R], units: Iterable[U]) -> Iterator[R]:
-        """Call `function` on every unit; yield results as they come, in any order."""
+        """Call `function` on every unit; yield results as units finish, in any order."""
         for done in self.each(function, units):
             yield done.result
 
     def each(self, function: Callable[[U], R], units: Iterable[U]) -> Iterator[Done[R]]:
-        """Do the same, and say who did each unit, and how long it took."""
+        """Do the same as `map`, and yield the worker and the seconds with each result."""
         pending = list(units)
         if not pending:
             return
@@ -153,7 +153,7 @@ class Engine(ABC):
         return Call(function, not self.shares_memory)
 
     def facts(self) -> dict[str, Any]:
-        """Say what was used and what each worker did, for the manifest."""
+        """Return the engine's facts for the manifest, with the units and seconds of each worker."""
         did = [
             {"worker": name, "units": int(units), "seconds": round(seconds, 3)}
             for name, (units, seconds) in sorted(self._did.items())
@@ -161,11 +161,11 @@ class Engine(ABC):
         return {"name": self.job.name, "workers": self.workers, "lost": self.lost, "did": did}
 
     def close(self) -> None:
-        """End what was started, and whatever is under way."""
+        """End the workers that were started, and all work in progress."""
         return
 
     def __enter__(self) -> Engine:
-        """Find the workers, where they must be there before long work begins."""
+        """Connect to the workers, if they must exist before long work begins."""
         return self
 
     def __exit__(
@@ -178,12 +178,12 @@ class Engine(ABC):
 
 
 def open_engine(job: EngineJob) -> Engine:
-    """Find an engine of `ENGINES` by name. Nothing is started.
+    """Return the engine of this name from `ENGINES`. No worker is started.
 
     Raises
     ------
     UsageError
-        With the nearest name, or what to install.
+        If the name is unknown or a package is missing; the message suggests a name or the package.
     """
     engine: Engine = ENGINES.load(job.name)(job)
     return engine

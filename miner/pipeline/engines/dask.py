@@ -1,7 +1,7 @@
-"""Units on the workers of a Dask scheduler. The only place that imports distributed.
+"""The engine `dask`: workers of a Dask scheduler. Only this module imports distributed.
 
-The scheduler runs at `engine.address`; its workers run on this machine, or on many that see the
-same folders. Dask itself queues the units and gives those of a dead worker to another one.
+The scheduler runs at `engine.address`. Its workers run on one or many machines with access to the
+same folders. Dask queues the units and moves the units of a dead worker to another worker.
 """
 
 from __future__ import annotations
@@ -28,28 +28,29 @@ from miner.version import package_versions
 __all__ = ["Dask"]
 
 for _name in ("distributed", "distributed.client", "tornado.application"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)  # what ends a run is said once, by us
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # we report the error that ends a run
 
 _RETRIES = 2
-"""Times that a unit is done again which failed with an error that is not of our own tree."""
+"""Number of retries of a unit that fails with an error other than a `MineError`."""
 _NAP = 0.005
-"""Seconds between two looks for a finished unit."""
+"""Seconds between two checks for a finished unit."""
 _TICK = 0.5
-"""Seconds between two looks at the scheduler."""
+"""Seconds between two requests for the scheduler's list of workers."""
 _LEAVE = 5.0
-"""Seconds that leaving takes at most, where the scheduler does not answer."""
-_AGAIN = "the same command goes on from here"
+"""Seconds after which `close` stops waiting for a scheduler that does not answer."""
+_AGAIN = "the same command continues from here"
 
 
 @dataclass(frozen=True)
 class _DaskCall(Call[U, R]):
-    """A function as Dask's workers call it, where they run the same programs as we do."""
+    """A function wrapped for Dask workers; it checks that they have the same package versions."""
 
     versions: dict[str, str | None]
 
     def __call__(self, unit: U) -> Done[R]:
-        """Do a unit; an error of our own tree is returned: doing it again would not help."""
-        # Never lifted: where a worker has threads, the first unit to end must not lift the limit.
+        """Process a unit; return a `MineError` as the result, because a retry would not help."""
+        # The limit is never lifted: in a worker with threads, the first unit that ends would lift
+        # it for all.
         threadpool_limits(limits=1, user_api="blas")
         try:
             self._compare_versions()
@@ -59,7 +60,7 @@ class _DaskCall(Call[U, R]):
             return Done(result, self.worker(), 0.0)
 
     def worker(self) -> str:
-        """Name the worker as Dask does."""
+        """Return Dask's name of the worker."""
         return str(distributed.get_worker().name)
 
     def _compare_versions(self) -> None:
@@ -92,13 +93,13 @@ class Dask(Engine):
 
     @property
     def workers(self) -> int:
-        """As the job says, or all that the scheduler has."""
+        """The number in the job, at most the number of threads that the scheduler has."""
         there = sum(self._threads.values()) or 1
         return min(self.job.workers or there, there)
 
     @property
     def per_machine(self) -> int:
-        """Threads of the machine that has most."""
+        """The number of threads of the machine with the most threads."""
         threads: Counter[str] = Counter()
         for address, number in self._threads.items():
             threads[_host(address)] += number
@@ -106,7 +107,7 @@ class Dask(Engine):
 
     @property
     def processes(self) -> int:
-        """Workers of the machine that has most."""
+        """The number of workers of the machine with the most workers."""
         return max(Counter(map(_host, self._threads)).values(), default=1)
 
     def __enter__(self) -> Engine:
@@ -131,12 +132,12 @@ class Dask(Engine):
         return self
 
     def _look(self) -> None:
-        """Ask the scheduler which workers take units, if the last time is a tick ago.
+        """Update the list of workers from the scheduler, if the last update is `_TICK` ago.
 
         Raises
         ------
         EngineError
-            When the scheduler does not answer, or has had no such worker for `engine.patience`.
+            If the scheduler does not answer, or has had no worker for `engine.patience`.
         """
         if time.monotonic() - self._looked < _TICK:
             return
@@ -163,13 +164,14 @@ class Dask(Engine):
             )
 
     def call(self, function: Any) -> Call[Any, Any]:
-        """Wrap a function for workers, which must have the same versions of all that counts."""
+        """Wrap a function for workers, which must have the same package versions."""
         return _DaskCall(function, True, package_versions())
 
     def spread(self, call: Call[U, R], units: list[U]) -> Iterator[Done[R]]:
-        """Submit units; those on which the scheduler gives up are done again, one at a time.
+        """Process units; retry the units that the scheduler gives up on, one at a time.
 
-        It blames whatever was on a worker that died. Only a unit that is alone is to blame.
+        The scheduler gives up on every unit that was on a worker that died several times. Only a
+        unit that runs alone is certainly the cause.
         """
         self._seen = time.monotonic()
         suspects = []
@@ -189,10 +191,10 @@ class Dask(Engine):
     def _tried(
         self, call: Call[U, R], units: list[U], at_once: int
     ) -> Iterator[tuple[U, Done[R] | None]]:
-        """Yield what units give as they end; None for one on which the scheduler gave up."""
+        """Yield units and their results as they finish; None if the scheduler gave up on one."""
         waiting = enumerate(units)
-        # One group of tasks, of which the scheduler keeps on a worker only what it needs next: a
-        # unit that kills its worker has few neighbours that would be blamed with it.
+        # In one task group, the scheduler assigns to a worker only the tasks that it needs next, so
+        # a unit that kills its worker affects few other units.
         group = f"mine-{uuid.uuid4().hex}"
         ended = distributed.as_completed(loop=self._client.loop)
         flying: dict[Any, U] = {}
@@ -211,7 +213,7 @@ class Dask(Engine):
                     self._look()
                 future = next(ended)
                 done = self._result(future)
-                if not future.done():  # its worker died with the result: it is done again
+                if not future.done():  # its worker died with the result: Dask retries the unit
                     ended.add(future)
                     continue
                 future.release()
@@ -221,12 +223,12 @@ class Dask(Engine):
                 future.release()
 
     def _result(self, future: Any) -> Done[Any] | None:
-        """Return what a unit gave, or raise its error; None if the scheduler gave up on it."""
+        """Return the result of a unit or raise its error; None if the scheduler gave up on it."""
         try:
             done: Done[Any] = future.result(timeout=self.job.patience)
         except distributed.KilledWorker:
             return None
-        except distributed.CancelledError as error:  # all are, when the connection is lost
+        except distributed.CancelledError as error:  # raised when the connection is lost
             raise _gone() from error
         except ImportError as error:
             raise EngineError(
@@ -242,11 +244,11 @@ class Dask(Engine):
         return done
 
     def facts(self) -> dict[str, Any]:
-        """Say where the scheduler is, too."""
+        """Return the engine's facts for the manifest, with the address of the scheduler."""
         return {**super().facts(), "address": self.job.address}
 
     def close(self) -> None:
-        """Leave the scheduler, which forgets what it was given."""
+        """Disconnect from the scheduler, which then drops our units."""
         client, self._client = self._client, None
         if client is not None:
             with suppress(OSError):  # TimeoutError is one

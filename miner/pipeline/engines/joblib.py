@@ -1,4 +1,4 @@
-"""Threads and processes of this machine, by joblib. The only place that imports joblib."""
+"""The engines `threads` and `processes`, by joblib. Only this module imports joblib."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from miner.pipeline.engines.base import Call, Done, Engine, R, U
 
 __all__ = ["Processes", "Threads"]
 
-# An interrupted run is no news: joblib would count the tasks that it leaves.
+# When a run is interrupted, joblib would warn of the number of unfinished tasks.
 warnings.filterwarnings("ignore", r"\d+ tasks ", UserWarning, r"joblib\.parallel")
 
 _RESTARTS = 3
-"""A worker that dies takes its pool with it, and nothing tells which unit it died of."""
+"""Number of restarts of a pool. A worker that dies ends its pool, and joblib does not report which
+unit it was processing."""
 _LOOK = 0.5
-"""Seconds between two looks of a worker for the process that started it."""
+"""Seconds between two checks of a worker that its parent process exists."""
 
 
 class _Joblib(Engine):
-    """A backend of joblib."""
+    """Base class of the engines that use a joblib backend."""
 
     backend = ""
 
     @property
     def workers(self) -> int:
-        """As the job says, or one a core that this process may use."""
+        """The number in the job, or else the number of cores that this process may use."""
         return self.job.workers or int(joblib.cpu_count())
 
     def spread(self, call: Call[U, R], units: list[U]) -> Iterator[Done[R]]:
-        """Call units; when a pool broke, start another one for those that are not done."""
+        """Process units; if a pool breaks, start another pool for the unfinished units."""
         left = dict(enumerate(units))
         restarts = 0
         while left:
@@ -56,7 +57,7 @@ class _Joblib(Engine):
                     raise EngineError(
                         f"engine {self.job.name}: worker processes died {restarts} times (out of "
                         f"memory?), {len(left)} of {counted(len(units), 'unit')} not done; give "
-                        "fewer --workers; the same command goes on from here"
+                        "fewer --workers; the same command continues from here"
                     ) from error
 
     def _stream(self, call: Call[U, R], left: dict[int, U]) -> Iterator[tuple[int, Done[R]]]:
@@ -79,9 +80,10 @@ class _Joblib(Engine):
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Keep SIGINT waiting for this thread, and from processes that it starts for ever.
+    """Block SIGINT in this thread; processes started in this context never receive it.
 
-    A terminal sends it to all; this process ends its workers, which have nothing to say.
+    A terminal sends SIGINT to all processes. Only this process should handle it: it ends its
+    workers.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -91,12 +93,12 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _numbered(call: Call[U, R], number: int, unit: U) -> tuple[int, Done[R]]:
-    """Do a unit, in a worker."""
+    """Process a unit, in a worker."""
     return number, call(unit)
 
 
 class Threads(_Joblib):
-    """Threads of this process: no copies."""
+    """Threads of this process, which share its memory."""
 
     backend = "threading"
     shares_memory = True
@@ -113,7 +115,7 @@ class Processes(_Joblib):
 
 
 def _end_with(parent: int) -> None:
-    """End this worker soon after the process that started it: one that was killed cannot do it."""
+    """End this worker soon after its parent ends: a parent that is killed cannot end it."""
     threading.Thread(target=_watch, args=(parent,), name="mine-parent", daemon=True).start()
 
 

@@ -1,1 +1,1 @@
-"""Units of work: blocks of anchors, counted and written."""
+"""Units of work: ranges of anchors whose triplets are counted and written together."""

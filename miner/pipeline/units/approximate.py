@@ -1,9 +1,9 @@
-"""Units of an approximate job: counted among the negatives that an index nominates.
+"""Counts and writes units of an approximate run, among candidates that an index proposes.
 
-An approximate index decides which negatives are looked at, and nothing else: their distances are
-measured by the float64 definition, and so are classes, order and loss. What it does not find is
-missing; how much that is says `miner.pipeline.audit`. Where the index tells the distances of the
-vectors themselves, in float32, those that are surely easy for all pairs need not be measured.
+The index decides only which negatives are considered. Their distances, classes, order and loss
+follow the float64 definition. Negatives that the index does not find are missing from the counts;
+`miner.pipeline.audit` estimates their share. If the index returns float32 distances of the vectors
+themselves, candidates that are certainly easy for all pairs are dropped before they are measured.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from miner.census.column_sums import ColumnSums
 from miner.census.walk.candidate_lists import LIST_HEADER, CandidateLists
 from miner.census.walk.census import Census
 from miner.indexes.base import Index
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.miner import UnitMiner
 from miner.selection.anchor_view import Block
 from miner.triplets.distance import UNIT_ROUNDOFF_32
 from miner.triplets.hardness import is_hard, is_within, semi_hard_border
 from miner.triplets.relevance import among, cut_sizes
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["ApproximateMiner", "NominatedBlock", "Nominees"]
+__all__ = ["ApproximateBlock", "ApproximateMiner", "IndexCandidates"]
 
 _AT_ONCE = 1 << 22
-"""Comparisons of a pair with nominees that are held at once."""
+"""Comparisons of a pair with a candidate that are in memory at once."""
 
 _DEEPER = 1024
-"""So many positives and hidden rows of an anchor are searched past, at most."""
+"""Largest number of extra search results that make up for an anchor's positives and hidden rows."""
 
 _TINY = 1e-37
-"""Of float32: its rounding, and what is added for numbers that are too small for it."""
+"""Added to thresholds because the relative rounding bound fails for subnormal float32 numbers."""
 _BATCH = 256
-"""Anchors that are searched at once: always the same ones, for FAISS may round otherwise."""
+"""Anchors per search. Batches never change: FAISS may round differently in another batch."""
 _PAIRS = 1 << 16
-"""Pairs of the anchors of a batch, about."""
+"""Approximate number of pairs of the anchors of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """The pairs of some anchors, as in `NominatedBlock`, with their distances."""
+    """The pairs of anchors, as in `ApproximateBlock`, with their distances."""
 
     starts: Rows
     positives: Rows
@@ -53,19 +53,19 @@ class _Pairs:
 
 
 @dataclass(frozen=True, slots=True)
-class NominatedBlock:
-    """Some anchors, their pairs, and the nominees of each in the order of distance, then row.
+class ApproximateBlock:
+    """Anchors, their pairs, and the candidates of each anchor, sorted by distance, then row.
 
     Attributes
     ----------
     anchors, starts, positives, hard, within
-        As those of `miner.census.walk.ranked_block.RankedBlock`; counted among the nominees.
+        As in `miner.census.walk.ranked_block.RankedBlock`; counted among the candidates.
     loss : ndarray of shape (b,), float64
         Sum of the hinge loss over the anchor's hard and semi-hard triplets.
     rows : ndarray of shape (b, k), int64
-        The nominees; -1 at the end where there are fewer.
+        The candidates; padded with -1.
     distances : ndarray of shape (b, k), float64
-        Infinite there.
+        Their distances to the anchor; padded with infinity.
     """
 
     anchors: Rows
@@ -79,20 +79,20 @@ class NominatedBlock:
 
     @property
     def deep(self) -> Rows:
-        """How many nominees of each anchor are hard or semi-hard for one of its pairs."""
+        """The number of candidates that are hard or semi-hard for a pair, per anchor."""
         deep: Rows = np.maximum.reduceat(self.within, self.starts[:-1])
         return deep
 
     def rows_at(self, lines: Rows, ranks: Rows) -> Rows:
-        """Return the nominees at some ranks of some anchors."""
+        """Return the candidate at each rank of each anchor."""
         return np.asarray(self.rows[lines, ranks])
 
     def ordered(self, line: int) -> Rows:
-        """Return the nominees of an anchor that are hard or semi-hard for one of its pairs."""
+        """Return the candidates of an anchor that are hard or semi-hard for one of its pairs."""
         return self.rows[line, : self.deep[line]]
 
     def lists(self) -> CandidateLists:
-        """Return the rows that writing needs; their distances are measured again."""
+        """Return the candidate lists for the write pass, which measures the distances again."""
         deep = self.deep
         head = np.zeros(len(deep), dtype=LIST_HEADER)
         head["held"] = deep
@@ -100,28 +100,29 @@ class NominatedBlock:
         return CandidateLists(head, self.rows[there].view(np.float64))
 
 
-class Nominees:
-    """Asks an index for nominees.
+class IndexCandidates:
+    """Searches an index for candidate negatives.
 
     Parameters
     ----------
     census : Census
-        Whose vectors, relevance, metric and margin decide.
+        The vectors, relevance, metric and margin.
     index : Index
-        Over the same rows.
+        An index of the same rows.
     most : int
-        Nominees an anchor, at most.
+        Largest number of candidates per anchor.
     """
 
     def __init__(self, census: Census, index: Index, most: int) -> None:
         self._census, self._index, self.most = census, index, most
 
-    def nominate(self, anchors: Rows) -> NominatedBlock:
-        """Return a block of anchors that have positives, with the nearest negatives found.
+    def search(self, anchors: Rows) -> ApproximateBlock:
+        """Return a block of anchors with the nearest negatives that the index finds.
 
         Parameters
         ----------
         anchors : ndarray of shape (b,), int64
+            Each must have a positive.
         """
         relevance = self._census.relevance
         pairs = self._pairs(anchors)
@@ -150,7 +151,7 @@ class Nominees:
         return self._measured(anchors, pairs, rows)
 
     def _pairs(self, anchors: Rows) -> _Pairs:
-        """Return the pairs of anchors, measured."""
+        """Return the pairs of anchors with their distances."""
         census = self._census
         lists = census.relevance.positive_lists(anchors)
         counts, columns = lists.counts, lists.columns
@@ -159,11 +160,12 @@ class Nominees:
         return _Pairs(np.concatenate([[0], np.cumsum(counts)]), columns, owners, d_ap)
 
     def _farthest(self, anchors: Rows, pairs: _Pairs) -> Float64:
-        """Return beyond which score of the index a row is easy for all pairs of an anchor.
+        """Return, per anchor, the index score above which a row is easy for all pairs.
 
-        A sum of d products in float32 is off by less than ``2 (d + 8) u`` of the sum of their
-        sizes, in any order (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
-        section 3.1); unit vectors are rounded once more. Twice that bound is allowed.
+        The float32 error of a sum of d products is below ``2 (d + 8) u`` times the sum of their
+        absolute values, for any order of summation (Higham, Accuracy and Stability of Numerical
+        Algorithms, 2nd ed., section 3.1); unit vectors are rounded once more. Twice that bound is
+        allowed.
         """
         census = self._census
         border = semi_hard_border(pairs.d_ap, census.margin)
@@ -178,17 +180,17 @@ class Nominees:
         inner: Float64 = reach + rounding * sizes * census.space.max_norm + _TINY
         return inner
 
-    def block(self, anchors: Rows, lists: CandidateLists) -> NominatedBlock:
-        """Return a block whose nominees were kept; see `NominatedBlock.lists`."""
+    def block(self, anchors: Rows, lists: CandidateLists) -> ApproximateBlock:
+        """Return a block from candidate lists; see `ApproximateBlock.lists`."""
         sizes = lists.sizes
         rows = np.full((len(anchors), max(int(sizes.max(initial=0)), 1)), -1, dtype=np.int64)
         rows[np.arange(rows.shape[1]) < sizes[:, None]] = lists.entries.view(np.int64)
         return self._measured(anchors, self._pairs(anchors), rows)
 
-    def _measured(self, anchors: Rows, pairs: _Pairs, rows: Rows) -> NominatedBlock:
-        """Put nominees in order, and count the pairs."""
+    def _measured(self, anchors: Rows, pairs: _Pairs, rows: Rows) -> ApproximateBlock:
+        """Measure and sort the candidates, count them per pair, and return the block."""
         census = self._census
-        rows.sort(axis=1)  # ties in distance go by row
+        rows.sort(axis=1)  # the stable sort below then orders equal distances by row
         there = rows >= 0
         lines = np.repeat(np.arange(len(anchors)), there.sum(axis=1))
         distances = np.full(rows.shape, np.inf)
@@ -201,12 +203,12 @@ class Nominees:
         sums = np.concatenate([np.zeros((len(anchors), 1)), np.cumsum(finite, axis=1)], axis=1)
         lost = within * (d_ap + census.margin) - sums[owners, within]
         loss = np.add.reduceat(lost, pairs.starts[:-1])
-        return NominatedBlock(
+        return ApproximateBlock(
             anchors, pairs.starts, pairs.positives, hard, within, loss, rows, distances
         )
 
     def _count(self, distances: Float64, owners: Rows, d_ap: Float64) -> tuple[Rows, Rows]:
-        """Count, per pair, the nominees that are hard, and those hard or semi-hard."""
+        """Return, per pair, the number of hard candidates and of hard or semi-hard candidates."""
         hard, within = np.empty((2, len(owners)), dtype=np.int64)
         width = distances.shape[1]
         for first, last in cut_sizes(np.full(len(owners), width), _AT_ONCE):
@@ -219,19 +221,19 @@ class Nominees:
 
 
 @dataclass(frozen=True)
-class ApproximateMiner(Miner):
-    """Counts and writes units among nominees.
+class ApproximateMiner(UnitMiner):
+    """Counts and writes units of an approximate run.
 
     Parameters
     ----------
-    nominees : Nominees
-        In a job that has an approximate index; the other parameters are those of `Miner`.
+    candidates : IndexCandidates
+        The search of the index; required. For the other parameters see `UnitMiner`.
     """
 
-    nominees: Nominees | None = None
+    candidates: IndexCandidates | None = None
 
     def _batches(self, anchors: Rows) -> Iterator[Rows]:
-        """Cut places in `anchors` into batches, those with about as many positives together."""
+        """Yield positions in `anchors`, in batches with similar numbers of positives."""
         positives = self.tally.positives[anchors]
         order = np.lexsort((anchors, positives))
         sizes = np.maximum(positives[order], _PAIRS // _BATCH)
@@ -244,18 +246,18 @@ class ApproximateMiner(Miner):
         sums: ColumnSums | None = None,
         lists: list[CandidateLists] | None = None,
     ) -> NDArray[np.void]:
-        """Return what is found of a unit's anchors, an array of `COUNTED`; see `Miner.count`.
+        """Return the records of a unit, an array of `ANCHOR_COUNTS`; see `UnitMiner.count`.
 
-        ``easy`` is what was not found to be anything else.
+        ``hard`` and ``semi_hard`` are the triplets found; all others count as ``easy``.
         """
-        assert self.nominees is not None
+        assert self.candidates is not None
         anchors = np.arange(*unit)
         result, wanted = self._uncounted(anchors)
         places = np.flatnonzero(wanted)
         parts = []
         for batch in self._batches(anchors[places]):
             at = places[batch]
-            block = self.nominees.nominate(anchors[at])
+            block = self.candidates.search(anchors[at])
             result["hard"][at] = np.add.reduceat(block.hard, block.starts[:-1])
             result["semi_hard"][at] = np.add.reduceat(block.within - block.hard, block.starts[:-1])
             result["loss"][at] = block.loss
@@ -266,19 +268,19 @@ class ApproximateMiner(Miner):
         return self._completed(anchors, result)
 
     def _sampled(self, *_: Any) -> None:
-        """Return nothing: what an index did not find is not drawn."""
+        """Return None: triplets that the index did not find cannot be drawn."""
 
     def whole_blocks(self, anchors: Rows) -> Iterator[tuple[Rows, Block]]:
-        """Yield nothing: what was kept as anchors were counted is part of their records.
+        """Raise: the count pass of an approximate run writes a list for every anchor.
 
         Raises
         ------
         AssertionError
-            When nothing was kept.
+            Always.
         """
-        raise AssertionError(f"nothing was kept of {len(anchors)} anchors")
+        raise AssertionError(f"{len(anchors)} anchors have no candidate list")
 
     def listed_block(self, anchors: Rows, lists: CandidateLists) -> Block:
-        """Return a block of anchors from what was kept."""
-        assert self.nominees is not None
-        return self.nominees.block(anchors, lists)
+        """Return a block of anchors from their candidate lists."""
+        assert self.candidates is not None
+        return self.candidates.block(anchors, lists)

@@ -1,7 +1,7 @@
-"""Choosing the triplets of a block of anchors, and writing them as records.
+"""Selects the triplets of a block of anchors and writes them as records.
 
-Triplets are picked by pair and rank, for many anchors at once where counts tell which. The rows at
-these ranks are found, and all distances measured, a bounded number at a time.
+Triplets are selected by pair and rank, for many anchors at once if the counts determine which. The
+rows at these ranks are then looked up and measured, a bounded number at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.census.walk.census import Census
-from miner.pipeline.units.layout import Share
+from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.records import TRIPLET, Sink
 from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.caps import Caps
@@ -36,17 +36,19 @@ __all__ = ["BlockWriter", "write_block"]
 
 _CHUNK = 1 << 18
 _MANY = 128
-"""From so many rows an anchor on, its vector is not worth copying for each."""
+"""From this number of rows per anchor, each anchor is measured by its own call: otherwise its
+vector is copied once for each row."""
 _SINGLE, _WHOLE, _DRAWN = 0, 1, 2
 _DRAW = 1
-"""Keeps the draws of many anchors apart from those of one."""
+"""Part of the seed: separates the draws of many anchors at once from the draws of one anchor."""
 _FEW_SLOTS = 1024
-"""A number is drawn for each slot of an anchor, which more slots than these are not worth."""
+"""Anchors with more slots are drawn one by one, because drawing many at once takes a random number
+for each slot."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Picked:
-    """Triplets on their way to a folder: lines of the block, pairs by number in it, and ranks."""
+    """Selected triplets of a folder: lines of the block, pair numbers in the block, and ranks."""
 
     line: Rows
     pair: Rows
@@ -55,12 +57,12 @@ class _Picked:
 
 
 class BlockWriter:
-    """Writes the triplets that are picked from a block of anchors, a bounded number at a time.
+    """Writes the selected triplets of a block of anchors, a bounded number at a time.
 
     Parameters
     ----------
     files : mapping
-        Per folder, its file.
+        The file or other sink of each folder.
     census : Census
     block : Block
     """
@@ -75,10 +77,10 @@ class BlockWriter:
         self._picked: dict[Kept, list[_Picked]] = {name: [] for name in files}
         self._held = 0
         self.most = _CHUNK
-        """How many triplets are held at most."""
+        """Largest number of triplets that are in memory."""
 
     def add(self, folder: Kept, view: AnchorView, picks: Picks) -> None:
-        """Write triplets of an anchor; those of a folder must come in the order of the block."""
+        """Write triplets of one anchor; within a folder, anchors must follow the block's order."""
         for start in range(0, len(picks.pair), self.most):
             part = slice(start, start + self.most)
             pair = picks.pair[part] + self._block.starts[view.line]
@@ -88,15 +90,15 @@ class BlockWriter:
                 self.flush()
 
     def add_lines(self, folder: Kept, lines: Rows, picks: Picks) -> None:
-        """Hold triplets of many lines, whose pairs are numbered in the block.
+        """Add triplets of many lines to the buffer; `picks.pair` holds pair numbers of the block.
 
-        Until the next `flush`, the lines of a folder may come in any order.
+        Between two calls of `flush` the lines of a folder may come in any order.
         """
         self._picked[folder].append(_Picked(lines, picks.pair, picks.rank, picks.weight))
         self._held += len(lines)
 
     def flush(self) -> None:
-        """Hand what was added to the files."""
+        """Write the buffered triplets to the files."""
         picked = {name: _joined(parts) for name, parts in self._picked.items() if parts}
         if picked:
             records = self._records(_joined(list(picked.values()), ordered=True))
@@ -111,7 +113,7 @@ class BlockWriter:
         anchors, pair = self._block.anchors[picked.line], picked.pair
         result = np.empty(len(anchors), dtype=TRIPLET)
         result["anchor"], result["weight"] = anchors, picked.weight
-        # A pair's triplets come together, so each is measured once a folder.
+        # The triplets of a pair are adjacent, so its positive is measured once per folder.
         first = np.flatnonzero(np.diff(pair, prepend=-1))
         same = np.diff(first, append=len(pair))
         positives = self._block.positives[pair[first]]
@@ -123,9 +125,10 @@ class BlockWriter:
         return result
 
     def _negatives(self, lines: Rows, ranks: Rows) -> tuple[Rows, Float64]:
-        """Return the rows at some ranks, and their distances: once each, where most are repeated.
+        """Return the row at each rank of each line, and its distance to the anchor.
 
-        A negative of an anchor stands in a triplet for each of its positives.
+        Each negative is measured once if most occur several times: all pairs of an anchor can have
+        the same negative.
         """
         block = self._block
         first, width = int(lines.min(initial=0)), int(ranks.max(initial=0)) + 1
@@ -143,7 +146,7 @@ class BlockWriter:
         return rows[which], distances[which]
 
     def _measure(self, anchors: Rows, rows: Rows) -> Float64:
-        """Measure rows from one anchor each; from one at a time where each has many."""
+        """Return the distance of each anchor to its row; equal anchors are adjacent."""
         measure, metric = self._census.vectors.measure, self._census.metric
         cuts = np.flatnonzero(np.diff(anchors, prepend=-1))
         if len(rows) < _MANY * len(cuts):
@@ -157,7 +160,7 @@ class BlockWriter:
 
 
 def _joined(parts: list[_Picked], *, ordered: bool = False) -> _Picked:
-    """Join picks; put them in the order of their lines unless they are to stay as they are."""
+    """Concatenate picks and sort them by line; `ordered` skips the sort."""
     line = np.concatenate([one.line for one in parts])
     pair = np.concatenate([one.pair for one in parts])
     rank = np.concatenate([one.rank for one in parts])
@@ -172,81 +175,88 @@ def write_block(
     writer: BlockWriter,
     block: Block,
     selection: Selection,
-    shares: Mapping[Kept, Share],
+    quotas: Mapping[Kept, Quota],
     view: Callable[[int], AnchorView],
     seed: int,
 ) -> None:
-    """Write what a block's anchors have to, in the order of anchor, pair and rank.
+    """Write the triplets of a block's anchors, in the order of anchor, pair and rank.
 
     Parameters
     ----------
     writer : BlockWriter
-        Of this block.
+        The writer of this block.
     block : Block
     selection : Selection
-    shares : mapping
-        Per folder, how many triplets each of the block's anchors writes: all its slots, or so many
-        drawn uniformly.
+    quotas : mapping
+        The number of triplets of each anchor, per folder: all slots of the anchor, or a uniform
+        sample of them.
     view : callable
         Returns the anchor of a line.
     seed : int
-        The job's.
+        ``select.seed`` of the job.
     """
-    takes = _takes(block, selection, shares)
-    total = np.sum([share.counts for share in shares.values()], axis=0)
+    takes = _takes(block, selection, quotas)
+    total = np.sum([quota.counts for quota in quotas.values()], axis=0)
     few = total <= writer.most
     ways = {
-        name: few * _ways(block, takes.get(name), share, selection.caps)
-        for name, share in shares.items()
+        name: few * _ways(block, takes.get(name), quota, selection.caps)
+        for name, quota in quotas.items()
     }
     for first, last in cut_sizes(total, writer.most):
         writer.flush()
         single = np.zeros(last - first, dtype=np.bool_)
-        for name, share in shares.items():
+        for name, quota in quotas.items():
             way = ways[name][first:last]
-            single |= (share.counts[first:last] > 0) & (way == _SINGLE)
+            single |= (quota.counts[first:last] > 0) & (way == _SINGLE)
             whole, drawn = (first + np.flatnonzero(way == kind) for kind in (_WHOLE, _DRAWN))
             if len(whole):
-                _add_whole(writer, block, name, whole, takes[name], share.factor)
+                _add_whole(writer, block, name, whole, takes[name], quota.factor)
             if len(drawn):
-                _add_drawn(writer, block, name, drawn, takes[name], share, selection.caps, seed)
+                _add_drawn(writer, block, name, drawn, takes[name], quota, selection.caps, seed)
         for line in (first + np.flatnonzero(single)).tolist():
             here = view(line)
             eligible = selection.eligible_ranks(here)
-            for name, share in shares.items():
-                if share.counts[line] and ways[name][line] == _SINGLE:
-                    rule = (name, selection, int(share.counts[line]), share.factor)
-                    _write_anchor(writer, here, eligible, *rule)
+            for name, quota in quotas.items():
+                if quota.counts[line] and ways[name][line] == _SINGLE:
+                    _write_anchor(
+                        writer=writer,
+                        view=here,
+                        eligible=eligible,
+                        folder=name,
+                        selection=selection,
+                        count=int(quota.counts[line]),
+                        factor=quota.factor,
+                    )
     writer.flush()
 
 
 def _takes(
-    block: Block, selection: Selection, shares: Mapping[Kept, Share]
+    block: Block, selection: Selection, quotas: Mapping[Kept, Quota]
 ) -> dict[Kept, Selected]:
-    """Return what is taken of all pairs at once, where counts tell it."""
+    """Return what the strategy selects from all pairs, per folder, if the counts determine it."""
     if not selection.ranks_from_counts:
         return {}
     eligible = selection.filters.eligible_ranks(cast(Anchor, PairCounts(block.hard, block.within)))
-    takes = {name: selection.strategy.take(eligible, name) for name in shares}
+    takes = {name: selection.strategy.take(eligible, name) for name in quotas}
     return {name: take for name, take in takes.items() if take.weight == 1.0}
 
 
-def _ways(block: Block, take: Selected | None, share: Share, caps: Caps) -> NDArray[np.int8]:
-    """Say of each line how it is written: all that is taken of it, so many drawn, or alone."""
+def _ways(block: Block, take: Selected | None, quota: Quota, caps: Caps) -> NDArray[np.int8]:
+    """Return how each line is written: `_WHOLE`, all its slots; `_DRAWN`, a sample; `_SINGLE`."""
     ways = np.full(len(block.anchors), _SINGLE, dtype=np.int8)
     if take is None:
         return ways
     slots = np.add.reduceat(take.counts, block.starts[:-1])
     if not caps.per_pair:
-        ways[(share.counts > 0) & (slots <= _FEW_SLOTS)] = _DRAWN
-    ways[(share.counts == slots) & (slots > 0)] = _WHOLE
+        ways[(quota.counts > 0) & (slots <= _FEW_SLOTS)] = _DRAWN
+    ways[(quota.counts == slots) & (slots > 0)] = _WHOLE
     return ways
 
 
 def _add_whole(
     writer: BlockWriter, block: Block, folder: Kept, lines: Rows, take: Selected, factor: float
 ) -> None:
-    """Write all that is taken of some lines."""
+    """Write all slots of the given lines."""
     widths = np.diff(block.starts)[lines]
     pairs = ranges(block.starts[:-1][lines], widths)
     counts = take.counts[pairs]
@@ -262,11 +272,11 @@ def _add_drawn(
     folder: Kept,
     lines: Rows,
     take: Selected,
-    share: Share,
+    quota: Quota,
     caps: Caps,
     seed: int,
 ) -> None:
-    """Write so many, drawn uniformly, of what is taken of some lines, ascending."""
+    """Write a uniform sample of the slots of the given lines, which are ascending."""
     widths = np.diff(block.starts)[lines]
     pairs = ranges(block.starts[:-1][lines], widths)
     counts = take.counts[pairs]
@@ -277,14 +287,14 @@ def _add_drawn(
         mine = slice(*np.searchsorted(owners, (first, last)))
         some = lines[first:last]
         drawn = draw_distinct_per_anchor(
-            key, block.anchors[some], slots[first:last], share.counts[some]
+            key, block.anchors[some], slots[first:last], quota.counts[some]
         )
         ends = np.cumsum(counts[mine])
         pair = np.searchsorted(ends, drawn, side="right")
         rank = take.begin[pairs[mine]][pair] + drawn - (ends - counts[mine])[pair]
-        weights = take.weight * share.factor * caps.weights(slots[first:last])
-        line = np.repeat(some, share.counts[some])
-        number = np.repeat(np.arange(last - first), share.counts[some])
+        weights = take.weight * quota.factor * caps.weights(slots[first:last])
+        line = np.repeat(some, quota.counts[some])
+        number = np.repeat(np.arange(last - first), quota.counts[some])
         writer.add_lines(folder, line, Picks(pairs[mine][pair], rank, weights[number]))
 
 
@@ -297,19 +307,19 @@ def _write_anchor(
     count: int,
     factor: float,
 ) -> None:
-    """Write an anchor's triplets of one folder, in the order of pair and rank.
+    """Write the triplets of one anchor and folder, in the order of pair and rank.
 
     Parameters
     ----------
     writer : BlockWriter
     view, eligible : AnchorView, EligibleRanks
-        The anchor, and what the filters leave of it.
+        The anchor, and the ranks that pass the filters.
     folder : str
     selection : Selection
     count : int
-        How many of its slots it writes: all, or so many drawn uniformly.
+        The number of triplets to write: all slots of the anchor, or a uniform sample of them.
     factor : float
-        What the cap on the whole folder puts on a weight.
+        The factor by which the cap on the whole folder multiplies the weights.
     """
     strategy, caps = selection.rule(folder)
     take = strategy.take(eligible, folder)
@@ -324,7 +334,7 @@ def _write_anchor(
 
 
 def _whole(counts: Rows, most: int) -> Iterator[Picks]:
-    """Pick every triplet of an anchor, some pairs at a time: they may be too many to hold."""
+    """Yield all triplets of an anchor, in groups of pairs because all may not fit in memory."""
     for first, last in cut_sizes(counts, most):
         mine = counts[first:last]
         pair = np.repeat(np.arange(first, last), mine)

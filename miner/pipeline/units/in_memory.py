@@ -1,4 +1,4 @@
-"""Mining vectors that are in memory, without a run folder."""
+"""Mines vectors in memory, without a run folder."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.census import Census
 from miner.errors import DataError, UsageError
 from miner.job import Job, parse_bytes, parse_job
-from miner.pipeline.passes import share_out
-from miner.pipeline.units.miner import Miner
-from miner.pipeline.units.records import Gathered, Triplets
+from miner.pipeline.passes import allocate_quotas
+from miner.pipeline.units.miner import UnitMiner
+from miner.pipeline.units.records import RecordBuffer, Triplets
 from miner.runs.shards import triplet_table
 from miner.selection.selection import check_selection, load_selection
 from miner.triplets.distance import Metric, normalize_rows
@@ -67,7 +67,7 @@ def select(
     pyarrow.Table
         The columns ``anchor_id``, ``positive_id`` and ``negative_id`` (row numbers, int64),
         ``d_ap``, ``d_an`` and ``weight`` (float32), and ``difficulty`` (``hard``, ``semi_hard`` or
-        ``suspect``). The order is that of the shards of a run: by class, anchor, positive, rank.
+        ``suspect``). The order is the same as in shards: by class, anchor, positive, rank.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def select(
 
 
 def _job(margin: float, metric: Metric, normalize: bool | None, keys: dict[str, Any]) -> Job:
-    """Return a job of these keys, checked as a job file is."""
+    """Return a job with these keys; they are checked like the keys of a job file."""
     for key in _NEED_A_RUN:
         if keys.get(key):
             raise UsageError(f"{key} needs a run: use miner.mine, or leave {key} out")
@@ -143,13 +143,13 @@ def _mined(job: Job, rows: Float32, codes: Rows) -> dict[Kept, Triplets]:
         keep_bytes=memory // 2,
     )
     selection, seed, normalized = load_selection(job.select), job.select.seed, job.mining.normalized
-    miner = Miner(
+    miner = UnitMiner(
         census, tally(relevance), selection, seed, memory // 2, normalized, loss=False, writes=True
     )
     lists: list[CandidateLists] = []
     unit = (0, len(rows))
     counted = miner.count(unit, lists=lists)
-    shares = share_out(counted, job.select)
-    found = {name: Gathered() for name in shares}
-    miner.write_to(found, unit, shares, counted, lists[0].take)
+    quotas = allocate_quotas(counted, job.select)
+    found = {name: RecordBuffer() for name in quotas}
+    miner.write_to(found, unit, quotas, counted, lists[0].take)
     return {name: records.in_order() for name, records in found.items()}

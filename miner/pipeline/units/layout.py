@@ -1,4 +1,4 @@
-"""Units of anchors: how they are cut, what is known of each anchor, and what it writes."""
+"""The ranges of anchors that form units, the record of one anchor, and quotas of triplets."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from miner.triplets.types import Rows
 
-__all__ = ["CENSUS", "COUNTED", "SELECTED", "Share", "cut_units"]
+__all__ = ["ANCHOR_COUNTS", "CENSUS_COLUMNS", "SELECTION_COLUMNS", "Quota", "cut_units"]
 
-COUNTED = np.dtype(
+ANCHOR_COUNTS = np.dtype(
     [
         ("positives", np.int64),
         ("negatives", np.int64),
@@ -30,26 +30,32 @@ COUNTED = np.dtype(
         ("looked", np.int64),
     ]
 )
-"""One anchor's census: counts, what would be written of each class without a cap on it, what the
-strategy wanted and what the filters left it, the sum of the loss, and which other label most of its
-nearest rows have (-1: none), how many of them, of how many."""
+"""The record of one anchor.
 
-CENSUS = ("positives", "negatives", "easy", "semi_hard", "hard")
-"""The columns of `COUNTED` that the census shows."""
+``positives`` to ``hard`` are counts. ``slots_*``: triplets to write before the cap on the class.
+``wanted_*``: triplets that the strategy requested. ``available_*``: triplets that pass the filters.
+``loss``: sum of the hinge loss. ``neighbour``, ``votes``, ``looked``: the label that most of the
+nearest rows have (-1 if it is the anchor's own label or there is none), the number of rows with it,
+and the number of rows examined."""
 
-SELECTED = tuple(
-    name for name in COUNTED.names or () if name.startswith(("slots_", "wanted_", "available_"))
+CENSUS_COLUMNS = ("positives", "negatives", "easy", "semi_hard", "hard")
+"""The columns of `ANCHOR_COUNTS` that ``census.parquet`` contains."""
+
+SELECTION_COLUMNS = tuple(
+    name
+    for name in ANCHOR_COUNTS.names or ()
+    if name.startswith(("slots_", "wanted_", "available_"))
 )
-"""Those that hang on the selection."""
+"""The columns of `ANCHOR_COUNTS` that depend on ``[select]``."""
 
 _UNIT_FLOPS = 1e12
 
 
 def cut_units(anchors: int, rows: int, dim: int) -> list[tuple[int, int]]:
-    """Cut the anchors into units of at most some 10^12 operations, about 32 or more of them.
+    """Return the ranges of anchors that form the units.
 
-    The cut hangs on the data only, so that a resumed run meets the same units whatever its
-    workers.
+    A unit has at most about 10^12 operations, and there are about 32 units or more. The ranges
+    depend only on the data, so a resumed run has the same units with any number of workers.
     """
     by_work = int(_UNIT_FLOPS / (2 * max(1, rows) * max(1, dim)))
     size = max(16, min(-(-anchors // 32), by_work))
@@ -57,14 +63,14 @@ def cut_units(anchors: int, rows: int, dim: int) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What anchors write to one folder.
+class Quota:
+    """The number of triplets that each anchor writes to one folder.
 
     Attributes
     ----------
     counts : ndarray of shape (anchors,), int64
     factor : float
-        What the cap on the whole folder puts on a weight.
+        The factor by which the cap on the whole folder multiplies the weights.
     """
 
     counts: Rows
@@ -72,13 +78,13 @@ class Share:
 
     @property
     def total(self) -> int:
-        """Triplets over all anchors."""
+        """The number of triplets of all anchors."""
         return int(self.counts.sum())
 
-    def of(self, anchors: Rows) -> Share:
-        """Return the share of some anchors."""
-        return Share(self.counts[anchors], self.factor)
+    def take(self, anchors: Rows) -> Quota:
+        """Return the quota of the anchors with these indexes."""
+        return Quota(self.counts[anchors], self.factor)
 
-    def part(self, anchors: slice) -> Share:
-        """Return the share of a range of anchors."""
-        return Share(self.counts[anchors], self.factor)
+    def part(self, anchors: slice) -> Quota:
+        """Return the quota of a range of anchors."""
+        return Quota(self.counts[anchors], self.factor)

@@ -1,4 +1,4 @@
-"""What the units left in files, added up: the census of all anchors, and arrays beside it."""
+"""Merges the files of all units: the records of all anchors, and the statistics."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from miner.census.column_sums import add_up_hubs
 from miner.census.confusions import MostConfused, add_up_confusions
 from miner.census.statistics import StatisticsPlan
 from miner.job_sections import MiningJob
-from miner.pipeline.units.layout import COUNTED
+from miner.pipeline.units.layout import ANCHOR_COUNTS
 from miner.storage.arrays import load_array
 from miner.triplets.types import Rows
 
-__all__ = ["Arrays", "Merging", "array_names"]
+__all__ = ["Arrays", "UnitMerger", "array_names"]
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def array_names(mining: MiningJob, *, labelled: bool) -> dict[str, str]:
-    """Return what arrays a job has beside the census, by what decides them: name -> kind."""
+    """Return the names of the arrays of statistics that a job computes, mapped to their kind.
+
+    A name contains the kind and the job key that the array depends on.
+    """
     names = {}
     if mining.hubs:
         names[f"hubs-{mining.hubs}"] = "hubs"
@@ -33,36 +36,38 @@ def array_names(mining: MiningJob, *, labelled: bool) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Merging:
-    """Adds up what units left.
+class UnitMerger:
+    """Merges the files of units.
 
     Attributes
     ----------
     work : Path
-        Where their files are.
+        The folder of the files.
     units : list of str
-        The units, in order.
-    besides : StatisticsPlan
+        The names of the units, in order.
+    statistics : StatisticsPlan
     """
 
     work: Path
     units: list[str]
-    besides: StatisticsPlan
+    statistics: StatisticsPlan
 
     def counted(self, anchors: int) -> NDArray[np.void]:
-        """Return the census of all anchors in their order, an array of `COUNTED`."""
-        result = np.empty(anchors, dtype=COUNTED)
-        result[self.besides.anchors((0, anchors))] = np.concatenate(self._read(""))
+        """Return the records of all anchors, ordered by anchor, an array of `ANCHOR_COUNTS`."""
+        result = np.empty(anchors, dtype=ANCHOR_COUNTS)
+        result[self.statistics.anchors((0, anchors))] = np.concatenate(self._read(""))
         return result
 
     def arrays(self, rows: int, mining: MiningJob) -> Arrays:
         """Return the arrays of `array_names`.
 
-        Hubs are the rows with most hard triplets, confusions the pairs of labels: shape (4, n + 1),
-        as `HUBS` and `CONFUSED` have them; first stands how many there are.
+        ``hubs``: the rows with the most hard triplets, as row, hard, semi-hard, anchors.
+        ``confusions``: the label pairs with the most hard triplets, as anchor label, negative
+        label, hard, semi-hard. Both have shape (4, n + 1): the first column starts with the number
+        of rows or pairs before the limit of the job; the n others are the entries.
         """
         make = {"hubs": self._hubs, "confusions": self._confusions}
-        names = array_names(mining, labelled=self.besides.labels is not None)
+        names = array_names(mining, labelled=self.statistics.labels is not None)
         return {name: make[kind](rows, mining) for name, kind in names.items()}
 
     def _read(self, kind: str) -> list[NDArray[Any]]:
@@ -77,11 +82,11 @@ class Merging:
         return _headed(len(found), np.vstack([kept, totals[:, kept]]))
 
     def _confusions(self, rows: int, mining: MiningJob) -> Rows:
-        besides = self.besides
-        assert besides.labels is not None
-        kept = MostConfused(mining.confusions, besides.ranks)
+        statistics = self.statistics
+        assert statistics.labels is not None
+        kept = MostConfused(mining.confusions, statistics.ranks)
         units = zip(self._read(".confusion"), self._read(".ends"), strict=True)
-        add_up_confusions(units, kept, besides.labels.count)
+        add_up_confusions(units, kept, statistics.labels.count)
         return _headed(kept.total, kept.pairs())
 
 

@@ -1,8 +1,8 @@
-"""One unit of work, pure given its inputs: count a block of anchors, or write its triplets.
+"""Processes one unit, a range of anchors: counts its triplets, or writes the selected ones.
 
-A unit is a range of anchors. A job counts all units first; then the caps are shared out over the
-anchors, and the units write their triplets as records (rows, distances, weight) in a fixed order:
-by anchor, positive, and rank. Which triplets are drawn hangs on the seed and the anchor's row only.
+The result depends only on the inputs. A run counts all units first; then the caps are allocated to
+the anchors, and the units write their triplets as records (rows, distances, weight), in the order
+of anchor, positive and rank. Random draws depend only on the seed and on the anchor's row.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from miner.census.statistics import StatisticsPlan
 from miner.census.walk.candidate_lists import CandidateFiles, CandidateLists
 from miner.census.walk.census import Census, CensusRequest
 from miner.census.walk.ranked_block import RankedBlock
-from miner.pipeline.units.layout import COUNTED, Share
-from miner.pipeline.units.records import Records, Sink
+from miner.pipeline.units.layout import ANCHOR_COUNTS, Quota
+from miner.pipeline.units.records import RecordFile, Sink
 from miner.pipeline.units.sampled import SampledClasses, choose_sampled
 from miner.pipeline.units.unit_writer import UnitWriter
 from miner.selection.anchor_view import AnchorView, Block, BlockView
@@ -33,19 +33,20 @@ from miner.triplets.hardness import MINED, Kept
 from miner.triplets.relevance import Tally
 from miner.triplets.types import Rows
 
-__all__ = ["Miner", "listed_bytes"]
+__all__ = ["UnitMiner", "listed_bytes"]
 
 _MOST = 512
-"""The longest list of an anchor's nearest rows."""
+"""Longest candidate list of an anchor."""
 _ENTRIES = (1 << 29) // 8
-"""Rows that are listed for all anchors together: half a GiB on disk;"""
+"""Largest number of entries in the lists of all anchors together: half a GiB on disk."""
 _EACH = 256
-"""or so many for each, where that is more: a large job would otherwise count most anchors again."""
+"""Entries per anchor that are always allowed: with a fixed total, the write pass of a large job
+would count most anchors again."""
 
 
 @dataclass(frozen=True)
-class Miner:
-    """Counts and writes units.
+class UnitMiner:
+    """Counts units and writes their triplets.
 
     Parameters
     ----------
@@ -56,13 +57,13 @@ class Miner:
     memory : int
         Bytes for a block of keys.
     normalized : bool
-        Whether the vectors have unit length: what a score is depends on it.
+        Whether the vectors have unit length; the definition of a score depends on it.
     loss : bool
-        Whether the loss is summed; else it is zero.
+        Whether the loss is computed; else it is zero.
     writes : bool
-        Whether triplets will be written: then rows are listed for that as they are counted.
-    besides : StatisticsPlan
-        What is counted beside the classes.
+        Whether triplets will be written; `count` then makes candidate lists for the write pass.
+    statistics : StatisticsPlan
+        The statistics that are computed in addition to the class counts.
     """
 
     census: Census
@@ -73,10 +74,10 @@ class Miner:
     normalized: bool = True
     loss: bool = True
     writes: bool = False
-    besides: StatisticsPlan = field(default_factory=StatisticsPlan)
+    statistics: StatisticsPlan = field(default_factory=StatisticsPlan)
 
     def counted(self) -> None:
-        """Let go of what writing does not need."""
+        """Release the prepared rows, which the write pass does not need."""
         self.census.release_rows()
 
     def count(
@@ -85,27 +86,27 @@ class Miner:
         sums: ColumnSums | None = None,
         lists: list[CandidateLists] | None = None,
     ) -> NDArray[np.void]:
-        """Return the census of a unit's anchors, an array of `COUNTED`.
+        """Return the records of a unit's anchors, an array of `ANCHOR_COUNTS`.
 
         Parameters
         ----------
         unit : tuple of int
-            Places in the order in which anchors are counted.
+            Range of positions in the order in which anchors are counted.
         sums : ColumnSums, optional
-            Takes the triplets by row and label.
+            The triplets of each row and label are added to it.
         lists : list of CandidateLists, optional
-            Takes the nearest rows of the anchors, for those that write triplets from them.
+            The candidate lists of the anchors are appended to it.
         """
-        anchors = self.besides.anchors(unit)
+        anchors = self.statistics.anchors(unit)
         result, wanted = self._uncounted(anchors)
         places = np.flatnonzero(wanted)
         places = places[self.census.in_order(anchors[places])]
         parts, room = [], self._room(len(anchors))
-        request = CensusRequest(self._needs_ranks, self.besides.neighbours, self.loss, sums)
+        request = CensusRequest(self._needs_ranks, self.statistics.neighbours, self.loss, sums)
         for block in self.census.blocks(anchors[places], self.memory, request):
             at, places = places[: len(block.anchors)], places[len(block.anchors) :]
             self._enter(block, at, result)
-            result[at] = self.besides.vote(block, result[at])
+            result[at] = self.statistics.vote(block, result[at])
             if lists is not None:
                 parts.append((at, self._listed(block, room)))
                 room -= len(parts[-1][1].entries)
@@ -115,11 +116,11 @@ class Miner:
 
     @property
     def _needs_ranks(self) -> bool:
-        """Whether the slots of anchors hang on more than the counts of their pairs."""
+        """Whether the number of slots depends on distances, not only on the counts of pairs."""
         return self.selection.needs_pairs and not self.selection.by_rank
 
     def _enter(self, block: RankedBlock, at: Rows, result: NDArray[np.void]) -> None:
-        """Enter the counts of a block's anchors."""
+        """Store the counts of a block's anchors in their records."""
         for name, counts in (("semi_hard", block.within - block.hard), ("hard", block.hard)):
             result[name][at] = np.add.reduceat(counts, block.starts[:-1])
         if self.loss:
@@ -127,12 +128,12 @@ class Miner:
         self._select_block(block, at, result)
 
     def _room(self, anchors: int) -> int:
-        """Return how many rows are listed at most of so many anchors."""
+        """Return the largest number of list entries of a unit with this number of anchors."""
         whole = len(self.tally.positives)
         return int(_kept(whole) * anchors / max(1, whole))
 
     def _listed(self, block: RankedBlock, room: int) -> CandidateLists:
-        """Return lists of the rows that a block's anchors may write, as far as there is room."""
+        """Return the candidate lists of a block's anchors, with at most `room` entries."""
         if not (self.writes and self.selection.ranks_from_counts):
             return CandidateLists.empty(len(block.anchors))
         depths = self.selection.depths(block)
@@ -142,15 +143,15 @@ class Miner:
         return block.nearest(deep)
 
     def _uncounted(self, anchors: Rows) -> tuple[NDArray[np.void], NDArray[np.bool_]]:
-        """Return the census of anchors before they are counted, and which of them have triplets."""
-        result = np.zeros(len(anchors), dtype=COUNTED)
+        """Return the records of anchors before counting, and a mask of anchors with triplets."""
+        result = np.zeros(len(anchors), dtype=ANCHOR_COUNTS)
         result["neighbour"] = -1
         result["positives"] = self.tally.positives[anchors]
         result["negatives"] = self.tally.negatives[anchors]
         return result, (result["positives"] > 0) & (result["negatives"] > 0)
 
     def _completed(self, anchors: Rows, result: NDArray[np.void]) -> NDArray[np.void]:
-        """Fill what follows from the hard and semi-hard triplets of anchors; return them."""
+        """Fill the fields that follow from the hard and semi-hard counts; return the records."""
         valid = result["positives"] * result["negatives"]
         result["easy"] = valid - result["semi_hard"] - result["hard"]
         if not self.selection.needs_pairs:
@@ -158,7 +159,7 @@ class Miner:
         return result
 
     def _select_block(self, block: Block, at: Rows, result: NDArray[np.void]) -> None:
-        """Say what the selection makes of a block's anchors, if it needs their pairs."""
+        """Fill the selection fields of a block's anchors, if the selection needs their pairs."""
         if self.selection.needs_pairs and self.selection.by_pair:
             self._select_by_pair(block, at, result)
         elif self.selection.needs_pairs:
@@ -167,7 +168,7 @@ class Miner:
                 self._select(view, result[place : place + 1])
 
     def _select(self, view: AnchorView, counted: NDArray[np.void]) -> None:
-        """Say what the selection makes of an anchor, in its line of `COUNTED`, shape (1,)."""
+        """Fill the selection fields of one anchor in its record, an array of shape (1,)."""
         eligible = self.selection.eligible_ranks(view)
         for name in MINED:
             strategy, caps = self.selection.rule(name)
@@ -179,7 +180,7 @@ class Miner:
             counted["slots_suspects"] = eligible.suspects.sum()
 
     def _select_by_pair(self, block: Block, at: Rows, result: NDArray[np.void]) -> None:
-        """Say the same of many anchors, where their pairs tell it one by one."""
+        """Fill the selection fields of many anchors, if pairs can be selected separately."""
         eligible = self.selection.eligible_ranks_of_pairs(
             BlockView(self.census, block, self.normalized)
         )
@@ -192,7 +193,7 @@ class Miner:
             result["slots_suspects"][at] = np.add.reduceat(eligible.suspects, starts)
 
     def select_from_totals(self, anchors: Rows, counted: NDArray[np.void]) -> None:
-        """Say what the selection makes of anchors whose totals of each class tell it."""
+        """Fill the selection fields of anchors from the totals of each class."""
         able = np.flatnonzero((counted["positives"] > 0) & (counted["negatives"] > 0))
         totals = {name: counted[name][able] for name in MINED}
         for name, found in self.selection.of_totals(totals, anchors[able], self.seed).items():
@@ -202,36 +203,36 @@ class Miner:
     def write(
         self,
         unit: tuple[int, int],
-        shares: Mapping[Kept, Share],
+        quotas: Mapping[Kept, Quota],
         paths: Mapping[Kept, Path],
         counted: NDArray[np.void] | None = None,
         files: CandidateFiles | None = None,
     ) -> dict[str, dict[str, Any]]:
-        """Write a unit's triplets, one file of `TRIPLET` records a folder.
+        """Write the triplets of a unit, one file of `TRIPLET` records per folder.
 
         Parameters
         ----------
         unit : tuple of int
-        shares : mapping
-            Per folder, that of the unit's anchors.
+        quotas : mapping
+            The quota of the unit's anchors per folder.
         paths : mapping
-            Per folder, the file to write.
-        counted : ndarray of shape (anchors,), `COUNTED`, optional
-            What was counted of the unit's anchors.
+            The file to write per folder.
+        counted : ndarray of shape (anchors,), `ANCHOR_COUNTS`, optional
+            The records of the unit's anchors.
         files : CandidateFiles, optional
-            What was listed then.
+            The candidate lists of the count pass.
 
         Returns
         -------
         dict
-            Per folder, ``rows`` and ``sha256`` of the file.
+            ``rows`` and ``sha256`` of the file, per folder.
         """
         with contextlib.ExitStack() as stack:
             records = {
-                name: Records(stack.enter_context(atomic_open(path)))
+                name: RecordFile(stack.enter_context(atomic_open(path)))
                 for name, path in paths.items()
             }
-            self.write_to(records, unit, shares, counted, files.read if files else None)
+            self.write_to(records, unit, quotas, counted, files.read if files else None)
             facts = {name: file.facts() for name, file in records.items()}
         return {str(name): fact for name, fact in facts.items()}
 
@@ -239,47 +240,62 @@ class Miner:
         self,
         sinks: Mapping[Kept, Sink],
         unit: tuple[int, int],
-        shares: Mapping[Kept, Share],
+        quotas: Mapping[Kept, Quota],
         counted: NDArray[np.void] | None = None,
         lists_of: Callable[[Rows], CandidateLists] | None = None,
     ) -> None:
-        """Write a unit's triplets to one sink a folder; `lists_of` returns the lists of anchors."""
-        lines = np.flatnonzero(np.any([share.counts > 0 for share in shares.values()], axis=0))
+        """Write the triplets of a unit to one sink per folder; see `write`.
+
+        `lists_of` returns the candidate lists of the given anchors.
+        """
+        lines = np.flatnonzero(np.any([quota.counts > 0 for quota in quotas.values()], axis=0))
         anchors = lines + unit[0]
         lists = lists_of(anchors) if lists_of else CandidateLists.empty(len(anchors))
-        facing = (self.census, self.selection, self.seed, self.normalized)
-        writer = UnitWriter(*facing, self.whole_blocks, self.listed_block)
-        own = {name: share.of(lines) for name, share in shares.items()}
+        writer = UnitWriter(
+            census=self.census,
+            selection=self.selection,
+            seed=self.seed,
+            normalized=self.normalized,
+            blocks=self.whole_blocks,
+            listed=self.listed_block,
+        )
+        own = {name: quota.take(lines) for name, quota in quotas.items()}
         sampled = None if counted is None else self._sampled(anchors, own, counted[lines])
         writer.write(anchors, own, sinks, lists, sampled)
 
     def _sampled(
-        self, anchors: Rows, shares: Mapping[Kept, Share], counted: NDArray[np.void]
+        self, anchors: Rows, quotas: Mapping[Kept, Quota], counted: NDArray[np.void]
     ) -> SampledClasses | None:
-        """Return which classes of anchors are written by drawing triplets, if any are."""
+        """Return the classes of anchors that are written by drawing triplets, or None."""
         if self.selection.needs_pairs:
             return None
         census = self.census
-        given = (census.vectors, census.relevance, census.metric, census.margin, self.seed)
-        return choose_sampled(RejectionSampler(*given), self.selection, anchors, shares, counted)
+        sampler = RejectionSampler(
+            vectors=census.vectors,
+            relevance=census.relevance,
+            metric=census.metric,
+            margin=census.margin,
+            seed=self.seed,
+        )
+        return choose_sampled(sampler, self.selection, anchors, quotas, counted)
 
     def whole_blocks(self, anchors: Rows) -> Iterator[tuple[Rows, Block]]:
-        """Yield places of anchors and blocks of them, counted anew."""
+        """Count the anchors again; yield positions in `anchors`, and their block."""
         places = self.census.in_order(anchors)
         for block in self.census.blocks(anchors[places], self.memory):
             yield places[: len(block.anchors)], block
             places = places[len(block.anchors) :]
 
     def listed_block(self, anchors: Rows, lists: CandidateLists) -> Block:
-        """Return a block of anchors from their lists."""
+        """Return a block of anchors from their candidate lists."""
         return self.census.listed_block(anchors, lists)
 
 
 def _kept(anchors: int) -> int:
-    """Return how many rows are listed at most of all anchors as they are counted."""
+    """Return the largest number of entries in the candidate lists of all anchors."""
     return max(_ENTRIES, _EACH * anchors)
 
 
 def listed_bytes(anchors: int, rows: int) -> int:
-    """Bound what the lists of so many anchors take on disk."""
+    """Return an upper bound on the bytes of the candidate lists of `anchors` anchors on disk."""
     return 8 * min(_kept(anchors), min(_MOST, rows) * anchors) + 12 * anchors

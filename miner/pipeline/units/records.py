@@ -1,4 +1,4 @@
-"""Triplets on their way to a file, as records in the order of their anchors."""
+"""Triplet records, and the two destinations they are written to: a file, and memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TRIPLET", "Gathered", "Records", "Sink", "Triplets"]
+__all__ = ["TRIPLET", "RecordBuffer", "RecordFile", "Sink", "Triplets"]
 
 Triplets = NDArray[np.void]
 TRIPLET = np.dtype(
@@ -21,18 +21,18 @@ TRIPLET = np.dtype(
         ("weight", np.float32),
     ]
 )
-"""A triplet on its way to a shard: row numbers, distances and weight."""
+"""The record of a triplet in a unit's file: row numbers, distances and weight."""
 
 
 class Sink(Protocol):
-    """What takes records."""
+    """A destination of records."""
 
     def append(self, records: Triplets) -> None:
-        """Take more records; those of an anchor come together."""
+        """Add records; all records of an anchor are adjacent."""
 
 
-class Records:
-    """A file of records, with its checksum taken on the way."""
+class RecordFile:
+    """Writes records to a file and computes its checksum at the same time."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -47,22 +47,22 @@ class Records:
         self._rows += len(records)
 
     def facts(self) -> dict[str, Any]:
-        """Return how many rows were written, and their checksum."""
+        """Return the number of rows written and the checksum of the file."""
         return {"rows": self._rows, "sha256": self._sum.hexdigest()}
 
 
-class Gathered:
-    """Records in memory."""
+class RecordBuffer:
+    """Collects records in memory."""
 
     def __init__(self) -> None:
         self._parts: list[Triplets] = []
 
     def append(self, records: Triplets) -> None:
-        """Hold records."""
+        """Keep a reference to these records."""
         self._parts.append(records)
 
     def in_order(self) -> Triplets:
-        """Return all records in the order of their anchors; those of one stay as they came."""
+        """Return all records sorted by anchor; records of one anchor keep their order."""
         records = np.concatenate([np.empty(0, dtype=TRIPLET), *self._parts])
         anchors = np.ascontiguousarray(records["anchor"])
         if (anchors[1:] >= anchors[:-1]).all():

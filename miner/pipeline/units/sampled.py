@@ -1,7 +1,7 @@
-"""Classes of anchors that are written as a uniform sample: triplets are drawn, no block is made.
+"""Writes uniform samples by drawing triplets at random instead of ranking all rows.
 
-How many trials a class of an anchor should need follows from exact counts; where a row of products
-and its ranks would cost less, the class is left to those.
+The expected number of trials for a class of an anchor follows from its exact counts. If computing
+and ranking the anchor's distances to all rows would cost less, the class is written that way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.pipeline.units.layout import Share
+from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.records import TRIPLET, Triplets
 from miner.selection.rejection import DrawnTriplets, DrawRequest, RejectionSampler
 from miner.selection.selection import Selection
@@ -22,36 +22,36 @@ from miner.triplets.types import Float64, Rows
 __all__ = ["SampledClasses", "choose_sampled"]
 
 _ROWS_A_TRIAL = 16
-"""Rows of a block of keys, put in order, that a trial may cost: it costs about 5 with compiled
-loops, and 35 without. The choice must not hang on that, for it decides what is drawn."""
+"""Assumed cost of a trial, in rows that are ranked. The real cost is about 5 with compiled loops
+and 35 without; a constant is used because the choice decides which triplets are drawn."""
 
 
 @dataclass(frozen=True)
 class SampledClasses:
-    """Which classes of some anchors are written by drawing triplets.
+    """The classes of anchors that are written by drawing triplets.
 
     Attributes
     ----------
     rejection : RejectionSampler
     asked : DrawRequest
-        What is drawn of each anchor, which may be nothing.
+        The number of triplets to draw for each anchor and class; it may be 0.
     weights : mapping
-        Per class, the weight of a triplet of each anchor.
+        The weight of the triplets of each anchor, per class.
     """
 
     rejection: RejectionSampler
     asked: DrawRequest
     weights: Mapping[Mined, Float64]
 
-    def left(self, shares: Mapping[Kept, Share]) -> dict[Kept, Share]:
-        """Return what is left of shares to be written in another way."""
-        left = dict(shares)
+    def left(self, quotas: Mapping[Kept, Quota]) -> dict[Kept, Quota]:
+        """Return the quotas without the triplets that are drawn."""
+        left = dict(quotas)
         for name, take in self.asked.takes.items():
-            left[name] = Share(shares[name].counts - take, shares[name].factor)
+            left[name] = Quota(quotas[name].counts - take, quotas[name].factor)
         return left
 
     def records(self, first: int, last: int) -> dict[Mined, Triplets]:
-        """Draw what the anchors from `first` to below `last` write of each class."""
+        """Draw the triplets of the anchors from `first` to `last` (exclusive), per class."""
         parts: dict[Mined, list[Triplets]] = {name: [np.empty(0, TRIPLET)] for name in MINED}
         for start in range(first, last, self.rejection.max_anchors):
             at = slice(start, min(start + self.rejection.max_anchors, last))
@@ -74,7 +74,7 @@ def choose_sampled(
     rejection: RejectionSampler,
     selection: Selection,
     anchors: Rows,
-    shares: Mapping[Kept, Share],
+    quotas: Mapping[Kept, Quota],
     counted: NDArray[np.void],
 ) -> SampledClasses | None:
     """Choose the classes of anchors for which drawing triplets is cheap.
@@ -83,23 +83,23 @@ def choose_sampled(
     ----------
     rejection : RejectionSampler
     selection : Selection
-        Of which totals tell how much of each class is written: a uniform sample.
+        A selection that depends only on the totals of each class: a uniform sample.
     anchors : ndarray of shape (anchors,), int64
-    shares : mapping
-        Per folder, that of the anchors.
-    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.COUNTED`
+    quotas : mapping
+        The quota of the anchors per folder.
+    counted : ndarray of shape (anchors,), `miner.pipeline.units.layout.ANCHOR_COUNTS`
 
     Returns
     -------
     SampledClasses or None
-        None where it is cheap for none.
+        None if drawing is cheap for no class of any anchor.
     """
     rows = rejection.relevance.rows
     takes, rates = {}, {}
     for name in MINED:
-        take, count = shares[name].counts, counted[name]
+        take, count = quotas[name].counts, counted[name]
         each = np.maximum(count, 1).astype(np.float64)
-        # Picks may fail for rows that are no negatives: of few negatives most do.
+        # A trial fails if the row it draws is not a negative, so rare negatives need many trials.
         trials = take * (counted["positives"] * (rows / each))
         cheap = (2 * take <= count) & (_ROWS_A_TRIAL * trials <= rows)
         takes[name] = np.where(cheap, take, 0)
@@ -108,5 +108,5 @@ def choose_sampled(
         return None
     weights = selection.weights_of_totals({name: counted[name] for name in MINED})
     nothing = np.zeros(len(anchors))
-    weights = {name: shares[name].factor * weights.get(name, nothing) for name in MINED}
+    weights = {name: quotas[name].factor * weights.get(name, nothing) for name in MINED}
     return SampledClasses(rejection, DrawRequest(anchors, takes, rates), weights)

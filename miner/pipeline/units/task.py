@@ -1,4 +1,4 @@
-"""Units of work as workers get them: what a task is, and the units of both passes by file."""
+"""What a worker receives to process a unit, and the functions that workers call for each pass."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from miner.indexes.base import open_index
 from miner.job import Job, parse_bytes
 from miner.job_sections import MiningJob, SelectJob
 from miner.pipeline.engines.base import Engine
-from miner.pipeline.units.approximate import ApproximateMiner, Nominees
-from miner.pipeline.units.layout import Share
-from miner.pipeline.units.miner import Miner
+from miner.pipeline.units.approximate import ApproximateMiner, IndexCandidates
+from miner.pipeline.units.layout import Quota
+from miner.pipeline.units.miner import UnitMiner
 from miner.runs.tables import label_ranks
 from miner.selection.selection import load_selection
 from miner.storage.arrays import load_array, save_array
@@ -40,27 +40,27 @@ from miner.triplets.relevance import Relevance, WithoutRows, tally
 
 __all__ = [
     "Approximate",
-    "Task",
+    "UnitSpec",
     "count_anchors",
     "count_unit",
     "open_lists",
-    "open_miner",
+    "open_unit_miner",
     "write_unit",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Approximate:
-    """An approximate index, by file.
+    """An approximate index that workers open from a file.
 
     Attributes
     ----------
     path : str
     factory : str
     settings : tuple of (str, float)
-        Its search parameters.
+        Search parameters.
     candidates : int
-        Nominees an anchor.
+        Candidate negatives per anchor.
     """
 
     path: str
@@ -70,8 +70,8 @@ class Approximate:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """All that a worker needs to know to do units of a job: a few hundred bytes.
+class UnitSpec:
+    """Everything a worker needs to process the units of a job; a few hundred bytes.
 
     Attributes
     ----------
@@ -82,19 +82,19 @@ class Task:
     memory : int
         Bytes for a block of keys.
     keep : int
-        Bytes up to which prepared rows are kept.
+        Bytes of prepared rows that may stay in memory.
     loss : bool
-        Whether the mean loss is wanted.
+        Whether the loss is computed.
     normalized : bool
         Whether the stored vectors have unit length.
     wanted : StatisticsRequest
-        What is counted beside the classes.
+        The statistics that are computed in addition to the class counts.
     approximate : Approximate or None
-        The index that nominates negatives, where not all are looked at.
+        The index that proposes negatives in an approximate run.
     kernel : str
-        ``auto``, ``numba`` or ``numpy``: the same results.
+        ``auto``, ``numba`` or ``numpy``; the results are the same.
     left_out : str or None
-        A file of rows that take no part, ascending.
+        A file with the rows that are excluded, ascending.
     """
 
     store: str
@@ -111,15 +111,15 @@ class Task:
     left_out: str | None = None
 
     @classmethod
-    def of(
+    def from_job(
         cls,
         job: Job,
         store: Store,
         engine: Engine,
         mining: MiningJob,
         approximate: Approximate | None = None,
-    ) -> Task:
-        """Share out a job's memory among the workers of a machine."""
+    ) -> UnitSpec:
+        """Return the description of a job's units; its memory is divided among the workers."""
         memory = parse_bytes(mining.memory)
         return cls(
             store=str(store.folder.resolve()),
@@ -137,66 +137,75 @@ class Task:
 
 
 @functools.lru_cache(maxsize=1)
-def open_miner(task: Task) -> Miner:
-    """Open a task's store and prepare its pass; done once a process."""
-    store = open_store(Path(task.store))
+def open_unit_miner(spec: UnitSpec) -> UnitMiner:
+    """Open the store and return the object that processes units; cached once per process."""
+    store = open_store(Path(spec.store))
     if store is None:
-        raise StorageError(f"{task.store} is gone; run the same command again")
+        raise StorageError(f"{spec.store} is gone; run the same command again")
     rows = store.vectors(store.row_side)
-    vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows, task.kernel)
+    vectors = Vectors(rows if store.row_side == 0 else store.vectors(0), rows, spec.kernel)
     relevance = store.relevance()
-    if task.left_out is not None:
-        with storage_errors(Path(task.left_out)):
-            relevance = WithoutRows(relevance, load_array(Path(task.left_out)))
-    if task.approximate is not None:
-        return _open_approximate(task, vectors, relevance)
+    if spec.left_out is not None:
+        with storage_errors(Path(spec.left_out)):
+            relevance = WithoutRows(relevance, load_array(Path(spec.left_out)))
+    if spec.approximate is not None:
+        return _open_approximate(spec, vectors, relevance)
     census = Census(
-        vectors, relevance, task.metric, task.margin, kernel=task.kernel, keep_bytes=task.keep
+        vectors, relevance, spec.metric, spec.margin, kernel=spec.kernel, keep_bytes=spec.keep
     )
-    names = store.label_names() if task.wanted.confusions else None
+    names = store.label_names() if spec.wanted.confusions else None
     ranks = None if names is None else label_ranks(names)
-    facing = (census, tally(relevance), load_selection(task.select), task.select.seed, task.memory)
-    return Miner(
-        *facing,
-        task.normalized,
-        task.loss,
-        writes=task.select.max_triplets > 0,
-        besides=plan_statistics(relevance, task.wanted, ranks),
+    return UnitMiner(
+        census=census,
+        tally=tally(relevance),
+        selection=load_selection(spec.select),
+        seed=spec.select.seed,
+        memory=spec.memory,
+        normalized=spec.normalized,
+        loss=spec.loss,
+        writes=spec.select.max_triplets > 0,
+        statistics=plan_statistics(relevance, spec.wanted, ranks),
     )
 
 
-def _open_approximate(task: Task, vectors: Vectors, relevance: Relevance) -> Miner:
-    """Open the index of a task, memory-mapped."""
-    given = task.approximate
-    assert given is not None
-    census = Census(vectors, relevance, task.metric, task.margin, kernel=task.kernel)
-    index = open_index(given.factory, task.metric, Path(given.path))
-    index.set_parameters(dict(given.settings))
-    facing = (census, tally(relevance), load_selection(task.select), task.select.seed, task.memory)
-    nominees = Nominees(census, index, given.candidates)
-    return ApproximateMiner(*facing, task.normalized, nominees=nominees)
+def _open_approximate(spec: UnitSpec, vectors: Vectors, relevance: Relevance) -> UnitMiner:
+    """Return the object that processes units of an approximate run, with its index opened."""
+    approximate = spec.approximate
+    assert approximate is not None
+    census = Census(vectors, relevance, spec.metric, spec.margin, kernel=spec.kernel)
+    index = open_index(approximate.factory, spec.metric, Path(approximate.path))
+    index.set_parameters(dict(approximate.settings))
+    return ApproximateMiner(
+        census=census,
+        tally=tally(relevance),
+        selection=load_selection(spec.select),
+        seed=spec.select.seed,
+        memory=spec.memory,
+        normalized=spec.normalized,
+        candidates=IndexCandidates(census, index, approximate.candidates),
+    )
 
 
-def count_anchors(task: Task, anchors: tuple[int, ...]) -> NDArray[np.void]:
-    """Count some anchors of an exact task, an array of `COUNTED`."""
+def count_anchors(spec: UnitSpec, anchors: tuple[int, ...]) -> NDArray[np.void]:
+    """Return the exact records of the given anchors, an array of `ANCHOR_COUNTS`."""
     order = np.array(anchors, dtype=np.int64)
-    opened = open_miner(task)
-    some = replace(opened, besides=StatisticsPlan(order=order), writes=False)
+    opened = open_unit_miner(spec)
+    some = replace(opened, statistics=StatisticsPlan(order=order), writes=False)
     return some.count((0, len(order)))
 
 
-def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
-    """Count a unit, leave its census in a file, and what is counted beside it in more.
+def count_unit(spec: UnitSpec, path: Path, unit: tuple[int, int]) -> dict[str, str]:
+    """Count a unit; write its records to `path`, its lists and statistics to files next to it.
 
     Returns
     -------
     dict
-        Of each file that was written: its name and its checksum.
+        The checksum of each file that was written, by file name.
     """
-    miner = open_miner(task)
-    sums = miner.besides.sums(len(miner.census.vectors.rows), unit, task.kernel)
+    miner = open_unit_miner(spec)
+    sums = miner.statistics.sums(len(miner.census.vectors.rows), unit, spec.kernel)
     counted, listed = [], []
-    for part in miner.besides.parts(unit, sums):
+    for part in miner.statistics.parts(unit, sums):
         lists: list[CandidateLists] = []
         counted.append(miner.count(part, sums, lists))
         places = np.arange(*part) - unit[0]
@@ -215,9 +224,12 @@ def count_unit(task: Task, path: Path, unit: tuple[int, int]) -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=1)
-def open_lists(task: Task, work: Path, counted: tuple[str, ...]) -> CandidateFiles | None:
-    """Open what was listed as units were counted, if all of it is there; done once a process."""
-    miner = open_miner(task)
+def open_lists(spec: UnitSpec, work: Path, counted: tuple[str, ...]) -> CandidateFiles | None:
+    """Open the candidate lists of all units, or return None if a file is missing.
+
+    The result is cached once per process.
+    """
+    miner = open_unit_miner(spec)
     there = all(
         (work / f"{unit}{end}").exists()
         for unit in counted
@@ -225,16 +237,16 @@ def open_lists(task: Task, work: Path, counted: tuple[str, ...]) -> CandidateFil
     )
     if not counted or not there:
         return None
-    return CandidateFiles(work, counted, miner.besides.anchors((0, len(miner.tally.positives))))
+    return CandidateFiles(work, counted, miner.statistics.anchors((0, len(miner.tally.positives))))
 
 
 def write_unit(
-    task: Task,
+    spec: UnitSpec,
     unit: tuple[int, int],
-    shares: Mapping[Kept, Share],
+    quotas: Mapping[Kept, Quota],
     paths: Mapping[Kept, Path],
     counted: NDArray[np.void] | None = None,
     files: CandidateFiles | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Write a unit's triplets; see `Miner.write`."""
-    return open_miner(task).write(unit, shares, paths, counted, files)
+    """Write the triplets of a unit; see `UnitMiner.write`."""
+    return open_unit_miner(spec).write(unit, quotas, paths, counted, files)

@@ -1,7 +1,7 @@
-"""Writing a unit's triplets: from lists of nearest rows where there are some, else by a walk.
+"""Writes the triplets of a unit, from candidate lists if there are any, else by counting again.
 
-A stretch of anchors that write few enough triplets to hold is done at a time, in whatever order is
-fast; then its triplets are put in the order of the anchors.
+The anchors are processed in groups whose triplets fit in memory. Within a group the order is the
+fastest one; the triplets are then sorted by anchor.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.census import Census
 from miner.pipeline.units.block_writer import BlockWriter, write_block
-from miner.pipeline.units.layout import Share
-from miner.pipeline.units.records import Gathered, Sink
+from miner.pipeline.units.layout import Quota
+from miner.pipeline.units.records import RecordBuffer, Sink
 from miner.pipeline.units.sampled import SampledClasses
 from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.selection import Selection
@@ -28,12 +28,12 @@ __all__ = ["UnitWriter"]
 
 _STRETCH = 1 << 18
 _ENTRIES = 1 << 18
-"""Listed rows and pairs of the anchors that are done at once."""
+"""Candidate list entries of the anchors that form one block."""
 
 
 @dataclass(frozen=True)
 class UnitWriter:
-    """Writes anchors.
+    """Writes the triplets of anchors.
 
     Parameters
     ----------
@@ -41,11 +41,11 @@ class UnitWriter:
     selection : Selection
     seed : int
     normalized : bool
-        Whether the vectors have unit length: what a score is depends on it.
+        Whether the vectors have unit length; the definition of a score depends on it.
     blocks : callable
-        Counts anchors, a block at a time: yields places of them, and the block.
+        Counts anchors block by block; yields the positions of a block's anchors, and the block.
     listed : callable
-        Makes a block of anchors from their lists.
+        Builds a block of anchors from their candidate lists.
     """
 
     census: Census
@@ -58,33 +58,33 @@ class UnitWriter:
     def write(
         self,
         anchors: Rows,
-        shares: Mapping[Kept, Share],
+        quotas: Mapping[Kept, Quota],
         files: Mapping[Kept, Sink],
         lists: CandidateLists,
         sampled: SampledClasses | None = None,
     ) -> None:
-        """Write the triplets of some anchors, ascending.
+        """Write the triplets of anchors, which must be ascending.
 
         Parameters
         ----------
         anchors : ndarray of shape (anchors,), int64
-        shares : mapping
-            Per folder, that of these anchors.
+        quotas : mapping
+            The quota of these anchors per folder.
         files : mapping
-            Per folder, its file or another sink.
+            The file or other sink of each folder.
         lists : CandidateLists
-            Of these anchors.
+            The lists of these anchors.
         sampled : SampledClasses, optional
-            What of it is drawn.
+            The classes that are written by drawing triplets at random.
         """
-        left = sampled.left(shares) if sampled else shares
+        left = sampled.left(quotas) if sampled else quotas
         total, walked = (
-            np.sum([share.counts for share in each.values()], axis=0) for each in (shares, left)
+            np.sum([quota.counts for quota in each.values()], axis=0) for each in (quotas, left)
         )
         for first, last in cut_sizes(total, _STRETCH):
             some = first + np.flatnonzero(walked[first:last])
-            alone = last - first == 1  # it may write more than there is room for
-            held: dict[Kept, Gathered] = {name: Gathered() for name in files}
+            alone = last - first == 1  # one anchor may write more triplets than fit in memory
+            held: dict[Kept, RecordBuffer] = {name: RecordBuffer() for name in files}
             sinks: Mapping[Kept, Sink] = files if alone else held
             for name, records in sampled.records(first, last).items() if sampled else ():
                 sinks[name].append(records)
@@ -96,7 +96,7 @@ class UnitWriter:
         self,
         anchors: Rows,
         some: Rows,
-        shares: Mapping[Kept, Share],
+        quotas: Mapping[Kept, Quota],
         files: Mapping[Kept, Sink],
         lists: CandidateLists,
     ) -> None:
@@ -105,15 +105,15 @@ class UnitWriter:
         for first, last in cut_sizes(lists.sizes[mine], _ENTRIES):
             part = mine[first:last]
             block = self.listed(anchors[part], lists.take(part))
-            self._write_block(block, part, shares, files)
+            self._write_block(block, part, quotas, files)
         if len(others):
             for places, block in self.blocks(anchors[others]):
-                self._write_block(block, others[places], shares, files)
+                self._write_block(block, others[places], quotas, files)
 
     def _write_block(
-        self, block: Block, lines: Rows, shares: Mapping[Kept, Share], files: Mapping[Kept, Sink]
+        self, block: Block, lines: Rows, quotas: Mapping[Kept, Quota], files: Mapping[Kept, Sink]
     ) -> None:
-        own = {name: share.of(lines) for name, share in shares.items()}
+        own = {name: quota.take(lines) for name, quota in quotas.items()}
         view = functools.partial(self._view, block)
         writer = BlockWriter(files, self.census, block)
         write_block(writer, block, self.selection, own, view, self.seed)

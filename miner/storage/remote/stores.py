@@ -61,7 +61,7 @@ _MEANINGS = {
     "without LOCATION": "the bucket is in another region; set AWS_REGION",
     "Account must be specified": "no account; set AZURE_STORAGE_ACCOUNT_NAME",
     "InvalidCertificate": "its certificate is not trusted here; set SSL_CERT_FILE to yours",
-    "TimedOut": "no answer came in time; the same command goes on from here",
+    "TimedOut": "no answer came in time; the same command continues from here",
 }
 """What errors mean, by the code in a store's answer or some of obstore's own words."""
 _CREDENTIALS = (
@@ -105,7 +105,7 @@ def _reason(error: Exception) -> str:
     elif cause := re.search(r'(?:message|error): "([^"]+)"', details):
         told = f"{told} ({cause[1]})"
     said = without_secrets(re.sub(r"(://[^\s?]*)\?\S*", r"\1", " ".join(told.split())))
-    return f"{said[:300].rstrip('.')}; the same command goes on from here"
+    return f"{said[:300].rstrip('.')}; the same command continues from here"
 
 
 def bucket_folder(url: str) -> Folder:

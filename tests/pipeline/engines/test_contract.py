@@ -74,7 +74,7 @@ def test_a_dead_worker_is_made_up_for(mortal: EngineJob, tmp_path: Path) -> None
 def test_a_deadly_unit_ends_it(mortal: EngineJob) -> None:
     done, began = [], time.monotonic()
     with (
-        pytest.raises(EngineError, match=f"engine {mortal.name}: .* goes on from here"),
+        pytest.raises(EngineError, match=f"engine {mortal.name}: .* continues from here"),
         open_engine(mortal) as engine,
     ):
         for unit in engine.map(units.dies, range(8)):

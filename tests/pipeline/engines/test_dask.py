@@ -114,7 +114,7 @@ def test_without_workers_a_run_ends_and_goes_on_later(
             cluster.kill()
             killed.append(time.monotonic())
 
-    with pytest.raises(EngineError, match=r"no worker .* for 2 s .*goes on from here"):
+    with pytest.raises(EngineError, match=r"no worker .* for 2 s .*continues from here"):
         miner.mine(job(data, tmp_path / "out", cluster, patience=2), progress=look)
     assert time.monotonic() - killed[0] < 10
     done = len(list((tmp_path / "out/.staging").glob("*/work/count-*.json")))
@@ -178,7 +178,7 @@ def test_a_dead_scheduler_ends_the_run(data: Path, cluster: Cluster, tmp_path: P
     cluster.kill_scheduler()
     code, said, seconds = run.end()
     assert (code, seconds < 15) == (6, True), (code, said, seconds)
-    assert "the scheduler is gone" in said and "goes on from here" in said
+    assert "the scheduler is gone" in said and "continues from here" in said
 
 
 @pytest.mark.slow
@@ -196,7 +196,7 @@ def test_a_signal_clears_the_queue(
     run.process.send_signal(number)
     found, said, seconds = run.end()
     assert (found, seconds < 8) == (code, True), (found, said, seconds)
-    assert "goes on from here" in said
+    assert "continues from here" in said
     with distributed.Client(cluster.address, set_as_default=False) as client:
         for _ in range(100):
             tasks = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))

@@ -213,7 +213,7 @@ def test_errors_are_one_line(
     refused(run("nosuch://bucket/x.csv"), 2, "unknown object store 'nosuch'", "Known: az, gs, s3")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://name:very-secret@127.0.0.1:9")
-    refused(run(f"{bucket.url}/x.csv"), 6, "127.0.0.1:9", "goes on from here")
+    refused(run(f"{bucket.url}/x.csv"), 6, "127.0.0.1:9", "continues from here")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     refused(run(f"{bucket.url}/x.csv"), 6, "set AWS_ACCESS_KEY_ID")
 
