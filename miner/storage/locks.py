@@ -1,8 +1,8 @@
-"""Locks that die with their process: the one writer of an output root, and readers of a run.
+"""File locks: one for the writer of an output root, one for the readers of a run.
 
-A reader holds a shared lock on a file of the run, who would remove it takes the lock alone. It is
-the system's lock on an open file (``flock``): nothing is written, a folder that may only be read
-will do. Where a file system has no such locks, readers are not known, and nothing else is amiss.
+A reader holds a shared ``flock`` on a file of the run. A process that wants to remove the run takes
+an exclusive one. Nothing is written, so a read-only folder works too. On a file system without
+such locks, readers are not detected. The system releases all locks of a process that ends.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from miner.storage.os_errors import NOTHING
 __all__ = ["held_for_reading", "lock_output", "unread"]
 
 _PATIENCE = 2.0
-"""Seconds to wait for the name of a lock's holder: it takes the lock first."""
+"""Seconds to wait until a lock's holder, which locks first, has recorded who it is."""
 
 
 @contextmanager
 def held_for_reading(file: Path) -> Iterator[None]:
-    """Be known as one who reads, until the block ends."""
+    """Hold a shared lock on a file of a run while the block reads the run."""
     with ExitStack() as stack:
-        with suppress(OSError):  # it is being removed, or there are no locks
+        with suppress(OSError):  # the run is being removed, or the file system has no locks
             fcntl.flock(_opened(file, stack), fcntl.LOCK_SH | fcntl.LOCK_NB)
         yield
 
 
 @contextmanager
 def unread(file: Path) -> Iterator[bool]:
-    """Say whether nobody reads; where that is so, nobody begins to before the block ends."""
+    """Yield whether no process reads; if so, none can begin to until the block ends."""
     with ExitStack() as stack:
         try:
             fcntl.flock(_opened(file, stack), fcntl.LOCK_EX | fcntl.LOCK_NB)
             free = True
         except BlockingIOError:
             free = False
-        except OSError:  # there are no locks, so there is nobody to be known
+        except OSError:  # the file system has no locks, so readers cannot be detected
             free = True
         yield free
 
@@ -60,18 +60,18 @@ def _opened(file: Path, stack: ExitStack) -> int:
 
 @contextmanager
 def lock_output(root: Path, name: str = "") -> Iterator[None]:
-    """Hold the one-writer lock of an output root; it dies with the process.
+    """Hold the writer's lock of an output root; the system releases it if the process dies.
 
     Parameters
     ----------
     root : Path
     name : str
-        What messages call it, if not by its path.
+        The name of the root in messages. Default: its path.
 
     Raises
     ------
     LockError
-        When another process holds it; the message names that process.
+        If another process holds the lock; the message names the process.
     """
     holder = root / ".lock.json"
     lock = FileLock(root / ".lock")
@@ -87,13 +87,16 @@ def lock_output(root: Path, name: str = "") -> Iterator[None]:
         write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
         yield
     finally:
-        with suppress(OSError):  # what is left names a process that is gone
+        with suppress(OSError):  # a file that remains names a process that no longer exists
             holder.unlink()
         lock.release()
 
 
 def _acquire(lock: FileLock, holder: Path, name: str) -> None:
-    """Take a lock that is free; else say who holds it, which may stand there a moment later."""
+    """Take the lock, or raise a `LockError` that names its holder.
+
+    The holder writes its name shortly after it takes the lock, so an unknown holder is read again.
+    """
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -108,13 +111,13 @@ def _acquire(lock: FileLock, holder: Path, name: str) -> None:
 
 
 def _holder(path: Path) -> str:
-    """Name the process that holds a lock; empty while what stands there is of one that died."""
+    """Return a description of the process that holds the lock, or '' if that process is dead."""
     try:
         who = json.loads(path.read_bytes())
         process, host = who["pid"], who["host"]
         if host == socket.gethostname():
             os.kill(process, 0)
-    except PermissionError:  # it is there, and another user's
+    except PermissionError:  # the process exists and belongs to another user
         pass
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return ""

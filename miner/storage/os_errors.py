@@ -1,4 +1,4 @@
-"""What the operating system refuses, in the words of our errors."""
+"""Convert errors of the operating system to `StorageError`, with a remedy for the user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_MEMORY = "out of memory; free some, raise a limit on it, or lower mining.memo
 _outcome = ContextVar("outcome", default=NOTHING)
 
 _FORBIDDEN = "allow it, or name a folder that you may write to"
-_DAMAGED = "look at the disk (its log), or name another --out"
+_DAMAGED = "check the disk and its log, or name another --out"
 _REMEDIES = {
     errno.ENOSPC: "free some space, or name another --out",
     errno.EDQUOT: "free some of your quota, or name another --out",
@@ -53,18 +53,18 @@ _SIGNS = (
     "zstd_cctx create failed",
     "failed to launch worker thread",
 )
-"""What errors say that have no type of their own for a lack of memory."""
+"""Text of errors that report a lack of memory without a type that says so."""
 
 
 def refused(error: OSError, where: object = "") -> StorageError:
-    """Put an error of the operating system so that a user knows what to do.
+    """Return a `StorageError` with the path, the reason and a remedy.
 
     Parameters
     ----------
     error : OSError
     where : object
-        The path at which it happened, where the error does not know. Where nobody does, it is not
-        said either whether anything was published; see `outcome`.
+        The path of the failed operation, used if `error` has none. The message says what was
+        published (see `outcome`) only if a path is known.
     """
     place = error.filename or where
     reason = error.strerror or str(error)
@@ -75,7 +75,7 @@ def refused(error: OSError, where: object = "") -> StorageError:
 
 @contextmanager
 def outcome(words: str) -> Iterator[None]:
-    """Say by other words what is published, of whatever the system refuses within."""
+    """Set what errors of the operating system inside the block say about what was published."""
     before = _outcome.set(words)
     try:
         yield
@@ -86,9 +86,9 @@ def outcome(words: str) -> Iterator[None]:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether a library or the system says, each in its own way, that there is no more memory.
+    """Return whether an error, or an error that caused it, reports a lack of memory.
 
-    What led to the error counts, too: it may be all that code of others made of it.
+    The causes are searched too, because libraries often wrap the original error.
     """
     seen: set[int] = set()
     one: BaseException | None = error

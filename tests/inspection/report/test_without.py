@@ -111,7 +111,7 @@ def test_a_disk_that_refuses_the_report(
         refuse(disk, *methods)
         done, run = mined(cli, small, tmp_path / "out")
     left_out(done, run, str(tmp_path))
-    assert "Input/output error" in done.err and "look at the disk" in done.err
+    assert "Input/output error" in done.err and "check the disk" in done.err
 
 
 def test_the_last_room_of_a_disk_is_left_to_the_manifest(

@@ -75,6 +75,6 @@ def test_a_download_that_breaks_off_again_and_again(
     assert next(cuts) > 8
     with running(Proxy(server, lambda method, path: "unanswered")) as mute:
         monkeypatch.setenv("AWS_ENDPOINT_URL", mute.url.replace("//", "//name:very-secret@"))
-        with pytest.raises(StorageError, match="the same command goes on from here") as caught:
+        with pytest.raises(StorageError, match="the same command continues from here") as caught:
             open_folder(bucket.url).entries()
     assert "very-secret" not in str(caught.value)
