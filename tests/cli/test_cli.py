@@ -303,7 +303,7 @@ def test_a_signal_ends_a_run_that_then_goes_on(
     process.send_signal(number)
     result = end(process)
     assert result.code == code, result
-    assert "goes on from here" in result.err.splitlines()[-1]
+    assert "continues from here" in result.err.splitlines()[-1]
     assert re.fullmatch(r"((mine: .*)?\n)+", result.err), result.err
     assert os.readlink("mined/latest") == before
     done = len(list(home.glob("mined/.staging/*/work/count-*.json")))

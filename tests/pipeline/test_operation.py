@@ -179,7 +179,7 @@ def test_a_signal_is_the_last_line(
     result = end(process)
     last = events(result.err)[-1]
     assert (result.code, last["exit_code"], last["event"]) == (code, code, event)
-    assert "the same command goes on from here" in last["message"]
+    assert "the same command continues from here" in last["message"]
     assert "no run in" in last["message"]
     assert last["run_id"] is not None
 
