@@ -69,7 +69,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
         option(
             _MINED, "--index", metavar="NAME", help="Flat (exact), auto, or a FAISS factory string."
         ),
-        option(_WRITTEN, "--select", metavar="NAME", help=f"Strategy: {_STRATEGIES}."),
+        option(_WRITTEN, "--select", metavar="NAME", help=f"The strategy: {_STRATEGIES}."),
         option(
             _WRITTEN,
             "--max-triplets",

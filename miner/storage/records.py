@@ -44,7 +44,7 @@ def checked_record(found: Any, path: Path) -> dict[str, Any]:
     except ValueError:  # lone surrogates or infinite numbers, which are not JSON
         whole = False
     if not whole:
-        raise DamageError(f"{path} is damaged: its checksum does not fit")
+        raise DamageError(f"{path} is damaged: its checksum does not match")
     return facts
 
 
@@ -68,4 +68,4 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
         if not path.is_file():
             raise DamageError(f"{path} is missing")
         if sha256_file(path) != checksum:
-            raise DamageError(f"{path} is damaged: its checksum does not fit")
+            raise DamageError(f"{path} is damaged: its checksum does not match")

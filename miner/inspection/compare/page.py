@@ -1,4 +1,4 @@
-"""A comparison as one HTML page, in the dress of the report."""
+"""Write a comparison as one HTML page with the style of the report."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["write_comparison"]
 
 
 def write_comparison(compared: Comparison, output: str | Path, *, force: bool = False) -> Path:
-    """Write a comparison as a page; return where.
+    """Write a comparison as an HTML page, and return its path.
 
     Parameters
     ----------
     compared : Comparison
-        As `compare_runs` gives it.
+        The result of `compare_runs`.
     output : str or Path
         The HTML file to write.
     force : bool
-        Replace a file that is not a page of `mine`.
+        Whether to replace a file that is not a page of `mine`.
 
     Returns
     -------
@@ -32,9 +32,10 @@ def write_comparison(compared: Comparison, output: str | Path, *, force: bool = 
     Raises
     ------
     UsageError
-        When the file is a folder, lies in a run, or is no page of `mine` and `force` is not set.
+        If the path is a folder or lies in a run, or if it is a file that is not a page of `mine`
+        and `force` is False.
     StorageError
-        When it cannot be written there.
+        If the file cannot be written.
     """
     path = check_output(output, "--output", is_page, force=force)
     text = render(

@@ -56,7 +56,7 @@ def left_out(done: Result, run: Run, why: str) -> None:
     """See that a run has no report, and that warning and manifest say why."""
     assert done.err.count("\n") == 1
     assert done.err.startswith(f"mine: warning: report.html was not written: {why}")
-    assert done.err.count("the run is whole without it, mine report makes it") == 1
+    assert done.err.count("the run is complete without it, mine report writes it") == 1
     said = run.manifest["report_not_written"]
     assert done.err == f"mine: warning: {said}\n" and "nothing was published" not in said
     assert not (run.path / "report.html").exists()
