@@ -194,7 +194,7 @@ def _wants_json(words: list[str]) -> bool:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; `miner.errors` lists the exit codes.
 
-    Without `arguments`, those of the process are used, and the process ends with the command.
+    Without `arguments`, the arguments of the process are used, and the command ends the process.
     """
     if arguments is None:
         outlive_readers()

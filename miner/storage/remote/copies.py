@@ -142,7 +142,7 @@ def copy_entry(folder: Folder, entry: Entry, target: Path, *, sha256: str | None
             raise StorageError(f"{folder.url}/{entry.name}: {size} bytes came, not {entry.bytes}")
         if sha256 is not None and sha256_file(part) != sha256:
             part.unlink()
-            raise StorageError(f"{folder.url}/{entry.name} was changed: its checksum does not match")
+            raise StorageError(f"{folder.url}/{entry.name} changed: its checksum does not match")
         part.replace(target)
         sync_folder(target.parent)
 
