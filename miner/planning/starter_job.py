@@ -22,7 +22,7 @@ from miner.progress import silent
 from miner.selection.strategies.advice import LABELLED, LINKED
 from miner.storage.os_errors import UNWRITTEN, outcome
 from miner.storage.outputs import check_output, write_output
-from miner.storage.urls import is_url, named_by_url
+from miner.storage.urls import errors_name_urls, is_url
 
 __all__ = ["Starter", "describe_starter", "starter_job", "write_starter"]
 
@@ -89,7 +89,7 @@ class Starter:
     seen: list[tuple[str, str]]
 
 
-@named_by_url()
+@errors_name_urls()
 def starter_job(
     data: str,
     job_path: str | None,

@@ -22,7 +22,7 @@ from miner.runs.run import MANIFEST, latest_id
 from miner.runs.staging import Output
 from miner.storage.files import storage_errors
 from miner.storage.json_files import read_json
-from miner.storage.locks import unread
+from miner.storage.locks import try_exclusive
 from miner.storage.os_errors import outcome
 from miner.storage.remote.base import Entry, Folder
 
@@ -87,7 +87,7 @@ def prune_output(
             found += _uploads(output, hours * _HOUR)
         for run in _old_runs(output, keep) if keep is not None else ():
             # Who reads on object storage is not known: a URL has no file to lock.
-            if unreading.enter_context(unread(Path(run.path) / MANIFEST)):
+            if unreading.enter_context(try_exclusive(Path(run.path) / MANIFEST)):
                 found.append(run)
             else:
                 read.append(run.path)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from miner.storage.files import atomic_open
 
-__all__ = ["let_go", "load_array", "load_arrays", "save_array"]
+__all__ = ["load_array", "load_arrays", "release_pages", "save_array"]
 
 _ONE = threading.Lock()
 
@@ -43,7 +43,7 @@ def load_array(path: Path) -> NDArray[Any]:
     return mapped
 
 
-def let_go(values: Any) -> None:
+def release_pages(values: Any) -> None:
     """Release the pages of a memory-mapped array.
 
     Otherwise they count as memory of this process until it ends.

@@ -23,14 +23,14 @@ from miner.storage.files import storage_errors
 from miner.storage.json_files import write_json
 from miner.storage.os_errors import NOTHING
 
-__all__ = ["held_for_reading", "lock_output", "unread"]
+__all__ = ["lock_output", "reader_lock", "try_exclusive"]
 
 _PATIENCE = 2.0
 """Seconds to wait until a lock's holder, which locks first, has recorded who it is."""
 
 
 @contextmanager
-def held_for_reading(file: Path) -> Iterator[None]:
+def reader_lock(file: Path) -> Iterator[None]:
     """Hold a shared lock on a file of a run while the block reads the run."""
     with ExitStack() as stack:
         with suppress(OSError):  # the run is being removed, or the file system has no locks
@@ -39,7 +39,7 @@ def held_for_reading(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def unread(file: Path) -> Iterator[bool]:
+def try_exclusive(file: Path) -> Iterator[bool]:
     """Yield whether no process reads; if so, none can begin to until the block ends."""
     with ExitStack() as stack:
         try:

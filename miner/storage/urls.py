@@ -18,11 +18,11 @@ from miner.formatting import without_secrets
 
 __all__ = [
     "check_url",
+    "errors_name_urls",
     "expanded",
     "fetched_folder",
     "is_url",
     "local_root",
-    "named_by_url",
     "url_name",
     "work_home",
 ]
@@ -124,7 +124,7 @@ def url_name(text: str) -> str:
 
 
 @contextmanager
-def named_by_url() -> Iterator[None]:
+def errors_name_urls() -> Iterator[None]:
     """Let errors inside the block name the URL that the user gave, not the path of its copy."""
     try:
         yield

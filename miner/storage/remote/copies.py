@@ -21,7 +21,7 @@ from miner.errors import DataError, StorageError
 from miner.formatting import bytes_text
 from miner.progress import Progress
 from miner.storage.files import publish_folder, sha256_file, storage_errors, sync_folder
-from miner.storage.locks import unread
+from miner.storage.locks import try_exclusive
 from miner.storage.remote.base import Entry, Folder
 from miner.storage.urls import fetched_folder
 
@@ -165,7 +165,7 @@ def keep_copies_within(most: int) -> None:
     total = sum(size for *_, size in found)
     for _, mark, both, size in sorted(found):
         if total > most:
-            with unread(mark) as unused:
+            with try_exclusive(mark) as unused:
                 if unused:
                     for folder in both:
                         shutil.rmtree(folder, ignore_errors=True)
