@@ -20,7 +20,7 @@ from miner.embedding.models.base import DEFAULTS, MODELS
 from miner.formatting import cut_line, short_message
 from miner.progress import silent
 from miner.selection.strategies.advice import LABELLED, LINKED
-from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.os_errors import NOT_WRITTEN, publication_state
 from miner.storage.outputs import check_output, write_output
 from miner.storage.urls import errors_name_urls, is_url
 
@@ -161,7 +161,7 @@ def write_starter(starter: Starter, target: str, *, force: bool) -> None:
         If the file cannot be written.
     """
     path = check_output(target, "--job", force=force)
-    with outcome(UNWRITTEN):
+    with publication_state(NOT_WRITTEN):
         write_output(path, starter.toml.encode())
 
 

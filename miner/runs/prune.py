@@ -23,7 +23,7 @@ from miner.runs.staging import Output
 from miner.storage.files import storage_errors
 from miner.storage.json_files import read_json
 from miner.storage.locks import try_exclusive
-from miner.storage.os_errors import outcome
+from miner.storage.os_errors import publication_state
 from miner.storage.remote.base import Entry, Folder
 
 __all__ = ["describe_pruned", "prune_output"]
@@ -123,7 +123,7 @@ def _local(kind: str, path: Path) -> _Leftover:
     files = (one for one in (path, *path.rglob("*")) if one.is_file() and not one.is_symlink())
 
     def remove() -> None:
-        with outcome(_LEFT), storage_errors(path):
+        with publication_state(_LEFT), storage_errors(path):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -189,7 +189,7 @@ def _published(root: Path, name: str) -> _Leftover:
     path, hidden = root / "runs" / name, root / ".staging" / f"{name}.removed"
 
     def remove() -> None:
-        with outcome(_LEFT), storage_errors(path):
+        with publication_state(_LEFT), storage_errors(path):
             hidden.parent.mkdir(exist_ok=True)
             path.rename(hidden)
             shutil.rmtree(hidden)

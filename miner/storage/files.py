@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from miner.storage.os_errors import NOTHING, outcome, refused
+from miner.storage.os_errors import NOT_PUBLISHED, from_os_error, publication_state
 
 __all__ = [
     "atomic_file",
@@ -44,7 +44,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise refused(error, path) from error
+        raise from_os_error(error, path) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -83,15 +83,15 @@ def atomic_open(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def publish_folder(staged: Path, final: Path, then: str = NOTHING) -> None:
+def publish_folder(staged: Path, final: Path, then: str = NOT_PUBLISHED) -> None:
     """Move a finished folder to its published name, in one rename.
 
-    `then` is the state that errors after the rename report; see `outcome`.
+    `then` is the state that errors after the rename report; see `publication_state`.
     """
     with storage_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         sync_folder(staged)
         staged.rename(final)
-    with outcome(then), storage_errors(final):
+    with publication_state(then), storage_errors(final):
         sync_folder(final.parent)
         sync_folder(staged.parent)

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from miner.errors import LockError, StorageError
 from miner.storage.files import storage_errors
 from miner.storage.json_files import write_json
-from miner.storage.os_errors import NOTHING
+from miner.storage.os_errors import NOT_PUBLISHED
 
 __all__ = ["lock_output", "reader_lock", "try_exclusive"]
 
@@ -79,7 +79,7 @@ def lock_output(root: Path, name: str = "") -> Iterator[None]:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{root} cannot be made: {error.strerror}; {NOTHING}, name another --out"
+            f"{root} cannot be made: {error.strerror}; {NOT_PUBLISHED}, name another --out"
         ) from error
     with storage_errors(root):
         _acquire(lock, holder, name or str(root))

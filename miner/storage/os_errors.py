@@ -10,20 +10,22 @@ from contextvars import ContextVar
 from miner.errors import MineError, StorageError
 
 __all__ = [
-    "NOTHING",
+    "NOT_PUBLISHED",
+    "NOT_WRITTEN",
     "NO_MEMORY",
-    "PUBLISHED",
-    "UNWRITTEN",
+    "PUBLISHED_NOT_LATEST",
+    "from_os_error",
     "lacks_memory",
-    "outcome",
-    "refused",
+    "publication_state",
 ]
 
-NOTHING = "nothing was published"
-UNWRITTEN = "nothing was written"
-PUBLISHED = "the run is published, but not the latest one yet; the same command makes it that"
+NOT_PUBLISHED = "nothing was published"
+NOT_WRITTEN = "nothing was written"
+PUBLISHED_NOT_LATEST = (
+    "the run is published, but not the latest one yet; the same command makes it the latest"
+)
 NO_MEMORY = "out of memory; free some, raise a limit on it, or lower mining.memory or workers"
-_outcome = ContextVar("outcome", default=NOTHING)
+_publication_state = ContextVar("publication_state", default=NOT_PUBLISHED)
 
 _FORBIDDEN = "allow it, or name a folder that you may write to"
 _DAMAGED = "check the disk and its log, or name another --out"
@@ -56,7 +58,7 @@ _SIGNS = (
 """Text of errors that report a lack of memory without a type that says so."""
 
 
-def refused(error: OSError, where: object = "") -> StorageError:
+def from_os_error(error: OSError, where: object = "") -> StorageError:
     """Return a `StorageError` with the path, the reason and a remedy.
 
     Parameters
@@ -64,25 +66,25 @@ def refused(error: OSError, where: object = "") -> StorageError:
     error : OSError
     where : object
         The path of the failed operation, used if `error` has none. The message says what was
-        published (see `outcome`) only if a path is known.
+        published (see `publication_state`) only if a path is known.
     """
     place = error.filename or where
     reason = error.strerror or str(error)
     remedy = _REMEDIES.get(error.errno or 0, "")
-    known = [f"{place}: {reason}", _outcome.get()] if place else [reason]
+    known = [f"{place}: {reason}", _publication_state.get()] if place else [reason]
     return StorageError("; ".join([*known, remedy] if remedy else known))
 
 
 @contextmanager
-def outcome(words: str) -> Iterator[None]:
+def publication_state(words: str) -> Iterator[None]:
     """Set what errors of the operating system inside the block say about what was published."""
-    before = _outcome.set(words)
+    before = _publication_state.set(words)
     try:
         yield
     except OSError as error:
-        raise refused(error) from error
+        raise from_os_error(error) from error
     finally:
-        _outcome.reset(before)
+        _publication_state.reset(before)
 
 
 def lacks_memory(error: BaseException) -> bool:

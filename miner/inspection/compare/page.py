@@ -7,7 +7,7 @@ from pathlib import Path
 from miner.formatting import change_text
 from miner.inspection.compare.facts import Comparison, run_seconds
 from miner.inspection.report.page import data_name, render, run_time
-from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.os_errors import NOT_WRITTEN, publication_state
 from miner.storage.outputs import check_output, is_page, write_output
 
 __all__ = ["write_comparison"]
@@ -47,6 +47,6 @@ def write_comparison(compared: Comparison, output: str | Path, *, force: bool = 
         seconds=[run_seconds(run) for run in (compared.a, compared.b)],
         points=change_text,
     )
-    with outcome(UNWRITTEN):
+    with publication_state(NOT_WRITTEN):
         write_output(path, text.encode("utf-8", "replace"))
     return path

@@ -25,7 +25,7 @@ from miner.job_sections import DatasetJob, built
 from miner.runs.run import REPORT, Run
 from miner.runs.shards import file_facts
 from miner.storage.files import storage_errors
-from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.os_errors import NOT_WRITTEN, publication_state
 from miner.storage.outputs import check_output, is_page, write_output
 from miner.storage.urls import is_url
 
@@ -74,7 +74,7 @@ def add_report(
     """
     draft = work / REPORT
     try:
-        with outcome(_WITHOUT):
+        with publication_state(_WITHOUT):
             _make_page(run, store, source, draft, advice)
             facts = file_facts(draft, work, 0)
             _leave_room(work)
@@ -180,7 +180,7 @@ def make_report(run: Run, output: str | Path | None = None, *, force: bool = Fal
     default = run.root / "reports" / f"{run.run_id}.html"
     path = check_output(output or default, "--output", is_page, force=force)
     try:
-        with outcome(UNWRITTEN):
+        with publication_state(NOT_WRITTEN):
             return _make_page(run, run_store(run), _source(run), path)
     except (LookupError, TypeError, ValueError, AttributeError) as error:  # the run is damaged
         raise StorageError(
