@@ -157,7 +157,7 @@ def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> Non
     type=click.FloatRange(min=0),
     default=24,
     show_default=True,
-    help="Remove unfinished work that is older than this.",
+    help="Remove unfinished work that is older than this many hours.",
 )
 @click.option(
     "--vectors", metavar="SIZE", help="Limit for cached vectors and counts; default: no limit."
@@ -223,10 +223,10 @@ def export(run: str, name: str, as_json: bool, **options: Any) -> None:
 
     The columns are anchor, positive, negative (triplet); anchor, positive, negative_1 to
     negative_K (n-tuple); anchor, passage, label (labeled-pair); anchor, passages, labels
-    (labeled-list). These are the formats of sentence-transformers. The columns of pair are anchor,
-    other, label, with labels 1.0 and 0.0, for contrastive losses. The format ids has the ids of all
-    anchors. n-tuple and labeled-list leave out each pair (anchor, positive) with fewer than K
-    negatives (default: 3), and count these pairs.
+    (labeled-list), as in sentence-transformers. The columns of pair are anchor, other, label, with
+    labels 1.0 and 0.0, for contrastive losses. The format ids has the ids of all anchors. n-tuple
+    and labeled-list leave out each pair (anchor, positive) with fewer than K negatives (default:
+    3), and count these pairs.
     """
     facts = miner.export_triplets(miner.open_run(run), name, **options)
     print_facts(facts, miner.describe_export(facts), as_json=as_json)

@@ -75,17 +75,21 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--max-triplets",
             type=int,
             metavar="N",
-            help="Most triplets of each class; 0: only count.",
+            help="At most N triplets of each class; 0: only count.",
         ),
         option(
             _WRITTEN,
             "--per-pair",
             type=int,
             metavar="N",
-            help="Most triplets of each (anchor, positive).",
+            help="At most N triplets of each (anchor, positive) in a class.",
         ),
         option(
-            _WRITTEN, "--per-anchor", type=int, metavar="N", help="Most triplets of each anchor."
+            _WRITTEN,
+            "--per-anchor",
+            type=int,
+            metavar="N",
+            help="At most N triplets of each anchor in a class.",
         ),
         option(_WRITTEN, "--seed", type=int, metavar="N", help="Seed of all random draws."),
         option(
