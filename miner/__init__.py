@@ -1,6 +1,6 @@
 """An offline triplet miner: exact hard and semi-hard triplets of a whole data set.
 
-``miner.mine(job)`` mines a job and returns a `Run`; ``miner.open_run(path)`` opens a finished one.
+``miner.mine(job)`` mines a job and returns a `Run`; ``miner.open_run(path)`` opens a finished run.
 Importing the package loads neither FAISS nor Arrow: names are imported when they are first used.
 """
 
@@ -119,10 +119,10 @@ _TEXTS = {
     "describe_tables": "runs.tables",
     "describe_triplets": "runs.describe",
 }
-"""What the command line prints: no public names, for the words may change at any time."""
+"""Functions that return the text the command line prints; not public, the text may change."""
 
 _COMMANDS = {"check_metrics": "runs.metrics", "write_starter": "planning.starter_job"}
-"""What only the command line calls."""
+"""Functions that only the command line calls."""
 
 
 def __dir__() -> list[str]:

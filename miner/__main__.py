@@ -1,4 +1,4 @@
-"""``python -m miner`` is ``mine``."""
+"""Run the command line: ``python -m miner`` is the same as ``mine``."""
 
 from miner.cli.main import main
 

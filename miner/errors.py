@@ -8,11 +8,11 @@
     |-- LockError        4  another run holds the output
     |-- GateError        5  a quality gate failed
     `-- StorageError     6  storage failed
-        |-- DamageError  6  a file of ours is not as it was written
+        |-- DamageError  6  a file that mine wrote has changed since
         `-- EngineError  6  an engine failed
 
-A message says what is wrong, where (file, row, column, key) and what to do, in one or two lines:
-it is printed as it stands.
+A message says what is wrong, where (file, row, column, key) and what to do, in one or two lines.
+The command line prints it unchanged.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ __all__ = [
 
 _DISTRIBUTION = "tripletmine"
 _CHECKOUT = Path(__file__).parents[1]
-"""The folder of the source tree; of an installed package the folder that all packages lie in."""
+"""The root of the source tree, or ``site-packages`` if the package is installed."""
 
 
 class MineError(Exception):
-    """Anything that `mine` reports to its user."""
+    """Base class of all errors that `mine` reports to its user."""
 
     exit_code = 1
 
@@ -62,7 +62,7 @@ class DataError(MineError):
 
 
 class LockError(MineError):
-    """Another run holds the output root."""
+    """Another run is writing to the output root."""
 
     exit_code = 4
 
@@ -80,22 +80,22 @@ class StorageError(MineError):
 
 
 class DamageError(StorageError):
-    """A file of ours is not as it was written."""
+    """A file that `mine` wrote has changed since."""
 
 
 class EngineError(StorageError):
-    """The engine that spreads the units failed."""
+    """The engine that distributes the units over workers failed."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest the nearest known name, and list them all.
+    """Return a hint with the most similar known name and the list of all known names.
 
     Parameters
     ----------
     name : str
         What the user wrote.
     known : iterable of str
-        What would have been understood.
+        The names that are accepted.
 
     Returns
     -------
@@ -109,15 +109,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def install_hint(extra: str) -> str:
-    """Return the command that installs an extra of this package where it is running now.
+    """Return the command that installs an extra of this package into this environment.
 
-    A source tree is installed from its folder, a package from the index; `pip` by its name where
-    that is this environment's, otherwise as a module of this Python.
+    A source tree is installed from its folder, an installed package from the package index. The
+    command starts with ``pip`` if the ``pip`` on the PATH belongs to this environment, otherwise
+    with this Python and ``-m pip``.
 
     Parameters
     ----------
     extra : str
-        Such as ``text``.
+        The name of the extra, such as ``text``.
 
     Returns
     -------

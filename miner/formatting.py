@@ -1,8 +1,8 @@
-"""Text of data, files and servers made safe to print: no control characters, no secrets, no end.
+"""Format numbers, and make text from data, files and servers safe to print.
 
-What comes from data may hold escape sequences that a terminal obeys (colours, titles, the
-clipboard), marks that turn the direction of writing, halves of characters that cannot be written
-at all; a value may be of any length.
+Text from outside may contain escape sequences that a terminal executes (colours, titles, the
+clipboard), marks that change the direction of writing, and lone surrogates, which cannot be encoded
+as UTF-8. It may have any length, and URLs in it may contain credentials.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ __all__ = [
 ]
 
 LINE_WIDTH = 78
-"""Columns of a line of text for a terminal."""
+"""Characters of a line of terminal output."""
 
 _HEAD, _TAIL = 1100, 500
-"""What is shown of a message that is too long: its beginning, and what to do."""
+"""Characters kept at the start and at the end of a long message: the end says what to do."""
 _UNSAFE = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _IN_TEXT = re.compile(f"[{_UNSAFE}]")
 _IN_LINE = re.compile(f"[{_UNSAFE}\n\t]")
@@ -42,7 +42,7 @@ _SECRET = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can be written as UTF-8: to the system any bytes are one."""
+    """Return whether a file name can be encoded as UTF-8; the system allows any bytes."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -51,12 +51,12 @@ def is_text(name: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """Return a text whose control characters, but for new lines and tabs, are escapes."""
+    """Return the text with control characters escaped, except newlines and tabs."""
     return _IN_TEXT.sub(_escape, text)
 
 
 def short_message(text: str) -> str:
-    """Return a message on one line: printable, without secrets of URLs, cut in the middle."""
+    """Return a message as one printable line, without credentials in URLs, shortened if long."""
     line = _IN_LINE.sub(_escape, without_secrets(text))
     if len(line) <= _HEAD + _TAIL:
         return line
@@ -64,7 +64,7 @@ def short_message(text: str) -> str:
 
 
 def printable_json(facts: Any) -> str:
-    """Return facts as JSON that reads back as the same, and is safe to print."""
+    """Return facts as indented JSON that is safe to print and parses to the same values."""
     return _IN_TEXT.sub(_json_escape, json.dumps(facts, indent=2, ensure_ascii=False))
 
 
@@ -77,31 +77,31 @@ def _json_escape(match: re.Match[str]) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Leave ``user:password@`` out of the URLs in a text."""
+    """Remove ``user:password@`` from the URLs in a text."""
     return _SECRET.sub("", text)
 
 
 def count_text(value: float) -> str:
-    """Write a count with separators."""
+    """Return a count with thousands separators."""
     return f"{round(value):,}"
 
 
 def counted(count: int, noun: str, nouns: str = "") -> str:
-    """Write a count with its noun, such as ``1 row`` and ``2,000 rows``.
+    """Return a count with its noun, such as ``1 row`` or ``2,000 rows``.
 
     Parameters
     ----------
     count : int
     noun : str
-        Of one.
+        The singular.
     nouns : str
-        Of several, where that is not the noun with an ``s``.
+        The plural, if it is not the singular with an ``s``.
     """
     return f"{count:,} {noun if count == 1 else nouns or f'{noun}s'}"
 
 
 def share_text(value: float | None) -> str:
-    """Write a share in percent, and never 0 or 100 for what is not; a dash for one of nothing."""
+    """Return a share in percent, or a dash for None; never round to exactly 0 or 100."""
     if value is None:
         return "\N{EN DASH}"
     if value and value < 0.00005:
@@ -112,14 +112,14 @@ def share_text(value: float | None) -> str:
 
 
 def distance_text(value: float) -> str:
-    """Write a distance, and never 0 for what is not."""
+    """Return a distance as text; a value that is not 0 is never rounded to 0."""
     if value and not 0.00005 <= abs(value) < 1000:
         return f"{value:.4g}"
     return f"{value + 0.0:.4f}"
 
 
 def scale_text(value: float, step: float) -> str:
-    """Write a value of a scale with the digits that its steps need."""
+    """Return a value on an axis with as many digits as the step between ticks needs."""
     last = math.floor(math.log10(step))
     if -4 <= last < 6:
         return f"{value:,.{max(0, -last)}f}"
@@ -128,14 +128,14 @@ def scale_text(value: float, step: float) -> str:
 
 
 def seconds_text(value: float) -> str:
-    """Write a duration in the unit that people would name it by."""
+    """Return a duration in seconds, minutes or hours."""
     if value < 120:
         return f"{value:.1f} s" if value < 9.95 else f"{value:.0f} s"
     return f"{value / 60:,.0f} min" if value < 7200 else f"{value / 3600:,.1f} h"
 
 
 def bytes_text(value: float) -> str:
-    """Write a size in the largest unit of which there is one."""
+    """Return a size in the largest unit that gives at least 1."""
     for unit in ("B", "KiB", "MiB"):
         if value < 1024:
             return f"{value:,.0f} {unit}"
@@ -144,11 +144,11 @@ def bytes_text(value: float) -> str:
 
 
 def change_text(change: float) -> str:
-    """Write a difference of shares in percentage points."""
+    """Return a difference of shares in percentage points, with its sign."""
     return f"{100 * change:+.2f}"
 
 
 def cut_line(line: str) -> str:
-    """Return a text on one line of the terminal, cut where it is too long."""
+    """Return a text as one line of at most `LINE_WIDTH` characters."""
     line = printable(" ".join(line.split("\n")))
     return line if len(line) <= LINE_WIDTH else line[: LINE_WIDTH - 3] + "..."

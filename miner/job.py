@@ -1,4 +1,4 @@
-"""The job file: parsing, overrides, checks. Its sections are those of `miner.job_sections`."""
+"""Read a job file, apply overrides and check it; `miner.job_sections` defines the sections."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["Job", "load_job", "parse_bytes", "parse_job"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A whole job. `facts` is its canonical form, `identity` what of it changes bytes."""
+    """A checked job: one attribute for each section of the job file."""
 
     dataset: DatasetJob = field(default_factory=DatasetJob)
     model: ModelJob = field(default_factory=ModelJob)
@@ -50,12 +50,12 @@ class Job:
 
     @property
     def cache_folder(self) -> Path:
-        """Where vectors are kept: by the job, by MINE_CACHE, or beside the runs."""
+        """The folder of cached vectors: ``cache.path``, MINE_CACHE, or ``.cache`` in the output."""
         named = self.cache.path or os.environ.get("MINE_CACHE")
         return expanded(named) if named else local_root(self.output.path) / ".cache"
 
     def facts(self) -> dict[str, dict[str, Any]]:
-        """Return the job as plain sections and keys, as the manifest shows it."""
+        """Return the job as a dictionary of sections, as the manifest stores it."""
         facts = dataclasses.asdict(self)
         for keys in facts.values():
             keys.update({k: list(v) for k, v in keys.items() if isinstance(v, tuple)})
@@ -64,9 +64,9 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """Return the part of the job that decides the bytes of a run.
 
-        Left out are the data set and the model, which their checksums and resolved columns stand
-        for, and what only decides how fast and where, or whether a run is good enough: engine,
-        workers, memory, batch size, output folder, cache, gates.
+        The data set and the model are left out because their checksums and the resolved columns
+        identify them. Engine, workers, memory, batch size, output folder, cache and gates are left
+        out because they do not change the result.
         """
         return {
             "index": self.index.identity(),
@@ -79,7 +79,7 @@ SECTIONS: dict[str, Any] = typing.get_type_hints(Job)
 _UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "KB": 10**3, "MB": 10**6}
 _UNITS["GB"] = 10**9
 _MOST_JOB, _MOST_PARTS = 1 << 20, 32
-"""Characters of a job file, and parts of a dotted key: reading takes the square of their number."""
+"""Limits on the characters of a file and the parts of a key: parsing time is quadratic in both."""
 _DEEP = re.compile(
     r"(?<![\w-])(?:(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+')[ \t]*+\.[ \t]*+)"
     rf"{{{_MOST_PARTS}}}"
@@ -90,34 +90,39 @@ _COUNTS = {
     "engine": ("workers",),
     "gates": ("min_triplets", "min_rows"),
 }
-"""Keys that are 0 or more."""
+"""Keys whose values must be 0 or more."""
 _MOST_PATIENCE = 1e9
 _MOST_MARGIN = 1e100
-"""Beyond every distance of float32 vectors; its square is still a float64."""
+"""Larger than every distance of float32 vectors; its square is still a finite float64."""
 
 
 def parse_bytes(text: str, key: str = "mining.memory", *, zero: bool = False) -> int:
-    """Turn ``"512MiB"`` or ``"2GB"`` into bytes; `UsageError` that names the key otherwise.
+    """Convert a size such as ``"512MiB"`` or ``"2GB"`` to bytes.
 
     Parameters
     ----------
     text : str
-        A number of bytes, or with a unit: KB, MB, GB, KiB, MiB, GiB.
+        A number, optionally with a unit: B, KB, MB, GB, KiB, MiB, GiB.
     key : str
-        What a message calls it.
+        The name of the key or option in error messages.
     zero : bool
-        Whether 0 is taken.
+        Whether 0 is allowed.
 
     Returns
     -------
     int
+
+    Raises
+    ------
+    UsageError
+        If `text` is not such a size, or is 0 and `zero` is False.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if not match or match[2] not in _UNITS:
         raise UsageError(f"{key} = {text!r} is not a size such as 512MiB or 2GiB")
     size = int(float(match[1]) * _UNITS[match[2]])
     if not size and not zero:
-        raise UsageError(f"{key} = {text!r} is nothing; give a size such as 512MiB")
+        raise UsageError(f"{key} = {text!r} must be above 0, such as 512MiB")
     return size
 
 
@@ -129,7 +134,7 @@ def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Jo
     path : str or Path
         A TOML file.
     overrides : mapping, optional
-        Values by ``section.key``, which win over those of the file.
+        Values by ``section.key``; they override the values in the file.
 
     Returns
     -------
@@ -138,7 +143,7 @@ def load_job(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Jo
     Raises
     ------
     UsageError
-        When the file is missing or is not TOML, or a key or value cannot be followed.
+        If the file is missing or is not TOML, or a key or value is not valid.
     """
     try:
         with Path(path).open(encoding="utf-8-sig") as file:
@@ -171,11 +176,11 @@ def parse_job(
     Parameters
     ----------
     sections : mapping
-        Keys and values by section, as TOML gives them.
+        Keys and values by section, as parsed from TOML.
     overrides : mapping, optional
-        Values by ``section.key``, which win over those of `sections`.
+        Values by ``section.key``; they override `sections`.
     where : str
-        What messages call the job.
+        The name of the job in error messages.
 
     Returns
     -------
@@ -199,7 +204,7 @@ def parse_job(
 
 
 def _override(keys: dict[str, Any], section: str, key: str, value: Any) -> None:
-    """Set one key; ``model.options.KEY`` reaches into the options of the model or strategy."""
+    """Set one key; ``model.options.KEY`` and ``select.options.KEY`` set one option."""
     outer, dot, inner = key.partition(".")
     if dot and (section, outer) in (("model", "options"), ("select", "options")):
         options = keys.get("options", {})
@@ -238,7 +243,7 @@ def _check(job: Job) -> None:
 
 def _check_margin(mining: MiningJob) -> None:
     margin = mining.margin
-    if not 0 < margin <= _MOST_MARGIN:  # not a number is refused too
+    if not 0 < margin <= _MOST_MARGIN:  # also False for NaN
         raise UsageError(
             f"mining.margin = {margin} must be a number above 0 (and at most {_MOST_MARGIN:g}), "
             "such as 0.2"

@@ -1,4 +1,4 @@
-"""The sections of the job file as frozen dataclasses, built from plain values that are checked."""
+"""The sections of the job file as frozen dataclasses, and the check of their keys and types."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "
 
 
 def known(name: str, names: Iterable[str], prefix: str) -> None:
-    """Raise `UsageError` with the nearest of the known names when `name` is none of them."""
+    """Raise `UsageError` with the most similar known name if `name` is not in `names`."""
     if name not in names:
         raise UsageError(f"{prefix} {name!r}: {did_you_mean(name, names)}")
 
 
 def built(kind: Any, section: str, keys: Mapping[str, Any], where: str) -> Any:
-    """Build a dataclass from keys and values.
+    """Build a dataclass from keys and values, and check their names and types.
 
     Parameters
     ----------
     kind : type
         A dataclass.
     section : str
-        What stands before a key in messages, such as ``mining``.
+        The section's name in messages, such as ``mining``.
     keys : mapping
     where : str
-        The file, for messages.
+        The file's name in messages.
 
     Raises
     ------
     UsageError
-        On an unknown key or a value of the wrong type.
+        If a key is unknown or a value has the wrong type.
     """
     hints = typing.get_type_hints(kind)
     values = {}
     for key, value in keys.items():
         if key not in hints:
-            hint = did_you_mean(key, hints) if hints else "there are none; drop it"
+            hint = did_you_mean(key, hints) if hints else "this section has no keys; drop it"
             raise UsageError(f"{where}: unknown key {section}.{key}: {hint}")
         values[key] = _typed(f"{where}: {section}.{key}", value, hints[key])
     return kind(**values)
@@ -73,7 +73,7 @@ def _float(value: int) -> float:
 
 
 def _typed(where: str, value: Any, hint: Any) -> Any:
-    """Check a value against its field's type; integers pass for floats."""
+    """Return a value, checked against the type of its field; integers become floats if needed."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
@@ -103,7 +103,7 @@ OnError = Literal["stop", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class DatasetJob:
-    """What is mined: labelled items (`path`), a table of pairs, or `queries`, `corpus`, `links`."""
+    """The data: labelled items or a table of pairs (`path`), or `queries`, `corpus` and `links`."""
 
     path: str | None = None
     queries: str | None = None
@@ -124,14 +124,14 @@ class DatasetJob:
 
     @property
     def paths(self) -> dict[str, str]:
-        """The paths that are given, by their keys."""
+        """The paths that are set, by key."""
         every = {name: getattr(self, name) for name in ("path", "queries", "corpus", "links")}
         return {name: path for name, path in every.items() if path}
 
 
 @dataclass(frozen=True, slots=True)
 class ModelJob:
-    """What turns content into vectors; `options` are the model's own."""
+    """The model that embeds the content; `options` are passed to the model."""
 
     name: str | None = None
     batch_size: int = 256
@@ -141,7 +141,7 @@ class ModelJob:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def prompts(self, sides: int) -> tuple[str, ...]:
-        """Return what is put before each text: of items (one side), of queries and documents."""
+        """Return the prefixes of the texts: one for items, or two for queries and documents."""
         if sides == 1:
             return (self.prompt,)
         given = (self.query_prompt, self.document_prompt)
@@ -150,11 +150,11 @@ class ModelJob:
 
 @dataclass(frozen=True, slots=True)
 class IndexJob:
-    """The FAISS index over the stored embeddings; all but the first two are of approximate ones.
+    """The FAISS index over the stored embeddings.
 
-    An index that is not exact nominates `candidates` negatives an anchor. On `audit` anchors it is
-    held to `min_recall` of the triplets that there are. ``auto`` is exact while that takes no more
-    than `budget_minutes`.
+    All keys except `factory` and `save` apply to approximate indexes only. Such an index proposes
+    `candidates` negatives for each anchor. Its recall is measured on `audit` anchors and should
+    reach `min_recall`. ``auto`` is exact if exact mining takes at most `budget_minutes`.
     """
 
     factory: str = "Flat"
@@ -165,7 +165,7 @@ class IndexJob:
     budget_minutes: float = 60.0
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides bytes."""
+        """Return the keys that decide the bytes of a run."""
         if self.factory == "Flat":
             return {"save": self.save}
         facts = {"save": self.save, "candidates": self.candidates, "aim": self.aim}
@@ -173,16 +173,17 @@ class IndexJob:
 
     @property
     def aim(self) -> float:
-        """What share of a sample's nearest rows the search is tuned to find.
+        """The share of a sample's nearest rows that the search is tuned to find.
 
-        It does not fall with a lower floor, so that a run that missed its floor goes on under one.
+        It does not decrease with `min_recall` below 0.95, so that a run that missed its gate can be
+        resumed with a lower one.
         """
         return (1 + max(0.95, self.min_recall)) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class MiningJob:
-    """The definition of the classes, and the memory of the exact pass."""
+    """The definition of the classes, the statistics, and the memory limit of exact mining."""
 
     margin: float = 0.2
     metric: Metric = "euclidean"
@@ -196,28 +197,30 @@ class MiningJob:
 
     @property
     def normalized(self) -> bool:
-        """Whether embeddings are scaled to unit length: by default, unless the metric is dot."""
+        """Whether embeddings are scaled to unit length; the default is True, except for dot."""
         return scales(self.metric, self.normalize)
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides bytes: all but the memory."""
+        """Return the keys that decide the bytes of a run: all except `memory`."""
         facts = dataclasses.asdict(self) | {"normalize": self.normalized}
         del facts["memory"]
         return facts
 
     @property
     def classes_alone(self) -> MiningJob:
-        """The same without the tables beside the census."""
+        """The same options without the statistics tables."""
         return dataclasses.replace(self, hubs=0, confusions=0, neighbours=0, gaps=0)
 
 
 @dataclass(frozen=True, slots=True)
 class SelectJob:
-    """Which of the semi-hard and hard triplets are written. 0 means no cap but in max_triplets.
+    """Which of the semi-hard and hard triplets are written.
 
-    First come the filters (`classes` to `ranks`; `miner.selection.filters`), then the strategy
-    with its `options`, then the caps. With `suspects`, what a positive-aware filter drops is kept.
-    With `denoise`, rows whose labels are likely wrong (``label_noise.parquet``) take no part.
+    The filters (`classes` to `ranks`; `miner.selection.filters`) are applied first, then the
+    strategy with its `options`, then the caps. A cap of 0 means no cap, except `max_triplets`,
+    where 0 writes nothing. With `suspects`, the triplets that a positive-aware filter drops are
+    written to a folder of their own. With `denoise`, rows whose labels are likely wrong
+    (``label_noise.parquet``) are left out.
     """
 
     strategy: str = "all"
@@ -240,9 +243,10 @@ class SelectJob:
     rescore_max: float | None = None
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides bytes: the first keys, and of the later ones what is set.
+        """Return the keys that decide the bytes of a run.
 
-        So a key that a newer version brings changes no fingerprint of a job that does not use it.
+        Keys with their default value are left out, except the oldest ones, so that a key added by a
+        newer version does not change the fingerprint of a job that does not use it.
         """
         plain = {one.name: one.default for one in dataclasses.fields(self)} | {"options": {}}
         always = {"strategy", "max_triplets", "per_pair", "per_anchor", "seed"}
@@ -253,7 +257,7 @@ class SelectJob:
 
 @dataclass(frozen=True, slots=True)
 class OutputJob:
-    """Where the run goes; `report` puts ``report.html`` beside its shards."""
+    """The output folder, and whether shards contain the content and the run has a report."""
 
     path: str = "mined"
     content: bool = True
@@ -262,9 +266,9 @@ class OutputJob:
 
 @dataclass(frozen=True, slots=True)
 class EngineJob:
-    """How the units are spread; changes no byte of the output.
+    """How the units are distributed over workers; does not change the output.
 
-    `patience` is for how many seconds `dask` waits where its scheduler or all its workers are gone.
+    `patience` is the number of seconds that `dask` waits if its scheduler or all workers are lost.
     """
 
     name: str = "threads"
@@ -275,7 +279,7 @@ class EngineJob:
 
 @dataclass(frozen=True, slots=True)
 class CacheJob:
-    """Where vectors are kept by content, and how much room they and the stores may take."""
+    """The folder of cached vectors, and the largest size of the cache and the stores."""
 
     path: str | None = None
     max_size: str = "20GiB"
@@ -283,12 +287,12 @@ class CacheJob:
 
 @dataclass(frozen=True, slots=True)
 class GatesJob:
-    """What a run must reach to become the latest one; changes no byte of the output.
+    """Conditions for a run to become the latest one; they do not change the output.
 
-    `min_triplets` is of the classes that the job writes, as they were found; `max_hard_share` is
-    of all valid triplets. `min_rows` is of the rows that were written, unless the job only counts.
-    `min_recall` is the floor of an approximate run; None leaves it to `IndexJob.min_recall`, what
-    its search aims for.
+    `min_triplets` is compared with the triplets found in the classes that the job writes,
+    `max_hard_share` with the share of hard triplets among all valid ones, and `min_rows` with the
+    rows written (unless the job only counts). `min_recall` is the least recall of an approximate
+    run; None means `IndexJob.min_recall`.
     """
 
     min_triplets: int = 0

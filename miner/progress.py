@@ -1,4 +1,4 @@
-"""What a run says while it is at work, what it warns of, and how long its stages took."""
+"""Progress callbacks, warnings about damaged files, and the durations of stages."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ __all__ = ["Clock", "Progress", "silent", "warn_damaged"]
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
-"""Called with a stage's name, what is done, and the total."""
+"""Called with the name of a stage, the amount that is done, and the total."""
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """Report nothing."""
+    """Ignore progress; a `Progress` for callers that report none."""
 
 
 def warn_damaged(message: str) -> None:
-    """Log a warning that something damaged was found and is made again."""
+    """Log a warning that a damaged file was found and is made again."""
     facts = {"event": "damaged", "message": message}
     _log.warning("%s", message, extra={"facts": facts})
 
 
 @dataclass(slots=True)
 class Clock:
-    """Seconds per stage."""
+    """Measures the seconds that each stage takes."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage; the log is told when it begins and when it is done."""
+        """Time a stage; log when it begins and when it is done."""
         began = time.perf_counter()
         _log.info("stage_started", extra={"facts": {"stage": name}})
         try:

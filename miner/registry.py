@@ -1,8 +1,7 @@
-"""A name -> implementation table that imports an implementation only when it is asked for.
+"""A table of named implementations, each imported only when it is loaded.
 
-Built-in implementations are registered through the same door as those of other packages: a
-``"package.module:attribute"`` target under a name. Packages add their own with an entry point in
-the registry's group (``mine.models``, for example).
+An implementation is a ``"package.module:attribute"`` target with a name. Other packages add theirs
+with an entry point in the registry's group, for example ``mine.models``.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ class Entry:
     Attributes
     ----------
     needs : tuple of str
-        Modules that it imports beside the package's own dependencies.
+        Modules that it imports in addition to this package's dependencies.
     extra : str
-        The extra of this package that brings them.
+        The extra of this package that installs them.
     argument : str
-        What stands after a colon in ``NAME:VALUE``, for lists.
+        What VALUE is in ``NAME:VALUE``, for lists of names; empty if the name takes none.
     """
 
     name: str
@@ -41,22 +40,22 @@ class Entry:
 
     @property
     def missing(self) -> list[str]:
-        """The needed modules that are not installed; nothing is imported to find out."""
+        """The needed modules that are not installed; they are found without an import."""
         return [name for name in self.needs if importlib.util.find_spec(name) is None]
 
     @property
     def remedy(self) -> str:
-        """What to type to get what is missing."""
+        """The command that installs the missing modules."""
         return install_hint(self.extra)
 
 
 def load_attribute(target: str) -> Any:
-    """Import ``package.module:attribute``.
+    """Import and return ``package.module:attribute``.
 
     Raises
     ------
     UsageError
-        When the module or the attribute does not exist, or the target is not of that form.
+        If the module or the attribute does not exist, or the target does not have that form.
     """
     module_name, colon, attribute = target.partition(":")
     if not (module_name and colon and attribute):
@@ -67,7 +66,7 @@ def load_attribute(target: str) -> Any:
         raise UsageError(
             f"{target!r}: cannot import {error.name!r}; is it installed, or in this folder?"
         ) from error
-    except (Exception, SystemExit) as error:  # the code of others: whatever it raises ends here
+    except (Exception, SystemExit) as error:  # foreign code may raise anything
         reason = " ".join(str(error).split())[:300]
         raise UsageError(
             f"{target!r}: importing it failed with {type(error).__name__}: {reason}; correct it"
@@ -85,19 +84,19 @@ def load_attribute(target: str) -> Any:
 
 @dataclass(slots=True)
 class Registry:
-    """Names of one seam's implementations.
+    """The names of all implementations of one kind.
 
     Parameters
     ----------
     kind : str
-        What the names stand for, in the singular (``"model"``); used in messages.
+        What the names denote, in the singular (``"model"``); used in messages.
     plural : str
-        Of an irregular one; names the group of entry points.
+        The plural, if it is irregular; it names the group of entry points.
 
     Attributes
     ----------
     gone : dict of str to str
-        Names of earlier versions, and what to use now.
+        Names that earlier versions had, and what to use instead.
     """
 
     kind: str
@@ -120,12 +119,12 @@ class Registry:
         self.entries[name] = Entry(name, target, summary, needs, extra, argument)
 
     def names(self) -> list[str]:
-        """All names, sorted, those of installed packages included."""
+        """Return all names, sorted, including those from installed packages."""
         self._discover()
         return sorted(self.entries)
 
     def check(self, name: str) -> None:
-        """Raise `UsageError` with the nearest name when `name` is not registered."""
+        """Raise `UsageError` with the most similar name if `name` is not registered."""
         self._discover()
         if name not in self.entries:
             if now := self.gone.get(name.partition(":")[0]):

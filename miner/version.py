@@ -22,6 +22,6 @@ def _installed(name: str) -> str | None:
 
 
 def package_versions() -> dict[str, str | None]:
-    """Return the versions of this program, Python, and what decides results and speed."""
+    """Return the versions of this program, of Python, and of the packages in `_PACKAGES`."""
     own = {"mine": __version__, "python": platform.python_version()}
     return own | {name: _installed(name) for name in _PACKAGES}

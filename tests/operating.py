@@ -20,7 +20,7 @@ Series = dict[tuple[str, ...], float]
 
 
 def _no_number(name: str) -> None:
-    raise AssertionError(f"{name} is no number of JSON")
+    raise AssertionError(f"{name} is not a JSON number")
 
 
 def events(text: str) -> list[dict[str, Any]]:

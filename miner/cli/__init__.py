@@ -1,1 +1,1 @@
-"""The command line: parse, call, print, exit code."""
+"""The command line: options, help, progress, logs, exit codes."""

@@ -1,7 +1,7 @@
-"""A limit on the address space of this process (``ulimit -v``): what `mine` does under one.
+"""Refuse jobs that do not fit into a limit on the address space of this process (``ulimit -v``).
 
-Libraries in C crash or wait for ever where they get no address space: OpenBLAS asks for it again
-and again, even as it is loaded. So a job that does not fit is refused before they are loaded.
+C libraries crash or wait forever if they get no address space: OpenBLAS retries without end, even
+while it is loaded. So a job that does not fit is refused before the libraries are loaded.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from miner.formatting import bytes_text
 __all__ = ["check_address_space", "spare_address_space"]
 
 _READING = 1 << 30
-"""Bytes of address space for any command."""
+"""Bytes of address space that every command needs."""
 _LIBRARIES = 2304 << 20
-"""Bytes of address space that the libraries of a run take; most of them are never used."""
+"""Bytes of address space that the libraries of a run reserve; most of it is never used."""
 _CORE, _WORKER = 32 << 20, 128 << 20
-"""The same for each core: stacks of threads; and for each worker: a stack, buffers of BLAS."""
+"""Bytes for each core (stacks of threads) and for each worker (a stack, buffers of BLAS)."""
 
 
 def _limit() -> int | None:
-    """Return how many bytes of address space this process may have, None without a limit."""
+    """Return the limit on the address space of this process in bytes, or None."""
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return None if limit == resource.RLIM_INFINITY else limit
 
 
 def spare_address_space() -> None:
-    """Keep OpenBLAS from taking buffers for each core as it is loaded, under a limit.
+    """If there is a limit, keep OpenBLAS from reserving buffers for each core when it is loaded.
 
-    Call it before NumPy is imported.
+    Must be called before NumPy is imported.
     """
     if _limit() is not None:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def check_address_space(job: Any = None) -> None:
-    """Refuse a job, or any command, for which the limit on address space is too low.
+    """Check that the limit on address space is high enough for a job, or for any command.
 
     Raises
     ------
     StorageError
-        With the limit, and what is needed.
+        If it is too low; the message names the limit and the bytes needed.
     """
     limit = _limit()
     if limit is None:

@@ -1,4 +1,4 @@
-"""Commands that read what finished runs left: parse, call, print. `miner.cli.main` adds them."""
+"""The commands that work on finished runs; `miner.cli.main` adds them to the command line."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from miner.formatting import counted, printable, printable_json, short_message
 __all__ = ["COMMANDS", "STDOUT", "json_option", "print_facts"]
 
 STDOUT = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
-"""Paths of stdout, which may be named as the file to write."""
+"""Paths of stdout, which a user may name as the file to write."""
 
 _OUT = "mined"
 _out_argument = click.argument("out", default=_OUT, type=click.Path())
 _run_argument = click.argument("run", default="mined/latest", type=click.Path())
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 def print_facts(
     facts: Any, text: str, *, as_json: bool, quiet: bool = False, aside: bool = False
 ) -> None:
-    """Print facts as JSON, or the text that says them; on stderr where stdout has a file."""
+    """Print facts as JSON or as text; with `aside` to stderr, because stdout receives a file."""
     if as_json:
         click.echo(printable_json(facts), err=aside)
     elif not quiet:
@@ -38,12 +38,12 @@ def print_facts(
 
 
 def _listed(out: str) -> str:
-    """Return an output folder to list; the default one may not be there yet."""
+    """Check that an output folder exists, except the default one, and return it."""
     return out if out == _OUT else _there(out, "name the output folder of a job")
 
 
 def _there(folder: str, remedy: str) -> str:
-    """Return a folder or URL that a user has named, if it is there."""
+    """Check that a folder exists, and return it; a URL is returned unchecked."""
     if "://" not in folder and not Path(folder).expanduser().is_dir():
         what = "it is a file, not a folder" if Path(folder).exists() else "no such folder"
         raise UsageError(f"{folder}: {what}; {remedy}")
@@ -72,11 +72,11 @@ def runs(out: str, as_json: bool) -> None:
     default=3,
     show_default=True,
     metavar="N",
-    help="Of each class.",
+    help="Triplets of each class to show.",
 )
 @json_option
 def show(run: str, triplets: int, as_json: bool) -> None:
-    """Show a RUN: its census, what stands out in it, and a few triplets in words."""
+    """Show the counts of a RUN, its statistics, and a few triplets of each class."""
     with miner.held_run(run) as opened:
         rows = {name: miner.some_triplets(opened, name, triplets) for name in ("hard", "semi_hard")}
         tables, some = miner.describe_tables(opened), miner.describe_triplets(opened, triplets)
@@ -86,10 +86,10 @@ def show(run: str, triplets: int, as_json: bool) -> None:
 
 @click.command(cls=Command)
 @_run_argument
-@click.option("--full", is_flag=True, help="Every triplet and anchor, not a sample.")
+@click.option("--full", is_flag=True, help="Check all triplets and anchors instead of a sample.")
 @json_option
 def verify(run: str, full: bool, as_json: bool) -> None:
-    """Verify a RUN: checksums, schema, counts, classes recomputed from the vectors."""
+    """Verify a RUN: checksums, schema, counts, and classes computed from the vectors."""
     with miner.held_run(run) as opened:
         result = miner.verify_run(opened, full=full)
     facts = {
@@ -110,7 +110,7 @@ def verify(run: str, full: bool, as_json: bool) -> None:
 @click.command(cls=Command)
 @json_option
 def doctor(as_json: bool) -> None:
-    """Show what this machine has: versions, extras, compiled loops, cores, memory, folders."""
+    """Show what this machine has and lacks: versions, extras, cores, memory, folders."""
     facts = miner.machine_facts()
     print_facts(facts, miner.describe_machine(facts), as_json=as_json)
 
@@ -118,7 +118,7 @@ def doctor(as_json: bool) -> None:
 @click.command(cls=Command)
 @json_option
 def models(as_json: bool) -> None:
-    """List the models that can be plugged."""
+    """List the available models."""
     facts = miner.list_models()
     print_facts(facts, miner.describe_models(facts), as_json=as_json)
 
@@ -128,7 +128,7 @@ _cache_option = click.option(
     "folder",
     metavar="DIR",
     callback=lambda _, __, folder: folder and _there(folder, "name the folder of a cache"),
-    help="The cache, where it is not OUT/.cache; default: MINE_CACHE if that is set.",
+    help="Cache folder; default: MINE_CACHE if it is set, else OUT/.cache.",
 )
 
 
@@ -138,9 +138,9 @@ _cache_option = click.option(
 @click.option("--prune", hidden=True)
 @json_option
 def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> None:
-    """List the vectors that are kept for OUT (default: mined)."""
+    """List the cached vectors of OUT (default: mined)."""
     if prune is not None:
-        raise UsageError(f"--prune went: type `mine prune {out} --vectors {prune}`")
+        raise UsageError(f"--prune was removed: type `mine prune {out} --vectors {prune}`")
     facts = miner.kept_facts(_listed(out), folder)
     print_facts(facts, miner.describe_kept(facts), as_json=as_json)
 
@@ -151,20 +151,20 @@ def cache(out: str, folder: str | None, prune: str | None, as_json: bool) -> Non
     "--keep",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Keep the newest N runs, and the latest; default: all.",
+    help="Keep the newest N runs and the latest run; default: all.",
 )
 @click.option(
     "--hours",
     type=click.FloatRange(min=0),
     default=24,
     show_default=True,
-    help="Unfinished work goes when it is older.",
+    help="Remove unfinished work that is older than this many hours.",
 )
 @click.option(
-    "--vectors", metavar="SIZE", help="Keep so much of cached vectors and counts; default: all."
+    "--vectors", metavar="SIZE", help="Limit for cached vectors and counts; default: no limit."
 )
 @_cache_option
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")
 @json_option
 def prune(
     out: str,
@@ -174,7 +174,7 @@ def prune(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Remove what runs in OUT (default: mined) left unfinished, old runs and unused vectors."""
+    """Remove unfinished work, old runs and unused vectors from OUT (default: mined)."""
     most = None if vectors is None else miner.parse_bytes(vectors, "--vectors", zero=True)
     facts = miner.prune_output(out, dry_run=dry_run, **options)
     if most is not None:
@@ -191,40 +191,43 @@ def prune(
     "name",
     required=True,
     metavar="NAME",
-    help="triplet, n-tuple, labeled-pair, labeled-list, pair or ids.",
+    help="Format: triplet, n-tuple, labeled-pair, labeled-list, pair or ids.",
 )
 @click.option(
     "--difficulty",
     metavar="NAME",
-    help="hard, semi_hard or both; default: what the run wrote rows of.",
+    help="Class: hard, semi_hard or both; default: the classes that have rows.",
 )
-@click.option("--negatives", type=int, metavar="K", help="The K nearest only.")
-@click.option("--ragged", is_flag=True, help="Lists of labeled-list may be shorter than K.")
-@click.option("--balance", is_flag=True, help="Of pair: as many negatives as positives an anchor.")
-@click.option("--clean", is_flag=True, help="Of ids: without those whose labels are likely wrong.")
+@click.option("--negatives", type=int, metavar="K", help="Take the K nearest negatives only.")
+@click.option("--ragged", is_flag=True, help="labeled-list: allow lists shorter than K.")
+@click.option(
+    "--balance", is_flag=True, help="pair: as many negatives as positives for each anchor."
+)
+@click.option("--clean", is_flag=True, help="ids: leave out anchors whose labels are likely wrong.")
 @click.option(
     "--out",
     type=click.Path(),
     metavar="DIR",
-    help="The folder to make; default: one in exports, beside runs.",
+    help="Folder to write; default: a folder in exports, next to runs.",
 )
-@click.option("--force", is_flag=True, help="Replace an export that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing export.")
 @click.option(
     "--file-format",
     default="parquet",
     show_default=True,
     metavar="NAME",
-    help="parquet or jsonl.",
+    help="File format: parquet or jsonl.",
 )
 @json_option
 def export(run: str, name: str, as_json: bool, **options: Any) -> None:
-    """Write the triplets of a RUN in a format that trainers take.
+    """Export the triplets of a RUN in a format for trainers.
 
-    Columns are anchor, positive, negative (triplet); anchor, positive, negative_1 to negative_K
-    (n-tuple); anchor, passage, label (labeled-pair); anchor, passages, labels (labeled-list), those
-    of sentence-transformers; anchor, other, label as 1.0 or 0.0 (pair), for contrastive losses. A
-    pair (anchor, positive) with fewer than K negatives (default: 3) is left out of n-tuple and
-    labeled-list, and counted. The format ids gives the ids of all anchors.
+    The columns are anchor, positive, negative (triplet); anchor, positive, negative_1 to
+    negative_K (n-tuple); anchor, passage, label (labeled-pair); anchor, passages, labels
+    (labeled-list), as in sentence-transformers. The columns of pair are anchor, other, label, with
+    labels 1.0 and 0.0, for contrastive losses. The format ids has the ids of all anchors. n-tuple
+    and labeled-list leave out each pair (anchor, positive) with fewer than K negatives (default:
+    3), and count these pairs.
     """
     with miner.held_run(run) as opened:
         facts = miner.export_triplets(opened, name, **options)
@@ -232,7 +235,7 @@ def export(run: str, name: str, as_json: bool, **options: Any) -> None:
 
 
 def _gone(name: str, instead: Callable[[tuple[str, ...]], str]) -> click.Command:
-    """Return a command that says what to type in its place, given the words after its name."""
+    """Return a command of an earlier version that fails and says what to type instead."""
 
     @click.command(
         name,
@@ -242,7 +245,7 @@ def _gone(name: str, instead: Callable[[tuple[str, ...]], str]) -> click.Command
     )
     @click.argument("words", nargs=-1, type=click.UNPROCESSED)
     def gone(words: tuple[str, ...]) -> None:
-        raise UsageError(f"mine {name} went: {instead(words)}")
+        raise UsageError(f"mine {name} was removed: {instead(words)}")
 
     return gone
 
@@ -259,21 +262,19 @@ batches = _gone(
 )
 
 
-_force_option = click.option(
-    "--force", is_flag=True, help="Replace a file that is not a page of mine."
-)
+_force_option = click.option("--force", is_flag=True, help="Replace a file that mine did not make.")
 
 
 @click.command(cls=Command)
 @_run_argument
 @click.option("--open", "show_it", is_flag=True, help="Open the page in a browser.")
 @click.option(
-    "--output", metavar="FILE", help="The page; default: reports/RUN_ID.html beside runs."
+    "--output", metavar="FILE", help="HTML file; default: reports/RUN_ID.html next to runs."
 )
 @_force_option
 @json_option
 def report(run: str, show_it: bool, output: str | None, force: bool, as_json: bool) -> None:
-    """Write the report of a RUN anew, as one HTML file."""
+    """Write the report of a RUN as one HTML file."""
     with miner.held_run(run) as opened:
         made = miner.make_report(opened, output, force=force)
         facts = miner.report_facts(made, opened)
@@ -285,11 +286,11 @@ def report(run: str, show_it: bool, output: str | None, force: bool, as_json: bo
 @click.command(cls=Command)
 @click.argument("a")
 @click.argument("b", default="mined/latest")
-@click.option("--output", metavar="FILE", help="Write a page, one HTML file, too.")
+@click.option("--output", metavar="FILE", help="Also write the comparison as one HTML file.")
 @_force_option
 @json_option
 def compare(a: str, b: str, output: str | None, force: bool, as_json: bool) -> None:
-    """Compare run A with run B (default: mined/latest): what moved, and whether B is better."""
+    """Compare run A with run B (default: mined/latest), and say whether B is better."""
     with miner.held_run(a) as before, miner.held_run(b) as after:
         compared = miner.compare_runs(before, after)
         text = miner.describe_comparison(compared)
@@ -313,4 +314,4 @@ COMMANDS = (
     report,
     compare,
 )
-"""In no order: the help sorts them."""
+"""All commands of this module; click sorts them in the help."""

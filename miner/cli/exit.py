@@ -1,4 +1,4 @@
-"""The last words of a command: on stderr for people, or as the last line of a JSON log."""
+"""Print the last line of a command to stderr or to the JSON log, and end the process."""
 
 from __future__ import annotations
 
@@ -34,35 +34,32 @@ _log = logging.getLogger(ENDING)
 
 
 def print_trace(trace: BaseException) -> None:
-    """Show where an error came from."""
+    """Print the traceback of an error to stderr."""
     text = "".join(traceback.format_exception(trace))
     click.echo(printable(without_secrets(text)), err=True)
 
 
 def print_ending(attempt: Attempt, ending: Ending, settled: RunClosure) -> None:
-    """Say on stderr what is wrong, if anything is, and which run is the latest one."""
+    """Print warnings to stderr and, after an error, its message and the latest run."""
     if attempt.unreported:
         click.echo(f"mine: warning: {short_message(attempt.unreported)}", err=True)
     if settled.warning:
         click.echo(_fitted(f"mine: warning: {settled.warning}"), err=True)
     if ending.code:
-        told = {"failed": "internal error: " if ending.code == 1 else "error: "}
-        message = short_message(url_name(told.get(ending.event, "") + ending.message))
+        prefix = {"failed": "internal error: " if ending.code == 1 else "error: "}
+        message = short_message(url_name(prefix.get(ending.event, "") + ending.message))
         click.echo(_fitted(f"mine: {_sentences(message, settled.words)}"), err=True)
 
 
 def _sentences(message: str, words: str) -> str:
-    """Return a message, and behind it the sentence that says which run is the latest one."""
+    """Return a message followed by the sentence that names the latest run."""
     if not message or not words:
         return message or words
     return f"{message}{'' if message[-1] in '.?!' else '.'} {words}"
 
 
 def _fitted(line: str) -> str:
-    """Return a line, in a terminal broken between words where that breaks it inside of one.
-
-    Logs, and whatever reads stderr, have it on one line.
-    """
+    """Return a line wrapped between words if stderr is a terminal, otherwise unchanged."""
     if not sys.stderr.isatty():
         return line
     broken = textwrap.wrap(
@@ -78,7 +75,7 @@ def _fitted(line: str) -> str:
 def log_ending(
     attempt: Attempt, ending: Ending, settled: RunClosure, trace: BaseException | None
 ) -> None:
-    """Write the last line of a JSON log: how it ended, and which run is the latest one."""
+    """Write the last line of a JSON log: how the command ended, and the latest run."""
     if attempt.unreported:
         _log.warning("report_not_written", extra={"facts": {"message": attempt.unreported}})
     if settled.warning:
@@ -96,7 +93,7 @@ def log_ending(
 
 
 def close_streams() -> None:
-    """Drop what stdout and stderr will not take (a full disk, no reader): the exit code stands."""
+    """Flush stdout and stderr; drop what cannot be written, so that the exit code is kept."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()
@@ -105,10 +102,10 @@ def close_streams() -> None:
 
 
 class _Descriptor(io.FileIO):
-    """A descriptor that drops what is written once its reader has closed the other end."""
+    """A descriptor that drops data after its reader has closed the other end."""
 
     def write(self, data: Any) -> int:
-        """Write data; return how many bytes are done with."""
+        """Write data, and return the number of bytes written or dropped."""
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -116,11 +113,10 @@ class _Descriptor(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """Let a reader of stdout or stderr that leaves early (``| head``) change nothing.
+    """Let the command continue when a reader of stdout or stderr leaves early (``| head``).
 
-    What it does not read is dropped, the work continues, and the exit code says how that ended: a
-    run is not lost because its log has no reader any more. A stream that was closed at the start is
-    one that drops everything.
+    The rest of the output is dropped, and the exit code does not change: a run must not be lost
+    because its log has no reader. A stream that is closed from the start drops everything.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -140,13 +136,13 @@ def outlive_readers() -> None:
 
 @contextlib.contextmanager
 def own_process() -> Iterator[None]:
-    """Let a SystemExit raised within end the process as soon as its exit functions are done.
+    """End the process right after the exit functions if the block raises SystemExit.
 
-    Python goes on from there and takes itself down while threads of libraries may still be at
-    work: the workers of an interrupted run, or Arrow, which reads ahead. One that then asks for the
-    interpreter is unwound through C++ that forbids it (before Python 3.14), and the process ends
-    by SIGABRT in the place of its exit code, with "terminate called without an active exception"
-    (apache/arrow#34314). Streams are flushed before; what works on files is ready for a kill.
+    Otherwise Python finalises the interpreter while threads of libraries may still work: the
+    workers of an interrupted run, or Arrow, which reads ahead. Before Python 3.14, a thread that
+    then requests the interpreter is unwound through C++ code that forbids it, and the process ends
+    by SIGABRT instead of its exit code, with "terminate called without an active exception"
+    (apache/arrow#34314). Streams are flushed first; code that writes files tolerates a kill.
     """
     code: int | None = None
 
@@ -156,7 +152,7 @@ def own_process() -> Iterator[None]:
             close_streams()
             os._exit(code)
 
-    atexit.register(leave)  # before others are, and so called after them
+    atexit.register(leave)  # registered first, so called last
     try:
         yield
     except SystemExit as done:

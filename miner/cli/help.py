@@ -1,4 +1,4 @@
-"""The help of a command: options in groups, and examples."""
+"""Help of a command: options in groups, and examples."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "mine compare other/latest --output compared.html",
     ),
 }
-"""Two for each command."""
+"""Two example command lines for each command, by its name."""
 
 _OTHER = "Other options"
 
 
 class _Option(click.Option):
-    """An option that the help shows in a group."""
+    """An option that the help shows under the heading `group`."""
 
     group = _OTHER
 
 
 def option(group: str, *names: str, **more: Any) -> Callable[[Any], Any]:
-    """Return a decorator as `click.option` does, for an option of a group."""
+    """Return a decorator like `click.option` for an option that belongs to a group."""
     kind = type("_Grouped", (_Option,), {"group": group})
     return click.option(*names, cls=kind, **more)
 
 
 class Command(click.Command):
-    """A command whose help has its options in groups, and examples below them."""
+    """A command whose help shows the options in groups, followed by examples."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, one section a group, in the order of the groups."""
+        """Write one section of options for each group; other options come last."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
@@ -67,7 +67,7 @@ class Command(click.Command):
                 formatter.write_dl([(f"{names:<{width}}", text) for names, text in records])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples."""
+        """Write the examples below the options."""
         with formatter.section("Examples"):
             for line in EXAMPLES.get(self.name or "", ()):
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")

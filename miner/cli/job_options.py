@@ -1,4 +1,4 @@
-"""JOB and the options that override it."""
+"""The argument JOB, and the options that override keys of the job."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FLAGS = {
 
 
 def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add JOB and the options that override it."""
+    """Add the argument JOB and the options that override its keys to a command."""
     options = [
         click.argument("job", required=False, type=click.Path(path_type=Path)),
         option(
@@ -48,46 +48,64 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--data",
             type=click.Path(),
             metavar="PATH",
-            help="The data set: a file, a folder, a pattern or a URL.",
+            help="Data set: a file, a folder, a pattern or a URL.",
         ),
         option(
-            "Model", "--model", metavar="NAME", help="One of `mine models`, or module:attribute."
+            "Model",
+            "--model",
+            metavar="NAME",
+            help="A model of `mine models`, or module:attribute.",
         ),
-        option(_MINED, "--margin", type=float, help="The margin of the classes, above 0."),
-        option(_MINED, "--metric", metavar="NAME", help="euclidean, sqeuclidean, cosine or dot."),
+        option(_MINED, "--margin", type=float, help="Margin of the classes, above 0."),
+        option(
+            _MINED,
+            "--metric",
+            metavar="NAME",
+            help="Distance: euclidean, sqeuclidean, cosine or dot.",
+        ),
         option(
             _MINED, "--normalize/--no-normalize", default=None, help="Scale vectors to length 1."
         ),
-        option(_MINED, "--index", metavar="NAME", help="A FAISS factory string, or auto."),
+        option(
+            _MINED, "--index", metavar="NAME", help="Flat (exact), auto, or a FAISS factory string."
+        ),
         option(_WRITTEN, "--select", metavar="NAME", help=f"The strategy: {_STRATEGIES}."),
         option(
             _WRITTEN,
             "--max-triplets",
             type=int,
             metavar="N",
-            help="At most this many of each class; 0: count only.",
+            help="At most N triplets of each class; 0: only count.",
         ),
         option(
             _WRITTEN,
             "--per-pair",
             type=int,
             metavar="N",
-            help="The same for each (anchor, positive).",
+            help="At most N triplets of each (anchor, positive) in a class.",
         ),
-        option(_WRITTEN, "--per-anchor", type=int, metavar="N", help="The same for each anchor."),
-        option(_WRITTEN, "--seed", type=int, metavar="N", help="The seed of all draws."),
         option(
-            _WRITTEN, "--out", type=click.Path(), metavar="DIR", help="The output folder, or a URL."
+            _WRITTEN,
+            "--per-anchor",
+            type=int,
+            metavar="N",
+            help="At most N triplets of each anchor in a class.",
         ),
-        option(_WHERE, "--engine", metavar="NAME", help="threads, processes or dask."),
-        option(_WHERE, "--workers", type=int, metavar="N", help="By default one for each core."),
+        option(_WRITTEN, "--seed", type=int, metavar="N", help="Seed of all random draws."),
+        option(
+            _WRITTEN, "--out", type=click.Path(), metavar="DIR", help="Output folder, or a URL."
+        ),
+        option(_WHERE, "--engine", metavar="NAME", help="Engine: threads, processes or dask."),
+        option(
+            _WHERE, "--workers", type=int, metavar="N", help="Workers; default: one for each core."
+        ),
         option(
             "Other options",
             "--set",
             "settings",
             multiple=True,
             metavar="SECTION.KEY=VALUE",
-            help="Any key of the job file.",
+            help="Set any key of the job file.",
         ),
     ]
     for decorate in reversed(options):
@@ -96,7 +114,7 @@ def job_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def build_job(path: Path | None, settings: tuple[str, ...], flags: Mapping[str, Any]) -> Any:
-    """Build the job from the file and the options; see DEFAULT_JOB."""
+    """Return the job of a file and options; without a file or data, read `DEFAULT_JOB`."""
     overrides = {_FLAGS[name]: value for name, value in flags.items() if value is not None}
     overrides |= dict(_setting(text) for text in settings)
     if path is None and not {"dataset.path", "dataset.queries"} & overrides.keys():
@@ -112,11 +130,11 @@ def build_job(path: Path | None, settings: tuple[str, ...], flags: Mapping[str, 
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    """Split ``section.key=value``; the value is TOML, or else plain text."""
+    """Split ``section.key=value``; a value that is not TOML is taken as text."""
     key, equals, value = text.partition("=")
     if not equals or "." not in key:
         raise UsageError(f"--set {text!r} is not of the form SECTION.KEY=VALUE")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except (ValueError, RecursionError):  # ValueError: no TOML, or a number of too many digits
+    except (ValueError, RecursionError):  # not TOML, or a number with too many digits
         return key.strip(), value.strip()

@@ -1,4 +1,4 @@
-"""The log as JSON lines: one object a line on stderr, for whoever collects logs."""
+"""The log as JSON lines on stderr, one object a line, for log collectors."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from miner.storage.urls import url_name
 __all__ = ["ENDING", "JsonLines", "LoggedProgress", "json_log"]
 
 ENDING = "miner.ending"
-"""The logger of the last line, which is always written."""
+"""Name of the logger for the last line, which is always written."""
 _EVERY = 30.0
-"""Seconds between the lines of a stage."""
+"""Seconds between two lines about the same stage."""
 _log = logging.getLogger(__name__)
 
 
 class JsonLines(logging.Formatter):
-    """Turns a record into one line of JSON.
+    """Formats a log record as one line of JSON.
 
-    A record with ``facts`` is an event of ours, named by its message; any other (of a library) is
-    the event ``message``.
+    A record of `mine` has ``facts``, and its message is the name of the event. Any other record,
+    from a library, is an event called ``message``.
     """
 
     def __init__(self, attempt: Attempt) -> None:
@@ -37,7 +37,7 @@ class JsonLines(logging.Formatter):
         self._attempt = attempt
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, in ASCII: whatever a name holds, it is one line."""
+        """Return the line in ASCII, so that no character can break it into two."""
         facts: dict[str, Any] | None = getattr(record, "facts", None)
         if facts is None:
             event, facts = "message", {"logger": record.name, "message": record.getMessage()}
@@ -61,7 +61,7 @@ class JsonLines(logging.Formatter):
 
 @contextmanager
 def json_log(attempt: Attempt, *, quiet: bool) -> Iterator[None]:
-    """Write the log to stderr as JSON lines, Python's warnings too; if quiet only what matters."""
+    """Write the log and Python's warnings to stderr as JSON lines; if quiet, only warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(attempt))
     levels = {"miner": logging.WARNING if quiet else logging.INFO, ENDING: logging.INFO}
@@ -83,14 +83,14 @@ def _set_levels(levels: dict[str, int]) -> None:
 
 
 class LoggedProgress:
-    """Progress for a log: an event as a stage begins, and one every half minute."""
+    """Logs progress: an event when a stage begins, and one every 30 seconds."""
 
     def __init__(self) -> None:
         self._stage = ""
         self._spoke = 0.0
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Take note of what is done of a stage; a total of 0 is one of unknown length."""
+        """Record the progress of a stage; a total of 0 means that the total is unknown."""
         now = time.monotonic()
         if stage == self._stage and (now - self._spoke < _EVERY or done >= total):
             return
@@ -98,4 +98,4 @@ class LoggedProgress:
         _log.info("progress", extra={"facts": {"stage": stage, "done": done, "total": total}})
 
     def close(self) -> None:
-        """End; there is nothing to finish."""
+        """Do nothing; `miner.cli.progress_bar.Progress` has a bar to finish here."""

@@ -1,7 +1,6 @@
-"""The command line: parse, call, print, exit code.
+"""The command line: the commands `run`, `plan` and `init`, and how every command ends.
 
-Here are the commands that lead to a run, and the way out; those that read finished runs stand in
-`miner.cli.commands`.
+The commands that read finished runs are in `miner.cli.commands`.
 """
 
 from __future__ import annotations
@@ -48,20 +47,20 @@ def cli(debug: bool) -> None:
 
 @cli.command(cls=Command)
 @job_options
-@click.option("--force", is_flag=True, help="Mine again, even what is mined already.")
-@click.option("--dry-run", is_flag=True, help="Check everything and print the plan only.")
+@click.option("--force", is_flag=True, help="Mine even if this job was mined already.")
+@click.option("--dry-run", is_flag=True, help="Check the job and print the plan, without mining.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="Of stderr; json: one object a line (with --quiet only warnings, and the last).",
+    help="Format of stderr. json: one object a line; with --quiet only warnings and the end.",
 )
 @click.option(
     "--metrics",
     metavar="PATH",
-    help="Metrics for Prometheus; default: metrics.prom in the output folder.",
+    help="File for Prometheus metrics; default: metrics.prom in the output folder.",
 )
 @json_option
 @click.pass_obj
@@ -78,7 +77,10 @@ def run(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Mine a job: JOB is a TOML file, by default jobs/default.toml."""
+    """Mine the triplets of a job.
+
+    JOB is a TOML file; the default is jobs/default.toml.
+    """
     attempt.metrics = None if dry_run or metrics is None else miner.check_metrics(metrics)
     resolved = build_job(job, settings, flags)
     check_address_space(resolved)
@@ -103,7 +105,7 @@ def run(
 @job_options
 @json_option
 def plan(job: Path | None, settings: tuple[str, ...], as_json: bool, **flags: Any) -> None:
-    """Predict what a run takes: items, triplets, time, memory, disk."""
+    """Predict the triplets, time, memory and disk that a run needs."""
     resolved = build_job(job, settings, flags)
     check_address_space(resolved)
     _plan(resolved, as_json=as_json, quiet=False)
@@ -122,18 +124,18 @@ def _plan(job: Any, *, as_json: bool, quiet: bool) -> None:
     type=click.Path(),
     default=str(DEFAULT_JOB),
     show_default=True,
-    help="Where to write the job file.",
+    help="File to write the job to.",
 )
-@click.option("--id", "identity", metavar="COLUMN", help="Not guessed: the column of ids.")
-@click.option("--content", metavar="COLUMN", help="Not guessed: the column to embed.")
-@click.option("--label", metavar="COLUMN", help="Not guessed: rows that share it are positives.")
+@click.option("--id", "identity", metavar="COLUMN", help="Column of ids; default: guessed.")
+@click.option("--content", metavar="COLUMN", help="Column to embed; default: guessed.")
+@click.option("--label", metavar="COLUMN", help="Column of labels; default: guessed.")
 @click.option("--force", is_flag=True, help="Overwrite the job file.")
 @json_option
 def init(data: str, target: str, force: bool, as_json: bool, **columns: str | None) -> None:
-    """Look at DATA and write a commented job for it.
+    """Examine DATA and write a commented job for it.
 
-    DATA is a file, a pattern or a folder: see README, Data sets. What is guessed is said, and
-    stands in the job file, to be changed there.
+    DATA is a file, a folder, a pattern or a URL. The guessed columns are printed and
+    written to the job file, where you can change them.
     """
     if Path(target).exists() and Path(data).exists() and Path(target).samefile(data):
         raise UsageError(f"--job {target} is the data itself; name another file")
@@ -151,7 +153,7 @@ for _command in COMMANDS:
 
 
 def _ending(error: BaseException, *, debug: bool) -> Ending:
-    """Return how a command ended that raised an error."""
+    """Return the ending of a command that raised this error."""
     if isinstance(error, click.exceptions.Exit):
         return Ending("done", error.exit_code)
     if isinstance(error, click.ClickException):
@@ -160,7 +162,7 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
     if isinstance(error, Signalled) and error.number == signal.SIGTERM:
         return Ending("terminated", 143, "terminated; the same command continues from here")
     if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):
-        error = error.__cause__  # click takes the end of any file for that of the terminal
+        error = error.__cause__  # click makes an Abort of any EOFError
     if isinstance(error, Signalled | click.Abort | KeyboardInterrupt):
         return Ending("interrupted", 130, "interrupted; the same command continues from here")
     if isinstance(error, Exception):
@@ -169,7 +171,7 @@ def _ending(error: BaseException, *, debug: bool) -> Ending:
 
 
 def _settled(attempt: Attempt, ending: Ending) -> RunClosure:
-    """Close a start of a job; whatever goes wrong with that must not hide how it ended."""
+    """Close a start of a job; an error in doing so must not hide how the job ended."""
     if attempt.out is None and attempt.metrics is None:
         return RunClosure(None, "")
     try:
@@ -179,7 +181,7 @@ def _settled(attempt: Attempt, ending: Ending) -> RunClosure:
 
 
 def _wants_json(words: list[str]) -> bool:
-    """Whether the log is asked for as JSON: known before anything else may be wrong."""
+    """Return whether the arguments ask for a JSON log; needed before they are parsed."""
     pairs = itertools.pairwise([*words, ""])
     asked = [
         word.partition("=")[2] or after
@@ -190,9 +192,9 @@ def _wants_json(words: list[str]) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with the code that README's table gives.
+    """Run the command line and exit; `miner.errors` lists the exit codes.
 
-    Without arguments it is the command that the process was started for, and ends it.
+    Without `arguments`, the arguments of the process are used, and the command ends the process.
     """
     if arguments is None:
         outlive_readers()
@@ -220,7 +222,7 @@ def _run(words: list[str]) -> NoReturn:
             ending = _ending(error, debug=debug)
             trace = error if debug and not isinstance(error, click.ClickException) else None
         settled = _settled(attempt, ending)
-        with contextlib.suppress(OSError):  # where nobody can be told, the exit code still tells
+        with contextlib.suppress(OSError):  # stderr may be closed; the exit code remains
             if as_json:
                 log_ending(attempt, ending, settled, trace)
             else:

@@ -1,4 +1,4 @@
-"""How far a run is, on stderr."""
+"""Show the progress of a run on stderr."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from miner.formatting import bytes_text, seconds_text
 __all__ = ["Progress"]
 
 _EVERY = 30.0
-"""Seconds between the lines of a stage where there is no terminal."""
+"""Seconds between two lines about the same stage if stderr is not a terminal."""
 _BYTES = frozenset({"uploading", "fetching"})
-"""Stages whose numbers are bytes; those of the others are rows, anchors or triplets."""
+"""Stages that count bytes; other stages count rows, anchors or triplets."""
 _SURE = 0.5
-"""Seconds of work after the first unit from which a rate is stated."""
+"""Seconds of work after the first unit until a rate is shown."""
 
 
 class Progress:
-    """A bar a stage in a terminal; elsewhere a line a stage, and one every half minute.
+    """Shows a bar for each stage in a terminal, otherwise a line at its start and every 30 s.
 
     Parameters
     ----------
     quiet : bool
-        Say nothing.
+        Whether to print nothing.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -38,7 +38,7 @@ class Progress:
         self._mark: tuple[float, int] | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Take note of what is done of a stage; a total of 0 is one of unknown length."""
+        """Show the progress of a stage; a total of 0 means that the total is unknown."""
         if self._quiet:
             return
         if stage != self._stage:
@@ -61,7 +61,7 @@ class Progress:
                 length=total,
                 label=f"{stage:<9}",
                 file=sys.stderr,
-                width=0,  # what the words leave of the line: one that is too long breaks into many
+                width=0,  # as wide as the text allows: a longer line would wrap
                 show_eta=False,
                 show_percent=False,
                 item_show_func=lambda words: words,
@@ -71,7 +71,7 @@ class Progress:
             click.echo(f"mine: {stage}", err=True)
 
     def _words(self, done: int, total: int) -> str:
-        """Return how much is done and, once the rate is known, the rate and the time left."""
+        """Return the amount done and, once the rate is known, the rate and the time left."""
         in_bytes = self._stage in _BYTES
         amounts = (bytes_text(done), bytes_text(total)) if in_bytes else (f"{done:,}", f"{total:,}")
         words, rate = " of ".join(amounts), self._rate(done)
@@ -82,11 +82,10 @@ class Progress:
         return f"{words}, {speed}/s{left}"
 
     def _rate(self, done: int) -> float:
-        """Return what is done a second, 0.0 while that is unknown.
+        """Return the amount done in a second, or 0.0 while it is unknown.
 
-        The clock starts when the first unit is complete: until then the loops are compiled, the
-        model is loaded and the workers start, which the units after it do not repeat. Work of an
-        earlier start is not counted either.
+        The clock starts when the first unit is complete, because the time before includes loading
+        the model, compiling loops and starting workers. Work of an earlier start is not counted.
         """
         if self._mark is None:
             return 0.0
@@ -95,7 +94,7 @@ class Progress:
         return (done - first) / seconds if seconds >= _SURE else 0.0
 
     def close(self) -> None:
-        """Finish the bar at hand."""
+        """Finish the current bar."""
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
             self._bar = None

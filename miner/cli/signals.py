@@ -1,7 +1,8 @@
-"""Signals that end a command: the first lets it record what is done, the second ends it at once.
+"""Signals that end a command: after the first it records its work, the second ends it at once.
 
-Python calls a handler only when the main thread returns to Python, which a loop in C may never do.
-So a thread counts the signals: the handler in C, which works at any time, writes each into a pipe.
+Python calls a handler only when the main thread returns to Python code, which a loop in C may never
+do. So a thread counts the signals: Python's C handler, which works at any time, writes each signal
+to a pipe.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from typing import Any
 __all__ = ["Signalled", "Signals"]
 
 _SAME = 0.5
-"""Seconds in which a signal that comes again is the same one: `timeout` sends it to the process,
-and then to the group that the process is in."""
+"""Seconds within which a repeated signal counts as the same one: `timeout` sends it to the process,
+and then to the group of the process."""
 _STOP = b"\0"
 
-# The signals of a forked process must not be counted as those of its parent.
+# Signals of a forked process must not be counted as signals of its parent.
 os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
 
 
 class Signalled(BaseException):
-    """A signal arrived. Of KeyboardInterrupt click would make an empty line in the log."""
+    """A signal arrived. Not a KeyboardInterrupt, because click prints an empty line for one."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -34,9 +35,10 @@ class Signalled(BaseException):
 
 
 class Signals:
-    """Hears SIGTERM, and SIGINT unless the command was started deaf to it, in the background.
+    """A context that handles SIGTERM, and SIGINT unless the process was started ignoring it.
 
-    Used as a context: what was there before hears them afterwards.
+    A shell starts background commands with SIGINT ignored. The previous handlers are restored at
+    the end.
     """
 
     def __init__(self) -> None:
@@ -68,12 +70,12 @@ class Signals:
         os.close(self._writer)
 
     def settling(self) -> None:
-        """Let any signal end the process at once: there is nothing left to be recorded."""
+        """Let the next signal end the process at once, because all work is recorded."""
         self._last_chance = True
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        """End the work of the main thread at the first signal; the watcher counts the others."""
-        if multiprocessing.parent_process() is not None:  # a forked worker has inherited this
+        """Raise `Signalled` in the main thread at the first signal; the watcher counts all."""
+        if multiprocessing.parent_process() is not None:  # a forked worker inherits this handler
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             os._exit(128 + number)

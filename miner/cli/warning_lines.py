@@ -1,4 +1,4 @@
-"""Warnings of the package, a line each on stderr."""
+"""Print the warnings of the package to stderr, one line each."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["warning_lines"]
 
 
 class _Lines(logging.Handler):
-    """Prints a record as a line; stderr is that of the moment."""
+    """Prints a log record as one line to the current ``sys.stderr``."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
+        """Print a log record."""
         click.echo(f"mine: warning: {short_message(url_name(record.getMessage()))}", err=True)
 
 
 @contextmanager
 def warning_lines() -> Iterator[None]:
-    """Print what the package warns of, whether or not a command is quiet."""
+    """Print the warnings of the package during the block, also with ``--quiet``."""
     handler, log = _Lines(logging.WARNING), logging.getLogger("miner")
     log.addHandler(handler)
     try:

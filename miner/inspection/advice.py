@@ -1,6 +1,6 @@
-"""What is remarkable in a run, in numbers and words, and what to do about it.
+"""Findings about a run that need attention, with numbers and a remedy.
 
-A run keeps its warnings in its manifest, for its summary; the report shows all advice.
+The manifest contains the warnings, for the summary of the run; the report shows all findings.
 """
 
 from __future__ import annotations
@@ -25,20 +25,22 @@ __all__ = ["Advice", "advise", "advise_run", "warning_facts"]
 Level = Literal["warning", "note"]
 
 MANY_HARD = 0.6
-"""Of all triplets: half are hard where distances say nothing about labels."""
+"""Share of all triplets; by chance, half of the triplets are hard."""
 SOME_HARD = 0.3
 FEW_NEAREST = 0.5
-"""Of anchors that have a positive as their nearest row."""
+"""Share of anchors whose nearest row is a positive."""
 FEW_POSITIVES = 2
 LONELY = 0.1
-"""Of anchors without any positive."""
+"""Share of anchors without a positive."""
 NOISY = 0.01
 MANY_NOISY, CLEARLY_NOISY = 0.1, 0.45
-"""Such a share of the labels, or such a share of the anchors whose nearest row is no positive. Of
-planted labels (`miner/docs/false-negatives.md`) at least 92 % of those found were then wrong."""
+"""Suspects as a share of all labels, or relative to the share of anchors whose nearest row is not a
+positive. With planted wrong labels (`miner/docs/false-negatives.md`), at least 92 % of the suspects
+were then wrong."""
 TOP_HUBS, HUB_EXCESS, HUB_SHARE, HUB_ANCHORS = 10, 5.0, 0.1, 0.5
-"""So many rows hold so many times an even share of the hard triplets; and either such a share of
-them in all, or one of them is hard for such a share of the anchors."""
+"""Hubs are reported if the first `TOP_HUBS` rows are in `HUB_EXCESS` times as many hard triplets as
+with an even distribution, and if either their share of the hard triplets is `HUB_SHARE` or one of
+them is a hard negative of a share `HUB_ANCHORS` of the anchors."""
 CONFUSED = 0.25
 MISSED = 0.9
 FEW_TRIPLETS = 1e-3
@@ -46,7 +48,7 @@ FEW_TRIPLETS = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One finding: what is the case, the numbers that say so, and what to do."""
+    """One finding: its numbers, a title, an explanation, and what to do."""
 
     key: str
     level: Level
@@ -57,7 +59,7 @@ class Advice:
 
 
 def warning_facts(advice: Sequence[Advice]) -> list[dict[str, Any]]:
-    """Return what the manifest says of the warnings among some advice."""
+    """Return the warnings in `advice` as the manifest stores them."""
     return [
         {"name": one.key, "numbers": dict(one.numbers), "text": one.title}
         for one in advice
@@ -66,7 +68,7 @@ def warning_facts(advice: Sequence[Advice]) -> list[dict[str, Any]]:
 
 
 def advise_run(run: Run, positives: Rows) -> list[Advice]:
-    """Say what is remarkable in a run, finished or staged with its tables: see `advise`."""
+    """Return the advice on a run, finished or staged with its tables; see `advise`."""
     hubs, confusions = (
         read_table(run, name, rows).to_pylist() if has_table(run, name) else []
         for name, rows in ((HUBS, TOP_HUBS), (CONFUSION, 2))
@@ -80,13 +82,13 @@ def advise(
     hubs: Sequence[Mapping[str, Any]],
     confusions: Sequence[Mapping[str, Any]],
 ) -> list[Advice]:
-    """Say what is remarkable in a run, warnings first.
+    """Return the advice on a run, warnings first.
 
     Parameters
     ----------
     manifest : mapping
     positives : ndarray of shape (anchors,), int64
-        How many each anchor has.
+        The number of positives of each anchor.
     hubs, confusions : sequence of mapping
         The first rows of these tables.
     """
@@ -111,8 +113,8 @@ def _of_triplets(manifest: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "empty", "warning", {"valid": 0}, "There is no valid triplet",
             "No anchor has both a positive and a negative.",
-            "Check that the label column (or the links) is the right one, that labels stand more "
-            "than once, and that there are two of them at least.",
+            "Check that the label column (or the links) is the right one, that labels occur more "
+            "than once, and that the data have at least two labels.",
         )  # fmt: skip
         return
     hard, semi_hard = (_share(census[name], valid) for name in ("hard", "semi_hard"))
@@ -121,10 +123,10 @@ def _of_triplets(manifest: Mapping[str, Any]) -> Iterator[Advice]:
     if hard >= MANY_HARD:
         yield Advice(
             "many_hard", "warning", many, f"{hard:.0%} of all triplets are hard",
-            "Where distances say nothing about the labels, half of them are hard. Negatives are "
-            "nearer than positives more often than by chance.",
-            "The model may not be trained for these labels, or a column is the wrong one: look at "
-            "the hardest triplets below, check content and label, then try another model.",
+            "If distances did not depend on the labels, half of the triplets would be hard. Here "
+            "negatives are nearer than positives more often than by chance.",
+            "The model may not be trained for these labels, or a column is wrong: read the hardest "
+            "triplets below, check the content and label columns, then try another model.",
         )  # fmt: skip
     elif hard >= SOME_HARD:
         yield Advice(
@@ -139,15 +141,15 @@ def _of_triplets(manifest: Mapping[str, Any]) -> Iterator[Advice]:
             "few_nearest", "warning", {"share": close, "anchors": nearest["anchors"]},
             f"Only {close:.0%} of anchors have a positive as their nearest row",
             "Most anchors are closest to a row of another label.",
-            "The model may not be trained for these labels, or many positives are not linked: look "
-            "at the likely false negatives among the hardest triplets.",
+            "The model may not be trained for these labels, or many positives are not linked: "
+            "check the hardest triplets for false negatives.",
         )  # fmt: skip
     if hard + semi_hard < FEW_TRIPLETS:
         yield Advice(
             "few_triplets", "note", {"share": hard + semi_hard}, "Nearly every triplet is easy",
             f"{hard + semi_hard:.3%} are hard or semi-hard at the margin {margin:g}.",
-            "The data are nearly solved at this margin. For more to train on, choose a larger one "
-            "by the figure of shares by margin.",
+            "The model separates the data almost completely at this margin. For more triplets, "
+            "choose a larger margin with the figure of shares by margin.",
         )  # fmt: skip
 
 
@@ -159,7 +161,7 @@ def _of_written(manifest: Mapping[str, Any]) -> Iterator[Advice]:
         yield Advice(
             "nothing_written", "note", rows, "No triplet was written",
             f"{why[0].upper()}{why[1:]}.",
-            "If triplets are wanted, change that: see [select] and the margin.",
+            "If you want triplets, change [select] or the margin.",
         )  # fmt: skip
         return
     if _is_plain(select):
@@ -172,23 +174,23 @@ def _of_written(manifest: Mapping[str, Any]) -> Iterator[Advice]:
     if drawn:
         words = " and ".join(f"{rows[name]:,} {name.replace('_', '-')}" for name in drawn)
         yield Advice(
-            "sampled", "note", rows, "What was written is a sample",
-            f"The {words} triplets were drawn at random from more that the job could take. The "
-            "column weight says how many each stands for.",
-            f"For more, raise {_limits(select)}; for weighted sums over all that could be taken, "
-            "use weight.",
+            "sampled", "note", rows, "The written triplets are a sample",
+            f"The {words} triplets were drawn at random from all that the job selected. The column "
+            "weight is the number of triplets that each one represents.",
+            f"For more triplets, raise {_limits(select)}; for sums over all selected triplets, "
+            "multiply by weight.",
         )  # fmt: skip
 
 
 def _limits(select: Mapping[str, Any]) -> str:
-    """Name the keys of a job that bound what is drawn."""
+    """Return the names of the job keys that limit the sample."""
     keys = [key for key in ("per_pair", "per_anchor", "max_triplets") if select.get(key)]
     keys += ["options.k"] if select["strategy"] == "uniform" else []
     return " or ".join(f"select.{key}" for key in keys)
 
 
 def _is_plain(select: Mapping[str, Any]) -> bool:
-    """Whether a job writes what the advice says not to train on."""
+    """Return whether a job uses hardest or batch-hard without a guard against false negatives."""
     guards = ("relative_margin", "absolute_margin", "max_score", "rescore")
     unguarded = all(select.get(guard) is None for guard in guards)
     return select["strategy"] in ("hardest", "batch-hard") and unguarded
@@ -201,8 +203,8 @@ def _of_data(manifest: Mapping[str, Any], positives: Rows) -> Iterator[Advice]:
         yield Advice(
             "no_positives", "warning", {"rows": lonely, "of": anchors},
             f"{lonely / anchors:.0%} of anchors have no positive",
-            "They form no triplet and teach nothing.",
-            "Link them, merge labels that stand once, or collect more rows of those labels.",
+            "They form no triplet, so training does not use them.",
+            "Link them, merge labels that occur once, or collect more rows with these labels.",
         )  # fmt: skip
     able = positives[positives > 0]
     if len(able) and dataset["kind"] == "labelled" and float(np.median(able)) < FEW_POSITIVES:
@@ -210,22 +212,22 @@ def _of_data(manifest: Mapping[str, Any], positives: Rows) -> Iterator[Advice]:
             "few_positives", "warning", {"median": float(np.median(able))},
             "Most anchors have a single positive",
             "Classes of two rows give few triplets, and one wrong label spoils half of a class.",
-            "Collect more rows a class, or use coarser labels.",
+            "Collect more rows for each class, or use coarser labels.",
         )  # fmt: skip
     skipped = {why: n for why, n in dataset["skipped"].items() if n and why != "singletons"}
     if skipped:
         yield Advice(
-            "skipped", "note", skipped, f"{counted(sum(skipped.values()), 'row')} took no part",
+            "skipped", "note", skipped, f"{counted(sum(skipped.values()), 'row')} left out",
             f"{skipped_text(skipped)}.",
-            "Check that this is meant: labels, links, filters and on_error decide it.",
+            "Check that this is intended: labels, links, filters and on_error decide it.",
         )  # fmt: skip
     zeros = manifest["embedding"]["zero_vectors"]
     if zeros:
         yield Advice(
             "zero_vectors", "warning", {"rows": zeros},
             f"{counted(zeros, 'row has', 'rows have')} a zero vector",
-            "They have no direction, so their distances say nothing.",
-            "See what the model makes of them: empty images, texts without a known token.",
+            "They have no direction, so their distances are meaningless.",
+            "Check their content: empty images, texts without a token that the model knows.",
         )  # fmt: skip
 
 
@@ -248,10 +250,10 @@ def _of_tables(
         yield Advice(
             "hubs", "warning", {"share": held, "anchors": wide},
             "A few rows are negatives of very many anchors",
-            f"The top {min(TOP_HUBS, len(hubs))} are the negative in {held:.1%} of the hard "
-            f"triplets; the widest is a hard negative of {_share(wide, anchors):.0%} of anchors.",
-            "Look at them: boilerplate, blank or mixed content, a missing link. Bound what they "
-            "can take by select.per_negative.",
+            f"The top {min(TOP_HUBS, len(hubs))} rows are the negative in {held:.1%} of the hard "
+            f"triplets; one of them is a hard negative of {_share(wide, anchors):.0%} of anchors.",
+            "Check them for boilerplate, blank or mixed content, and missing links. Limit their "
+            "triplets with select.per_negative.",
         )  # fmt: skip
     if len(confusions) > 1 and census.get("confusions", {}).get("of", 0) > 2:
         first = confusions[0]
@@ -260,39 +262,39 @@ def _of_tables(
             yield Advice(
                 "confused", "note", {"share": share},
                 f"One pair of labels holds {share:.0%} of the hard triplets",
-                f"{share:.0%} of the hard triplets take {first['negative_label']!s:.40} for "
-                f"{first['anchor_label']!s:.40}.",
-                "Check whether the two are told apart by the same rule everywhere in the data.",
+                f"In {share:.0%} of the hard triplets, the anchor has the label "
+                f"{first['anchor_label']!s:.40}, and the negative {first['negative_label']!s:.40}.",
+                "Check whether all data distinguish these two labels by the same rule.",
             )  # fmt: skip
 
 
 def _of_labels(noise: Mapping[str, int] | None, nearest: float | None) -> Iterator[Advice]:
-    """Say what neighbours say of the labels, as surely as they can say it."""
+    """Yield a warning or a note about labels that disagree with their nearest rows."""
     share = _share(noise["rows"], noise["of"]) if noise else 0.0
     if noise is None or share < NOISY:
         return
     found = (
         f"Of {counted(noise['of'], 'anchor')}, {share:.1%} have mostly rows of one other label "
-        "around them"
+        "among their nearest rows"
     )
     if share >= MANY_NOISY or share >= CLEARLY_NOISY * (1 - (nearest or 0.0)):
         yield Advice(
             "label_noise", "warning", noise,
             f"{counted(noise['rows'], 'label is', 'labels are')} likely wrong", f"{found}.",
-            "Look through the list below (all of them are in label_noise.parquet); what is wrong "
-            "there becomes a false hard negative of its true class. select.denoise = true keeps "
-            f"them out of what is written. {ADVICE['first'].plain} {ADVICE['plain'].plain}",
+            "Check the list below (all of them are in label_noise.parquet): a row with a wrong "
+            "label becomes a false hard negative of its true class. select.denoise = true leaves "
+            f"these rows out. {ADVICE['first'].plain} {ADVICE['plain'].plain}",
         )  # fmt: skip
         return
     yield Advice(
         "label_doubts", "note", noise, f"{counted(noise['rows'], 'label')} may be wrong",
-        f"{found}. That says little here: " + (
-            f"the nearest row is a positive for {nearest:.0%} of anchors only, so neighbours of "
-            "another label are common where all labels are right."
+        f"{found}. This is weak evidence here: " + (
+            f"the nearest row is a positive for only {nearest:.0%} of anchors, so neighbours with "
+            "another label are common even if all labels are right."
             if nearest is not None
-            else "how often neighbours have the anchor's label is not known."
+            else "it is not known how often neighbours have the anchor's label."
         ),
-        "Look through the list below before you change or leave out any.",
+        "Check the list below before you change labels or leave out rows.",
     )  # fmt: skip
 
 
@@ -302,6 +304,6 @@ def _of_index(manifest: Mapping[str, Any]) -> Iterator[Advice]:
             yield Advice(
                 f"recall_{name}", "warning", {"recall": recall["recall"]},
                 f"{recall['recall']:.0%} of the {name.replace('_', '-')} triplets were found",
-                "The index did not find the others, so they could not be written.",
+                "The index did not find the others, so they are not written.",
                 "Raise index.candidates, choose a finer index, or mine exactly (index Flat).",
             )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Literal
 
 from miner.errors import MineError, StorageError
 from miner.progress import Clock
-from miner.storage.os_errors import NO_MEMORY, lacks_memory, refused
+from miner.storage.os_errors import NO_MEMORY, from_os_error, lacks_memory
 
 __all__ = ["Attempt", "Ending", "RunClosure", "failure", "peak_rss"]
 
@@ -86,7 +86,7 @@ def failure(error: Exception, hint: str) -> Ending:
     if isinstance(error, FileNotFoundError) and not _has_current_folder():
         return Ending("failed", 2, "the current folder was removed; go to another one")
     if isinstance(error, OSError):
-        return Ending("failed", 6, str(refused(error)))
+        return Ending("failed", 6, str(from_os_error(error)))
     return Ending("failed", 1, f"{type(error).__name__}: {error}{hint}")
 
 

@@ -54,7 +54,7 @@ from miner.runs.staging import (
 )
 from miner.runs.totals import census_facts, written_facts
 from miner.storage.json_files import digest
-from miner.storage.urls import named_by_url
+from miner.storage.urls import errors_name_urls
 from miner.triplets.hardness import Kept, Mined
 from miner.triplets.relevance import Tally, anchor_rows
 from miner.triplets.types import Rows
@@ -129,7 +129,7 @@ def mine(
     return run_job(as_job(job), force=force, progress=progress).run
 
 
-@named_by_url()
+@errors_name_urls()
 def run_job(
     job: Job,
     *,

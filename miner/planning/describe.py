@@ -1,4 +1,4 @@
-"""Text of a plan, for a terminal with 80 columns."""
+"""The text of a plan for a terminal with 80 columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Lines = Iterator[tuple[str, str]]
 
 
 def describe_plan(facts: dict[str, Any]) -> str:
-    """Return the text of a plan; `facts` come from `plan_job`."""
+    """Return the text of a plan; `facts` is the result of `plan_job`."""
     lines = [*_data(facts), *_time(facts), *_room(facts), *_remarks(facts)]
     return "\n".join(f"  {name:<9} {text}".rstrip() for name, text in lines)
 
@@ -76,5 +76,5 @@ def _remarks(facts: dict[str, Any]) -> Lines:
     if not facts["out_writable"]:
         yield "warning", "the output folder cannot be written to: use --out"
     if facts["already_mined"]:
-        yield "done", f"already mined, as {facts['already_mined']}"
+        yield "done", f"this job was mined already: run {facts['already_mined']}"
         yield "", "(--force mines again)"

@@ -35,7 +35,7 @@ from miner.planning.footprint import Size, disk, memory
 from miner.runs.staging import finished_run
 from miner.selection.selection import load_selection
 from miner.storage.scratch import scratch_folder
-from miner.storage.urls import local_root, named_by_url
+from miner.storage.urls import errors_name_urls, local_root
 from miner.triplets.hardness import MINED, Mined
 from miner.triplets.relevance import AnchorSubset, LinkRelevance, Relevance, Tally, tally
 
@@ -70,7 +70,7 @@ class _Data:
         return int(self.able.sum())
 
 
-@named_by_url()
+@errors_name_urls()
 def plan_job(job: Job) -> dict[str, Any]:
     """Predict the size, time, memory and disk space of a job.
 

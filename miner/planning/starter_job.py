@@ -1,4 +1,4 @@
-"""A commented starter job for the user's own data."""
+"""`mine init`: write a commented job for the user's data."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from miner.embedding.models.base import DEFAULTS, MODELS
 from miner.formatting import cut_line, short_message
 from miner.progress import silent
 from miner.selection.strategies.advice import LABELLED, LINKED
-from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.os_errors import NOT_WRITTEN, publication_state
 from miner.storage.outputs import check_output, write_output
-from miner.storage.urls import is_url, named_by_url
+from miner.storage.urls import errors_name_urls, is_url
 
 __all__ = ["Starter", "describe_starter", "starter_job", "write_starter"]
 
@@ -37,11 +37,11 @@ _ROLES = {
     "corpus": ("corpus", "documents", "passages"),
     "links": ("links", "qrels"),
 }
-"""How files are called that hold a role each."""
+"""Names of files (without extension) that contain one role each."""
 
 _TEMPLATE = """\
-# A job of `mine`. Run it with:  mine run{path}
-# See what it would do first:    mine plan{path}
+# A job for `mine`. Mine it:     mine run{path}
+# Predict time and size first:   mine plan{path}
 
 [dataset]
 {dataset}
@@ -50,27 +50,27 @@ _TEMPLATE = """\
 {model}
 
 [mining]
-margin = 0.2                # hard: d(a,n) <= d(a,p); semi-hard: below d(a,p) + margin
-metric = "euclidean"        # euclidean, sqeuclidean, cosine, dot
-# normalize = true          # default: unit vectors, unless the metric is dot
+margin = 0.2                # hard: d(a,n) <= d(a,p); semi-hard: farther, but < d(a,p) + margin
+metric = "euclidean"        # the distance: euclidean, sqeuclidean, cosine or dot
+# normalize = true          # scale vectors to length 1; the default, except for dot
 
 [select]
 {select}
-max_triplets = 1_000_000    # per class; above it a uniform sample; 0 counts and writes none
-# per_pair = 10             # at most so many negatives per (anchor, positive) and class
-# per_anchor = 100
-seed = 0
+max_triplets = 1_000_000    # limit for each class; above it a uniform sample; 0 only counts
+# per_pair = 10             # limit for each (anchor, positive) and class
+# per_anchor = 100          # limit for each anchor and class
+seed = 0                    # seed of all random draws
 
 [output]
-path = "mined"
+path = "mined"              # a folder or a URL
 
 [engine]
-name = "threads"            # threads, processes, dask
-# workers = 4               # default: one a core
+name = "threads"            # threads, processes or dask
+# workers = 4               # default: one for each core
 """
 
 
-_GUARD = "leave out what is suspiciously near: s(n) >= s(p) - 0.05 |s(p)|"
+_GUARD = "leave out likely false negatives, by score s: s(n) >= s(p) - 0.05 |s(p)|"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,14 @@ class Starter:
     toml : str
         The commented job file.
     seen : list of (str, str)
-        What was found in the data, by role, in words.
+        Descriptions of what was found in the data, by role.
     """
 
     toml: str
     seen: list[tuple[str, str]]
 
 
-@named_by_url()
+@errors_name_urls()
 def starter_job(
     data: str,
     job_path: str | None,
@@ -98,26 +98,26 @@ def starter_job(
     content: str | None = None,
     label: str | None = None,
 ) -> Starter:
-    """Look at the user's data and write a job file for it.
+    """Examine the user's data and return a job file for it.
 
     Parameters
     ----------
     data : str
-        A file, a pattern or a folder.
+        A file, a folder, a pattern or a URL.
     job_path : str or None
-        Where the job will lie, as its comments name it; None is the job that needs no name.
+        The path of the job file, for the comments in it; None for the default job.
     identity, content, label : str, optional
-        Columns that are not to be guessed.
+        The names of columns; columns that are not given are guessed.
 
     Returns
     -------
     Starter
-        `toml`, the text of the job file, and `seen`, what was guessed.
+        `toml`, the text of the job file, and `seen`, what was found.
 
     Raises
     ------
     DataError
-        When the data cannot be opened, or no column can be content or label.
+        If the data cannot be opened, or no column can be content or label.
     """
     local = fetch(data, "DATA", silent)
     named = any(name is not None for name in (identity, content, label))
@@ -143,7 +143,7 @@ def starter_job(
     seen.append(("model", f"{DEFAULTS[kind]}, the default for {kind}"))
     entry = MODELS.entries[DEFAULTS[kind]]
     if entry.missing:
-        seen.append(("", f"to have it: {entry.remedy}"))
+        seen.append(("", f"to install it: {entry.remedy}"))
     model = _key("name", DEFAULTS[kind], _OTHERS[kind])
     sections = {"dataset": "\n".join(lines), "model": model, "select": "\n".join(_select(select))}
     toml = _TEMPLATE.format(path=_argument(job_path), **sections)
@@ -151,22 +151,22 @@ def starter_job(
 
 
 def write_starter(starter: Starter, target: str, *, force: bool) -> None:
-    """Write a job file whole, or leave what is there as it was.
+    """Write a job file atomically.
 
     Raises
     ------
     UsageError
-        When a file is there and `force` is not set, or the path can hold no file.
+        If the file exists and `force` is False, or the path cannot be a file.
     StorageError
-        When it cannot be written.
+        If the file cannot be written.
     """
     path = check_output(target, "--job", force=force)
-    with outcome(UNWRITTEN):
+    with publication_state(NOT_WRITTEN):
         write_output(path, starter.toml.encode())
 
 
 def describe_starter(starter: Starter, target: str, named: str | None) -> str:
-    """Say what was found, where the job is, and what to type next, where the job is `named`."""
+    """Return a text with what was found, the path of the job, and the next commands."""
     place = _argument(named)
     lines = [f"wrote {target}"]
     lines += [cut_line(f"  {name:<9} {text}") for name, text in starter.seen]
@@ -175,7 +175,7 @@ def describe_starter(starter: Starter, target: str, named: str | None) -> str:
 
 
 def _apart(folder: Path) -> dict[str, Path] | None:
-    """Find queries, corpus and links in a folder, each a file of its own."""
+    """Return the files of queries, corpus and links in a folder, or None if one is missing."""
     files = sorted(folder.glob("*.*")) if folder.is_dir() else []
     found: dict[str, Path] = {}
     for role, names in _ROLES.items():
@@ -187,42 +187,44 @@ def _apart(folder: Path) -> dict[str, Path] | None:
 
 def _pairs(data: str, anchor: str, positive: str) -> tuple[list[str], list[tuple[str, str]]]:
     lines = [
-        _key("path", data, "a table of pairs: a row is an anchor and one of its positives"),
-        _key("pair_anchor", anchor, "an anchor may have several rows"),
-        _key("pair_positive", positive, "every other one is a negative"),
+        _key("path", data, "a table of pairs: each row has an anchor and one of its positives"),
+        _key("pair_anchor", anchor, "an anchor may occur in several rows"),
+        _key("pair_positive", positive, "the positives of other anchors are negatives"),
     ]
     return lines, [("data", f"{data}: pairs"), ("anchor", anchor), ("positive", positive)]
 
 
 def _select(chosen: Mapping[str, Any]) -> Iterator[str]:
-    """Write what is mined, as `miner.selection.strategies.advice` has it for such data."""
+    """Yield the lines of ``[select]`` that `miner.selection.strategies.advice` recommends."""
     margin = chosen.get("relative_margin")
-    why = "guarded by the next line" if margin else "train on this first"
+    why = "guarded by relative_margin" if margin else "a good first choice; see README"
     yield _key("strategy", chosen["strategy"], why)
     guard = f"relative_margin = {margin or 0.05}"
     yield f"{guard if margin else '# ' + guard:<27} # {_GUARD}"
 
 
 def _items(data: str, guess: Guess) -> Iterator[str]:
-    """Write the section for labelled items."""
+    """Yield the lines of ``[dataset]`` for labelled items."""
     words = guess.words
     yield _key("path", data)
     if guess.id is None:
         yield '# id = "id"                # default: the row number'
     else:
-        yield _key("id", guess.id, "no two rows have the same")
+        yield _key("id", guess.id, "a different value in each row")
     yield _key("content", guess.content, "what the model embeds")
     yield _key("label", guess.label, words["label"])
     if words.get("rivals"):
         yield "# " + short_message(f"label could also be: {words['rivals']}")
     group = _key("group", guess.group or "document")
-    yield f"# {group}".ljust(27) + " # rows of one group are never each other's negatives"
+    yield f"# {group}".ljust(27) + " # rows of a group are not each other's negatives"
     if guess.split is not None:
-        yield "# " + short_message(f"where = ...               # which rows: see {guess.split!r}")
+        yield "# " + short_message(
+            f"where = ...               # condition on rows: see {guess.split!r}"
+        )
 
 
 def _words(data: str, guess: Guess) -> list[tuple[str, str]]:
-    """Say what the columns were taken for."""
+    """Return descriptions of the columns by role."""
     words = guess.words
     seen = [
         ("data", data),
@@ -240,16 +242,16 @@ def _with(name: str | None, words: str) -> str:
 
 
 def _key(name: str, value: str, comment: str = "") -> str:
-    """Write a key with its value as TOML has it, and a comment."""
+    """Return a line of TOML with a key, its value and a comment."""
     line = f"{name} = {_quoted(value)}"
     return f"{line:<27} # {short_message(comment)}" if comment else line
 
 
 def _quoted(text: str) -> str:
-    """Return a TOML string: escapes are those of JSON, but for what only TOML forbids."""
+    """Return a TOML string: JSON's escapes, and an escape of DEL, which only TOML forbids."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _argument(path: str | None) -> str:
-    """Return a path as a shell takes it behind a command, on one line; nothing for none."""
+    """Return a space and a path quoted for a shell, on one line; '' for None."""
     return "" if path is None else f" {short_message(shlex.quote(path))}"

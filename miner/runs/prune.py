@@ -24,8 +24,8 @@ from miner.runs.run import MANIFEST, latest_id
 from miner.runs.staging import Output
 from miner.storage.files import storage_errors
 from miner.storage.json_files import read_json
-from miner.storage.locks import unread
-from miner.storage.os_errors import outcome
+from miner.storage.locks import try_exclusive
+from miner.storage.os_errors import publication_state
 from miner.storage.remote.base import Entry, Folder
 
 __all__ = ["describe_pruned", "prune_output"]
@@ -89,7 +89,7 @@ def prune_output(
             found += _uploads(output, hours * _HOUR)
         for run in _old_runs(output, keep) if keep is not None else ():
             # Readers of object storage are unknown: a URL has no file to lock.
-            if locks.enter_context(unread(Path(run.path) / MANIFEST)):
+            if locks.enter_context(try_exclusive(Path(run.path) / MANIFEST)):
                 found.append(run)
             else:
                 read.append(run.path)
@@ -137,7 +137,7 @@ def _local(kind: str, path: Path) -> _Removable:
     size = sum(one.st_size for one in _stats(path) if stat.S_ISREG(one.st_mode))
 
     def remove() -> None:
-        with outcome(_LEFT), storage_errors(path):
+        with publication_state(_LEFT), storage_errors(path):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -203,7 +203,7 @@ def _published(root: Path, name: str) -> _Removable:
     path, hidden = root / "runs" / name, root / ".staging" / f"{name}.removed"
 
     def remove() -> None:
-        with outcome(_LEFT), storage_errors(path):
+        with publication_state(_LEFT), storage_errors(path):
             hidden.parent.mkdir(exist_ok=True)
             path.rename(hidden)
             shutil.rmtree(hidden)

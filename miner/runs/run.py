@@ -19,7 +19,7 @@ from miner.runs.manifest_schema import checked_manifest, is_plain_name, manifest
 from miner.runs.shards import parquet_errors
 from miner.storage.files import sha256_file, storage_errors
 from miner.storage.json_files import digest, parse_json, read_json
-from miner.storage.locks import held_for_reading
+from miner.storage.locks import reader_lock
 from miner.storage.remote.arrow_files import arrow_files
 from miner.storage.remote.base import Folder, open_folder
 from miner.storage.remote.copies import SCRATCH, copy_entry, hold_copy, safe_names
@@ -158,7 +158,7 @@ class Run:
     def held(self) -> Iterator[None]:
         """Prevent `mine prune` from removing the run in this context; only for a run on a disk."""
         local = self.remote is None
-        with held_for_reading(self.path / MANIFEST) if local else nullcontext():
+        with reader_lock(self.path / MANIFEST) if local else nullcontext():
             yield
 
     def part_paths(self, difficulty: str) -> list[str]:

@@ -28,7 +28,7 @@ from miner.runs.shards import FORMAT_VERSION, file_facts
 from miner.storage.files import atomic_open, publish_folder, storage_errors, sync_folder
 from miner.storage.json_files import digest, read_json, write_json
 from miner.storage.locks import Say, lock_output, say_nothing
-from miner.storage.os_errors import PUBLISHED, outcome
+from miner.storage.os_errors import PUBLISHED_NOT_LATEST, publication_state
 from miner.storage.records import check_files, read_record, write_record
 from miner.version import package_versions
 
@@ -84,7 +84,7 @@ class Output:
 
     def publish(self, staging: Staging, manifest: Mapping[str, Any], progress: Progress) -> None:
         """Publish a staged run, whose manifest must exist."""
-        publish_folder(staging.run, self.root / "runs" / staging.run_id, PUBLISHED)
+        publish_folder(staging.run, self.root / "runs" / staging.run_id, PUBLISHED_NOT_LATEST)
 
     def point(self, run_id: str) -> None:
         """Make ``latest`` name a published run."""
@@ -236,7 +236,7 @@ class Staging:
     def finish(self, output: Output) -> Run:
         """Switch ``latest`` to the published run, and clear the staging."""
         output.point(self.run_id)
-        with outcome("the run is published and the latest one"):
+        with publication_state("the run is published and the latest one"):
             self.clear()
             clear_published(output)
             return output.open(self.run_id)
@@ -337,11 +337,11 @@ def _is_pointer(path: Path) -> bool:
 def write_pointers(root: Path, run_id: str) -> None:
     """Point ``latest.json`` and then the symlink ``latest`` to a published run."""
     relative = f"runs/{run_id}"
-    with outcome(PUBLISHED):
+    with publication_state(PUBLISHED_NOT_LATEST):
         write_json(root / "latest.json", {"run_id": run_id, "path": relative})
         with storage_errors(root / "latest"):
             temporary = root / f".latest.{uuid.uuid4().hex[:8]}.tmp"
             temporary.symlink_to(relative, target_is_directory=True)
             temporary.replace(root / "latest")
-    with outcome(_SWITCHED), storage_errors(root / "latest"):
+    with publication_state(_SWITCHED), storage_errors(root / "latest"):
         sync_folder(root)

@@ -1,8 +1,9 @@
-"""Arrays of our own files: how they are written, and how workers that are threads read them.
+"""Write arrays to files, and read them safely from several threads.
 
-NumPy reads a file's header with `ast`, and Python 3.11 counts the depth of a syntax tree for all
-threads together: where a collection of garbage lets another thread build one in between, the first
-ends in a `SystemError`, "AST constructor recursion depth mismatch". So one thread reads at a time.
+NumPy parses a file's header with `ast`, and Python 3.11 counts the depth of a syntax tree for all
+threads together: if a garbage collection lets another thread build a tree in between, the first
+thread fails with a `SystemError`, "AST constructor recursion depth mismatch". So one thread reads
+at a time.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from numpy.typing import NDArray
 
 from miner.storage.files import atomic_open
 
-__all__ = ["let_go", "load_array", "load_arrays", "save_array"]
+__all__ = ["load_array", "load_arrays", "release_pages", "save_array"]
 
 _ONE = threading.Lock()
 
 
 class _Sink:
-    """A file that NumPy does not know for one: it would lose why a write failed."""
+    """Hides from NumPy that this is a file: for files, NumPy drops the reason of a failed write."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.write = file.write
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:
-    """Write a ``.npy`` file that appears whole under its name."""
+    """Write an array to a ``.npy`` file atomically."""
     with atomic_open(path) as file:
         np.lib.format.write_array(_Sink(file), np.asanyarray(array), allow_pickle=False)
 
@@ -42,14 +43,17 @@ def load_array(path: Path) -> NDArray[Any]:
     return mapped
 
 
-def let_go(values: Any) -> None:
-    """Give the pages of a mapped array back: else they count as ours until the process ends."""
+def release_pages(values: Any) -> None:
+    """Release the pages of a memory-mapped array.
+
+    Otherwise they count as memory of this process until it ends.
+    """
     mapped = getattr(values, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def load_arrays(file: IO[bytes]) -> dict[str, NDArray[Any]]:
-    """Read all arrays of an ``.npz`` file."""
+    """Read all arrays of an ``.npz`` file into memory."""
     with _ONE, np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)

@@ -1,8 +1,8 @@
-"""Durable writes on a local disk: files and folders that appear whole, and their checksums.
+"""Atomic, durable writes of files and folders on a local disk, and checksums of files.
 
-Every file appears under its final name whole or not at all: it is written under a temporary name
-(which never ends in ``.parquet``, so that no data set glob can meet it), flushed to disk, and
-renamed.
+A file is written under a temporary name (which never ends in ``.parquet``, so that no glob of a
+data set matches it), flushed to disk, and renamed. So it is complete under its final name, or it
+does not exist.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from miner.storage.os_errors import NOTHING, outcome, refused
+from miner.storage.os_errors import NOT_PUBLISHED, from_os_error, publication_state
 
 __all__ = [
     "atomic_file",
@@ -30,7 +30,7 @@ _CHUNK = 1 << 20
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file, read in chunks."""
+    """Return the SHA-256 (hex) of a file."""
     state = hashlib.sha256()
     with storage_errors(path), path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -40,11 +40,11 @@ def sha256_file(path: Path) -> str:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an operating system error into a `StorageError` that names the path."""
+    """Convert an `OSError` to a `StorageError` that names the path."""
     try:
         yield
     except OSError as error:
-        raise refused(error, path) from error
+        raise from_os_error(error, path) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -58,9 +58,9 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; on success flush it and rename it to `path`.
+    """Yield a temporary path to write to; on success flush it and rename it to `path`.
 
-    When the block raises, the temporary file is removed and `path` is left as it was.
+    If the block raises, the temporary file is removed and `path` is unchanged.
     """
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
     try:
@@ -72,26 +72,26 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.replace(path)
             sync_folder(path.parent)
     finally:
-        with suppress(OSError):  # a disk that fails refuses this too: what failed first is told
+        with suppress(OSError):  # a failing disk fails here too: keep the first error
             temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_open(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that appears whole under its name when the block ends well."""
+    """Open a temporary file for writing; on success rename it to `path`, as `atomic_file`."""
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         yield file
 
 
-def publish_folder(staged: Path, final: Path, then: str = NOTHING) -> None:
+def publish_folder(staged: Path, final: Path, then: str = NOT_PUBLISHED) -> None:
     """Move a finished folder to its published name, in one rename.
 
-    `then` is what an error says that comes after it.
+    `then` is the state that errors after the rename report; see `publication_state`.
     """
     with storage_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         sync_folder(staged)
         staged.rename(final)
-    with outcome(then), storage_errors(final):
+    with publication_state(then), storage_errors(final):
         sync_folder(final.parent)
         sync_folder(staged.parent)

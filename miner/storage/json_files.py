@@ -1,4 +1,4 @@
-"""JSON: canonical bytes, digests, files that appear whole, damage told by name."""
+"""Read and write JSON: canonical bytes, digests, atomic files, errors that name the file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["canonical_json", "digest", "parse_json", "pretty_json", "read_json",
 
 
 def canonical_json(value: Any) -> bytes:
-    """Serialise to JSON with sorted keys and no spaces: equal values give equal bytes."""
+    """Serialise to JSON with sorted keys and no spaces, so that equal values give equal bytes."""
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )
@@ -27,30 +27,30 @@ def digest(value: Any) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write readable JSON atomically."""
+    """Write indented JSON to a file atomically."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(pretty_json(value))
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a `StorageError` names a file that is missing or is not JSON."""
+    """Read a JSON file; raise a `StorageError` if it is missing or is not JSON."""
     with storage_errors(path):
         data = path.read_bytes()
     return parse_json(data, str(path))
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """Read JSON; a `DamageError` says where it is none."""
+    """Parse JSON; raise a `DamageError` that names `where` if it is not valid."""
     try:
         return json.loads(data, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:  # tables in tables in tables...
+    except (ValueError, RecursionError) as error:  # RecursionError: deeply nested
         raise DamageError(f"{where} is not valid JSON ({error}); the file is damaged") from error
 
 
 def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def pretty_json(value: Any) -> bytes:
-    """Serialise to JSON that is read by people."""
+    """Serialise to indented JSON with a newline at the end."""
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

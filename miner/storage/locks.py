@@ -1,8 +1,8 @@
-"""Locks that die with their process: the one writer of an output root, and readers of a run.
+"""File locks: one for the writer of an output root, one for the readers of a run.
 
-A reader holds a shared lock on a file of the run, who would remove it takes the lock alone. It is
-the system's lock on an open file (``flock``): nothing is written, a folder that may only be read
-will do. Where a file system has no such locks, readers are not known, and nothing else is amiss.
+A reader holds a shared ``flock`` on a file of the run. A process that wants to remove the run takes
+an exclusive one. Nothing is written, so a read-only folder works too. On a file system without
+such locks, readers are not detected. The system releases all locks of a process that ends.
 """
 
 from __future__ import annotations
@@ -21,28 +21,31 @@ from filelock import FileLock, Timeout
 from miner.errors import LockError, StorageError
 from miner.storage.files import storage_errors
 from miner.storage.json_files import write_json
-from miner.storage.os_errors import NOTHING
+from miner.storage.os_errors import NOT_PUBLISHED
 
-__all__ = ["LONGEST_WAIT", "Say", "held_for_reading", "lock_output", "say_nothing", "unread"]
+__all__ = ["LONGEST_WAIT", "Say", "lock_output", "reader_lock", "say_nothing", "try_exclusive"]
 
 _PATIENCE = 2.0
-"""Seconds to wait for the name of a lock's holder: it takes the lock first."""
+"""Seconds to wait until a lock's holder, which locks first, has recorded who it is."""
 LONGEST_WAIT = 600.0
-"""Seconds to wait for a holder that is brief: one that removes what is not needed."""
+"""Seconds to wait for a brief holder: one that only removes files."""
 
 Say = Callable[[str], None]
-"""Called with a line that says what is waited for."""
+"""Called with a line that says why a process waits."""
 
 
 def say_nothing(text: str) -> None:
-    """Say nothing."""
+    """Print nothing."""
 
 
 @contextmanager
-def held_for_reading(file: Path) -> Iterator[None]:
-    """Be known as one who reads, until the block ends; wait first for one who may remove it."""
+def reader_lock(file: Path) -> Iterator[None]:
+    """Hold a shared lock on a file of a run while the block reads the run.
+
+    If a process is about to remove the run, wait for it first.
+    """
     with ExitStack() as stack:
-        with suppress(OSError):  # it was removed, or there are no locks
+        with suppress(OSError):  # the run was removed, or the file system has no locks
             _share(_opened(file, stack))
         yield
 
@@ -59,15 +62,15 @@ def _share(handle: int) -> None:
 
 
 @contextmanager
-def unread(file: Path) -> Iterator[bool]:
-    """Say whether nobody reads; where that is so, nobody begins to before the block ends."""
+def try_exclusive(file: Path) -> Iterator[bool]:
+    """Yield whether no process reads; if so, none can begin to until the block ends."""
     with ExitStack() as stack:
         try:
             fcntl.flock(_opened(file, stack), fcntl.LOCK_EX | fcntl.LOCK_NB)
             free = True
         except BlockingIOError:
             free = False
-        except OSError:  # there are no locks, so there is nobody to be known
+        except OSError:  # the file system has no locks, so readers cannot be detected
             free = True
         yield free
 
@@ -82,24 +85,24 @@ def _opened(file: Path, stack: ExitStack) -> int:
 def lock_output(
     root: Path, name: str = "", *, brief: bool = False, say: Say = say_nothing
 ) -> Iterator[None]:
-    """Hold the one-writer lock of an output root; it dies with the process.
+    """Hold the writer's lock of an output root; the system releases it if the process dies.
 
-    A holder that is no run, but brief, is waited for.
+    The call waits for a brief holder, which is not a run.
 
     Parameters
     ----------
     root : Path
     name : str
-        What messages call it, if not by its path.
+        The name of the root in messages. Default: its path.
     brief : bool
-        Whether others wait for this holder, as it is no run.
+        Whether others wait for this holder, because it is not a run.
     say : callable
-        Called with a line that says what is waited for.
+        Called with a line that says why this process waits.
 
     Raises
     ------
     LockError
-        When another run holds it; the message names its process.
+        If another run holds the lock; the message names its process.
     """
     holder = root / ".lock.json"
     lock = FileLock(root / ".lock")
@@ -107,7 +110,7 @@ def lock_output(
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{root} cannot be made: {error.strerror}; {NOTHING}, name another --out"
+            f"{root} cannot be made: {error.strerror}; {NOT_PUBLISHED}, name another --out"
         ) from error
     with storage_errors(root):
         _acquire(lock, holder, name or str(root), say)
@@ -116,15 +119,18 @@ def lock_output(
         write_json(holder, facts)
         yield
     finally:
-        with suppress(OSError):  # what is left names a process that is gone
+        with suppress(OSError):  # a file that remains names a process that no longer exists
             holder.unlink()
         lock.release()
 
 
 def _acquire(lock: FileLock, holder: Path, name: str, say: Say) -> None:
-    """Take a lock that is free, or soon will be; else say who holds it."""
+    """Take the lock, wait for a brief holder, or raise a `LockError` that names the holder.
+
+    The holder writes its name shortly after it takes the lock, so an unknown holder is read again.
+    """
     until = time.monotonic() + LONGEST_WAIT
-    named = time.monotonic() + _PATIENCE  # who holds it may stand there a moment later
+    named = time.monotonic() + _PATIENCE
     said = False
     while True:
         try:
@@ -143,16 +149,16 @@ def _acquire(lock: FileLock, holder: Path, name: str, say: Say) -> None:
 
 
 def _holder(path: Path) -> tuple[str, bool]:
-    """Name the process that holds a lock; empty while what stands there is of one that died.
+    """Return a description of the process that holds the lock, or '' if that process is dead.
 
-    Second, whether it is brief.
+    Second, whether the holder is brief.
     """
     try:
         who = json.loads(path.read_bytes())
         process, host, brief = who["pid"], who["host"], who.get("brief") is True
         if host == socket.gethostname():
             os.kill(process, 0)
-    except PermissionError:  # it is there, and another user's
+    except PermissionError:  # the process exists and belongs to another user
         pass
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return "", False

@@ -1,4 +1,4 @@
-"""What the operating system refuses, in the words of our errors."""
+"""Convert errors of the operating system to `StorageError`, with a remedy for the user."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from contextvars import ContextVar
 from miner.errors import MineError, StorageError
 
 __all__ = [
-    "NOTHING",
+    "NOT_PUBLISHED",
+    "NOT_WRITTEN",
     "NO_MEMORY",
-    "PUBLISHED",
-    "UNWRITTEN",
+    "PUBLISHED_NOT_LATEST",
+    "from_os_error",
     "lacks_memory",
-    "outcome",
-    "refused",
+    "publication_state",
 ]
 
-NOTHING = "nothing was published"
-UNWRITTEN = "nothing was written"
-PUBLISHED = "the run is published, but not the latest one yet; the same command makes it that"
+NOT_PUBLISHED = "nothing was published"
+NOT_WRITTEN = "nothing was written"
+PUBLISHED_NOT_LATEST = (
+    "the run is published, but not the latest one yet; the same command makes it the latest"
+)
 NO_MEMORY = "out of memory; free some, raise a limit on it, or lower mining.memory or workers"
-_outcome = ContextVar("outcome", default=NOTHING)
+_publication_state = ContextVar("publication_state", default=NOT_PUBLISHED)
 
 _FORBIDDEN = "allow it, or name a folder that you may write to"
-_DAMAGED = "look at the disk (its log), or name another --out"
+_DAMAGED = "check the disk and its log, or name another --out"
 _REMEDIES = {
     errno.ENOSPC: "free some space, or name another --out",
     errno.EDQUOT: "free some of your quota, or name another --out",
@@ -53,42 +55,42 @@ _SIGNS = (
     "zstd_cctx create failed",
     "failed to launch worker thread",
 )
-"""What errors say that have no type of their own for a lack of memory."""
+"""Text of errors that report a lack of memory without a type that says so."""
 
 
-def refused(error: OSError, where: object = "") -> StorageError:
-    """Put an error of the operating system so that a user knows what to do.
+def from_os_error(error: OSError, where: object = "") -> StorageError:
+    """Return a `StorageError` with the path, the reason and a remedy.
 
     Parameters
     ----------
     error : OSError
     where : object
-        The path at which it happened, where the error does not know. Where nobody does, it is not
-        said either whether anything was published; see `outcome`.
+        The path of the failed operation, used if `error` has none. The message says what was
+        published (see `publication_state`) only if a path is known.
     """
     place = error.filename or where
     reason = error.strerror or str(error)
     remedy = _REMEDIES.get(error.errno or 0, "")
-    known = [f"{place}: {reason}", _outcome.get()] if place else [reason]
+    known = [f"{place}: {reason}", _publication_state.get()] if place else [reason]
     return StorageError("; ".join([*known, remedy] if remedy else known))
 
 
 @contextmanager
-def outcome(words: str) -> Iterator[None]:
-    """Say by other words what is published, of whatever the system refuses within."""
-    before = _outcome.set(words)
+def publication_state(words: str) -> Iterator[None]:
+    """Set what errors of the operating system inside the block say about what was published."""
+    before = _publication_state.set(words)
     try:
         yield
     except OSError as error:
-        raise refused(error) from error
+        raise from_os_error(error) from error
     finally:
-        _outcome.reset(before)
+        _publication_state.reset(before)
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether a library or the system says, each in its own way, that there is no more memory.
+    """Return whether an error, or an error that caused it, reports a lack of memory.
 
-    What led to the error counts, too: it may be all that code of others made of it.
+    The causes are searched too, because libraries often wrap the original error.
     """
     seen: set[int] = set()
     one: BaseException | None = error

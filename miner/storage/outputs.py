@@ -1,7 +1,7 @@
-"""Files that a user names for output: what may be replaced, and how they are written.
+"""Check and write files that a user names for output.
 
-A file that `mine` did not make is replaced only by force. A stream (``/dev/stdout``, a pipe, a
-device) takes what is written; a file appears whole, or stays as it was.
+A file that `mine` did not make is replaced only with ``--force``. A stream (``/dev/stdout``, a
+pipe, a device) is written to directly, a file atomically.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from miner.storage.urls import expanded, is_url
 __all__ = ["PAGE_MARK", "check_output", "check_place", "is_page", "keeps", "write_output"]
 
 PAGE_MARK = '<meta name="generator" content="mine">'
-"""What a page of ours has in its head."""
+"""The tag in the head of each HTML page that `mine` writes."""
 _HEAD = 4096
 _RUN = ("manifest.json", "census.parquet")
-"""The folder of a finished run has both of these."""
+"""Files that the folder of a finished run contains."""
 _STREAM = re.compile(r"/dev/(stdout|stderr)|/(?:dev|proc/self)/fd/(\d+)")
 
 
 def is_page(head: bytes) -> bool:
-    """Whether a file that begins so is a page of ours."""
+    """Return whether a file with these first bytes is an HTML page that `mine` wrote."""
     return head.startswith(b"<!doctype html>") and PAGE_MARK.encode() in head
 
 
@@ -39,24 +39,26 @@ def check_output(
     *,
     force: bool | None = False,
 ) -> Path:
-    """Return a path that may be written to, with ``~`` written out.
+    """Return the path with ``~`` expanded, after a check that it may be written to.
 
     Parameters
     ----------
     path : str or Path
     option : str
-        The option that names it, for the message.
+        The option that names the path, for messages.
     is_ours : callable, optional
-        Whether a file that begins with some bytes was made by `mine`, so that it may be replaced.
+        Takes the first bytes of an existing file; returns whether `mine` made it, so that it may be
+        replaced.
     force : bool or None
-        Replace any file; None where the command has no such option.
+        Whether to replace any file. None: the command has no option ``--force``.
 
     Raises
     ------
     UsageError
-        When it is a URL or a folder, lies in a run or below a file, or may not be replaced.
+        If the path is a URL or a folder, lies in a run or below a file, or names a file that may
+        not be replaced.
     StorageError
-        When what is there cannot be read.
+        If an existing file cannot be read.
     """
     if is_url(path):
         raise UsageError(f"{option} {path} is a URL; name a file of this machine")
@@ -72,7 +74,7 @@ def check_output(
         other = f"name another file with {option}"
         remedy = f"{other}, or remove this one" if force is None else f"use --force, or {other}"
         if is_ours is None:
-            raise UsageError(f"{path} is there already; {remedy}")
+            raise UsageError(f"{path} exists already; {remedy}")
         with path.open("rb") as file:
             if not is_ours(file.read(_HEAD)):
                 raise UsageError(f"{path} was not made by mine; {remedy}")
@@ -82,11 +84,12 @@ def check_output(
 
 
 def check_place(path: Path, option: str) -> None:
-    """Refuse a path that lies in a run, which is sealed, or below a file.
+    """Check that a path lies neither in the folder of a run nor below a file.
 
     Raises
     ------
     UsageError
+        If it does: a finished run must not change.
     """
     try:
         target = path.resolve()
@@ -103,21 +106,21 @@ def check_place(path: Path, option: str) -> None:
 
 
 def keeps(path: Path) -> bool:
-    """Whether a path is, or will be, a file that keeps what is written; not a pipe or a device."""
+    """Return whether a path is, or will be, a regular file; not a stream, a pipe or a device."""
     return _descriptor(path) is None and (path.is_file() or not path.exists())
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write a file whole; links are followed, and the permissions of what is replaced stay.
+    """Write a file atomically, or to a stream; follow links and keep a file's permissions.
 
     Raises
     ------
     StorageError
-        When it cannot be written.
+        If the path cannot be written.
     """
     number = _descriptor(path)
     with storage_errors(path):
-        if number in (1, 2):  # by the stream itself, which a reader may have left
+        if number in (1, 2):  # the stream object drops the bytes if its reader has left
             stream = (sys.stdout if number == 1 else sys.stderr).buffer
             stream.write(content)
             stream.flush()
@@ -135,6 +138,6 @@ def write_output(path: Path, content: bytes) -> None:
 
 
 def _descriptor(path: Path) -> int | None:
-    """Return the number of the open stream that a path names, None for any other path."""
+    """Return the file descriptor that a path such as ``/dev/stdout`` names, else None."""
     found = _STREAM.fullmatch(str(path))
     return found and (int(found[2]) if found[2] else {"stdout": 1, "stderr": 2}[found[1]])

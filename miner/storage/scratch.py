@@ -1,7 +1,7 @@
-"""Temporary folders that the next process removes if their own was killed.
+"""Temporary folders that a later process removes if the process that made them was killed.
 
-In each lies a file that its process holds a lock on: the system lets go of that however the process
-ends. What holds no such file is left alone; it may be another program's.
+Each folder contains a file that its process keeps locked. The system releases the lock however the
+process ends. A folder without such a file is not removed; it may belong to another program.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _HELD = ".held"
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """Make a temporary folder; remove it at the end, and now those of processes that died.
+    """Make a temporary folder and remove it at the end; first remove folders of dead processes.
 
     Parameters
     ----------
     prefix : str
-        How the folder's name begins; only such folders of the same user are removed.
+        The start of the folder's name; only folders with this prefix and of this user are removed.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         _remove_dead(left)
@@ -40,17 +40,17 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
 
 
 def _hold(folder: Path) -> int:
-    """Lock a file in a folder, under a name that nobody looks for before it is locked."""
+    """Lock a new file in a folder, then give it the name that other processes search for."""
     fresh = folder / f"{_HELD}.new"
     handle = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-    with suppress(OSError):  # a file system without locks: it is never removed
+    with suppress(OSError):  # without locks, the folder is never removed
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fresh.rename(folder / _HELD)
     return handle
 
 
 def _remove_dead(folder: Path) -> None:
-    with suppress(OSError):  # it is gone, or alive, or another user's
+    with suppress(OSError):  # the folder is gone, in use, or another user's
         if folder.lstat().st_uid != os.getuid() or folder.is_symlink():
             return
         handle = os.open(folder / _HELD, os.O_RDWR | os.O_NOFOLLOW)

@@ -1,7 +1,7 @@
-"""URLs of object storage: which paths are URLs, and where work for them lies on this machine.
+"""URLs of object storage: how to recognise them, and the local folders that belong to them.
 
-A URL names what is stored, never who may read it: credentials come from the environment, so that
-none can reach a manifest, a log or an error line.
+A URL must not contain credentials. They come from the environment, so that they cannot get into a
+manifest, a log or an error message.
 """
 
 from __future__ import annotations
@@ -18,43 +18,46 @@ from miner.formatting import without_secrets
 
 __all__ = [
     "check_url",
+    "errors_name_urls",
     "expanded",
     "fetched_folder",
     "is_url",
     "local_root",
-    "named_by_url",
     "url_name",
     "work_home",
 ]
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _KEY = 16
-"""Hexadecimal digits of a digest in the name of a folder."""
+"""Hexadecimal digits of the digest in a folder's name."""
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
     "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_STORAGE_ACCOUNT_NAME"),
 }
-"""What may name the place of buckets, the first that is set: containers are an account's."""
+"""Environment variables that say where buckets are; the first one that is set counts.
+
+Azure containers belong to an account, so its name counts too.
+"""
 
 
 def is_url(path: object) -> bool:
-    """Whether a path is a URL: ``scheme://...``."""
+    """Return whether a path is a URL (``scheme://...``)."""
     return _URL.match(str(path)) is not None
 
 
 def check_url(url: str, key: str) -> str:
-    """Return a URL in its one spelling: lower-case scheme, no slash at the end.
+    """Return a URL in normal form: lower-case scheme, no slash at the end.
 
     Parameters
     ----------
     url : str
     key : str
-        The job key or option that it comes from, for the message.
+        The job key or option that has the URL, for messages.
 
     Raises
     ------
     UsageError
-        When it holds credentials or names no bucket.
+        If the URL contains credentials or names no bucket.
     """
     match = _URL.match(url)
     if match is None:
@@ -71,12 +74,12 @@ def check_url(url: str, key: str) -> str:
 
 
 def expanded(path: str | Path) -> Path:
-    """Return a path with ``~`` and ``~name`` written out.
+    """Return a path with ``~`` and ``~name`` expanded.
 
     Raises
     ------
     UsageError
-        When there is no such user, or the machine knows no home of ours.
+        If the user does not exist, or the home folder of this user is unknown.
     """
     try:
         return Path(path).expanduser()
@@ -85,7 +88,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def work_home() -> Path:
-    """Return where work for object storage lies: MINE_WORK, or a folder of the user's caches."""
+    """Return the local folder for work on object storage: MINE_WORK, or one in the user's cache."""
     named = os.environ.get("MINE_WORK")
     if named:
         return expanded(named).absolute()
@@ -94,14 +97,14 @@ def work_home() -> Path:
 
 
 def _digest(text: str) -> str:
-    """Shorten a text that begins with a URL; the same at another endpoint is another place."""
+    """Return a short digest of a text that begins with a URL, and of the endpoint in use."""
     names = _ENDPOINTS.get(text.partition("://")[0], _ENDPOINTS["s3"])
     endpoint = next((found for name in names if (found := os.environ.get(name))), "")
     return hashlib.sha256(f"{endpoint}\n{text}".encode()).hexdigest()[:_KEY]
 
 
 def local_root(path: str | Path) -> Path:
-    """Return where work for an output lies on this machine: the folder itself, if it is local."""
+    """Return the local work folder of an output; a local output is its own work folder."""
     if not is_url(path):
         return Path(path)
     url = check_url(str(path), "output.path")
@@ -110,23 +113,23 @@ def local_root(path: str | Path) -> Path:
 
 
 def fetched_folder(url: str, version: str) -> Path:
-    """Return where a copy of some objects lies, one folder a version of them."""
+    """Return the local folder for a copy of objects; each `version` has its own folder."""
     return work_home() / "fetched" / f"{url.partition('://')[0]}-{_digest(version)}"
 
 
 def url_name(text: str) -> str:
-    """Put the URLs into a text in place of the paths of fetched copies."""
+    """Replace the paths of fetched copies in a text by the URLs they were fetched from."""
     root = re.escape(str(work_home() / "fetched"))
     return re.sub(rf"{root}/([a-z0-9+.-]+)-[0-9a-f]{{{_KEY}}}(\.partial)?/", r"\1://", text)
 
 
 @contextmanager
-def named_by_url() -> Iterator[None]:
-    """Let errors name what was asked for, not where its copy lies."""
+def errors_name_urls() -> Iterator[None]:
+    """Let errors inside the block name the URL that the user gave, not the path of its copy."""
     try:
         yield
     except MineError as error:
-        told = url_name(str(error))
-        if told == str(error):
+        message = url_name(str(error))
+        if message == str(error):
             raise
-        raise type(error)(told) from error
+        raise type(error)(message) from error

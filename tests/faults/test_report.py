@@ -43,7 +43,7 @@ def test_a_report_that_may_not_grow(driver: Driver) -> None:
     """The page alone is larger than what a file may be."""
     said, run = published(driver, most=100_000)
     assert said == f"mine: warning: {run.manifest['report_not_written']}\n"
-    assert "File too large; the run is whole without it, mine report makes it; raise" in said
+    assert "File too large; the run is complete without it, mine report writes it; raise" in said
     assert not (run.path / "report.html").exists()
 
 

@@ -124,7 +124,7 @@ def test_what_is_embedded_already_is_not_embedded_again(
     assert known["already_mined"] == run.run_id and known["dataset"] == first["dataset"]
     assert known["disk"]["cache"] == 0 < first["disk"]["cache"]
     said = cli("plan", "--data", path, "--out", tmp_path / "out").out
-    assert f"already mined, as {run.run_id}" in said
+    assert f"mined already: run {run.run_id}" in said
     path.write_text("\n".join(["text,label", *lines, "a new text,1", "one more,2"]))
     assert miner.plan_job(planned)["embedding"] == {"rows": 42, "embedded": 2}
     assert miner.mine(planned).manifest["embedding"]["reused"] == 40

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.storage.arrays import let_go, load_array
+from miner.storage.arrays import load_array, release_pages
 from miner.triplets.relevance import ranges
 from miner.triplets.types import Float64, Rows
 
@@ -118,5 +118,5 @@ class CandidateFiles:
             sizes = np.maximum(head["held"], 0).astype(np.int64)
             at = ranges(self._start[places[mine]], sizes)
             parts.append((mine, CandidateLists(head, self._entries[unit][at])))
-            let_go(self._entries[unit])
+            release_pages(self._entries[unit])
         return CandidateLists.assemble(len(anchors), parts)

@@ -20,7 +20,7 @@ import pyarrow as pa
 from miner.datasets.base import READERS, ROWS, data_errors
 from miner.datasets.formats.files import extension
 from miner.errors import DataError
-from miner.storage.arrays import let_go
+from miner.storage.arrays import release_pages
 
 __all__ = ["COMPANIONS", "ArrayTable", "open_npy", "open_npz"]
 
@@ -66,7 +66,7 @@ class ArrayTable:
                 parts = [_column(self.arrays[name][start : start + ROWS]) for name in names]
             yield pa.RecordBatch.from_arrays(parts, names=names)
         for name in names:
-            let_go(self.arrays[name])
+            release_pages(self.arrays[name])
 
 
 def _column(values: Any) -> Any:

@@ -1,1 +1,1 @@
-"""What moved between two finished runs."""
+"""`mine compare`: the differences between two finished runs, and which is better."""

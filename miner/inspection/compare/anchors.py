@@ -1,4 +1,4 @@
-"""The census of two runs, anchor by anchor."""
+"""Compare the census of two runs, anchor by anchor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 8
 
 @dataclass(frozen=True, slots=True)
 class AnchorChange:
-    """An anchor, and the share of its triplets that is hard, in A and in B."""
+    """The share of an anchor's triplets that is hard, in A (`before`) and in B (`after`)."""
 
     anchor: str
     before: float
@@ -27,17 +27,17 @@ class AnchorChange:
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """How the share of hard triplets moved.
+    """How the share of hard triplets changed from A to B.
 
     Attributes
     ----------
     common, only_a, only_b : int
-        Anchors of both runs, and of one alone.
+        Numbers of anchors in both runs, in A only and in B only.
     fewer, more, same : int
-        Of the common ones with triplets: those that have a smaller share of hard ones in B, a
-        larger, the same.
+        Numbers of common anchors whose share of hard triplets is smaller, larger or equal in B.
+        Anchors without triplets in A or B do not count.
     better, worse : list of AnchorChange
-        The largest changes.
+        The anchors with the largest decreases and increases.
     """
 
     common: int
@@ -51,7 +51,7 @@ class Anchors:
 
 
 def compare_anchors(a: Run, b: Run) -> Anchors | None:
-    """Compare the census of two runs by the ids of anchors; None where they share none."""
+    """Compare the census of two runs by anchor id; return None if they have no id in common."""
     tables = a.census(), b.census()
     places = [
         {one: place for place, one in enumerate(table["anchor_id"].to_pylist())} for table in tables
@@ -86,7 +86,7 @@ def compare_anchors(a: Run, b: Run) -> Anchors | None:
 
 
 def _hard_share(table: Any, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return which share of each anchor's triplets is hard; NaN where it has none."""
+    """Return the share of each anchor's triplets that is hard; NaN if it has no triplet."""
     hard, positives, negatives = (
         table[name].to_numpy()[rows].astype(np.float64)
         for name in ("hard", "positives", "negatives")

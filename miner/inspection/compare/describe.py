@@ -1,4 +1,4 @@
-"""A comparison in words, for a terminal of 80 columns."""
+"""The text of a comparison for a terminal with 80 columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 5
 
 
 def describe_comparison(compared: Comparison) -> str:
-    """Say what moved from run A to run B."""
+    """Return the text of a comparison."""
     lines = [f"A  run {compared.a.run_id}", f"B  run {compared.b.run_id}", ""]
     lines.append(f"  {compared.verdict.title}")
     for why in compared.verdict.reasons:
@@ -70,7 +70,7 @@ def _triplets(compared: Comparison) -> Iterator[str]:
         yield f"  {'triplets':<10} {counts}"
         for words, count in sets.changed.items():
             if count:
-                yield f"  {'':<10} {count:,} went from {words.replace('_', '-')}"
+                yield f"  {'':<10} {count:,} changed from {words.replace('_', '-')}"
     else:
         yield f"  {'triplets':<10} not compared one by one:"
         for line in textwrap.wrap(compared.why_no_sets or "their ids differ in type", 64):

@@ -1,4 +1,4 @@
-"""What moved between two finished runs: shares, labels, anchors, triplets, time."""
+"""Compare two finished runs: settings, shares, labels, anchors, triplets, time."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ _SETTINGS = {
     "model.options": ("model", "options"),
     "index": ("index", "factory"),
 }
-"""What is shown of a manifest in addition to the keys of the job that differ."""
+"""Values of the manifest that are compared in addition to the keys of the job."""
 _OWN_WORDS = {"mine", "dataset", "model"}
 _NO_TRIPLETS = {"dataset.id", "dataset.on_error"}
-"""Keys of the data set that change no triplet of labelled items that both runs read."""
+"""Keys of the data set that do not change which triplets labelled items form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two runs side by side; A is the earlier one by convention.
+    """The comparison of two runs; by convention A is the earlier one.
 
     Attributes
     ----------
     same_data : bool
-        Whether both read the same bytes.
+        Whether both runs read the same bytes.
     settings : list of (name, in A, in B)
-        What differs.
+        The settings that differ.
     shares : list of mapping
-        Per class: count and share in A and in B, and the difference of shares.
+        For each class: counts and shares in A and in B, and the difference of the shares.
     confusions : list of mapping
-        Pairs of labels whose share of all triplets moved most.
+        The pairs of labels whose share of all triplets changed most.
     anchors : Anchors or None
-        None where the runs have no anchor ids in common, or took them from different columns of
-        the same data.
+        None if the runs have no anchor id in common, or took the ids from different columns of the
+        same data.
     sets : Sets or None
-        Which written triplets stayed, changed class, are new or gone; None where a run wrote a
-        part of its triplets only.
+        How many written triplets are in both runs, changed class, or are in one run only. None if
+        a run wrote only a part of its triplets, or too many; `why_no_sets` says which.
     moves : list of Moves
         Samples of written triplets, classified by the vectors of the other run.
     """
@@ -77,17 +77,17 @@ def compare_runs(a: Run, b: Run) -> Comparison:
     Parameters
     ----------
     a, b : Run
-        The run that is the measure, and the one that is judged by it.
+        The reference run, and the run that is compared with it.
 
     Returns
     -------
     Comparison
-        What `compare_facts`, `describe_comparison` and `write_comparison` take.
+        The argument of `compare_facts`, `describe_comparison` and `write_comparison`.
     """
     same, changes = _files(a) == _files(b), _changes(a, b)
     same_ids = not same or "dataset.id" not in {key for key, _, _ in changes}
     anchors = compare_anchors(a, b) if same_ids else None
-    why = _why_no_sets(a, b) if same_ids else "their ids are of different columns"
+    why = _why_no_sets(a, b) if same_ids else "their ids come from different columns"
     sets = None if why else compare_sets(a, b)
     stores = run_store(a), run_store(b)
     ways = ((a, b, stores[1], "AB"), (b, a, stores[0], "BA")) if same_ids else ()
@@ -100,12 +100,12 @@ def compare_runs(a: Run, b: Run) -> Comparison:
 
 
 def compare_facts(compared: Comparison) -> dict[str, Any]:
-    """Return a comparison as plain values.
+    """Return a comparison as values that JSON can represent.
 
     Parameters
     ----------
     compared : Comparison
-        As `compare_runs` gives it.
+        The result of `compare_runs`.
     """
     runs = compared.a, compared.b
     return {
@@ -132,18 +132,18 @@ def _named(run: Run) -> dict[str, Any]:
 
 
 def run_seconds(run: Run) -> float:
-    """Return how long a run took."""
+    """Return the seconds that a run took, or 0.0 if they are unknown."""
     timings = run.manifest.get("timings")
     return float(sum(timings.values())) if isinstance(timings, dict) else 0.0
 
 
 def _files(run: Run) -> list[str]:
-    """Return the checksums of the data."""
+    """Return the checksums of a run's data files."""
     return [file["sha256"] for file in run.manifest["dataset"].get("files") or []]
 
 
 def _changes(a: Run, b: Run) -> list[tuple[str, str, str]]:
-    """Return the keys of the job that differ and decide what a run finds."""
+    """Return the job keys that differ and decide the result, with their values in A and B."""
     known = all(isinstance(run.manifest.get("identity"), Mapping) for run in (a, b))
     before, after = (
         run.manifest["identity"] if known else _older_identity(run.manifest) for run in (a, b)
@@ -152,7 +152,7 @@ def _changes(a: Run, b: Run) -> list[tuple[str, str, str]]:
 
 
 def _older_identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a manifest without an identity says of the job and of the columns."""
+    """Return a substitute for the identity, which older manifests do not have."""
     sections = {name: manifest["job"][name] for name in ("mining", "select")}
     return {"job": sections, "store": {"roles": manifest["dataset"].get("columns")}}
 
@@ -160,14 +160,14 @@ def _older_identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _other_triplets(
     a: Run, b: Run, same: bool, changes: list[tuple[str, str, str]]
 ) -> Iterator[str]:
-    """Say what makes the valid triplets of two runs different ones."""
+    """Yield the reasons why the valid triplets of two runs differ."""
     pairs = any(run.manifest["dataset"]["kind"] == "pairs" for run in (a, b))
     keys = [one for one in changes if one[0].startswith("dataset.")]
     keys = [one for one in keys if one[0] not in _NO_TRIPLETS or (pairs and one[0] == "dataset.id")]
     for key, was, now in keys:
-        yield f"{key} differs, so the triplets do: {was} in A, {now} in B."
+        yield f"{key} differs, so the triplets differ: {was} in A, {now} in B."
     if not same:
-        yield "The runs are of different data, so their shares are of different triplets."
+        yield "The runs read different data, so their shares refer to different triplets."
     valid = [run.manifest["census"]["valid"] for run in (a, b)]
     if same and not keys and valid[0] != valid[1]:
         yield f"The runs have different triplets: {valid[0]:,} valid ones in A, {valid[1]:,} in B."
@@ -205,7 +205,7 @@ def _shares(a: Run, b: Run) -> list[dict[str, Any]]:
 
 
 def _confusions(a: Run, b: Run) -> list[dict[str, Any]]:
-    """Return the pairs of labels whose share of all triplets moved most."""
+    """Return the pairs of labels whose share of all triplets changed most."""
     if not (has_table(a, CONFUSION) and has_table(b, CONFUSION)):
         return []
     tables: list[dict[tuple[str, str], int]] = []
@@ -232,7 +232,7 @@ def _confusions(a: Run, b: Run) -> list[dict[str, Any]]:
 
 
 def _why_no_sets(a: Run, b: Run) -> str:
-    """Say why written triplets cannot be held against each other one by one."""
+    """Return why the written triplets cannot be compared one by one, or '' if they can."""
     for run in (a, b):
         select, written = run.manifest["job"]["select"], run.manifest["written"]
         if any(wrote_sample(select, written[name]) for name in MINED):
@@ -242,8 +242,8 @@ def _why_no_sets(a: Run, b: Run) -> str:
             )
         if any(written[name]["rows"] != written[name]["of"] for name in MINED):
             return (
-                "a run wrote a part of its hard and semi-hard triplets only, and what it left out "
-                "may be hard or semi-hard as well"
+                "a run wrote only a part of its hard and semi-hard triplets, and the triplets that "
+                "it left out may be hard or semi-hard too"
             )
     if any(sum(r.manifest["written"][n]["rows"] for n in MINED) > _MOST_ROWS for r in (a, b)):
         return f"more than {_MOST_ROWS:,} triplets were written"

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page, in the dress of the report."""
+"""Write a comparison as one HTML page with the style of the report."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from pathlib import Path
 from miner.formatting import change_text
 from miner.inspection.compare.facts import Comparison, run_seconds
 from miner.inspection.report.page import data_name, render, run_time
-from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.os_errors import NOT_WRITTEN, publication_state
 from miner.storage.outputs import check_output, is_page, write_output
 
 __all__ = ["write_comparison"]
 
 
 def write_comparison(compared: Comparison, output: str | Path, *, force: bool = False) -> Path:
-    """Write a comparison as a page; return where.
+    """Write a comparison as an HTML page, and return its path.
 
     Parameters
     ----------
     compared : Comparison
-        As `compare_runs` gives it.
+        The result of `compare_runs`.
     output : str or Path
         The HTML file to write.
     force : bool
-        Replace a file that is not a page of `mine`.
+        Whether to replace a file that is not a page of `mine`.
 
     Returns
     -------
@@ -32,9 +32,10 @@ def write_comparison(compared: Comparison, output: str | Path, *, force: bool = 
     Raises
     ------
     UsageError
-        When the file is a folder, lies in a run, or is no page of `mine` and `force` is not set.
+        If the path is a folder or lies in a run, or if it is a file that is not a page of `mine`
+        and `force` is False.
     StorageError
-        When it cannot be written there.
+        If the file cannot be written.
     """
     path = check_output(output, "--output", is_page, force=force)
     text = render(
@@ -46,6 +47,6 @@ def write_comparison(compared: Comparison, output: str | Path, *, force: bool = 
         seconds=[run_seconds(run) for run in (compared.a, compared.b)],
         points=change_text,
     )
-    with outcome(UNWRITTEN):
+    with publication_state(NOT_WRITTEN):
         write_output(path, text.encode("utf-8", "replace"))
     return path

@@ -1,4 +1,4 @@
-"""Triplets of two runs: sets held against each other, or a sample classified by other vectors."""
+"""Compare the written triplets of two runs: as sets, or by classifying samples again."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _SAMPLE = 5000
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """Written triplets of two runs, all of them.
+    """The comparison of all written triplets of two runs.
 
     Attributes
     ----------
     kept : int
-        Of the same class in both.
+        Triplets with the same class in both runs.
     changed : dict
-        ``"hard to semi_hard"`` and so on: how many.
+        Triplets that changed class, by ``"hard to semi_hard"`` and so on.
     new, gone : int
-        In B only, in A only: easy, or not there, in the other run.
+        Triplets in B only, and in A only. In the other run they are easy or do not exist.
     """
 
     kept: int
@@ -43,17 +43,18 @@ class Sets:
 
 @dataclass(frozen=True, slots=True)
 class Moves:
-    """A sample of one run's written triplets of a class, classified by the other's vectors.
+    """A sample of one run's triplets of a class, classified by the vectors of the other run.
 
     Attributes
     ----------
     direction : str
-        ``AB``: written by A, classified by B; ``BA`` the other way.
+        ``AB``: written by A, classified by B; ``BA``: the reverse.
     name : str
-        The class that they were written as.
+        The class as which the triplets were written.
     looked : int
+        The number of triplets classified.
     classes : dict
-        How many are of each class by the other run's vectors, metric and margin.
+        The number in each class by the other run's vectors, metric and margin.
     """
 
     direction: str
@@ -63,7 +64,7 @@ class Moves:
 
 
 def compare_sets(a: Run, b: Run) -> Sets | None:
-    """Hold all written triplets of two runs against each other; None where ids differ in type."""
+    """Compare all written triplets of two runs; return None if their ids differ in type."""
     tables = [_triplets(run) for run in (a, b)]
     if tables[0].select(_IDS).schema != tables[1].select(_IDS).schema:
         return None
@@ -82,7 +83,7 @@ def compare_sets(a: Run, b: Run) -> Sets | None:
 
 
 def _triplets(run: Run) -> Any:
-    """Return ids and class of all written triplets."""
+    """Return a table with the ids and the class of all written triplets."""
     parts = []
     for number, name in enumerate(MINED):
         triplets = run.triplets(name)
@@ -94,13 +95,13 @@ def _triplets(run: Run) -> Any:
 
 
 def reclassify(run: Run, other: Run, store: Store | None, direction: str) -> Iterator[Moves]:
-    """Classify samples of what a run wrote by the vectors of the other run.
+    """Classify samples of the triplets that `run` wrote by the vectors of `other`.
 
     Parameters
     ----------
     run, other : Run
     store : Store or None
-        The vectors of `other`; nothing can be said without them.
+        The vectors of `other`; if None, nothing is yielded.
     direction : str
         See `Moves`.
     """
@@ -129,13 +130,13 @@ def reclassify(run: Run, other: Run, store: Store | None, direction: str) -> Ite
 
 
 def _fits(store: Store, side: int, column: Any) -> bool:
-    """Whether ids are texts where those of the store are, and numbers where those are."""
+    """Return whether the ids of a column and of the store are both integers or both not."""
     texts = {pa.types.is_integer(kind) for kind in (column.type, store.ids(side).type)}
     return len(texts) == 1
 
 
 def _sample(run: Run, name: Any) -> Any:
-    """Return ids of triplets of a class, spread evenly over its rows."""
+    """Return the ids of at most `_SAMPLE` triplets of a class, evenly spaced over its rows."""
     triplets = run.triplets(name)
     with run.reading():
         total = triplets.count_rows()

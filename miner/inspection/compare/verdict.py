@@ -1,4 +1,4 @@
-"""Whether the second of two runs is better, in words, and on what that rests."""
+"""Decide whether the second of two runs is better, with reasons."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from miner.triplets.distance import scales
 __all__ = ["Verdict", "judge"]
 
 _RELATIVE = 0.01
-"""Changes of less than one percent of a share are none."""
+"""Least relative change of the share of hard triplets that counts as a change."""
 _POINTS = 0.005
-"""And of the share of anchors that have a positive as nearest row, of half a point."""
+"""Least absolute change of the share of anchors whose nearest row is a positive."""
 
 Outcome = Literal["better", "worse", "mixed", "same", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What B is beside A: `title` says it, `reasons` say why."""
+    """The outcome for B compared with A, as a sentence (`title`), and the reasons for it."""
 
     outcome: Outcome
     title: str
@@ -31,21 +31,21 @@ class Verdict:
 
 
 def judge(a: Run, b: Run, other_triplets: list[str], anchors: Anchors | None) -> Verdict:
-    """Judge the second run by the first.
+    """Decide whether run B is better than run A.
 
-    Only runs of the same triplets by one definition of the classes can be: then fewer hard ones,
-    and more anchors whose nearest row is a positive, are better.
+    B is better if it has fewer hard triplets, and more anchors whose nearest row is a positive. The
+    outcome is unknown unless both runs have the same valid triplets, metric and margin.
 
     Parameters
     ----------
     a, b : Run
     other_triplets : list of str
-        What makes the valid triplets of B other ones than those of A, in words.
+        The reasons why the valid triplets of B differ from the ones of A.
     anchors : Anchors or None
     """
     obstacles = [*other_triplets, *_obstacles(a, b)]
     if obstacles:
-        return Verdict("unknown", "Which is better cannot be said", obstacles)
+        return Verdict("unknown", "It is unknown which run is better", obstacles)
     censuses = (run.manifest["census"] for run in (a, b))
     hard = [census["hard"] / census["valid"] for census in censuses]
     nearest: list[float | None] = [run.manifest["index"]["nearest"]["positive"] for run in (a, b)]
@@ -89,7 +89,7 @@ def _outcome(signs: list[int]) -> Outcome:
 
 
 def _obstacles(a: Run, b: Run) -> Iterator[str]:
-    """Say what else stands against a judgement."""
+    """Yield the other reasons why the runs cannot be compared."""
     mining = [run.manifest["job"]["mining"] for run in (a, b)]
     for key in ("metric", "margin"):
         if mining[0][key] != mining[1][key]:
@@ -102,7 +102,7 @@ def _obstacles(a: Run, b: Run) -> Iterator[str]:
 
 
 def _interval(run: Run) -> tuple[float, float]:
-    """Return the interval of an estimated share of hard triplets; of an exact one, itself twice."""
+    """Return the confidence interval of the share of hard triplets; equal ends if it is exact."""
     census = run.manifest["census"]
     ends = (census.get("interval") or {}).get("hard", [census["hard"], census["hard"]])
     return float(ends[0] / census["valid"]), float(ends[1] / census["valid"])

@@ -1,6 +1,6 @@
-"""Making a report: of a run that is about to be published, or anew of one that is finished.
+"""Write the report of a run, before it is published or again later.
 
-Includes what `mine report` says on the terminal.
+Also makes the output of `mine report`.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from miner.job_sections import DatasetJob, built
 from miner.runs.run import REPORT, Run
 from miner.runs.shards import file_facts
 from miner.storage.files import storage_errors
-from miner.storage.os_errors import UNWRITTEN, outcome
+from miner.storage.os_errors import NOT_WRITTEN, publication_state
 from miner.storage.outputs import check_output, is_page, write_output
 from miner.storage.urls import is_url
 
 __all__ = ["Made", "add_report", "describe_report", "drop_report", "make_report", "report_facts"]
 
 _RESERVE = 1 << 20
-"""Bytes of a disk that a report leaves free: manifest, metrics and pointers take a tenth of it."""
+"""Bytes that a report leaves free on the disk; manifest, metrics and pointers need a tenth."""
 
-_WITHOUT = "the run is whole without it, mine report makes it"
+_WITHOUT = "the run is complete without it, mine report writes it"
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A page that was written, and what it says."""
+    """A report that was written: its path, size and contents."""
 
     path: Path
     bytes: int
@@ -49,17 +49,18 @@ class Made:
 def add_report(
     run: Run, work: Path, store: Store, source: Source | None, advice: list[Advice]
 ) -> tuple[list[dict[str, Any]], str]:
-    """Write the report of a run that is about to be published; never lose the run for it.
+    """Write the report of a run that is about to be published; an error does not fail the run.
 
-    It is drawn in `work`, which is never published, and takes its place in the run by one rename:
-    nothing half-written can lie there, and the page of a start that died is replaced.
+    The page is written to `work`, which is never published, and then moved into the run by one
+    rename. So the run never contains a partial page, and the page of an interrupted start is
+    replaced.
 
     Parameters
     ----------
     run : Run
-        Staged with all its files but this one.
+        The staged run with all its other files.
     work : Path
-        A folder on the disk of the run.
+        A folder on the same disk as the run.
     store : Store
     source : Source or None
     advice : list of Advice
@@ -68,29 +69,31 @@ def add_report(
     Returns
     -------
     tuple of list and str
-        The facts of the file; or none, and why it could not be written.
+        The facts of the file and '', or the result of `drop_report` and why the page could not be
+        written.
     """
     draft = work / REPORT
     try:
-        with outcome(_WITHOUT):
+        with publication_state(_WITHOUT):
             _make_page(run, store, source, draft, advice)
             facts = file_facts(draft, work, 0)
             _leave_room(work)
             draft.replace(run.path / REPORT)
-    except Exception as error:  # whatever it is, the triplets are worth more than a page on them
+    except Exception as error:  # no error of the page may lose the triplets
         why = short_message(f"{REPORT} was not written: {_words(error)}")
         with suppress(OSError):
-            draft.unlink(missing_ok=True)  # the manifest may need the room
+            draft.unlink(missing_ok=True)  # the manifest may need the space
         files, stays = drop_report(run.path, work)
         return files, f"{why}; {stays}" if stays else why
     return [facts], ""
 
 
 def drop_report(run: Path, work: Path) -> tuple[list[dict[str, Any]], str]:
-    """Take the report that an earlier start has left out of a staged run.
+    """Remove the report of an earlier start from a staged run.
 
-    One that can be neither moved nor removed stays and is named by the manifest: it is whole, and
-    of this run but for its times. A file that no manifest names would spoil the run.
+    A report that can be neither moved nor removed is kept and listed in the manifest. It is
+    complete and describes this run, except for the times. A file that is not in the manifest would
+    make the run invalid.
 
     Parameters
     ----------
@@ -102,16 +105,16 @@ def drop_report(run: Path, work: Path) -> tuple[list[dict[str, Any]], str]:
     Returns
     -------
     tuple of list and str
-        The facts of a page that stays, and what is to be said of it; both are empty otherwise.
+        The facts of a report that is kept, and a message about it; otherwise both are empty.
 
     Raises
     ------
     StorageError
-        When the page stays and cannot even be read.
+        If the report is kept and cannot be read.
     """
     path = run / REPORT
     for take in (path.unlink, partial(path.replace, work / f"old-{REPORT}")):
-        with suppress(OSError):  # of both at once: then it stays
+        with suppress(OSError):  # if both fail, the file is kept
             if path.exists():
                 take()
     with storage_errors(path):
@@ -121,15 +124,15 @@ def drop_report(run: Path, work: Path) -> tuple[list[dict[str, Any]], str]:
 
 
 def _words(error: Exception) -> str:
-    """Say what an error is; errors of ours say it themselves."""
-    told = str(error)
+    """Return the message of an error, with its type unless it is a `MineError`."""
+    text = str(error)
     if not isinstance(error, MineError):
-        told = f"{type(error).__name__}: {told}" if told else type(error).__name__
-    return told if _WITHOUT in told else f"{told}; {_WITHOUT}"
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text if _WITHOUT in text else f"{text}; {_WITHOUT}"
 
 
 def _leave_room(folder: Path) -> None:
-    """Refuse to take what a disk has left: the manifest, which makes the run, is still to come."""
+    """Raise `StorageError` if the disk is nearly full: the manifest must still be written."""
     free = shutil.disk_usage(folder).free
     if free < _RESERVE:
         raise StorageError(f"the disk has {bytes_text(free)} left, which the run needs")
@@ -142,7 +145,7 @@ def _make_page(
     path: Path,
     advice: list[Advice] | None = None,
 ) -> Made:
-    """Write the report of a run that is published, or staged with all its files but this one."""
+    """Write the report of a run, published or staged, to `path`."""
     facts = gather(run, store, source, advice)
     content = report_page(facts).encode("utf-8", "replace")
     write_output(path, content)
@@ -150,42 +153,43 @@ def _make_page(
 
 
 def make_report(run: Run, output: str | Path | None = None, *, force: bool = False) -> Made:
-    """Write the report of a finished run anew, whatever made the run.
+    """Write the report of a finished run.
 
     Parameters
     ----------
     run : Run
     output : str or Path, optional
-        The file; default: ``reports/RUN_ID.html`` beside ``runs``. A run's own folder is as it was
-        published, and takes no further file.
+        The HTML file. Default: ``reports/RUN_ID.html`` next to ``runs``; the folder of a finished
+        run must not change.
     force : bool
-        Replace a file that is not a page of `mine`.
+        Whether to replace a file that is not a page of `mine`.
 
     Returns
     -------
     Made
-        The `path` of the page, its `bytes`, and the `facts` in it.
+        The `path` of the page, its size in `bytes`, and its `facts`.
 
     Raises
     ------
     UsageError
-        When the file is a folder, lies in a run, or is no page of `mine` and `force` is not set.
+        If the path is a folder or lies in a run, or if it is a file that is not a page of `mine`
+        and `force` is False.
     StorageError
-        When the run cannot be read or the page cannot be written.
+        If the run cannot be read or the page cannot be written.
     """
     default = run.root / "reports" / f"{run.run_id}.html"
     path = check_output(output or default, "--output", is_page, force=force)
     try:
-        with outcome(UNWRITTEN):
+        with publication_state(NOT_WRITTEN):
             return _make_page(run, run_store(run), _source(run), path)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:  # of a damaged run
+    except (LookupError, TypeError, ValueError, AttributeError) as error:  # the run is damaged
         raise StorageError(
             f"{run.where} cannot be described ({type(error).__name__}: {error}); see mine verify"
         ) from error
 
 
 def _source(run: Run) -> Source | None:
-    """Open the data of a run for their pictures, if these are there as they were."""
+    """Open the data of a run for its pictures; None if there are none or the data changed."""
     columns = run.manifest["dataset"].get("columns") or [{}]
     if columns[0].get("kind") != "image":
         return None
@@ -204,14 +208,14 @@ def _source(run: Run) -> Source | None:
 
 
 def report_facts(made: Made, run: Run) -> dict[str, Any]:
-    """Return what `mine report` says as JSON.
+    """Return the facts that `mine report --json` prints.
 
     Parameters
     ----------
     made : Made
-        As `make_report` gives it.
+        The result of `make_report`.
     run : Run
-        A finished run, as `open_run` gives it.
+        The finished run.
     """
     facts = made.facts
     return {
@@ -224,7 +228,7 @@ def report_facts(made: Made, run: Run) -> dict[str, Any]:
 
 
 def describe_report(facts: Mapping[str, Any]) -> str:
-    """Say where the page is, and what in it deserves a look."""
+    """Return the text that `mine report` prints: the path of the page, and the advice."""
     lines = [f"wrote {facts['path']}, {bytes_text(facts['bytes'])}"]
     for one in facts["advice"]:
         lines.append(f"  {one['level']}: {one['title']}")

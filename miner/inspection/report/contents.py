@@ -1,6 +1,6 @@
-"""What stands behind the ids of a run: texts, labels and pictures of rows, made fit to show.
+"""Look up the texts, labels and pictures of rows, and shorten them for the report.
 
-Pictures are data URLs, bounded in size and number.
+Pictures are data URLs of bounded size and number.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from miner.triplets.types import Rows
 __all__ = ["Contents", "Item", "cut_text", "label_text"]
 
 _MOST_TEXT, _MOST_NAME = 280, 64
-"""Characters of a text, and of an id or label, that are shown."""
+"""Most characters shown of a text, and of an id or label."""
 _MOST_MARKS = 4
 _EDGE = 96
 _MOST_BYTES = 256 << 20
-"""Of a table whose rows hold their images: it is read from end to end to find a few."""
+"""Most bytes of a table that contains its images: it is read completely to find a few rows."""
 _MOST_URL = 24 << 10
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A row as it is shown: text and picture are empty where there is none."""
+    """A row as the report shows it; unknown parts are empty."""
 
     id: str
     label: str = ""
@@ -53,18 +53,18 @@ class Item:
 
 
 def cut_text(value: Any, most: int = _MOST_NAME) -> str:
-    """Return a value as one printable line of bounded length and height."""
+    """Return a value as one printable line of at most `most` characters."""
     line = " ".join(_low(printable(str(value)[: 4 * most])).split())
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
 def label_text(value: Any) -> str:
-    """Return a label as `cut_text` does, and words for one of which nothing is to be seen."""
+    """Return a label shortened by `cut_text`, or ``(blank)`` if nothing of it is visible."""
     return cut_text(value) or "(blank)"
 
 
 def _low(text: str) -> str:
-    """Drop marks that are piled on one letter: writing has few, and more cover other lines."""
+    """Limit the combining marks on each letter, because many would cover other lines."""
     if text.isascii():
         return text
     kept, pile = [], 0
@@ -77,14 +77,14 @@ def _low(text: str) -> str:
 
 @dataclass
 class Contents:
-    """Looks rows up.
+    """Looks up what the report shows of rows.
 
     Parameters
     ----------
     store : Store or None
-        The vectors' store of the run, where it is still there: it knows texts and labels.
+        The embedding store of the run, if it still exists; it has texts and labels.
     source : Source or None
-        The data, where they are still there: only they hold images.
+        The data, if they still exist; only they have images.
     """
 
     store: Store | None
@@ -93,7 +93,7 @@ class Contents:
 
     @cached_property
     def relevance(self) -> Relevance | None:
-        """Who is relevant to whom."""
+        """The positives and exclusions of each anchor, or None without a store."""
         return None if self.store is None else self.store.relevance()
 
     @cached_property
@@ -113,7 +113,7 @@ class Contents:
         return list(self.store.ids(side).take(rows).to_pylist())
 
     def items(self, side: int, ids: Sequence[Any]) -> list[Item]:
-        """Return rows as they are shown; of some no more than the id may be known."""
+        """Return the items of rows; a row that the store does not know has only its id."""
         texts: dict[int, str] = {}
         labels: dict[int, str] = {}
         if self.store is not None and len(ids):
@@ -145,9 +145,9 @@ class Contents:
         return [label_text(name) for name in names.take(codes[rows]).to_pylist()]
 
     def load_pictures(self, wanted: Iterable[tuple[int, Any]]) -> None:
-        """Read the pictures of some (side, id) once, so that `items` shows them.
+        """Read the pictures of the given (side, id) pairs, so that `items` returns them.
 
-        Data that changed or cannot be read any more leave the page without pictures.
+        If the data changed or cannot be read, there are no pictures.
         """
         if self.source is None or self.source.kind != "image":
             return
@@ -165,7 +165,7 @@ class Contents:
 
 
 def _thumbnails(side: Side, wanted: set[str]) -> dict[str, str]:
-    """Return data URLs of the images of some rows, by id as text; of those that can be shown."""
+    """Return data URLs of the images of some rows, by id; images that fail are left out."""
     table = side.table
     if isinstance(table, ImageFolder):
         names = table.texts["id"]
@@ -193,7 +193,7 @@ def _thumbnails(side: Side, wanted: set[str]) -> dict[str, str]:
 
 
 def _content(side: Side, wanted: set[str]) -> Iterator[tuple[str, Any]]:
-    """Find the rows of some ids, and yield id and content of each."""
+    """Yield the id and the content of each row whose id is wanted."""
     content = Content(side.kind, side.folder)
     columns = list(dict.fromkeys([side.content] + ([side.id] if side.id else [])))
     start, left = 0, len(wanted)
@@ -222,12 +222,12 @@ def _of_picture(pictures: Pictures) -> str | None:
         with io.BytesIO() as buffer:
             image.save(buffer, "JPEG", quality=80)
             return _url("image/jpeg", buffer.getvalue())
-    except Exception:  # Pillow's plugins raise what they like on broken files
+    except Exception:  # Pillow's plugins raise any exception on broken files
         return None
 
 
 def _of_numbers(row: NDArray[Any], brightest: float) -> str | None:
-    """Draw a row of numbers that are the pixels of a square image, grey or in colours."""
+    """Return a data URL of a vector as a square image, grey or RGB; None if it is not one."""
     for channels in (1, 3):
         edge = isqrt(len(row) // channels)
         if edge and edge * edge * channels == len(row):
@@ -239,10 +239,10 @@ def _of_numbers(row: NDArray[Any], brightest: float) -> str | None:
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return a PNG file of an array of shape (height, width, 1 or 3): Pillow is an extra."""
+    """Return an array of shape (height, width, 1 or 3) as PNG, without Pillow, an extra."""
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
-    lines = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0)))  # no filter: a zero before a line
+    lines = np.pad(pixels.reshape(height, -1), ((0, 0), (1, 0)))  # filter type 0: none
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""Everything a report says, gathered from a finished run and the store of its vectors."""
+"""Collect everything that a report shows, from a finished run and its embedding store."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ _READ = 100_000
 
 
 Shown = tuple[Item, Mapping[str, Any]]
-"""A row of the data as it is shown, and what a table of the run says of it."""
+"""A row of the data, and its row in a table of the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Confusions:
-    """Which labels are taken for each other.
+    """The pairs of labels with the most hard triplets.
 
     Attributes
     ----------
     labels : list of str
-        Those with the most hard triplets.
+        The labels with the most hard triplets.
     counts : ndarray of shape (labels, labels), float64
-        Hard triplets, by the anchor's label and the negative's.
+        Hard triplets by the label of the anchor and of the negative.
     pairs : list of (anchor's label, negative's label, hard)
-        The most confused, first.
+        The pairs with the most hard triplets, in descending order.
     of : int
-        How many labels there are.
+        The number of all labels.
     """
 
     labels: list[str]
@@ -56,7 +56,7 @@ class Confusions:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the page shows; what is not known is None or empty."""
+    """The contents of a report; unknown parts are None or empty."""
 
     manifest: Mapping[str, Any]
     advice: list[Advice]
@@ -70,7 +70,7 @@ class Facts:
 
 
 def run_store(run: Run) -> Store | None:
-    """Return the store of a run's vectors, None where it is gone or cannot be read."""
+    """Return the embedding store of a run, or None if it does not exist or cannot be read."""
     try:
         store = open_store(run.root / ".store" / str(run.manifest["store"]))
         if store is not None:
@@ -83,17 +83,18 @@ def run_store(run: Run) -> Store | None:
 def gather(
     run: Run, store: Store | None, source: Source | None, advice: list[Advice] | None = None
 ) -> Facts:
-    """Gather what a report says.
+    """Return the contents of a report.
 
     Parameters
     ----------
     run : Run
     store : Store or None
-        Its vectors: without them no distances are sampled and no texts of rows are known.
+        The run's embedding store. Without it, the report has no sampled distances and no texts
+        of rows.
     source : Source or None
-        Its data, for pictures.
+        The run's data, for pictures.
     advice : list of Advice, optional
-        Where it is known already.
+        The advice on the run, if the caller has it already.
     """
     manifest, contents = run.manifest, Contents(store, source)
     counts = read_census(run)
@@ -127,7 +128,7 @@ def gather(
 
 
 def _table(run: Run, name: str, rows: int) -> list[dict[str, Any]]:
-    """Return the first rows of a table, none where the run has no such table."""
+    """Return the first rows of a table, or [] if the run does not have it."""
     return list(read_table(run, name, rows).to_pylist()) if has_table(run, name) else []
 
 
@@ -145,7 +146,7 @@ def _sample(
 
 
 def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | None:
-    """Put the pairs into a square of the labels that have the most hard triplets."""
+    """Return the matrix of the labels with the most hard triplets, or None if there are none."""
     weights: dict[str, int] = {}
     named = [(str(row["anchor_label"]), str(row["negative_label"]), row["hard"]) for row in pairs]
     for anchor, negative, hard in named:
@@ -164,7 +165,7 @@ def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | Non
 
 
 def _natural(label: str) -> tuple[bool, float, str]:
-    """Order numbers as numbers, before texts."""
+    """Return a sort key that sorts numbers by value, before texts."""
     try:
         return False, float(label), label
     except ValueError:
@@ -174,5 +175,5 @@ def _natural(label: str) -> tuple[bool, float, str]:
 def _shown(
     contents: Contents, side: int, key: str, rows: Sequence[Mapping[str, Any]]
 ) -> list[Shown]:
-    """Look up what the rows of a table are of."""
+    """Return the rows of a table together with the data rows that they describe."""
     return list(zip(contents.items(side, [row[key] for row in rows]), rows, strict=True))

@@ -1,7 +1,7 @@
-"""The figures of a report as axes, paths and texts, which `templates/figures.j2` writes as SVG.
+"""The figures of a report as axes, paths and texts, which `templates/figures.j2` renders as SVG.
 
-Places are in units of a drawing that is `WIDTH` wide; the page scales it. Colours and sizes of text
-are those of the style sheet, so that one drawing serves a light and a dark page.
+Positions are in units of a drawing that is `WIDTH` wide; the page scales it. Colours and text sizes
+come from the style sheet, so that a drawing works on a light and on a dark page.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ __all__ += ["confusion_map", "distances", "plane", "shares_by_margin"]
 WIDTH = 400
 _HEIGHT, _TALL = 276, 330
 _TOP, _RIGHT, _BELOW, _TITLE = 6, 8, 44, 26
-"""Room around the axes; to the left that of a title, beside which the ticks need theirs."""
+"""Space above, to the right of and below the axes, and for the title to the left of the ticks."""
 _DIGIT, _LETTER = 8.4, 7.6
-"""Width of a letter of a number and of a label on a narrow screen, where they are largest."""
+"""Width of a digit and of a letter on a narrow screen, where they are largest."""
 _LONGEST, _TURN = 14, 55
-"""Letters of a label beside a figure, and how it is turned where it is too long to lie."""
+"""Most letters of a label at an axis, and the angle in degrees for labels that do not fit."""
 _BINS = 60
 _LAYERS, _STEPS, _STRIP = 4, 5, 20
-"""Paths of dots of a class, places of a unit that they are rounded to, and places of a strip."""
+"""Paths of dots for each class, steps of a unit for rounding, and steps in a strip; see `_dots`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A text beside an axis, and what it was cut from."""
+    """A label at an axis, and the whole text from which it was cut."""
 
     place: float
     text: str
@@ -47,7 +47,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """An axis: its values from `low` to `high` lie at the places from `start` to `end`."""
+    """An axis that maps values from `low` to `high` to positions from `start` to `end`."""
 
     title: str
     low: float
@@ -57,14 +57,14 @@ class Axis:
     ticks: list[Tick] = field(default_factory=list)
 
     def at(self, values: ArrayLike) -> Float64:
-        """Return the places of values, to a tenth of a unit."""
+        """Return the positions of values, rounded to a tenth of a unit."""
         shares = (np.asarray(values, np.float64) - self.low) / (self.high - self.low)
         return np.asarray((self.start + shares * (self.end - self.start)).round(1))
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A line or an area; `kind` is its class in the style sheet."""
+    """A line or an area; `kind` is its class in the style sheet, `d` its SVG path data."""
 
     kind: str
     d: str
@@ -73,7 +73,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text between the axes: which side of it is at the place, and its turn in degrees."""
+    """A text in the drawing: its anchor side, position and rotation in degrees."""
 
     text: str
     side: str
@@ -84,7 +84,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A figure: its axes, and what is drawn between them, in order; `turn` is of texts below."""
+    """A figure: axes, and the paths and texts in order; `turn` rotates the labels below."""
 
     height: int
     x: Axis
@@ -94,13 +94,13 @@ class Drawing:
     texts: list[Text] = field(default_factory=list)
 
     def line(self, x: ArrayLike, y: ArrayLike) -> str:
-        """Return a line through points."""
+        """Return the SVG path data of a line through points."""
         points = zip(self.x.at(x).tolist(), self.y.at(y).tolist(), strict=True)
         return "M" + "L".join(f"{across:g} {down:g}" for across, down in points)
 
 
 def distances(sample: TripletSample, margin: float) -> Drawing:
-    """Draw how d(a,p) and d(a,n) are distributed, with the margin beside the median positive."""
+    """Draw histograms of d(a,p) and d(a,n), with a band of one margin from the median d(a,p)."""
     low, high = _span(sample)
     edges = np.linspace(low, high, _BINS + 1)
     heights = [np.histogram(one, edges)[0] / len(sample) for one in (sample.d_ap, sample.d_an)]
@@ -119,7 +119,7 @@ def distances(sample: TripletSample, margin: float) -> Drawing:
 
 
 def plane(sample: TripletSample, margin: float) -> Drawing:
-    """Draw the sampled triplets by d(a,p) and d(a,n), and the borders of the three classes."""
+    """Draw the sampled triplets in the plane of d(a,p) and d(a,n), with the class borders."""
     low, high = _span(sample)
     titles = "d(anchor, positive)", "d(anchor, negative)"
     drawn = _drawing(_TALL, (titles[0], low, high), (titles[1], low, high))
@@ -139,10 +139,11 @@ def plane(sample: TripletSample, margin: float) -> Drawing:
 
 
 def _dots(places: Float64) -> Iterator[str]:
-    """Return lines without length, whose round ends are dots: an element each would be large.
+    """Yield path data of dots, drawn as lines of length 0 with round ends.
 
-    Where dots of one path overlap they are no darker, so they are dealt to some. Moves are short to
-    write: places are rounded, and follow each other in strips.
+    One path for many dots is much smaller than one element for each. Overlapping dots of one path
+    are not darker, so the dots are distributed over `_LAYERS` paths. To keep the numbers short,
+    positions are rounded and sorted in strips.
     """
     grid = np.rint(places * _STEPS).astype(np.int64)
     grid = grid[np.lexsort((grid[:, 1], grid[:, 0] // _STRIP))]
@@ -152,7 +153,7 @@ def _dots(places: Float64) -> Iterator[str]:
 
 
 def _regions(drawn: Drawing, band: float) -> Iterator[Text]:
-    """Write the names of the classes into the plane; the band's width is a share of it."""
+    """Yield the names of the classes in the plane; `band` is the margin relative to its side."""
     wide, high = drawn.x.end - drawn.x.start, drawn.y.end - drawn.y.start
 
     def at(across: float, up: float) -> tuple[float, float]:
@@ -162,12 +163,12 @@ def _regions(drawn: Drawing, band: float) -> Iterator[Text]:
     slope = math.degrees(math.atan2(high, wide))
     yield Text("hard", "end", *at(0.97, 0.05))
     yield Text("semi-hard", "middle", *at(0.84 - 1.5 * half, 0.84 - 0.5 * half), slope)
-    if band < 0.8:  # a wider band has no corner above it
+    if band < 0.8:  # a wider band leaves no space above it
         yield Text("easy", "start", *at(0.04, 0.95))
 
 
 def shares_by_margin(shares: MarginShares, margin: float) -> Drawing:
-    """Draw the share of each class as the margin grows."""
+    """Draw the share of each class as a function of the margin."""
     reach = shares.reach(margin)
     drawn = _drawing(_HEIGHT, ("margin", 0, reach), ("share of all valid triplets", 0, 1), "%")
     margins = np.append(shares.margins[shares.margins < reach], reach)
@@ -182,17 +183,17 @@ def shares_by_margin(shares: MarginShares, margin: float) -> Drawing:
 
 
 def confusion_map(labels: Sequence[str], counts: Float64) -> Drawing:
-    """Draw a square of labels: the more hard triplets, the fuller the colour.
+    """Draw a matrix of labels: the more hard triplets, the darker the cell.
 
     Parameters
     ----------
     labels : sequence of str
     counts : ndarray of shape (labels, labels)
-        Hard triplets by the anchor's label (down) and the negative's (across).
+        Hard triplets by the label of the anchor (rows) and of the negative (columns).
     """
     size = len(labels)
     longest = math.ceil(_LETTER * max(_columns(_short(one)) for one in labels))
-    wide = (WIDTH - _TITLE - 8 - longest - _RIGHT) // size  # whole units: cells join without seams
+    wide = (WIDTH - _TITLE - 8 - longest - _RIGHT) // size  # whole units: no gaps between cells
     turned = longest + 4 > wide
     below = math.ceil(longest * math.sin(math.radians(_TURN))) if turned else 14
     high = (WIDTH - 88 - below) // size
@@ -222,9 +223,9 @@ def confusion_map(labels: Sequence[str], counts: Float64) -> Drawing:
 def _drawing(
     height: int, x: tuple[str, float, float], y: tuple[str, float, float], unit: str = ""
 ) -> Drawing:
-    """Return empty axes of numbers, each with a title, its least and its largest value.
+    """Return a drawing with empty axes; `x` and `y` are (title, lowest value, highest value).
 
-    The unit is of the values of `y`: shares may be in percent.
+    `unit` is the unit of `y`: "%" shows shares in percent.
     """
     upward = _ticks(y[1], y[2], math.inf, unit)
     left = math.ceil(_TITLE + _DIGIT * max(map(len, upward.values())))
@@ -237,7 +238,7 @@ def _drawing(
 
 
 def _ticks(low: float, high: float, room: float, unit: str = "") -> dict[float, str]:
-    """Return some multiples of 1, 2 or 5 times a power of ten, as many as have room beside."""
+    """Return ticks at multiples of 1, 2 or 5 times a power of ten, as many as fit in `room`."""
     factor, end = (100, "\u00a0%") if unit == "%" else (1, "")
     for most in (7, 4, 3):
         step = _round_step((high - low) / most)
@@ -249,13 +250,13 @@ def _ticks(low: float, high: float, room: float, unit: str = "") -> dict[float, 
 
 
 def _round_step(least: float) -> float:
-    """Return the smallest of 1, 2 and 5 times a power of ten that is not below `least`."""
+    """Return the smallest number of the form 1, 2 or 5 times a power of ten, at least `least`."""
     power = 10.0 ** math.floor(math.log10(least))
     return next((n * power for n in (1, 2, 5) if n * power >= least), 10 * power)
 
 
 def _short(name: str) -> str:
-    """Cut a label to what fits beside a figure."""
+    """Cut a label so that it fits at an axis."""
     if _columns(name) <= _LONGEST:
         return name
     kept = name[:_LONGEST]
@@ -265,15 +266,15 @@ def _short(name: str) -> str:
 
 
 def _columns(name: str) -> int:
-    """Return how many letters wide a text is; those of East Asia take two."""
+    """Return the width of a text in letters; East Asian wide letters count twice."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
 
 
 def _span(sample: TripletSample) -> tuple[float, float]:
-    """Return an interval that holds nearly all sampled distances, and is never empty."""
+    """Return an interval of positive length that contains nearly all sampled distances."""
     both = np.concatenate([sample.d_ap, sample.d_an])
     low, high = (float(value) for value in np.quantile(both, [0.001, 0.999]))
     room = 0.03 * (high - low)
-    if room <= 1e-7 * max(abs(low), abs(high)):  # nothing to see but rounding
+    if room <= 1e-7 * max(abs(low), abs(high)):  # the distances differ by rounding only
         room = max(abs(high), 1e-12) * 0.5
     return low - room, high + room

@@ -1,4 +1,4 @@
-"""Triplets to look at: the hardest of those that were written, and typical semi-hard ones."""
+"""Choose the triplets that the report shows: the hardest, and typical semi-hard ones."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from miner.triplets.types import Float64
 __all__ = ["Card", "Gallery", "Picked", "make_gallery", "pick_triplets", "picked_ids"]
 
 _CARDS, _NEAREST = 6, 4096
-"""Triplets of a class that are shown, and the first of an order that are looked at for them."""
+"""Triplets shown of each class, and triplets examined to find them, the best ones first."""
 _SHARDS, _GROUPS = 4, 8
-"""Shards of a class that are opened, and row groups of these that are read."""
+"""Shards opened for each class, and row groups read from them."""
 _MOST_TEXT = 280
 _ROLES = ("anchor", "positive", "negative")
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A triplet as it is shown."""
+    """A triplet as the report shows it."""
 
     anchor: Item
     positive: Item
@@ -37,13 +37,13 @@ class Card:
 
     @property
     def gap(self) -> float:
-        """How much farther the negative is than the positive."""
+        """The distance to the negative minus the distance to the positive."""
         return self.d_an - self.d_ap
 
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """The cards of a class, and out of how many triplets they were chosen."""
+    """The cards of a class; `of` is the number of triplets from which they were chosen."""
 
     cards: list[Card]
     of: int
@@ -52,7 +52,7 @@ class Gallery:
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """Chosen triplets: ids, and where the shards have them, texts."""
+    """Chosen triplets: their ids, and their texts if the shards contain them."""
 
     rows: list[dict[str, Any]]
     of: int
@@ -60,13 +60,13 @@ class Picked:
 
 
 def picked_ids(picked: Picked, contents: Contents) -> Iterator[tuple[int, Any]]:
-    """Yield side and id of each row of what was chosen."""
+    """Yield the side and the id of each row of the chosen triplets."""
     for row in picked.rows:
         yield from ((_side(role, contents), row[f"{role}_id"]) for role in _ROLES)
 
 
 def make_gallery(picked: Picked, contents: Contents) -> Gallery:
-    """Make cards of what was chosen, and say what it is of."""
+    """Return the cards of the chosen triplets."""
     shown = [_items(picked.rows, role, contents) for role in _ROLES]
     distances = ((float(row["d_ap"]), float(row["d_an"])) for row in picked.rows)
     cards = [Card(*items, *both) for *items, both in zip(*shown, distances, strict=True)]
@@ -76,7 +76,7 @@ def make_gallery(picked: Picked, contents: Contents) -> Gallery:
 def pick_triplets(
     run: Run, name: Mined, contents: Contents, sample: TripletSample | None
 ) -> Picked:
-    """Choose triplets of a class, with different anchors."""
+    """Choose triplets of a class with different anchors, from the shards or the sample."""
     if run.manifest["written"][name]["rows"]:
         with run.reading():
             return _of_shards(run.triplets(name), name)
@@ -97,7 +97,7 @@ def pick_triplets(
 
 
 def _of_shards(triplets: Any, name: Mined) -> Picked:
-    """Choose among the rows of some row groups; all of a class may be more than memory holds."""
+    """Choose among the rows of some row groups, because a class may not fit in memory."""
     groups = _spread_groups(triplets)
     read = type(triplets)(groups, triplets.schema, triplets.format)
     table = read.to_table(columns=["anchor_id", "d_ap", "d_an"])
@@ -112,7 +112,7 @@ def _of_shards(triplets: Any, name: Mined) -> Picked:
 
 
 def _spread_groups(triplets: Any) -> list[Any]:
-    """Return row groups evenly spaced in a class: rows are by anchor, so all parts of the data."""
+    """Return row groups evenly spaced over a class, whose rows are sorted by anchor."""
     shards = list(triplets.get_fragments())
     groups = [
         shards[place].subset(row_group_ids=[group.id])
@@ -123,9 +123,9 @@ def _spread_groups(triplets: Any) -> list[Any]:
 
 
 def _choose(name: Mined, d_ap: Float64, d_an: Float64, anchor: Callable[[int], Any]) -> list[int]:
-    """Return the places of the hardest triplets, or of semi-hard ones with about the median gap.
+    """Return the positions of the hardest triplets, or of semi-hard ones near the median gap.
 
-    Each is the first of its anchor; ties are broken by place.
+    At most one triplet is chosen for each anchor. Ties go to the lower position.
     """
     scores = d_an - d_ap
     if name == "semi_hard" and len(scores):
@@ -139,7 +139,7 @@ def _choose(name: Mined, d_ap: Float64, d_an: Float64, anchor: Callable[[int], A
 
 
 def _items(rows: list[dict[str, Any]], role: str, contents: Contents) -> list[Item]:
-    """Look one role of all triplets up; texts that the shards have are theirs."""
+    """Return the items of one role; texts in the shards replace texts in the store."""
     items = contents.items(_side(role, contents), [row[f"{role}_id"] for row in rows])
     return [
         replace(item, text=cut_text(row[role], _MOST_TEXT)) if row.get(role) else item

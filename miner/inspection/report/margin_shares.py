@@ -1,4 +1,4 @@
-"""The share of each class as a function of the margin, by a sample of triplets."""
+"""The share of each class as a function of the margin, estimated from a sample of triplets."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _SETTLED = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class MarginShares:
-    """Shares at some margins.
+    """The shares of the classes at some margins.
 
     Attributes
     ----------
     margins, hard, semi_hard, easy : ndarray of shape (n,), float64
         Margins ascend from 0; the three shares sum to 1.
     triplets : int
-        How many of all valid triplets were drawn to tell the shares.
+        The size of the sample.
     error : float
-        Half the width of the 95 % interval of a share, at most.
+        The largest half-width of the 95 % interval of a share.
     """
 
     margins: Float64
@@ -40,13 +40,13 @@ class MarginShares:
     error: float
 
     def reach(self, margin: float) -> float:
-        """Return up to which margin there is something to see: until hardly one is easy."""
+        """Return the largest margin to draw: where nearly no triplet is easy any more."""
         settled = self.margins[self.easy < _SETTLED]
         reach = min(float(settled[0]) if len(settled) else math.inf, float(self.margins[-1]))
         return max(reach, min(2 * margin, float(self.margins[-1])))
 
     def rows(self, margin: float) -> list[dict[str, float]]:
-        """Return a few margins around the job's as a table."""
+        """Return the shares at a few multiples of the job's margin, as rows of a table."""
         wanted = margin * np.array([0.25, 0.5, 1, 1.5, 2, 3, 4])
         places = sorted({int(np.abs(self.margins - one).argmin()) for one in wanted} - {0})
         columns = {"margin": self.margins, "hard": self.hard}
@@ -57,10 +57,10 @@ class MarginShares:
 def shares_of_gaps(
     gaps: Mapping[str, Any], census: Mapping[str, Any], margin: float
 ) -> MarginShares | None:
-    """Return the shares by a run's histogram of d(a,n) - d(a,p); None where that is of no triplet.
+    """Return the shares from a histogram of d(a,n) - d(a,p), or None if it is empty.
 
-    A sample tells how the triplets of each class spread over the margins, and the census how many
-    those are: at the run's own margin the shares are those of the census.
+    The sampled histogram gives the distribution within each class, and the census gives the size of
+    each class. So the shares at the run's own margin are exact.
     """
     edges = np.asarray(gaps.get("edges", []), dtype=np.float64)
     zero, own = np.searchsorted(edges, [0.0, margin])
@@ -76,7 +76,7 @@ def shares_of_gaps(
 
 
 def shares_of_sample(sample: TripletSample, margin: float) -> MarginShares | None:
-    """Return the shares in a sample of triplets; None of an empty one."""
+    """Return the shares in a sample of triplets, or None if it is empty."""
     if not len(sample):
         return None
     census = {**sample.shares(margin), "valid": 1}

@@ -1,6 +1,6 @@
-"""From facts to one HTML page: no script, no request, every value escaped.
+"""Render the report as one HTML page, without scripts or requests, with every value escaped.
 
-The figures come with what is said of them: how to read each.
+Each figure has a caption that says how to read it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from miner.triplets.hardness import CLASSES, MINED
 __all__ = ["Figure", "figures_of", "render", "report_page"]
 
 _MOST = 8000
-"""Characters of a command or a job that are shown."""
+"""Most characters of a command or a job that the page shows."""
 _NAMES = ("distances", "plane", "margins", "confusion")
 
 
@@ -70,14 +70,14 @@ def report_page(facts: Facts) -> str:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template; everything that is not marked as safe is escaped.
+    """Render a template; every value that is not marked as safe is escaped.
 
     Raises
     ------
     LookupError
-        When a manifest lacks what the template shows.
+        If a value that the template uses is missing, for example in a manifest.
     """
-    import jinja2  # only who draws a page pays for it
+    import jinja2  # here, because only pages need it
 
     try:
         return str(_environment().get_template(template).render(**values))
@@ -113,12 +113,12 @@ def _environment() -> Any:
 
 
 def _shown(value: Any) -> Any:
-    """Make a text fit to show; what is markup already was made of such."""
+    """Make a plain text printable; markup was made from printable text already."""
     return printable(value) if type(value) is str else value
 
 
 def run_time(run_id: str) -> str:
-    """Return when a run began, by its name; empty when that does not tell."""
+    """Return the start time of a run from its id, or '' if the id does not contain it."""
     try:
         when = datetime.strptime(run_id.split("-")[0], "%Y%m%dT%H%M%SZ")
     except ValueError:
@@ -127,19 +127,19 @@ def run_time(run_id: str) -> str:
 
 
 def data_name(manifest: Mapping[str, Any]) -> str:
-    """Return what a run's data are called: the last part of the path."""
+    """Return the name of a run's data: the last part of the path."""
     job = manifest["job"]["dataset"]
     named = str(job.get("path") or job.get("queries") or "data")
     return printable(without_secrets(PurePath(named).name or named))[:80]
 
 
 def _cut(text: str) -> str:
-    """Bound a text that comes from the job file, where it may be of any length."""
+    """Cut a text from the job file, which may have any length, to `_MOST` characters."""
     return text if len(text) <= _MOST else f"{text[:_MOST]} [...]"
 
 
 def _classes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what the first screen says of each class."""
+    """Return what the top of the page shows for each class."""
     census, written = manifest["census"], manifest["written"]
     recall = manifest["index"].get("recall", {})
     words = {
@@ -162,7 +162,7 @@ def _classes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing of the page, its title (also for who cannot see it) and how to read it."""
+    """A drawing with its title, which screen readers use too, and its caption."""
 
     name: str
     drawing: Drawing
@@ -171,7 +171,7 @@ class Figure:
 
 
 def figures_of(facts: Facts) -> dict[str, Figure | None]:
-    """Draw all figures for which there are facts; the others are None."""
+    """Draw all figures whose data are known; the other figures are None."""
     found = {one.name: one for part in (_of_sample, _of_shares, _of_labels) for one in part(facts)}
     return dict.fromkeys(_NAMES) | found
 
@@ -183,20 +183,20 @@ def _of_sample(facts: Facts) -> Iterator[Figure]:
     yield Figure(
         "distances",
         distances(sample, margin),
-        "Distances of positives and of negatives",
+        "Distances to positives and to negatives",
         "Grey: anchor to positive; red: anchor to negative "
-        f"({counted(len(sample), 'triplet')}, each as likely as any other). The blue band is one "
-        "margin wide, from the median positive. The farther red lies to the right of grey, the "
-        "better the model tells the labels apart; where they overlap, triplets are hard.",
+        f"({counted(len(sample), 'triplet')}, drawn uniformly). The blue band starts at the median "
+        "distance to a positive and is one margin wide. The farther red lies to the right of grey, "
+        "the better the model separates the labels; where they overlap, triplets are hard.",
     )
     yield Figure(
         "plane",
         plane(sample, margin),
-        "Every triplet has a place in this plane",
+        "The two distances of each triplet",
         f"Each dot is one of {counted(len(sample), 'sampled triplet')}. On or below the lower "
-        "line the negative is as near as the positive or nearer (hard, red); between the lines it "
-        f"is farther by less than the margin {margin:g} (semi-hard, blue); above both, easy "
-        "(grey).",
+        "line, the negative is as near as the positive or nearer (hard, red). Between the lines it "
+        f"is farther by less than the margin {margin:g} (semi-hard, blue). On or above the upper "
+        "line, the triplet is easy (grey).",
     )
 
 
@@ -205,15 +205,16 @@ def _of_shares(facts: Facts) -> Iterator[Figure]:
     if shares is None:
         return
     whole = "gaps" in facts.manifest["census"]
-    exact = ", and at this run's margin by all triplets" if whole else ""
+    exact = "; exact at this run's margin" if whole else ""
     yield Figure(
         "margins",
         shares_by_margin(shares, facts.manifest["job"]["mining"]["margin"]),
         "Shares of the classes as the margin grows",
-        "From below: hard (red), semi-hard (blue), easy (grey). The dashed line is this run's "
-        "margin. Hard does not depend on it; choose a margin that leaves as many semi-hard "
-        f"triplets as training can use. By {counted(shares.triplets, 'triplet')} drawn at random: "
-        f"within {100 * shares.error:.1f} percentage points (95 %){exact}.",
+        "From bottom to top: hard (red), semi-hard (blue), easy (grey). The dashed line is this "
+        "run's margin. The share of hard triplets does not depend on the margin; choose a margin "
+        "that gives as many semi-hard triplets as training can use. Estimated from "
+        f"{counted(shares.triplets, 'random triplet')}, to within {100 * shares.error:.1f} "
+        f"percentage points (95 % confidence{exact}).",
     )
 
 
@@ -222,11 +223,13 @@ def _of_labels(facts: Facts) -> Iterator[Figure]:
     if confusions is None:
         return
     shown, of = len(confusions.labels), confusions.of
-    which = "All labels" if shown >= of else f"The {shown} of {of:,} labels with most hard triplets"
+    which = (
+        "All labels" if shown >= of else f"The {shown} of {of:,} labels with the most hard triplets"
+    )
     yield Figure(
         "confusion",
         confusion_map(confusions.labels, confusions.counts),
-        "Which labels are taken for each other",
-        f"{which}. A row is the anchor's label, a column the negative's; the fuller a cell, the "
-        "more hard triplets (by their square root). An empty map is what one wants.",
+        "Which labels are confused",
+        f"{which}. Rows are the labels of anchors, columns the labels of negatives. The darker a "
+        "cell, the more hard triplets (on a square-root scale). A good model gives an empty map.",
     )

@@ -1,4 +1,4 @@
-"""The command that mines a run again, from the job in its manifest."""
+"""Make the command that mines a run again from the job in its manifest."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ _FLAGS = {
     "output.path": "--out",
 }
 _LOCAL = ("engine", "cache")
-"""Sections that change no byte, and may not suit another machine."""
+"""Sections that do not change the output and may not suit another machine."""
 
 
 def reproducing_command(job: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the words of a command that mines a job again, without its job file.
+    """Return the arguments of a command that mines a job again without its job file.
+
+    It has the margin, and all keys that differ from their defaults.
 
     Parameters
     ----------
     job : mapping of sections
-        As the manifest has it. Only what differs from the defaults is named, but the margin.
+        The job in a manifest.
     """
     plain = Job().facts()
     words = ["mine", "run"]
@@ -47,7 +49,7 @@ def reproducing_command(job: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _option(name: str, value: Any) -> Iterator[str]:
-    if value is None:  # TOML has no such value; it is the default of every key that may have it
+    if value is None:  # not in TOML; the default of all keys that allow it
         return
     if name == "mining.normalize":
         yield "--normalize" if value else "--no-normalize"

@@ -1,1 +1,1 @@
-"""The checks of `mine verify`; `run` says in which order."""
+"""The checks of `mine verify`; `run` calls them in order."""

@@ -1,4 +1,4 @@
-"""Checks of a run that need no vectors: its bytes by checksums, and its counts by one another."""
+"""Checks of a run without its vectors: checksums of its files, and consistency of its counts."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["Check", "check_census", "check_files", "check_manifest", "check_shar
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes
     ----------
     name : str
     problems : list of str
-        Empty when all is well.
+        Empty if the check passed.
     detail : str
-        What was looked at, or why it could not be.
+        What was checked, or why it could not be checked.
     """
 
     name: str
@@ -46,20 +46,20 @@ class Check:
 
 
 def check_manifest(run: Run) -> Check:
-    """Hold the manifest against its own checksum, and its bytes against what was written.
+    """Check the manifest's checksum, and that its bytes are as `pretty_json` writes them.
 
-    The checksum is of what the manifest says. What it does not say (blanks, the digits of a number
-    beyond those that make it, a key that stands twice) has one form only: that of `pretty_json`.
+    The checksum covers the parsed values only. The comparison of bytes also finds changes that do
+    not change a value: spaces, redundant digits of a number, a repeated key.
     """
     if run.manifest.get("checksum") != manifest_checksum(run.manifest):
-        return Check("manifest", [f"{MANIFEST} was changed: its checksum does not fit"])
+        return Check("manifest", [f"{MANIFEST} was changed: its checksum does not match"])
     if run.manifest_bytes() != pretty_json(run.manifest):
-        return Check("manifest", [f"{MANIFEST} was changed: it is not written as `mine` does"])
-    return Check("manifest", [], "its checksum fits")
+        return Check("manifest", [f"{MANIFEST} was changed: it is not as `mine` writes it"])
+    return Check("manifest", [], "its checksum matches")
 
 
 def check_files(run: Run) -> Check:
-    """Look for every file that the manifest names, at its bytes, and for others."""
+    """Check the presence, size and checksum of every file, and that there are no other files."""
     problems = []
     found = run.sizes()
     named = run.named_files()
@@ -78,7 +78,7 @@ def check_files(run: Run) -> Check:
             problems += _damage(run, name)
     known = {file["path"] for file in named} | {MANIFEST, *links}
     unknown = sorted(found.keys() - known)
-    problems += [f"{name} is not named by the manifest" for name in unknown]
+    problems += [f"{name} is not in the manifest" for name in unknown]
     problems += [f"{name} is a link, not a file of the run" for name in sorted(links)]
     return Check("files", problems, f"{counted(len(named), 'file')}, SHA-256")
 
@@ -93,7 +93,7 @@ def _links(run: Run) -> set[str]:
 
 
 def _damage(run: Run, name: str) -> list[str]:
-    """Say what is wrong with a file's bytes."""
+    """Return the problem of a file whose checksum does not match, if any."""
     try:
         run.file(name)
     except StorageError as error:
@@ -102,7 +102,7 @@ def _damage(run: Run, name: str) -> list[str]:
 
 
 def check_shards(run: Run) -> Check:
-    """Look at the rows, the schema and the metadata of every shard, and add the rows up."""
+    """Check the rows, the schema and the metadata of every shard, and the total of the rows."""
     problems = []
     rows = dict.fromkeys(run.manifest["written"], 0)
     for shard in run.manifest["shards"]:
@@ -142,7 +142,7 @@ def _metadata(run: Run, path: str, name: str, found: dict[str, str]) -> list[str
 
 
 def check_census(run: Run) -> Check:
-    """Add up the census' rows, and hold them against the manifest."""
+    """Check the rows of the census, and compare their sums with the manifest."""
     counts = read_census(run)
     missing = {"positives", "negatives", *CLASSES} - counts.keys()
     if missing:
@@ -164,9 +164,9 @@ def check_census(run: Run) -> Check:
 
 
 def _written(run: Run, stated: dict[str, int]) -> list[str]:
-    """Hold what the manifest says was written against the census.
+    """Compare the numbers of written triplets in the manifest with the census.
 
-    What is denoised is of fewer triplets than the census has.
+    With `denoise`, `of` may be smaller than the count of the census.
     """
     problems = []
     denoised = run.manifest.get("denoised")
@@ -185,10 +185,10 @@ def _written(run: Run, stated: dict[str, int]) -> list[str]:
 
 def check_tables(run: Run) -> Check:
     """Compare the sums of the tables with the census."""
-    census, problems, looked = run.manifest["census"], [], []
+    census, problems, checked = run.manifest["census"], [], []
     if has_table(run, CONFUSION):
         facts, table = census["confusions"], read_table(run, CONFUSION)
-        looked.append(counted(table.num_rows, "confusion"))
+        checked.append(counted(table.num_rows, "confusion"))
         for name in ("hard", "semi_hard"):
             total = sum(table[name].to_pylist())
             wanted = facts[name] if facts["rows"] < facts["of"] else census[name]
@@ -196,15 +196,15 @@ def check_tables(run: Run) -> Check:
                 problems.append(f"{CONFUSION}: {total:,} {name}, not {wanted:,}")
     if has_table(run, HUBS):
         facts, table = census["hubs"], read_table(run, HUBS)
-        looked.append(counted(table.num_rows, "hub"))
+        checked.append(counted(table.num_rows, "hub"))
         for name in ("hard", "semi_hard"):
             total = sum(table[name].to_pylist())
             if total > census[name] or (facts["rows"] == facts["of"] and total != census[name]):
                 problems.append(f"{HUBS}: {total:,} {name} of {census[name]:,}")
     if has_table(run, LABEL_NOISE):
         table = read_table(run, LABEL_NOISE)
-        looked.append(counted(table.num_rows, "suspect of label noise", "suspects of label noise"))
+        checked.append(counted(table.num_rows, "suspect of label noise", "suspects of label noise"))
         if table.num_rows and min(table["share"].to_pylist()) <= 0.5:
-            problems.append(f"{LABEL_NOISE}: a share is no majority")
-    detail = f"{', '.join(looked)} add up" if looked else "none"
-    return Check("tables", problems, detail, skipped=not looked)
+            problems.append(f"{LABEL_NOISE}: a share is not a majority")
+    detail = f"{', '.join(checked)} add up" if checked else "none"
+    return Check("tables", problems, detail, skipped=not checked)

@@ -1,9 +1,9 @@
-"""`mine verify`: whether a run is whole, and its classes true.
+"""`mine verify`: check that a run is complete and its classes are right.
 
-Checked are the manifest's own checksum and form, every file's presence, size, SHA-256, schema and
-rows, the census against the manifest, and, where the embedding store is still there, a sample of
-triplets and of anchors (or all), classified again from the stored vectors by the float64
-definition.
+The checks cover the manifest's checksum and format; the presence, size, SHA-256, schema and rows of
+every file; and the consistency of census and manifest. If the embedding store still exists, a
+sample of triplets and of anchors (or all) is classified again from the stored vectors by the
+float64 definition.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _AGAIN = "mine run --force makes it again"
 
 @dataclass(slots=True)
 class Verification:
-    """All checks of a run."""
+    """The results of all checks of a run."""
 
     run: Run
     checks: list[Check] = field(default_factory=list)
 
     @property
     def problems(self) -> list[str]:
-        """Everything that is wrong."""
+        """The problems of all checks."""
         return [problem for check in self.checks for problem in check.problems]
 
 
@@ -61,19 +61,19 @@ def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
     ----------
     run : Run
     full : bool
-        Look at every triplet, anchor, hub and suspect of label noise, not at a sample.
+        Whether to check all triplets, anchors, hubs and suspects of label noise instead of samples.
     seed : int
-        Of the sample.
+        The seed of the samples.
 
     Returns
     -------
     Verification
-        Its `checks`, each with its state, and all `problems`: none where the run is whole.
+        `checks`, the result of each check, and `problems`, which is empty if all checks passed.
     """
     with run.held(), run.afresh() as fresh:
         result = Verification(fresh)
         for name, check in _CHECKS.items():
-            if not result.problems:  # what a damaged manifest says is no guide
+            if not result.problems:  # other checks rely on the manifest
                 result.checks.append(_guarded(name, check, fresh))
         if not result.problems:
             result.checks += _from_vectors(fresh, full, np.random.default_rng(seed))
@@ -81,17 +81,17 @@ def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
 
 
 def _store_problems(run: Run, store: Store) -> list[str]:
-    """Hold a store against its checksums, and against what the run says it was mined from."""
+    """Check a store's checksums, and that it is the store from which the run was mined."""
     check_store(store)
-    stated = run.manifest.get("store_checksum", store.checksum)  # a run of before knows none
+    stated = run.manifest.get("store_checksum", store.checksum)  # older runs have none
     if stated == store.checksum:
         return []
-    why = "is not what the run was mined from: it was made again, with other vectors or texts"
+    why = "was made again with other vectors or texts after the run was mined"
     return [f"the embedding store {store.folder} {why}; {_AGAIN}"]
 
 
 def _guarded(name: str, check: Callable[..., Check], *arguments: Any) -> Check:
-    """Make a check, or a problem of the error that stops it."""
+    """Run a check; an error that stops it becomes its problem."""
     try:
         return check(*arguments)
     except MineError as error:
@@ -99,12 +99,12 @@ def _guarded(name: str, check: Callable[..., Check], *arguments: Any) -> Check:
 
 
 def _from_vectors(run: Run, full: bool, rng: np.random.Generator) -> Iterator[Check]:
-    """Recompute classes and counts from the stored vectors, where they are still there."""
+    """Classify and count again from the stored vectors, if they still exist."""
     folder = run.root / ".store" / str(run.manifest["store"])
     try:
         store = open_store(folder)
         if store is None:
-            detail = f"the embedding store {folder} is gone; {_AGAIN}"
+            detail = f"the embedding store {folder} no longer exists; {_AGAIN}"
             yield Check("vectors", [], detail, skipped=True)
             return
         problems = _store_problems(run, store)

@@ -1,6 +1,6 @@
-"""Checks of a run's classes, counts and tables against the stored vectors, by the definition.
+"""Check a run's classes, counts and tables against the stored vectors, by the definition.
 
-NumPy measures here, in float64, and not what mined.
+Distances are computed by NumPy in float64, independently of the code that mined the run.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from miner.triplets.types import Float64, Rows
 __all__ = ["Truth"]
 
 _TRIPLETS, _ANCHORS, _HUBS, _SUSPECTS = 2000, 32, 2, 16
-"""Of a shard, the census and the tables, where not all are looked at; each hub takes one distance
-an anchor."""
+"""Sample sizes: triplets of each shard, anchors of the census, hubs and suspects of the tables.
+
+Few hubs, because each takes one distance per anchor.
+"""
 
 
 class Truth:
-    """The stored vectors and relevance of a run."""
+    """The checks of a run that use its stored vectors and its relevance."""
 
     def __init__(self, run: Run, store: Store) -> None:
         self.run = run
@@ -43,20 +45,20 @@ class Truth:
         self.metric: Metric = mining["metric"]
         self.margin: float = mining["margin"]
         self.normalized = scales(self.metric, mining["normalize"])
-        self.found = "found" in run.manifest["census"]  # by an approximate index
+        self.found = "found" in run.manifest["census"]  # mined with an approximate index
         self.filters = Filters.from_manifest(run.manifest["job"]["select"])
         self.vectors = Vectors(store.vectors(0), store.vectors(store.row_side), "numpy")
         self.relevance: Relevance = store.relevance()
 
     def triplets(self, full: bool, rng: np.random.Generator) -> Check:
-        """Classify triplets again."""
+        """Classify written triplets again: all, or a sample of each shard."""
         problems: list[str] = []
-        looked = 0
+        checked = 0
         find_anchor, find_row = self._finder(0), self._finder(self.store.row_side)
         for shard in self.run.manifest["shards"]:
             table = read_shard(self.run.file(shard["path"]))
             picked = _picked(shard["rows"], _TRIPLETS, full, rng)
-            looked += len(picked)
+            checked += len(picked)
             wrong = self._wrong(
                 shard["path"].split("/")[0],
                 find_anchor(table["anchor_id"][picked]),
@@ -66,7 +68,7 @@ class Truth:
                 table["d_an"][picked],
             )
             problems += [f"{shard['path']}, row {picked[row]}: {why}" for row, why in wrong]
-        return Check("triplets", problems, f"{looked:,} classified again from the vectors")
+        return Check("triplets", problems, f"{checked:,} classified again from the vectors")
 
     def _finder(self, side: int) -> Callable[[Any], Rows]:
         rows = self.store.facts["rows"][side]
@@ -101,15 +103,15 @@ class Truth:
         for row in np.flatnonzero(wrong)[:3]:
             yield int(row), f"it is {classes[row]}, not {difficulty(name)}"
         for row in np.flatnonzero(self._misplaced(name, d_ap, d_an))[:3]:
-            yield int(row), "the filters on scores put it elsewhere"
+            yield int(row), "the filters on scores exclude it from this folder"
         with np.errstate(over="ignore"):
             moved = (d_ap.astype(np.float32) != stated_ap) | (d_an.astype(np.float32) != stated_an)
         for row in np.flatnonzero(moved)[:3]:
-            yield int(row), "its distances are not those of the vectors"
+            yield int(row), "its distances differ from the distances of the vectors"
         yield from self._irrelevant(anchors, positives, negatives)
 
     def _misplaced(self, name: str, d_ap: Float64, d_an: Float64) -> NDArray[np.bool_]:
-        """Whether the job's filters on scores would have kept a triplet out of its folder."""
+        """Return, per triplet, whether the job's filters on scores exclude it from its folder."""
         scores = (score(self.metric, self.normalized, d) for d in (d_ap, d_an))
         if name == "suspects":
             return ~self.filters.is_suspect(*scores)
@@ -124,14 +126,14 @@ class Truth:
         for row, anchor in enumerate(anchors):
             known = self.relevance.positives(int(anchor))
             if not np.isin(positives[row], known):
-                yield row, "the positive is none of the anchor's"
+                yield row, "the positive is not a positive of the anchor"
                 return
             if np.isin(negatives[row], np.append(known, self.relevance.hidden(int(anchor)))):
-                yield row, "the negative is a positive, or excluded"
+                yield row, "the negative is a positive of the anchor, or excluded"
                 return
 
     def anchors(self, full: bool, rng: np.random.Generator) -> Check:
-        """Count all triplets of some anchors again, one by one."""
+        """Count all triplets of some anchors again: all anchors, or a sample."""
         counts = read_census(self.run)
         able = np.flatnonzero(counts["positives"] > 0)
         able = able[_picked(len(able), _ANCHORS, full, rng)]
@@ -144,14 +146,14 @@ class Truth:
         return Check("anchors", problems, f"{len(able):,} counted again by the definition")
 
     @staticmethod
-    def _among(found: dict[str, int], there: dict[str, int]) -> bool:
-        """Whether what an approximate index found can be part of what there is."""
-        return sum(found.values()) == sum(there.values()) and all(
-            found[name] <= there[name] for name in MINED
+    def _among(found: dict[str, int], true: dict[str, int]) -> bool:
+        """Return whether the counts of an approximate index are possible, given the true counts."""
+        return sum(found.values()) == sum(true.values()) and all(
+            found[name] <= true[name] for name in MINED
         )
 
     def tables(self, full: bool, rng: np.random.Generator) -> Check:
-        """Count hubs again, and judge suspects of label noise: some, or all."""
+        """Count hubs and judge suspects of label noise again: all, or samples."""
         problems, hubs = self._recounted(full, rng)
         wrong, suspects = self._rejudged(full, rng)
         detail = f"{hubs} counted again, {counted(suspects, 'suspect')} of label noise judged again"
@@ -171,7 +173,7 @@ class Truth:
         return counts
 
     def _recounted(self, full: bool, rng: np.random.Generator) -> tuple[list[str], int]:
-        """Count the triplets of hubs again; return what is wrong, and how many were looked at."""
+        """Count the triplets of hubs again; return the problems and the number of hubs checked."""
         if not has_table(self.run, HUBS):
             return [], 0
         table = read_table(self.run, HUBS)
@@ -182,12 +184,16 @@ class Truth:
         for place, row, counts in zip(picked.tolist(), rows.tolist(), mine.T.tolist(), strict=True):
             stated = [int(table[name][place].as_py()) for name in ("hard", "semi_hard", "anchors")]
             if row < 0 or counts != stated:
-                told = counts if row >= 0 else "an id that is not in the embedding store"
-                problems.append(f"{HUBS}, row {place}: {stated}, by definition {told}")
+                true = counts if row >= 0 else "an id that is not in the embedding store"
+                problems.append(f"{HUBS}, row {place}: {stated}, by definition {true}")
         return problems, len(picked)
 
     def _as_negatives(self, rows: Rows) -> Rows:
-        """Count hard triplets, semi-hard ones and anchors of hard ones: a column for each row."""
+        """Count the triplets in which the given rows are the negative.
+
+        Returns an array of shape (3, rows): hard triplets, semi-hard triplets, and anchors with a
+        hard triplet.
+        """
         totals = np.zeros((3, len(rows)), dtype=np.int64)
         for anchor in np.flatnonzero(self.relevance.positive_counts > 0).tolist():
             positives = self.relevance.positives(anchor)
@@ -201,7 +207,7 @@ class Truth:
         return totals
 
     def _rejudged(self, full: bool, rng: np.random.Generator) -> tuple[list[str], int]:
-        """Look at the neighbours of suspects of label noise again, as `_recounted` at hubs."""
+        """Compute the shares of suspects of label noise again; return as `_recounted`."""
         if not has_table(self.run, LABEL_NOISE):
             return [], 0
         labels, table = row_labels(self.relevance), read_table(self.run, LABEL_NOISE)
@@ -217,17 +223,17 @@ class Truth:
                 rows = nearest_by_definition(
                     self.vectors, self.relevance, self.metric, anchor, most
                 )
-                _, votes, looked = majority(NearestRows(np.array([anchor]), rows[None]), labels)
-                share = float(votes[0] / looked[0])
+                _, votes, examined = majority(NearestRows(np.array([anchor]), rows[None]), labels)
+                share = float(votes[0] / examined[0])
             stated = float(table["share"][place].as_py())
             if share != stated:
-                told = f"share {stated}, by definition {share}"
-                problems.append(f"{LABEL_NOISE}, row {place}: {told}")
+                why = f"share {stated}, by definition {share}"
+                problems.append(f"{LABEL_NOISE}, row {place}: {why}")
         return problems, len(picked)
 
 
 def _picked(rows: int, most: int, full: bool, rng: np.random.Generator) -> Rows:
-    """Choose rows to look at: all, or some at random."""
+    """Return the rows to check, sorted: all, or `most` random ones."""
     if full or rows <= most:
         return np.arange(rows)
     return np.sort(rng.choice(rows, most, replace=False))

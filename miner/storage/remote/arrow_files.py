@@ -1,4 +1,4 @@
-"""Objects as files of Arrow, read where they are."""
+"""A read-only Arrow file system over object storage, which reads without a local copy."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["arrow_files"]
 
 
 def arrow_files(folder: Folder) -> Any:
-    """Return a ``pyarrow.fs.FileSystem`` of a folder's objects, by their names, to read only."""
+    """Return a read-only ``pyarrow.fs.FileSystem`` of a folder's objects, by their names."""
     return PyFileSystem(_Objects(folder))
 
 
 class _Object(io.RawIOBase):
-    """An object of which only the bytes that are asked for are read."""
+    """A file that requests only the bytes that are read from it."""
 
     def __init__(self, folder: Folder, entry: Entry) -> None:
         self.folder, self.entry, self.place = folder, entry, 0
@@ -48,7 +48,7 @@ class _Object(io.RawIOBase):
 
 
 class _Objects(FileSystemHandler):
-    """What Arrow asks of a file system."""
+    """Arrow's file system interface, as far as reading by name needs it."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
@@ -77,7 +77,7 @@ class _Objects(FileSystemHandler):
     open_input_stream = open_input_file
 
     def _refuse(self, *arguments: Any) -> NoReturn:
-        raise NotImplementedError("objects are only read by their names here")
+        raise NotImplementedError("this file system only reads objects by name")
 
     get_file_info_selector = create_dir = delete_dir = delete_dir_contents = _refuse
     delete_root_dir_contents = delete_file = move = copy_file = _refuse

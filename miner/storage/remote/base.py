@@ -1,7 +1,7 @@
-"""Folders of objects: prefixes of buckets, whoever stores them.
+"""Folders in object storage: all objects of a bucket with a common prefix.
 
-Nothing can be renamed. An object appears whole under its name or not at all; `Folder.create` is the
-one operation by which of several writers one wins.
+Objects cannot be renamed, and an upload is atomic. `Folder.create` is the only operation that
+exactly one of several concurrent writers completes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from miner.storage.urls import check_url
 __all__ = ["FOLDERS", "TRIES", "Changed", "Entry", "Exists", "Folder", "Missing", "open_folder"]
 
 TRIES = 5
-"""How often a request is made that fails, unless AWS_MAX_ATTEMPTS says so."""
+"""Attempts for a request that fails, unless AWS_MAX_ATTEMPTS is set."""
 _CHUNK = 1 << 20
 _PART, _MOST_PARTS = 8 << 20, 10_000
-"""Bytes of a part of a larger upload, and how many parts S3 allows."""
+"""Bytes of one part of a multipart upload, and the number of parts that S3 allows."""
 _AT_ONCE = 4
-"""Parts that are sent at the same time, each of which must arrive within the read timeout."""
+"""Parts sent concurrently; each must arrive within the read timeout."""
 
 FOLDERS = Registry("object store")
 for _scheme, _summary in (
@@ -45,20 +45,20 @@ for _scheme, _summary in (
 
 
 class Missing(StorageError):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class Exists(StorageError):
-    """There is such an object already."""
+    """The object exists already."""
 
 
 class Changed(StorageError):
-    """The object is another one by now."""
+    """The object was replaced in the meantime."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An object.
+    """The metadata of an object.
 
     Attributes
     ----------
@@ -66,9 +66,9 @@ class Entry:
         Relative to the folder.
     bytes : int
     tag : str
-        Another one whenever the content is another; what it is made of is the store's affair.
+        The entity tag: changes whenever the content changes; its form depends on the store.
     modified : float
-        When it was written, in seconds since 1970, by the store's clock.
+        The time of the last write, in seconds since 1970, by the store's clock.
     """
 
     name: str
@@ -78,14 +78,16 @@ class Entry:
 
 
 class Folder:
-    """The objects below one URL. Names are relative to it, with slashes; all errors are ours.
+    """The objects below one URL; names are relative to the URL, with slashes.
+
+    All methods raise subclasses of `MineError` only.
 
     Parameters
     ----------
     url : str
-        Without a slash at its end.
+        The URL, without a slash at its end.
     bucket : Bucket
-        Its `store` is one of obstore; `call` calls that with our errors.
+        `bucket.store` is an obstore store; `bucket.call` runs an operation and converts its errors.
     """
 
     def __init__(self, url: str, bucket: Any) -> None:
@@ -106,14 +108,14 @@ class Folder:
         )
 
     def entries(self, under: str = "") -> list[Entry]:
-        """List all objects whose name begins with `under`, in the order of their names."""
+        """Return all objects whose name begins with `under`, sorted by name."""
         begin = self._base + under
         place = begin.rpartition("/")[0] or None
         metas = self._bucket.call(self.url, lambda: self._bucket.store.list(place).collect())
         found = {
             meta["path"]: self._entry(meta) for meta in metas if meta["path"].startswith(begin)
         }
-        # obstore drops the slash that marks an empty folder: there is no object of such a name.
+        # obstore drops the slash of an empty folder's marker, so no object has the listed name.
         return [
             entry
             for _, entry in sorted(found.items())
@@ -121,7 +123,7 @@ class Folder:
         ]
 
     def children(self) -> list[str]:
-        """List the names directly below the folder, of objects and of folders, in their order."""
+        """Return the names of the objects and folders directly below this folder, sorted."""
         listed = self._bucket.call(
             self.url, lambda: self._bucket.store.list_with_delimiter(self._base or None)
         )
@@ -129,14 +131,14 @@ class Folder:
         return sorted(path.removeprefix(self._base) for path in paths)
 
     def entry(self, name: str) -> Entry | None:
-        """Look at one object; None when there is none."""
+        """Return the metadata of an object, or None if it does not exist."""
         try:
             return self._entry(self._call(name, "head"))
         except Missing:
             return None
 
     def read(self, name: str) -> bytes | None:
-        """Read a small object; None when there is none."""
+        """Return the content of a small object, or None if it does not exist."""
         try:
             found = self._call(name, "get")
         except Missing:
@@ -144,7 +146,7 @@ class Folder:
         return bytes(self._bucket.call(f"{self.url}/{name}", found.bytes))
 
     def stream(self, entry: Entry, start: int) -> Iterator[bytes]:
-        """Read an object from a byte on, again where that breaks off; see `part`."""
+        """Yield the bytes of an object from `start`; reconnect if the transfer breaks off."""
         url, place, tries = f"{self.url}/{entry.name}", start, 0
         while place < entry.bytes:
             chunks = self._get(entry, {"offset": place}).stream(min_chunk_size=_CHUNK)
@@ -159,7 +161,7 @@ class Folder:
                 time.sleep(0.2 * 2**tries)
 
     def part(self, entry: Entry, start: int, end: int) -> bytes:
-        """Read some bytes of an object; `StorageError` when it is another one by now."""
+        """Return bytes `start` to `end` of an object; raise `StorageError` if it was replaced."""
         found = self._get(entry, (start, end))
         return bytes(self._bucket.call(f"{self.url}/{entry.name}", found.bytes))
 
@@ -174,28 +176,31 @@ class Folder:
             ) from None
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a small object, whatever is there."""
+        """Write a small object; replace an existing one."""
         self._call(name, "put", file=content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write a small object unless there is one; False if there is. Of many callers one wins."""
+        """Write a small object if none exists, and return whether this call wrote it.
+
+        Of several concurrent callers, exactly one gets True.
+        """
         for attempt in range(TRIES):
             try:
                 self._call(name, "put", file=content, mode="create")
                 return True
             except Exists:
-                # An answer that was lost lets the next try meet our own object.
-                there = self.read(name)
-                if there is not None:
-                    return there == content
-                time.sleep(0.2 * 2**attempt)  # another put is under way
-            except StorageError:  # obstore itself does not try again what it may have done
+                # If the response to an earlier attempt was lost, the existing object is ours.
+                existing = self.read(name)
+                if existing is not None:
+                    return existing == content
+                time.sleep(0.2 * 2**attempt)  # another put is in progress
+            except StorageError:  # obstore does not repeat a put that may have succeeded
                 if attempt:
                     raise
         return False
 
     def upload(self, path: Path, name: str) -> Entry:
-        """Upload a file; it appears when it is whole."""
+        """Upload a file atomically, and return its metadata."""
         size = path.stat().st_size
         part = max(_PART, -(-size // _MOST_PARTS))
         self._call(name, "put", file=path, chunk_size=part, max_concurrency=_AT_ONCE)
@@ -205,7 +210,7 @@ class Folder:
         return found
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove objects; those that are gone already are no error."""
+        """Remove objects; ignore names that do not exist."""
         paths = [self._base + name for name in names]
         try:
             self._bucket.call(self.url, lambda: self._bucket.store.delete(paths))
@@ -215,33 +220,35 @@ class Folder:
                     self._bucket.call(self.url, partial(self._bucket.store.delete, path))
 
     def now(self) -> float:
-        """Return the store's time: when an object was written just now, as obstore tells no other.
+        """Return the time by the store's clock, in seconds since 1970.
 
-        By this machine's, if its clock is wrong, it would take over from a run that is alive.
+        A wrong local clock could take a lease from a run that is alive. obstore does not give the
+        store's time, so an object is written and its modification time is read. Without permission
+        to write, the local time is returned; such a process cannot take a lease.
         """
         name = f".lease/clock-{uuid.uuid4().hex}"
         try:
             self.write(name, b"?")
             entry = self.entry(name)
             self.remove([name])
-        except StorageError:  # one who may only read takes nothing over
+        except StorageError:
             entry = None
         return time.time() if entry is None else entry.modified
 
 
 def open_folder(url: str, key: str = "path") -> Folder:
-    """Open a folder of objects by its URL; nothing is asked of the store yet.
+    """Return the folder of objects at a URL; the store is not contacted yet.
 
     Parameters
     ----------
     url : str
     key : str
-        The job key or option that it comes from, for messages.
+        The job key or option that has the URL, for messages.
 
     Raises
     ------
     UsageError
-        When the URL cannot be followed, or what reads such URLs is not installed.
+        If the URL is not valid, its scheme is unknown, or the package for it is not installed.
     """
     url = check_url(url, key)
     folder: Folder = FOLDERS.load(url.partition("://")[0])(url)

@@ -1,7 +1,7 @@
-"""Copies of objects on this machine: made whole, resumed, kept by version, bounded.
+"""Local copies of objects: atomic, resumable, one for each version, limited in total size.
 
-A copy is a folder whose name is the digest of what it holds (names, sizes, tags), so a changed
-object is another copy. It is in use while a process that asked for it lives.
+A copy is a folder named by the digest of its contents (names, sizes, tags), so that a changed
+object leads to a new copy. A copy is in use as long as a process that requested it runs.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from miner.errors import DataError, StorageError
 from miner.formatting import bytes_text
 from miner.progress import Progress
 from miner.storage.files import publish_folder, sha256_file, storage_errors, sync_folder
-from miner.storage.locks import unread
+from miner.storage.locks import try_exclusive
 from miner.storage.remote.base import Entry, Folder
 from miner.storage.urls import fetched_folder
 
 __all__ = ["SCRATCH", "copy_entries", "copy_entry", "hold_copy", "keep_copies_within", "safe_names"]
 
 SCRATCH = ".scratch-"
-"""How the names of folders begin that serve one process only."""
+"""Prefix of folders that only one process uses."""
 _DAY = 86400
 _THREADS = 8
 _HELD: dict[Path, int] = {}
-"""Locks of the copies that this process uses, until it ends."""
+"""File descriptors of the locks on copies that this process uses; held until it ends."""
 
 
 def safe_names(folder: Folder, entries: Iterable[Entry]) -> list[Entry]:
-    """Return the entries that are files; marks of empty folders are none.
+    """Return the entries that are files, without the markers of empty folders.
 
     Raises
     ------
     DataError
-        When a name cannot be one of a file below a folder.
+        If a name cannot be the path of a file below a folder.
     """
     files = [entry for entry in entries if entry.name and not entry.name.endswith("/")]
     names = {entry.name for entry in files}
@@ -65,20 +65,20 @@ def hold_copy(target: Path) -> None:
             fcntl.flock(handle, fcntl.LOCK_SH)
             if mark.exists() and os.path.samestat(os.fstat(handle), mark.stat()):
                 _HELD[mark] = handle
-            else:  # it was removed, with the copy, as we waited for it
+            else:  # removed together with the copy while we waited for the lock
                 os.close(handle)
         os.utime(mark)  # the time of the last use
 
 
 def copy_entries(folder: Folder, entries: Sequence[Entry], progress: Progress) -> Path:
-    """Copy objects; return the folder that stands for `folder`.
+    """Copy objects to this machine, and return the local folder that corresponds to `folder`.
 
-    A copy that was broken off is gone on with, within a file too.
+    An interrupted copy is resumed, also within a file.
 
     Raises
     ------
     StorageError
-        When the store or the disk fails.
+        If the store or the disk fails.
     """
     listed = "\n".join(f"{entry.name}\t{entry.bytes}\t{entry.tag}" for entry in entries)
     target = fetched_folder(folder.url, f"{folder.url}\n{listed}")
@@ -118,12 +118,12 @@ def _copy(folder: Folder, entries: Sequence[Entry], target: Path, progress: Prog
 
 
 def copy_entry(folder: Folder, entry: Entry, target: Path, *, sha256: str | None = None) -> None:
-    """Copy one object, unless it is there; it appears when it is whole and on the disk.
+    """Copy one object to `target` atomically, unless `target` exists.
 
     Raises
     ------
     StorageError
-        When the store or the disk fails, or the content has another `sha256`.
+        If the store or the disk fails, or the content does not match `sha256`.
     """
     if target.exists():
         return
@@ -142,15 +142,15 @@ def copy_entry(folder: Folder, entry: Entry, target: Path, *, sha256: str | None
             raise StorageError(f"{folder.url}/{entry.name}: {size} bytes came, not {entry.bytes}")
         if sha256 is not None and sha256_file(part) != sha256:
             part.unlink()
-            raise StorageError(f"{folder.url}/{entry.name} was changed: its checksum does not fit")
+            raise StorageError(f"{folder.url}/{entry.name} changed: its checksum does not match")
         part.replace(target)
         sync_folder(target.parent)
 
 
 def keep_copies_within(most: int) -> None:
-    """Remove the copies that were unused longest until all are within `most` bytes.
+    """Remove the least recently used copies until all copies take at most `most` bytes.
 
-    Those that a process uses stay.
+    Copies that a process uses are kept.
     """
     home = fetched_folder("s3://", "").parent
     for left in home.glob(f"{SCRATCH}*"):  # of a process that was killed
@@ -165,7 +165,7 @@ def keep_copies_within(most: int) -> None:
     total = sum(size for *_, size in found)
     for _, mark, both, size in sorted(found):
         if total > most:
-            with unread(mark) as unused:
+            with try_exclusive(mark) as unused:
                 if unused:
                     for folder in both:
                         shutil.rmtree(folder, ignore_errors=True)

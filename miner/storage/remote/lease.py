@@ -1,11 +1,11 @@
-"""The writer's lease of an output root in object storage: one writer, who may die.
+"""The lease of an output root in object storage, which ensures a single writer.
 
-A lease is an object ``.lease/NUMBER.json``. Who takes it creates the next number, which of several
-takers only one can; a number has one writer, who writes it again while it is at work. A lease is
-free when its holder gave it back, when it was not renewed for as long as it says, or when its
-holder ran in the work folder that we hold the lock of, so that it must be dead. Ages are told by
-the store's clock. A holder that was taken for dead finds a higher number and stops: what it has
-uploaded stays invisible.
+A lease is an object ``.lease/NUMBER.json``. A process takes the lease by creating the object with
+the next number; only one process can create it. The holder rewrites its object while it works. A
+lease is free if its holder released it, if it was not renewed for the number of seconds it states,
+or if its holder ran in the work folder whose lock this process now holds, so that the holder must
+be dead. Ages are measured by the store's clock. A holder that was wrongly taken for dead finds a
+higher number and stops; what it has uploaded is not visible.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from miner.storage.remote.base import Entry, Folder
 __all__ = ["SECONDS", "Lease", "held_lease"]
 
 SECONDS = 120
-"""How long a lease lasts that is not renewed; it is renewed four times as often."""
-_GRACE = 2  # stores tell times in whole seconds
+"""Seconds until a lease that is not renewed expires; it is renewed every quarter of this time."""
+_GRACE = 2  # seconds; stores round times to whole seconds
 _TRIES = 5
 _LONGEST = 86400
-"""Seconds of a lease that is believed: what lies in the store may be written by others."""
+"""Longest duration in seconds that is accepted from a lease: anything may have written it."""
 _PLACE = ".lease/"
 _LOOK = 1.0
-"""Seconds between two looks at the lease of a holder that is brief."""
+"""Seconds between two reads of the lease of a brief holder."""
 
 
 class _BriefError(LockError):
-    """A holder has the lease that is no run."""
+    """Raised when the holder of the lease is brief: not a run."""
 
 
 class Lease:
-    """A lease of one output root; `acquire` it first."""
+    """The lease of one output root; call `acquire` first."""
 
     def __init__(
         self, folder: Folder, work: str, seconds: float = SECONDS, *, brief: bool = False
@@ -74,7 +74,7 @@ class Lease:
         Raises
         ------
         LockError
-            When another run has it; the message names its process.
+            If another run holds it; the message names that process.
         """
         until = time.monotonic() + LONGEST_WAIT
         said = False
@@ -104,7 +104,7 @@ class Lease:
         self.folder.remove(leases[number].name for number in leases if number < self.number)
 
     def renew(self) -> None:
-        """Say that we are alive, unless another has taken over by now."""
+        """Renew the lease; set `lost` if another process has taken it."""
         with self._guard:
             self.lost = self.lost or max(self._leases(), default=0) != self.number
             if not self.lost:
@@ -112,12 +112,12 @@ class Lease:
                 self.folder.write(self._name, canonical_json(self._facts))
 
     def check(self) -> None:
-        """Make sure that we hold the lease.
+        """Renew the lease, and check that this process still holds it.
 
         Raises
         ------
         LockError
-            When another process has taken it over.
+            If another process has taken it.
         """
         self.renew()
         if self.lost:
@@ -127,15 +127,15 @@ class Lease:
             )
 
     def keep(self) -> None:
-        """Renew until `release`, in a thread."""
+        """Renew the lease until `release` is called; runs in a thread."""
         while not self.lost and not self._stop.wait(self.seconds / 4):
-            with contextlib.suppress(StorageError):  # the next try, or `check`, will tell
+            with contextlib.suppress(StorageError):  # the next renewal or `check` reports it
                 self.renew()
 
     def release(self) -> None:
-        """Give the lease back. The object stays, so that no number comes twice."""
+        """Release the lease. The object is kept, so that no number is used twice."""
         self._stop.set()
-        with contextlib.suppress(StorageError):  # then it runs out
+        with contextlib.suppress(StorageError):  # the lease then expires
             self._facts["released"] = True
             self.renew()
 
@@ -147,7 +147,7 @@ class Lease:
         if (facts.get("host"), facts.get("work")) == ours:
             return
         lasts = facts.get("seconds")
-        if not isinstance(lasts, int | float) or not 0 <= lasts <= _LONGEST:  # NaN, an eternity
+        if not isinstance(lasts, int | float) or not 0 <= lasts <= _LONGEST:  # also NaN
             lasts = SECONDS
         age = self.folder.now() - newest.modified
         if age <= lasts + _GRACE:
@@ -159,7 +159,7 @@ class Lease:
             )
 
     def _read(self, entry: Entry) -> dict[str, Any] | None:
-        """Read a lease; None when it was cleared away since, as a newer one was taken."""
+        """Return a lease's facts, or None if it was removed because a newer lease exists."""
         content = self.folder.read(entry.name)
         if content is None:
             return None
@@ -170,7 +170,7 @@ class Lease:
         return facts if isinstance(facts, dict) else {}
 
     def _leases(self) -> dict[int, Entry]:
-        """Return the leases that there are, by their numbers."""
+        """Return the existing leases by number."""
         names = {
             entry.name.removeprefix(_PLACE).removesuffix(".json"): entry
             for entry in self.folder.entries(_PLACE)
@@ -193,14 +193,14 @@ def held_lease(
     folder : Folder
         The output root.
     root : Path
-        Its work folder on this machine, whose lock the caller holds.
+        The local work folder of the output root; the caller holds its lock.
     brief, say
         As for `miner.storage.locks.lock_output`.
 
     Raises
     ------
     LockError
-        When another process has it.
+        If another process holds it.
     """
     lease = Lease(folder, _work_id(root), SECONDS, brief=brief)
     lease.acquire(say)
@@ -214,13 +214,13 @@ def held_lease(
 
 
 def _work_id(root: Path) -> str:
-    """Return what tells this work folder from those of other machines."""
+    """Return the id of this work folder, which no work folder on another machine has."""
     path = root / ".work.json"
     with storage_errors(path):
         try:
             known = json.loads(path.read_bytes())["id"]
         except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
-            known = None  # it is the first time, or the file is damaged
+            known = None  # the file does not exist yet, or is damaged
         if not isinstance(known, str):
             known = uuid.uuid4().hex
             write_json(path, {"id": known})

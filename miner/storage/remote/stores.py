@@ -1,8 +1,8 @@
-"""Buckets by obstore: made of what the environment says, called with one-line errors.
+"""Access to buckets with obstore, with errors of one line.
 
-Credentials, region and endpoint are obstore's affair, which reads ``AWS_ACCESS_KEY_ID``,
-``GOOGLE_APPLICATION_CREDENTIALS``, ``AZURE_STORAGE_ACCOUNT_NAME`` and so on. Of AWS it reads no
-profiles: where one would have been used, an error says what to do.
+obstore takes credentials, region and endpoint from the environment (``AWS_ACCESS_KEY_ID``,
+``GOOGLE_APPLICATION_CREDENTIALS``, ``AZURE_STORAGE_ACCOUNT_NAME`` and so on). It does not read AWS
+profiles; where only a profile exists, an error says what to do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _STORES: dict[str, tuple[Any, tuple[str, ...]]] = {
     "gs": (GCSStore, ("GOOGLE_BASE_URL",)),
     "az": (AzureStore, ("AZURITE_BLOB_STORAGE_URL", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")),
 }
-"""By the scheme of a URL what obstore calls it, and what may name its endpoint, the first first."""
+"""For each URL scheme: the store class, and the variables that may name its endpoint, in order."""
 
 _NO_CREDENTIALS = {
     "s3": "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (profiles are not read: "
@@ -50,20 +50,20 @@ _NO_CREDENTIALS = {
 _SOUGHT = re.compile(
     r"Missing (Secret)?AccessKey|/latest/(api|meta-data)/|/computeMetadata/|/identity/"
 )
-"""obstore finds half of the credentials, or asks the machine's cloud for some and gets none."""
+"""Errors of obstore if credentials are incomplete, or the machine's cloud does not supply any."""
 _MEANINGS = {
-    ">NoSuchBucket<": "there is no such bucket; make it, or correct the name",
-    ">ContainerNotFound<": "there is no such container; make it, or correct the name",
-    ">InvalidAccessKeyId<": "the access key is not known there; check AWS_ACCESS_KEY_ID",
-    ">SignatureDoesNotMatch<": "the secret key does not fit; check AWS_SECRET_ACCESS_KEY",
+    ">NoSuchBucket<": "this bucket does not exist; create it, or correct the name",
+    ">ContainerNotFound<": "this container does not exist; create it, or correct the name",
+    ">InvalidAccessKeyId<": "the store does not know the access key; check AWS_ACCESS_KEY_ID",
+    ">SignatureDoesNotMatch<": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
     ">ExpiredToken<": "the credentials have expired; get new ones",
-    ">NotImplemented<": "this store lacks what is needed (a conditional put); use another",
+    ">NotImplemented<": "this store does not support conditional puts; use another store",
     "without LOCATION": "the bucket is in another region; set AWS_REGION",
     "Account must be specified": "no account; set AZURE_STORAGE_ACCOUNT_NAME",
-    "InvalidCertificate": "its certificate is not trusted here; set SSL_CERT_FILE to yours",
-    "TimedOut": "no answer came in time; the same command continues from here",
+    "InvalidCertificate": "its certificate is not trusted; set SSL_CERT_FILE to your CA file",
+    "TimedOut": "the store did not answer in time; the same command continues from here",
 }
-"""What errors mean, by the code in a store's answer or some of obstore's own words."""
+"""The meaning of errors, by a code in the store's response or a phrase in obstore's message."""
 _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -80,13 +80,13 @@ _KINDS = (
     (PreconditionError, Changed),
 )
 _PROCESS = os.getpid()
-"""Where the threads of obstore run: in the process that first opens a bucket."""
+"""The process in which obstore's threads run; they do not exist in a forked process."""
 
 T = TypeVar("T")
 
 
 def _meaning(error: Exception, scheme: str) -> str:
-    """Return what an error is known to mean and what to do, empty for one of no known words."""
+    """Return the meaning of a known error and a remedy, or '' if the error is not known."""
     said = str(error)
     if _SOUGHT.search(said.partition(_DETAILS)[0]):
         return _NO_CREDENTIALS[scheme]
@@ -94,28 +94,28 @@ def _meaning(error: Exception, scheme: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return what went wrong and what to do, without the queries of URLs, which may be signed."""
+    """Return what went wrong and a remedy, without URL queries, which may contain signatures."""
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return "access is denied; check the credentials and the bucket's policy"
     if isinstance(error, ValueError):
-        return "that is no name of an object; correct it"
-    told, _, details = str(error).partition(_DETAILS)
-    if answer := re.search(r"<Code>(\w+)</Code>.*?<Message>(.*?)[\n<]", told, re.DOTALL):
-        told = f"{answer[1]}: {answer[2]}"
+        return "this is not a valid name of an object; correct it"
+    text, _, details = str(error).partition(_DETAILS)
+    if answer := re.search(r"<Code>(\w+)</Code>.*?<Message>(.*?)[\n<]", text, re.DOTALL):
+        text = f"{answer[1]}: {answer[2]}"
     elif cause := re.search(r'(?:message|error): "([^"]+)"', details):
-        told = f"{told} ({cause[1]})"
-    said = without_secrets(re.sub(r"(://[^\s?]*)\?\S*", r"\1", " ".join(told.split())))
-    return f"{said[:300].rstrip('.')}; the same command continues from here"
+        text = f"{text} ({cause[1]})"
+    line = without_secrets(re.sub(r"(://[^\s?]*)\?\S*", r"\1", " ".join(text.split())))
+    return f"{line[:300].rstrip('.')}; the same command continues from here"
 
 
 def bucket_folder(url: str) -> Folder:
-    """Return the folder of a bucket at a URL."""
+    """Return the `Folder` at a URL."""
     scheme, _, rest = url.partition("://")
     return Folder(url, Bucket(f"{scheme}://{rest.partition('/')[0]}"))
 
 
 class Bucket:
-    """A bucket: its store of obstore, the same one while the environment is the same.
+    """A bucket and its obstore store, which is reused while the environment does not change.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class Bucket:
     Raises
     ------
     StorageError
-        When the environment holds what cannot be followed, or no credentials.
+        If a variable of the environment is not valid, or there are no credentials.
     """
 
     def __init__(self, url: str) -> None:
@@ -134,16 +134,16 @@ class Bucket:
 
     @staticmethod
     def call(url: str, operation: Callable[[], T]) -> T:
-        """Return what a call of obstore returns.
+        """Run an operation of obstore and return its result.
 
         Raises
         ------
         StorageError
-            In one line that names the URL and no secret.
+            If it fails; the message is one line with the URL and without secrets.
         DataError
-            When a listing meets a name that obstore cannot read.
+            If a listing contains a name that obstore cannot read.
         """
-        if os.getpid() != _PROCESS:  # its threads are missing here: it would wait for ever
+        if os.getpid() != _PROCESS:  # obstore's threads do not exist here: it would block
             raise StorageError(
                 f"{url} cannot be read in a forked process; start processes by spawn"
             )
@@ -158,12 +158,12 @@ class Bucket:
             meaning = _meaning(error, url.partition("://")[0])
             found = (ours for theirs, ours in _KINDS if isinstance(error, theirs))
             kind = StorageError if meaning else next(found, StorageError)
-            # Not chained: what obstore says holds the URLs of requests, signatures included.
+            # Not chained: obstore's message contains URLs of requests with their signatures.
             raise kind(f"{url}: {meaning or _reason(error)}") from None
 
 
 def _interruptible(operation: Callable[[], T]) -> T:
-    """Return what an operation returns; a signal ends the wait, as it does not in Rust's code."""
+    """Run an operation in a thread, so that a signal can interrupt it; Rust code cannot be."""
     if threading.current_thread() is not threading.main_thread():
         return operation()
     outcome: Future[T] = Future()
@@ -177,7 +177,7 @@ def _interruptible(operation: Callable[[], T]) -> T:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     while thread.is_alive():
-        thread.join(1)  # not for ever: a signal that comes just before that begins is not heard
+        thread.join(1)  # a limit, because a signal just before `join` would not wake it
     return outcome.result()
 
 
@@ -185,14 +185,14 @@ def _interruptible(operation: Callable[[], T]) -> T:
 def _store(url: str, environment: tuple[tuple[str, str], ...]) -> Any:
     scheme, _, bucket = url.partition("://")
     if not _BUCKET.fullmatch(bucket):
-        raise StorageError(f"{url}: that is no name of a bucket; correct it")
+        raise StorageError(f"{url}: this is not a valid name of a bucket; correct it")
     make, endpoints = _STORES[scheme]
     endpoint = next((name for name in endpoints if os.environ.get(name)), "")
     if endpoint and not _ENDPOINT.fullmatch(os.environ[endpoint]):
-        raise StorageError(f"{url}: {endpoint} is no URL of http:// or https://; correct it")
+        raise StorageError(f"{url}: {endpoint} is not a URL with http:// or https://; correct it")
     tries = os.environ.get("AWS_MAX_ATTEMPTS", str(TRIES))
     if not tries.isdecimal() or tries == "0":
-        raise StorageError(f"{url}: AWS_MAX_ATTEMPTS = {tries!r} is no number of tries; correct it")
+        raise StorageError(f"{url}: AWS_MAX_ATTEMPTS = {tries!r} is not a number above 0; set one")
     if scheme == "s3" and not any(os.environ.get(name) for name in _CREDENTIALS) and _elsewhere():
         raise StorageError(f"{url}: {_NO_CREDENTIALS['s3']}")
     return make(
@@ -215,7 +215,10 @@ def _store(url: str, environment: tuple[tuple[str, str], ...]) -> Any:
 
 
 def _elsewhere() -> bool:
-    """Whether credentials of AWS are a profile's, or there are none: obstore would ask EC2."""
+    """Return whether AWS credentials come from a profile, or EC2's metadata service is disabled.
+
+    obstore does not read profiles; it would ask the metadata service instead.
+    """
     file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")
     disabled = os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
     return (

@@ -1,5 +1,6 @@
-"""What trainers take from a finished run: the usual formats, in folders of their own.
+"""Export the triplets of a finished run in the usual formats of trainers.
 
-`triplets` streams a run's rows by whole anchors, `formats` finds the distinct passages of an anchor
-or of a pair and makes the columns, `writing` the folder. `export` leads these.
+`export` calls the others: `triplets` streams the rows anchor by anchor, `formats` makes the columns
+from the distinct passages of an anchor or of a pair, `ids` streams ids, and `writing` writes the
+folder.
 """

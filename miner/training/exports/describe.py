@@ -1,4 +1,4 @@
-"""An export in words, for a terminal of 80 columns."""
+"""The text of an export for a terminal with 80 columns."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _REASONS = {
         "triplets repeat one with the same texts",
     ),
     "farther_negatives": (
-        "negative is farther than those asked for",
-        "negatives are farther than those asked for",
+        "negative is not among the nearest requested ones",
+        "negatives are not among the nearest requested ones",
     ),
     "pairs_with_too_few_negatives": (
         "pair has too few distinct negatives",
@@ -24,18 +24,21 @@ _REASONS = {
     ),
     "positives_to_balance": ("positive, to balance", "positives, to balance"),
     "negatives_to_balance": ("negative, to balance", "negatives, to balance"),
-    "labels_likely_wrong": ("whose label is likely wrong", "whose labels are likely wrong"),
+    "labels_likely_wrong": (
+        "anchor whose label is likely wrong",
+        "anchors whose labels are likely wrong",
+    ),
 }
 _CLASSES = {"hard": "hard", "semi_hard": "semi-hard", "both": "hard and semi-hard"}
 
 
 def describe_export(facts: dict[str, Any]) -> str:
-    """Say what an export wrote, what it left out, and how to load it.
+    """Return a text that says what an export wrote and left out, and how to load it.
 
     Parameters
     ----------
     facts : dict
-        As `export_triplets` gives them.
+        The result of `export_triplets`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""`mine export`: a run's triplets in the formats that trainers take."""
+"""`mine export`: write a run's triplets in a format for trainers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from miner.training.exports.writing import FILE_FORMATS, export_folder, whole_fo
 
 __all__ = ["export_triplets"]
 
-_NEGATIVES = 3  # the default of mine_hard_negatives, too
+_NEGATIVES = 3  # also the default of mine_hard_negatives
 
 
 def export_triplets(
@@ -33,71 +33,72 @@ def export_triplets(
     file_format: str = "parquet",
     force: bool = False,
 ) -> dict[str, Any]:
-    """Write a run's triplets in one of the formats that trainers take.
+    """Write a run's triplets in a format for trainers.
 
-    Rows are in the order of the anchors; of an anchor, pairs (anchor, positive) are in the order of
-    the shards, hard before semi-hard; negatives are the nearest first. What shows the same text
-    counts once: no anchor has a triplet, nor a pair a negative, twice. Memory does not grow with
-    the run, but holds one anchor's rows.
+    Rows are sorted by anchor. The pairs (anchor, positive) of an anchor are in the order of the
+    shards, hard before semi-hard, and negatives are sorted by distance. Rows with the same texts
+    count once, so that no triplet of an anchor and no negative of a pair is repeated. Memory does
+    not depend on the size of the run; the rows of one anchor must fit.
 
     Parameters
     ----------
     run : Run
     name : str
-        ``triplet`` (anchor, positive, negative); ``n-tuple`` (anchor, positive, negative_1 to
-        negative_K); ``labeled-pair`` (anchor, passage, label: 1 for positives, 0 for negatives,
-        each passage once an anchor); ``labeled-list`` (anchor, passages, labels: one positive and
-        its K negatives); ``pair`` (anchor, other, label: as ``labeled-pair``, but a float32, for
-        contrastive losses); ``ids`` (id: of all anchors, for trainers that sample their own
-        batches).
+        The format, with its columns. ``triplet``: anchor, positive, negative. ``n-tuple``: anchor,
+        positive, negative_1 to negative_K. ``labeled-pair``: anchor, passage, label (1 for
+        positives, 0 for negatives; each passage once for an anchor). ``labeled-list``: anchor,
+        passages, labels (one positive and its K negatives). ``pair``: anchor, other, label (as
+        ``labeled-pair``, but float32, for contrastive losses). ``ids``: the id of each anchor, for
+        trainers that sample their own batches.
     difficulty : str or None
-        ``hard``, ``semi_hard`` or ``both``. Default: the classes that the run wrote rows of.
+        ``hard``, ``semi_hard`` or ``both``. Default: the classes of which the run wrote rows.
     negatives : int or None
-        K, the nearest. Default: 3 for ``n-tuple`` and ``labeled-list``, else all. A pair with fewer
-        is left out of these two, and counted. For ``labeled-pair`` and ``pair`` it is so many an
-        anchor.
+        K, the number of nearest negatives to take of each pair, or of each anchor for
+        ``labeled-pair`` and ``pair``. Default: 3 for ``n-tuple`` and ``labeled-list``, otherwise
+        all. ``n-tuple`` and ``labeled-list`` leave out pairs with fewer, and count them.
     ragged : bool
-        ``labeled-list`` only: lists may be shorter, and without `negatives` hold all.
+        ``labeled-list`` only: whether lists may have fewer than K negatives. Without `negatives`,
+        they have all.
     balance : bool
-        ``pair`` only: as many negatives as positives an anchor, the nearest of both, as many as it
-        has of the fewer; the others are counted.
+        ``pair`` only: whether an anchor has as many negatives as positives. The nearest of the
+        larger group are taken, and the others are counted.
     clean : bool
-        ``ids`` only: without those that ``label_noise.parquet`` lists; they are counted.
+        ``ids`` only: whether to leave out, and count, the ids in ``label_noise.parquet``.
     out : str or Path, optional
-        The folder to make. Default: ``exports/RUN_ID-NAME-DIFFICULTY`` beside ``runs``.
+        The folder to write. Default: ``exports/RUN_ID-NAME-DIFFICULTY`` next to ``runs``.
     file_format : str
         ``parquet`` or ``jsonl``.
     force : bool
-        Replace an export that is there.
+        Whether to replace an existing export.
 
     Returns
     -------
     dict
-        ``path``, ``rows``, ``columns``, ``content`` (``text``, or ``ids`` where the shards hold no
-        texts), ``files`` and ``left_out``: how many of what, by the reason. Of ``pair`` also
-        ``positives``, the rows whose label is 1.
+        Among others ``path``, ``rows``, ``columns``, ``content`` (``text``, or ``ids`` if the
+        shards contain no texts), ``files``, and ``left_out``, the numbers left out by reason. For
+        ``pair`` also ``positives``, the number of rows with label 1.
 
     Raises
     ------
     UsageError
-        On a wrong name or number, a folder that is there or lies in a run, or where the export
-        would have no rows.
+        If a name or number is not valid, the folder exists or lies in a run, or the export would
+        have no rows.
     StorageError
-        When a file of the run is missing or is not the one of the manifest's checksum, or the
-        export cannot be written.
+        If a file of the run is missing or its checksum does not match, or the export cannot be
+        written.
     """
     if name not in (*FORMATS, "ids"):
         raise UsageError(f"no format {name!r}: {did_you_mean(name, (*FORMATS, 'ids'))}")
     if clean and name != "ids":
         raise UsageError(
-            f"--clean is for ids, not for {name}; of triplets, select.denoise leaves out the same"
+            f"--clean is for ids, not for {name}; select.denoise does the same for triplets"
         )
     if ragged and name != "labeled-list":
         raise UsageError(f"--ragged is for labeled-list; {name} has no lists")
     if balance and name != "pair":
         raise UsageError(f"--balance is for pair, not for {name}")
     if negatives is not None and negatives < 1:
-        raise UsageError(f"--negatives {negatives}: at least 1")
+        raise UsageError(f"--negatives {negatives} must be 1 or more")
     if file_format not in FILE_FORMATS:
         raise UsageError(
             f"no file format {file_format!r}: {did_you_mean(file_format, FILE_FORMATS)}"
@@ -137,7 +138,7 @@ def export_triplets(
 
 
 def _refuse_nothing(files: list[dict[str, Any]], name: str, left_out: Counter[str]) -> None:
-    """Refuse an export without rows: nobody wants one, and a trainer fails on it much later."""
+    """Raise `UsageError` if an export has no rows, because a trainer would fail on it later."""
     if any(file["rows"] for file in files):
         return
     pairs, wrong = left_out["pairs_with_too_few_negatives"], left_out["labels_likely_wrong"]
@@ -148,7 +149,7 @@ def _refuse_nothing(files: list[dict[str, Any]], name: str, left_out: Counter[st
     elif wrong:
         why, remedy = f"{counted(wrong, 'label')} likely wrong", "leave out --clean"
     else:
-        why = "nothing fits it"
+        why = "no triplet fits this format"
     raise UsageError(f"{name} would have no rows ({why}); {remedy}")
 
 

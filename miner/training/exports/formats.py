@@ -1,9 +1,10 @@
-"""The columns of an export, made of a block: each passage of an anchor or pair once, nearest first.
+"""Make the columns of an export from a block of triplets.
 
-All but ``pair`` are those of `sentence_transformers.util.mine_hard_negatives` (6.2), in its order.
-It names the first two as its input has them, so that its labelled formats put negatives under the
-name of the positives; here these are ``passage`` and ``passages``. Trainers go by order; only
-``label`` and ``labels`` are known by name.
+Each passage of an anchor or of a pair occurs once, sorted by distance. All formats except ``pair``
+have the columns of `sentence_transformers.util.mine_hard_negatives` (6.2), in the same order. That
+function takes the names of the first two columns from its input, so that its labelled formats have
+negatives in a column named after the positives; here the column is ``passage`` or ``passages``.
+Trainers use the order of the columns, and only the names ``label`` and ``labels``.
 """
 
 from __future__ import annotations
@@ -29,20 +30,20 @@ _SLICE_PASSAGES = 1 << 15
 
 @dataclass(slots=True)
 class Wish:
-    """What was asked for, and what was left out meanwhile.
+    """The options of an export, and counters that are filled while it is made.
 
     Attributes
     ----------
     negatives : int or None
-        How many of a pair (of an anchor for labelled pairs); None for all.
+        Negatives to take for each pair (for each anchor of labelled pairs); None for all.
     ragged : bool
-        Whether pairs with fewer may be written.
+        Whether pairs with fewer negatives are written.
     balance : bool
         Whether an anchor has as many positives as negatives.
     left_out : Counter
-        Rows, negatives or pairs, by the reason.
+        The numbers of rows, negatives or pairs that were left out, by reason.
     positives : int
-        How many labelled pairs have label 1.
+        The number of labelled pairs with label 1.
     """
 
     negatives: int | None = None
@@ -66,7 +67,7 @@ class Wish:
         return kept
 
     def full(self, pairs: Groups) -> Groups:
-        """Keep the pairs that have all the negatives asked for; count the others."""
+        """Keep the pairs that have enough negatives; count the others."""
         assert self.negatives is not None  # formats of fixed length have a default
         enough = pairs.sizes >= self.negatives
         self.left_out["pairs_with_too_few_negatives"] += int((~enough).sum())
@@ -113,10 +114,10 @@ def _lists(block: Block, wish: Wish) -> Any:
 
 
 def _labelled_pairs(block: Block, wish: Wish, other: str, label: type[np.generic]) -> Any:
-    """Make pairs of an anchor and a passage: per anchor its positives, then its negatives.
+    """Return pairs of an anchor and a passage: for each anchor its positives, then its negatives.
 
-    Both are the nearest first, each passage once an anchor. To balance, an anchor keeps the nearest
-    of both, as many as it has of the fewer.
+    Both are sorted by distance, and each passage occurs once for an anchor. To balance, an anchor
+    keeps the same number of both, the nearest ones.
     """
     positives = nearest_distinct(block.anchors, block.positives, block.d_ap)
     every = nearest_distinct(block.anchors, block.negatives, block.d_an)
@@ -146,11 +147,11 @@ FORMATS: dict[str, Callable[[Block, Wish], Any]] = {
     "labeled-list": _lists,
     "pair": partial(_labelled_pairs, other="other", label=np.float32),
 }
-"""What makes the rows of a block, a record batch: values are the indices of dictionaries in it."""
+"""Functions that make the rows of a block, as a record batch with dictionary-encoded values."""
 
 
 def written_batches(rows: Any) -> Iterator[Any]:
-    """Cut a format's rows into batches of a bounded size, with the values written out."""
+    """Yield a format's rows in batches of bounded size, with dictionaries decoded."""
     plain = pa.schema([(field.name, _plain(field.type)) for field in rows.schema])
     lists = [column for column in rows.columns if pa.types.is_list(column.type)]
     widest = max([pc.max(pc.list_value_length(column)).as_py() or 1 for column in lists], default=1)
@@ -168,12 +169,12 @@ def _plain(kind: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Rows of a block, group after group.
+    """Rows of a block, sorted by group.
 
     Attributes
     ----------
     rows : ndarray of int64
-        The rows that are kept.
+        The rows of all groups, one group after the other.
     starts : ndarray of shape (groups + 1,), int64
         Group g has ``rows[starts[g]:starts[g + 1]]``.
     """
@@ -183,11 +184,11 @@ class Groups:
 
     @property
     def sizes(self) -> Codes:
-        """How many rows each group has."""
+        """The number of rows in each group."""
         return np.diff(self.starts)
 
     def first(self, counts: Codes | int) -> Groups:
-        """Keep the first rows of each group, so many or, given an array, as many as each says."""
+        """Keep the first `counts` rows of each group; an array has a count for each group."""
         kept = np.minimum(self.sizes, counts)
         places = np.arange(len(self.rows)) - np.repeat(self.starts[:-1], self.sizes)
         return Groups(self.rows[places < np.repeat(kept, self.sizes)], _starts(kept))
@@ -202,16 +203,16 @@ def _starts(sizes: Codes) -> Codes:
 
 
 def nearest_distinct(groups: Codes, codes: Codes, distances: NDArray[np.float32]) -> Groups:
-    """Keep, of each group, the nearest row of each code, the nearest code first.
+    """Return the nearest row of each code in each group, sorted by distance.
 
     Parameters
     ----------
     groups : ndarray of shape (rows,), int64
-        The group of each row; the numbers from 0 up are all taken.
+        The group of each row; groups are numbered from 0 without gaps.
     codes : ndarray of shape (rows,), int64
-        Equal within a group for rows that show the same.
+        The code of each row's passage; equal passages have equal codes.
     distances : ndarray of shape (rows,), float32
-        Equal ones stay in the order of the rows.
+        Ties keep the order of the rows.
     """
     order = np.lexsort((distances, groups))
     keys = groups[order] * (codes.max(initial=0) + 1) + codes[order]
@@ -222,7 +223,7 @@ def nearest_distinct(groups: Codes, codes: Codes, distances: NDArray[np.float32]
 
 
 def negatives_of_pairs(block: Block) -> Groups:
-    """Group a block by pairs (anchor, positive): the distinct negatives of each.
+    """Return the distinct negatives of each pair (anchor, positive) of a block.
 
     Pairs are in the order of their first rows: by anchor, hard rows first.
     """

@@ -1,4 +1,4 @@
-"""The ids of a run's anchors, for trainers that sample their own batches."""
+"""Export the ids of a run's anchors, for trainers that sample their own batches."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _ROWS = 1 << 16
 
 
 def _suspected_ids(run: Run) -> Any:
-    """Return the ids whose labels are likely wrong, an Arrow array.
+    """Return the ids of anchors whose labels are likely wrong, as an Arrow array.
 
     Raises
     ------
     UsageError
-        When the run did not judge labels.
+        If the run has no table of such anchors.
     """
     if not has_table(run, LABEL_NOISE):
         raise UsageError(
-            f"--clean leaves out what {LABEL_NOISE} lists, and run {run.run_id} has none: it needs "
-            "labelled items with one label each, and mining.neighbours above 0"
+            f"--clean needs {LABEL_NOISE}, which run {run.run_id} does not have: mine labelled "
+            "items with one label each, and with mining.neighbours above 0"
         )
     return read_table(run, LABEL_NOISE)["anchor_id"].combine_chunks()
 
 
 def id_batches(run: Run, left_out: Counter[str], *, clean: bool) -> Iterator[Any]:
-    """Yield batches of the ids of all anchors in their order; at first an empty one.
+    """Yield an empty batch, then batches with the ids of all anchors in order.
 
     Parameters
     ----------
     run : Run
     left_out : Counter
-        Takes how many were left out.
+        Receives the number of anchors left out.
     clean : bool
-        Leave out those whose labels are likely wrong.
+        Whether to leave out anchors whose labels are likely wrong.
     """
     ids = read_table(run, CENSUS)["anchor_id"].combine_chunks()
     yield pa.record_batch({"id": ids.slice(0, 0)})

@@ -1,8 +1,8 @@
-"""A finished run's triplets, streamed forward by whole anchors.
+"""Stream a finished run's triplets in blocks that contain all rows of their anchors.
 
-The shards of a class are ordered by anchor, as the census is. Both classes are read side by side
-and each row's anchor is numbered by the census, which is streamed too; so memory holds some ten
-thousand rows, or one anchor's where those are more, however large the run.
+The shards of a class are sorted by anchor in the order of the census. Both classes are read in
+parallel, and the anchor of each row gets its number in the census, which is streamed too. Memory
+holds some ten thousand rows, or the rows of one anchor if they are more, for runs of any size.
 """
 
 from __future__ import annotations
@@ -27,29 +27,31 @@ __all__ = ["Block", "blocks", "empty_block", "shows_text"]
 
 _ROWS = 1 << 14
 _LISTED = 1 << 16
-"""Rows of the shards, and anchors of the census, that are read at once."""
+"""Rows of the shards, and anchors of the census, in one batch."""
 _ENDED = np.iinfo(np.int64).max
 
 Codes = NDArray[np.int64]
 Part = tuple[Codes, Any]
-"""Some rows as a record batch, and the numbers of their anchors."""
+"""The anchor numbers of some rows, and the rows as a record batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """All rows of some anchors, in the order of the anchors; of one anchor, hard rows come first.
+    """All rows of some anchors, sorted by anchor; hard rows of an anchor come first.
 
-    What a row shows is its texts, or its ids where the shards hold no texts.
+    The values of a row are its texts, or its ids if the shards contain no texts.
 
     Attributes
     ----------
     anchors : ndarray of shape (rows,), int64
-        The anchor's number, from 0 within the block.
-    shown, positives, negatives : ndarray of shape (rows,), int64
-        Which of `anchor_values`, and twice which of `passages`, the row shows.
+        The number of the row's anchor in the block, from 0.
+    shown : ndarray of shape (rows,), int64
+        The index of the anchor's value in `anchor_values`.
+    positives, negatives : ndarray of shape (rows,), int64
+        The indices of the positive and of the negative in `passages`.
     d_ap, d_an : ndarray of shape (rows,), float32
     anchor_values, passages : pyarrow.Array
-        Each value once.
+        The distinct values.
     """
 
     anchors: Codes
@@ -62,27 +64,27 @@ class Block:
     passages: Any
 
     def anchors_shown(self, rows: Codes) -> Any:
-        """Return what some rows show as their anchors, an Arrow array."""
+        """Return the anchor values of some rows, an Arrow array."""
         return pa.DictionaryArray.from_arrays(self.shown[rows], self.anchor_values)
 
     def passages_shown(self, codes: Codes) -> Any:
-        """Return the passages of some numbers, an Arrow array."""
+        """Return the passages with some indices, an Arrow array."""
         return pa.DictionaryArray.from_arrays(codes, self.passages)
 
 
 def shows_text(run: Run) -> bool:
-    """Whether the shards of a run hold texts."""
+    """Return whether the shards of a run contain texts."""
     return "anchor" in run.schema().names
 
 
 def _columns(run: Run) -> list[str]:
-    """Return the columns to read: the anchor's id, what the roles show, the distances."""
+    """Return the columns to read: the anchor's id, the values of the roles, the distances."""
     suffix = "" if shows_text(run) else "_id"
     return [*dict.fromkeys(["anchor_id", *(role + suffix for role in ROLES), "d_ap", "d_an"])]
 
 
 def _batches(paths: Sequence[str], columns: Sequence[str], rows: int) -> Iterator[Any]:
-    """Stream record batches with rows of Parquet files, one after the other."""
+    """Yield the record batches of Parquet files, one file after the other."""
     for path in paths:
         with parquet_errors(Path(path)), pq.ParquetFile(path) as file:
             for batch in file.iter_batches(rows, columns=list(columns), use_threads=False):
@@ -91,7 +93,7 @@ def _batches(paths: Sequence[str], columns: Sequence[str], rows: int) -> Iterato
 
 
 def _numbered(run: Run, difficulty: str, columns: Sequence[str]) -> Iterator[Part]:
-    """Stream the rows of a class with the numbers of their anchors, as the census lists them."""
+    """Yield the rows of a class with the positions of their anchors in the census."""
     path = str(run.file(CENSUS))
     census = _batches([path], ["anchor_id"], _LISTED)
     start = 0
@@ -108,15 +110,15 @@ def _numbered(run: Run, difficulty: str, columns: Sequence[str]) -> Iterator[Par
         wrong = np.flatnonzero(np.diff(numbers, prepend=0) < 0)
         if len(wrong):
             raise StorageError(
-                f"{path} does not list anchor {ids[int(wrong[0])].as_py()!r} where the shards have "
-                "it; `mine verify` says more"
+                f"{path} does not have anchor {ids[int(wrong[0])].as_py()!r} in the order of the "
+                "shards; see mine verify"
             )
         yield start + numbers, batch
         start, listed = start + int(numbers[-1]), [known.slice(numbers[-1])]
 
 
 def blocks(run: Run, difficulties: Sequence[str]) -> Iterator[Block]:
-    """Stream the triplets of some classes by whole anchors.
+    """Yield the triplets of some classes in blocks of complete anchors.
 
     Parameters
     ----------
@@ -127,7 +129,7 @@ def blocks(run: Run, difficulties: Sequence[str]) -> Iterator[Block]:
     Raises
     ------
     StorageError
-        When a shard is damaged, or is not in the order of the census.
+        If a shard is damaged, or not in the order of the census.
     """
     columns = _columns(run)
     streams = [_numbered(run, name, columns) for name in difficulties]
@@ -145,7 +147,7 @@ def blocks(run: Run, difficulties: Sequence[str]) -> Iterator[Block]:
 
 
 def _cut(held: list[Part], end: int) -> Iterator[Part]:
-    """Take the rows of the anchors before `end` out of a class' rows."""
+    """Remove the rows of the anchors before `end` from `held`, and yield them."""
     for numbers, batch in [held.pop(0) for _ in held.copy()]:
         cut = int(np.searchsorted(numbers, end))
         if cut:
@@ -155,7 +157,7 @@ def _cut(held: list[Part], end: int) -> Iterator[Part]:
 
 
 def empty_block(run: Run) -> Block:
-    """Return a block without rows: it has the types of the run's columns."""
+    """Return a block without rows, with the types of the run's columns."""
     schema = run.schema()
     batch = pa.RecordBatch.from_pylist([], pa.schema([schema.field(n) for n in _columns(run)]))
     return _block([(np.empty(0, dtype=np.int64), batch)])
@@ -164,7 +166,7 @@ def empty_block(run: Run) -> Block:
 def _block(parts: list[Part]) -> Block:
     table = pa.Table.from_batches([batch for _, batch in parts])
     numbers = np.concatenate([numbers for numbers, _ in parts])
-    order = np.argsort(numbers, kind="stable")  # hard rows stand first, and stay so
+    order = np.argsort(numbers, kind="stable")  # stable, so hard rows stay first
     suffix = "" if "anchor" in table.column_names else "_id"
     anchor, positive, negative = (table[role + suffix].chunks for role in ROLES)
     shown, anchor_values = _encoded(anchor)
@@ -183,6 +185,6 @@ def _block(parts: list[Part]) -> Block:
 
 
 def _encoded(chunks: list[Any]) -> tuple[Codes, Any]:
-    """Number equal values; return the numbers and the values."""
+    """Return the index of each value among the distinct values, and the distinct values."""
     encoded = pa.chunked_array(chunks).dictionary_encode().combine_chunks()
     return encoded.indices.to_numpy().astype(np.int64), encoded.dictionary

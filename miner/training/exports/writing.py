@@ -1,4 +1,4 @@
-"""A folder of parts, Parquet or JSON lines, that appears whole under its name or not at all."""
+"""Write a folder of Parquet or JSON lines files atomically."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ FILE_FORMATS = ("parquet", "jsonl")
 
 
 def export_folder(run: Run, name: str, out: str | Path | None, *, force: bool) -> Path:
-    """Return the folder of an export: `out`, or ``exports/RUN_ID-name`` beside ``runs``.
+    """Return the folder of an export: `out`, or ``exports/RUN_ID-NAME`` next to ``runs``.
 
-    Of a run in object storage it lies in the current folder.
+    For a run in object storage, ``exports`` is in the current folder.
 
     Raises
     ------
     UsageError
-        When it lies in a run's folder, is there already, or may not be replaced, or is a URL.
+        If the folder lies in a run, exists and may not be replaced, or is a URL.
     """
     if out and is_url(out):
         raise UsageError(f"--out {out}: an export is a local folder; copy it there afterwards")
@@ -50,27 +50,29 @@ def export_folder(run: Run, name: str, out: str | Path | None, *, force: bool) -
     check_place(target, "--out")
     if target.is_symlink() or target.exists():
         if not force:
-            raise UsageError(f"{target} is there already; use --force, or another --out")
+            raise UsageError(f"{target} exists already; use --force, or another --out")
         _refuse_foreign(target)
     return target
 
 
 def _refuse_foreign(target: Path) -> None:
-    """Refuse to replace anything but what an export has written."""
+    """Raise `UsageError` if a path is not a folder that only contains files of an export."""
     if target.is_symlink() or not target.is_dir():
-        raise UsageError(f"{target} is no folder of an export; --force does not replace it")
+        raise UsageError(f"{target} is not a folder of an export; --force does not replace it")
     with storage_errors(target):
         names = [path.name for path in target.iterdir()]
     other = next((name for name in sorted(names) if not _PART.fullmatch(name)), None)
     if other is not None:
-        raise UsageError(f"{target} holds {other}, no export's; --force does not replace it")
+        raise UsageError(
+            f"{target} contains {other}, which is not an export file; --force does not replace it"
+        )
 
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder to write to; on success it takes the place of `target`.
+    """Yield a temporary folder to write to; on success it replaces `target`.
 
-    When the block raises, the temporary folder is removed and `target` is left as it was.
+    If the block raises, the temporary folder is removed and `target` is unchanged.
     """
     mark = uuid.uuid4().hex[:8]
     temporary, old = (target.parent / f".{target.name}.{mark}.{end}" for end in ("tmp", "old"))
@@ -93,18 +95,18 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 class _LinesWriter:
-    """A file of JSON lines, written as a `pyarrow.parquet.ParquetWriter` is."""
+    """Writes JSON lines, with the interface of `pyarrow.parquet.ParquetWriter`."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     def write_table(self, table: Any) -> None:
-        """Write a line a row."""
+        """Write one line for each row."""
         for row in table.to_pylist():
             self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
     def close(self) -> None:
-        """Leave the file to its owner."""
+        """Do nothing; the caller closes the file."""
 
 
 def _writer(file: IO[bytes], schema: Any, file_format: str) -> Any:
@@ -118,21 +120,21 @@ def _writer(file: IO[bytes], schema: Any, file_format: str) -> Any:
 def write_parts(
     folder: Path, schema: Any, batches: Iterable[Any], file_format: str
 ) -> list[dict[str, Any]]:
-    """Write record batches as ``part-00000`` and so on; return the files' facts.
+    """Write record batches to files ``part-00000`` and so on; return the files' facts.
 
     Parameters
     ----------
     folder : Path
     schema : pyarrow.Schema
     batches : iterable of pyarrow.RecordBatch
-        Without any, one part without rows is written.
+        If there are none, one file without rows is written.
     file_format : str
         One of `FILE_FORMATS`.
 
     Raises
     ------
     StorageError
-        When it cannot be written.
+        If a file cannot be written.
     """
     files: list[dict[str, Any]] = []
     groups = _groups(batches, schema)
@@ -150,7 +152,7 @@ def write_parts(
 
 
 def _groups(batches: Iterable[Any], schema: Any) -> Iterator[Any]:
-    """Give the rows of record batches as tables of a bounded size; none spans two parts."""
+    """Yield the rows of record batches as tables of bounded size; none spans two files."""
     group: list[Any] = []
     rows = size = done = 0
     for batch in batches:

@@ -123,8 +123,8 @@ def test_what_cannot_be_judged_is_said(tmp_path: Path, cli: Callable[..., Result
     a, b = run(tmp_path, "a", 0.5), run(tmp_path, "b", 0.3)
     done = cli("compare", a.path, b.path)
     assert done.code == 0
-    assert "Which is better cannot be said" in done.out
-    assert "The runs are of different data" in done.out
+    assert "It is unknown which run is better" in done.out
+    assert "The runs read different data" in done.out
     assert all(len(line) <= 80 for line in done.out.splitlines() if "/" not in line)
 
 
@@ -156,7 +156,7 @@ def differing(path: Path, out: Path, overrides: dict[str, object]) -> miner.Job:
     [
         ("dataset.id", "sku", ""),
         ("dataset.on_error", "skip", ""),
-        ("dataset.label", "kind", 'dataset.label differs, so the triplets do: "label"'),
+        ("dataset.label", "kind", 'dataset.label differs, so the triplets differ: "label"'),
         ("dataset.content", "other", "dataset.content differs, so"),
         ("dataset.group", "session", "dataset.group differs, so"),
         ("dataset.where", "session < 3", "dataset.where differs, so"),

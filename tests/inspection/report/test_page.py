@@ -198,7 +198,7 @@ def test_an_approximate_run_says_what_it_is(tmp_path: Path, small: Path) -> None
     )
     _, parsed = page(run)
     assert "estimated from those that the index found" in parsed.text
-    assert "No: HNSW16 looked at 8 negatives an anchor." in parsed.text
+    assert "No: HNSW16 proposed 8 negatives for each anchor." in parsed.text
     assert "percentage points (95 %)" in parsed.text
 
 

@@ -56,7 +56,7 @@ def left_out(done: Result, run: Run, why: str) -> None:
     """See that a run has no report, and that warning and manifest say why."""
     assert done.err.count("\n") == 1
     assert done.err.startswith(f"mine: warning: report.html was not written: {why}")
-    assert done.err.count("the run is whole without it, mine report makes it") == 1
+    assert done.err.count("the run is complete without it, mine report writes it") == 1
     said = run.manifest["report_not_written"]
     assert done.err == f"mine: warning: {said}\n" and "nothing was published" not in said
     assert not (run.path / "report.html").exists()
@@ -111,7 +111,7 @@ def test_a_disk_that_refuses_the_report(
         refuse(disk, *methods)
         done, run = mined(cli, small, tmp_path / "out")
     left_out(done, run, str(tmp_path))
-    assert "Input/output error" in done.err and "look at the disk" in done.err
+    assert "Input/output error" in done.err and "check the disk" in done.err
 
 
 def test_the_last_room_of_a_disk_is_left_to_the_manifest(

@@ -166,9 +166,9 @@ def test_what_is_no_object_is_told(bucket: Bucket) -> None:
     folder = open_folder(f"{bucket.url}/deep")
     assert [entry.name for entry in folder.entries()] == ["full/x"]
     assert open_folder(f"{bucket.url}/deep/empty").entries() == []
-    with pytest.raises(StorageError, match="no name of an object"):
+    with pytest.raises(StorageError, match="not a valid name of an object"):
         folder.read("a//b")
-    with pytest.raises(StorageError, match="no name of a bucket"):
+    with pytest.raises(StorageError, match="not a valid name of a bucket"):
         open_folder("s3://two words/x")
 
 
@@ -183,8 +183,8 @@ def test_what_the_environment_cannot_say(
         assert "very-secret" not in str(caught.value)
         assert caught.value.__cause__ is None and len(str(caught.value).splitlines()) == 1
 
-    refused("AWS_ENDPOINT_URL_S3 is no URL", AWS_ENDPOINT_URL_S3="very-secret")
-    refused("no number of tries", AWS_MAX_ATTEMPTS="many")
+    refused("AWS_ENDPOINT_URL_S3 is not a URL", AWS_ENDPOINT_URL_S3="very-secret")
+    refused("is not a number above 0", AWS_MAX_ATTEMPTS="many")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
         refused("set AWS_ACCESS_KEY_ID")

@@ -207,7 +207,7 @@ def test_errors_are_one_line(
     refused(run(f"{bucket.url}/data/smal.parquet"), 3, "did you mean 'small.parquet'?")
     refused(run(f"{bucket.url}/none/*.csv"), 3, "matches no object")
     refused(run(f"{bucket.url}/data/small.parquet"), 3, f"{bucket.url}/data/small.parquet cannot")
-    refused(run("s3://missing-bucket-here/x.csv"), 6, "there is no such bucket")
+    refused(run("s3://missing-bucket-here/x.csv"), 6, "this bucket does not exist")
     refused(run("s3://user:very-secret@bucket/x.csv"), 2, "given with credentials")
     refused(run("s3://"), 2, "names no bucket")
     refused(run("nosuch://bucket/x.csv"), 2, "unknown object store 'nosuch'", "Known: az, gs, s3")

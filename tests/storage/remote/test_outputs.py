@@ -148,7 +148,7 @@ def test_what_is_no_run_is_no_run(bucket: Bucket, cli: Cli) -> None:
     bucket.put("mined/latest.json", b"{")
     assert cli("show", f"{bucket.url}/mined").code == 6
     missing = cli("runs", "s3://missing-bucket-here/mined")
-    assert (missing.code, "there is no such bucket" in missing.err) == (6, True)
+    assert (missing.code, "this bucket does not exist" in missing.err) == (6, True)
 
 
 def test_without_a_bucket_or_credentials(
@@ -158,7 +158,7 @@ def test_without_a_bucket_or_credentials(
         return cli("run", "--data", small, "--out", out, "--quiet")
 
     missing = start("s3://missing-bucket-here/mined")
-    assert (missing.code, "there is no such bucket" in missing.err) == (6, True)
+    assert (missing.code, "this bucket does not exist" in missing.err) == (6, True)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     without = start(f"{bucket.url}/mined")
     assert (without.code, "set AWS_ACCESS_KEY_ID" in without.err) == (6, True)
