@@ -12,13 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from miner.census.gap_histogram import gap_facts
 from miner.census.kernels import has_numba
 from miner.census.kernels.compiling import CompileMeanwhile
-from miner.census.triplet_sample import draw_sample
 from miner.embedding.build import prepare_store
 from miner.embedding.eviction import keep_within
 from miner.embedding.recipe import StoreKey
@@ -27,9 +22,8 @@ from miner.errors import UsageError, install_hint
 from miner.inspection.advice import advise_run, warning_facts
 from miner.inspection.report.build import add_report, drop_report
 from miner.job import Job, load_job, parse_bytes, parse_job
-from miner.job_sections import MiningJob
 from miner.pipeline.attempt import Attempt, peak_rss
-from miner.pipeline.audit import Auditing, Recall, estimated_census
+from miner.pipeline.audit import Auditing, estimated_census
 from miner.pipeline.cap_negatives import cap_negatives
 from miner.pipeline.census_files import CensusFiles
 from miner.pipeline.gates import check_finished, check_gates, check_rows
@@ -39,7 +33,12 @@ from miner.pipeline.rescore import Rescoring
 from miner.pipeline.resolve import ResolvedJob
 from miner.pipeline.seal import ShardWriter, UnitFile, rows_dropped, seal_shards
 from miner.pipeline.units.layout import cut_units
-from miner.pipeline.units.task import Approximate, UnitSpec, open_lists, open_unit_miner
+from miner.pipeline.units.task import (
+    UnitSpec,
+    gap_histogram,
+    open_lists,
+    open_unit_miner,
+)
 from miner.progress import Clock, Progress, silent
 from miner.runs.publishing import open_output
 from miner.runs.run import Run
@@ -55,7 +54,7 @@ from miner.runs.staging import (
 from miner.runs.totals import census_facts, written_facts
 from miner.storage.json_files import digest
 from miner.storage.urls import errors_name_urls
-from miner.triplets.hardness import Kept, Mined
+from miner.triplets.hardness import Kept
 from miner.triplets.relevance import Tally, anchor_rows
 from miner.triplets.types import Rows
 from miner.version import package_versions
@@ -222,7 +221,9 @@ class _RunPipeline:
             indexing = Indexing(self.job, self.staging, store, self.progress)
             index = indexing.facts()
         approximate = indexing.approximate(index)
-        mining = self._mining(approximate)
+        mining = self.job.mining
+        if approximate is not None:  # statistics would describe only the candidates found
+            mining = mining.classes_alone
         spec = UnitSpec.from_job(self.job, store, self.resolved.engine, mining, approximate)
         tally, statistics = open_unit_miner(spec).tally, open_unit_miner(spec).statistics
         if self.job.select.denoise and not statistics.neighbours:
@@ -233,11 +234,13 @@ class _RunPipeline:
             self.progress(f"no numba, so counting takes {_SLOWER} ({install_hint('fast')})", 0, 0)
         with self.clock.stage("count"):
             counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)
-            census_files = CensusFiles(store, statistics, arrays, self._gaps(spec, mining.gaps))
+            census_files = CensusFiles(store, statistics, arrays, gap_histogram(spec, mining.gaps))
         census = census_facts(counted, loss=self.job.mining.loss, reused=reused)
         if spec.approximate is not None:
             with self.clock.stage("audit"):
-                recalls = self._audited(spec, counted)
+                open_unit_miner.cache_clear()  # frees the index before anchors are counted exactly
+                audited = (self.staging, self.resolved.engine, spec, self.job.index, self.progress)
+                recalls = Auditing(*audited).recalls(counted)
             index |= {"recall": {name: recall.facts for name, recall in recalls.items()}}
             census = estimated_census(census, recalls)
         check_gates(self.job, census, index, self.attempt.gates)
@@ -259,7 +262,8 @@ class _RunPipeline:
         run, suspects = self.staging.run, select.suspects
         written = written_facts(chosen, shards, run, suspects=suspects, dropped=dropped)
         check_rows(self.job, census, written, self.attempt.gates)
-        self._make_room(store)
+        most = parse_bytes(self.job.cache.max_size, "cache.max_size")
+        keep_within(most, self.job.cache_folder, store.folder)
         manifest = {
             "status": "complete",
             "job": self.job.facts(),
@@ -309,34 +313,6 @@ class _RunPipeline:
         if rescorer is None or most is None:
             return unit_files
         return Rescoring(rescorer, most, store, self.staging, self.progress).apply(unit_files)
-
-    def _make_room(self, store: Store) -> None:
-        """Remove the least recently used cache entries and stores beyond ``cache.max_size``."""
-        most = parse_bytes(self.job.cache.max_size, "cache.max_size")
-        keep_within(most, self.job.cache_folder, store.folder)
-
-    def _mining(self, approximate: Approximate | None) -> MiningJob:
-        """Return the mining options.
-
-        An approximate run computes no statistics: they would describe only the candidates found.
-        """
-        return self.job.mining if approximate is None else self.job.mining.classes_alone
-
-    def _gaps(self, spec: UnitSpec, size: int) -> dict[str, Any]:
-        """Return the gap histogram of a sample of `size` triplets; empty if `size` is 0."""
-        if not size:
-            return {}
-        miner = open_unit_miner(spec)
-        census, able = miner.census, (miner.tally.positives, miner.tally.negatives)
-        size = min(size, miner.tally.valid)
-        sample = draw_sample(census.relevance, census.vectors, census.metric, able, size=size)
-        return {"gaps": gap_facts(sample, census.margin)}
-
-    def _audited(self, spec: UnitSpec, counted: NDArray[np.void]) -> dict[Mined, Recall]:
-        """Return the recall of each class in an approximate run."""
-        open_unit_miner.cache_clear()  # frees the index before anchors are counted exactly
-        auditing = Auditing(self.staging, self.resolved.engine, spec, self.job.index, self.progress)
-        return auditing.recalls(counted)
 
     def _seal(
         self,

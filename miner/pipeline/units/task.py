@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.gap_histogram import gap_facts
 from miner.census.kernels import pick_kernel
 from miner.census.measure import Vectors
 from miner.census.statistics import StatisticsPlan, StatisticsRequest, plan_statistics
+from miner.census.triplet_sample import draw_sample
 from miner.census.walk.candidate_lists import (
     ENTRY_SUFFIX,
     HEADER_SUFFIX,
@@ -43,6 +45,7 @@ __all__ = [
     "UnitSpec",
     "count_anchors",
     "count_unit",
+    "gap_histogram",
     "open_lists",
     "open_unit_miner",
     "write_unit",
@@ -250,3 +253,14 @@ def write_unit(
 ) -> dict[str, dict[str, Any]]:
     """Write the triplets of a unit; see `UnitMiner.write`."""
     return open_unit_miner(spec).write(unit, quotas, paths, counted, files)
+
+
+def gap_histogram(spec: UnitSpec, size: int) -> dict[str, Any]:
+    """Return the gap histogram of a sample of `size` triplets; empty if `size` is 0."""
+    if not size:
+        return {}
+    miner = open_unit_miner(spec)
+    census, able = miner.census, (miner.tally.positives, miner.tally.negatives)
+    size = min(size, miner.tally.valid)
+    sample = draw_sample(census.relevance, census.vectors, census.metric, able, size=size)
+    return {"gaps": gap_facts(sample, census.margin)}

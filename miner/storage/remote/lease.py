@@ -85,7 +85,7 @@ class Lease:
                 if time.monotonic() > until:
                     raise
                 if not said:
-                    say(f"waiting, as it is being pruned: {busy}")
+                    say(f"waiting while it is being pruned: {busy}")
                 said = True
             time.sleep(_LOOK)
 

@@ -193,7 +193,7 @@ def test_a_run_waits_for_a_prune_of_another_machine(bucket: Bucket, small: Path,
     done = cli("run", "--data", small, "--out", folder.url)
     release.join()
     assert done.code == 0
-    assert "waiting, as it is being pruned: " in done.err
+    assert "waiting while it is being pruned: " in done.err
 
 
 def test_an_expired_lease_is_taken_over_and_its_holder_stops(
