@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from miner.errors import UsageError, did_you_mean
 from miner.triplets.distance import Metric, scales
-from miner.triplets.hardness import Mined
+from miner.triplets.hardness import Mined, class_name
 
 __all__ = [
     "CacheJob",
@@ -80,6 +80,8 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
         origin = typing.get_origin(hint)
     if origin is typing.Literal:
         choices = dict.fromkeys(typing.get_args(hint))
+        if isinstance(value, str) and class_name(value) in choices:
+            return class_name(value)
         known(value if isinstance(value, str) else repr(value), choices, f"{where}: unknown value")
         return value
     if origin is tuple:

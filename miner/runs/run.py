@@ -24,7 +24,7 @@ from miner.storage.remote.arrow_files import arrow_files
 from miner.storage.remote.base import Folder, open_folder
 from miner.storage.remote.copies import SCRATCH, copy_entry, hold_copy, safe_names
 from miner.storage.urls import check_url, fetched_folder, is_url, local_root
-from miner.triplets.hardness import KEPT
+from miner.triplets.hardness import KEPT, class_name
 
 __all__ = [
     "CENSUS",
@@ -109,7 +109,7 @@ class Run:
         Parameters
         ----------
         difficulty : str
-            ``hard``, ``semi_hard``, or ``suspects`` if the job keeps them.
+            ``hard``, ``semi_hard`` (or ``semi-hard``), or ``suspects`` if the job keeps them.
 
         Raises
         ------
@@ -119,7 +119,7 @@ class Run:
             If a shard is missing or damaged.
         """
         known = [name for name in KEPT if name in self.manifest["written"]]
-        if difficulty not in known:
+        if (difficulty := class_name(difficulty)) not in known:
             hint = did_you_mean(difficulty, known)
             raise UsageError(f"no triplets of class {difficulty!r}: {hint}")
         return self._dataset(self._shards(difficulty))

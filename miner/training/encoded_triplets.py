@@ -16,7 +16,7 @@ from miner.errors import UsageError, did_you_mean
 from miner.formatting import counted
 from miner.runs.run import Run
 from miner.runs.shards import parquet_errors
-from miner.triplets.hardness import MINED
+from miner.triplets.hardness import MINED, class_name
 
 __all__ = [
     "ROLES",
@@ -38,6 +38,7 @@ def classes_of(difficulty: str) -> tuple[str, ...]:
     """Return the classes of a difficulty: ``hard``, ``semi_hard`` or ``both``."""
     named: dict[str, tuple[str, ...]] = {name: (name,) for name in MINED}
     named["both"] = tuple(reversed(MINED))
+    difficulty = class_name(difficulty)
     if difficulty not in named:
         raise UsageError(f"no difficulty {difficulty!r}: {did_you_mean(difficulty, named)}")
     return named[difficulty]

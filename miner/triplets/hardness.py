@@ -29,6 +29,7 @@ __all__ = [
     "MINED",
     "Kept",
     "Mined",
+    "class_name",
     "classify",
     "count_positives",
     "difficulty",
@@ -46,6 +47,11 @@ MINED: tuple[Mined, ...] = ("semi_hard", "hard")
 KEPT: tuple[Kept, ...] = (*MINED, "suspects")
 """The folders that triplets are written to: the two classes, and the triplets that filters
 dropped."""
+
+
+def class_name(text: str) -> str:
+    """Return a class as data spell it: ``semi-hard`` is ``semi_hard``."""
+    return text.replace("-", "_")
 
 
 def difficulty(folder: str) -> str:

@@ -60,3 +60,11 @@ def test_it_has_the_defaults_and_describes_each_key() -> None:
             if default not in (None, {}) and key != "path":
                 assert facts_of["default"] == default
             assert facts_of["description"].endswith(".")
+
+
+def test_classes_are_spelled_either_way() -> None:
+    jobs = [
+        miner.parse_job({"dataset": {"path": "x"}, "select": {"classes": [name]}})
+        for name in ("semi_hard", "semi-hard")
+    ]
+    assert jobs[0] == jobs[1] and jobs[0].identity() == jobs[1].identity()

@@ -14,6 +14,7 @@ from miner.training.exports.formats import FORMATS, Wish, written_batches
 from miner.training.exports.ids import id_batches
 from miner.training.exports.triplets import blocks, empty_block, shows_text
 from miner.training.exports.writing import FILE_FORMATS, export_folder, whole_folder, write_parts
+from miner.triplets.hardness import class_name
 
 __all__ = ["export_triplets"]
 
@@ -105,6 +106,7 @@ def export_triplets(
         )
     if name == "ids":
         return _export_ids(run, clean=clean, out=out, file_format=file_format, force=force)
+    difficulty = None if difficulty is None else class_name(difficulty)
     classes = written_classes(run, difficulty)
     if difficulty is None:
         difficulty = "both" if len(classes) > 1 else classes[0]

@@ -299,7 +299,7 @@ def test_what_fails_half_way_leaves_nothing(
     [
         (["export"], "--format"),
         (["export", "--format", "triplets"], "triplet"),
-        (["export", "--format", "triplet", "--difficulty", "semi-hard"], "semi_hard"),
+        (["export", "--format", "triplet", "--difficulty", "semi-herd"], "semi_hard"),
         (["export", "--format", "triplet", "--file-format", "csv"], "jsonl"),
         (["export", "--format", "n-tuple", "--negatives", "0"], "must be 1 or more"),
         (["export", "--format", "n-tuple", "--ragged"], "labeled-list"),
