@@ -106,4 +106,4 @@ def test_shown_triplets_are_of_all_parts_of_a_class(tmp_path: Path) -> None:
     assert {card.anchor.label for card in hardest.cards} == {"c3"}
     assert len({card.anchor.id for card in hardest.cards}) == 6
     text = made.path.read_text(encoding="utf-8")
-    assert f"Chosen of {hardest.of:,} of the 280,000 that were written" in text
+    assert f"Chosen from {hardest.of:,} of the 280,000 written triplets" in text

@@ -42,7 +42,7 @@ def report(cli: Cli, out: Path, *words: object, most: int = PLAIN) -> tuple[mine
 def sensible(html: str, parsed: Page, most: int) -> None:
     """No number that is none, nothing of Python, no more than so many bytes."""
     assert len(html.encode()) < most
-    shown = parsed.text.split("The whole job")[0]
+    shown = parsed.text.split("The complete job")[0]
     assert not re.search(r"\b(nan|inf|None|True|False)\b|-0\.0|Markup\(", shown)
 
 
@@ -177,5 +177,5 @@ def many_labels(path: Path, labels: int) -> Path:
 def test_labels_without_end(tmp_path: Path, cli: Cli, labels: int) -> None:
     path = many_labels(tmp_path / "many.parquet", labels)
     _, html, parsed = report(cli, tmp_path / "out", "--data", path, "--per-anchor", 100)
-    assert f"The 16 of {labels:,} labels with most hard triplets" in parsed.text
+    assert f"The 16 of {labels:,} labels with the most hard triplets" in parsed.text
     assert html.count("000001 label") <= 30

@@ -97,7 +97,7 @@ def test_a_run_of_texts_has_its_report(tmp_path: Path) -> None:
         assert f"{census[name]:,}" in parsed.text
     for name in ("easy", "semi_hard", "hard"):
         assert f"{census[name] / census['valid']:.2%}".replace("%", " %") in parsed.text
-    assert run.run_id in parsed.text and "Yes: counted over all triplets" in parsed.text
+    assert run.run_id in parsed.text and "Yes: all triplets were counted" in parsed.text
     assert "<script>alert(1)</script>" in parsed.text  # as words
     assert "<script" not in html and "<b>card" not in html and "<i>" not in html
     assert html.count("<svg") == 4
@@ -186,7 +186,7 @@ def test_no_triplet_at_all(tmp_path: Path) -> None:
 def test_a_census_only_run_shows_triplets_of_the_sample(tmp_path: Path) -> None:
     run = mined(tmp_path, texts(tmp_path), select={"max_triplets": 0})
     _, parsed = page(run)
-    assert "in the sample (none was written)" in parsed.text
+    assert "triplets of the sample (none was written)" in parsed.text
     assert "card was refused" in parsed.text
 
 
@@ -197,9 +197,9 @@ def test_an_approximate_run_says_what_it_is(tmp_path: Path, small: Path) -> None
         index={"factory": "HNSW16", "min_recall": 0.01, "candidates": 8, "audit": 60},
     )
     _, parsed = page(run)
-    assert "estimated from those that the index found" in parsed.text
+    assert "estimated from the triplets that the index found" in parsed.text
     assert "No: HNSW16 proposed 8 negatives for each anchor." in parsed.text
-    assert "percentage points (95 %)" in parsed.text
+    assert "percentage points (95 % confidence)" in parsed.text
 
 
 def test_a_report_that_fails_never_loses_the_run(
@@ -273,5 +273,5 @@ def test_vectors_that_are_gone_leave_the_rest(tmp_path: Path, small: Path) -> No
     (run.root / ".store" / run.manifest["store"] / "store.json").unlink()
     made = miner.make_report(run)
     text = made.path.read_text(encoding="utf-8")
-    assert "The vectors of this run are gone" in text and made.facts.sample is None
+    assert "The vectors of this run no longer exist" in text and made.facts.sample is None
     assert text.count("<svg") == 2  # shares by margin and confusions are in the run itself
