@@ -64,7 +64,10 @@ def test_what_a_good_run_tells(words: list[str], out: Path, cli: Cli) -> None:
     assert 0 < sum(stages.values()) <= found[("mine_run_duration_seconds",)] < 600
     assert found[("mine_peak_memory_bytes",)] > 2**24
     singles = {LAST, SUCCESS, CODE, ("mine_run_duration_seconds",), ("mine_peak_memory_bytes",)}
-    assert set(found) == set(own) | set(stages) | singles
+    gates = {(f"mine_gate_{what}", "gate=min_rows") for what in ("value", "bound")}
+    assert set(found) == set(own) | set(stages) | singles | gates
+    rows = sum(one["rows"] for one in run.manifest["written"].values())
+    assert found[("mine_gate_value", "gate=min_rows")] == rows
     in_the_run = series(run.path / "metrics.prom")
     assert {key: in_the_run[key] for key in own} == own
     assert in_the_run[CODE] == 0
