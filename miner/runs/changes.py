@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -49,7 +50,7 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tu
     found: dict[str, tuple[str, str]] = {}
     for key in sorted(old.keys() | new.keys()):
         was, now = old.get(key, _ABSENT), new.get(key, _ABSENT)
-        if was is _ABSENT or now is _ABSENT or was != now:
+        if _text(was) != _text(now):  # an absent key and a null are both unset
             name = _name(key, pairs=pairs)
             # Checksums of a data set or a model would not help the user.
             words = ("", "") if name in _WORDS.values() else _both(was, now)
@@ -94,10 +95,9 @@ def _name(key: str, *, pairs: bool) -> str:
 
 def _both(was: Any, now: Any) -> tuple[str, str]:
     """Return the texts of two different values, shortened so that they still differ."""
-    texts = _text(was), _text(now)
-    same = 0
-    while texts[0][: same + 1] == texts[1][: same + 1]:
-        same += 1
+    texts = [_text(was), _text(now)]
+    equal = (a == b for a, b in zip(*texts, strict=False))
+    same = sum(itertools.takewhile(bool, equal))
     cut = max(0, same - _WIDTH // 2) if max(map(len, texts)) > _WIDTH else 0
     first, second = (_short(text, cut) for text in texts)
     return first, second

@@ -115,3 +115,11 @@ def test_data_that_changes_as_it_is_read_makes_no_run(how: str, tmp_path: Path) 
     if how == "vanishes":
         data(path)
     assert miner.mine(job).manifest["status"] == "complete"
+
+
+def test_an_absent_key_and_a_null_are_both_unset() -> None:
+    assert changed_keys({"a": {"b": 1}}, {"a": {"b": 1, "c": None}}) == []
+    assert changed_keys({"a": {"c": None}}, {"a": {"c": 2}}) == [("a.c", "unset", "2")]
+    long = "x" * 60
+    ((_, was, now),) = changed_keys({"a": long + "1"}, {"a": long + "2"})
+    assert was != now and max(len(was), len(now)) <= 40
