@@ -109,7 +109,7 @@ def test_data_that_changes_as_it_is_read_makes_no_run(how: str, tmp_path: Path) 
             path.rename(tmp_path / "moved.parquet")
 
     job = {"dataset": {"path": str(path)}, "output": {"path": str(tmp_path / "out")}}
-    with pytest.raises(DataError, match=r"changed as it was read|is gone since the run began"):
+    with pytest.raises(DataError, match=r"changed as it was read|was removed during the run"):
         miner.mine(job, progress=change)
     assert not (tmp_path / "out" / "latest").exists()
     if how == "vanishes":
