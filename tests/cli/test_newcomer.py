@@ -24,7 +24,7 @@ MISTAKES: list[tuple[list[str], int, list[str]]] = [
     (["dataset.label=text"], 3, ["'text'", "occurs only once", "--set dataset.label=NAME"]),
     (["dataset.where=label = 'no such'"], 3, ["no row passes dataset.where = \"label = 'no such'"]),
     (["select.strategy=hardst"], 2, ["'hardst'", "did you mean 'hardest'"]),
-    (["select.options.k=3"], 2, ["strategy 'all'", "select.options.k", "there are none"]),
+    (["select.options.k=3"], 2, ["strategy 'all'", "select.options.k", "no keys"]),
     (["select.strategy=hardest", "select.options.q=3"], 2, ["select.options.q: Known: k"]),
     (["select.per_negativ=1"], 2, ["select.per_negativ: did you mean 'per_negative'"]),
     (["select.per_negative=-1"], 2, ["select.per_negative = -1 must be 0 or more"]),

@@ -25,7 +25,7 @@ def test_a_newcomers_slips(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyP
     alone = cli()
     assert alone.code == 2 and alone.err.startswith("Usage: mine")
     assert cli("run", "--data", "data.csv", "--quiet").code == 0
-    assert "already mined" in cli("plan", "--data", "data.csv").out
+    assert "mined already" in cli("plan", "--data", "data.csv").out
     Path("links.csv").write_text("query_id,corpus_id\n0,1\n")
     sides = [f"dataset.{name}=data.csv" for name in ("queries", "corpus")]
     settings = [word for side in (*sides, "dataset.links=links.csv") for word in ("--set", side)]

@@ -229,7 +229,7 @@ def test_files_must_have_one_schema(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, "there is none"),
+        ({}, "there are no files"),
         ({"a.parquet": "", "b.csv": "a\n"}, "several kinds"),
         ({"notes.md": "x"}, r"there are \.md"),
         ({"a.npy": "x", "b.npy": "x"}, "can be read"),

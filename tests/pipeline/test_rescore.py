@@ -61,6 +61,7 @@ def mine(data: Path, out: Path, engine: str = "threads", **select: Any) -> miner
             "mining": {"margin": 0.3},
             "engine": {"name": engine, "workers": 2},
             "select": select,
+            "gates": {"min_rows": 0},
             "output": {"path": str(out)},
         }
     )
