@@ -62,6 +62,7 @@ def job(path: Path, name: str, margin: float = 0.2, **model: Any) -> dict[str, A
         "model": {"name": name, **model},
         "mining": {"margin": margin, "normalize": False},
         "output": {"path": str(path.parent / "out")},
+        "gates": {"min_rows": 0},
     }
 
 
@@ -134,6 +135,7 @@ def test_a_run_stores_the_same_rows_for_every_batch_size(tmp_path: Path) -> None
                 "dataset": {"path": str(path)},
                 "model": {"batch_size": size},
                 "output": {"path": str(tmp_path / f"out-{size}")},
+                "gates": {"min_rows": 0},
             }
         )
         folder = tmp_path / f"out-{size}" / ".store" / run.manifest["store"]

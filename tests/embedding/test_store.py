@@ -102,6 +102,7 @@ class Desk:
             "mining": {"margin": 0.1, **sections.pop("mining", {})},
             "select": {"max_triplets": 100},
             "output": {"path": str(self.folder / out)},
+            "gates": {"min_rows": 0},
             **sections,
         }
 

@@ -45,6 +45,7 @@ def mine(tmp_path: Path) -> Callable[..., miner.Run]:
                 "model": {"name": name, **model},
                 "mining": {"margin": margin},
                 "output": {"path": str(tmp_path / "out")},
+                "gates": {"min_rows": 0},
             }
         )
 

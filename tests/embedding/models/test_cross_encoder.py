@@ -56,6 +56,7 @@ def mine(data: Path, out: Path, encoder: Path, most: float) -> miner.Run:
             "dataset": {"path": str(data)},
             "model": {"name": "tests.pipeline.test_rescore:embed"},
             "select": select | {"max_triplets": 300},
+            "gates": {"min_rows": 0},
             "output": {"path": str(out)},
         }
     )

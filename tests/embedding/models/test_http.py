@@ -253,7 +253,7 @@ def test_the_rate_is_limited(server: Server) -> None:
 @pytest.mark.parametrize(
     ("url", "options", "words"),
     [
-        ("ftp://host", {}, "no URL"),
+        ("ftp://host", {}, "is not a URL"),
         ("http://me:word@host/v1", {}, "out of the URL"),
         ("http://host/v1", {"headers": {"authorization": "x"}}, "key_env"),
         ("http://host/v1", {"batch": 0}, "batch"),

@@ -128,6 +128,7 @@ def test_an_unreadable_image_is_named_or_left_out(images: Path, tmp_path: Path) 
     job: dict[str, Any] = {
         "dataset": {"path": str(tmp_path / "broken.parquet")},
         "output": {"path": str(tmp_path / "out")},
+        "gates": {"min_rows": 0},
     }
     with pytest.raises(DataError, match=r"row 2 \(id 'i2'\).*no content.*on_error"):
         miner.mine(job)

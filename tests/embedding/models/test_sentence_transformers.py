@@ -88,6 +88,7 @@ def test_prompts_of_the_model_and_of_the_job(library: Any, tmp_path: Path) -> No
                 "dataset": {key: str(tmp_path / name) for key, name in names.items()},
                 "model": {"name": f"sentence-transformers:{copy}", **more},
                 "output": {"path": str(tmp_path / f"out{number}")},
+                "gates": {"min_rows": 0},
             }
         )
         expected = unit(library.encode([words + "a parcel"]))
