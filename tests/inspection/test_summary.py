@@ -15,6 +15,7 @@ import pytest
 import miner
 from miner.runs.run import Run
 from tests.conftest import ROOT, Result, write_vectors
+from tests.training.conftest import resealed
 
 Cli = Callable[..., Result]
 
@@ -76,7 +77,7 @@ def test_a_run_of_an_older_version_has_no_list(run: Run, cli: Cli) -> None:
     del run.manifest["warnings"]
     for written in run.manifest["written"].values():
         del written["sampled"]
-    (run.path / "manifest.json").write_text(json.dumps(run.manifest))
+    resealed(run)
     shown = cli("show", run.path)
     assert shown.code == 0 and warned(shown.out) == []
     assert cli("report", run.path, "--output", run.root / "again.html").code == 0

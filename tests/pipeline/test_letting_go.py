@@ -38,7 +38,7 @@ def test_a_model_that_is_done_keeps_its_name_only() -> None:
     model = load_model("pixels", "image", {})
     done = model.done()
     assert done.name == model.name
-    with pytest.raises(RuntimeError, match="gone"):
+    with pytest.raises(RuntimeError, match="was released"):
         done.model.embed(np.zeros((1, 4), dtype=np.float32))
 
 
