@@ -7,6 +7,7 @@ to a pipe.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -66,7 +67,8 @@ class Signals:
         for number, before in self._before.items():
             signal.signal(number, before)
         signal.set_wakeup_fd(self._woken_before)
-        os.write(self._writer, _STOP)
+        with contextlib.suppress(OSError):  # closing stops the watcher too
+            os.write(self._writer, _STOP)
         os.close(self._writer)
 
     def settling(self) -> None:
