@@ -191,10 +191,10 @@ class Run:
         if MANIFEST not in self._whole and stated is not None:  # a staged run has no checksum yet
             if stated != manifest_checksum(self.manifest):
                 raise StorageError(
-                    f"{self.where}/{MANIFEST} was changed: its checksum does not fit; {_REMEDY}"
+                    f"{self.where}/{MANIFEST} was changed: its checksum does not match; {_REMEDY}"
                 )
         if name not in self._whole and sha256_file(target) != facts["sha256"]:
-            raise StorageError(f"{target} was changed: its checksum does not fit; {_REMEDY}")
+            raise StorageError(f"{target} was changed: its checksum does not match; {_REMEDY}")
         self._whole.update((MANIFEST, name))
         return target
 

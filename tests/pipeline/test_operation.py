@@ -207,6 +207,7 @@ def test_a_second_signal_ends_at_once(
     process = start(CLEARS + MAIN, *words, "--workers", "1")
     assert process.stdout is not None
     assert process.stdout.readline() == "counting\n"
+    time.sleep(0.3)  # in the middle of its print, the line would come twice
     process.send_signal(first)
     assert process.stdout.readline() == "clearing\n"
     time.sleep(0.6)  # sooner it would be taken for the first one, sent twice

@@ -126,7 +126,7 @@ def test_verify_finds_what_was_changed_since(run: miner.Run, bucket: Bucket, cli
     bucket.put(key, bytes(whole))
     found = cli("verify", out)
     assert (found.code, "hard/part-00000.parquet" in found.err) == (6, True)
-    assert "checksum does not fit" in found.err
+    assert "checksum does not match" in found.err
     bucket.put(key, bytes(whole[:-1]))
     assert "bytes, the manifest says" in cli("verify", out).err
     bucket.client.delete_object(Bucket=bucket.name, Key=key)
