@@ -134,7 +134,7 @@ def test_verify_finds_what_was_changed_since(run: miner.Run, bucket: Bucket, cli
     again = miner.mine(job(Path(run.manifest["job"]["dataset"]["path"]), out))
     assert again.run_id != run.run_id
     bucket.put(f"mined/runs/{again.run_id}/hard/more.parquet", b"x")
-    assert "hard/more.parquet is not named" in cli("verify", out).err
+    assert "hard/more.parquet is not in the manifest" in cli("verify", out).err
 
 
 def test_what_is_no_run_is_no_run(bucket: Bucket, cli: Cli) -> None:
