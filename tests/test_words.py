@@ -12,9 +12,9 @@ import pytest
 from tests.conftest import ROOT
 
 IDIOM = re.compile(
-    r"\bbesides?\b|\b(told|tells)\b|\bso many\b|\bstands?\b(?!ard)|\b(goes|go|gone|went) on\b"
+    r"\bbesides?\b|\b(told|tells)\b|\bso many\b|\bof what\b|\bstands?\b(?!ard)"
     r"|\b(hangs?|hung) on\b|\bnobody\b|\bwhoever\b|\b(is|are|was|were) there\b(?! (a|an|any|no)\b)"
-    r"|\bby turns\b|\bin vain\b|\bas it is\b|\bnot at all\b",
+    r"|\b(goes|go|gone|went) on\b|\bby turns\b|\bin vain\b|\bas it is\b|\bnot at all\b",
     re.IGNORECASE,
 )
 """Plain words instead: in addition to, says, n, continues, depends on, no process, exists."""

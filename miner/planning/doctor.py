@@ -36,7 +36,7 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def machine_facts() -> dict[str, Any]:
-    """Return what this machine has of what a run needs.
+    """Return the versions, resources and folders that a run on this machine has.
 
     Returns
     -------

@@ -82,7 +82,7 @@ class Starter:
     toml : str
         The commented job file.
     seen : list of (str, str)
-        Descriptions of what was found in the data, by role.
+        Descriptions of the columns that were found in the data, by role.
     """
 
     toml: str

@@ -212,7 +212,7 @@ def _published(root: Path, name: str) -> _Removable:
 
 
 def describe_pruned(facts: dict[str, Any]) -> str:
-    """Return a text of what was removed from an output root, one line per item.
+    """Return a text that lists the removed items of an output root, one line each.
 
     Parameters
     ----------
