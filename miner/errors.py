@@ -26,6 +26,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 __all__ = [
+    "DISTRIBUTION",
     "DamageError",
     "DataError",
     "EngineError",
@@ -38,7 +39,8 @@ __all__ = [
     "install_hint",
 ]
 
-_DISTRIBUTION = "tripletmine"
+DISTRIBUTION = "tripletmine"
+"""The name of this package on the package index."""
 _CHECKOUT = Path(__file__).parents[1]
 """The root of the source tree, or ``site-packages`` if the package is installed."""
 
@@ -126,7 +128,7 @@ def install_hint(extra: str) -> str:
         For example ``pip install 'tripletmine[text]'``.
     """
     if not (_CHECKOUT / "pyproject.toml").is_file():
-        what = _DISTRIBUTION
+        what = DISTRIBUTION
     elif Path.cwd() == _CHECKOUT:
         what = "."
     else:

@@ -6,7 +6,7 @@ import functools
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-__all__ = ["__version__", "package_versions"]
+__all__ = ["__version__", "installed_version", "package_versions"]
 
 __version__ = "0.1.0"
 
@@ -14,7 +14,8 @@ _PACKAGES = ("numpy", "pyarrow", "faiss-cpu", "joblib", "numba")
 
 
 @functools.cache
-def _installed(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """Return the version of an installed package, None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -24,4 +25,4 @@ def _installed(name: str) -> str | None:
 def package_versions() -> dict[str, str | None]:
     """Return the versions of this program, of Python, and of the packages in `_PACKAGES`."""
     own = {"mine": __version__, "python": platform.python_version()}
-    return own | {name: _installed(name) for name in _PACKAGES}
+    return own | {name: installed_version(name) for name in _PACKAGES}

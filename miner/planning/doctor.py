@@ -6,19 +6,18 @@ import os
 import platform
 import re
 import shutil
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
 from miner.census.kernels import cache_folder, has_numba, is_cold
-from miner.errors import install_hint
+from miner.errors import DISTRIBUTION, install_hint
 from miner.formatting import bytes_text
 from miner.storage.urls import work_home
-from miner.version import package_versions
+from miner.version import installed_version, package_versions
 
 __all__ = ["describe_machine", "machine_facts", "usable_cores"]
 
-_DISTRIBUTION = "tripletmine"
 _EXTRAS = (
     "fast",
     "text",
@@ -72,23 +71,15 @@ def _missing(extra: str) -> list[str]:
     """Return the packages of an extra that are not installed."""
     wanted = [one for one in _requirements() if f'extra == "{extra}"' in one]
     names = [re.split(r"[^\w.-]", one, maxsplit=1)[0] for one in wanted]
-    return [name for name in names if not _is_installed(name)]
+    return [name for name in names if installed_version(name) is None]
 
 
 def _requirements() -> list[str]:
     """Return what this package requires; nothing where it runs without being installed."""
     try:
-        return requires(_DISTRIBUTION) or []
+        return requires(DISTRIBUTION) or []
     except PackageNotFoundError:
         return []
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _memory() -> int:

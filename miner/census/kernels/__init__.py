@@ -22,13 +22,13 @@ def has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def pick_kernel(keys: int) -> str:
+def pick_kernel(keys: int, *, repeated: bool = False) -> str:
     """Return ``numba`` or ``numpy``: how to count a census of `keys` anchors x rows.
 
-    NumPy counts a tiny census always, and a small one unless the loops are already compiled. The
-    results are the same.
+    NumPy counts a small census unless the loops are already compiled, and a tiny one always, unless
+    counting is `repeated` in this process and it pays to load the loops. The results are the same.
     """
-    if keys <= _TINY or not has_numba():
+    if (keys <= _TINY and not repeated) or not has_numba():
         return "numpy"
     return "numba" if keys > _SMALL or not is_cold() else "numpy"
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from miner.census.kernels import has_numba, is_cold, pick_kernel
+from miner.census.kernels import pick_kernel
 from miner.census.measure import Vectors
 from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.census import Census
@@ -132,7 +132,7 @@ def _mined(job: Job, rows: Float32, codes: Rows) -> dict[Kept, Triplets]:
     """Return the triplets of each folder."""
     nothing = np.full(len(rows), NONE, dtype=np.int64)
     relevance = LabelRelevance(codes, nothing, nothing)
-    kernel = "numba" if has_numba() and not is_cold() else pick_kernel(len(rows) ** 2)
+    kernel = pick_kernel(len(rows) ** 2, repeated=True)
     memory = parse_bytes(job.mining.memory)
     census = Census(
         Vectors(rows, rows, kernel),
