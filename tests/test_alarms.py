@@ -63,7 +63,7 @@ tests:
         eval_time: 37h
         exp_alerts:
           - exp_labels: {out: /stale}
-            exp_annotations: {summary: '/stale: nothing good for 1d 13h 0m 0s'}
+            exp_annotations: {summary: '/stale: no good run for 1d 13h 0m 0s'}
 """
 
 
