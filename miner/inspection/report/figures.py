@@ -7,8 +7,7 @@ come from the style sheet, so that a drawing works on a light and on a dark page
 from __future__ import annotations
 
 import math
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,16 +20,14 @@ from miner.triplets.hardness import CLASSES
 from miner.triplets.types import Float64
 
 __all__ = ["WIDTH", "Axis", "Drawing", "Path", "Text", "Tick"]
-__all__ += ["confusion_map", "distances", "plane", "shares_by_margin"]
+__all__ += ["distances", "plane", "shares_by_margin"]
 
 WIDTH = 400
 _HEIGHT, _TALL = 276, 330
 _TOP, _RIGHT, _BELOW, _TITLE = 6, 8, 44, 26
 """Space above, to the right of and below the axes, and for the title to the left of the ticks."""
-_DIGIT, _LETTER = 8.4, 7.6
-"""Width of a digit and of a letter on a narrow screen, where they are largest."""
-_LONGEST, _TURN = 14, 55
-"""Most letters of a label at an axis, and the angle in degrees for labels that do not fit."""
+_DIGIT = 8.4
+"""Width of a digit on a narrow screen, where it is largest."""
 _BINS = 60
 _LAYERS, _STEPS, _STRIP = 4, 5, 20
 """Paths of dots for each class, steps of a unit for rounding, and steps in a strip; see `_dots`."""
@@ -182,44 +179,6 @@ def shares_by_margin(shares: MarginShares, margin: float) -> Drawing:
     return drawn
 
 
-def confusion_map(labels: Sequence[str], counts: Float64) -> Drawing:
-    """Draw a matrix of labels: the more hard triplets, the darker the cell.
-
-    Parameters
-    ----------
-    labels : sequence of str
-    counts : ndarray of shape (labels, labels)
-        Hard triplets by the label of the anchor (rows) and of the negative (columns).
-    """
-    size = len(labels)
-    longest = math.ceil(_LETTER * max(_columns(_short(one)) for one in labels))
-    wide = (WIDTH - _TITLE - 8 - longest - _RIGHT) // size  # whole units: no gaps between cells
-    turned = longest + 4 > wide
-    below = math.ceil(longest * math.sin(math.radians(_TURN))) if turned else 14
-    high = (WIDTH - 88 - below) // size
-    right, bottom = WIDTH - _RIGHT, _TOP + high * size
-    drawn = Drawing(
-        bottom + below + 32,
-        Axis("label of the negative", -0.5, size - 0.5, right - wide * size, right),
-        Axis("label of the anchor", -0.5, size - 0.5, _TOP, bottom),
-        -_TURN if turned else 0,
-    )
-    for axis in (drawn.x, drawn.y):
-        places = axis.at(np.arange(size)).tolist()
-        names = zip(places, map(_short, labels), labels, strict=True)
-        axis.ticks.extend(Tick(*name) for name in names)
-    across = "".join(f"M{drawn.x.start} {_TOP + high * n}H{right}" for n in range(size + 1))
-    down = "".join(f"M{drawn.x.start + wide * n} {_TOP}V{bottom}" for n in range(size + 1))
-    drawn.paths.append(Path("grid", across + down))
-    full = np.sqrt(counts / (counts.max() or 1.0)).round(2)
-    for fill in np.unique(full[full > 0]).tolist():
-        rows, columns = np.nonzero(full == fill)
-        corners = zip(drawn.x.at(columns - 0.5), drawn.y.at(rows - 0.5), strict=True)
-        path = "".join(f"M{x:g} {y:g}h{wide}v{high}h-{wide}z" for x, y in corners)
-        drawn.paths.append(Path("cell hard", path, fill))
-    return drawn
-
-
 def _drawing(
     height: int, x: tuple[str, float, float], y: tuple[str, float, float], unit: str = ""
 ) -> Drawing:
@@ -253,21 +212,6 @@ def _round_step(least: float) -> float:
     """Return the smallest number of the form 1, 2 or 5 times a power of ten, at least `least`."""
     power = 10.0 ** math.floor(math.log10(least))
     return next((n * power for n in (1, 2, 5) if n * power >= least), 10 * power)
-
-
-def _short(name: str) -> str:
-    """Cut a label so that it fits at an axis."""
-    if _columns(name) <= _LONGEST:
-        return name
-    kept = name[:_LONGEST]
-    while _columns(kept) >= _LONGEST:
-        kept = kept[:-1]
-    return f"{kept}…"
-
-
-def _columns(name: str) -> int:
-    """Return the width of a text in letters; East Asian wide letters count twice."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
 
 
 def _span(sample: TripletSample) -> tuple[float, float]:

@@ -31,11 +31,11 @@ from miner.inspection.report.facts import Facts
 from miner.inspection.report.figures import (
     WIDTH,
     Drawing,
-    confusion_map,
     distances,
     plane,
     shares_by_margin,
 )
+from miner.inspection.report.label_map import label_map
 from miner.inspection.report.rerun_command import reproducing_command
 from miner.runs.describe import scaling_text
 from miner.triplets.hardness import CLASSES, MINED
@@ -228,7 +228,7 @@ def _of_labels(facts: Facts) -> Iterator[Figure]:
     )
     yield Figure(
         "confusion",
-        confusion_map(confusions.labels, confusions.counts),
+        label_map(confusions.labels, confusions.counts),
         "Which labels are confused",
         f"{which}. Rows are the labels of anchors, columns the labels of negatives. The darker a "
         "cell, the more hard triplets (on a square-root scale). A good model gives an empty map.",

@@ -11,7 +11,8 @@ import pytest
 import miner
 from miner.census.triplet_sample import TripletSample
 from miner.formatting import scale_text
-from miner.inspection.report.figures import Drawing, confusion_map, distances, plane
+from miner.inspection.report.figures import Drawing, distances, plane
+from miner.inspection.report.label_map import label_map
 from tests.conftest import write_vectors
 from tests.inspection.report.data import mined
 
@@ -79,7 +80,7 @@ def test_all_distances_alike_have_axes() -> None:
 
 def test_long_labels_are_cut_by_their_width() -> None:
     labels = ["a", "十二文字以上の長い名前です", "a label without an end"]
-    drawn = confusion_map(labels, np.ones((3, 3)))
+    drawn = label_map(labels, np.ones((3, 3)))
     assert [tick.text for tick in drawn.x.ticks] == ["a", "十二文字以上…", "a label witho…"]
     assert [tick.whole for tick in drawn.y.ticks] == labels
 
