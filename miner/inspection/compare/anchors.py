@@ -14,6 +14,8 @@ from miner.runs.run import Run
 __all__ = ["AnchorChange", "Anchors", "compare_anchors"]
 
 _SHOWN = 8
+_MOVED = 0.005
+"""Least change of a share of hard triplets that is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Anchors:
         Numbers of common anchors whose share of hard triplets is smaller, larger or equal in B.
         Anchors without triplets in A or B do not count.
     better, worse : list of AnchorChange
-        The anchors with the largest decreases and increases.
+        The anchors with the largest decreases and increases, of half a percentage point or more.
     """
 
     common: int
@@ -80,8 +82,8 @@ def compare_anchors(a: Run, b: Run) -> Anchors | None:
         int((change < 0).sum()),
         int((change > 0).sum()),
         int((known & (change == 0)).sum()),
-        shown(order[change[order] < 0]),
-        shown(order[::-1][change[order[::-1]] > 0]),
+        shown(order[change[order] <= -_MOVED]),
+        shown(order[::-1][change[order[::-1]] >= _MOVED]),
     )
 
 

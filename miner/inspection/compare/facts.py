@@ -20,6 +20,8 @@ from miner.triplets.hardness import CLASSES, MINED
 __all__ = ["Comparison", "compare_facts", "compare_runs", "run_seconds"]
 
 _PAIRS, _SETTING = 10, 28
+_MOVED = 0.02
+"""Least relative change of the hard triplets of two labels that is shown."""
 _MOST_ROWS = 8_000_000
 _SETTINGS = {
     "mine": ("identity", "mine"),
@@ -47,7 +49,7 @@ class Comparison:
     shares : list of mapping
         For each class: counts and shares in A and in B, and the difference of the shares.
     confusions : list of mapping
-        The pairs of labels whose share of all triplets changed most.
+        The pairs of labels whose share of all triplets changed most, and by 2 % or more.
     anchors : Anchors or None
         None if the runs have no anchor id in common, or took the ids from different columns of the
         same data.
@@ -218,7 +220,7 @@ def _confusions(a: Run, b: Run) -> list[dict[str, Any]]:
     for pair in tables[0].keys() | tables[1].keys():
         counts = [table.get(pair, 0) for table in tables]
         change = counts[1] / valid[1] - counts[0] / valid[0]
-        if change:
+        if abs(change) >= _MOVED * max(counts[0] / valid[0], counts[1] / valid[1]) > 0:
             rows.append((-abs(change), pair, counts, change))
     return [
         {

@@ -46,7 +46,13 @@ def write_comparison(compared: Comparison, output: str | Path, *, force: bool = 
         times=[run_time(run.run_id) for run in (compared.a, compared.b)],
         seconds=[run_seconds(run) for run in (compared.a, compared.b)],
         points=change_text,
+        relative=_relative,
     )
     with publication_state(NOT_WRITTEN):
         write_output(path, text.encode("utf-8", "replace"))
     return path
+
+
+def _relative(before: int, after: int) -> str:
+    """Return the relative change of a count in percent, with its sign."""
+    return f"{100 * (after - before) / before:+,.0f}\u00a0%" if before else "new"

@@ -17,14 +17,16 @@ from miner.errors import MineError
 from miner.inspection.advice import Advice, advise_run
 from miner.inspection.report.contents import Contents, Item, label_text
 from miner.inspection.report.gallery import Gallery, make_gallery, pick_triplets, picked_ids
+from miner.inspection.report.label_map import similar_order
 from miner.inspection.report.margin_shares import MarginShares, shares_of_gaps, shares_of_sample
+from miner.inspection.report.set_map import SetMap, project_set
 from miner.runs.run import Run
 from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_census, read_table
 from miner.triplets.hardness import MINED, Mined
 
 __all__ = ["Confusions", "Facts", "gather", "run_store"]
 
-_HUBS, _SUSPECTS, _PAIRS, _LABELS = 10, 12, 10, 16
+_HUBS, _SUSPECTS, _PAIRS, _LABELS, _FEWER = 10, 12, 10, 40, 12
 _READ = 100_000
 
 
@@ -39,7 +41,7 @@ class Confusions:
     Attributes
     ----------
     labels : list of str
-        The labels with the most hard triplets.
+        The labels with the most hard triplets; similar ones are neighbours.
     counts : ndarray of shape (labels, labels), float64
         Hard triplets by the label of the anchor and of the negative.
     pairs : list of (anchor's label, negative's label, hard)
@@ -52,6 +54,13 @@ class Confusions:
     counts: NDArray[np.float64]
     pairs: list[tuple[str, str, int]]
     of: int
+
+    def first(self) -> Confusions:
+        """Return those of the labels with the most hard triplets, for a narrow screen."""
+        weights = self.counts.sum(axis=0) + self.counts.sum(axis=1)
+        kept = np.sort(np.argsort(-weights, kind="stable")[:_FEWER])
+        counts = self.counts[np.ix_(kept, kept)]
+        return Confusions([self.labels[n] for n in kept], counts, self.pairs, self.of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,7 @@ class Facts:
     hubs: list[Shown]
     suspects: list[Shown]
     gallery: dict[Mined, Gallery]
+    set_map: SetMap | None
     has_store: bool = True
 
 
@@ -123,6 +133,7 @@ def gather(
         _shown(contents, contents.row_side, "row_id", hubs),
         _shown(contents, 0, "anchor_id", noise),
         {name: make_gallery(chosen, contents) for name, chosen in picked.items()},
+        _set_map(manifest, store, counts, picked["hard"].rows),
         has_store=store is not None,
     )
 
@@ -145,6 +156,18 @@ def _sample(
     return sample if len(sample) else None
 
 
+def _set_map(
+    manifest: Mapping[str, Any],
+    store: Store | None,
+    counts: Mapping[str, NDArray[np.int64]],
+    hardest: Sequence[Mapping[str, Any]],
+) -> SetMap | None:
+    if store is None or not manifest["census"]["valid"]:
+        return None
+    unit = manifest["job"]["mining"]["metric"] == "cosine"
+    return project_set(store, counts, hardest, unit=unit)
+
+
 def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | None:
     """Return the matrix of the labels with the most hard triplets, or None if there are none."""
     weights: dict[str, int] = {}
@@ -154,22 +177,16 @@ def _confusions(pairs: Sequence[Mapping[str, Any]], of: int) -> Confusions | Non
             weights[label] = weights.get(label, 0) + hard
     if not any(weights.values()):
         return None
-    labels = sorted(sorted(weights, key=lambda one: -weights[one])[:_LABELS], key=_natural)
+    labels = sorted(weights, key=lambda one: -weights[one])[:_LABELS]
     places = {label: place for place, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)))
     for anchor, negative, hard in named:
         if anchor in places and negative in places:
             counts[places[anchor], places[negative]] += hard
+    order = similar_order(counts)
     shown = [(label_text(a), label_text(n), hard) for a, n, hard in named[:_PAIRS]]
-    return Confusions(list(map(label_text, labels)), counts, shown, of)
-
-
-def _natural(label: str) -> tuple[bool, float, str]:
-    """Return a sort key that sorts numbers by value, before texts."""
-    try:
-        return False, float(label), label
-    except ValueError:
-        return True, 0.0, label
+    names = [label_text(labels[place]) for place in order.tolist()]
+    return Confusions(names, counts[np.ix_(order, order)], shown, of)
 
 
 def _shown(

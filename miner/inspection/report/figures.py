@@ -19,8 +19,8 @@ from miner.inspection.report.margin_shares import MarginShares
 from miner.triplets.hardness import CLASSES
 from miner.triplets.types import Float64
 
-__all__ = ["WIDTH", "Axis", "Drawing", "Path", "Text", "Tick"]
-__all__ += ["distances", "plane", "shares_by_margin"]
+__all__ = ["WIDTH", "Axis", "Drawing", "Path", "Step", "Text", "Tick"]
+__all__ += ["distances", "dots", "plane", "shares_by_margin"]
 
 WIDTH = 400
 _HEIGHT, _TALL = 276, 330
@@ -30,7 +30,7 @@ _DIGIT = 8.4
 """Width of a digit on a narrow screen, where it is largest."""
 _BINS = 60
 _LAYERS, _STEPS, _STRIP = 4, 5, 20
-"""Paths of dots for each class, steps of a unit for rounding, and steps in a strip; see `_dots`."""
+"""Paths of dots for each class, steps of a unit for rounding, and steps in a strip; see `dots`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,15 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a scale of counts: the lowest and the highest count, and the opacity."""
+
+    low: int
+    high: int
+    opacity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Drawing:
     """A figure: axes, and the paths and texts in order; `turn` rotates the labels below."""
 
@@ -89,6 +98,8 @@ class Drawing:
     turn: int = 0
     paths: list[Path] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
+    scale: list[Step] = field(default_factory=list)
+    width: int = WIDTH
 
     def line(self, x: ArrayLike, y: ArrayLike) -> str:
         """Return the SVG path data of a line through points."""
@@ -105,7 +116,7 @@ def distances(sample: TripletSample, margin: float) -> Drawing:
     drawn = _drawing(_HEIGHT, ("distance", low, high), ("share of sampled triplets", 0, top), "%")
     grid = "".join(f"M{drawn.x.start} {tick.place}H{drawn.x.end}" for tick in drawn.y.ticks)
     drawn.paths.append(Path("grid", grid))
-    for name, one in zip(("easy", "hard"), heights, strict=True):
+    for name, one in zip(("positive", "negative"), heights, strict=True):
         stairs = drawn.line(np.repeat(edges, 2), np.pad(np.repeat(one, 2), 1))
         drawn.paths.append(Path(f"stairs {name}", stairs))
     median = float(np.median(sample.d_ap))
@@ -126,7 +137,7 @@ def plane(sample: TripletSample, margin: float) -> Drawing:
     for name in CLASSES:
         one = points[:, within & (classes == name)]
         places = np.stack([drawn.x.at(one[0]), drawn.y.at(one[1])], axis=1)
-        drawn.paths.extend(Path(f"dots {name}", path) for path in _dots(places))
+        drawn.paths.extend(Path(f"dots {name}", path) for path in dots(places))
     for offset in (0.0, margin):
         if low + offset < high:
             ends = [low, high - offset], [low + offset, high]
@@ -135,7 +146,7 @@ def plane(sample: TripletSample, margin: float) -> Drawing:
     return drawn
 
 
-def _dots(places: Float64) -> Iterator[str]:
+def dots(places: Float64) -> Iterator[str]:
     """Yield path data of dots, drawn as lines of length 0 with round ends.
 
     One path for many dots is much smaller than one element for each. Overlapping dots of one path

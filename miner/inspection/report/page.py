@@ -29,7 +29,6 @@ from miner.formatting import (
 from miner.inspection.report.contents import label_text
 from miner.inspection.report.facts import Facts
 from miner.inspection.report.figures import (
-    WIDTH,
     Drawing,
     distances,
     plane,
@@ -37,6 +36,7 @@ from miner.inspection.report.figures import (
 )
 from miner.inspection.report.label_map import label_map
 from miner.inspection.report.rerun_command import reproducing_command
+from miner.inspection.report.set_map import draw_set_map
 from miner.runs.describe import scaling_text
 from miner.triplets.hardness import CLASSES, MINED
 
@@ -44,7 +44,20 @@ __all__ = ["Figure", "figures_of", "render", "report_page"]
 
 _MOST = 8000
 """Most characters of a command or a job that the page shows."""
-_NAMES = ("distances", "plane", "margins", "confusion")
+_NAMES = ("distances", "plane", "margins", "confusion", "fewer", "map")
+_LISTS = {
+    "some_hard": ("hardest", "the hardest triplets"),
+    "many_hard": ("hardest", "the hardest triplets"),
+    "few_nearest": ("hardest", "the hardest triplets"),
+    "plain": ("hardest", "the hardest triplets"),
+    "few_triplets": ("distances", "the shares at other margins"),
+    "sampled": ("triplets", "some of the written triplets"),
+    "label_noise": ("suspects", "the list of these labels"),
+    "label_doubts": ("suspects", "the list of these labels"),
+    "hubs": ("hubs", "the list of these rows"),
+    "confused": ("labels", "the most confused pairs"),
+}
+"""The id of the part of the page that shows what a finding is about, and the words of the link."""
 
 
 def report_page(facts: Facts) -> str:
@@ -60,7 +73,7 @@ def report_page(facts: Facts) -> str:
         dataset=manifest["dataset"],
         classes=_classes(manifest),
         figures=figures_of(facts),
-        figure_width=WIDTH,
+        lists=_LISTS,
         name=data_name(manifest),
         when=run_time(manifest["run_id"]),
         command=_cut(without_secrets(shlex.join(reproducing_command(manifest["job"])))),
@@ -99,6 +112,7 @@ def _environment() -> Any:
     )
     environment.filters |= {
         "n": count_text,
+        "shown": _shown,
         "counted": counted,
         "pct": share_text,
         "size": bytes_text,
@@ -172,7 +186,7 @@ class Figure:
 
 def figures_of(facts: Facts) -> dict[str, Figure | None]:
     """Draw all figures whose data are known; the other figures are None."""
-    found = {one.name: one for part in (_of_sample, _of_shares, _of_labels) for one in part(facts)}
+    found = {one.name: one for part in _PARTS for one in part(facts)}
     return dict.fromkeys(_NAMES) | found
 
 
@@ -184,10 +198,10 @@ def _of_sample(facts: Facts) -> Iterator[Figure]:
         "distances",
         distances(sample, margin),
         "Distances to positives and to negatives",
-        "Grey: anchor to positive; red: anchor to negative "
-        f"({counted(len(sample), 'triplet')}, drawn uniformly). The blue band starts at the median "
-        "distance to a positive and is one margin wide. The farther red lies to the right of grey, "
-        "the better the model separates the labels; where they overlap, triplets are hard.",
+        f"{counted(len(sample), 'triplet')}, drawn uniformly. The blue band starts at the median "
+        "distance to a positive and is one margin wide: a negative in it is semi-hard for that "
+        "positive. The farther the negatives lie to the right of the positives, the better the "
+        "model separates the labels; where they overlap, triplets are hard.",
     )
     yield Figure(
         "plane",
@@ -219,17 +233,41 @@ def _of_shares(facts: Facts) -> Iterator[Figure]:
 
 
 def _of_labels(facts: Facts) -> Iterator[Figure]:
-    confusions = facts.confusions
-    if confusions is None:
+    if facts.confusions is None:
         return
-    shown, of = len(confusions.labels), confusions.of
-    which = (
-        "All labels" if shown >= of else f"The {shown} of {of:,} labels with the most hard triplets"
-    )
+    whole, fewer = facts.confusions, facts.confusions.first()
+    for name, shown in (("confusion", whole), ("fewer", fewer)):
+        number, of = len(shown.labels), shown.of
+        which = (
+            "All labels"
+            if number >= of
+            else f"The {number} of {of:,} labels with the most hard triplets"
+        )
+        yield Figure(
+            name,
+            label_map(shown.labels, shown.counts),
+            "Which labels are confused",
+            f"{which}, similar ones side by side. Rows are the labels of anchors, columns "
+            "those of negatives. The strongest colour marks the 3 % of pairs with the most hard "
+            "triplets; an empty cell has none.",
+        )
+
+
+def _of_map(facts: Facts) -> Iterator[Figure]:
+    shown = facts.set_map
+    if shown is None:
+        return
+    both = f" and {counted(len(shown.others), 'document')}" if len(shown.others) else ""
     yield Figure(
-        "confusion",
-        label_map(confusions.labels, confusions.counts),
-        "Which labels are confused",
-        f"{which}. Rows are the labels of anchors, columns the labels of negatives. The darker a "
-        "cell, the more hard triplets (on a square-root scale). A good model gives an empty map.",
+        "map",
+        draw_set_map(shown),
+        "Map of the set",
+        f"{counted(len(shown.anchors), 'anchor')}{both} at the two principal components of their "
+        f"vectors, which hold {100 * shown.variance:.0f} % of the variance: rows that are near "
+        "each other here may be far apart in other dimensions. An anchor has the colour of the "
+        "class of which it has most, compared with the whole set. The lines join the anchors "
+        "(rings) of the hardest triplets with their positives and negatives.",
     )
+
+
+_PARTS = (_of_sample, _of_shares, _of_labels, _of_map)

@@ -177,5 +177,5 @@ def many_labels(path: Path, labels: int) -> Path:
 def test_labels_without_end(tmp_path: Path, cli: Cli, labels: int) -> None:
     path = many_labels(tmp_path / "many.parquet", labels)
     _, html, parsed = report(cli, tmp_path / "out", "--data", path, "--per-anchor", 100)
-    assert f"The 16 of {labels:,} labels with the most hard triplets" in parsed.text
+    assert f"The 40 of {labels:,} labels with the most hard triplets" in parsed.text
     assert html.count("000001 label") <= 30
