@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from miner.errors import DataError, did_you_mean
 from miner.registry import Registry
+from miner.storage.os_errors import raise_exhausted
 
 __all__ = ["READERS", "ROWS", "Table", "data_errors", "is_id", "require_column"]
 
@@ -93,6 +94,7 @@ def data_errors(where: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise_exhausted(error, where)
         lines = str(error).strip().splitlines()
         reason = lines[0].rpartition(": Invalid: ")[2] if lines else type(error).__name__
         advice = "correct that row" if "Row #" in reason else "check how it was written"

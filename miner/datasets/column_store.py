@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from miner.datasets.base import ROWS
 from miner.errors import StorageError
 from miner.storage.files import atomic_file
+from miner.storage.os_errors import raise_exhausted
 
 __all__ = ["Spool", "keep_rows", "write_column", "write_spool"]
 
@@ -75,6 +76,7 @@ class Spool:
         try:
             yield
         except (OSError, ValueError, pa.ArrowException) as error:
+            raise_exhausted(error, self._path)
             raise StorageError(
                 f"{self._path} is damaged ({error}); remove {self._path.parent} and run the job "
                 "again"

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from miner.errors import UsageError, install_hint
 from miner.formatting import bytes_text
+from miner.storage.os_errors import raise_exhausted
 
 __all__ = ["Pictures", "is_encoded"]
 
@@ -115,6 +116,7 @@ def _content(value: Any, folder: Path) -> bytes | str:
             return f": the image {value} has more than {bytes_text(_MOST_BYTES)}{_UNREADABLE}"
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+        raise_exhausted(error, value)
         reason = getattr(error, "strerror", None) or error
         return f": the image {value!r:.200} cannot be read ({reason}){_UNREADABLE}"
 

@@ -19,6 +19,7 @@ from miner.embedding.probed_vectors import ProbedVectors, check_unchanged
 from miner.embedding.recipe import Recipe, StoreKey
 from miner.embedding.store import Store, sound_store, store_errors
 from miner.errors import DamageError, DataError, StorageError
+from miner.formatting import counted
 from miner.progress import Progress, warn_damaged
 from miner.storage.arrays import save_array
 from miner.storage.files import atomic_open, publish_folder, sha256_file, storage_errors
@@ -246,8 +247,8 @@ class _Maker:
                 if not len(todo):
                     return
                 warn_damaged(
-                    f"{generation.folder}: the vectors of {len(todo)} rows are damaged; they are "
-                    "computed again"
+                    f"{generation.folder}: the vectors of {counted(len(todo), 'row')} are "
+                    "damaged; they are computed again"
                 )
         raise StorageError(f"{generation.folder}: vectors cannot be read back; remove the folder")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ __all__ = [
     "from_os_error",
     "lacks_memory",
     "publication_state",
+    "raise_exhausted",
 ]
 
 NOT_PUBLISHED = "nothing was published"
@@ -73,6 +75,21 @@ def from_os_error(error: OSError, where: object = "") -> StorageError:
     remedy = _REMEDIES.get(error.errno or 0, "")
     known = [f"{place}: {reason}", _publication_state.get()] if place else [reason]
     return StorageError("; ".join([*known, remedy] if remedy else known))
+
+
+def raise_exhausted(error: BaseException, where: object) -> None:
+    """Raise a `StorageError` if too many files are open: the file that was read is not at fault.
+
+    Parameters
+    ----------
+    error : BaseException
+        An error while a file was read.
+    where : object
+        The path of the file.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        plain = OSError(error.errno, os.strerror(error.errno), str(where))
+        raise from_os_error(plain) from error
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def outcome(done: Result, what: str) -> str:
         return "refused"
     assert done.code == 0 and len(lines) <= 1, (what, done)
     for line in lines:
-        assert re.match(r"mine: warning: .*(made|makes .*) again$", line), (what, line)
+        assert re.match(r"mine: warning: .*(made|makes .*|computed) again$", line), (what, line)
     return "made again" if lines else "the same"
 
 

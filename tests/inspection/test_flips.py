@@ -165,7 +165,7 @@ def test_what_is_cut_doubled_or_missing_is_found(cli: Cli, run: miner.Run) -> No
         path.write_bytes(whole)
     copy = run.path / "hard" / "part-00001.parquet"
     shutil.copy(run.path / "hard" / "part-00000.parquet", copy)
-    refused(cli, run.path, "hard/part-00001.parquet is not named")
+    refused(cli, run.path, "hard/part-00001.parquet is not in the manifest")
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from miner.datasets.base import READERS, ROWS, data_errors
 from miner.datasets.formats.files import extension
 from miner.errors import DataError
 from miner.storage.arrays import release_pages
+from miner.storage.os_errors import raise_exhausted
 
 __all__ = ["COMPANIONS", "ArrayTable", "open_npy", "open_npz"]
 
@@ -94,6 +95,7 @@ def _load_errors(path: Path) -> Iterator[None]:
     except MemoryError:
         raise DataError(f"{path} {_NO_ROOM}") from None  # the array is too large
     except _FAULTS as error:
+        raise_exhausted(error, path)
         if "pickle" in str(error) or "Python objects" in str(error):
             reason = "it holds Python objects, which are not loaded; save numbers or text"
         else:

@@ -18,6 +18,7 @@ from miner.datasets.base import data_errors
 from miner.datasets.formats.class_names import schema_features
 from miner.datasets.formats.streamed import StreamedTable, check_filled, one_schema
 from miner.errors import DataError
+from miner.storage.os_errors import raise_exhausted
 
 __all__ = ["is_saved", "open_arrow", "open_saved"]
 
@@ -140,6 +141,7 @@ def _description(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
+        raise_exhausted(error, path)
         raise DataError(f"{path} cannot be read ({error}); save the data set again") from error
     if not isinstance(facts, dict):
         raise DataError(f"{path} holds no description of a data set; save the data set again")

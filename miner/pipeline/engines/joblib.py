@@ -110,12 +110,17 @@ class Processes(_Joblib):
     backend = "loky"
 
     def _options(self) -> dict[str, Any]:
-        ending = {"initializer": _end_with, "initargs": (os.getpid(),)}
-        return {"inner_max_num_threads": 1, **ending}
+        begin = {"initializer": _begin_worker, "initargs": (os.getpid(),)}
+        return {"inner_max_num_threads": 1, **begin}
 
 
-def _end_with(parent: int) -> None:
-    """End this worker soon after its parent ends: a parent that is killed cannot end it."""
+def _begin_worker(parent: int) -> None:
+    """Ignore SIGINT, and end this worker soon after its parent: one that is killed cannot end it.
+
+    The mask of `_interrupts_held` protects a new worker, but multiprocessing's resource tracker
+    unblocks SIGINT when a worker needs it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch, args=(parent,), name="mine-parent", daemon=True).start()
 
 

@@ -48,7 +48,7 @@ SETS: dict[str, dict[str, Any]] = {
     },
     "images": {"model": {"name": "pixels", "options": {"size": 8}}},
     "odd": {"model": {"name": "tests.inspection.report.data:embed"}},
-    "empty": {"dataset": {"group": "group"}},
+    "empty": {"dataset": {"group": "group"}, "gates": {"min_rows": 0}},
 }
 MADE: dict[str, Callable[[Path], Path]] = {"images": images, "odd": odd, "empty": empty}
 
