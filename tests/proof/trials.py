@@ -13,7 +13,7 @@ import threadpoolctl
 import torch
 
 from tests.proof.data import ProofSet, noisy, synthetic
-from tests.proof.methods import ADVISED, FULL, LONGER, MAIN, METHODS, Method
+from tests.proof.methods import ADVISED, LONGER, MAIN, METHODS, Method
 from tests.proof.own_data import own_set
 from tests.proof.sets import SETS
 from tests.proof.split import Split, split_classes
@@ -31,7 +31,7 @@ class Trial:
 
     name: str
     source: str
-    methods: tuple[str, ...] = tuple(FULL)
+    methods: tuple[str, ...] = tuple(METHODS)
     steps: int = Budget().steps
 
 
