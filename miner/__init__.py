@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from miner.planning.starter_job import starter_job
     from miner.runs.describe import run_facts, some_triplets
     from miner.runs.listing import held_run, list_runs
+    from miner.runs.opening import latest_id, open_run
     from miner.runs.prune import prune_output
-    from miner.runs.run import Run, latest_id, open_run
+    from miner.runs.run import Run
     from miner.training.exports.export import export_triplets
 
 __all__ = [
@@ -80,14 +81,14 @@ _HOMES = {
     "held_run": "runs.listing",
     "job_schema": "planning.job_schema",
     "kept_facts": "embedding.eviction",
-    "latest_id": "runs.run",
+    "latest_id": "runs.opening",
     "list_models": "embedding.models.load",
     "list_runs": "runs.listing",
     "load_job": "job",
     "machine_facts": "planning.doctor",
     "make_report": "inspection.report.build",
     "mine": "pipeline.run",
-    "open_run": "runs.run",
+    "open_run": "runs.opening",
     "parse_bytes": "job",
     "parse_job": "job",
     "plan_job": "planning.plan",

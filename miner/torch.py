@@ -16,7 +16,8 @@ import torch.utils.data
 from numpy.typing import NDArray
 
 from miner.errors import UsageError, did_you_mean
-from miner.runs.run import Run, open_run
+from miner.runs.opening import open_run
+from miner.runs.run import Run
 from miner.training.batch_triplets import BatchTriplets
 from miner.training.encoded_triplets import ROLES, FlatValues, encode_triplets
 from miner.training.exports.triplets import shows_text

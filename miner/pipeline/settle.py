@@ -7,7 +7,7 @@ import time
 from miner.errors import MineError, StorageError, UsageError
 from miner.pipeline.attempt import Attempt, Ending, RunClosure, peak_rss
 from miner.runs.metrics import METRICS, RunMetrics, write_metrics
-from miner.runs.run import latest_id, open_run
+from miner.runs.opening import latest_id, open_run
 from miner.storage.urls import is_url, local_root
 
 __all__ = ["settle"]

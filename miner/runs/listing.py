@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from miner.errors import StorageError, UsageError
-from miner.runs.run import MANIFEST, TRIES, Run, open_run
+from miner.runs.opening import TRIES, open_run
+from miner.runs.run import MANIFEST, Run
 from miner.storage.remote.base import open_folder
 from miner.storage.urls import check_url, is_url
 

@@ -19,8 +19,9 @@ from typing import Any
 from miner.errors import UsageError
 from miner.formatting import bytes_text
 from miner.runs.listing import run_places
+from miner.runs.opening import latest_id
 from miner.runs.publishing import RemoteOutput, open_output
-from miner.runs.run import MANIFEST, latest_id
+from miner.runs.run import MANIFEST
 from miner.runs.staging import Output
 from miner.storage.files import storage_errors
 from miner.storage.json_files import read_json

@@ -16,7 +16,8 @@ from typing import Any
 from miner.errors import StorageError
 from miner.progress import Progress
 from miner.runs.metrics import METRICS
-from miner.runs.run import REPORT, Run, open_run
+from miner.runs.opening import open_run
+from miner.runs.run import REPORT, Run
 from miner.runs.staging import Output, Staging
 from miner.storage.json_files import parse_json, pretty_json
 from miner.storage.locks import Say, lock_output, say_nothing

@@ -23,7 +23,8 @@ from miner.progress import Progress, silent, warn_damaged
 from miner.runs.changes import changed_keys, describe_changes
 from miner.runs.manifest_schema import manifest_checksum
 from miner.runs.metrics import METRICS, RunMetrics
-from miner.runs.run import Run, open_run
+from miner.runs.opening import open_run
+from miner.runs.run import Run
 from miner.runs.shards import FORMAT_VERSION, file_facts
 from miner.storage.files import atomic_open, publish_folder, storage_errors, sync_folder
 from miner.storage.json_files import digest, read_json, write_json
