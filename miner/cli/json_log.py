@@ -98,4 +98,4 @@ class LoggedProgress:
         _log.info("progress", extra={"facts": {"stage": stage, "done": done, "total": total}})
 
     def close(self) -> None:
-        """Do nothing; `miner.cli.progress_bar.Progress` has a bar to finish here."""
+        """Do nothing; `miner.progress.ProgressBar` has a bar to finish here."""

@@ -28,11 +28,11 @@ from miner.cli.exit import (
 from miner.cli.help import Command
 from miner.cli.job_options import DEFAULT_JOB, build_job, job_options
 from miner.cli.json_log import LoggedProgress, json_log
-from miner.cli.progress_bar import Progress
 from miner.cli.signals import Signalled, Signals
 from miner.cli.warning_lines import warning_lines
 from miner.errors import UsageError
 from miner.pipeline.attempt import Attempt, Ending, RunClosure, failure
+from miner.progress import ProgressBar
 
 __all__ = ["main"]
 
@@ -88,7 +88,7 @@ def run(
         _plan(resolved, as_json=as_json, quiet=quiet)
         return
     attempt.out = resolved.output.path
-    bar = LoggedProgress() if log_format == "json" else Progress(quiet=quiet or as_json)
+    bar = LoggedProgress() if log_format == "json" else ProgressBar(quiet=quiet or as_json)
     try:
         outcome = miner.run_job(resolved, force=force, progress=bar, attempt=attempt)
     finally:

@@ -39,7 +39,7 @@ from miner.pipeline.units.task import (
     open_lists,
     open_unit_miner,
 )
-from miner.progress import Clock, Progress, silent
+from miner.progress import Clock, Progress, showing, silent
 from miner.runs.publishing import open_output
 from miner.runs.run import Run
 from miner.runs.shards import FORMAT_VERSION, file_facts
@@ -93,7 +93,7 @@ def mine(
     job: Job | str | Path | Mapping[str, Any],
     *,
     force: bool = False,
-    progress: Progress = silent,
+    progress: Progress | bool | None = None,
 ) -> Run:
     """Mine a job.
 
@@ -102,8 +102,9 @@ def mine(
     job : Job, path of a job file, or mapping of sections
     force : bool
         Mine again even if the latest run is of the same job.
-    progress : callable, optional
-        Called with the name of a stage, the amount done, and the total.
+    progress : callable or bool, optional
+        Called with the name of a stage, the amount done, and the total. By default a bar is shown
+        in a terminal and in a notebook; False shows nothing.
 
     Returns
     -------
@@ -125,7 +126,8 @@ def mine(
     >>> run.manifest["census"]["valid"]                                # doctest: +SKIP
     519439560
     """
-    return run_job(as_job(job), force=force, progress=progress).run
+    with showing(progress) as shown:
+        return run_job(as_job(job), force=force, progress=shown).run
 
 
 @errors_name_urls()

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from miner.cli.progress_bar import Progress
+from miner.progress import ProgressBar
 
 Steps = list[tuple[float, int]]
 
@@ -25,7 +25,7 @@ def test_a_log_has_a_line_every_half_minute(
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    progress = Progress(quiet=False)
+    progress = ProgressBar(quiet=False)
     for second in range(100):
         clock[0] = 1000.0 + second
         progress("embedding", 50 * second, 10_000)
@@ -36,7 +36,7 @@ def test_a_log_has_a_line_every_half_minute(
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(quiet=True)
+    progress = ProgressBar(quiet=True)
     progress("counting", 0, 2)
     progress("counting", 2, 2)
     progress.close()
@@ -48,7 +48,7 @@ def test_a_log_says_no_rate_before_the_first_unit_and_none_of_a_single_step(
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    progress = Progress(quiet=False)
+    progress = ProgressBar(quiet=False)
     for seconds, done in ((0, 0), (40, 0), (25, 100), (10, 200), (25, 450), (0, 10_000)):
         clock[0] += seconds
         progress("counting", done, 10_000)
@@ -77,7 +77,7 @@ def _shown(monkeypatch: pytest.MonkeyPatch, stage: str, steps: Steps) -> list[st
     monkeypatch.setenv("COLUMNS", "80")
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    progress = Progress(quiet=False)
+    progress = ProgressBar(quiet=False)
     for seconds, done in steps:
         clock[0] += seconds
         progress(stage, done, 1_000_000)
@@ -103,6 +103,7 @@ def test_a_terminal_says_no_rate_before_the_first_unit(monkeypatch: pytest.Monke
     shown = "\n".join(_shown(monkeypatch, "counting", steps))
     said = re.findall(r"[\d,]+ of 1,000,000[^\n]*", shown)
     assert [words.strip() for words in dict.fromkeys(said)] == [
+        "0 of 1,000,000",
         "100,000 of 1,000,000",
         "150,000 of 1,000,000",
         "300,000 of 1,000,000, 20,000/s, 35 s left",
@@ -122,7 +123,7 @@ def test_bytes_are_told_in_mebibytes_and_a_resumed_stage_by_what_it_did(
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    progress = Progress(quiet=False)
+    progress = ProgressBar(quiet=False)
     for stage, unit in (("uploading", 2**20), ("counting", 1)):
         progress(stage, 7900 * unit, 10_000 * unit)
         clock[0] += 5
