@@ -1,6 +1,8 @@
-"""Input data on object storage, copied to this machine for the readers.
+"""Input data that is not a local file: on object storage, or in memory.
 
-Like a local path, a URL names an object, a folder (all objects below it) or a pattern.
+Like a local path, a URL names an object, a folder (all objects below it) or a pattern. Its objects
+are copied to this machine. A table in memory is written to a file, so that a run that is killed can
+go on, and so that its report and `mine verify` can read the data again.
 """
 
 from __future__ import annotations
@@ -11,17 +13,26 @@ from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from miner.datasets.formats.arrays import COMPANIONS
 from miner.errors import DataError
 from miner.job_sections import DatasetJob
 from miner.progress import Progress
+from miner.storage.files import sha256_file, storage_errors, sync_folder
 from miner.storage.remote.base import Entry, Folder, open_folder
 from miner.storage.remote.copies import copy_entries, keep_copies_within, safe_names
 from miner.storage.urls import check_url, is_url
 
-__all__ = ["fetch", "fetch_dataset"]
+__all__ = ["fetch", "fetch_dataset", "vectors_table", "write_data"]
+
+_KEPT = b"huggingface"
+"""The only metadata of a table that is kept: the names of its classes."""
 
 
 def fetch_dataset(dataset: DatasetJob, most: int, progress: Progress) -> DatasetJob:
@@ -48,6 +59,92 @@ def fetch_dataset(dataset: DatasetJob, most: int, progress: Progress) -> Dataset
     }
     keep_copies_within(most)
     return replace(dataset, **local)
+
+
+def vectors_table(vectors: Any, labels: Any) -> Any:
+    """Return vectors and their labels as a ``pyarrow.Table`` with `embedding` and `label`.
+
+    Parameters
+    ----------
+    vectors : array_like of shape (n, d), float
+        They are stored as float32.
+    labels : sequence of length n
+
+    Raises
+    ------
+    DataError
+        If there is not one label for each vector.
+    """
+    rows = np.asarray(vectors, dtype=np.float32)
+    if rows.ndim != 2 or not rows.size:
+        raise DataError(f"vectors must have the shape (n, d), not {rows.shape}")
+    if labels is None or len(labels) != len(rows):
+        given = "no" if labels is None else f"{len(labels):,}"
+        raise DataError(f"there are {len(rows):,} vectors and {given} labels; give one for each")
+    flat = pa.array(np.ascontiguousarray(rows).ravel())
+    embedding = pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
+    return pa.table({"embedding": embedding, "label": _column(labels)})
+
+
+def _column(values: Any) -> Any:
+    """Return values as an Arrow column."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise DataError(f"labels are of several types: {error}; give texts or numbers") from error
+
+
+def write_data(data: Any, folder: Path) -> Path:
+    """Write a table to a Parquet file whose name is a digest of it, unless there is one already.
+
+    Parameters
+    ----------
+    data : pyarrow.Table, data frame of pandas or Polars, or mapping of columns
+    folder : Path
+        It is created if it does not exist.
+
+    Returns
+    -------
+    Path
+        The file: the same table has the same path.
+
+    Raises
+    ------
+    DataError
+        If the data are no table.
+    StorageError
+        If the file cannot be written.
+    """
+    table = _table(data)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(folder), TemporaryDirectory(dir=folder, prefix=".") as held:
+        written = Path(held) / "table.parquet"
+        pq.write_table(table, written, compression="zstd")
+        path = folder / f"{sha256_file(written)[:24]}.parquet"
+        if path.exists():
+            path.touch()  # so that `mine prune` takes it for new
+        else:
+            written.replace(path)
+            sync_folder(folder)
+    return path
+
+
+def _table(data: Any) -> Any:
+    """Return any table in memory as a ``pyarrow.Table``, without an index or foreign metadata."""
+    try:
+        if hasattr(data, "iloc"):  # pandas
+            table = pa.Table.from_pandas(data, preserve_index=False)
+        else:
+            table = data if isinstance(data, pa.Table) else pa.table(data)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(
+            f"data of type {type(data).__name__} is no table ({reason}); give a pyarrow.Table, a "
+            "data frame of pandas or Polars, or vectors and labels"
+        ) from error
+    kept = {name: text for name, text in (table.schema.metadata or {}).items() if name == _KEPT}
+    return table.replace_schema_metadata(kept or None)
 
 
 def fetch(path: str, key: str, progress: Progress) -> str:

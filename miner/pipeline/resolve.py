@@ -1,11 +1,13 @@
-"""Resolves the names in a job: its data source, model, engine and rescorer."""
+"""Resolves a job that a caller gave, and its names: data source, model, engine and rescorer."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from miner.datasets.fetch import fetch_dataset
+from miner.datasets.fetch import fetch_dataset, vectors_table, write_data
 from miner.datasets.source import Source, open_source
 from miner.embedding.models.base import LoadedModel
 from miner.embedding.models.load import load_model
@@ -13,15 +15,65 @@ from miner.embedding.models.rescorers import Rescorer, load_rescorer
 from miner.embedding.recipe import Recipe, StoreKey
 from miner.errors import UsageError
 from miner.indexes.base import check_factory
-from miner.job import Job, parse_bytes
+from miner.job import Job, load_job, parse_bytes, parse_job
 from miner.pipeline.engines.base import Engine, open_engine
 from miner.progress import Progress, silent
 from miner.runs.shards import FORMAT_VERSION
 from miner.selection.selection import check_selection
 from miner.storage.json_files import digest
+from miner.storage.urls import local_root
 from miner.version import __version__
 
-__all__ = ["ResolvedJob"]
+__all__ = ["ResolvedJob", "as_job"]
+
+_DATA = ".data"
+"""The folder of an output root with the tables that callers had in memory."""
+
+
+def as_job(
+    job: Job | str | Path | Mapping[str, Any] | None,
+    *,
+    data: Any = None,
+    vectors: Any = None,
+    labels: Any = None,
+) -> Job:
+    """Return a job from what `miner.mine` was given; data in memory are written to a file.
+
+    Parameters
+    ----------
+    job : Job, path of a job file, mapping of sections, or None
+    data, vectors, labels : optional
+        As for `miner.mine`.
+
+    Raises
+    ------
+    UsageError
+        If data are given twice, or labels without vectors.
+    DataError
+        If they are no table, or there is not one label for each vector.
+    """
+    if data is None and vectors is None:
+        if labels is not None:
+            raise UsageError("labels without vectors; give both, or data with a column of labels")
+        if job is None:
+            raise UsageError("no data: give a job, data, or vectors and labels")
+        return _read(job)
+    if data is not None and (vectors is not None or labels is not None):
+        raise UsageError("give data, or vectors and labels, not both")
+    table = data if data is not None else vectors_table(vectors, labels)
+    sections = dict(job) if isinstance(job, Mapping) else {}
+    if job is None or isinstance(job, Mapping):
+        sections["dataset"] = {**sections.get("dataset", {}), "path": _DATA}
+    known = parse_job(sections) if sections else _read(job)
+    path = write_data(table, local_root(known.output.path) / _DATA)
+    dataset = replace(known.dataset, path=str(path), queries=None, corpus=None, links=None)
+    return replace(known, dataset=dataset)
+
+
+def _read(job: Any) -> Job:
+    if isinstance(job, Job):
+        return job
+    return parse_job(job) if isinstance(job, Mapping) else load_job(job)
 
 
 @dataclass(frozen=True, slots=True)

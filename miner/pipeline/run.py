@@ -21,7 +21,7 @@ from miner.embedding.store import Store
 from miner.errors import UsageError, install_hint
 from miner.inspection.advice import advise_run, warning_facts
 from miner.inspection.report.build import add_report, drop_report
-from miner.job import Job, load_job, parse_bytes, parse_job
+from miner.job import Job, parse_bytes
 from miner.pipeline.attempt import Attempt, peak_rss
 from miner.pipeline.audit import Auditing, estimated_census
 from miner.pipeline.cap_negatives import cap_negatives
@@ -30,7 +30,7 @@ from miner.pipeline.gates import check_finished, check_gates, check_rows
 from miner.pipeline.index import Indexing
 from miner.pipeline.passes import Passes, allocate_quotas
 from miner.pipeline.rescore import Rescoring
-from miner.pipeline.resolve import ResolvedJob
+from miner.pipeline.resolve import ResolvedJob, as_job
 from miner.pipeline.seal import ShardWriter, UnitFile, rows_dropped, seal_shards
 from miner.pipeline.units.layout import cut_units
 from miner.pipeline.units.task import (
@@ -59,7 +59,7 @@ from miner.triplets.relevance import Tally, anchor_rows
 from miner.triplets.types import Rows
 from miner.version import package_versions
 
-__all__ = ["Outcome", "as_job", "mine", "run_job"]
+__all__ = ["Outcome", "mine", "run_job"]
 
 _log = logging.getLogger(__name__)
 
@@ -80,18 +80,12 @@ class Outcome:
     mined: bool
 
 
-def as_job(job: Job | str | Path | Mapping[str, Any]) -> Job:
-    """Return a job from a job, the path of a job file, or nested mappings."""
-    if isinstance(job, Job):
-        return job
-    if isinstance(job, Mapping):
-        return parse_job(job)
-    return load_job(job)
-
-
 def mine(
-    job: Job | str | Path | Mapping[str, Any],
+    job: Job | str | Path | Mapping[str, Any] | None = None,
     *,
+    data: Any = None,
+    vectors: Any = None,
+    labels: Any = None,
     force: bool = False,
     progress: Progress | bool | None = None,
 ) -> Run:
@@ -99,7 +93,12 @@ def mine(
 
     Parameters
     ----------
-    job : Job, path of a job file, or mapping of sections
+    job : Job, path of a job file, or mapping of sections; optional with `data` or `vectors`
+    data : pyarrow.Table, data frame of pandas or Polars, or mapping of columns, optional
+        The data, in place of the job's files. They are written to ``.data/`` in the output folder,
+        so that a run that is killed can go on.
+    vectors, labels : array_like of shape (n, d), and sequence of length n, optional
+        The data as embeddings and their labels.
     force : bool
         Mine again even if the latest run is of the same job.
     progress : callable or bool, optional
@@ -126,8 +125,9 @@ def mine(
     >>> run.manifest["census"]["valid"]                                # doctest: +SKIP
     519439560
     """
+    given = as_job(job, data=data, vectors=vectors, labels=labels)
     with showing(progress) as shown:
-        return run_job(as_job(job), force=force, progress=shown).run
+        return run_job(given, force=force, progress=shown).run
 
 
 @errors_name_urls()

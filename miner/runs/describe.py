@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from miner.formatting import LINE_WIDTH, counted, cut_line, printable
-from miner.runs.run import Run
+from miner.runs.run import REPORT, Run
 from miner.runs.totals import why_nothing, wrote_sample
 from miner.triplets.distance import scales
 from miner.triplets.hardness import CLASSES, MINED
@@ -29,7 +29,7 @@ def describe_run(run: Run, *more: str) -> str:
     run : Run
         A finished run from `open_run`.
     *more : str
-        Lines to insert before the warnings of the run, which come last.
+        Lines to insert before the warnings of the run and the path of its report, which come last.
     """
     manifest = run.manifest
     lines = [f"run {run.run_id}", ""]
@@ -171,12 +171,13 @@ def _load(run: Run) -> Iterator[str]:
 
 
 def _warnings(run: Run) -> Iterator[str]:
-    """Yield the warnings of the run, one line each, and the command that shows advice."""
-    warnings = run.manifest.get("warnings", [])
-    for one in warnings:
+    """Yield the warnings of the run, one line each, and where its report is."""
+    for one in run.manifest.get("warnings", []):
         yield cut_line(f"  warning   {one['text']}")
-    if warnings:
-        yield f"  advice    mine report {shlex.quote(_shortest(run))}"
+    if any(file["path"] == REPORT for file in run.manifest["files"]):
+        yield f"  report    {_shortest(run)}/{REPORT}"
+    else:
+        yield f"  report    mine report {shlex.quote(_shortest(run))}"
 
 
 def _shortest(run: Run) -> str:

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from miner.errors import UsageError
 from miner.formatting import bytes_text
-from miner.runs.listing import run_places
+from miner.runs.listing import list_runs, run_places
 from miner.runs.opening import latest_id
 from miner.runs.publishing import RemoteOutput, open_output
 from miner.runs.run import MANIFEST
@@ -68,7 +68,8 @@ def prune_output(
         ``removed`` (kind, path, bytes), the total ``bytes``, ``dry_run``, and ``in_use``, the paths
         of the runs that were kept only because they are being read. Kinds: ``run``; ``staging``,
         the work of an unfinished run; ``partial``, another unfinished file or folder; ``upload``,
-        objects of a run without a manifest.
+        objects of a run without a manifest; ``data``, a table that a caller of `miner.mine` had in
+        memory, of which no run is left.
 
     Raises
     ------
@@ -94,6 +95,7 @@ def prune_output(
                 found.append(run)
             else:
                 read.append(run.path)
+        found += _unused_data(output, {PurePath(one.path).name for one in found}, hours * _HOUR)
         for item in [] if dry_run else found:
             item.remove()
     return {
@@ -114,6 +116,17 @@ def _here(output: Output, older: float) -> Iterator[_Removable]:
     for path in sorted({path for pattern in partial for path in output.root.glob(pattern)}):
         if _age(path) > older:
             yield _local("partial", path)
+
+
+def _unused_data(output: Output, leaving: set[str], older: float) -> Iterator[_Removable]:
+    """Yield the tables in ``.data`` that no run has, except for the runs that leave."""
+    files = sorted((output.root / ".data").glob("*.parquet"))
+    runs, unread = list_runs(output.where) if files else ([], [])
+    kept = [run.manifest["job"]["dataset"] for run in runs if run.path.name not in leaving]
+    used = {PurePath(str(dataset.get("path"))).name for dataset in kept}
+    for path in [] if unread else files:
+        if path.name not in used and _age(path) > older:
+            yield _local("data", path)
 
 
 def _age(path: Path) -> float:

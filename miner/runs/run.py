@@ -16,6 +16,7 @@ from miner.errors import StorageError, UsageError, did_you_mean
 from miner.formatting import without_secrets
 from miner.runs.manifest_schema import manifest_checksum
 from miner.runs.shards import parquet_errors
+from miner.runs.totals import shares_table, short_lines
 from miner.storage.files import sha256_file, storage_errors
 from miner.storage.json_files import digest
 from miner.storage.locks import reader_lock
@@ -37,7 +38,7 @@ MANIFEST, CENSUS, REPORT = "manifest.json", "census.parquet", "report.html"
 _REMEDY = "restore it, or mine again (mine run --force)"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """A finished run.
 
@@ -63,6 +64,14 @@ class Run:
     remote: Folder | None = field(default=None, compare=False)
     _whole: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     """Files whose checksums have already been verified."""
+
+    def __repr__(self) -> str:
+        """Return three lines: what the run is of, the shares of the classes, and what it wrote."""
+        return "\n".join(short_lines(self.manifest, self.where))
+
+    def _repr_html_(self) -> str:
+        """Return a table of the classes with their shares, for notebooks."""
+        return shares_table(self.manifest)
 
     @property
     def run_id(self) -> str:

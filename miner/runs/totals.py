@@ -1,4 +1,4 @@
-"""The sections ``census`` and ``written`` of the manifest."""
+"""The sections ``census`` and ``written`` of the manifest, and short texts from them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.runs.shards import most_weight
-from miner.triplets.hardness import KEPT, MINED, Kept
+from miner.triplets.hardness import CLASSES, KEPT, MINED, Kept
 
-__all__ = ["census_facts", "found_counts", "why_nothing", "written_facts", "wrote_sample"]
+__all__ = [
+    "census_facts",
+    "found_counts",
+    "shares_table",
+    "short_lines",
+    "why_nothing",
+    "written_facts",
+    "wrote_sample",
+]
 
 Counted = NDArray[np.void]
 
@@ -127,6 +135,40 @@ def why_nothing(
     if any(written[name].get("rescored") for name in classes):
         return "the rescorer dropped all triplets"
     return f"the strategy {select['strategy']} takes none of the triplets that pass the filters"
+
+
+def _rows(manifest: Mapping[str, Any]) -> list[tuple[str, int, str, str]]:
+    """Return the class, its triplets, their share, and the rows written, hardest first."""
+    census, written = manifest["census"], manifest["written"]
+    rows = []
+    for name in reversed(CLASSES):
+        share = f"{census[name] / census['valid']:.2%}" if census["valid"] else "-"
+        out = f"{written[name]['rows']:,}" if name in written else ""
+        rows.append((name.replace("_", "-"), int(census[name]), share, out))
+    return rows
+
+
+def short_lines(manifest: Mapping[str, Any], where: str) -> list[str]:
+    """Return three lines about a run: where it is, the shares of the classes, what it wrote."""
+    rows = _rows(manifest)
+    written = ", ".join(f"{out} {name}" for name, _, _, out in rows if out)
+    return [
+        f"Run {where}",
+        f"  {manifest['census']['valid']:,} valid triplets: "
+        + ", ".join(f"{share} {name}" for name, _, share, _ in rows),
+        f"  written: {written}; margin {manifest['job']['mining']['margin']}",
+    ]
+
+
+def shares_table(manifest: Mapping[str, Any]) -> str:
+    """Return an HTML table of the classes: triplets, share, rows written."""
+    names = ("class", "triplets", "share", "written")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = "".join(
+        f"<tr><td>{name}</td><td>{count:,}</td><td>{share}</td><td>{out}</td></tr>"
+        for name, count, share, out in _rows(manifest)
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _total(counted: Counted, name: str) -> int:

@@ -30,7 +30,7 @@ def lonely(tmp_path: Path) -> Path:
 
 
 def warned(text: str) -> list[str]:
-    """The warnings in a summary: all of its last lines but the one on where advice is."""
+    """The warnings in a summary: all of its last lines but the one on where the report is."""
     head = "  warning   "
     return [line.removeprefix(head) for line in text.splitlines() if line.startswith(head)]
 
@@ -49,7 +49,7 @@ def test_warnings_are_one_list_everywhere(lonely: Path, tmp_path: Path, cli: Cli
     assert "90% of anchors have no positive" in texts
     assert warned(done.out) == texts
     *_, last = done.out.splitlines()
-    assert last.startswith("  advice    mine report ") and f"{out}/latest" in last
+    assert last == f"  report    {out}/latest/report.html"
     assert len(max(done.out.splitlines()[-len(texts) - 1 :], key=len)) <= 80 or str(out) in last
     again = cli("run", "--data", lonely, "--out", out)
     assert "already mined" in again.out and warned(again.out) == texts
@@ -69,7 +69,7 @@ def test_a_run_without_warnings_says_nothing(tmp_path: Path, cli: Cli) -> None:
     data = write_vectors(tmp_path / "v.parquet", vectors, [f"c{n // 10}" for n in range(40)])
     done = cli("run", "--data", data, "--out", tmp_path / "out", "--margin", "1")
     assert done.code == 0 and warned(done.out) == []
-    assert done.out.splitlines()[-1].startswith("  latest ")
+    assert done.out.splitlines()[-1].startswith("  report    mine report ")
     assert miner.open_run(tmp_path / "out").manifest["warnings"] == []
 
 
@@ -156,3 +156,16 @@ def test_the_lines_that_load_name_the_folders_that_have_rows(
     assert places == [f"{out['path']}/latest/{name}" for name in full]
     for name, place in zip(full, places, strict=True):
         assert pq.read_table(place).num_rows == run.manifest["written"][name]["rows"] > 0
+
+
+def test_a_run_is_shown_in_three_lines_and_as_a_table(small: Path, tmp_path: Path) -> None:
+    run = miner.mine({"dataset": {"path": str(small)}, "output": {"path": str(tmp_path / "out")}})
+    census, written = run.manifest["census"], run.manifest["written"]
+    first, shares, rows = repr(run).splitlines()
+    assert first == f"Run {run.path}"
+    assert f"{census['valid']:,} valid triplets" in shares and "% hard" in shares
+    assert f"{written['hard']['rows']:,} hard" in rows and rows.endswith("margin 0.2")
+    table = run._repr_html_()
+    for name in ("hard", "semi_hard", "easy"):
+        assert f"<td>{name.replace('_', '-')}</td><td>{census[name]:,}</td>" in table
+        assert f"<td>{census[name] / census['valid']:.2%}</td>" in table

@@ -36,10 +36,10 @@ __all__ = ["Contents", "Item", "cut_text", "label_text"]
 _MOST_TEXT, _MOST_NAME = 280, 64
 """Most characters shown of a text, and of an id or label."""
 _MOST_MARKS = 4
-_EDGE = 96
+_EDGE = 160
 _MOST_BYTES = 256 << 20
 """Most bytes of a table that contains its images: it is read completely to find a few rows."""
-_MOST_URL = 24 << 10
+_MOST_URL = 32 << 10
 
 
 @dataclass(frozen=True, slots=True)
