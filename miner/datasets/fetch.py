@@ -1,8 +1,8 @@
 """Input data that is not a local file: on object storage, or in memory.
 
 Like a local path, a URL names an object, a folder (all objects below it) or a pattern. Its objects
-are copied to this machine. A table in memory is written to a file, so that a run that is killed can
-go on, and so that its report and `mine verify` can read the data again.
+are copied to this machine. A table in memory is written to a file: a killed run can be
+continued, and its report and `mine verify` can read the data again.
 """
 
 from __future__ import annotations

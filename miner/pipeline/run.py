@@ -96,7 +96,7 @@ def mine(
     job : Job, path of a job file, or mapping of sections; optional with `data` or `vectors`
     data : pyarrow.Table, data frame of pandas or Polars, or mapping of columns, optional
         The data, in place of the job's files. They are written to ``.data/`` in the output folder,
-        so that a run that is killed can go on.
+        so that a killed run can be continued.
     vectors, labels : array_like of shape (n, d), and sequence of length n, optional
         The data as embeddings and their labels.
     force : bool

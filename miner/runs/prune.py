@@ -118,11 +118,11 @@ def _here(output: Output, older: float) -> Iterator[_Removable]:
             yield _local("partial", path)
 
 
-def _unused_data(output: Output, leaving: set[str], older: float) -> Iterator[_Removable]:
-    """Yield the tables in ``.data`` that no run has, except for the runs that leave."""
+def _unused_data(output: Output, removed: set[str], older: float) -> Iterator[_Removable]:
+    """Yield the tables in ``.data`` that no run has but those in `removed`."""
     files = sorted((output.root / ".data").glob("*.parquet"))
     runs, unread = list_runs(output.where) if files else ([], [])
-    kept = [run.manifest["job"]["dataset"] for run in runs if run.path.name not in leaving]
+    kept = [run.manifest["job"]["dataset"] for run in runs if run.path.name not in removed]
     used = {PurePath(str(dataset.get("path"))).name for dataset in kept}
     for path in [] if unread else files:
         if path.name not in used and _age(path) > older:
