@@ -50,6 +50,28 @@ def to_the_front_door(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = source[0].replace("](../../README.md", "](readme.md")
 
 
+def list_the_keys(app: Sphinx, name: str, source: list[str]) -> None:
+    """Add a table of the keys of each section to the page of the job file."""
+    if name != "job-file":
+        return
+    lines = ["", "## Every key", ""]
+    for section, facts in miner.job_schema()["properties"].items():
+        lines += [
+            f"### `[{section}]`",
+            "",
+            "| key | type | default | meaning |",
+            "|---|---|---|---|",
+        ]
+        for key, one in facts["properties"].items():
+            kinds = one.get("enum") or [one.get("type", "table")]
+            default = json.dumps(one["default"]) if "default" in one else ""
+            kind = ", ".join(f"`{value}`" if "enum" in one else str(value) for value in kinds)
+            meaning = one["description"].replace("|", "\\|")
+            lines.append(f"| `{key}` | {kind} | {default and f'`{default}`'} | {meaning} |")
+        lines.append("")
+    source[0] += "\n".join(lines)
+
+
 def publish_schema(app: Sphinx, error: Exception | None) -> None:
     """Write the JSON Schema of the job file into the site."""
     if error is None:
@@ -60,4 +82,5 @@ def publish_schema(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Register the functions of this file with Sphinx."""
     app.connect("source-read", to_the_front_door)
+    app.connect("source-read", list_the_keys)
     app.connect("build-finished", publish_schema)

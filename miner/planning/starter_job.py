@@ -18,10 +18,11 @@ from miner.datasets.infer_roles import Guess, guess_items, guess_pairs
 from miner.datasets.opening import open_table
 from miner.embedding.models.base import DEFAULTS, MODELS
 from miner.formatting import cut_line, short_message
+from miner.planning.job_schema import job_schema
 from miner.progress import silent
 from miner.selection.strategies.advice import LABELLED, LINKED
 from miner.storage.os_errors import NOT_WRITTEN, publication_state
-from miner.storage.outputs import check_output, write_output
+from miner.storage.outputs import check_output, is_stream, write_output
 from miner.storage.urls import errors_name_urls, is_url
 
 __all__ = ["Starter", "describe_starter", "starter_job", "write_starter"]
@@ -38,6 +39,11 @@ _ROLES = {
     "links": ("links", "qrels"),
 }
 """Names of files (without extension) that contain one role each."""
+
+_SCHEMA = ".mine.schema.json"
+"""The file next to a job by which editors complete and check its keys."""
+_SCHEMA_LINE = f"#:schema ./{_SCHEMA}\n"
+"""Read by taplo, so by the TOML extensions of VS Code, Zed and others."""
 
 _TEMPLATE = """\
 # A job for `mine`. Mine it:     mine run{path}
@@ -151,7 +157,9 @@ def starter_job(
 
 
 def write_starter(starter: Starter, target: str, *, force: bool) -> None:
-    """Write a job file atomically.
+    """Write a job file atomically, and next to it the JSON Schema to which its first line points.
+
+    A job that is printed has neither.
 
     Raises
     ------
@@ -161,8 +169,17 @@ def write_starter(starter: Starter, target: str, *, force: bool) -> None:
         If the file cannot be written.
     """
     path = check_output(target, "--job", force=force)
+    alone = is_stream(path) or (path.exists() and not path.is_file())
+    schema = None if alone else check_output(path.with_name(_SCHEMA), "--job", _is_schema)
     with publication_state(NOT_WRITTEN):
-        write_output(path, starter.toml.encode())
+        if schema is not None:
+            write_output(schema, f"{json.dumps(job_schema(), indent=2)}\n".encode())
+        write_output(path, ("" if alone else _SCHEMA_LINE).encode() + starter.toml.encode())
+
+
+def _is_schema(head: bytes) -> bool:
+    """Return whether a file with these first bytes is a schema that `write_starter` wrote."""
+    return f'"title": "{job_schema()["title"]}"'.encode() in head
 
 
 def describe_starter(starter: Starter, target: str, named: str | None) -> str:

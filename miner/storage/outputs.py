@@ -17,7 +17,15 @@ from miner.errors import UsageError
 from miner.storage.files import atomic_file, storage_errors
 from miner.storage.urls import expanded, is_url
 
-__all__ = ["PAGE_MARK", "check_output", "check_place", "is_page", "keeps", "write_output"]
+__all__ = [
+    "PAGE_MARK",
+    "check_output",
+    "check_place",
+    "is_page",
+    "is_stream",
+    "keeps",
+    "write_output",
+]
 
 PAGE_MARK = '<meta name="generator" content="mine">'
 """The tag in the head of each HTML page that `mine` writes."""
@@ -135,6 +143,11 @@ def write_output(path: Path, content: bytes) -> None:
                 temporary.write_bytes(content)
                 if target.exists():
                     shutil.copymode(target, temporary)
+
+
+def is_stream(path: str | Path) -> bool:
+    """Return whether a path names an open file of this process, such as ``/dev/stdout``."""
+    return _descriptor(Path(path)) is not None
 
 
 def _descriptor(path: Path) -> int | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+import miner
 from tests.conftest import Result
 
 Cli = Callable[..., Result]
@@ -262,3 +265,31 @@ def test_a_relative_path_is_said_with_the_folder_it_was_searched_in(
     assert missing.code == 3 and f"{data}" in missing.err and f" in {elsewhere}" in missing.err
     whole = cli("run", job, "--data", tmp_path / data)
     assert whole.code == 3 and f" in {elsewhere}" not in whole.err
+
+
+def test_a_job_points_to_the_schema_beside_it(cli: Cli, home: Path) -> None:
+    assert cli("init", plain(), "--job", home / "jobs/tickets.toml").code == 0
+    first = (home / "jobs/tickets.toml").read_text().splitlines()[0]
+    assert first == "#:schema ./.mine.schema.json"
+    schema = home / "jobs/.mine.schema.json"
+    assert json.loads(schema.read_text()) == miner.job_schema()
+    schema.write_text('{\n  "title": "A job of mine", "properties": {}}')  # of an older version
+    assert cli("init", "a.csv", "--job", home / "jobs/tickets.toml", "--force").code == 0
+    assert json.loads(schema.read_text()) == miner.job_schema()
+
+
+def test_another_file_of_that_name_is_kept(cli: Cli, home: Path) -> None:
+    (home / ".mine.schema.json").write_text('{"title": "mine alone"}')
+    done = cli("init", plain(), "--job", home / "job.toml")
+    assert done.code == 2 and ".mine.schema.json" in done.err
+    assert not (home / "job.toml").exists()
+    assert (home / ".mine.schema.json").read_text() == '{"title": "mine alone"}'
+
+
+def test_a_job_that_is_printed_has_no_schema(home: Path) -> None:
+    command = [sys.executable, "-m", "miner", "init", plain(), "--job", "/dev/stdout"]
+    for target in (None, "printed.toml"):
+        with Path(target or "piped").open("w") as file:
+            subprocess.run(command, check=True, stdout=file, stderr=subprocess.DEVNULL)
+        assert Path(target or "piped").read_text().startswith("# A job for `mine`")
+    assert not list(home.glob(".mine*")) and not Path("/dev/.mine.schema.json").exists()
