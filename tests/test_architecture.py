@@ -35,7 +35,10 @@ ONLY = {
     "faiss": ["indexes/"],
     "joblib": ["pipeline/engines/"],
     "distributed": ["pipeline/engines/"],
-    "pyarrow": ["datasets/", "runs/", "training/", "inspection/compare/", "storage/remote/"],
+    "pyarrow": [
+        *("datasets/", "runs/", "training/", "inspection/compare/", "storage/remote/"),
+        "pipeline/units/in_memory.py",
+    ],
     "duckdb": ["datasets/where.py"],
     "obstore": ["storage/remote/"],
     "torch": ["embedding/models/", "torch.py", "census/"],

@@ -101,3 +101,25 @@ def test_the_top_level_holds_what_the_owner_fixed() -> None:
     allowed |= {"README.md", "LICENSE", "CHANGELOG.md"}
     top = {line.split("/")[0] for line in listed.stdout.splitlines()}
     assert {name for name in top if not name.startswith(".")} <= allowed
+
+
+@pytest.mark.slow
+def test_a_users_type_checker_finds_the_types(tmp_path: Path) -> None:
+    """In an editable install, as `make setup` makes it."""
+    pytest.importorskip("mypy", reason="needs pip install '.[check]'")
+    (tmp_path / "user.py").write_text(
+        "import miner\n"
+        'run = miner.mine("job.toml", progress=False)\n'
+        'print(run.triplets("hard"), run.census(), miner.select([[1.0]], ["a"]))\n'
+        "run.triplets(3)\n"
+        "miner.mine(margins=1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "user.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.findall(r"user\.py:(\d+): error: .*\[([a-z-]+)\]", done.stdout)
+    assert found == [("4", "arg-type"), ("5", "call-arg")], done.stdout + done.stderr

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,6 +25,9 @@ from miner.storage.remote.base import Folder
 from miner.storage.remote.copies import SCRATCH, copy_entry, hold_copy, safe_names
 from miner.storage.urls import fetched_folder, local_root
 from miner.triplets.hardness import KEPT, class_name
+
+if TYPE_CHECKING:
+    import pyarrow.dataset
 
 __all__ = [
     "CENSUS",
@@ -90,7 +93,7 @@ class Run:
             return self.path.parent.parent
         return local_root(self.remote.url.rpartition("/runs/")[0] or self.remote.url)
 
-    def census(self) -> Any:
+    def census(self) -> pa.Table:
         """Return the counts per anchor, a ``pyarrow.Table``.
 
         Raises
@@ -102,7 +105,7 @@ class Run:
         with parquet_errors(path):
             return pq.read_table(path)
 
-    def triplets(self, difficulty: str) -> Any:
+    def triplets(self, difficulty: str) -> pyarrow.dataset.Dataset:
         """Return the triplets of a class, a ``pyarrow.dataset.Dataset``.
 
         On a disk, the checksum of each shard is verified first, once per object; this takes one
@@ -128,7 +131,7 @@ class Run:
             raise UsageError(f"no triplets of class {difficulty!r}: {hint}")
         return self._dataset(self._shards(difficulty))
 
-    def schema(self) -> Any:
+    def schema(self) -> pa.Schema:
         """Return the schema of the shards, a ``pyarrow.Schema``; an empty class also has a shard.
 
         Raises
@@ -141,7 +144,7 @@ class Run:
             raise StorageError(f"{self.where}/{MANIFEST} names no shards; {_REMEDY}")
         return self._dataset(first).schema
 
-    def _dataset(self, shards: list[dict[str, Any]]) -> Any:
+    def _dataset(self, shards: list[dict[str, Any]]) -> pyarrow.dataset.Dataset:
         import pyarrow.dataset  # not at the top: it loads pandas if installed, which no run needs
 
         system = None if self.remote is None else arrow_files(self.remote)

@@ -126,7 +126,7 @@ def parquet_writer(sink: Any, schema: Any, dictionaries: Sequence[str]) -> Any:
     )
 
 
-def triplet_table(records: Records, folders: Mapping[str, int], ids: NDArray[np.int64]) -> Any:
+def triplet_table(records: Records, folders: Mapping[str, int], ids: NDArray[np.int64]) -> pa.Table:
     """Return triplets as one Arrow table with the columns of shards, and ``difficulty``.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,9 @@ from miner.triplets.hardness import Kept
 from miner.triplets.relevance import NONE, LabelRelevance, tally
 from miner.triplets.types import Float32, Rows
 
+if TYPE_CHECKING:
+    import pyarrow
+
 __all__ = ["select"]
 
 _NEED_A_RUN = ("per_negative", "denoise", "rescore", "rescore_max")
@@ -38,7 +41,7 @@ def select(
     normalize: bool | None = None,
     strategy: str = "semi-hard",
     **options: Any,
-) -> Any:
+) -> pyarrow.Table:
     """Return the triplets that a run of these vectors would write, as a table in memory.
 
     Everything is held in memory and nothing is written to disk. A training loop can call this
