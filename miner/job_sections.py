@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from miner.errors import UsageError, did_you_mean
 from miner.triplets.distance import Metric, scales
-from miner.triplets.hardness import Mined, class_name
+from miner.triplets.hardness import MinedClass, class_name
 
 __all__ = [
     "CacheJob",
@@ -232,7 +232,7 @@ class SelectJob:
     per_negative: int = 0
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    classes: tuple[Mined, ...] = ("hard", "semi_hard")
+    classes: tuple[MinedClass, ...] = ("hard", "semi_hard")
     absolute_margin: float | None = None
     relative_margin: float | None = None
     min_score: float | None = None

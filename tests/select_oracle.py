@@ -18,7 +18,7 @@ from miner.pipeline.units.miner import UnitMiner
 from miner.pipeline.units.records import TRIPLET
 from miner.selection.selection import load_selection
 from miner.triplets.distance import normalize_rows
-from miner.triplets.hardness import MINED
+from miner.triplets.hardness import MINED_CLASSES
 from miner.triplets.relevance import LabelRelevance, LinkRelevance, Relevance, tally
 from tests.hard_data import labelled, linked, vectors
 from tests.oracle import Truth, enumerate_triplets, negatives
@@ -138,10 +138,10 @@ def _admitted(found: Data, keys: Mapping[str, Any]) -> dict[Triplet, str]:
     for a in range(found.relevance.anchors):
         for p in found.relevance.positives(a).tolist():
             for rank, n in enumerate(found.ranked(a)):
-                names = [name for name in MINED if (a, p, n) in found.truth.sets[name]]
+                names = [name for name in MINED_CLASSES if (a, p, n) in found.truth.sets[name]]
                 passed = (
                     names
-                    and names[0] in keys.get("classes", MINED)
+                    and names[0] in keys.get("classes", MINED_CLASSES)
                     and low <= rank < high
                     and rank >= keys.get("skip_nearest", 0)
                     and found.score(found.truth.d[a, n]) >= least
@@ -165,7 +165,7 @@ def chosen(found: Data, keys: Mapping[str, Any]) -> dict[str, list[Triplet]]:
         "easy-positive": _easy_positive,
     }
     taken = rules[name](found, left, options)
-    return {folder: [t for t in taken if left[t] == folder] for folder in MINED}
+    return {folder: [t for t in taken if left[t] == folder] for folder in MINED_CLASSES}
 
 
 def _all(found: Data, left: dict[Triplet, str], options: Mapping[str, Any]) -> list[Triplet]:

@@ -21,7 +21,7 @@ from miner.errors import StorageError
 from miner.storage.files import atomic_file
 from miner.storage.os_errors import raise_exhausted
 
-__all__ = ["Spool", "keep_rows", "write_column", "write_spool"]
+__all__ = ["ColumnFile", "keep_rows", "write_column", "write_spool"]
 
 _MOST_BYTES = 1 << 30
 _DENSE = 4
@@ -51,11 +51,11 @@ def write_spool(path: Path, kind: Any, parts: Iterable[Any]) -> None:
 
 def keep_rows(path: Path, keep: NDArray[np.bool_], target: Path | None = None) -> None:
     """Write only the rows of a column where `keep` is True, to `target` (default: in place)."""
-    spool = Spool(path)
+    spool = ColumnFile(path)
     write_spool(target or path, spool.type, spool.filtered(keep))
 
 
-class Spool:
+class ColumnFile:
     """A column on disk, opened for random access.
 
     Parameters

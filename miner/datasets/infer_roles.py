@@ -14,7 +14,7 @@ from miner.datasets.content import Kind, column_kind, is_string
 from miner.datasets.formats.images import SUFFIXES
 from miner.errors import DataError
 
-__all__ = ["Guess", "guess_items", "guess_pairs"]
+__all__ = ["InferredRoles", "guess_items", "guess_pairs"]
 
 _SAMPLE = 1 << 15
 """Rows that are examined: more than one batch, because files are often sorted by label."""
@@ -40,7 +40,7 @@ _PAIRS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Guess:
+class InferredRoles:
     """The inferred roles of the columns of a table of labelled items.
 
     Attributes
@@ -82,7 +82,7 @@ def guess_pairs(table: Table) -> tuple[str, str] | None:
 
 def guess_items(
     table: Table, *, identity: str | None, content: str | None, label: str | None
-) -> Guess:
+) -> InferredRoles:
     """Infer the roles of columns from their names, types and first values.
 
     Parameters
@@ -118,7 +118,7 @@ def guess_items(
     words["label"] = seen.values(label)
     taken |= {label}
     group, split = (_named(table, names, taken) for names in (_GROUPS, _SPLITS))
-    return Guess(identity, content, label, group, split, kind, precomputed, words)
+    return InferredRoles(identity, content, label, group, split, kind, precomputed, words)
 
 
 class _Seen:

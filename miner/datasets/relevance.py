@@ -15,7 +15,7 @@ from miner.datasets.base import Table
 from miner.datasets.content import is_list, is_string
 from miner.datasets.image_files import is_encoded
 from miner.datasets.qrels import Links, read_links
-from miner.datasets.roles import Side
+from miner.datasets.roles import TableRoles
 from miner.datasets.scan import Items
 from miner.errors import DataError
 from miner.triplets.relevance import (
@@ -63,7 +63,7 @@ class Scanned:
     names: Any = None
 
 
-def scan_labelled(items: Items, side: Side) -> tuple[Scanned, NDArray[np.bool_]]:
+def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.bool_]]:
     """Build the relevance of labelled items.
 
     Returns
@@ -126,7 +126,7 @@ def scan_labelled(items: Items, side: Side) -> tuple[Scanned, NDArray[np.bool_]]
 def scan_pairs(
     queries: Items,
     corpus: Items,
-    sides: tuple[Side, ...],
+    sides: tuple[TableRoles, ...],
     tables: Sequence[Table],
     columns: tuple[str | None, str | None, str | None],
 ) -> Scanned:
@@ -168,7 +168,7 @@ def scan_pairs(
     return Scanned(relevance, rows, digests, None, facts)
 
 
-def _left_out(items: Sequence[Items], sides: Sequence[Side]) -> dict[str, int]:
+def _left_out(items: Sequence[Items], sides: Sequence[TableRoles]) -> dict[str, int]:
     """Count the rows that were left out, by each reason that the job allows."""
     facts = {}
     if any(side.where for side in sides):
@@ -178,7 +178,7 @@ def _left_out(items: Sequence[Items], sides: Sequence[Side]) -> dict[str, int]:
     return facts
 
 
-def _label_lists(column: Any, side: Side, items: Items) -> tuple[Codes, Codes]:
+def _label_lists(column: Any, side: TableRoles, items: Items) -> tuple[Codes, Codes]:
     """Encode lists of labels: row r has ``codes[starts[r]:starts[r + 1]]``, ascending."""
     values = column.flatten()
     if is_list(values.type):
@@ -237,7 +237,7 @@ def _known_floats(items: Items, column: Any, name: str | None) -> Any:
     return pc.add(column, pa.scalar(0, column.type))
 
 
-def _known_groups(items: Items, side: Side) -> Any:
+def _known_groups(items: Items, side: TableRoles) -> Any:
     return None if items.groups is None else _known(items, items.groups, side.group)
 
 
@@ -293,7 +293,7 @@ def _refuse_degenerate(where: str, sizes: Codes) -> None:
 
 
 def _link_relevance(
-    links: Links, queries: Items, corpus: Items, sides: tuple[Side, ...]
+    links: Links, queries: Items, corpus: Items, sides: tuple[TableRoles, ...]
 ) -> LinkRelevance:
     cut = len(queries)
     contents = _content_codes(queries, corpus)

@@ -17,11 +17,11 @@ from miner.datasets.where import Filter
 from miner.errors import DataError
 from miner.triplets.types import Rows
 
-__all__ = ["Side", "nothing_left", "plain_batch"]
+__all__ = ["TableRoles", "nothing_left", "plain_batch"]
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class TableRoles:
     """A table and the roles of its columns: the items, the queries, or the corpus.
 
     Attributes
@@ -128,7 +128,7 @@ class Side:
         return name
 
 
-def nothing_left(side: Side, rows: int, passing: int = 1, labelled: int = 1) -> str:
+def nothing_left(side: TableRoles, rows: int, passing: int = 1, labelled: int = 1) -> str:
     """Return the message why no row of a table can be used."""
     where = side.table.where
     if not rows:

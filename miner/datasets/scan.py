@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from miner.datasets.base import is_id
 from miner.datasets.column_store import write_spool
 from miner.datasets.content import Content, content_digests, is_list, is_string, refuse_faults
-from miner.datasets.roles import Side, nothing_left
+from miner.datasets.roles import TableRoles, nothing_left
 from miner.errors import DataError
 from miner.triplets.types import Rows
 
@@ -71,12 +71,12 @@ class Items:
         return len(self.ids)
 
 
-def scan(side: Side, texts: Path | None) -> Items:
+def scan(side: TableRoles, texts: Path | None) -> Items:
     """Read a table once, check it, and write its texts to disk.
 
     Parameters
     ----------
-    side : Side
+    side : TableRoles
     texts : Path or None
         The file for the texts; None to drop them.
 
@@ -95,7 +95,7 @@ def scan(side: Side, texts: Path | None) -> Items:
 
 
 class _Scanner:
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: TableRoles) -> None:
         self.side = side
         self.content = Content(side.kind, side.folder)
         self.parts: dict[str, list[Any]] = {"id": [], "label": [], "group": []}
@@ -218,7 +218,7 @@ def typed(column: Any) -> Any:
     return column
 
 
-def _check_ids(ids: Any, rows: Rows, side: Side) -> None:
+def _check_ids(ids: Any, rows: Rows, side: TableRoles) -> None:
     where = f"{side.table.where}, column {side.id!r}"
     if not is_id(ids):
         raise DataError(f"{where}: ids must be text or whole numbers, not {ids.type}")

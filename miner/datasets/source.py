@@ -19,7 +19,7 @@ from miner.datasets.formats.beir import is_beir, open_beir
 from miner.datasets.formats.pair_table import open_pair_table
 from miner.datasets.opening import open_table
 from miner.datasets.relevance import Scanned, scan_labelled, scan_pairs
-from miner.datasets.roles import Side
+from miner.datasets.roles import TableRoles
 from miner.datasets.scan import scan
 from miner.datasets.where import Condition, Filter, parse_condition
 from miner.errors import DataError
@@ -34,7 +34,7 @@ _CONTENT = ("text", "image", "embedding")
 class Source:
     """An opened data set: labelled items (one side), or queries, corpus (two sides) and links."""
 
-    sides: tuple[Side, ...]
+    sides: tuple[TableRoles, ...]
     links: tuple[Table, ...]
     link_columns: tuple[str | None, str | None, str | None]
 
@@ -204,7 +204,7 @@ def _refuse_vectors(table: Table) -> None:
         )
 
 
-def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -> Side:
+def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -> TableRoles:
     content = job.content or next((name for name in _CONTENT if name in table.types), None)
     if content is None:
         _refuse_lists(table, ("",))
@@ -224,7 +224,7 @@ def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -
     if job.group:
         require_column(table, job.group, "dataset.group")
     kind = column_kind(table.where, content, table.types[content], model)
-    return Side(
+    return TableRoles(
         table,
         content,
         kind,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from miner.datasets.content import Values, content_digests
 from miner.datasets.image_files import Pictures
-from miner.datasets.roles import Side
-from miner.embedding.cache import Digests, Generation
+from miner.datasets.roles import TableRoles
+from miner.embedding.cache import Digests, VectorCache
 from miner.embedding.model_identity import Probe
 from miner.embedding.models.base import Batch, LoadedModel, Role
 from miner.embedding.probed_vectors import ProbedVectors
@@ -142,8 +142,8 @@ class Embedder:
 
 def embed_missing(
     embedder: Embedder,
-    side: Side,
-    generation: Generation,
+    side: TableRoles,
+    generation: VectorCache,
     todo: Rows,
     digests: Digests,
     done: Callable[[int], None],
@@ -160,8 +160,8 @@ def embed_missing(
     Parameters
     ----------
     embedder : Embedder
-    side : Side
-    generation : Generation
+    side : TableRoles
+    generation : VectorCache
     todo : ndarray of int64
         Row numbers, ascending.
     digests : ndarray of V16
@@ -201,7 +201,7 @@ def embed_missing(
     return computed
 
 
-def _windows(side: Side, todo: Rows, batch_size: int) -> Iterator[tuple[int, Values]]:
+def _windows(side: TableRoles, todo: Rows, batch_size: int) -> Iterator[tuple[int, Values]]:
     """Yield the content of rows in pieces of whole batches, each with its position in `todo`."""
     most = batch_size * (_WINDOW_BATCHES if side.kind == "text" else 1)
     held: list[Values] = []

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from miner.datasets.content import content_digests
 from miner.embedding.batches import Embedder, embed_missing
-from miner.embedding.cache import Digests, Generation, open_generation
+from miner.embedding.cache import Digests, VectorCache, open_generation
 from miner.embedding.model_identity import CANARY_ROWS
 from miner.embedding.probed_vectors import ProbedVectors, check_unchanged
-from miner.embedding.recipe import Recipe, StoreKey
+from miner.embedding.recipe import EmbeddingRecipe, StoreKey
 from miner.embedding.store import Store, sound_store, store_errors
 from miner.errors import DamageError, DataError, StorageError
 from miner.formatting import counted
@@ -37,7 +37,7 @@ _SCAN, _COUNTS = "scan.npz", "counts"
 
 
 def prepare_store(
-    root: Path, key: StoreKey, recipe: Recipe, progress: Progress
+    root: Path, key: StoreKey, recipe: EmbeddingRecipe, progress: Progress
 ) -> tuple[Store, dict[str, Any]]:
     """Return the store of a key; build it if it does not exist or is damaged.
 
@@ -72,7 +72,9 @@ def prepare_store(
 class _Maker:
     """Builds one store."""
 
-    def __init__(self, root: Path, key: StoreKey, recipe: Recipe, progress: Progress) -> None:
+    def __init__(
+        self, root: Path, key: StoreKey, recipe: EmbeddingRecipe, progress: Progress
+    ) -> None:
         self.root, self.key, self.recipe, self.progress = root, key, recipe, progress
         self.folder = root / f".{key.name}.partial"
         self.rows: list[Rows] = []  # per table: used row numbers; below, their digests
@@ -145,7 +147,7 @@ class _Maker:
             self.dim,
         )
 
-    def _generation(self, number: int) -> Generation:
+    def _generation(self, number: int) -> VectorCache:
         """Open the cached vectors of the model, in the role and with the prompt of a side."""
         identity = self.key.identity
         facts = self.recipe.generation(number, identity)
@@ -252,7 +254,7 @@ class _Maker:
                 )
         raise StorageError(f"{generation.folder}: vectors cannot be read back; remove the folder")
 
-    def _embed(self, number: int, generation: Generation, todo: Rows, *, again: bool) -> None:
+    def _embed(self, number: int, generation: VectorCache, todo: Rows, *, again: bool) -> None:
         side, embedder = self.recipe.source.sides[number], self._embedder(number)
         rows, digests = self.rows[number][todo], self.digests[number][todo]
 
@@ -267,7 +269,7 @@ class _Maker:
         self.batch_size = embedder.batch_size
         self.dim = self.dim or embedder.dim or generation.dim
 
-    def _write(self, generation: Generation, digests: Digests, target: Path) -> Rows:
+    def _write(self, generation: VectorCache, digests: Digests, target: Path) -> Rows:
         """Write a side's vectors; return the rows whose cached vectors are missing or damaged."""
         lost, zeros = [], self.zeros
         step = min(_READ_ROWS, max(_CHUNK, _READ_BYTES // (8 * (self.dim or 1))))

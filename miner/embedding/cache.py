@@ -28,7 +28,7 @@ from miner.storage.files import storage_errors
 from miner.storage.json_files import digest, read_json, write_json
 from miner.storage.records import checked_record, write_record
 
-__all__ = ["Digests", "Generation", "open_generation", "read_generation"]
+__all__ = ["Digests", "VectorCache", "open_generation", "read_generation"]
 
 Digests = NDArray[np.void]
 """Content digests, shape (n,), dtype V16."""
@@ -47,7 +47,7 @@ _SLICE = 256
 _NEVER_ZERO = np.uint64(0xD1B54A32D192ED03)
 
 
-def open_generation(root: Path, facts: Mapping[str, Any], name: str = "?") -> Generation:
+def open_generation(root: Path, facts: Mapping[str, Any], name: str = "?") -> VectorCache:
     """Open the generation that `facts` identify; create it if it does not exist.
 
     Parameters
@@ -74,14 +74,14 @@ def open_generation(root: Path, facts: Mapping[str, Any], name: str = "?") -> Ge
                 os.utime(described)  # the time of the last use, for `prune`
             else:
                 write_json(described, {"id": name, **facts})
-            return Generation(folder, *_take_segment(folder))
+            return VectorCache(folder, *_take_segment(folder))
 
 
-def read_generation(root: Path, facts: Mapping[str, Any]) -> Generation | None:
+def read_generation(root: Path, facts: Mapping[str, Any]) -> VectorCache | None:
     """Open a generation without writing anything; None if it has no vectors."""
     folder = root / digest(dict(facts))[:24]
     there = (folder / "shape.json").exists()
-    return Generation(folder, _MISSING, FileLock(folder / "reading.lock")) if there else None
+    return VectorCache(folder, _MISSING, FileLock(folder / "reading.lock")) if there else None
 
 
 def _take_segment(folder: Path) -> tuple[int, FileLock]:
@@ -96,7 +96,7 @@ def _take_segment(folder: Path) -> tuple[int, FileLock]:
     raise StorageError(f"{folder}: all segments are in use; end processes that hang")
 
 
-class Generation:
+class VectorCache:
     """The vectors of one model, which are found by the digests of their contents.
 
     Vectors appended by this process or another one are found after `refresh`.
@@ -116,7 +116,7 @@ class Generation:
         self._synced = time.monotonic()
         self.refresh()
 
-    def __enter__(self) -> Generation:
+    def __enter__(self) -> VectorCache:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -22,7 +22,7 @@ from miner.storage.locks import lock_output
 from miner.storage.urls import expanded, local_root
 
 __all__ = [
-    "Kept",
+    "CacheEntry",
     "describe_kept",
     "keep_within",
     "kept_facts",
@@ -34,7 +34,7 @@ Kind = Literal["cache", "store", "count"]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CacheEntry:
     """An entry of the cache or the stores: a folder that a run can make again.
 
     Attributes
@@ -58,7 +58,7 @@ class Kept:
     used: float
 
 
-def list_kept(cache: Path, stores: Path) -> list[Kept]:
+def list_kept(cache: Path, stores: Path) -> list[CacheEntry]:
     """List the generations of a cache, the stores and their counts, last used first."""
     found = [*_read("cache", cache, "model.json"), *_read("store", stores, "store.json")]
     for store in found:
@@ -67,14 +67,14 @@ def list_kept(cache: Path, stores: Path) -> list[Kept]:
     return sorted(found, key=lambda kept: (-kept.used, kept.path))
 
 
-def _read(kind: Kind, root: Path, described: str, model: str = "?") -> Iterator[Kept]:
+def _read(kind: Kind, root: Path, described: str, model: str = "?") -> Iterator[CacheEntry]:
     for path in root.glob(f"*/{described}"):
         try:
             facts, used = _described(path), path.stat().st_mtime
             size = sum(one.stat().st_size for one in path.parent.iterdir() if one.is_file())
         except (StorageError, OSError):  # another process has removed it
             continue
-        yield Kept(kind, path.parent, _model_name(facts) or model, size, used)
+        yield CacheEntry(kind, path.parent, _model_name(facts) or model, size, used)
 
 
 def _described(path: Path) -> Any:
@@ -93,14 +93,14 @@ def _model_name(facts: Any) -> str | None:
 
 
 def _prune(
-    kept: Iterable[Kept], most: int, spare: Container[Path] = (), *, dry_run: bool = False
-) -> list[Kept]:
+    kept: Iterable[CacheEntry], most: int, spare: Container[Path] = (), *, dry_run: bool = False
+) -> list[CacheEntry]:
     """Remove the entries unused longest until the rest takes at most `most` bytes.
 
     The counts of a store are removed with it. Entries in `spare` and entries in use stay. Returns
     the removed entries.
     """
-    removed: list[Kept] = []
+    removed: list[CacheEntry] = []
     left = sorted(kept, key=lambda one: (one.used, one.path))
     for one in left.copy():
         if sum(other.bytes for other in left) <= most:
@@ -112,7 +112,7 @@ def _prune(
     return removed
 
 
-def _remove(kept: Kept, *, dry_run: bool) -> bool:
+def _remove(kept: CacheEntry, *, dry_run: bool) -> bool:
     """Remove an entry; False if it is in use. With `dry_run` only check whether it is in use."""
     with storage_errors(kept.path), ExitStack() as locks:
         try:
@@ -127,7 +127,7 @@ def _remove(kept: Kept, *, dry_run: bool) -> bool:
     return True
 
 
-def keep_within(most: int, cache: Path, store: Path) -> list[Kept]:
+def keep_within(most: int, cache: Path, store: Path) -> list[CacheEntry]:
     """Prune a cache and the stores to `most` bytes; `store` and the newest vectors stay."""
     kept = list_kept(cache, store.parent)
     newest = next((one.path for one in kept if one.kind == "cache"), store)
@@ -184,12 +184,12 @@ def prune_vectors(
         return [_facts(one) for one in _prune(_kept_for(out, cache), most, dry_run=dry_run)]
 
 
-def _kept_for(out: str | Path, cache: str | None) -> list[Kept]:
+def _kept_for(out: str | Path, cache: str | None) -> list[CacheEntry]:
     folder = expanded(cache) if cache else Job(output=OutputJob(str(out))).cache_folder
     return list_kept(folder, local_root(out) / ".store")
 
 
-def _facts(kept: Kept) -> dict[str, Any]:
+def _facts(kept: CacheEntry) -> dict[str, Any]:
     used = datetime.fromtimestamp(kept.used, UTC).isoformat(timespec="seconds")
     return {**asdict(kept), "path": str(kept.path), "used": used}
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.embedding.cache import Digests, Generation
+from miner.embedding.cache import Digests, VectorCache
 from miner.embedding.model_identity import Probe
 from miner.embedding.models.base import LoadedModel
 from miner.errors import DataError
@@ -80,13 +80,13 @@ class ProbedVectors:
 
     Parameters
     ----------
-    generation : Generation
+    generation : VectorCache
     model : LoadedModel
     probe : Probe or None
         None for a model that identifies its weights: its vectors are not held back.
     """
 
-    generation: Generation
+    generation: VectorCache
     model: LoadedModel
     probe: Probe | None
     _held: list[tuple[Digests, NDArray[np.floating]]] = field(default_factory=list)

@@ -13,7 +13,7 @@ from miner.storage.files import sha256_file
 from miner.storage.json_files import digest
 from miner.storage.urls import url_name
 
-__all__ = ["Recipe", "StoreKey"]
+__all__ = ["EmbeddingRecipe", "StoreKey"]
 
 _VERSION = 6
 _GENERATION_VERSION = {"text": 1, "image": 2, "vectors": 1}
@@ -21,7 +21,7 @@ _GENERATION_VERSION = {"text": 1, "image": 2, "vectors": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class EmbeddingRecipe:
     """How a source becomes vectors: the model, its prompts and options, and the cache.
 
     Attributes
@@ -83,7 +83,7 @@ class StoreKey:
         return digest(self.facts)[:24]
 
     @classmethod
-    def of(cls, recipe: Recipe, *, keep: bool) -> StoreKey:
+    def of(cls, recipe: EmbeddingRecipe, *, keep: bool) -> StoreKey:
         """Compute the checksums of the data and identify the model; for `keep` see `identify`."""
         source = recipe.source
         files = [

@@ -32,7 +32,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.datasets.column_store import Spool
+from miner.datasets.column_store import ColumnFile
 from miner.errors import DamageError, StorageError
 from miner.progress import warn_damaged
 from miner.storage.arrays import load_arrays
@@ -129,11 +129,11 @@ class Store:
         with store_errors(path), path.open("rb") as file:
             return load(load_arrays(file))
 
-    def ids(self, side: int) -> Spool:
+    def ids(self, side: int) -> ColumnFile:
         """Return the ids of a side."""
         path = self.folder / f"ids-{side}.arrow"
         with store_errors(path):
-            return Spool(path)
+            return ColumnFile(path)
 
     def label_names(self) -> Any:
         """Return the value of each label as an Arrow array; None unless each row has one label."""
@@ -141,12 +141,12 @@ class Store:
         if not path.exists():
             return None
         with store_errors(path):
-            return Spool(path).all()
+            return ColumnFile(path).all()
 
-    def texts(self, side: int) -> Spool | None:
+    def texts(self, side: int) -> ColumnFile | None:
         """Return the texts of a side; None if they were not stored."""
         path = self.folder / f"texts-{side}.arrow"
-        return Spool(path) if path.exists() else None
+        return ColumnFile(path) if path.exists() else None
 
 
 def open_store(folder: Path) -> Store | None:

@@ -17,7 +17,7 @@ from miner.runs.run import Run
 from miner.runs.tables import CONFUSION, HUBS, has_table, read_table
 from miner.runs.totals import why_nothing, wrote_sample
 from miner.selection.strategies.advice import ADVICE
-from miner.triplets.hardness import MINED
+from miner.triplets.hardness import MINED_CLASSES
 from miner.triplets.types import Rows
 
 __all__ = ["Advice", "advise", "advise_run", "warning_facts"]
@@ -155,7 +155,7 @@ def _of_triplets(manifest: Mapping[str, Any]) -> Iterator[Advice]:
 
 def _of_written(manifest: Mapping[str, Any]) -> Iterator[Advice]:
     select, written = manifest["job"]["select"], manifest["written"]
-    rows: dict[str, int] = {name: written[name]["rows"] for name in MINED}
+    rows: dict[str, int] = {name: written[name]["rows"] for name in MINED_CLASSES}
     if not any(rows.values()):
         why = why_nothing(select, manifest["census"], written)
         yield Advice(
@@ -170,7 +170,7 @@ def _of_written(manifest: Mapping[str, Any]) -> Iterator[Advice]:
             f"{ADVICE['plain'].plain} Measured: {ADVICE['plain'].figure}.",
             f"{ADVICE['first'].plain} {ADVICE['guarded'].plain}",
         )  # fmt: skip
-    drawn = [name for name in MINED if wrote_sample(select, written[name])]
+    drawn = [name for name in MINED_CLASSES if wrote_sample(select, written[name])]
     if drawn:
         words = " and ".join(f"{rows[name]:,} {name.replace('_', '-')}" for name in drawn)
         yield Advice(

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from miner.job_sections import IndexJob, SelectJob
 from miner.pipeline.engines.base import Engine
-from miner.pipeline.units.task import UnitSpec, count_anchors
+from miner.pipeline.units.spec import UnitSpec, count_anchors
 from miner.progress import Progress
 from miner.runs.staging import Staging
-from miner.triplets.hardness import MINED, Mined
+from miner.triplets.hardness import MINED_CLASSES, MinedClass
 from miner.triplets.types import Rows
 
 __all__ = ["Auditing", "Recall", "audit_sample", "estimate", "estimated_census", "measure_recall"]
@@ -87,7 +87,7 @@ def audit_sample(able: Rows, size: int, seed: int) -> Rows:
 
 def measure_recall(
     found: NDArray[np.void], truth: NDArray[np.void], seed: int
-) -> dict[Mined, Recall]:
+) -> dict[MinedClass, Recall]:
     """Return the recall of each class, from the approximate and the exact records of the sample.
 
     Parameters
@@ -96,7 +96,7 @@ def measure_recall(
     seed : int
         Seed of the bootstrap.
     """
-    return {name: _recall(found[name], truth[name], seed) for name in MINED}
+    return {name: _recall(found[name], truth[name], seed) for name in MINED_CLASSES}
 
 
 def _recall(found: Rows, truth: Rows, seed: int) -> Recall:
@@ -150,7 +150,7 @@ class Auditing:
     index: IndexJob
     progress: Progress
 
-    def recalls(self, counted: NDArray[np.void]) -> dict[Mined, Recall]:
+    def recalls(self, counted: NDArray[np.void]) -> dict[MinedClass, Recall]:
         """Return the recall of the hard and semi-hard triplets of a seeded sample of anchors.
 
         Parameters
@@ -172,17 +172,17 @@ class Auditing:
         ]
         recorded = self.staging.recorded("audit")
         if recorded is not None:
-            for name in MINED:
+            for name in MINED_CLASSES:
                 truth[name] = recorded[name]
             return measure_recall(counted[sample], truth, seed)
         done = 0
         self.progress("auditing", done, len(sample))
         for start, counts in self.engine.map(call, parts):
-            for name in MINED:
+            for name in MINED_CLASSES:
                 truth[name][start : start + _AT_ONCE] = counts[name]
-            done += len(counts[MINED[0]])
+            done += len(counts[MINED_CLASSES[0]])
             self.progress("auditing", done, len(sample))
-        self.staging.record("audit", {name: truth[name].tolist() for name in MINED})
+        self.staging.record("audit", {name: truth[name].tolist() for name in MINED_CLASSES})
         return measure_recall(counted[sample], truth, seed)
 
 
@@ -192,22 +192,24 @@ def _count(
     """Count the given anchors exactly, in a worker."""
     start, anchors = numbered
     counted = count_anchors(spec, anchors)
-    return start, {name: counted[name].tolist() for name in MINED}
+    return start, {name: counted[name].tolist() for name in MINED_CLASSES}
 
 
-def estimated_census(census: dict[str, Any], recalls: Mapping[Mined, Recall]) -> dict[str, Any]:
+def estimated_census(
+    census: dict[str, Any], recalls: Mapping[MinedClass, Recall]
+) -> dict[str, Any]:
     """Return the census facts of an approximate run, with estimated totals.
 
     The totals of the classes become estimates with 95 % intervals (``interval``); ``found`` holds
     the numbers of triplets that were found.
     """
     valid = census["valid"]
-    found = {name: census[name] for name in MINED}
+    found = {name: census[name] for name in MINED_CLASSES}
     result = {**census, "exact": False, "found": found, "interval": {}}
-    for name in MINED:
+    for name in MINED_CLASSES:
         result[name], result["interval"][name] = estimate(found[name], recalls[name], valid)
-    others = sum(result[name] for name in MINED)
+    others = sum(result[name] for name in MINED_CLASSES)
     result["easy"] = max(0, valid - others)
-    low, high = (sum(result["interval"][name][end] for name in MINED) for end in (0, 1))
+    low, high = (sum(result["interval"][name][end] for name in MINED_CLASSES) for end in (0, 1))
     result["interval"]["easy"] = [max(0, valid - high), max(0, valid - low)]
     return result

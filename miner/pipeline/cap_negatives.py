@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from miner.pipeline.seal import UnitFile, read_unit_file
 from miner.selection.strategies.base import seed_sequence
 from miner.storage.files import atomic_open
-from miner.triplets.hardness import KEPT, MINED, Kept
+from miner.triplets.hardness import MINED_CLASSES, OUTPUT_FOLDERS, OutputFolder
 
 __all__ = ["cap_negatives"]
 
@@ -32,7 +32,7 @@ _Numbered = tuple[NDArray[np.int64], Numbers]
 _CHUNK = 1 << 18
 _HELD = 1 << 22
 """Number of pseudorandom numbers in memory while the cuts of hubs are determined."""
-_PLACE = len(KEPT) + 1
+_PLACE = len(OUTPUT_FOLDERS) + 1
 _ALL = np.iinfo(np.uint64).max
 
 
@@ -57,8 +57,8 @@ class _Class:
 
 
 def cap_negatives(
-    unit_files: Mapping[Kept, list[UnitFile]], most: int, seed: int, rows: int
-) -> dict[Kept, list[UnitFile]]:
+    unit_files: Mapping[OutputFolder, list[UnitFile]], most: int, seed: int, rows: int
+) -> dict[OutputFolder, list[UnitFile]]:
     """Keep at most `most` triplets of each class with the same negative.
 
     Parameters
@@ -78,7 +78,7 @@ def cap_negatives(
         The remaining unit files of each folder, in the same order.
     """
     result = dict(unit_files)
-    for code, name in enumerate(MINED if most else ()):
+    for code, name in enumerate(MINED_CLASSES if most else ()):
         salt = seed_sequence(seed, _PLACE, code).generate_state(1, np.uint64)[0]
         mine = _Class(unit_files[name], salt)
         cuts = _cuts(mine, most, rows)

@@ -17,7 +17,7 @@ from miner.indexes.flat import StreamedRows, nearest_rows
 from miner.indexes.nearest_positive import Searched, nearest_share
 from miner.indexes.tuning import choose_factory, tune
 from miner.job import Job, parse_bytes
-from miner.pipeline.units.task import Approximate
+from miner.pipeline.units.spec import Approximate
 from miner.progress import Progress, silent
 from miner.runs.staging import Staging
 from miner.storage.files import sha256_file, storage_errors

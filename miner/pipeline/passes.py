@@ -24,14 +24,14 @@ from miner.pipeline.engines.base import Engine
 from miner.pipeline.seal import UnitFile
 from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.merge import Arrays, UnitMerger
-from miner.pipeline.units.task import UnitSpec, count_unit, open_lists, open_unit_miner, write_unit
+from miner.pipeline.units.spec import UnitSpec, count_unit, open_lists, open_unit_miner, write_unit
 from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.selection.caps import allocate
 from miner.selection.strategies.base import seed_sequence
 from miner.storage.arrays import load_array, save_array
 from miner.storage.files import storage_errors
-from miner.triplets.hardness import KEPT, Kept
+from miner.triplets.hardness import OUTPUT_FOLDERS, OutputFolder
 from miner.triplets.types import Rows
 
 __all__ = ["Passes", "allocate_quotas"]
@@ -42,7 +42,7 @@ Numbered = tuple[int, tuple[int, int]]
 """A unit as workers receive it: its number, and its range of anchors."""
 
 
-def allocate_quotas(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, Quota]:
+def allocate_quotas(counted: NDArray[np.void], select: SelectJob) -> dict[OutputFolder, Quota]:
     """Return the quota of each folder: its cap, allocated to the anchors.
 
     Parameters
@@ -57,7 +57,7 @@ def allocate_quotas(counted: NDArray[np.void], select: SelectJob) -> dict[Kept, 
         the cap multiplies their weights. ``suspects`` is included only if the job keeps them.
     """
     quotas = {}
-    for code, name in enumerate(KEPT):
+    for code, name in enumerate(OUTPUT_FOLDERS):
         if name == "suspects" and not select.suspects:
             continue
         slots = counted[f"slots_{name}"]
@@ -147,8 +147,8 @@ class Passes:
         return names
 
     def write(
-        self, quotas: Mapping[Kept, Quota], counted: NDArray[np.void]
-    ) -> dict[Kept, list[UnitFile]]:
+        self, quotas: Mapping[OutputFolder, Quota], counted: NDArray[np.void]
+    ) -> dict[OutputFolder, list[UnitFile]]:
         """Write the triplets of all units; return the unit files of each folder, in order."""
         busy = [
             n
@@ -173,7 +173,10 @@ class Passes:
         }
 
     def _writer(
-        self, quotas: Mapping[Kept, Quota], counted: NDArray[np.void], pending: list[Numbered]
+        self,
+        quotas: Mapping[OutputFolder, Quota],
+        counted: NDArray[np.void],
+        pending: list[Numbered],
     ) -> Callable[[Numbered], tuple[int, dict[str, int], dict[str, str]]]:
         """Save the records and quotas for the workers; return the function that writes a unit."""
         arrays: dict[str, NDArray[Any]] = {"counted": counted}
@@ -214,7 +217,7 @@ def _name(name: str, number: int) -> str:
     return f"{name}-{number:05d}"
 
 
-def _unit_file(staging: Staging, number: int, name: Kept, facts: Any) -> UnitFile:
+def _unit_file(staging: Staging, number: int, name: OutputFolder, facts: Any) -> UnitFile:
     return UnitFile(
         str(staging.work.resolve() / f"write-{number:05d}-{name}.bin"), facts["rows"][name]
     )
@@ -230,7 +233,7 @@ def _write(
     spec: UnitSpec,
     work: str,
     listed: tuple[str, int],
-    factors: Mapping[Kept, float],
+    factors: Mapping[OutputFolder, float],
     numbered: Numbered,
 ) -> tuple[int, dict[str, int], dict[str, str]]:
     """Write one unit, in a worker.

@@ -29,7 +29,7 @@ from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.storage.files import atomic_open, sha256_file
 from miner.storage.json_files import digest
-from miner.triplets.hardness import MINED, Kept
+from miner.triplets.hardness import MINED_CLASSES, OutputFolder
 
 __all__ = ["Rescoring"]
 
@@ -65,7 +65,9 @@ class Rescoring:
     _waiting: dict[str, dict[str, Any]] = field(default_factory=dict)  # records
     _clock: ProbeClock = field(default_factory=ProbeClock)
 
-    def apply(self, unit_files: Mapping[Kept, list[UnitFile]]) -> dict[Kept, list[UnitFile]]:
+    def apply(
+        self, unit_files: Mapping[OutputFolder, list[UnitFile]]
+    ) -> dict[OutputFolder, list[UnitFile]]:
         """Return the unit files without dropped triplets; ``suspects`` are never rescored.
 
         Raises
@@ -75,7 +77,7 @@ class Rescoring:
         """
         result = dict(unit_files)
         if self.rescorer.weights is None:
-            self._set_out([unit_file for name in MINED for unit_file in unit_files[name]])
+            self._set_out([unit_file for name in MINED_CLASSES for unit_file in unit_files[name]])
         try:
             self._apply(unit_files, result)
         except DataError:  # files that were finished before the bad pair are still recorded
@@ -85,11 +87,13 @@ class Rescoring:
         return result
 
     def _apply(
-        self, unit_files: Mapping[Kept, list[UnitFile]], result: dict[Kept, list[UnitFile]]
+        self,
+        unit_files: Mapping[OutputFolder, list[UnitFile]],
+        result: dict[OutputFolder, list[UnitFile]],
     ) -> None:
-        total = sum(len(unit_files[name]) for name in MINED)
+        total = sum(len(unit_files[name]) for name in MINED_CLASSES)
         done = 0
-        for name in MINED:
+        for name in MINED_CLASSES:
             kept = []
             for unit_file in unit_files[name]:
                 self.progress("rescoring", done, total)

@@ -12,7 +12,7 @@ from miner.datasets.source import Source, open_source
 from miner.embedding.models.base import LoadedModel
 from miner.embedding.models.load import load_model
 from miner.embedding.models.rescorers import Rescorer, load_rescorer
-from miner.embedding.recipe import Recipe, StoreKey
+from miner.embedding.recipe import EmbeddingRecipe, StoreKey
 from miner.errors import UsageError
 from miner.indexes.base import check_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
@@ -106,9 +106,9 @@ class ResolvedJob:
         return replace(resolved, rescorer=load_rescorer(job.select.rescore))
 
     @property
-    def recipe(self) -> Recipe:
+    def recipe(self) -> EmbeddingRecipe:
         """How the source is embedded."""
-        return Recipe(
+        return EmbeddingRecipe(
             self.source,
             self.model,
             self.job.model.prompts(len(self.source.sides)),

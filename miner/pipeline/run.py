@@ -33,7 +33,7 @@ from miner.pipeline.rescore import Rescoring
 from miner.pipeline.resolve import ResolvedJob, as_job
 from miner.pipeline.seal import ShardWriter, UnitFile, rows_dropped, seal_shards
 from miner.pipeline.units.layout import cut_units
-from miner.pipeline.units.task import (
+from miner.pipeline.units.spec import (
     UnitSpec,
     gap_histogram,
     open_lists,
@@ -54,7 +54,7 @@ from miner.runs.staging import (
 from miner.runs.totals import census_facts, written_facts
 from miner.storage.json_files import digest
 from miner.storage.urls import errors_name_urls
-from miner.triplets.hardness import Kept
+from miner.triplets.hardness import OutputFolder
 from miner.triplets.relevance import Tally, anchor_rows
 from miner.triplets.types import Rows
 from miner.version import package_versions
@@ -308,8 +308,8 @@ class _RunPipeline:
         return {"files": [*manifest["files"], *files], **warned, **said}
 
     def _rescored(
-        self, store: Store, unit_files: dict[Kept, list[UnitFile]]
-    ) -> dict[Kept, list[UnitFile]]:
+        self, store: Store, unit_files: dict[OutputFolder, list[UnitFile]]
+    ) -> dict[OutputFolder, list[UnitFile]]:
         """Drop the triplets that the job's rescorer rejects; without a rescorer drop nothing."""
         rescorer, most = self.resolved.rescorer, self.job.select.rescore_max
         if rescorer is None or most is None:
@@ -321,7 +321,7 @@ class _RunPipeline:
         store: Store,
         census_files: CensusFiles,
         counted: Any,
-        unit_files: Mapping[Kept, list[UnitFile]],
+        unit_files: Mapping[OutputFolder, list[UnitFile]],
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Write the shards, the census and its tables; return the facts of shards and of files."""
         metadata = {

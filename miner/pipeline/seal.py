@@ -31,7 +31,7 @@ from miner.runs.shards import (
 from miner.runs.staging import Staging
 from miner.storage.files import storage_errors
 from miner.storage.json_files import read_json, write_json
-from miner.triplets.hardness import Kept, difficulty
+from miner.triplets.hardness import OutputFolder, difficulty
 
 __all__ = ["ShardSlice", "ShardWriter", "UnitFile", "read_unit_file", "rows_dropped", "seal_shards"]
 
@@ -50,7 +50,7 @@ class UnitFile:
 class ShardSlice:
     """A shard to write: rows ``start`` to ``start + rows`` (exclusive) of a folder."""
 
-    folder: Kept
+    folder: OutputFolder
     number: int
     start: int
     rows: int
@@ -81,13 +81,13 @@ class ShardWriter:
     texts: bool
     metadata: dict[str, str]
 
-    def save_list(self, folder: Kept, unit_files: list[UnitFile]) -> None:
+    def save_list(self, folder: OutputFolder, unit_files: list[UnitFile]) -> None:
         """Save the list of a folder's unit files for the workers: there may be thousands."""
         write_json(
             self._list_path(folder), [[unit_file.path, unit_file.rows] for unit_file in unit_files]
         )
 
-    def _list_path(self, folder: Kept) -> Path:
+    def _list_path(self, folder: OutputFolder) -> Path:
         return Path(self.work) / f"pieces-{folder}.json"
 
     def write(self, part: ShardSlice) -> dict[str, Any]:
@@ -113,8 +113,8 @@ class ShardWriter:
 
 
 def rows_dropped(
-    before: Mapping[Kept, list[UnitFile]], after: Mapping[Kept, list[UnitFile]]
-) -> dict[Kept, int]:
+    before: Mapping[OutputFolder, list[UnitFile]], after: Mapping[OutputFolder, list[UnitFile]]
+) -> dict[OutputFolder, int]:
     """Return the number of rows that a pass over the unit files dropped, per folder."""
     return {
         name: sum(unit_file.rows for unit_file in before[name])
@@ -145,7 +145,7 @@ def _records(unit_files: list[UnitFile], start: int, rows: int) -> NDArray[np.vo
     return np.concatenate(parts) if parts else np.empty(0, TRIPLET)
 
 
-def _cut(unit_files: Mapping[Kept, list[UnitFile]]) -> Iterator[ShardSlice]:
+def _cut(unit_files: Mapping[OutputFolder, list[UnitFile]]) -> Iterator[ShardSlice]:
     """Yield the shards of each folder; an empty folder has one empty shard."""
     for folder in unit_files:
         total = sum(unit_file.rows for unit_file in unit_files[folder])
@@ -157,7 +157,7 @@ def seal_shards(
     writer: ShardWriter,
     staging: Staging,
     engine: Engine,
-    unit_files: Mapping[Kept, list[UnitFile]],
+    unit_files: Mapping[OutputFolder, list[UnitFile]],
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """Write the shards that do not exist yet; return the facts of all shards, in order."""

@@ -14,7 +14,7 @@ from miner.embedding.store import Store
 from miner.job import Job
 from miner.job_sections import EngineJob
 from miner.pipeline.engines.base import open_engine
-from miner.pipeline.units.task import UnitSpec, count_unit, open_unit_miner
+from miner.pipeline.units.spec import UnitSpec, count_unit, open_unit_miner
 
 __all__ = ["Slice", "count_slice"]
 

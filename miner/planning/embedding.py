@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from miner.datasets.relevance import Scanned
 from miner.embedding.batches import Embedder, embed_missing
-from miner.embedding.cache import Digests, Generation, open_generation, read_generation
+from miner.embedding.cache import Digests, VectorCache, open_generation, read_generation
 from miner.embedding.model_identity import CANARY_ROWS
-from miner.embedding.recipe import Recipe, StoreKey
+from miner.embedding.recipe import EmbeddingRecipe, StoreKey
 from miner.embedding.store import Store
 from miner.planning.sample import sample_rows
 from miner.storage.json_files import write_json
@@ -54,7 +54,7 @@ class Trial:
         Number of rows that were embedded.
     """
 
-    recipe: Recipe
+    recipe: EmbeddingRecipe
     key: StoreKey
     scanned: Scanned
     folder: Path
@@ -63,7 +63,7 @@ class Trial:
     rows: int = 0
     _seconds: float = 0.0
     _bytes: int = 0
-    _caches: list[Generation | None] = field(default_factory=list)
+    _caches: list[VectorCache | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Read the cache, and embed a few rows unless it has the vectors of all rows."""

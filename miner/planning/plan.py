@@ -36,7 +36,7 @@ from miner.runs.staging import finished_run
 from miner.selection.selection import load_selection
 from miner.storage.scratch import scratch_folder
 from miner.storage.urls import errors_name_urls, local_root
-from miner.triplets.hardness import MINED, Mined
+from miner.triplets.hardness import MINED_CLASSES, MinedClass
 from miner.triplets.relevance import AnchorSubset, LinkRelevance, Relevance, Tally, tally
 
 __all__ = ["plan_job"]
@@ -202,7 +202,7 @@ def _written(select: SelectJob, data: _Data) -> dict[str, int]:
     pairs = int(data.counts.positives[data.able].sum())
     cap = min(select.max_triplets, valid)
 
-    def bound(*classes: Mined) -> int:
+    def bound(*classes: MinedClass) -> int:
         """Return an upper bound on the triplets of these classes together."""
         selection = load_selection(replace(select, classes=classes))
         most = min(selection.at_most(pairs, data.anchors, cap), valid)
@@ -210,8 +210,8 @@ def _written(select: SelectJob, data: _Data) -> dict[str, int]:
             most = min(most, len(classes) * select.per_negative * data.relevance.rows)
         return most
 
-    chosen = [name for name in MINED if name in select.classes]
-    found = {str(name): bound(name) if name in chosen else 0 for name in MINED}
+    chosen = [name for name in MINED_CLASSES if name in select.classes]
+    found = {str(name): bound(name) if name in chosen else 0 for name in MINED_CLASSES}
     total = bound(*chosen)
     if select.suspects:  # suspects are written in addition to the triplets of the classes
         found["suspects"] = cap

@@ -14,7 +14,7 @@ from miner.datasets.content import Kind, column_kind
 from miner.datasets.fetch import fetch
 from miner.datasets.formats.beir import is_beir
 from miner.datasets.formats.files import extension
-from miner.datasets.infer_roles import Guess, guess_items, guess_pairs
+from miner.datasets.infer_roles import InferredRoles, guess_items, guess_pairs
 from miner.datasets.opening import open_table
 from miner.embedding.models.base import DEFAULTS, MODELS
 from miner.formatting import cut_line, short_message
@@ -220,7 +220,7 @@ def _select(chosen: Mapping[str, Any]) -> Iterator[str]:
     yield f"{guard if margin else '# ' + guard:<27} # {_GUARD}"
 
 
-def _items(data: str, guess: Guess) -> Iterator[str]:
+def _items(data: str, guess: InferredRoles) -> Iterator[str]:
     """Yield the lines of ``[dataset]`` for labelled items."""
     words = guess.words
     yield _key("path", data)
@@ -240,7 +240,7 @@ def _items(data: str, guess: Guess) -> Iterator[str]:
         )
 
 
-def _words(data: str, guess: Guess) -> list[tuple[str, str]]:
+def _words(data: str, guess: InferredRoles) -> list[tuple[str, str]]:
     """Return descriptions of the columns by role."""
     words = guess.words
     seen = [

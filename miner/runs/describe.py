@@ -11,7 +11,7 @@ from miner.formatting import LINE_WIDTH, counted, cut_line, printable
 from miner.runs.run import REPORT, Run
 from miner.runs.totals import why_nothing, wrote_sample
 from miner.triplets.distance import scales
-from miner.triplets.hardness import CLASSES, MINED
+from miner.triplets.hardness import CLASSES, MINED_CLASSES
 
 __all__ = ["describe_facts", "describe_run", "describe_triplets", "run_facts"]
 __all__ += ["scaling_text", "skipped_text", "some_triplets"]
@@ -118,7 +118,7 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
             "rows whose labels are likely wrong take",
         )
         yield f"    denoised: {left} no part in these"
-    if select["max_triplets"] and not any(written[name]["rows"] for name in MINED):
+    if select["max_triplets"] and not any(written[name]["rows"] for name in MINED_CLASSES):
         yield f"    nothing was written: {why_nothing(select, census, written)}"
 
 
@@ -153,10 +153,10 @@ def _load(run: Run) -> Iterator[str]:
     """Yield the location of the triplets, and code that loads them."""
     yield f"  written   {run.where}"
     written = run.manifest["written"]
-    if not any(written[name]["rows"] for name in MINED):
+    if not any(written[name]["rows"] for name in MINED_CLASSES):
         return
     folder = _shortest(run)
-    full = [name for name in reversed(MINED) if written[name]["rows"]]
+    full = [name for name in reversed(MINED_CLASSES) if written[name]["rows"]]
     if "anchor" in run.schema().names:
         yield "  load      from datasets import load_dataset"
         yield '            load_dataset("parquet", split="train",'
@@ -191,7 +191,7 @@ def _shortest(run: Run) -> str:
 def describe_triplets(run: Run, count: int) -> list[str]:
     """Return the text of up to `count` triplets of each class, as lines."""
     lines = []
-    for name in reversed(MINED):
+    for name in reversed(MINED_CLASSES):
         for row in some_triplets(run, name, count):
             lines.append(
                 f"{name.replace('_', '-')}: d(a,p) {row['d_ap']:.4f}, d(a,n) {row['d_an']:.4f}, "
@@ -265,7 +265,7 @@ def run_facts(run: Run, *, latest: bool) -> dict[str, Any]:
         "valid": manifest["census"]["valid"],
         "semi_hard": manifest["census"]["semi_hard"],
         "hard": manifest["census"]["hard"],
-        "written": {name: manifest["written"][name]["rows"] for name in MINED},
+        "written": {name: manifest["written"][name]["rows"] for name in MINED_CLASSES},
     }
 
 

@@ -16,7 +16,7 @@ from miner.errors import StorageError
 from miner.runs.shards import FORMAT_VERSION
 from miner.storage.json_files import canonical_json, digest
 from miner.triplets.distance import METRICS
-from miner.triplets.hardness import KEPT, MINED
+from miner.triplets.hardness import MINED_CLASSES, OUTPUT_FOLDERS
 
 __all__ = ["checked_manifest", "is_plain_name", "is_plain_path", "manifest_checksum"]
 
@@ -97,7 +97,7 @@ def _list(test: Test, size: int | None = None) -> Test:
     )
 
 
-_TOTALS = dict.fromkeys(MINED, _count)
+_TOTALS = dict.fromkeys(MINED_CLASSES, _count)
 _ROWS_OF = {"rows": _count, "of": _count}
 _WRITTEN = {**_ROWS_OF, "truncated": _flag, "wanted?": _count, "available?": _count}
 _WRITTEN |= {"rescored?": _count, "capped?": _count, "sampled?": _flag}
@@ -144,7 +144,7 @@ _SHAPE: dict[str, Any] = {
         "factory": _text,
         "candidates?": _count,
         "nearest": {"anchors": _count, "positive": _or_none(_number)},
-        "recall?": {f"{name}?": _RECALL for name in MINED},
+        "recall?": {f"{name}?": _RECALL for name in MINED_CLASSES},
     },
     "kernels?": _some(("numba", "numpy")),
     "census": {
@@ -166,7 +166,7 @@ _SHAPE: dict[str, Any] = {
         },
     },
     "denoised?": _ROWS_OF,
-    "written": {**dict.fromkeys(MINED, _WRITTEN), "suspects?": _WRITTEN},
+    "written": {**dict.fromkeys(MINED_CLASSES, _WRITTEN), "suspects?": _WRITTEN},
     "warnings?": _list(_warning),
     "shards": _files,
     "files": _files,
@@ -265,7 +265,7 @@ def _file_faults(manifest: Mapping[str, Any]) -> Iterator[str]:
             if path in seen:
                 yield f"{path} is named twice"
             seen.add(path)
-            if key == "shards" and path.split("/")[0] not in KEPT:
+            if key == "shards" and path.split("/")[0] not in OUTPUT_FOLDERS:
                 yield f"{path} is in no class' folder"
     if "census.parquet" not in seen:
         yield "census.parquet is not named"

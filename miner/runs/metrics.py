@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from miner.errors import StorageError
 from miner.storage.outputs import check_output, keeps, write_output
 from miner.storage.urls import is_url
-from miner.triplets.hardness import CLASSES, MINED
+from miner.triplets.hardness import CLASSES, MINED_CLASSES
 from miner.version import __version__
 
 __all__ = ["METRICS", "RunMetrics", "check_metrics", "write_metrics"]
@@ -110,7 +110,7 @@ def _add_counts(text_file: _TextFile, manifest: Mapping[str, Any]) -> None:
     rows = {name: facts["rows"] for name, facts in manifest["written"].items()}
     text_file.table("mine_triplets_written", "Triplets in the shards.", "class", rows)
     recall = index.get("recall", {})
-    found = {str(name): recall[name]["recall"] if recall else 1.0 for name in MINED}
+    found = {str(name): recall[name]["recall"] if recall else 1.0 for name in MINED_CLASSES}
     words = "Share of a class' triplets that was found: 1 of an exact run."
     text_file.table("mine_recall", words, "class", found)
 

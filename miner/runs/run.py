@@ -24,7 +24,7 @@ from miner.storage.remote.arrow_files import arrow_files
 from miner.storage.remote.base import Folder
 from miner.storage.remote.copies import SCRATCH, copy_entry, hold_copy, safe_names
 from miner.storage.urls import fetched_folder, local_root
-from miner.triplets.hardness import KEPT, class_name
+from miner.triplets.hardness import OUTPUT_FOLDERS, class_name
 
 if TYPE_CHECKING:
     import pyarrow.dataset
@@ -125,7 +125,7 @@ class Run:
         StorageError
             If a shard is missing or damaged.
         """
-        known = [name for name in KEPT if name in self.manifest["written"]]
+        known = [name for name in OUTPUT_FOLDERS if name in self.manifest["written"]]
         if (difficulty := class_name(difficulty)) not in known:
             hint = did_you_mean(difficulty, known)
             raise UsageError(f"no triplets of class {difficulty!r}: {hint}")

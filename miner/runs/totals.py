@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.runs.shards import most_weight
-from miner.triplets.hardness import CLASSES, KEPT, MINED, Kept
+from miner.triplets.hardness import CLASSES, MINED_CLASSES, OUTPUT_FOLDERS, OutputFolder
 
 __all__ = [
     "census_facts",
@@ -50,7 +50,7 @@ def found_counts(census: Mapping[str, Any]) -> dict[str, int]:
     The totals of an approximate run are estimates; the numbers found are in ``found``, and all
     other triplets count as easy.
     """
-    found: dict[str, int] = {name: census.get("found", census)[name] for name in MINED}
+    found: dict[str, int] = {name: census.get("found", census)[name] for name in MINED_CLASSES}
     return {"easy": int(census["valid"]) - sum(found.values()), **found}
 
 
@@ -60,7 +60,7 @@ def written_facts(
     folder: Path,
     *,
     suspects: bool,
-    dropped: Mapping[str, Mapping[Kept, int]],
+    dropped: Mapping[str, Mapping[OutputFolder, int]],
 ) -> dict[str, Any]:
     """Return the section ``written``: per folder, ``rows`` in the shards and ``of``, the total.
 
@@ -82,7 +82,7 @@ def written_facts(
         job's rescorer, ``capped`` by `select.per_negative`.
     """
     facts: dict[str, Any] = {}
-    for name in KEPT if suspects else MINED:
+    for name in OUTPUT_FOLDERS if suspects else MINED_CLASSES:
         of = _total(counted, "slots_suspects" if name == "suspects" else name)
         mine = [shard for shard in shards if shard["path"].startswith(f"{name}/")]
         rows = sum(shard["rows"] for shard in mine)
@@ -121,12 +121,12 @@ def why_nothing(
     census, written : mapping
         As in the manifest.
     """
-    classes, found = sorted(set(select.get("classes", MINED))), found_counts(census)
+    classes, found = sorted(set(select.get("classes", MINED_CLASSES))), found_counts(census)
     if not select["max_triplets"]:
         return "the job only counts, because select.max_triplets is 0"
     if not census["valid"]:
         return "there is no valid triplet"
-    if not any(found[name] for name in MINED):
+    if not any(found[name] for name in MINED_CLASSES):
         return "every triplet is easy at this margin"
     if not any(found[name] for name in classes):
         return f"no triplet is {' or '.join(name.replace('_', '-') for name in classes)}"

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from miner.errors import UsageError
 from miner.job_sections import SelectJob
 from miner.selection.strategies.base import Anchor, EligibleRanks, ScoreBound
-from miner.triplets.hardness import MINED, Mined
+from miner.triplets.hardness import MINED_CLASSES, MinedClass
 from miner.triplets.types import Float64
 
 __all__ = ["Filters"]
@@ -43,7 +43,7 @@ __all__ = ["Filters"]
 class Filters:
     """The filters of a job; None or 0 means no filter."""
 
-    classes: tuple[Mined, ...] = MINED
+    classes: tuple[MinedClass, ...] = MINED_CLASSES
     absolute_margin: float | None = None
     relative_margin: float | None = None
     min_score: float | None = None

@@ -23,13 +23,13 @@ from miner.census.measure import Vectors
 from miner.selection.draws import stream_states, stream_uniforms
 from miner.selection.strategies.base import seed_sequence
 from miner.triplets.distance import Metric
-from miner.triplets.hardness import KEPT, MINED, Mined, is_hard, is_within
+from miner.triplets.hardness import MINED_CLASSES, OUTPUT_FOLDERS, MinedClass, is_hard, is_within
 from miner.triplets.relevance import Relevance, among, cut_sizes, ranges
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["DrawRequest", "DrawnTriplets", "RejectionSampler"]
 
-_PLACE = len(KEPT) + 2
+_PLACE = len(OUTPUT_FOLDERS) + 2
 """Seeds the streams; folders, draws by rank and later caps use smaller numbers."""
 _TRIALS = 1 << 16
 """Trials made at once; their arrays fit into a CPU's cache."""
@@ -52,8 +52,8 @@ class DrawRequest:
     """
 
     anchors: Rows
-    takes: Mapping[Mined, Rows]
-    rates: Mapping[Mined, Float64]
+    takes: Mapping[MinedClass, Rows]
+    rates: Mapping[MinedClass, Float64]
 
     def part(self, some: Rows | slice) -> DrawRequest:
         """Return the request for some of the anchors."""
@@ -124,7 +124,7 @@ class RejectionSampler:
         """The most anchors of one request, so that a triplet fits into a 64-bit number."""
         return int(max(1, (2**64 - 1) // max(1, self.relevance.rows) ** 2))
 
-    def draw(self, asked: DrawRequest) -> dict[Mined, DrawnTriplets]:
+    def draw(self, asked: DrawRequest) -> dict[MinedClass, DrawnTriplets]:
         """Draw the requested triplets of at most `max_anchors` anchors.
 
         Memory is proportional to `trials`, to the anchors and to the drawn triplets.
@@ -136,15 +136,17 @@ class RejectionSampler:
         """
         begin = stream_states(seed_sequence(self.seed, _PLACE), asked.anchors)
         done = np.zeros(len(begin), dtype=np.int64)
-        missing = {name: asked.takes[name].copy() for name in MINED}
-        kept: dict[Mined, list[_Trials]] = {name: [] for name in MINED}
+        missing = {name: asked.takes[name].copy() for name in MINED_CLASSES}
+        kept: dict[MinedClass, list[_Trials]] = {name: [] for name in MINED_CLASSES}
         while True:
             wanted = _wanted(asked, missing, done)
             lines = np.flatnonzero(wanted)
             if not len(lines):
-                return {name: self._sorted(asked.anchors, _joined(kept[name])) for name in MINED}
+                return {
+                    name: self._sorted(asked.anchors, _joined(kept[name])) for name in MINED_CLASSES
+                }
             counts = np.minimum(wanted[lines], self.trials)
-            known = {name: self._open(kept[name], wanted) for name in MINED}
+            known = {name: self._open(kept[name], wanted) for name in MINED_CLASSES}
             for first, last in cut_sizes(counts, self.trials):
                 some, made = lines[first:last], counts[first:last]
                 found = self._try(asked.anchors, begin, some, made, done, missing)
@@ -161,8 +163,8 @@ class RejectionSampler:
         lines: Rows,
         counts: Rows,
         done: Rows,
-        missing: Mapping[Mined, Rows],
-    ) -> Iterator[tuple[Mined, _Trials]]:
+        missing: Mapping[MinedClass, Rows],
+    ) -> Iterator[tuple[MinedClass, _Trials]]:
         """Make the next trials of some lines; yield, per class, triplets of incomplete lines."""
         line = np.repeat(lines, counts)
         number = 2 * ranges(done[lines], counts)
@@ -178,7 +180,7 @@ class RejectionSampler:
 
     def _classes(
         self, anchors: Rows, positives: Rows, negatives: Rows
-    ) -> dict[Mined, NDArray[np.bool_]]:
+    ) -> dict[MinedClass, NDArray[np.bool_]]:
         """Return, per class, whether each triplet belongs to it.
 
         Distances are measured only where bounds on them do not decide the class.
@@ -234,10 +236,10 @@ class RejectionSampler:
         return DrawnTriplets(line, positive, negative[order], d_ap, d_an[order])
 
 
-def _wanted(asked: DrawRequest, missing: Mapping[Mined, Rows], done: Rows) -> Rows:
+def _wanted(asked: DrawRequest, missing: Mapping[MinedClass, Rows], done: Rows) -> Rows:
     """Return the number of trials that each line is expected to need for its missing triplets."""
     wanted = np.zeros(len(done), dtype=np.int64)
-    for name in MINED:
+    for name in MINED_CLASSES:
         lack = missing[name]
         # The trials so far correct the estimate where picks fail more often than expected.
         rate = np.maximum(asked.rates[name], done / (asked.takes[name] - lack + 1))

@@ -28,7 +28,7 @@ from miner.selection.strategies.base import (
     Strategy,
 )
 from miner.triplets.distance import score_range
-from miner.triplets.hardness import MINED, Kept, Mined
+from miner.triplets.hardness import MINED_CLASSES, MinedClass, OutputFolder
 from miner.triplets.types import Float64
 
 __all__ = ["Selection", "Suspects", "check_selection", "counts_identity", "load_selection"]
@@ -89,13 +89,13 @@ class Selection:
         """
         eligible = self.filters.eligible_ranks(cast(Anchor, pairs))
         depths: Counts = np.zeros_like(pairs.hard)
-        for name in MINED:
+        for name in MINED_CLASSES:
             take = self.strategy.take(eligible, name)
             depths = np.maximum(depths, np.where(take.counts > 0, take.begin + take.counts, 0))
         return depths
 
     def of_pairs(
-        self, name: Mined, eligible: EligibleRanks, starts: Counts
+        self, name: MinedClass, eligible: EligibleRanks, starts: Counts
     ) -> tuple[Counts, Counts, Counts]:
         """Return the slots and the requested and eligible triplets of anchors, if `by_pair`.
 
@@ -122,8 +122,8 @@ class Selection:
         )
 
     def of_totals(
-        self, totals: Mapping[Mined, Counts], anchors: Counts, seed: int
-    ) -> dict[Mined, tuple[Counts, Counts, Counts]]:
+        self, totals: Mapping[MinedClass, Counts], anchors: Counts, seed: int
+    ) -> dict[MinedClass, tuple[Counts, Counts, Counts]]:
         """Return the slots and the requested and eligible triplets of anchors, from class totals.
 
         Valid only if `needs_pairs` is False, and for anchors that have valid triplets.
@@ -149,7 +149,7 @@ class Selection:
             for name, (take, wanted) in taken.items()
         }
 
-    def weights_of_totals(self, totals: Mapping[Mined, Counts]) -> dict[Mined, Float64]:
+    def weights_of_totals(self, totals: Mapping[MinedClass, Counts]) -> dict[MinedClass, Float64]:
         """Return the weight of each anchor's triplets per class, without `max_triplets`.
 
         See `of_totals` for the argument.
@@ -185,7 +185,7 @@ class Selection:
         """Return the ranks of an anchor's pairs that pass the filters."""
         return self.filters.eligible_ranks(anchor)
 
-    def rule(self, folder: Kept) -> tuple[Strategy, Caps]:
+    def rule(self, folder: OutputFolder) -> tuple[Strategy, Caps]:
         """Return the strategy that selects the triplets of a folder, and the caps that apply."""
         if folder == "suspects":
             return Suspects(), Caps()
@@ -242,7 +242,7 @@ def check_selection(job: Job) -> None:
 class Suspects(Strategy):
     """Selects the triplets that the guards dropped."""
 
-    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+    def take(self, eligible: EligibleRanks, name: OutputFolder) -> Selected:
         """Select the nearest negatives of each pair, as many as the guards dropped."""
         dropped = eligible.suspects
         return Selected(dropped * 0, dropped, dropped, int(dropped.sum()))

@@ -16,7 +16,7 @@ from miner.errors import UsageError, did_you_mean
 from miner.formatting import counted
 from miner.runs.run import Run
 from miner.runs.shards import parquet_errors
-from miner.triplets.hardness import MINED, class_name
+from miner.triplets.hardness import MINED_CLASSES, class_name
 
 __all__ = [
     "ROLES",
@@ -36,8 +36,8 @@ Numbers = NDArray[np.int32]
 
 def classes_of(difficulty: str) -> tuple[str, ...]:
     """Return the classes of a difficulty: ``hard``, ``semi_hard`` or ``both``."""
-    named: dict[str, tuple[str, ...]] = {name: (name,) for name in MINED}
-    named["both"] = tuple(reversed(MINED))
+    named: dict[str, tuple[str, ...]] = {name: (name,) for name in MINED_CLASSES}
+    named["both"] = tuple(reversed(MINED_CLASSES))
     difficulty = class_name(difficulty)
     if difficulty not in named:
         raise UsageError(f"no difficulty {difficulty!r}: {did_you_mean(difficulty, named)}")
@@ -52,7 +52,7 @@ def written_classes(run: Run, difficulty: str | None) -> tuple[str, ...]:
     UsageError
         When the run wrote no row of these classes.
     """
-    rows = {name: run.manifest["written"][name]["rows"] for name in reversed(MINED)}
+    rows = {name: run.manifest["written"][name]["rows"] for name in reversed(MINED_CLASSES)}
     full = tuple(name for name in rows if rows[name])
     named = full if difficulty is None else classes_of(difficulty)
     if set(named) & set(full):

@@ -25,10 +25,10 @@ from miner.triplets.types import Float64
 
 __all__ = [
     "CLASSES",
-    "KEPT",
-    "MINED",
-    "Kept",
-    "Mined",
+    "MINED_CLASSES",
+    "OUTPUT_FOLDERS",
+    "MinedClass",
+    "OutputFolder",
     "class_name",
     "classify",
     "count_positives",
@@ -38,13 +38,13 @@ __all__ = [
     "semi_hard_border",
 ]
 
-Mined = Literal["semi_hard", "hard"]
+MinedClass = Literal["semi_hard", "hard"]
 
 CLASSES = ("easy", "semi_hard", "hard")
-Kept = Literal["semi_hard", "hard", "suspects"]
+OutputFolder = Literal["semi_hard", "hard", "suspects"]
 
-MINED: tuple[Mined, ...] = ("semi_hard", "hard")
-KEPT: tuple[Kept, ...] = (*MINED, "suspects")
+MINED_CLASSES: tuple[MinedClass, ...] = ("semi_hard", "hard")
+OUTPUT_FOLDERS: tuple[OutputFolder, ...] = (*MINED_CLASSES, "suspects")
 """The folders that triplets are written to: the two classes, and the triplets that filters
 dropped."""
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from miner.datasets.base import ROWS
-from miner.datasets.column_store import Spool, write_column
+from miner.datasets.column_store import ColumnFile, write_column
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def column(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("most", [0, 1 << 30], ids=["slice by slice", "at once"])
 @pytest.mark.parametrize("count", [0, 1, 7, 50, 9000], ids=str)
 def test_slices_hold_the_values_of_the_rows(column: Path, count: int, most: int) -> None:
-    spool = Spool(column, most_bytes=most)
+    spool = ColumnFile(column, most_bytes=most)
     rows = np.random.default_rng(count).integers(0, 2 * ROWS + 5, count)
     rows[count // 2 :] = 2 * ROWS + 4  # the last, often
     expected = [f"row {row}" for row in rows]

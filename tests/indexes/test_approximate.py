@@ -22,7 +22,7 @@ from miner.pipeline.audit import audit_sample, estimate, measure_recall
 from miner.pipeline.units.approximate import IndexCandidates
 from miner.pipeline.units.layout import ANCHOR_COUNTS
 from miner.triplets.distance import METRICS, normalize_rows
-from miner.triplets.hardness import MINED
+from miner.triplets.hardness import MINED_CLASSES
 from miner.triplets.relevance import Relevance
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.operating import events, named
@@ -211,7 +211,7 @@ def job(data: Path, out: Path, **sections: Any) -> dict[str, Any]:
 
 
 def tables(run: miner.Run) -> dict[str, list[Any]]:
-    return {name: run.triplets(name).to_table().to_pylist() for name in MINED}
+    return {name: run.triplets(name).to_table().to_pylist() for name in MINED_CLASSES}
 
 
 def test_all_nominees_give_the_exact_run(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_all_nominees_give_the_exact_run(tmp_path: Path) -> None:
     found = miner.mine(job(data, tmp_path / "found", index=whole))
     exact = miner.mine(job(data, tmp_path / "exact", index={"factory": "Flat"}))
     assert tables(found) == tables(exact)
-    for name in MINED:
+    for name in MINED_CLASSES:
         assert found.manifest["census"][name] == exact.manifest["census"][name] > 0
         assert found.manifest["index"]["recall"][name]["recall"] == 1.0
     assert found.manifest["census"]["valid"] == exact.manifest["census"]["valid"]
@@ -242,10 +242,10 @@ def test_written_triplets_are_correct_and_recall_is_stated(
     with np.load(data) as arrays:
         rows, label = arrays["embedding"], arrays["label"]
     none = np.full(len(rows), -1)
-    truth = dict.fromkeys(MINED, 0)
+    truth = dict.fromkeys(MINED_CLASSES, 0)
     exact = miner.mine(job(data, tmp_path / "exact", index={"factory": "Flat"}))
     census, recall = run.manifest["census"], run.manifest["index"]["recall"]
-    for name in MINED:
+    for name in MINED_CLASSES:
         truth[name] = exact.manifest["census"][name]
         share = census["found"][name] / truth[name]
         low, high = recall[name]["interval"]
@@ -314,7 +314,7 @@ def test_strategies_select_from_the_found_triplets(tmp_path: Path) -> None:
     every = miner.mine(job(data, tmp_path / "all", select={"max_triplets": 10**6}))
     k = {"strategy": "hardest", "options": {"k": 2}, "max_triplets": 10**6}
     nearest = miner.mine(job(data, tmp_path / "hardest", select=k))
-    for name in MINED:
+    for name in MINED_CLASSES:
         wanted: dict[Any, list[Any]] = {}
         for row in every.triplets(name).to_table().to_pylist():
             wanted.setdefault((row["anchor_id"], row["positive_id"]), []).append(

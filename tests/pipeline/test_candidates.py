@@ -23,7 +23,7 @@ from miner.pipeline.units.miner import UnitMiner
 from miner.selection.selection import load_selection
 from miner.selection.strategies.base import STRATEGIES
 from miner.triplets.distance import METRICS
-from miner.triplets.hardness import MINED, Kept
+from miner.triplets.hardness import MINED_CLASSES, OutputFolder
 from miner.triplets.relevance import Relevance, tally
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel
@@ -82,14 +82,14 @@ def written(
     found: dict[str, bytes] = {}
     for unit in UNITS:
         shares = {n: s.part(slice(*unit)) for n, s in allocate_quotas(counted, select).items()}
-        paths: dict[Kept, Path] = {name: folder / f"{name}-{unit[0]}" for name in shares}
+        paths: dict[OutputFolder, Path] = {name: folder / f"{name}-{unit[0]}" for name in shares}
         miner.write(unit, shares, paths, counted[slice(*unit)], files)
         found |= {str(path.name): path.read_bytes() for path in paths.values()}
     return found
 
 
 def counted_with_lists(folder: Path, miner: UnitMiner) -> tuple[np.ndarray, CandidateFiles]:
-    """Count all units, as `miner.pipeline.units.task.count_unit` does."""
+    """Count all units, as `miner.pipeline.units.spec.count_unit` does."""
     parts, names = [], []
     for number, unit in enumerate(UNITS):
         lists: list[CandidateLists] = []
@@ -175,7 +175,7 @@ def test_what_is_listed_saves_the_walk(tmp_path: Path) -> None:
     held = files.read(np.arange(ROWS)).head["held"]
     served = (counted["hard"] + counted["semi_hard"] > 0) & (held >= 0)
     assert served.sum() > 60
-    for name in MINED:
+    for name in MINED_CLASSES:
         counted[f"slots_{name}"][~served] = 0
     barren = Barren(census.vectors, census.relevance, census.metric, census.margin)
     miner = dataclasses.replace(miner, census=barren)

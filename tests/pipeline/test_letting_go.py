@@ -13,7 +13,7 @@ from miner.census.walk.census import Census
 from miner.census.walk.key_rows import BufferPool
 from miner.embedding.models.load import load_model
 from miner.pipeline.units.miner import UnitMiner
-from miner.pipeline.units.task import open_unit_miner
+from miner.pipeline.units.spec import open_unit_miner
 from miner.selection.selection import Selection
 from miner.selection.strategies.all import All
 from miner.triplets.distance import normalize_rows

@@ -54,7 +54,7 @@ def pairs(folder: Path, rows: int, dim: int) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Mined:
+class MinedClass:
     """A run in a process of its own: its bytes, and its most memory, all and anonymous."""
 
     files: dict[str, bytes]
@@ -62,7 +62,7 @@ class Mined:
     anonymous: int
 
 
-def run(dataset: dict[str, str], out: Path, memory: str) -> Mined:
+def run(dataset: dict[str, str], out: Path, memory: str) -> MinedClass:
     """Mine; look at the process some hundred times a second."""
     sections = {f"dataset.{role}": path for role, path in dataset.items()}
     sections |= {"mining.memory": memory, "select.max_triplets": "20000"}
@@ -76,7 +76,7 @@ def run(dataset: dict[str, str], out: Path, memory: str) -> Mined:
     ended.set()
     watching.join()
     assert process.returncode == 0
-    return Mined(payload(miner.open_run(out)), json.loads(said)["peak_rss_bytes"], most[0])
+    return MinedClass(payload(miner.open_run(out)), json.loads(said)["peak_rss_bytes"], most[0])
 
 
 def _watch(pid: int, most: list[int], ended: threading.Event) -> None:

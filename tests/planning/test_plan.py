@@ -15,7 +15,7 @@ import miner
 from miner.planning.footprint import Size, memory
 from miner.planning.sample import Sample, sample_rows
 from miner.selection.strategies.base import STRATEGIES
-from miner.triplets.hardness import MINED
+from miner.triplets.hardness import MINED_CLASSES
 from miner.triplets.relevance import (
     AnchorSubset,
     LabelRelevance,
@@ -83,7 +83,7 @@ def test_every_strategy_keeps_its_bound(tmp_path: Path) -> None:
         planned = job(data, tmp_path / row, strategy=row)
         facts = miner.plan_job(planned)
         written = miner.mine(planned).manifest["written"]
-        rows = sum(written[name]["rows"] for name in MINED)
+        rows = sum(written[name]["rows"] for name in MINED_CLASSES)
         assert 0 < rows <= facts["triplets_at_most"]
         loose += facts["triplets_at_most"] == facts["valid"]
     assert loose == 1  # `all`

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 
 import miner
-from miner.datasets.column_store import Spool
+from miner.datasets.column_store import ColumnFile
 from miner.storage.locks import lock_output
 from miner.storage.remote.lease import _work_id
 from tests.conftest import Result
@@ -134,7 +134,7 @@ def test_texts_of_a_store_are_looked_at(cli: Cli, mined: Path) -> None:
     assert found > 0
     path.write_bytes(whole[:found] + (1 << 60).to_bytes(8, "little") + whole[found + 8 :])
     with pytest.raises(miner.MineError, match=r"texts-0.arrow is damaged"):
-        Spool(path).all()
+        ColumnFile(path).all()
     made_again(again(cli, mined), "texts-0.arrow is damaged", "the run makes the store again")
     assert path.read_bytes() == whole
 

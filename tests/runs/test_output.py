@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
-from miner.triplets.hardness import CLASSES, MINED
+from miner.triplets.hardness import CLASSES, MINED_CLASSES
 from tests.conftest import write_vectors
 from tests.sizes import make_small
 
@@ -89,7 +89,7 @@ def said(rows: int, of: int) -> dict[str, Any]:
 def test_every_triplet_is_written_with_its_values(texts: Path, tmp_path: Path) -> None:
     run = mine(texts, tmp_path / "out", model=LETTERS)
     truth = expected(texts)
-    for name in MINED:
+    for name in MINED_CLASSES:
         loss = [row.pop("loss") for row in truth[name]]
         assert len(loss) > 100
         assert pq.read_table(run.path / name).to_pylist() == truth[name]
@@ -199,7 +199,7 @@ def test_pairs_have_the_ids_of_both_sides(tmp_path: Path) -> None:
     rest = {"mining": {"margin": 2.0}, "output": {"path": str(tmp_path / "out")}}
     run = miner.mine({"dataset": dataset, "model": LETTERS, **rest})
     check_schema(run, TEXTS + IDS + FLOATS)
-    table = pa.concat_tables([pq.read_table(run.path / name) for name in MINED])
+    table = pa.concat_tables([pq.read_table(run.path / name) for name in MINED_CLASSES])
     types = [table.schema.field(name).type for name in IDS]
     assert types == [pa.string(), pa.int32(), pa.int32()]
     pairs = {(row["anchor_id"], row["positive_id"]) for row in table.to_pylist()}
@@ -217,13 +217,13 @@ def test_an_empty_class_has_one_part_without_rows(texts: Path, tmp_path: Path) -
     none = mine(texts, tmp_path / "b", model=LETTERS, select={"max_triplets": 0})
     for run, names in ((apart, IDS + FLOATS), (none, TEXTS + IDS + FLOATS)):
         check_schema(run, names)
-        for name in MINED:
+        for name in MINED_CLASSES:
             assert [path.name for path in (run.path / name).iterdir()] == ["part-00000.parquet"]
             table = pq.read_table(run.path / name)
             assert (table.num_rows, table.schema.names) == (0, names)
         assert miner.verify_run(run, full=True).problems == []
     truth = expected(texts)
-    for name in MINED:
+    for name in MINED_CLASSES:
         of = len(truth[name])
         assert none.manifest["written"][name] == said(0, of)
         assert apart.manifest["written"][name] == said(0, 0)
@@ -261,14 +261,14 @@ def test_manifest_says_what_was_done(texts: Path, tmp_path: Path) -> None:
     assert (manifest["index"]["factory"], manifest["index"]["exact"]) == ("Flat", True)
     census = manifest["census"]
     assert census["valid"] == sum(len(rows) for rows in truth.values())
-    losses = [row["loss"] for name in MINED for row in truth[name]]
+    losses = [row["loss"] for name in MINED_CLASSES for row in truth[name]]
     assert census["mean_loss"] == pytest.approx(np.mean(losses), rel=1e-6)
-    for name in MINED:
+    for name in MINED_CLASSES:
         assert census[name] == len(truth[name])
         of = len(truth[name])
         assert manifest["written"][name] == said(of, of)
     assert {shard["path"] for shard in manifest["shards"]} == {
-        f"{name}/part-00000.parquet" for name in MINED
+        f"{name}/part-00000.parquet" for name in MINED_CLASSES
     }
     for file in [*manifest["shards"], *manifest["files"]]:
         data = (run.path / file["path"]).read_bytes()
@@ -314,7 +314,7 @@ def test_weights_add_up_to_the_whole_class(
     small: Path, tmp_path: Path, caps: dict[str, int]
 ) -> None:
     run = mine(small, tmp_path / "out", select=caps)
-    for name in MINED:
+    for name in MINED_CLASSES:
         written, table = run.manifest["written"][name], pq.read_table(run.path / name)
         weights = table["weight"].to_numpy().astype(float)
         rows = written["rows"]
@@ -343,7 +343,7 @@ def test_parts_join_to_what_one_part_holds(
     make_small(monkeypatch, part=1000, group=300, slice=128)
     cut = mine(small, tmp_path / "many")
     check_schema(cut, IDS + FLOATS, cap=300)
-    for name in MINED:
+    for name in MINED_CLASSES:
         rows = [s["rows"] for s in cut.manifest["shards"] if s["path"].startswith(f"{name}/")]
         total = whole.manifest["written"][name]["rows"]
         assert rows == [1000] * (total // 1000) + [total % 1000]

@@ -18,7 +18,7 @@ from miner.pipeline.units.records import TRIPLET
 from miner.selection.rejection import DrawnTriplets, DrawRequest, RejectionSampler
 from miner.selection.selection import load_selection
 from miner.triplets.distance import METRICS, normalize_rows
-from miner.triplets.hardness import MINED
+from miner.triplets.hardness import MINED_CLASSES
 from miner.triplets.relevance import Relevance, tally
 from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.hard_relevance import multilabel, subset
@@ -59,7 +59,7 @@ def case(
 def counts(relevance: Relevance, truth: Truth) -> dict[Any, np.ndarray]:
     return {
         name: np.array([getattr(truth, name)[a] for a in range(relevance.anchors)])
-        for name in MINED
+        for name in MINED_CLASSES
     }
 
 
@@ -81,7 +81,7 @@ def listed(drawn: DrawnTriplets, anchors: np.ndarray) -> list[tuple[int, int, in
 
 def check(drawn: dict[Any, DrawnTriplets], wanted: DrawRequest, truth: Truth) -> None:
     """Check class, distinctness, distances, counts and order of the drawn triplets."""
-    for name in MINED:
+    for name in MINED_CLASSES:
         one, d = drawn[name], truth.d
         triplets = listed(one, wanted.anchors)
         assert len(set(triplets)) == len(triplets) and set(triplets) <= truth.sets[name]
@@ -96,7 +96,7 @@ def check(drawn: dict[Any, DrawnTriplets], wanted: DrawRequest, truth: Truth) ->
 def same(left: dict[Any, DrawnTriplets], right: dict[Any, DrawnTriplets]) -> bool:
     return all(
         getattr(left[name], column.name).tolist() == getattr(right[name], column.name).tolist()
-        for name in MINED
+        for name in MINED_CLASSES
         for column in dataclasses.fields(DrawnTriplets)
     )
 
@@ -128,8 +128,10 @@ def test_every_triplet_is_as_likely(name: str) -> None:
     relevance, runs = RELEVANCES[name], 150
     rejection, truth = case(relevance, "tied")
     wanted = asked(relevance, truth, 0.3)
-    places = {name: {t: i for i, t in enumerate(sorted(truth.sets[name]))} for name in MINED}
-    times = {name: np.zeros(len(places[name])) for name in MINED}
+    places = {
+        name: {t: i for i, t in enumerate(sorted(truth.sets[name]))} for name in MINED_CLASSES
+    }
+    times = {name: np.zeros(len(places[name])) for name in MINED_CLASSES}
     for seed in range(runs):
         drawn = dataclasses.replace(rejection, seed=seed).draw(wanted)
         for kind, one in drawn.items():
@@ -181,7 +183,7 @@ def test_what_is_drawn_hangs_on_seed_and_anchor_alone(name: str) -> None:
         assert same(dataclasses.replace(rejection, trials=trials).draw(wanted), whole)
     wild = {
         name: np.full(len(wanted.anchors), rate)
-        for name, rate in zip(MINED, (1.0, 90.0), strict=True)
+        for name, rate in zip(MINED_CLASSES, (1.0, 90.0), strict=True)
     }
     assert same(rejection.draw(dataclasses.replace(wanted, rates=wild)), whole)
     numpy = Vectors(rejection.vectors.anchors, rejection.vectors.rows, "numpy")
@@ -189,7 +191,7 @@ def test_what_is_drawn_hangs_on_seed_and_anchor_alone(name: str) -> None:
     assert not same(dataclasses.replace(rejection, seed=6).draw(wanted), whole)
     for line in range(0, len(wanted.anchors), 3):
         alone = rejection.draw(wanted.part(slice(line, line + 1)))
-        for kind in MINED:
+        for kind in MINED_CLASSES:
             mine = whole[kind].line == line
             assert alone[kind].negative.tolist() == whole[kind].negative[mine].tolist()
             assert alone[kind].positive.tolist() == whole[kind].positive[mine].tolist()
@@ -198,7 +200,7 @@ def test_what_is_drawn_hangs_on_seed_and_anchor_alone(name: str) -> None:
 def test_a_class_takes_its_first_triplets_whatever_the_other_takes() -> None:
     rejection, truth = case(labelled("skewed", 40, 12))
     both = asked(rejection.relevance, truth)
-    for kind in MINED:
+    for kind in MINED_CLASSES:
         takes = {name: take * (name == kind) for name, take in both.takes.items()}
         one = rejection.draw(dataclasses.replace(both, takes=takes))
         assert one[kind].negative.tolist() == rejection.draw(both)[kind].negative.tolist()
@@ -247,7 +249,7 @@ def test_units_mix_drawn_anchors_with_others(
     for cost in (0, 3, 16):
         make_small(monkeypatch, trial=cost, stretch=1 << 18)
         found, _ = written(rejection, tmp_path)
-        for kind in MINED:
+        for kind in MINED_CLASSES:
             one, d = found[kind], truth.d
             triplets = list(zip(*(one[x].tolist() for x in TRIPLET.names[:3]), strict=True))
             assert len(triplets) == min(400, len(truth.sets[kind]))
@@ -258,7 +260,7 @@ def test_units_mix_drawn_anchors_with_others(
         for stretch in (1, 50):
             make_small(monkeypatch, stretch=stretch)
             again, _ = written(rejection, tmp_path, unit=40)
-            assert all(again[kind].tobytes() == found[kind].tobytes() for kind in MINED)
+            assert all(again[kind].tobytes() == found[kind].tobytes() for kind in MINED_CLASSES)
 
 
 @pytest.mark.parametrize("caps", [{}, {"per_anchor": 12}, {"classes": ("hard",)}])
@@ -296,13 +298,13 @@ def test_uniform_is_the_same_sample_either_way(
     """Totals decide the number of an anchor's triplets per class; blocks and draws agree on it."""
     rejection, truth = case(RELEVANCES[name], "tied")
     keys: dict[str, Any] = {"strategy": "uniform", "options": {"k": 7}, "max_triplets": 10**6}
-    for classes in (MINED, ("semi_hard",), ("hard", "semi_hard")):
+    for classes in (MINED_CLASSES, ("semi_hard",), ("hard", "semi_hard")):
         make_small(monkeypatch, trial=10**6)
         whole, counted = written(rejection, tmp_path, classes=classes, **keys)
         make_small(monkeypatch, trial=0)
         drawn, again = written(rejection, tmp_path, classes=classes, **keys)
         assert counted.tobytes() == again.tobytes()
-        for kind in MINED:
+        for kind in MINED_CLASSES:
             for column in ("anchor", "weight"):
                 assert drawn[kind][column].tolist() == whole[kind][column].tolist()
             columns = (drawn[kind][x].tolist() for x in TRIPLET.names[:3])
@@ -325,7 +327,7 @@ def test_uniform_takes_either_class_as_often(
     keys: dict[str, Any] = {"strategy": "uniform", "options": {"k": k}, "max_triplets": 10**6}
     for seed in range(runs):
         found, _ = written(rejection, tmp_path, seed=seed, unit=40, **keys)
-        for place, kind in enumerate(MINED):
+        for place, kind in enumerate(MINED_CLASSES):
             columns = (found[kind][x].tolist() for x in TRIPLET.names[:3])
             times[[places[t] for t in zip(*columns, strict=True)]] += 1
             sums[place] += found[kind]["weight"].sum(dtype=np.float64) / runs
@@ -337,5 +339,5 @@ def test_uniform_takes_either_class_as_often(
     statistic = ((times[some] - mean) ** 2 / (mean * (1 - chance[some]))).sum()
     free = int(some.sum())
     assert 0.6 * free < statistic < free + 5 * np.sqrt(2 * free)
-    for total, kind in zip(sums, MINED, strict=True):
+    for total, kind in zip(sums, MINED_CLASSES, strict=True):
         assert total == pytest.approx(len(truth.sets[kind]), rel=0.03)

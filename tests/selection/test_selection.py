@@ -23,7 +23,7 @@ from tests.hard_data import KINDS, labelled, linked, vectors
 from tests.oracle import Truth, enumerate_triplets
 from tests.sizes import make_small
 
-MINED = ("semi_hard", "hard")
+MINED_CLASSES = ("semi_hard", "hard")
 
 
 def mine_labelled(folder: Path, rows: np.ndarray, relevance: LabelRelevance, **job: Any) -> Any:
@@ -58,7 +58,7 @@ def row_numbers(table: Any, column: str) -> list[int]:
 
 def check_sets(run: Any, truth: Truth) -> None:
     """The written sets are the true triplets, each once, with their true distances."""
-    for name in MINED:
+    for name in MINED_CLASSES:
         table = run.triplets(name).to_table()
         roles = (row_numbers(table, f"{role}_id") for role in ("anchor", "positive", "negative"))
         triplets = list(zip(*roles, strict=True))
@@ -180,7 +180,7 @@ def test_samples_are_uniform_and_weights_unbiased(tmp_path: Path, caps: dict[str
 def test_caps_hold_and_what_is_written_is_said(tmp_path: Path) -> None:
     rows, relevance, truth = small_truth()
     run = sample(tmp_path, rows, relevance, per_pair=3, per_anchor=10, max_triplets=120)
-    for name in MINED:
+    for name in MINED_CLASSES:
         table = run.triplets(name).to_table()
         anchors, positives = row_numbers(table, "anchor_id"), row_numbers(table, "positive_id")
         assert max(Counter(anchors).values()) <= 10
@@ -196,7 +196,7 @@ def test_no_triplets_on_request(tmp_path: Path) -> None:
     rows, relevance, truth = small_truth()
     run = sample(tmp_path, rows, relevance, max_triplets=0)
     assert run.manifest["census"]["hard"] == len(truth.sets["hard"])
-    for name in MINED:
+    for name in MINED_CLASSES:
         assert run.triplets(name).count_rows() == 0
         assert run.manifest["written"][name]["truncated"]
 

@@ -17,7 +17,7 @@ from miner.pipeline.units.miner import UnitMiner
 from miner.selection.selection import Selection, load_selection
 from miner.selection.strategies.base import STRATEGIES
 from miner.triplets.distance import METRICS, normalize_rows
-from miner.triplets.hardness import MINED
+from miner.triplets.hardness import MINED_CLASSES
 from miner.triplets.relevance import tally
 from tests.conftest import ROOT
 from tests.hard_data import KINDS, labelled, vectors
@@ -113,7 +113,7 @@ def compare(found: Data, keys: dict[str, Any]) -> None:
     with np.errstate(over="ignore"):
         selected = select(found, **keys, suspects=aware)
     left = admitted(found, keys)
-    for folder in MINED:
+    for folder in MINED_CLASSES:
         check_order(found, selected, folder)
         mine = [t for t, name in left.items() if name == folder]
         assert selected.counted[f"available_{folder}"].sum() == len(mine)
@@ -137,11 +137,11 @@ def check_filled(
     k = keys["options"]["k"]
     if keys["strategy"] == "uniform":
         able = Counter(a for a, _, _ in left)
-        taken = Counter(a for folder in MINED for a, _, _ in selected.triplets(folder))
+        taken = Counter(a for folder in MINED_CLASSES for a, _, _ in selected.triplets(folder))
         assert taken == Counter({a: min(k, count) for a, count in able.items()})
         return
     most = 1.4 if keys["strategy"] == "distance-weighted" else np.inf
-    for folder in MINED:
+    for folder in MINED_CLASSES:
         able_ = Counter(
             (a, p)
             for (a, p, n), name in left.items()
@@ -157,12 +157,12 @@ def check_wanted(found: Data, keys: dict[str, Any], selected: Selected) -> None:
     positives = selected.counted["positives"]
     able = (positives > 0) & (selected.counted["negatives"] > 0)
     pairs, anchors = int(positives[able].sum()), int(able.sum())
-    wanted = {name: int(selected.counted[f"wanted_{name}"].sum()) for name in MINED}
+    wanted = {name: int(selected.counted[f"wanted_{name}"].sum()) for name in MINED_CLASSES}
     k = keys.get("options", {}).get("k", 1)
-    kept = keys.get("classes", MINED)
+    kept = keys.get("classes", MINED_CLASSES)
     match keys["strategy"]:
         case "all":
-            left = {n: int(selected.counted[f"available_{n}"].sum()) for n in MINED}
+            left = {n: int(selected.counted[f"available_{n}"].sum()) for n in MINED_CLASSES}
             assert wanted == left
         case "semi-hard":
             assert wanted == {"hard": 0, "semi_hard": pairs}
@@ -171,17 +171,17 @@ def check_wanted(found: Data, keys: dict[str, Any], selected: Selected) -> None:
         case "uniform":
             assert sum(wanted.values()) == k * anchors
         case _:
-            assert wanted == {name: k * pairs * (name in kept) for name in MINED}
-    rows = {name: len(selected.records[name]) for name in MINED}
-    assert all(rows[name] <= wanted[name] for name in MINED)
+            assert wanted == {name: k * pairs * (name in kept) for name in MINED_CLASSES}
+    rows = {name: len(selected.records[name]) for name in MINED_CLASSES}
+    assert all(rows[name] <= wanted[name] for name in MINED_CLASSES)
 
 
 def frequencies(found: Data, times: int, **keys: Any) -> dict[str, Counter[Any]]:
     """Count how often each triplet of a class is drawn over `seeds` seeds."""
-    seen: dict[str, Counter[Any]] = {name: Counter() for name in MINED}
+    seen: dict[str, Counter[Any]] = {name: Counter() for name in MINED_CLASSES}
     for seed in range(times):
         selected = select(found, EVERY, **keys, seed=seed)
-        for name in MINED:
+        for name in MINED_CLASSES:
             seen[name].update(selected.triplets(name))
     return seen
 
@@ -269,14 +269,14 @@ def check_frequencies(
 def test_uniform_draws_are_uniform_and_their_weights_unbiased(keys: dict[str, Any]) -> None:
     found = data("cosine", "random", "skewed", normalized=True, size=24)
     left = admitted(found, {k: v for k, v in keys.items() if not k.startswith(("per", "max"))})
-    times, sums = 150, dict.fromkeys(MINED, 0.0)
+    times, sums = 150, dict.fromkeys(MINED_CLASSES, 0.0)
     drawn: Counter[Any] = Counter()
     for seed in range(times):
         selected = select(found, EVERY, strategy="uniform", **keys, seed=seed)
-        for name in MINED:
+        for name in MINED_CLASSES:
             drawn.update(selected.triplets(name))
             sums[name] += float(selected.records[name]["weight"].sum()) / times
-    for name in MINED:
+    for name in MINED_CLASSES:
         true = Counter(left.values())[name]
         assert sums[name] == pytest.approx(true, rel=0.05, abs=1)
     if "per_pair" in keys:
@@ -289,7 +289,7 @@ def test_uniform_draws_are_uniform_and_their_weights_unbiased(keys: dict[str, An
     statistic = sum((drawn[t] - times * c) ** 2 / (times * c * (1 - c)) for t, c in unsure.items())
     assert 0.5 * len(unsure) < statistic < len(unsure) + 5 * np.sqrt(2 * len(unsure))
     selected = select(found, strategy="uniform", **keys)
-    for name in MINED:
+    for name in MINED_CLASSES:
         weights = selected.records[name]["weight"].tolist()
         for triplet, weight in zip(selected.triplets(name), weights, strict=True):
             assert weight == pytest.approx(1 / chance[triplet], rel=1e-6)
@@ -300,7 +300,7 @@ def test_caps_cut_what_the_strategy_took(strategy: dict[str, Any]) -> None:
     found = data("euclidean", "tied", "skewed", normalized=True)
     whole = select(found, **strategy)
     capped = select(found, **strategy, per_pair=2, per_anchor=5, max_triplets=40)
-    for name in MINED:
+    for name in MINED_CLASSES:
         triplets = capped.triplets(name)
         if strategy not in DRAWN:
             assert set(triplets) <= set(whole.triplets(name))
@@ -323,7 +323,7 @@ def test_slots_of_totals_are_those_of_pairs() -> None:
         quick = select(found, **keys)
         slow = select(found, **keys, skip_nearest=0, ranks=(0, 10**6))
         assert (quick.counted == slow.counted).all()
-        for name in MINED:
+        for name in MINED_CLASSES:
             assert (quick.records[name] == slow.records[name]).all()
 
 

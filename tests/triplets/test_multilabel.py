@@ -17,10 +17,10 @@ from miner.job_sections import SelectJob
 from miner.pipeline.passes import allocate_quotas
 from miner.pipeline.units.layout import ANCHOR_COUNTS, cut_units
 from miner.pipeline.units.records import TRIPLET
-from miner.pipeline.units.task import UnitSpec, count_unit, open_unit_miner, write_unit
+from miner.pipeline.units.spec import UnitSpec, count_unit, open_unit_miner, write_unit
 from miner.storage.json_files import write_json
 from miner.triplets.distance import METRICS
-from miner.triplets.hardness import MINED
+from miner.triplets.hardness import MINED_CLASSES
 from miner.triplets.relevance import (
     AnchorSubset,
     LabelRelevance,
@@ -156,9 +156,9 @@ def mined(folder: Path, spec: UnitSpec, anchors: int, rows: int) -> tuple[Any, d
     census = np.concatenate(counted)
     assert census.dtype == ANCHOR_COUNTS
     shares = allocate_quotas(census, spec.select)
-    found: dict[str, list[Any]] = {name: [] for name in MINED}
+    found: dict[str, list[Any]] = {name: [] for name in MINED_CLASSES}
     for number, unit in enumerate(units):
-        paths = {name: folder / f"{number}-{name}.bin" for name in MINED}
+        paths = {name: folder / f"{number}-{name}.bin" for name in MINED_CLASSES}
         write_unit(spec, unit, {n: s.part(slice(*unit)) for n, s in shares.items()}, paths)
         for name, path in paths.items():
             found[name].append(np.fromfile(path, TRIPLET))
@@ -178,7 +178,7 @@ def check_store(folder: Path, metric: Any, rows: np.ndarray, relevance: Relevanc
     census, triplets = mined(folder, spec, relevance.anchors, relevance.rows)
     for name in ("easy", "semi_hard", "hard"):
         assert census[name].tolist() == list(getattr(truth, name).values())
-    for name in MINED:
+    for name in MINED_CLASSES:
         table = triplets[name]
         roles = ("anchor", "positive", "negative")
         keys = list(zip(*(table[role].tolist() for role in roles), strict=True))

@@ -15,7 +15,7 @@ from miner.runs.changes import changed_keys
 from miner.runs.run import Run
 from miner.runs.tables import CONFUSION, has_table, read_table
 from miner.runs.totals import wrote_sample
-from miner.triplets.hardness import CLASSES, MINED
+from miner.triplets.hardness import CLASSES, MINED_CLASSES
 
 __all__ = ["Comparison", "compare_facts", "compare_runs", "run_seconds"]
 
@@ -237,16 +237,18 @@ def _why_no_sets(a: Run, b: Run) -> str:
     """Return why the written triplets cannot be compared one by one, or '' if they can."""
     for run in (a, b):
         select, written = run.manifest["job"]["select"], run.manifest["written"]
-        if any(wrote_sample(select, written[name]) for name in MINED):
+        if any(wrote_sample(select, written[name]) for name in MINED_CLASSES):
             return (
                 "a run wrote a sample of its triplets, and two samples cannot be compared one by "
                 "one"
             )
-        if any(written[name]["rows"] != written[name]["of"] for name in MINED):
+        if any(written[name]["rows"] != written[name]["of"] for name in MINED_CLASSES):
             return (
                 "a run wrote only a part of its hard and semi-hard triplets, and the triplets that "
                 "it left out may be hard or semi-hard too"
             )
-    if any(sum(r.manifest["written"][n]["rows"] for n in MINED) > _MOST_ROWS for r in (a, b)):
+    if any(
+        sum(r.manifest["written"][n]["rows"] for n in MINED_CLASSES) > _MOST_ROWS for r in (a, b)
+    ):
         return f"more than {_MOST_ROWS:,} triplets were written"
     return ""

@@ -13,7 +13,7 @@ from miner.census.measure import Vectors
 from miner.census.spread import evenly_spaced
 from miner.embedding.store import Store
 from miner.runs.run import Run
-from miner.triplets.hardness import CLASSES, MINED, classify
+from miner.triplets.hardness import CLASSES, MINED_CLASSES, classify
 
 __all__ = ["Moves", "Sets", "compare_sets", "reclassify"]
 
@@ -74,8 +74,8 @@ def compare_sets(a: Run, b: Run) -> Sets | None:
     before, after = (joined[name].fill_null(-1).to_numpy() for name in ("class", "class_b"))
     changed = {
         f"{was} to {now}": int(((before == i) & (after == j)).sum())
-        for i, was in enumerate(MINED)
-        for j, now in enumerate(MINED)
+        for i, was in enumerate(MINED_CLASSES)
+        for j, now in enumerate(MINED_CLASSES)
         if i != j
     }
     kept = int(((before == after) & (before >= 0)).sum())
@@ -85,7 +85,7 @@ def compare_sets(a: Run, b: Run) -> Sets | None:
 def _triplets(run: Run) -> Any:
     """Return a table with the ids and the class of all written triplets."""
     parts = []
-    for number, name in enumerate(MINED):
+    for number, name in enumerate(MINED_CLASSES):
         triplets = run.triplets(name)
         with run.reading():
             table = triplets.to_table(columns=_IDS)
@@ -109,7 +109,7 @@ def reclassify(run: Run, other: Run, store: Store | None, direction: str) -> Ite
         return
     mining = other.manifest["job"]["mining"]
     vectors = Vectors(store.vectors(0), store.vectors(store.row_side), "numpy")
-    for name in reversed(MINED):
+    for name in reversed(MINED_CLASSES):
         table = _sample(run, name)
         rows = [
             store.ids(side).rows_of(table[column].to_pylist())

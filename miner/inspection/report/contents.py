@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from miner.datasets.content import Content, Values
 from miner.datasets.formats.images import ImageFolder
 from miner.datasets.image_files import Pictures
-from miner.datasets.roles import Side, plain_batch
+from miner.datasets.roles import TableRoles, plain_batch
 from miner.datasets.source import Source
 from miner.embedding.store import Store
 from miner.errors import MineError
@@ -164,7 +164,7 @@ class Contents:
                 self._pictures |= {(side, one): url for one, url in found.items()}
 
 
-def _thumbnails(side: Side, wanted: set[str]) -> dict[str, str]:
+def _thumbnails(side: TableRoles, wanted: set[str]) -> dict[str, str]:
     """Return data URLs of the images of some rows, by id; images that fail are left out."""
     table = side.table
     if isinstance(table, ImageFolder):
@@ -192,7 +192,7 @@ def _thumbnails(side: Side, wanted: set[str]) -> dict[str, str]:
     return found
 
 
-def _content(side: Side, wanted: set[str]) -> Iterator[tuple[str, Any]]:
+def _content(side: TableRoles, wanted: set[str]) -> Iterator[tuple[str, Any]]:
     """Yield the id and the content of each row whose id is wanted."""
     content = Content(side.kind, side.folder)
     columns = list(dict.fromkeys([side.content] + ([side.id] if side.id else [])))

@@ -22,7 +22,7 @@ from miner.inspection.report.margin_shares import MarginShares, shares_of_gaps, 
 from miner.inspection.report.set_map import SetMap, project_set
 from miner.runs.run import Run
 from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_census, read_table
-from miner.triplets.hardness import MINED, Mined
+from miner.triplets.hardness import MINED_CLASSES, MinedClass
 
 __all__ = ["Confusions", "Facts", "gather", "run_store"]
 
@@ -74,7 +74,7 @@ class Facts:
     confusions: Confusions | None
     hubs: list[Shown]
     suspects: list[Shown]
-    gallery: dict[Mined, Gallery]
+    gallery: dict[MinedClass, Gallery]
     set_map: SetMap | None
     has_store: bool = True
 
@@ -112,7 +112,7 @@ def gather(
     hubs = _table(run, HUBS, _HUBS)
     pairs = _table(run, CONFUSION, _READ)
     noise = _table(run, LABEL_NOISE, _SUSPECTS)
-    picked = {name: pick_triplets(run, name, contents, sample) for name in MINED}
+    picked = {name: pick_triplets(run, name, contents, sample) for name in MINED_CLASSES}
     contents.load_pictures(
         [
             *((contents.row_side, row["row_id"]) for row in hubs),

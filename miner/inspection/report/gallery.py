@@ -12,7 +12,7 @@ from miner.census.spread import evenly_spaced
 from miner.census.triplet_sample import TripletSample
 from miner.inspection.report.contents import Contents, Item, cut_text
 from miner.runs.run import Run
-from miner.triplets.hardness import Mined
+from miner.triplets.hardness import MinedClass
 from miner.triplets.types import Float64
 
 __all__ = ["Card", "Gallery", "Picked", "make_gallery", "pick_triplets", "picked_ids"]
@@ -74,7 +74,7 @@ def make_gallery(picked: Picked, contents: Contents) -> Gallery:
 
 
 def pick_triplets(
-    run: Run, name: Mined, contents: Contents, sample: TripletSample | None
+    run: Run, name: MinedClass, contents: Contents, sample: TripletSample | None
 ) -> Picked:
     """Choose triplets of a class with different anchors, from the shards or the sample."""
     if run.manifest["written"][name]["rows"]:
@@ -96,7 +96,7 @@ def pick_triplets(
     return Picked(rows, len(places), written=False)
 
 
-def _of_shards(triplets: Any, name: Mined) -> Picked:
+def _of_shards(triplets: Any, name: MinedClass) -> Picked:
     """Choose among the rows of some row groups, because a class may not fit in memory."""
     groups = _spread_groups(triplets)
     read = type(triplets)(groups, triplets.schema, triplets.format)
@@ -122,7 +122,9 @@ def _spread_groups(triplets: Any) -> list[Any]:
     return [groups[place] for place in evenly_spaced(len(groups), _GROUPS)]
 
 
-def _choose(name: Mined, d_ap: Float64, d_an: Float64, anchor: Callable[[int], Any]) -> list[int]:
+def _choose(
+    name: MinedClass, d_ap: Float64, d_an: Float64, anchor: Callable[[int], Any]
+) -> list[int]:
     """Return the positions of the hardest triplets, or of semi-hard ones near the median gap.
 
     At most one triplet is chosen for each anchor. Ties go to the lower position.

@@ -38,7 +38,7 @@ from miner.inspection.report.label_map import label_map
 from miner.inspection.report.rerun_command import reproducing_command
 from miner.inspection.report.set_map import draw_set_map
 from miner.runs.describe import scaling_text
-from miner.triplets.hardness import CLASSES, MINED
+from miner.triplets.hardness import CLASSES, MINED_CLASSES
 
 __all__ = ["Figure", "figures_of", "render", "report_page"]
 
@@ -167,7 +167,7 @@ def _classes(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
             "count": census[name],
             "share": census[name] / census["valid"] if census["valid"] else None,
             "words": words[name],
-            "written": written.get(name) if name in MINED else None,
+            "written": written.get(name) if name in MINED_CLASSES else None,
             "recall": recall.get(name),
         }
         for name in reversed(CLASSES)

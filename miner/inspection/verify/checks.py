@@ -16,7 +16,7 @@ from miner.runs.tables import CONFUSION, HUBS, LABEL_NOISE, has_table, read_cens
 from miner.runs.totals import found_counts
 from miner.storage.files import storage_errors
 from miner.storage.json_files import pretty_json
-from miner.triplets.hardness import CLASSES, MINED, difficulty
+from miner.triplets.hardness import CLASSES, MINED_CLASSES, difficulty
 
 __all__ = ["Check", "check_census", "check_files", "check_manifest", "check_shards", "check_tables"]
 
@@ -173,7 +173,7 @@ def _written(run: Run, stated: dict[str, int]) -> list[str]:
     listed = run.manifest["census"].get("label_noise")
     if denoised is not None and denoised != listed:
         problems.append(f"denoised: {denoised}, the census has {listed}")
-    for name in MINED:
+    for name in MINED_CLASSES:
         facts = run.manifest["written"][name]
         fewer = denoised is not None and facts["of"] < stated[name]
         if facts["of"] != stated[name] and not fewer:

@@ -21,7 +21,7 @@ from miner.runs.shards import read_shard
 from miner.runs.tables import HUBS, LABEL_NOISE, has_table, read_census, read_table
 from miner.selection.filters import Filters
 from miner.triplets.distance import Metric, scales, score
-from miner.triplets.hardness import CLASSES, MINED, classify, count_positives, difficulty
+from miner.triplets.hardness import CLASSES, MINED_CLASSES, classify, count_positives, difficulty
 from miner.triplets.relevance import Relevance
 from miner.triplets.relevance.labels import row_labels
 from miner.triplets.types import Float64, Rows
@@ -149,7 +149,7 @@ class Truth:
     def _among(found: dict[str, int], true: dict[str, int]) -> bool:
         """Return whether the counts of an approximate index are possible, given the true counts."""
         return sum(found.values()) == sum(true.values()) and all(
-            found[name] <= true[name] for name in MINED
+            found[name] <= true[name] for name in MINED_CLASSES
         )
 
     def tables(self, full: bool, rng: np.random.Generator) -> Check:

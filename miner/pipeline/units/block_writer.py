@@ -28,7 +28,7 @@ from miner.selection.strategies.base import (
     Selected,
     seed_sequence,
 )
-from miner.triplets.hardness import KEPT, Kept
+from miner.triplets.hardness import OUTPUT_FOLDERS, OutputFolder
 from miner.triplets.relevance import cut_sizes, ranges
 from miner.triplets.types import Float64, Rows
 
@@ -69,17 +69,17 @@ class BlockWriter:
 
     def __init__(
         self,
-        files: Mapping[Kept, Sink],
+        files: Mapping[OutputFolder, Sink],
         census: Census,
         block: Block,
     ) -> None:
         self._files, self._census, self._block = files, census, block
-        self._picked: dict[Kept, list[_Picked]] = {name: [] for name in files}
+        self._picked: dict[OutputFolder, list[_Picked]] = {name: [] for name in files}
         self._held = 0
         self.most = _CHUNK
         """Largest number of triplets that are in memory."""
 
-    def add(self, folder: Kept, view: AnchorView, picks: Picks) -> None:
+    def add(self, folder: OutputFolder, view: AnchorView, picks: Picks) -> None:
         """Write triplets of one anchor; within a folder, anchors must follow the block's order."""
         for start in range(0, len(picks.pair), self.most):
             part = slice(start, start + self.most)
@@ -89,7 +89,7 @@ class BlockWriter:
             if self._held >= self.most:
                 self.flush()
 
-    def add_lines(self, folder: Kept, lines: Rows, picks: Picks) -> None:
+    def add_lines(self, folder: OutputFolder, lines: Rows, picks: Picks) -> None:
         """Add triplets of many lines to the buffer; `picks.pair` holds pair numbers of the block.
 
         Between two calls of `flush` the lines of a folder may come in any order.
@@ -175,7 +175,7 @@ def write_block(
     writer: BlockWriter,
     block: Block,
     selection: Selection,
-    quotas: Mapping[Kept, Quota],
+    quotas: Mapping[OutputFolder, Quota],
     view: Callable[[int], AnchorView],
     seed: int,
 ) -> None:
@@ -231,8 +231,8 @@ def write_block(
 
 
 def _takes(
-    block: Block, selection: Selection, quotas: Mapping[Kept, Quota]
-) -> dict[Kept, Selected]:
+    block: Block, selection: Selection, quotas: Mapping[OutputFolder, Quota]
+) -> dict[OutputFolder, Selected]:
     """Return what the strategy selects from all pairs, per folder, if the counts determine it."""
     if not selection.ranks_from_counts:
         return {}
@@ -254,7 +254,12 @@ def _ways(block: Block, take: Selected | None, quota: Quota, caps: Caps) -> NDAr
 
 
 def _add_whole(
-    writer: BlockWriter, block: Block, folder: Kept, lines: Rows, take: Selected, factor: float
+    writer: BlockWriter,
+    block: Block,
+    folder: OutputFolder,
+    lines: Rows,
+    take: Selected,
+    factor: float,
 ) -> None:
     """Write all slots of the given lines."""
     widths = np.diff(block.starts)[lines]
@@ -269,7 +274,7 @@ def _add_whole(
 def _add_drawn(
     writer: BlockWriter,
     block: Block,
-    folder: Kept,
+    folder: OutputFolder,
     lines: Rows,
     take: Selected,
     quota: Quota,
@@ -282,7 +287,7 @@ def _add_drawn(
     counts = take.counts[pairs]
     owners = np.repeat(np.arange(len(lines)), widths)
     slots = np.bincount(owners, counts, len(lines)).astype(np.int64)
-    key = seed_sequence(seed, KEPT.index(folder), _DRAW)
+    key = seed_sequence(seed, OUTPUT_FOLDERS.index(folder), _DRAW)
     for first, last in cut_sizes(slots, writer.most):
         mine = slice(*np.searchsorted(owners, (first, last)))
         some = lines[first:last]
@@ -302,7 +307,7 @@ def _write_anchor(
     writer: BlockWriter,
     view: AnchorView,
     eligible: EligibleRanks,
-    folder: Kept,
+    folder: OutputFolder,
     selection: Selection,
     count: int,
     factor: float,
@@ -323,7 +328,7 @@ def _write_anchor(
     """
     strategy, caps = selection.rule(folder)
     take = strategy.take(eligible, folder)
-    rng = view.rng(KEPT.index(folder))
+    rng = view.rng(OUTPUT_FOLDERS.index(folder))
     whole = count == take.counts.sum()
     for picks in (
         _whole(take.counts, writer.most) if whole else [caps.choose(take.counts, count, rng)]

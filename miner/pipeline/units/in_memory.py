@@ -20,7 +20,7 @@ from miner.pipeline.units.records import RecordBuffer, Triplets
 from miner.runs.shards import triplet_table
 from miner.selection.selection import check_selection, load_selection
 from miner.triplets.distance import Metric, normalize_rows
-from miner.triplets.hardness import Kept
+from miner.triplets.hardness import OutputFolder
 from miner.triplets.relevance import NONE, LabelRelevance, tally
 from miner.triplets.types import Float32, Rows
 
@@ -131,7 +131,7 @@ def _labelled(
     return rows, taken, np.array(own, dtype=np.int64)
 
 
-def _mined(job: Job, rows: Float32, codes: Rows) -> dict[Kept, Triplets]:
+def _mined(job: Job, rows: Float32, codes: Rows) -> dict[OutputFolder, Triplets]:
     """Return the triplets of each folder."""
     nothing = np.full(len(rows), NONE, dtype=np.int64)
     relevance = LabelRelevance(codes, nothing, nothing)

@@ -29,7 +29,7 @@ from miner.selection.anchor_view import AnchorView, Block, BlockView
 from miner.selection.rejection import RejectionSampler
 from miner.selection.selection import Selection
 from miner.storage.files import atomic_open
-from miner.triplets.hardness import MINED, Kept
+from miner.triplets.hardness import MINED_CLASSES, OutputFolder
 from miner.triplets.relevance import Tally
 from miner.triplets.types import Rows
 
@@ -170,7 +170,7 @@ class UnitMiner:
     def _select(self, view: AnchorView, counted: NDArray[np.void]) -> None:
         """Fill the selection fields of one anchor in its record, an array of shape (1,)."""
         eligible = self.selection.eligible_ranks(view)
-        for name in MINED:
+        for name in MINED_CLASSES:
             strategy, caps = self.selection.rule(name)
             take = strategy.take(eligible, name)
             counted[f"slots_{name}"] = caps.slots(take.counts)
@@ -185,7 +185,7 @@ class UnitMiner:
             BlockView(self.census, block, self.normalized)
         )
         starts = block.starts[:-1]
-        for name in MINED:
+        for name in MINED_CLASSES:
             found = self.selection.of_pairs(name, eligible, starts)
             for column, values in zip(("slots", "wanted", "available"), found, strict=True):
                 result[f"{column}_{name}"][at] = values
@@ -195,7 +195,7 @@ class UnitMiner:
     def select_from_totals(self, anchors: Rows, counted: NDArray[np.void]) -> None:
         """Fill the selection fields of anchors from the totals of each class."""
         able = np.flatnonzero((counted["positives"] > 0) & (counted["negatives"] > 0))
-        totals = {name: counted[name][able] for name in MINED}
+        totals = {name: counted[name][able] for name in MINED_CLASSES}
         for name, found in self.selection.of_totals(totals, anchors[able], self.seed).items():
             for column, values in zip(("slots", "wanted", "available"), found, strict=True):
                 counted[f"{column}_{name}"][able] = values
@@ -203,8 +203,8 @@ class UnitMiner:
     def write(
         self,
         unit: tuple[int, int],
-        quotas: Mapping[Kept, Quota],
-        paths: Mapping[Kept, Path],
+        quotas: Mapping[OutputFolder, Quota],
+        paths: Mapping[OutputFolder, Path],
         counted: NDArray[np.void] | None = None,
         files: CandidateFiles | None = None,
     ) -> dict[str, dict[str, Any]]:
@@ -238,9 +238,9 @@ class UnitMiner:
 
     def write_to(
         self,
-        sinks: Mapping[Kept, Sink],
+        sinks: Mapping[OutputFolder, Sink],
         unit: tuple[int, int],
-        quotas: Mapping[Kept, Quota],
+        quotas: Mapping[OutputFolder, Quota],
         counted: NDArray[np.void] | None = None,
         lists_of: Callable[[Rows], CandidateLists] | None = None,
     ) -> None:
@@ -264,7 +264,7 @@ class UnitMiner:
         writer.write(anchors, own, sinks, lists, sampled)
 
     def _sampled(
-        self, anchors: Rows, quotas: Mapping[Kept, Quota], counted: NDArray[np.void]
+        self, anchors: Rows, quotas: Mapping[OutputFolder, Quota], counted: NDArray[np.void]
     ) -> SampledClasses | None:
         """Return the classes of anchors that are written by drawing triplets, or None."""
         if self.selection.needs_pairs:

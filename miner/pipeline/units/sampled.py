@@ -16,7 +16,7 @@ from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.records import TRIPLET, Triplets
 from miner.selection.rejection import DrawnTriplets, DrawRequest, RejectionSampler
 from miner.selection.selection import Selection
-from miner.triplets.hardness import MINED, Kept, Mined
+from miner.triplets.hardness import MINED_CLASSES, MinedClass, OutputFolder
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["SampledClasses", "choose_sampled"]
@@ -41,24 +41,26 @@ class SampledClasses:
 
     rejection: RejectionSampler
     asked: DrawRequest
-    weights: Mapping[Mined, Float64]
+    weights: Mapping[MinedClass, Float64]
 
-    def left(self, quotas: Mapping[Kept, Quota]) -> dict[Kept, Quota]:
+    def left(self, quotas: Mapping[OutputFolder, Quota]) -> dict[OutputFolder, Quota]:
         """Return the quotas without the triplets that are drawn."""
         left = dict(quotas)
         for name, take in self.asked.takes.items():
             left[name] = Quota(quotas[name].counts - take, quotas[name].factor)
         return left
 
-    def records(self, first: int, last: int) -> dict[Mined, Triplets]:
+    def records(self, first: int, last: int) -> dict[MinedClass, Triplets]:
         """Draw the triplets of the anchors from `first` to `last` (exclusive), per class."""
-        parts: dict[Mined, list[Triplets]] = {name: [np.empty(0, TRIPLET)] for name in MINED}
+        parts: dict[MinedClass, list[Triplets]] = {
+            name: [np.empty(0, TRIPLET)] for name in MINED_CLASSES
+        }
         for start in range(first, last, self.rejection.max_anchors):
             at = slice(start, min(start + self.rejection.max_anchors, last))
             asked = self.asked.part(at)
             for name, drawn in self.rejection.draw(asked).items():
                 parts[name].append(_records(asked.anchors, drawn, self.weights[name][at]))
-        return {name: np.concatenate(parts[name]) for name in MINED}
+        return {name: np.concatenate(parts[name]) for name in MINED_CLASSES}
 
 
 def _records(anchors: Rows, drawn: DrawnTriplets, weights: Float64) -> Triplets:
@@ -74,7 +76,7 @@ def choose_sampled(
     rejection: RejectionSampler,
     selection: Selection,
     anchors: Rows,
-    quotas: Mapping[Kept, Quota],
+    quotas: Mapping[OutputFolder, Quota],
     counted: NDArray[np.void],
 ) -> SampledClasses | None:
     """Choose the classes of anchors for which drawing triplets is cheap.
@@ -96,7 +98,7 @@ def choose_sampled(
     """
     rows = rejection.relevance.rows
     takes, rates = {}, {}
-    for name in MINED:
+    for name in MINED_CLASSES:
         take, count = quotas[name].counts, counted[name]
         each = np.maximum(count, 1).astype(np.float64)
         # A trial fails if the row it draws is not a negative, so rare negatives need many trials.
@@ -106,7 +108,7 @@ def choose_sampled(
         rates[name] = counted["positives"] * (counted["negatives"] / each)
     if not any(take.any() for take in takes.values()):
         return None
-    weights = selection.weights_of_totals({name: counted[name] for name in MINED})
+    weights = selection.weights_of_totals({name: counted[name] for name in MINED_CLASSES})
     nothing = np.zeros(len(anchors))
-    weights = {name: quotas[name].factor * weights.get(name, nothing) for name in MINED}
+    weights = {name: quotas[name].factor * weights.get(name, nothing) for name in MINED_CLASSES}
     return SampledClasses(rejection, DrawRequest(anchors, takes, rates), weights)

@@ -20,7 +20,7 @@ from miner.pipeline.units.records import RecordBuffer, Sink
 from miner.pipeline.units.sampled import SampledClasses
 from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.selection import Selection
-from miner.triplets.hardness import Kept
+from miner.triplets.hardness import OutputFolder
 from miner.triplets.relevance import cut_sizes
 from miner.triplets.types import Rows
 
@@ -58,8 +58,8 @@ class UnitWriter:
     def write(
         self,
         anchors: Rows,
-        quotas: Mapping[Kept, Quota],
-        files: Mapping[Kept, Sink],
+        quotas: Mapping[OutputFolder, Quota],
+        files: Mapping[OutputFolder, Sink],
         lists: CandidateLists,
         sampled: SampledClasses | None = None,
     ) -> None:
@@ -84,8 +84,8 @@ class UnitWriter:
         for first, last in cut_sizes(total, _STRETCH):
             some = first + np.flatnonzero(walked[first:last])
             alone = last - first == 1  # one anchor may write more triplets than fit in memory
-            held: dict[Kept, RecordBuffer] = {name: RecordBuffer() for name in files}
-            sinks: Mapping[Kept, Sink] = files if alone else held
+            held: dict[OutputFolder, RecordBuffer] = {name: RecordBuffer() for name in files}
+            sinks: Mapping[OutputFolder, Sink] = files if alone else held
             for name, records in sampled.records(first, last).items() if sampled else ():
                 sinks[name].append(records)
             self._write(anchors, some, left, sinks, lists)
@@ -96,8 +96,8 @@ class UnitWriter:
         self,
         anchors: Rows,
         some: Rows,
-        quotas: Mapping[Kept, Quota],
-        files: Mapping[Kept, Sink],
+        quotas: Mapping[OutputFolder, Quota],
+        files: Mapping[OutputFolder, Sink],
         lists: CandidateLists,
     ) -> None:
         listed = lists.head["held"][some] >= 0
@@ -111,7 +111,11 @@ class UnitWriter:
                 self._write_block(block, others[places], quotas, files)
 
     def _write_block(
-        self, block: Block, lines: Rows, quotas: Mapping[Kept, Quota], files: Mapping[Kept, Sink]
+        self,
+        block: Block,
+        lines: Rows,
+        quotas: Mapping[OutputFolder, Quota],
+        files: Mapping[OutputFolder, Sink],
     ) -> None:
         own = {name: quota.take(lines) for name, quota in quotas.items()}
         view = functools.partial(self._view, block)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from miner.selection.strategies.base import EligibleRanks, Selected, Strategy
-from miner.triplets.hardness import Kept
+from miner.triplets.hardness import OutputFolder
 
 __all__ = ["All"]
 
@@ -18,7 +18,7 @@ class All(Strategy):
     by_pair = True
     seeded = False
 
-    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+    def take(self, eligible: EligibleRanks, name: OutputFolder) -> Selected:
         """Select the whole interval of each pair."""
         begin, span = eligible.span(name)
         return Selected(begin, span, span, int(span.sum()))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from miner.errors import UsageError
 from miner.registry import Registry
 from miner.triplets.distance import Metric
-from miner.triplets.hardness import Kept, Mined
+from miner.triplets.hardness import MinedClass, OutputFolder
 from miner.triplets.types import Float64
 
 __all__ = [
@@ -164,21 +164,21 @@ class EligibleRanks:
     low: Counts
     high: Counts
     suspects: Counts
-    classes: tuple[Mined, ...]
+    classes: tuple[MinedClass, ...]
 
-    def span(self, name: Kept) -> tuple[Counts, Counts]:
+    def span(self, name: OutputFolder) -> tuple[Counts, Counts]:
         """Return the first eligible rank of each pair in a class, and their number."""
         hard = self.anchor.hard
         low = self.low if name == "hard" else np.maximum(self.low, hard)
         high = np.minimum(self.high, hard) if name == "hard" else self.high
         return low, np.maximum(high - low, 0)
 
-    def named(self, rank: int, pair: int) -> Mined:
+    def named(self, rank: int, pair: int) -> MinedClass:
         """Return the class of the triplet of a pair with the negative at a rank."""
         return "hard" if rank < self.anchor.hard[pair] else "semi_hard"
 
     @property
-    def fallback_class(self) -> Mined:
+    def fallback_class(self) -> MinedClass:
         """The class in which a strategy that fills either class reports a missing triplet."""
         return "semi_hard" if "semi_hard" in self.classes else "hard"
 
@@ -249,11 +249,11 @@ class Strategy(ABC):
     selected triplet may belong to either class."""
 
     def check(  # noqa: B027  (a hook: most have nothing to refuse)
-        self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]
+        self, metric: Metric, normalized: bool, classes: tuple[MinedClass, ...]
     ) -> None:
         """Raise `UsageError` if the strategy is not defined for these distances or classes."""
 
-    def at_most(self, name: Mined, pairs: int, anchors: int) -> int | None:
+    def at_most(self, name: MinedClass, pairs: int, anchors: int) -> int | None:
         """Return an upper bound on the selected triplets of a class; None if unbounded.
 
         `mine plan` uses it, which knows only the number of pairs and of anchors.
@@ -261,10 +261,10 @@ class Strategy(ABC):
         return None
 
     @abstractmethod
-    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+    def take(self, eligible: EligibleRanks, name: OutputFolder) -> Selected:
         """Return the selection from one anchor and class."""
 
-    def wants(self, span: Counts, name: Mined) -> Counts:
+    def wants(self, span: Counts, name: MinedClass) -> Counts:
         """Return the number of triplets that the strategy requests from each pair: by default, all.
 
         Used only if `by_pair`.
@@ -279,8 +279,8 @@ class Strategy(ABC):
         return span
 
     def of_totals(
-        self, totals: Mapping[Mined, Counts], anchors: Counts, seed: int
-    ) -> dict[Mined, tuple[Counts, Counts]]:
+        self, totals: Mapping[MinedClass, Counts], anchors: Counts, seed: int
+    ) -> dict[MinedClass, tuple[Counts, Counts]]:
         """Return, per class, the selected and the requested triplets of each anchor.
 
         By default, both are all triplets. Used only if `from_totals`, for anchors that have valid
@@ -310,7 +310,9 @@ class Strategy(ABC):
         return take.begin[picks.pair] + picks.rank
 
 
-def single_triplet(eligible: EligibleRanks, name: Kept, pair: int | None, rank: int) -> Selected:
+def single_triplet(
+    eligible: EligibleRanks, name: OutputFolder, pair: int | None, rank: int
+) -> Selected:
     """Select one triplet of an anchor if it belongs to the class `name`.
 
     `pair` is None if the anchor has no triplet, which then counts as requested in

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from miner.selection.strategies.base import EligibleRanks, Selected, Strategy, single_triplet
-from miner.triplets.hardness import Kept, Mined
+from miner.triplets.hardness import MinedClass, OutputFolder
 
 __all__ = ["BatchHard"]
 
@@ -25,11 +25,11 @@ class BatchHard(Strategy):
     seeded = False
     shared = True
 
-    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+    def at_most(self, name: MinedClass, pairs: int, anchors: int) -> int:
         """Return the number of anchors: each has one triplet at most."""
         return anchors
 
-    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+    def take(self, eligible: EligibleRanks, name: OutputFolder) -> Selected:
         """Select the anchor's triplet, if it belongs to this class."""
         left = eligible.high > eligible.low
         if not left.any():

@@ -15,7 +15,7 @@ from miner.errors import UsageError
 from miner.selection.strategies.base import EligibleRanks, Selected
 from miner.selection.strategies.weighted import Weighted
 from miner.triplets.distance import Metric
-from miner.triplets.hardness import Kept, Mined
+from miner.triplets.hardness import MinedClass, OutputFolder
 from miner.triplets.types import Float64
 
 __all__ = ["DistanceWeighted"]
@@ -30,7 +30,7 @@ class DistanceWeighted(Weighted):
 
     by_pair = False  # the number of negatives with a weight depends on their distances
 
-    def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
+    def check(self, metric: Metric, normalized: bool, classes: tuple[MinedClass, ...]) -> None:
         """Raise `UsageError` unless distances are Euclidean and vectors have unit length."""
         if metric != "euclidean" or not normalized:
             raise UsageError(
@@ -38,7 +38,7 @@ class DistanceWeighted(Weighted):
                 "set mining.metric = 'euclidean' and mining.normalize = true, or use another"
             )
 
-    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+    def take(self, eligible: EligibleRanks, name: OutputFolder) -> Selected:
         """Select k of the negatives of each pair whose weight is above zero."""
         most = eligible.anchor.count_nearer(float(np.nextafter(_MOST, 2.0)))
         nearer = EligibleRanks(

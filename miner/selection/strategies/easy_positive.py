@@ -17,7 +17,7 @@ import numpy as np
 from miner.errors import UsageError
 from miner.selection.strategies.base import EligibleRanks, Selected, Strategy, single_triplet
 from miner.triplets.distance import Metric
-from miner.triplets.hardness import Kept, Mined
+from miner.triplets.hardness import MinedClass, OutputFolder
 
 __all__ = ["EasyPositive"]
 
@@ -30,7 +30,7 @@ class EasyPositive(Strategy):
     shared = True
     variant: Literal["ephn", "epshn"] = "ephn"
 
-    def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
+    def check(self, metric: Metric, normalized: bool, classes: tuple[MinedClass, ...]) -> None:
         """Raise `UsageError` for ``epshn`` if the job writes no semi-hard triplets."""
         if self.variant == "epshn" and "semi_hard" not in classes:
             raise UsageError(
@@ -38,11 +38,11 @@ class EasyPositive(Strategy):
                 "out; add 'semi_hard', or use the variant 'ephn'"
             )
 
-    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+    def at_most(self, name: MinedClass, pairs: int, anchors: int) -> int:
         """Return the number of anchors: each has one triplet at most."""
         return anchors
 
-    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+    def take(self, eligible: EligibleRanks, name: OutputFolder) -> Selected:
         """Select the anchor's triplet, if it belongs to this class."""
         pair = int(np.argmin(eligible.anchor.d_ap))
         rank = int(eligible.low[pair])

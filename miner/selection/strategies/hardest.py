@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from miner.selection.strategies.base import Counts, EligibleRanks, Selected, Strategy, check_count
-from miner.triplets.hardness import Kept, Mined
+from miner.triplets.hardness import MinedClass, OutputFolder
 
 __all__ = ["Hardest"]
 
@@ -27,17 +27,17 @@ class Hardest(Strategy):
     def __post_init__(self) -> None:
         check_count("k", self.k)
 
-    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+    def at_most(self, name: MinedClass, pairs: int, anchors: int) -> int:
         """Return k times the number of pairs."""
         return self.k * pairs
 
-    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+    def take(self, eligible: EligibleRanks, name: OutputFolder) -> Selected:
         """Select the first k ranks of each pair's interval."""
         begin, span = eligible.span(name)
         counts = np.minimum(span, self.k)
         wanted = self.k * len(span) if name in eligible.classes else 0
         return Selected(begin, counts, counts, wanted)
 
-    def wants(self, span: Counts, name: Mined) -> Counts:
+    def wants(self, span: Counts, name: MinedClass) -> Counts:
         """Request k negatives of each pair."""
         return np.full_like(span, self.k)

@@ -18,7 +18,7 @@ import numpy as np
 from miner.errors import UsageError
 from miner.selection.strategies.base import Counts, EligibleRanks, Selected, Strategy, check_count
 from miner.triplets.distance import Metric
-from miner.triplets.hardness import Kept, Mined
+from miner.triplets.hardness import MinedClass, OutputFolder
 
 __all__ = ["SemiHard"]
 
@@ -34,7 +34,7 @@ class SemiHard(Strategy):
     def __post_init__(self) -> None:
         check_count("nth", self.nth)
 
-    def check(self, metric: Metric, normalized: bool, classes: tuple[Mined, ...]) -> None:
+    def check(self, metric: Metric, normalized: bool, classes: tuple[MinedClass, ...]) -> None:
         """Raise `UsageError` if the job writes no semi-hard triplets."""
         if "semi_hard" not in classes:
             raise UsageError(
@@ -42,11 +42,11 @@ class SemiHard(Strategy):
                 "them out; add 'semi_hard', or use the strategy 'hardest'"
             )
 
-    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+    def at_most(self, name: MinedClass, pairs: int, anchors: int) -> int:
         """Return the number of pairs for ``semi_hard``, 0 for ``hard``."""
         return pairs if name == "semi_hard" else 0
 
-    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+    def take(self, eligible: EligibleRanks, name: OutputFolder) -> Selected:
         """Select the nth rank of each pair's semi-hard interval, or the last one."""
         begin, span = eligible.span(name)
         if name == "hard":
@@ -54,6 +54,6 @@ class SemiHard(Strategy):
         counts = np.minimum(span, 1)
         return Selected(begin + np.minimum(span, self.nth) - counts, counts, counts, len(span))
 
-    def wants(self, span: Counts, name: Mined) -> Counts:
+    def wants(self, span: Counts, name: MinedClass) -> Counts:
         """Request one semi-hard negative of each pair."""
         return np.full_like(span, int(name == "semi_hard"))

@@ -21,12 +21,12 @@ from miner.selection.strategies.base import (
     check_count,
     seed_sequence,
 )
-from miner.triplets.hardness import MINED, Kept, Mined
+from miner.triplets.hardness import MINED_CLASSES, MinedClass, OutputFolder
 from miner.triplets.types import Float64
 
 __all__ = ["Uniform"]
 
-_PLACE = len(MINED) + 1
+_PLACE = len(MINED_CLASSES) + 1
 """Seeds the draw over both classes; the folders use smaller numbers."""
 
 
@@ -41,13 +41,13 @@ class Uniform(Strategy):
     def __post_init__(self) -> None:
         check_count("k", self.k)
 
-    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+    def at_most(self, name: MinedClass, pairs: int, anchors: int) -> int:
         """Return k times the number of anchors."""
         return self.k * anchors
 
     def of_totals(
-        self, totals: Mapping[Mined, Counts], anchors: Counts, seed: int
-    ) -> dict[Mined, tuple[Counts, Counts]]:
+        self, totals: Mapping[MinedClass, Counts], anchors: Counts, seed: int
+    ) -> dict[MinedClass, tuple[Counts, Counts]]:
         """Return, per class, the drawn and the requested triplets of each anchor."""
         total = np.sum([*totals.values()], axis=0)
         hard = totals.get("hard", total * 0)
@@ -59,14 +59,14 @@ class Uniform(Strategy):
             first[at] = np.searchsorted(slots, hard[at])
         missing = self.k - count
         last = "semi_hard" if "semi_hard" in totals else "hard"  # reports the missing triplets
-        taken: dict[Mined, Counts] = {"hard": first, "semi_hard": count - first}
+        taken: dict[MinedClass, Counts] = {"hard": first, "semi_hard": count - first}
         return {name: (taken[name], taken[name] + missing * (name == last)) for name in totals}
 
     def weights(self, totals: Counts) -> Float64:
         """Return 1 / the probability of being drawn."""
         return np.asarray(totals / np.maximum(1, np.minimum(self.k, totals)))
 
-    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+    def take(self, eligible: EligibleRanks, name: OutputFolder) -> Selected:
         """Select the triplets of the anchor's draw that belong to this class.
 
         The draw numbers the hard triplets first, then the semi-hard ones.

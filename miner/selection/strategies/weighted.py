@@ -21,7 +21,7 @@ from miner.selection.strategies.base import (
     Strategy,
     check_count,
 )
-from miner.triplets.hardness import Kept, Mined
+from miner.triplets.hardness import MinedClass, OutputFolder
 from miner.triplets.types import Float64
 
 __all__ = ["Weighted"]
@@ -44,17 +44,17 @@ class Weighted(Strategy):
     def log_weights(self, eligible: EligibleRanks, pair: int, begin: int, end: int) -> Float64:
         """Return the finite logarithms of the weights of the ranks `begin` to `end` - 1."""
 
-    def at_most(self, name: Mined, pairs: int, anchors: int) -> int:
+    def at_most(self, name: MinedClass, pairs: int, anchors: int) -> int:
         """Return k times the number of pairs."""
         return self.k * pairs
 
-    def take(self, eligible: EligibleRanks, name: Kept) -> Selected:
+    def take(self, eligible: EligibleRanks, name: OutputFolder) -> Selected:
         """Select k of each pair's ranks, or all if the pair has fewer."""
         begin, span = eligible.span(name)
         wanted = self.k * len(span) if name in eligible.classes else 0
         return Selected(begin, span, np.minimum(span, self.k), wanted)
 
-    def wants(self, span: Counts, name: Mined) -> Counts:
+    def wants(self, span: Counts, name: MinedClass) -> Counts:
         """Request k negatives of each pair."""
         return np.full_like(span, self.k)
 

@@ -37,7 +37,7 @@ from miner.selection.selection import load_selection
 from miner.storage.arrays import load_array, save_array
 from miner.storage.files import sha256_file, storage_errors
 from miner.triplets.distance import Metric
-from miner.triplets.hardness import Kept
+from miner.triplets.hardness import OutputFolder
 from miner.triplets.relevance import Relevance, WithoutRows, tally
 
 __all__ = [
@@ -246,8 +246,8 @@ def open_lists(spec: UnitSpec, work: Path, counted: tuple[str, ...]) -> Candidat
 def write_unit(
     spec: UnitSpec,
     unit: tuple[int, int],
-    quotas: Mapping[Kept, Quota],
-    paths: Mapping[Kept, Path],
+    quotas: Mapping[OutputFolder, Quota],
+    paths: Mapping[OutputFolder, Path],
     counted: NDArray[np.void] | None = None,
     files: CandidateFiles | None = None,
 ) -> dict[str, dict[str, Any]]:
