@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+import miner
+from tests.conftest import ROOT, write_small, write_vectors
+from tests.faults.jobs import payload
 
 HANGS = """
 import sys, time
@@ -90,3 +94,67 @@ def test_a_second_signal_ends_a_loop_in_c(
     finally:
         process.kill()
         process.communicate()
+
+
+STAGES = ("reading", "embedding", "indexing", "counting", "writing", "sealing", "reporting")
+TERMINATES = """
+import os, signal, sys
+import miner.cli.main
+from miner.cli.main import main
+class Bar:
+    def __init__(self, *, quiet):
+        pass
+    def __call__(self, stage, done, total):
+        if stage == STAGE and (not LATE or done == total):
+            os.kill(os.getpid(), signal.SIGTERM)
+    def close(self):
+        pass
+miner.cli.main.ProgressBar = Bar
+main(sys.argv[1:])
+"""
+
+
+WHOLE = f"STAGE, LATE = '', False\n{TERMINATES}"
+
+
+def start(code: str, data: Path, out: Path, engine: str) -> subprocess.CompletedProcess[str]:
+    words = ["run", "--data", str(data), "--out", str(out), "--engine", engine, "--workers", "2"]
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, the run of them in `truth`, and a run of other data in `before`."""
+    folder = tmp_path_factory.mktemp("stages")
+    write_small(folder)
+    rows = np.random.default_rng(7).standard_normal((20, 4)).astype(np.float32)
+    other = write_vectors(folder / "other.parquet", rows, [f"c{n % 3}" for n in range(20)])
+    for data, out in ((folder / "small.parquet", "truth"), (other, "before")):
+        assert start(WHOLE, data, folder / out, "threads").returncode == 0
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+@pytest.mark.parametrize(
+    ("stage", "late"),
+    [*((stage, False) for stage in STAGES), ("embedding", True), ("counting", True)],
+)
+def test_a_run_that_is_terminated_in_any_stage_continues(
+    stage: str, late: bool, engine: str, lab: Path, tmp_path: Path
+) -> None:
+    """With exit code 143, one line, and the run before still the latest."""
+    out = tmp_path / "out"
+    shutil.copytree(lab / "before", out, symlinks=True)
+    before = miner.open_run(out).run_id
+    data = lab / "small.parquet"
+    hit = start(f"STAGE, LATE = {stage!r}, {late}\n{TERMINATES}", data, out, engine)
+    assert hit.returncode == 143, hit
+    assert hit.stderr.startswith("mine: terminated; the same command continues from here")
+    assert hit.stderr.count("\n") == 1 and hit.stdout == ""
+    assert miner.open_run(out).run_id == before
+    assert start(WHOLE, data, out, engine).returncode == 0
+    run = miner.open_run(out)
+    assert run.run_id != before and miner.verify_run(run).problems == []
+    assert payload(run.path) == payload(miner.open_run(lab / "truth").path)
