@@ -38,6 +38,14 @@ SETTINGS = {
 
 Scores = Mapping[str, Sequence[float]]
 
+_LINES = {
+    "mine: semi-hard": ("#0b6fb8", "o"),
+    "mine: hardest, margin 5 %": ("#c8451b", "s"),
+    "in-batch, semi-hard": ("#0f7d68", "^"),
+    BASE: ("#777777", "x"),
+}
+"""Colour and marker of the methods in the figure."""
+
 
 def _scores(setting: str, classes: int, seed: int) -> dict[str, float]:
     """Return MAP@R by method."""
@@ -75,6 +83,41 @@ def curve_table(found: Mapping[str, Mapping[int, Scores]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
+def draw(found: Mapping[str, Mapping[int, Scores]], path: Path) -> None:
+    """Draw the gains over the ranking loss by the number of classes as SVG, one panel a setting."""
+    import matplotlib  # here, because only the figure needs it
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams |= {"svg.hashsalt": "mine", "svg.fonttype": "none"}  # the same bytes
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(
+        1, len(found), figsize=(4.4 * len(found), 3.6), sharey=True, squeeze=False
+    )
+    for panel, (setting, by_classes) in zip(panels[0], found.items(), strict=True):
+        panel.axhline(0, color="#888888", linewidth=1)
+        for method, (colour, marker) in _LINES.items():
+            gains = [paired(one[method], one[IN_BATCH]) for one in by_classes.values()]
+            panel.errorbar(
+                list(by_classes),
+                [gain.mean for gain in gains],
+                yerr=[gain.half for gain in gains],
+                color=colour,
+                marker=marker,
+                label=method,
+                capsize=2,
+                linewidth=1.5,
+            )
+        panel.set(xscale="log", title=setting, xlabel="classes")
+        panel.set_xticks(list(by_classes), [f"{classes:,}" for classes in by_classes])
+        panel.minorticks_off()
+    panels[0][0].set_ylabel("MAP@R gained over in-batch training")
+    panels[0][0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
 def main(given: list[str] | None = None) -> int:
     """Train, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.curve", description=__doc__)
@@ -83,6 +126,7 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--draw", type=Path, help="also draw the figure, as SVG")
     options = parser.parse_args(given)
     context = multiprocessing.get_context("spawn")
     found: dict[str, dict[int, dict[str, list[float]]]] = {}
@@ -102,6 +146,8 @@ def main(given: list[str] | None = None) -> int:
             if options.json is not None:
                 options.json.write_text(json.dumps(found, indent=1))
     print(curve_table(found))
+    if options.draw is not None:
+        draw(found, options.draw)
     return 0
 
 

@@ -52,8 +52,8 @@ ADVICE = {
         "+0.010 ± 0.002; +0.01 with one label in five wrong; on pictures of letters -0.102 ± 0.034",
     ),
     "plain": Advised(
-        "Do not train on plain `hardest` or on `batch-hard`, with clean labels and a trained "
-        "encoder neither: what is nearest is too often mislabelled, or nearly the same thing.",
+        "Do not train on plain `hardest` or on `batch-hard`, not even with clean labels and a "
+        "trained encoder: what is nearest is too often mislabelled, or nearly the same thing.",
         "-0.033 ± 0.006 and -0.05; -0.14 with one label in five wrong",
     ),
     "in-batch": Advised(
