@@ -41,7 +41,7 @@ def add_up(block: RankedBlock, margin: float, sums: ColumnSums | None = None) ->
     most = float(np.abs(d_ap).max(initial=0.0))
     coarse = margin > _COARSE * most and margin + most < _LARGE
     key_space = (block.offset, float(space.slope), space.root, coarse)
-    pairs = (block.starts, block.hard, block.within)
+    pairs = (block.starts, block.hard, block.non_easy)
     none = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint32)
     found, seen = none if sums is None else (sums.found, sums.seen)
     runs = [(0, len(bases))] if sums is None else sums.runs(block.anchors)
@@ -50,6 +50,6 @@ def add_up(block: RankedBlock, margin: float, sums: ColumnSums | None = None) ->
         block.loops.add_up(*own, found, seen, bases, totals)
         if sums is not None:
             sums.flush_run(int(block.anchors[run[0]]))
-    lost = block.within * (d_ap - bases[block.pairs.lines] + margin)
+    lost = block.non_easy * (d_ap - bases[block.pairs.lines] + margin)
     losses: Float64 = np.add.reduceat(lost, block.starts[:-1]) - totals
     return losses

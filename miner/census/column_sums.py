@@ -100,8 +100,8 @@ class ColumnSums:
     def hubs(self) -> NDArray[np.void]:
         """Return the rows that are the negative of some triplet, with the columns `HUBS`."""
         rows = np.flatnonzero(self.totals[1])
-        hard, within = self.totals[:, rows]
-        values = (rows, hard, within - hard, self.seen[rows].astype(np.int64))
+        hard, non_easy = self.totals[:, rows]
+        values = (rows, hard, non_easy - hard, self.seen[rows].astype(np.int64))
         return pack_columns(dict(zip(HUBS, values, strict=True)))
 
 

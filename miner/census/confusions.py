@@ -144,8 +144,8 @@ class UnitConfusions:
         starts = np.flatnonzero(np.diff(label, prepend=-1)).tolist()
         for start, stop in itertools.pairwise([*starts, len(label)]):
             mine = int(label[start])
-            code, hard, within = pairs[:, start:stop]
-            found = code % self._labels, np.vstack([hard, within - hard])
+            code, hard, non_easy = pairs[:, start:stop]
+            found = code % self._labels, np.vstack([hard, non_easy - hard])
             if mine in self._ends:
                 self._handed[mine] = found
             else:
@@ -179,9 +179,11 @@ class UnitConfusions:
 def _tabled(pairs: Rows, first: int, span: int) -> Rows:
     """Add up pairs in a table of `span` codes from `first` on; quick if most of them occur."""
     codes = pairs[0] - first
-    hard, within = (np.bincount(codes, counts, span) for counts in pairs[1:])  # below 2^53: exact
-    there = np.flatnonzero(within)
-    return np.vstack([there + first, hard[there].astype(np.int64), within[there].astype(np.int64)])
+    hard, non_easy = (np.bincount(codes, counts, span) for counts in pairs[1:])  # below 2^53: exact
+    there = np.flatnonzero(non_easy)
+    return np.vstack(
+        [there + first, hard[there].astype(np.int64), non_easy[there].astype(np.int64)]
+    )
 
 
 def _sorted(pairs: Rows) -> Rows:

@@ -41,7 +41,7 @@ class Block(Protocol):
         """Number of hard negatives of each pair."""
 
     @property
-    def within(self) -> Rows:
+    def non_easy(self) -> Rows:
         """Number of hard and semi-hard negatives of each pair."""
 
     def rows_at(self, lines: Rows, ranks: Rows) -> Rows:
@@ -73,7 +73,7 @@ class AnchorView:
         self.number = int(block.anchors[line])
         self.line = line
         self.hard: Rows = block.hard[self._pairs]
-        self.within: Rows = block.within[self._pairs]
+        self.non_easy: Rows = block.non_easy[self._pairs]
         self._census, self._block = census, block
         self._normalized, self._seed = normalized, seed
 
@@ -139,9 +139,9 @@ class BlockView:
         return self.block.hard
 
     @property
-    def within(self) -> Rows:
+    def non_easy(self) -> Rows:
         """Number of hard and semi-hard negatives of each pair."""
-        return self.block.within
+        return self.block.non_easy
 
     def count_scores_at_least(self, bound: ScoreBound) -> Rows:
         """Count, per pair, the listed negatives whose score is at least a bound.

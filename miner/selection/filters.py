@@ -151,14 +151,14 @@ class Filters:
 
     def eligible_ranks(self, anchor: Anchor) -> EligibleRanks:
         """Return, for each pair of an anchor, the ranks that pass all filters."""
-        hard, within = anchor.hard, anchor.within
+        hard, non_easy = anchor.hard, anchor.non_easy
         guard = self.guard
         suspects = (
-            np.minimum(anchor.count_scores_at_least(guard), within)
+            np.minimum(anchor.count_scores_at_least(guard), non_easy)
             if guard
             else np.zeros_like(hard)
         )
-        low, high = suspects.copy(), within.copy()
+        low, high = suspects.copy(), non_easy.copy()
         if "hard" not in self.classes:
             low = np.maximum(low, hard)
         if "semi_hard" not in self.classes:

@@ -188,12 +188,12 @@ class RejectionSampler:
         bound = self.vectors.bound
         d_ap, d_an = (bound(self.metric, anchors, rows) for rows in (positives, negatives))
         least, most = (self._borders(d_ap[i], d_an[1 - i]) for i in (0, 1))
-        hard, within = least
-        unsure = np.flatnonzero((hard != most[0]) | (within != most[1]))
+        hard, non_easy = least
+        unsure = np.flatnonzero((hard != most[0]) | (non_easy != most[1]))
         if len(unsure):
             triplets = (x[unsure] for x in (anchors, positives, negatives))
-            hard[unsure], within[unsure] = self._borders(*self._measure(*triplets))
-        return {"hard": hard, "semi_hard": within & ~hard}
+            hard[unsure], non_easy[unsure] = self._borders(*self._measure(*triplets))
+        return {"hard": hard, "semi_hard": non_easy & ~hard}
 
     def _borders(self, d_ap: Float64, d_an: Float64) -> tuple[NDArray[np.bool_], ...]:
         return is_hard(d_ap, d_an), is_within(d_ap, d_an, self.margin)

@@ -48,7 +48,7 @@ def counted(
     able = able[census.in_order(able)]
     for block in census.blocks(able, 40_000, CensusRequest(ranks=ranks, loss=True)):
         hard[block.anchors] = np.add.reduceat(block.hard, block.starts[:-1])
-        semi[block.anchors] = np.add.reduceat(block.within - block.hard, block.starts[:-1])
+        semi[block.anchors] = np.add.reduceat(block.non_easy - block.hard, block.starts[:-1])
         loss += float(block.loss.sum())
         if ranks:
             check_order(census, block)
@@ -236,15 +236,15 @@ def test_both_kernels_add_up_the_same() -> None:
         entries = pack_entries(entries, rows, bits)
         found = []
         sizes = zip(np.diff(firsts), np.diff(starts), strict=True)
-        within = np.concatenate([rng.integers(0, size + 1, count) for size, count in sizes])
-        hard = within - within // 2
+        non_easy = np.concatenate([rng.integers(0, size + 1, count) for size, count in sizes])
+        hard = non_easy - non_easy // 2
         for kernel in KERNELS:
             loops, seen = load_line_loops(kernel), np.zeros(500, dtype=np.uint32)
             sums, totals, by_label = (np.zeros(n, dtype=np.int64) for n in (500, (2, 500), (2, 7)))
             bases, losses = np.zeros((2, 12))
             places = np.arange(3, len(entries), 5)
             key_space, known = (np.full(12, 9.0), 2.0, True, False), (places, places * 0.01)
-            pairs = (starts, hard, within, (2, 11), key_space, known)
+            pairs = (starts, hard, non_easy, (2, 11), key_space, known)
             loops.add_up(entries, firsts, bits, *pairs, sums, seen, bases, losses)
             before = sums.tolist()
             loops.fold(sums, np.arange(500) % 8 - 1, totals, by_label)

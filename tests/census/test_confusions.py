@@ -130,4 +130,4 @@ def test_tables_and_sorting_add_up_the_same(seed: int) -> None:
     tabled = confusions_module._tabled(pairs, first, 10**12 * seed + 50 - first)
     for found in (tabled, confusions_module._sorted(pairs)):
         assert found.dtype == np.int64
-        assert {int(code): [int(hard), int(within)] for code, hard, within in found.T} == want
+        assert {int(code): [int(hard), int(non_easy)] for code, hard, non_easy in found.T} == want

@@ -87,7 +87,7 @@ def test_nominees_are_counted_and_ranked_by_the_definition(
             own = d[int(block.positives[pair])]
             hard = sum(d[row] <= own for row in mine)
             semi = sum(own < d[row] < own + 0.3 for row in mine)
-            assert (block.hard[pair], block.within[pair] - block.hard[pair]) == (hard, semi)
+            assert (block.hard[pair], block.non_easy[pair] - block.hard[pair]) == (hard, semi)
             loss += sum(0.3 + own - d[row] for row in mine[: hard + semi])
         found = block.ordered(line)
         assert found.tolist() == mine[: len(found)]
@@ -96,7 +96,7 @@ def test_nominees_are_counted_and_ranked_by_the_definition(
     # The lists for the writing pass give the same block again.
     again = nominees.block(anchors, block.lists())
     assert again.hard.tolist() == block.hard.tolist()
-    assert again.within.tolist() == block.within.tolist()
+    assert again.non_easy.tolist() == block.non_easy.tolist()
 
 
 @pytest.mark.sampled(12)
@@ -124,7 +124,7 @@ def test_what_an_index_says_is_far_loses_no_triplet(factory: str, kind: str, met
             own = d[int(found.positives[pair])]
             hard = sum(d[row] <= own for row in there)
             within = sum(d[row] <= own or d[row] < own + 0.3 for row in there)
-            assert (found.hard[pair], found.within[pair]) == (hard, within)
+            assert (found.hard[pair], found.non_easy[pair]) == (hard, within)
 
 
 @pytest.mark.sampled(8)

@@ -83,8 +83,8 @@ class Setting:
             others = self.scores(anchor, self.others(anchor))
             positives = self.scores(anchor, self.census.relevance.positives(anchor))
             expected += [int((others >= least).sum()) for least in bound.least(positives)]
-        found, within = self.count(bound), self.block.within
-        assert np.minimum(found, within).tolist() == np.minimum(expected, within).tolist()
+        found, non_easy = self.count(bound), self.block.non_easy
+        assert np.minimum(found, non_easy).tolist() == np.minimum(expected, non_easy).tolist()
         for line in range(0, len(self.block.anchors), 9):
             mine = slice(*self.block.starts[line : line + 2])
             assert self.count(bound, line, line + 1).tolist() == found[mine].tolist()

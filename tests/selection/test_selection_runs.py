@@ -90,8 +90,8 @@ def test_no_negative_comes_more_often_than_its_cap(
             assert Counter(negative for _, _, negative in left) == Counter(
                 {negative: min(most, count) for negative, count in seen.items()}
             )
-            within = iter(whole)
-            assert all(triplet in within for triplet in left)  # the same order
+            non_easy = iter(whole)
+            assert all(triplet in non_easy for triplet in left)  # the same order
         kept.append(set(left))
     assert kept[0] < kept[1] < kept[2]
     seeded = mine(bigger, tmp_path / "seed", max_triplets=10**6, per_negative=9, seed=1)

@@ -108,7 +108,7 @@ def take_keys(products: NDArray[Any], bias: NDArray[Any], lines: Rows, rows: Row
 @compiled
 def _place_thresholds(
     keys: Any, starts: Any, offset: Any, key_error: Any, slope: Any, root: Any, margin: Any,
-    steep: Any, unit: Any, d_ap: Any, within: Any, tolerance: Any,
+    steep: Any, unit: Any, d_ap: Any, non_easy: Any, tolerance: Any,
 ) -> Any:  # fmt: skip  # pragma: no cover  (compiled)
     clear = True
     for line in range(starts.size - 1):
@@ -123,7 +123,7 @@ def _place_thresholds(
             border = distance + margin
             value = border * border if root else border
             size = value if root else abs(distance) + margin
-            d_ap[pair], within[pair] = distance, (value - shift) / slope
+            d_ap[pair], non_easy[pair] = distance, (value - shift) / slope
             most = max(most, 2.5 * growth * error + 16 * unit * (size + abs(shift)))
         tolerance[line] = most
     return clear
@@ -134,11 +134,11 @@ def place_thresholds(
     margin: float, steep: float, unit: float,
 ) -> tuple[Float64, Float64, Float64, bool]:  # fmt: skip
     """Return the thresholds of pairs; see `miner.census.walk.line_loops.place_thresholds`."""
-    d_ap, within = np.empty((2, len(keys)))
+    d_ap, non_easy = np.empty((2, len(keys)))
     tolerance = np.empty(len(offset))
     given = (keys, starts, offset, key_error, slope, root, margin, steep, unit)
-    clear = _place_thresholds(*given, d_ap, within, tolerance)
-    return d_ap, within, tolerance, bool(clear)
+    clear = _place_thresholds(*given, d_ap, non_easy, tolerance)
+    return d_ap, non_easy, tolerance, bool(clear)
 
 
 @compiled
@@ -217,22 +217,22 @@ def _add_line(
 
 
 @compiled
-def _bump(hard: Any, within: Any, bumps: Any) -> Any:  # pragma: no cover  (compiled)
+def _bump(hard: Any, non_easy: Any, bumps: Any) -> Any:  # pragma: no cover  (compiled)
     """Write how many pairs end at each rank; return the most hard and the most non-easy rows."""
     near: Any = 0
     deep: Any = 0
     for pair in range(hard.size):
-        near, deep = max(near, hard[pair]), max(deep, within[pair])
+        near, deep = max(near, hard[pair]), max(deep, non_easy[pair])
     bumps[: deep + 1] = 0
     for pair in range(hard.size):
         bumps[np.uint64(hard[pair])] += np.int64(1)
-        bumps[np.uint64(within[pair])] += np.int64(1) << np.int64(32)
+        bumps[np.uint64(non_easy[pair])] += np.int64(1) << np.int64(32)
     return near, deep
 
 
 @compiled
 def _add_up(
-    entries: Any, whole: Any, firsts: Any, bits: Any, starts: Any, hard: Any, within: Any,
+    entries: Any, whole: Any, firsts: Any, bits: Any, starts: Any, hard: Any, non_easy: Any,
     first: Any, last: Any, key_space: Any, known: Any, at: Any, found: Any, seen: Any, noting: Any,
     bases: Any, sums: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
@@ -245,7 +245,7 @@ def _add_up(
     bumps, distances = np.empty(most + 1, np.int64), np.empty(most)
     for line in range(first, last):
         pairs = slice(starts[line], starts[line + 1])
-        near, deep = _bump(hard[pairs], within[pairs], bumps)
+        near, deep = _bump(hard[pairs], non_easy[pairs], bumps)
         own = slice(firsts[line], firsts[line] + deep)
         _distances(entries[own], offset[line], slope, root, coarse, distances)
         while at < places.size and places[at] < firsts[line + 1]:
@@ -262,14 +262,14 @@ def _add_up(
 
 
 def add_up(
-    entries: Float64, firsts: Rows, bits: int, starts: Rows, hard: Rows, within: Rows,
+    entries: Float64, firsts: Rows, bits: int, starts: Rows, hard: Rows, non_easy: Rows,
     lines: tuple[int, int], key_space: tuple[Float64, float, bool, bool],
     known: tuple[Rows, Float64], found: Rows, seen: NDArray[np.uint32], bases: Float64,
     sums: Float64,
 ) -> None:  # fmt: skip
     """Accumulate counts and distances of rows; see `miner.census.walk.line_loops.add_up`."""
     noting = len(found) > 0
-    given = (entries, entries.view(np.int64), firsts, bits, starts, hard, within, *lines)
+    given = (entries, entries.view(np.int64), firsts, bits, starts, hard, non_easy, *lines)
     at = np.searchsorted(known[0], firsts[lines[0]])
     _add_up(*given, key_space, known, at, found, seen, noting, bases, sums)
 
@@ -283,13 +283,13 @@ def fold(
     for row in range(found.size):
         value = found[row]
         if value:
-            hard, within = value & low, value >> np.int64(32)
+            hard, non_easy = value & low, value >> np.int64(32)
             totals[0, row] += hard
-            totals[1, row] += within
+            totals[1, row] += non_easy
             if labels.size and labels[row] >= 0:
                 label = np.uint64(labels[row])
                 by_label[0, label] += hard
-                by_label[1, label] += within
+                by_label[1, label] += non_easy
             found[row] = 0
 
 

@@ -14,7 +14,7 @@ __all__ = ["merge_thresholds"]
 
 @compiled
 def _merge_thresholds(
-    hard: Any, within: Any, order: Any, starts: Any, longest: Any, tolerance: Any, edges: Any,
+    hard: Any, non_easy: Any, order: Any, starts: Any, longest: Any, tolerance: Any, edges: Any,
     pairs: Any, above: Any,
 ) -> None:  # fmt: skip  # pragma: no cover  (compiled)
     left, right = np.empty(longest + 1), np.empty(longest + 1)
@@ -22,7 +22,7 @@ def _merge_thresholds(
         own, error = order[starts[line] : starts[line + 1]], tolerance[line]
         for place in range(own.size):
             pair = np.uint64(own[place])
-            left[place], right[place] = hard[pair] + error, within[pair] + error
+            left[place], right[place] = hard[pair] + error, non_easy[pair] + error
         left[own.size], right[own.size] = np.inf, np.inf
         one: Any = np.uint64(0)
         other: Any = np.uint64(0)
@@ -42,13 +42,13 @@ def _merge_thresholds(
 
 
 def merge_thresholds(
-    hard: Float64, within: Float64, order: Rows, starts: Rows, tolerance: Float64
+    hard: Float64, non_easy: Float64, order: Rows, starts: Rows, tolerance: Float64
 ) -> tuple[Float64, Rows, Rows]:
     """Return the thresholds of each line in ascending order.
 
     Parameters
     ----------
-    hard, within : ndarray of shape (pairs,), float64
+    hard, non_easy : ndarray of shape (pairs,), float64
         The keys up to which negatives are hard, and hard or semi-hard; finite.
     order : ndarray of shape (pairs,), int64
         The pairs of each line, nearly ascending.
@@ -69,6 +69,6 @@ def merge_thresholds(
     size = 2 * len(hard) + len(starts) - 1
     edges, pairs, above = np.empty(size), np.zeros(size, np.int64), np.empty(size, np.int64)
     longest = np.diff(starts).max()
-    given = (hard, within, order, starts, longest, tolerance)
+    given = (hard, non_easy, order, starts, longest, tolerance)
     _merge_thresholds(*given, edges, pairs, above)
     return edges, pairs, above

@@ -154,7 +154,7 @@ class BlockMaker:
         entries = out[: firsts[-1]]
         self._loops.sort_lines(entries, firsts)
         block = self._block(group, thresholds, tolerance, gap, entries, firsts)
-        block.hard, block.within, block.loss = counts
+        block.hard, block.non_easy, block.loss = counts
         block.lister = lister
         return block
 
@@ -195,7 +195,7 @@ class BlockMaker:
     ) -> Listing:
         """Return the thresholds of anchors and an empty list for their hard and semi-hard rows."""
         tolerance, gap = self._facts(group, thresholds, narrow=narrow)
-        upper = np.maximum(thresholds.within, thresholds.hard)
+        upper = np.maximum(thresholds.non_easy, thresholds.hard)
         max_keys = np.maximum.reduceat(upper, group.pairs.starts[:-1]) + 4 * tolerance
         wanted = request.neighbours - np.diff(group.pairs.starts)
         entries = EntryList(max_keys, wanted, 4 * tolerance, self._bits, out, self._loops)

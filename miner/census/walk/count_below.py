@@ -127,8 +127,8 @@ def count_pairs(block: RankedBlock, margin: float, unclear: Float64) -> None:
     Parameters
     ----------
     block : RankedBlock
-        Its `hard`, `within` and `measured` are set. Rows that are undecided for some threshold are
-        sorted by distance.
+        Its `hard`, `non_easy` and `measured` are set. Rows that are undecided for some threshold
+        are sorted by distance.
     margin : float
     unclear : ndarray of shape (b,), float64
         Rows with keys below this limit are sorted by distance too. If it is infinite, the distances
@@ -155,9 +155,9 @@ def count_pairs(block: RankedBlock, margin: float, unclear: Float64) -> None:
         np.concatenate([high, upto]),
         holds,
     )
-    block.hard, block.within = measured.counts[:count], measured.counts[count : 2 * count]
+    block.hard, block.non_easy = measured.counts[:count], measured.counts[count : 2 * count]
     # If rounding swallows the margin (d + m == d), ties are hard all the same.
-    np.maximum(block.within, block.hard, out=block.within)
+    np.maximum(block.non_easy, block.hard, out=block.non_easy)
     block.measured = measured.places, measured.distances
 
 
@@ -167,7 +167,7 @@ def _intervals(block: RankedBlock) -> tuple[Rows, Rows]:
     order = ascending(starts, thresholds.hard, block.loops)
     found = [
         block.between(starts, order, edges, block.tolerance)
-        for edges in (thresholds.hard, thresholds.within)  # both have the same order
+        for edges in (thresholds.hard, thresholds.non_easy)  # both have the same order
     ]
     low, high = zip(*found, strict=True)
     return np.concatenate(low), np.concatenate(high)

@@ -101,10 +101,10 @@ class DirectCount:
         for cut in cut_sizes(listed[2] - listed[1] + 1, _DECIDED):
             part = slice(*cut)
             self._decide(at[part], listed[:, part], merged, sums, counts, losses)
-        hard, within = counts
-        np.maximum(hard, within, out=within)
-        lost = within * (self.thresholds.d_ap + self.margin)
-        return hard, within, np.add.reduceat(lost, pairs.starts[:-1]) - losses
+        hard, non_easy = counts
+        np.maximum(hard, non_easy, out=non_easy)
+        lost = non_easy * (self.thresholds.d_ap + self.margin)
+        return hard, non_easy, np.add.reduceat(lost, pairs.starts[:-1]) - losses
 
     def _merged_thresholds(self, kind: Any) -> tuple[tuple[NDArray[Any], Rows, Rows], NDArray[Any]]:
         """Return the merged thresholds of all pairs, and their width for each anchor.
@@ -113,7 +113,7 @@ class DirectCount:
         """
         starts, thresholds = self.pairs.starts, self.thresholds
         order = ascending(starts, thresholds.hard, self.line_loops, many=0)
-        facts = (thresholds.hard, thresholds.within, order, starts, self.tolerance)
+        facts = (thresholds.hard, thresholds.non_easy, order, starts, self.tolerance)
         edges, pairs, above = self.loops.merge_thresholds(*facts)
         lines = np.arange(len(starts) - 1)
         ends = edges[2 * starts[:-1] + lines], edges[2 * starts[1:] + lines - 1]
@@ -155,8 +155,8 @@ class DirectCount:
         holds |= (soft > 0) & is_within(d_ap, distances, self.margin)
         np.add.at(counts.reshape(-1), threshold[holds], 1)
         which = 2 * item[holds] + soft[holds]
-        hard, within = np.bincount(which, minlength=2 * len(rows)).reshape(-1, 2).T
-        losses += np.bincount(lines, (within + (above[end] >> 32)) * d_an, len(losses))
+        hard, non_easy = np.bincount(which, minlength=2 * len(rows)).reshape(-1, 2).T
+        losses += np.bincount(lines, (non_easy + (above[end] >> 32)) * d_an, len(losses))
         if sums is not None:
             met = (hard > 0) & (above[end] & 0xFFFFFFFF == 0)
-            sums.add(anchors[lines], rows, np.stack([hard, within]), met)
+            sums.add(anchors[lines], rows, np.stack([hard, non_easy]), met)

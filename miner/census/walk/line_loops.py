@@ -203,7 +203,7 @@ def _steps(counts: Rows, size: int) -> Rows:
 
 
 def add_up(
-    entries: Float64, firsts: Rows, bits: int, starts: Rows, hard: Rows, within: Rows,
+    entries: Float64, firsts: Rows, bits: int, starts: Rows, hard: Rows, non_easy: Rows,
     lines: tuple[int, int], key_space: tuple[Float64, float, bool, bool],
     known: tuple[Rows, Float64], found: Rows, seen: NDArray[np.uint32], bases: Float64,
     sums: Float64,
@@ -214,7 +214,7 @@ def add_up(
     ----------
     entries, firsts, bits, starts
         As in `list_entries` and `between`.
-    hard, within : ndarray of shape (pairs,), int64
+    hard, non_easy : ndarray of shape (pairs,), int64
         For each pair, how many of its line's entries are hard, and hard or semi-hard.
     lines : tuple of int
         The first line, and the one after the last.
@@ -236,10 +236,10 @@ def add_up(
     places, measured = known
     for line in range(*lines):
         pairs, first = slice(starts[line], starts[line + 1]), firsts[line]
-        near, deep = int(hard[pairs].max()), int(within[pairs].max())
+        near, deep = int(hard[pairs].max()), int(non_easy[pairs].max())
         if not deep:
             continue
-        own, steps = entries[first : first + deep], _steps(within[pairs], deep)
+        own, steps = entries[first : first + deep], _steps(non_easy[pairs], deep)
         distances = offset[line] + slope * own
         if root:
             distances = np.sqrt(np.maximum(distances, 0.0))

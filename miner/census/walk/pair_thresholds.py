@@ -66,14 +66,14 @@ class PairThresholds:
 
     Attributes
     ----------
-    hard, within, d_ap : ndarray of shape (pairs,), float64
+    hard, non_easy, d_ap : ndarray of shape (pairs,), float64
         The keys up to which negatives are hard, and hard or semi-hard; the distance of the pair.
     tolerance : ndarray of shape (b,), float64
         A float64 key that is this near to a threshold is undecided.
     """
 
     hard: Float64
-    within: Float64
+    non_easy: Float64
     d_ap: Float64
     tolerance: Float64
 
@@ -81,7 +81,7 @@ class PairThresholds:
         """Return the thresholds of a range of the anchors, whose pairs begin at `starts`."""
         own = slice(starts[lines.start], starts[lines.stop])
         return PairThresholds(
-            self.hard[own], self.within[own], self.d_ap[own], self.tolerance[lines]
+            self.hard[own], self.non_easy[own], self.d_ap[own], self.tolerance[lines]
         )
 
 
@@ -108,9 +108,9 @@ def thresholds_from_keys(
         See `miner.census.walk.line_loops`.
     """
     facts = (keys, pairs.starts, offset, key_error, float(space.slope), space.root, margin)
-    d_ap, within, tolerance, clear = loops.place_thresholds(*facts, _STEEP, UNIT_ROUNDOFF)
+    d_ap, non_easy, tolerance, clear = loops.place_thresholds(*facts, _STEEP, UNIT_ROUNDOFF)
     if clear:
-        return PairThresholds(keys, within, d_ap, tolerance)
+        return PairThresholds(keys, non_easy, d_ap, tolerance)
     measured = pairs.measured(vectors, space, slice(None))
     return thresholds_from_distances(pairs, measured, space, margin, offset, key_error)
 

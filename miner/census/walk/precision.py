@@ -105,7 +105,7 @@ class Precision:
         d_ap = pairs.measured(self._vectors, self._space, slice(None))
         facts = (pairs, d_ap, self._space, self._margin, anchors.offset, anchors.key_error)
         thresholds, error = thresholds_from_distances(*facts), self.narrow(anchors.norms)
-        gap = np.add.reduceat(thresholds.within - thresholds.hard, pairs.starts[:-1])
+        gap = np.add.reduceat(thresholds.non_easy - thresholds.hard, pairs.starts[:-1])
         if (gap < _FINE * error * sizes).any():
             return None
         self._estimate_shares(anchors, d_ap[: pairs.starts[1]], error[0])
@@ -123,7 +123,7 @@ class Precision:
         thresholds = thresholds_from_distances(
             one.pairs, d_ap, space, self._margin, one.offset, one.key_error
         )
-        edges = np.sort(np.concatenate([thresholds.hard, thresholds.within]))
+        edges = np.sort(np.concatenate([thresholds.hard, thresholds.non_easy]))
         keys = self._bias - self._sample @ one.queries[0]
         wide = thresholds.tolerance[0] + 1.05 * error
         undecided = np.searchsorted(edges, keys + wide) > np.searchsorted(edges, keys - wide)
@@ -158,5 +158,7 @@ class Precision:
     ) -> Float64:
         """Return the same limit for float64 keys; infinite if the margin is lost in their error."""
         unclear = self.unclear(anchors.offset, error)
-        least = np.minimum.reduceat(thresholds.within - thresholds.hard, anchors.pairs.starts[:-1])
+        least = np.minimum.reduceat(
+            thresholds.non_easy - thresholds.hard, anchors.pairs.starts[:-1]
+        )
         return np.where(least < _PLAIN * error, np.inf, unclear)

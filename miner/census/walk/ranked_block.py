@@ -88,7 +88,7 @@ class RankedBlock:
         See `miner.census.walk.line_loops`.
     offset, gap : ndarray of shape (b,), float64
         See `KeySpace.offset`; entries that differ by at most `gap` may be in the wrong order.
-    hard, within : ndarray of shape (pairs,), int64
+    hard, non_easy : ndarray of shape (pairs,), int64
         The number of hard negatives, and of hard or semi-hard ones.
     loss : ndarray of shape (b,), float64
         The sum of the hinge loss over the anchor's hard and semi-hard triplets, if it was asked
@@ -113,7 +113,7 @@ class RankedBlock:
     offset: Float64
     gap: Float64
     hard: Rows = field(default_factory=_no_rows)
-    within: Rows = field(default_factory=_no_rows)
+    non_easy: Rows = field(default_factory=_no_rows)
     loss: Float64 = field(default_factory=lambda: np.empty(0))
     measured: tuple[Rows, Float64] = field(default_factory=_none_measured)
     exact: bool = False
@@ -149,7 +149,7 @@ class RankedBlock:
             thresholds=self.thresholds.part(self.starts, one),
             tolerance=self.tolerance[one],
             hard=self.hard[mine],
-            within=self.within[mine],
+            non_easy=self.non_easy[mine],
             firsts=np.array([0, len(own)]),
             entries=own,
             offset=self.offset[one],
@@ -217,7 +217,7 @@ class RankedBlock:
             np.minimum.reduceat(np.where(counts >= each, edges, np.inf), self.starts[:-1])
             for edges, counts in (
                 (self.thresholds.hard, self.hard),
-                (self.thresholds.within, self.within),
+                (self.thresholds.non_easy, self.non_easy),
             )
         ]
         max_keys = np.minimum(*ends) + 4 * self.tolerance

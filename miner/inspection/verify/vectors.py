@@ -202,8 +202,8 @@ class Truth:
             own = np.array([anchor])
             d_ap = np.sort(self.vectors.measure(self.metric, own, positives))
             d_an = self.vectors.measure(self.metric, own, rows[places])
-            hard, within = count_positives(d_an, d_ap, self.margin)
-            totals[:, places] += np.stack([hard, within - hard, hard > 0]).astype(np.int64)
+            hard, non_easy = count_positives(d_an, d_ap, self.margin)
+            totals[:, places] += np.stack([hard, non_easy - hard, hard > 0]).astype(np.int64)
         return totals
 
     def _rejudged(self, full: bool, rng: np.random.Generator) -> tuple[list[str], int]:

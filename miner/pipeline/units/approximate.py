@@ -58,7 +58,7 @@ class ApproximateBlock:
 
     Attributes
     ----------
-    anchors, starts, positives, hard, within
+    anchors, starts, positives, hard, non_easy
         As in `miner.census.walk.ranked_block.RankedBlock`; counted among the candidates.
     loss : ndarray of shape (b,), float64
         Sum of the hinge loss over the anchor's hard and semi-hard triplets.
@@ -72,7 +72,7 @@ class ApproximateBlock:
     starts: Rows
     positives: Rows
     hard: Rows
-    within: Rows
+    non_easy: Rows
     loss: Float64
     rows: Rows
     distances: Float64
@@ -80,7 +80,7 @@ class ApproximateBlock:
     @property
     def deep(self) -> Rows:
         """The number of candidates that are hard or semi-hard for a pair, per anchor."""
-        deep: Rows = np.maximum.reduceat(self.within, self.starts[:-1])
+        deep: Rows = np.maximum.reduceat(self.non_easy, self.starts[:-1])
         return deep
 
     def rows_at(self, lines: Rows, ranks: Rows) -> Rows:
@@ -198,26 +198,26 @@ class IndexCandidates:
         order = np.argsort(distances, axis=1, kind="stable")
         rows, distances = (np.take_along_axis(x, order, axis=1) for x in (rows, distances))
         owners, d_ap = pairs.owners, pairs.d_ap
-        hard, within = self._count(distances, owners, d_ap)
+        hard, non_easy = self._count(distances, owners, d_ap)
         finite = np.where(np.isinf(distances), 0.0, distances)
         sums = np.concatenate([np.zeros((len(anchors), 1)), np.cumsum(finite, axis=1)], axis=1)
-        lost = within * (d_ap + census.margin) - sums[owners, within]
+        lost = non_easy * (d_ap + census.margin) - sums[owners, non_easy]
         loss = np.add.reduceat(lost, pairs.starts[:-1])
         return ApproximateBlock(
-            anchors, pairs.starts, pairs.positives, hard, within, loss, rows, distances
+            anchors, pairs.starts, pairs.positives, hard, non_easy, loss, rows, distances
         )
 
     def _count(self, distances: Float64, owners: Rows, d_ap: Float64) -> tuple[Rows, Rows]:
         """Return, per pair, the number of hard candidates and of hard or semi-hard candidates."""
-        hard, within = np.empty((2, len(owners)), dtype=np.int64)
+        hard, non_easy = np.empty((2, len(owners)), dtype=np.int64)
         width = distances.shape[1]
         for first, last in cut_sizes(np.full(len(owners), width), _AT_ONCE):
             pairs = slice(first, last)
             d_an, own = distances[owners[pairs]], d_ap[pairs, None]
             there = np.isfinite(d_an)
             hard[pairs] = (is_hard(own, d_an) & there).sum(axis=1)
-            within[pairs] = (is_within(own, d_an, self._census.margin) & there).sum(axis=1)
-        return hard, within
+            non_easy[pairs] = (is_within(own, d_an, self._census.margin) & there).sum(axis=1)
+        return hard, non_easy
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,9 @@ class ApproximateMiner(UnitMiner):
             at = places[batch]
             block = self.candidates.search(anchors[at])
             result["hard"][at] = np.add.reduceat(block.hard, block.starts[:-1])
-            result["semi_hard"][at] = np.add.reduceat(block.within - block.hard, block.starts[:-1])
+            result["semi_hard"][at] = np.add.reduceat(
+                block.non_easy - block.hard, block.starts[:-1]
+            )
             result["loss"][at] = block.loss
             self._select_block(block, at, result)
             parts.append((at, block.lists()))

@@ -236,7 +236,9 @@ def _takes(
     """Return what the strategy selects from all pairs, per folder, if the counts determine it."""
     if not selection.ranks_from_counts:
         return {}
-    eligible = selection.filters.eligible_ranks(cast(Anchor, PairCounts(block.hard, block.within)))
+    eligible = selection.filters.eligible_ranks(
+        cast(Anchor, PairCounts(block.hard, block.non_easy))
+    )
     takes = {name: selection.strategy.take(eligible, name) for name in quotas}
     return {name: take for name, take in takes.items() if take.weight == 1.0}
 

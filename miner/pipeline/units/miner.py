@@ -121,7 +121,7 @@ class UnitMiner:
 
     def _enter(self, block: RankedBlock, at: Rows, result: NDArray[np.void]) -> None:
         """Store the counts of a block's anchors in their records."""
-        for name, counts in (("semi_hard", block.within - block.hard), ("hard", block.hard)):
+        for name, counts in (("semi_hard", block.non_easy - block.hard), ("hard", block.hard)):
             result[name][at] = np.add.reduceat(counts, block.starts[:-1])
         if self.loss:
             result["loss"][at] = block.loss

@@ -2,7 +2,7 @@
 
 A strategy handles one anchor at a time. The anchor's negatives are ranked by their true distance,
 ties by row number. For a pair (anchor, positive), the negatives at the ranks below ``hard`` are
-hard, and those at the ranks from ``hard`` to ``within`` - 1 are semi-hard. The filters keep an
+hard, and those at the ranks from ``hard`` to ``non_easy`` - 1 are semi-hard. The filters keep an
 interval of these ranks, and the strategy selects from it. It depends neither on float32 distances
 nor on the order in which anchors are processed, so the same job draws the same triplets on every
 machine.
@@ -87,7 +87,7 @@ class Anchor(Protocol):
         """Number of hard negatives of each pair (the ranks below it), shape (positives,)."""
 
     @property
-    def within(self) -> Counts:
+    def non_easy(self) -> Counts:
         """Number of hard and semi-hard negatives of each pair, shape (positives,)."""
 
     @property
@@ -100,7 +100,7 @@ class Anchor(Protocol):
 
     @property
     def d_an(self) -> Float64:
-        """True distances of the negatives by rank, at least up to the largest ``within``."""
+        """True distances of the negatives by rank, at least up to the largest ``non_easy``."""
 
     def score(self, distances: Float64) -> Float64:
         """Convert distances to scores; see `miner.triplets.distance.score`."""
@@ -111,7 +111,8 @@ class Anchor(Protocol):
     def count_scores_at_least(self, bound: ScoreBound) -> Counts:
         """Count, per pair, the negatives whose score is at least a bound.
 
-        These negatives have the ranks below the count. A count above ``within`` need not be exact.
+        These negatives have the ranks below the count. A count above ``non_easy`` need not be
+        exact.
         """
 
     def rng(self, *place: int) -> np.random.Generator:
@@ -126,7 +127,7 @@ class PairCountsLike(Protocol):
         """Number of hard negatives of each pair, shape (pairs,)."""
 
     @property
-    def within(self) -> Counts:
+    def non_easy(self) -> Counts:
         """Number of hard and semi-hard negatives of each pair, shape (pairs,)."""
 
 
@@ -136,12 +137,12 @@ class PairCounts:
 
     Attributes
     ----------
-    hard, within : ndarray of shape (pairs,), int64
+    hard, non_easy : ndarray of shape (pairs,), int64
         Hard negatives of each pair; hard and semi-hard negatives.
     """
 
     hard: Counts
-    within: Counts
+    non_easy: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class EligibleRanks:
     anchor : Anchor
     low, high : ndarray of shape (positives,), int64
         The eligible ranks of a pair are ``low`` to ``high`` - 1, and ``high`` is at most
-        ``within``. If ``high <= low``, the pair has no eligible rank.
+        ``non_easy``. If ``high <= low``, the pair has no eligible rank.
     suspects : ndarray of shape (positives,), int64
         The number of the pair's nearest hard or semi-hard negatives that a guard dropped.
     classes : tuple of str
