@@ -5,8 +5,13 @@ This includes cross-encoders, which score a pair of texts together.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +25,8 @@ from miner.storage.urls import expanded
 __all__ = ["CrossEncoderScores", "SentenceTransformers"]
 
 _VERSION = 1
+_HUB, _PATIENCE = "https://huggingface.co", 10.0
+"""Address of the hub, and the seconds in which it must answer."""
 
 
 class SentenceTransformers(Model):
@@ -51,12 +58,14 @@ class SentenceTransformers(Model):
         max_length: int | None = None,
         truncate_dim: int | None = None,
     ) -> None:
+        name = _folder_or_name(path, "model 'sentence-transformers'")
         self._model = SentenceTransformer(
-            _folder_or_name(path, "model 'sentence-transformers'"),
+            name,
             device=choose_device(device),
             revision=revision,
             truncate_dim=truncate_dim,
             trust_remote_code=False,
+            local_files_only=_offline(name),
         )
         self._model.eval()
         if max_length is not None:
@@ -115,7 +124,12 @@ class CrossEncoderScores:
 
     def __init__(self, path: str) -> None:
         name = _folder_or_name(path, "rescorer 'cross-encoder'")
-        self._model = CrossEncoder(name, device=choose_device(None), trust_remote_code=False)
+        self._model = CrossEncoder(
+            name,
+            device=choose_device(None),
+            trust_remote_code=False,
+            local_files_only=_offline(name),
+        )
 
     def __call__(self, pairs: list[tuple[str, str]]) -> NDArray[np.float64]:
         """Return one score for each pair, after the model's own activation function."""
@@ -135,6 +149,23 @@ def _folder_or_name(path: str, what: str) -> str:
     if path.startswith((".", "/", "~")):
         raise UsageError(f"{what}: no such folder: {path}; check it")
     return path
+
+
+def _offline(name: str) -> bool:
+    """Return whether the hub does not answer, so that only what was downloaded before is usable.
+
+    The library would try each file for a minute or more. A proxy, which answers in the hub's place,
+    is left to it.
+    """
+    endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or _HUB)
+    if Path(name).is_dir() or not endpoint.hostname or getproxies().get(endpoint.scheme):
+        return False
+    port = endpoint.port or {"http": 80}.get(endpoint.scheme, 443)
+    try:
+        with socket.create_connection((endpoint.hostname, port), timeout=_PATIENCE):
+            return False
+    except OSError:
+        return True
 
 
 def _words(model: Any) -> str:
