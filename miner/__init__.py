@@ -133,6 +133,8 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use (PEP 562)."""
+    if name in ("errors", "torch"):
+        return importlib.import_module(f"miner.{name}")
     home = (_HOMES | _TEXTS | _COMMANDS).get(name)
     if home is None:
         raise AttributeError(f"module 'miner' has no attribute {name!r}")

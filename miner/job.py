@@ -197,6 +197,8 @@ def parse_job(
         if not dot:
             raise UsageError(f"{dotted!r} is not of the form section.key, as in mining.margin")
         known(section, SECTIONS, "unknown section")
+        if "." not in key:  # so that an error is not said to be one of the file
+            built(SECTIONS[section], section, {key: value}, "options")
         _override(merged.setdefault(section, {}), section, key, value)
     job = Job(**{name: built(SECTIONS[name], name, keys, where) for name, keys in merged.items()})
     _check(job)
@@ -244,10 +246,7 @@ def _check(job: Job) -> None:
 def _check_margin(mining: MiningJob) -> None:
     margin = mining.margin
     if not 0 < margin <= _MOST_MARGIN:  # also False for NaN
-        raise UsageError(
-            f"mining.margin = {margin} must be a number above 0 (and at most {_MOST_MARGIN:g}), "
-            "such as 0.2"
-        )
+        raise UsageError(f"mining.margin = {margin} must be a finite number above 0, such as 0.2")
     widest = widest_gap(mining.metric, mining.normalized)
     if margin > widest:
         vectors = "" if mining.metric == "cosine" else " of unit vectors"

@@ -22,7 +22,8 @@ STDOUT = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 
 _OUT = "mined"
 _out_argument = click.argument("out", default=_OUT, type=click.Path())
-_run_argument = click.argument("run", default="mined/latest", type=click.Path())
+_LATEST = "mined/latest"
+_run_argument = click.argument("run", default=_LATEST, type=click.Path())
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
@@ -189,7 +190,6 @@ def prune(
 @click.option(
     "--format",
     "name",
-    required=True,
     metavar="NAME",
     help="Format: triplet, n-tuple, labeled-pair, labeled-list, pair or ids.",
 )
@@ -219,7 +219,7 @@ def prune(
     help="File format: parquet or jsonl.",
 )
 @json_option
-def export(run: str, name: str, as_json: bool, **options: Any) -> None:
+def export(run: str, name: str | None, as_json: bool, **options: Any) -> None:
     """Export the triplets of a RUN in a format for trainers.
 
     The columns are anchor, positive, negative (triplet); anchor, positive, negative_1 to
@@ -229,6 +229,10 @@ def export(run: str, name: str, as_json: bool, **options: Any) -> None:
     and labeled-list leave out each pair (anchor, positive) with fewer than K negatives (default:
     3), and count these pairs.
     """
+    if name is None:
+        raise UsageError(
+            "name a format: --format triplet, n-tuple, labeled-pair, labeled-list, pair or ids"
+        )
     with miner.held_run(run) as opened:
         facts = miner.export_triplets(opened, name, **options)
     print_facts(facts, miner.describe_export(facts), as_json=as_json)
@@ -285,12 +289,16 @@ def report(run: str, show_it: bool, output: str | None, force: bool, as_json: bo
 
 @click.command(cls=Command)
 @click.argument("a")
-@click.argument("b", default="mined/latest")
+@click.argument("b", required=False)
 @click.option("--output", metavar="FILE", help="Also write the comparison as one HTML file.")
 @_force_option
 @json_option
-def compare(a: str, b: str, output: str | None, force: bool, as_json: bool) -> None:
+def compare(a: str, b: str | None, output: str | None, force: bool, as_json: bool) -> None:
     """Compare run A with run B (default: mined/latest), and say whether B is better."""
+    if b is None and not Path(_LATEST).exists():
+        miner.open_run(a)  # an error of A comes first
+        raise UsageError(f"one run is given, and there is no {_LATEST} to compare; name two runs")
+    b = b or _LATEST
     with miner.held_run(a) as before, miner.held_run(b) as after:
         compared = miner.compare_runs(before, after)
         text = miner.describe_comparison(compared)

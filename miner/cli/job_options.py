@@ -129,11 +129,18 @@ def build_job(path: Path | None, settings: tuple[str, ...], flags: Mapping[str, 
     return miner.load_job(path, overrides)
 
 
+def _near(key: str, value: str) -> str:
+    """Return a hint with the section of a key that was given without one, or ''."""
+    sections = miner.job_schema()["properties"]
+    found = [name for name, facts in sections.items() if key.strip() in facts["properties"]]
+    return f": did you mean {found[0]}.{key.strip()}={value or 'VALUE'}?" if found else ""
+
+
 def _setting(text: str) -> tuple[str, Any]:
     """Split ``section.key=value``; a value that is not TOML is taken as text."""
     key, equals, value = text.partition("=")
     if not equals or "." not in key:
-        raise UsageError(f"--set {text!r} is not of the form SECTION.KEY=VALUE")
+        raise UsageError(f"--set {text!r} is not of the form SECTION.KEY=VALUE{_near(key, value)}")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError):  # not TOML, or a number with too many digits

@@ -152,13 +152,27 @@ for _command in COMMANDS:
     cli.add_command(_command)
 
 
+_MEANT = {
+    "--strategy": "--select",
+    "--k": "--set select.options.k=K",
+    "--label": "--set dataset.label=COLUMN",
+    "--content": "--set dataset.content=COLUMN",
+    "--id": "--set dataset.id=COLUMN",
+}
+"""What to type in place of options that people expect."""
+
+
 def _ending(error: BaseException, *, debug: bool) -> Ending:
     """Return the ending of a command that raised this error."""
     if isinstance(error, click.exceptions.Exit):
         return Ending("done", error.exit_code)
     if isinstance(error, click.ClickException):
         at = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "mine"
-        return Ending("failed", error.exit_code, f"{error.format_message()} (see {at} --help)")
+        meant = _MEANT.get(getattr(error, "option_name", ""), "")
+        hint = f" Did you mean {meant}?" if meant else ""
+        return Ending(
+            "failed", error.exit_code, f"{error.format_message()}{hint} (see {at} --help)"
+        )
     if isinstance(error, Signalled) and error.number == signal.SIGTERM:
         return Ending("terminated", 143, "terminated; the same command continues from here")
     if isinstance(error, click.Abort) and isinstance(error.__cause__, EOFError):

@@ -13,6 +13,7 @@ from miner.datasets.base import Table, require_column
 from miner.datasets.content import Kind, column_kind, is_string
 from miner.datasets.formats.images import SUFFIXES
 from miner.errors import DataError
+from miner.formatting import counted
 
 __all__ = ["InferredRoles", "guess_items", "guess_pairs"]
 
@@ -115,6 +116,11 @@ def guess_items(
     if label is None:
         label, rivals = _label(table, seen, taken)
         words["rivals"] = ", ".join(rivals)
+    if seen.distinct(label) == 1 and seen.rows < _SAMPLE:
+        raise DataError(
+            f"{table.where}, column {label!r}: all rows have one label, so there are no negatives; "
+            "name another column with --label"
+        )
     words["label"] = seen.values(label)
     taken |= {label}
     group, split = (_named(table, names, taken) for names in (_GROUPS, _SPLITS))
@@ -184,7 +190,8 @@ class _Seen:
         if name not in self.columns:
             return ""
         rows = "the first " if self.rows >= _SAMPLE else ""
-        return f"{self.distinct(name):,} values in {rows}{self.rows:,} rows, {self.example(name)}"
+        found = f"{counted(self.distinct(name), 'value')} in {rows}{counted(self.rows, 'row')}"
+        return f"{found}, {self.example(name)}"
 
 
 def _content(table: Table, seen: _Seen, taken: set[str]) -> str:

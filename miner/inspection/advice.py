@@ -44,6 +44,9 @@ them is a hard negative of a share `HUB_ANCHORS` of the anchors."""
 CONFUSED = 0.25
 MISSED = 0.9
 FEW_TRIPLETS = 1e-3
+FEW_CLASSES = 200
+"""Number of classes up to which no method gained over training inside batches
+(`miner/docs/evaluation.md`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,12 @@ def _of_triplets(manifest: Mapping[str, Any]) -> Iterator[Advice]:
             "The model may not be trained for these labels, or many positives are not linked: "
             "check the hardest triplets for false negatives.",
         )  # fmt: skip
+    if not census["easy"]:
+        yield Advice(
+            "no_easy", "warning", {"easy": 0}, f"No triplet is easy at the margin {margin:g}",
+            "The margin is larger than every difference of two distances, so it separates nothing.",
+            "Choose a smaller margin with the figure of shares by margin.",
+        )  # fmt: skip
     if hard + semi_hard < FEW_TRIPLETS:
         yield Advice(
             "few_triplets", "note", {"share": hard + semi_hard}, "Nearly every triplet is easy",
@@ -198,6 +207,16 @@ def _is_plain(select: Mapping[str, Any]) -> bool:
 
 def _of_data(manifest: Mapping[str, Any], positives: Rows) -> Iterator[Advice]:
     dataset = manifest["dataset"]
+    classes = dataset.get("classes", 0) if dataset["kind"] == "labelled" else 0
+    if 0 < classes <= FEW_CLASSES:
+        yield Advice(
+            "few_classes", "note", {"classes": classes},
+            f"With {classes:,} classes, training inside batches may do as well",
+            "Measured on texts, with equal steps: over training inside batches with the ranking "
+            "loss, mining gained nothing at 50 and 200 classes, 0.015 of MAP@R at 800 and 0.092 at "
+            "8,372.",
+            ADVICE["in-batch"].plain,
+        )  # fmt: skip
     lonely, anchors = int((positives == 0).sum()), len(positives)
     if _share(lonely, anchors) >= LONELY:
         yield Advice(

@@ -73,7 +73,14 @@ def as_job(
 def _read(job: Any) -> Job:
     if isinstance(job, Job):
         return job
-    return parse_job(job) if isinstance(job, Mapping) else load_job(job)
+    if isinstance(job, (str, Path)):
+        return load_job(job)
+    if not isinstance(job, Mapping):
+        raise UsageError(
+            f"the job is a {type(job).__name__}; give a path, a mapping of sections or a "
+            "miner.Job, and data as data=..."
+        )
+    return parse_job(job)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from miner.storage.json_files import parse_json, read_json
 from miner.storage.remote.base import open_folder
 from miner.storage.urls import check_url, is_url
 
-__all__ = ["TRIES", "latest_id", "open_run"]
+__all__ = ["TRIES", "as_run", "latest_id", "open_run"]
 
 TRIES, _NAP = 3, 0.02
 """How often a run that went is looked for again, and the seconds between."""
@@ -42,6 +42,11 @@ def open_run(path: str | Path) -> Run:
     return _opened(path)
 
 
+def as_run(run: Run | str | Path) -> Run:
+    """Return a run unchanged, or open the run at a path; see `open_run`."""
+    return run if isinstance(run, Run) else open_run(run)
+
+
 def _moves(path: str | Path) -> bool:
     """Whether a path names another run as soon as there is a newer one."""
     if is_url(path):
@@ -54,7 +59,9 @@ def _opened(path: str | Path) -> Run:
         return _open_remote(check_url(str(path), "RUN"))
     folder = Path(path)
     if not folder.exists():
-        raise UsageError(f"no run at {path}; `mine runs` lists those in an output folder")
+        raise UsageError(
+            f"no run at {path}; `mine run` makes one, `mine runs OUT` lists those of OUT"
+        )
     if not folder.is_dir():
         raise UsageError(f"{path} is a file; name a run's folder, or the output folder of a job")
     if not (folder / MANIFEST).exists() and (folder / "latest").exists():
@@ -75,7 +82,7 @@ def _open_remote(url: str) -> Run:
             url = url.removesuffix("/latest")
             pointed = latest_id(url)
         if pointed is None and not folder.entries():
-            raise UsageError(f"no run at {url}; `mine runs` lists those in an output folder")
+            raise UsageError(f"no run at {url}; `mine runs OUT` lists those of OUT")
         if pointed is not None:
             folder = open_folder(f"{url}/runs/{pointed}", "RUN")
             content = folder.read(MANIFEST)

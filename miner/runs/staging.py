@@ -271,10 +271,12 @@ def explain_new_run(root: Path, identity: Mapping[str, Any], latest: Run | None)
         Empty if the run resumes, or if there is no earlier run.
     """
     stamp = _staging_stamp(identity)
-    records = list(_staging_stamps(root)[0].values())
-    if stamp in records:
+    records = _staging_stamps(root)[0]
+    if stamp in records.values():
         return ""
-    staged = [(record, "the unfinished run") for record in records]
+    newest = "" if latest is None else latest.run_id
+    later = (record for path, record in records.items() if path.parent.name > newest)
+    staged = [(record, "the unfinished run") for record in later]  # an earlier one was given up
     done = [] if latest is None else [(latest.manifest, f"run {latest.run_id}")]
     for before, named in reversed(done + staged):
         parts = [(before.get(key) or {}, stamp[key]) for key in ("identity", "versions")]

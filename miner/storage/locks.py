@@ -108,6 +108,10 @@ def lock_output(
     lock = FileLock(root / ".lock")
     try:
         root.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(
+            f"{root} is a file or lies below one; {NOT_PUBLISHED}, name another --out"
+        ) from error
     except OSError as error:
         raise StorageError(
             f"{root} cannot be made: {error.strerror}; {NOT_PUBLISHED}, name another --out"

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.conftest import Result
+from miner.cli.main import main
+from tests.conftest import ROOT, Result, write_vectors
+from tests.durable import Crash, at_rename, crash
 
 Cli = Callable[..., Result]
 
@@ -58,3 +61,42 @@ def test_a_path_that_is_not_there_is_wrong_usage(
         assert cli(command, "empty").code == 2
     failed = cli("run", "--data", "nosuch", "--out", "out")
     assert failed.code == 3 and failed.err.endswith(". There is no run in out yet.\n")
+
+
+def test_mistakes_are_answered_with_what_was_meant(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one.csv").write_text("name,category\n" + "some text,same\n" * 9)
+    Path("file").write_text("")
+    digits = ROOT / "sample_data/digits.parquet"
+    meant = {
+        ("init", "one.csv"): (3, "column 'category': all rows have one label"),
+        ("run", "--data", digits, "--strategy", "hardest"): (2, "Did you mean --select?"),
+        ("run", "--data", digits, "--set", "margin=0.3"): (2, "did you mean mining.margin=0.3?"),
+        ("run", "--data", digits, "--set", "select.strategi=all"): (2, "options: unknown key"),
+        ("run", "--data", digits, "--out", "file"): (6, "file is a file or lies below one"),
+        ("show",): (2, "`mine run` makes one"),
+    }
+    for words, (code, said) in meant.items():
+        done = cli(*words)
+        assert (done.code, said in done.err) == (code, True), done.err
+    out = tmp_path / "out"
+    assert cli("run", "--data", digits, "--out", out, "--max-triplets", 100).code == 0
+    done = cli("compare", out)
+    assert done.code == 2 and "one run is given, and there is no mined/latest" in done.err
+    assert "name a format: --format triplet" in cli("export", out).err
+    done = cli("export", out, "--format", "triplet", "--out", "file", "--force")
+    assert done.code == 2 and "not a folder of an export; name another --out" in done.err
+
+
+def test_an_unfinished_run_that_was_given_up_is_not_compared_with(tmp_path: Path, cli: Cli) -> None:
+    data = write_vectors(tmp_path / "v.parquet", np.eye(6, dtype=np.float32), list("aabbcc"))
+    words = ("run", "--data", data, "--out", tmp_path / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        at_rename("census.parquet", crash, patch=patch.setattr)
+        with pytest.raises((SystemExit, Crash)):
+            main([str(word) for word in (*words, "--margin", 0.9)])
+    assert cli(*words, "--margin", 0.5).code == 0
+    done = cli(*words, "--margin", 0.4)
+    assert "which differs from run" in done.err and "unfinished" not in done.err

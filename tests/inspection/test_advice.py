@@ -14,7 +14,12 @@ def manifest(**changes: Any) -> dict[str, Any]:
     """The manifest of a run in which nothing stands out, with changes by dotted key."""
     facts: dict[str, Any] = {
         "job": {"mining": {"margin": 0.2}, "select": {"max_triplets": 10, "strategy": "all"}},
-        "dataset": {"kind": "labelled", "items": 1000, "classes": 10, "skipped": {"unlabelled": 0}},
+        "dataset": {
+            "kind": "labelled",
+            "items": 1000,
+            "classes": 900,
+            "skipped": {"unlabelled": 0},
+        },
         "embedding": {"zero_vectors": 0},
         "index": {"exact": True, "nearest": {"anchors": 1000, "positive": 0.95}},
         "census": {
@@ -123,3 +128,14 @@ def test_every_finding_says_what_to_do() -> None:
     assert {one.level for one in found} == {"warning"}
     for one in found:
         assert one.title and one.text and one.remedy.endswith(".")
+
+
+def test_few_classes_are_trained_inside_batches_first() -> None:
+    """Up to the number of classes at which nothing was gained by mining."""
+    assert keys(manifest(dataset__classes=200)) == {"few_classes"}
+    assert keys(manifest(dataset__classes=201)) == set()
+
+
+def test_a_margin_at_which_nothing_is_easy() -> None:
+    facts = manifest(census__easy=0, census__semi_hard=950, job__mining={"margin": 2.0})
+    assert keys(facts) == {"no_easy"}

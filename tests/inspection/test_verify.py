@@ -298,7 +298,7 @@ def test_what_is_no_run_is_said_so(cli: Cli, run: miner.Run, tmp_path: Path) -> 
     nowhere = tmp_path / "nowhere"
     for path, code, words in (
         (tmp_path, 6, f"{tmp_path} is not a finished run"),
-        (nowhere, 2, f"no run at {nowhere}; `mine runs` lists"),
+        (nowhere, 2, f"no run at {nowhere}; `mine run` makes one"),
     ):
         result = cli("verify", path)
         assert (result.code, result.out) == (code, "")

@@ -103,3 +103,18 @@ def test_what_is_wrong_is_said() -> None:
 
 def test_the_public_names_are_listed() -> None:
     assert dir(miner) == sorted([*miner.__all__, "__version__"])
+
+
+def test_what_people_try_first_is_answered() -> None:
+    vectors, labels = made(20)
+    with pytest.raises(DataError, match=r"labels must have the shape \(n,\), not \(20, 1\)"):
+        miner.select(vectors, np.array(labels)[:, None])
+    with pytest.raises(UsageError, match=r"given as options=\{'k': ...\}"):
+        miner.select(vectors, labels, strategy="hardest", k=2)
+
+
+def test_tensors_that_need_gradients_are_taken() -> None:
+    torch = pytest.importorskip("torch")
+    vectors, _ = made(20)
+    found = miner.select(torch.tensor(vectors, requires_grad=True), torch.arange(20) % 4)
+    assert found.equals(miner.select(vectors, np.arange(20) % 4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from miner.inspection.compare.anchors import Anchors, compare_anchors
@@ -12,6 +13,7 @@ from miner.inspection.compare.verdict import Verdict, judge
 from miner.inspection.report.contents import cut_text, label_text
 from miner.inspection.report.facts import run_store
 from miner.runs.changes import changed_keys
+from miner.runs.opening import as_run
 from miner.runs.run import Run
 from miner.runs.tables import CONFUSION, has_table, read_table
 from miner.runs.totals import wrote_sample
@@ -73,12 +75,12 @@ class Comparison:
     verdict: Verdict
 
 
-def compare_runs(a: Run, b: Run) -> Comparison:
+def compare_runs(a: Run | str | Path, b: Run | str | Path) -> Comparison:
     """Compare two finished runs.
 
     Parameters
     ----------
-    a, b : Run
+    a, b : Run, or path of a run
         The reference run, and the run that is compared with it.
 
     Returns
@@ -86,6 +88,7 @@ def compare_runs(a: Run, b: Run) -> Comparison:
     Comparison
         The argument of `compare_facts`, `describe_comparison` and `write_comparison`.
     """
+    a, b = as_run(a), as_run(b)
     same, changes = _files(a) == _files(b), _changes(a, b)
     same_ids = not same or "dataset.id" not in {key for key, _, _ in changes}
     anchors = compare_anchors(a, b) if same_ids else None

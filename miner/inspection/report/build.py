@@ -22,6 +22,7 @@ from miner.inspection.advice import Advice
 from miner.inspection.report.facts import Facts, gather, run_store
 from miner.inspection.report.page import report_page
 from miner.job_sections import DatasetJob, built
+from miner.runs.opening import as_run
 from miner.runs.run import REPORT, Run
 from miner.runs.shards import file_facts
 from miner.storage.files import storage_errors
@@ -152,12 +153,14 @@ def _make_page(
     return Made(path, len(content), facts)
 
 
-def make_report(run: Run, output: str | Path | None = None, *, force: bool = False) -> Made:
+def make_report(
+    run: Run | str | Path, output: str | Path | None = None, *, force: bool = False
+) -> Made:
     """Write the report of a finished run.
 
     Parameters
     ----------
-    run : Run
+    run : Run, or path of a run
     output : str or Path, optional
         The HTML file. Default: ``reports/RUN_ID.html`` next to ``runs``; the folder of a finished
         run must not change.
@@ -177,6 +180,7 @@ def make_report(run: Run, output: str | Path | None = None, *, force: bool = Fal
     StorageError
         If the run cannot be read or the page cannot be written.
     """
+    run = as_run(run)
     default = run.root / "reports" / f"{run.run_id}.html"
     path = check_output(output or default, "--output", is_page, force=force)
     try:

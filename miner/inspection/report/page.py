@@ -50,6 +50,7 @@ _LISTS = {
     "many_hard": ("hardest", "the hardest triplets"),
     "few_nearest": ("hardest", "the hardest triplets"),
     "plain": ("hardest", "the hardest triplets"),
+    "no_easy": ("distances", "the shares at other margins"),
     "few_triplets": ("distances", "the shares at other margins"),
     "sampled": ("triplets", "some of the written triplets"),
     "label_noise": ("suspects", "the list of these labels"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from miner.inspection.verify.checks import (
     check_tables,
 )
 from miner.inspection.verify.vectors import Truth
+from miner.runs.opening import as_run
 from miner.runs.run import Run
 
 __all__ = ["Check", "Verification", "verify_run"]
@@ -54,12 +56,12 @@ class Verification:
         return [problem for check in self.checks for problem in check.problems]
 
 
-def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
+def verify_run(run: Run | str | Path, *, full: bool = False, seed: int = 0) -> Verification:
     """Verify a finished run.
 
     Parameters
     ----------
-    run : Run
+    run : Run, or path of a run
     full : bool
         Whether to check all triplets, anchors, hubs and suspects of label noise instead of samples.
     seed : int
@@ -70,6 +72,7 @@ def verify_run(run: Run, *, full: bool = False, seed: int = 0) -> Verification:
     Verification
         `checks`, the result of each check, and `problems`, which is empty if all checks passed.
     """
+    run = as_run(run)
     with run.held(), run.afresh() as fresh:
         result = Verification(fresh)
         for name, check in _CHECKS.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.census import Census
 from miner.errors import DataError, UsageError
 from miner.job import Job, parse_bytes, parse_job
+from miner.job_sections import SelectJob
 from miner.pipeline.passes import allocate_quotas
 from miner.pipeline.units.miner import UnitMiner
 from miner.pipeline.units.records import RecordBuffer, Triplets
@@ -70,7 +72,8 @@ def select(
     pyarrow.Table
         The columns ``anchor_id``, ``positive_id`` and ``negative_id`` (row numbers, int64),
         ``d_ap``, ``d_an`` and ``weight`` (float32), and ``difficulty`` (``hard``, ``semi_hard`` or
-        ``suspect``). The order is the same as in shards: by class, anchor, positive, rank.
+        ``suspect``). The order is the same as in shards: by class, anchor, positive, rank. It is
+        empty if there is no valid triplet, for example with one label.
 
     Raises
     ------
@@ -95,6 +98,13 @@ def select(
 
 def _job(margin: float, metric: Metric, normalize: bool | None, keys: dict[str, Any]) -> Job:
     """Return a job with these keys; they are checked like the keys of a job file."""
+    known = [field.name for field in dataclasses.fields(SelectJob)]
+    for key in keys:
+        if key not in known:
+            raise UsageError(
+                f"unknown option {key!r}; a strategy's own are given as options={{{key!r}: ...}}. "
+                f"Known: {', '.join(sorted(known))}"
+            )
     for key in _NEED_A_RUN:
         if keys.get(key):
             raise UsageError(f"{key} needs a run: use miner.mine, or leave {key} out")
@@ -109,9 +119,13 @@ def _labelled(
     vectors: ArrayLike, labels: Sequence[Any] | NDArray[Any], *, scale: bool
 ) -> tuple[Float32, Rows, Rows]:
     """Return the vectors of the rows with a label, their row numbers, and their label codes."""
+    if hasattr(vectors, "detach"):  # a tensor of PyTorch
+        vectors = vectors.detach().cpu()
     whole = np.asarray(vectors, dtype=np.float32)
     if whole.ndim != 2:
         raise DataError(f"vectors must have the shape (n, d), not {whole.shape}")
+    if np.ndim(labels) > 1:
+        raise DataError(f"labels must have the shape (n,), not {np.shape(labels)}")
     names = labels.tolist() if hasattr(labels, "tolist") else list(labels)
     if len(names) != len(whole):
         raise DataError(

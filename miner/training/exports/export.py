@@ -8,7 +8,9 @@ from typing import Any
 
 from miner.errors import UsageError, did_you_mean
 from miner.formatting import counted
+from miner.runs.opening import as_run
 from miner.runs.run import Run
+from miner.runs.totals import wrote_sample
 from miner.training.encoded_triplets import written_classes
 from miner.training.exports.formats import FORMATS, Wish, written_batches
 from miner.training.exports.ids import id_batches
@@ -22,7 +24,7 @@ _NEGATIVES = 3  # also the default of mine_hard_negatives
 
 
 def export_triplets(
-    run: Run,
+    run: Run | str | Path,
     name: str,
     *,
     difficulty: str | None = None,
@@ -43,7 +45,7 @@ def export_triplets(
 
     Parameters
     ----------
-    run : Run
+    run : Run, or path of a run
     name : str
         The format, with its columns. ``triplet``: anchor, positive, negative. ``n-tuple``: anchor,
         positive, negative_1 to negative_K. ``labeled-pair``: anchor, passage, label (1 for
@@ -88,6 +90,7 @@ def export_triplets(
         If a file of the run is missing or its checksum does not match, or the export cannot be
         written.
     """
+    run = as_run(run)
     if name not in (*FORMATS, "ids"):
         raise UsageError(f"no format {name!r}: {did_you_mean(name, (*FORMATS, 'ids'))}")
     if clean and name != "ids":
@@ -121,6 +124,7 @@ def export_triplets(
     with run.held(), whole_folder(folder) as temporary:
         files = write_parts(temporary, empty.schema, batches, file_format)
         _refuse_nothing(files, name, wish.left_out)
+    select = run.manifest["job"]["select"]
     facts = {
         "format": name,
         "negatives": negatives,
@@ -130,7 +134,7 @@ def export_triplets(
         "path": str(folder),
         "difficulty": difficulty,
         "content": "text" if shows_text(run) else "ids",
-        "sampled": any(run.manifest["written"][name]["truncated"] for name in classes),
+        "sampled": any(wrote_sample(select, run.manifest["written"][name]) for name in classes),
         "columns": empty.schema.names,
         "rows": sum(file["rows"] for file in files),
         "files": files,

@@ -49,22 +49,22 @@ def export_folder(run: Run, name: str, out: str | Path | None, *, force: bool) -
     target = target.absolute()
     check_place(target, "--out")
     if target.is_symlink() or target.exists():
+        _refuse_foreign(target)
         if not force:
             raise UsageError(f"{target} exists already; use --force, or another --out")
-        _refuse_foreign(target)
     return target
 
 
 def _refuse_foreign(target: Path) -> None:
     """Raise `UsageError` if a path is not a folder that only contains files of an export."""
     if target.is_symlink() or not target.is_dir():
-        raise UsageError(f"{target} is not a folder of an export; --force does not replace it")
+        raise UsageError(f"{target} exists and is not a folder of an export; name another --out")
     with storage_errors(target):
         names = [path.name for path in target.iterdir()]
     other = next((name for name in sorted(names) if not _PART.fullmatch(name)), None)
     if other is not None:
         raise UsageError(
-            f"{target} contains {other}, which is not an export file; --force does not replace it"
+            f"{target} contains {other}, which is not an export file; name another --out"
         )
 
 
