@@ -146,8 +146,8 @@ def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
     wanted, available = (written.get(key, written["of"]) for key in ("wanted", "available"))
     if wanted > written["rows"] and not wanted == available == written["of"]:
         label = name.replace("_", "-")
-        missing = f"{wanted - written['rows']:,} not found"
-        yield f"    {label}: {wanted:,} wanted, {missing} among {available:,} that pass the filters"
+        missing = f"{wanted - written['rows']:,} of {wanted:,} wanted not found"
+        yield f"    {label}: {missing}; {available:,} pass the filters"
 
 
 def _load(run: Run) -> Iterator[str]:

@@ -74,7 +74,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Return a table of the classes with their shares, for notebooks."""
-        return shares_table(self.manifest)
+        return shares_table(self.manifest, self.where)
 
     @property
     def run_id(self) -> str:

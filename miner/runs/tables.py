@@ -147,7 +147,7 @@ def _gaps(gaps: dict[str, Any]) -> str:
     zero, last = gaps["edges"].index(0.0), len(below) - 1
     some = dict.fromkeys((zero, (zero + last) // 2, last))
     parts = [f"{below[at] / gaps['sampled']:.1%} below {gaps['edges'][at]:.3g}" for at in some]
-    return f"{', '.join(parts)} ({gaps['sampled']:,} drawn)"
+    return f"d(a,n) - d(a,p): {', '.join(parts)}"
 
 
 def _confused(row: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def short_lines(manifest: Mapping[str, Any], where: str) -> list[str]:
     ]
 
 
-def shares_table(manifest: Mapping[str, Any]) -> str:
+def shares_table(manifest: Mapping[str, Any], where: str) -> str:
     """Return an HTML table of the classes: triplets, share, rows written."""
     names = ("class", "triplets", "share", "written")
     head = "".join(f"<th>{name}</th>" for name in names)
@@ -168,7 +169,9 @@ def shares_table(manifest: Mapping[str, Any]) -> str:
         f"<tr><td>{name}</td><td>{count:,}</td><td>{share}</td><td>{out}</td></tr>"
         for name, count, share, out in _rows(manifest)
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    of = f"{html.escape(where)}, margin {manifest['job']['mining']['margin']}"
+    caption = f"<caption>{manifest['census']['valid']:,} valid triplets of {of}</caption>"
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _total(counted: Counted, name: str) -> int:
