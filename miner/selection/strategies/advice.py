@@ -49,7 +49,7 @@ ADVICE = {
     "guarded": Advised(
         "On texts, guard `hardest` by `relative_margin = 0.05`, which leaves semi-hard negatives "
         "only: then it gains as much, and it is the only guard that helped retrieval.",
-        "+0.010 ± 0.002; +0.01 with one label in five wrong; on pictures of letters -0.102 ± 0.034",
+        "+0.010 ± 0.002; +0.01 with one label in five wrong; on pictures of letters -0.099 ± 0.044",
     ),
     "plain": Advised(
         "Do not train on plain `hardest` or on `batch-hard`, not even with clean labels and a "
