@@ -258,7 +258,8 @@ def _of_map(facts: Facts) -> Iterator[Figure]:
     shown = facts.set_map
     if shown is None:
         return
-    both = f" and {counted(len(shown.others), 'document')}" if len(shown.others) else ""
+    named = "row" if facts.manifest["dataset"]["kind"] == "labelled" else "document"
+    both = f" and {counted(len(shown.others), named)}" if len(shown.others) else ""
     yield Figure(
         "map",
         draw_set_map(shown),

@@ -17,8 +17,8 @@ from miner.triplets.types import Float64, Rows
 
 __all__ = ["SetMap", "draw_set_map", "project_set"]
 
-_ROWS = 1500
-"""Most rows of each side that are shown; enough for a picture, and their products are quick."""
+_ROWS = 1200
+"""Most rows that are shown: enough for a picture, and decomposed within half a second."""
 _SEEN = 0.995
 """Share of the rows that the axes enclose in each direction."""
 _LOWEST, _HIGHEST = 0.4, 0.7
@@ -35,7 +35,7 @@ class SetMap:
     classes : ndarray of shape (n,), str
         The class of which each anchor has most, relative to the shares of all anchors together.
     others : ndarray of shape (m, 2)
-        Rows that are never anchors: documents.
+        Rows of the other side, which are positives and negatives: documents.
     triplets : ndarray of shape (t, 3, 2)
         Anchor, positive and negative of the hardest triplets.
     variance : float
@@ -68,11 +68,12 @@ def project_set(
     unit : bool
         Whether the metric compares directions only, so that vectors are scaled to length 1.
     """
-    rows = evenly_spaced(len(counts["positives"]), _ROWS)
     two = store.row_side != 0
+    most = _ROWS // 2 if two else _ROWS
+    rows = evenly_spaced(len(counts["positives"]), most)
     sides = [(0, rows)]
     if two:
-        sides.append((store.row_side, evenly_spaced(len(store.vectors(store.row_side)), _ROWS)))
+        sides.append((store.row_side, evenly_spaced(len(store.vectors(store.row_side)), most)))
     groups = [_vectors(store, side, chosen, unit=unit) for side, chosen in sides]
     sample = np.concatenate(groups)
     mean = sample.mean(axis=0)
