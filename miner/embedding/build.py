@@ -278,6 +278,7 @@ class _Maker:
                 part = digests[start : start + step]
                 vectors, whole = generation.read(part, generation.find(part))
                 lost.append(start + np.flatnonzero(~whole))
+                vectors[~whole] = 0  # damaged ones may be infinite or not a number
                 for cut in range(0, len(part), _CHUNK):
                     file.write(self._stored(vectors[cut : cut + _CHUNK]).data)
         missing: Rows = np.concatenate(lost)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import miner
@@ -178,3 +179,17 @@ def test_verify_meets_a_flipped_byte(cli: Cli, tmp_path: Path) -> None:
             silent = file == "latest.json" or file.endswith("store.json")  # a blank of it, too
             assert found == "refused" or (found == "the same" and silent), file
             (out / file).write_bytes(whole)
+
+
+def test_a_cached_vector_that_is_no_number_is_computed_again(cli: Cli, tmp_path: Path) -> None:
+    """Without a warning of NumPy's, which would be an error here."""
+    state, out = STATES["cache"], tmp_path / "out"
+    job = state.job(tmp_path)
+    start(0, job, out)
+    truth = made(out)
+    shutil.rmtree(out / ".store")
+    (vectors,) = out.glob(".cache/*/segment-00.vectors")
+    infinite = np.full(2, np.inf, "<f4").tobytes()
+    vectors.write_bytes(infinite + vectors.read_bytes()[8:])
+    assert outcome(cli(*words(job, out, "--force")), str(vectors)) == "made again"
+    assert made(out) == truth
