@@ -290,7 +290,7 @@ def test_an_unfinished_run_is_not_continued_on_other_vectors(
     path = desk.data(60)
     with monkeypatch.context() as patched, pytest.raises(Crash):
         at_rename("work/write-00001-hard.bin", crash, patch=patched.setattr)
-        desk.mine(path)
+        desk.mine(path, engine={"workers": 1})  # a second thread would go on writing
     other_vectors(desk)
     run = desk.mine(path)
     (said,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
