@@ -23,6 +23,7 @@ STDOUT = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 _OUT = "mined"
 _out_argument = click.argument("out", default=_OUT, type=click.Path())
 _LATEST = "mined/latest"
+_FORMATS = "triplet, n-tuple, labeled-pair, labeled-list, pair or ids"
 _run_argument = click.argument("run", default=_LATEST, type=click.Path())
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -191,7 +192,7 @@ def prune(
     "--format",
     "name",
     metavar="NAME",
-    help="Format: triplet, n-tuple, labeled-pair, labeled-list, pair or ids.",
+    help=f"Format: {_FORMATS}.",
 )
 @click.option(
     "--difficulty",
@@ -230,9 +231,7 @@ def export(run: str, name: str | None, as_json: bool, **options: Any) -> None:
     3), and count these pairs.
     """
     if name is None:
-        raise UsageError(
-            "name a format: --format triplet, n-tuple, labeled-pair, labeled-list, pair or ids"
-        )
+        raise UsageError(f"name a format: --format {_FORMATS}")
     with miner.held_run(run) as opened:
         facts = miner.export_triplets(opened, name, **options)
     print_facts(facts, miner.describe_export(facts), as_json=as_json)

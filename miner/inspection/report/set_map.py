@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from miner.census.spread import evenly_spaced
 from miner.embedding.store import Store
 from miner.inspection.report.figures import WIDTH, Axis, Drawing, Path, dots
+from miner.triplets.distance import normalize_rows
 from miner.triplets.hardness import CLASSES
 from miner.triplets.types import Float64, Rows
 
@@ -80,10 +81,7 @@ def project_set(
     axes, variance = _components(sample - mean)
     if axes is None:
         return None
-    corners = [
-        _vectors(store, 0 if role == "anchor" else store.row_side, found, unit=unit)
-        for role, found in _known(store, hardest)
-    ]
+    corners = [_vectors(store, *place, unit=unit) for place in _known(store, hardest)]
     return SetMap(
         (groups[0] - mean) @ axes,
         _leading_classes(counts, rows),
@@ -94,22 +92,22 @@ def project_set(
 
 
 def _vectors(store: Store, side: int, rows: Rows, *, unit: bool) -> Float64:
-    taken = np.asarray(store.vectors(side)[rows], np.float64)
-    if unit:
-        lengths = np.linalg.norm(taken, axis=1, keepdims=True)
-        taken = taken / np.where(lengths > 0, lengths, 1.0)
-    return taken
+    taken = store.vectors(side)[rows]
+    return np.asarray(normalize_rows(taken) if unit else taken, np.float64)
 
 
-def _known(store: Store, hardest: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Rows]]:
-    """Yield each role with its rows, of the triplets whose three rows are in the store."""
-    roles = {"anchor": 0, "positive": store.row_side, "negative": store.row_side}
-    found = {
-        role: np.asarray(store.ids(side).rows_of([one[f"{role}_id"] for one in hardest]), np.int64)
-        for role, side in roles.items()
-    }
-    known = np.all([rows >= 0 for rows in found.values()], axis=0)
-    yield from ((role, rows[known]) for role, rows in found.items())
+def _known(store: Store, hardest: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Rows]]:
+    """Yield the side and the rows of anchors, positives and negatives.
+
+    Triplets of which a row is not in the store are left out.
+    """
+    sides = {"anchor": 0, "positive": store.row_side, "negative": store.row_side}
+    found = [
+        (side, np.asarray(store.ids(side).rows_of([one[f"{role}_id"] for one in hardest])))
+        for role, side in sides.items()
+    ]
+    known = np.all([rows >= 0 for _, rows in found], axis=0)
+    yield from ((side, rows[known]) for side, rows in found)
 
 
 def _components(centred: Float64) -> tuple[Float64 | None, float]:
