@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from miner.datasets.base import Table, require_column
 from miner.datasets.column_store import keep_rows, write_column
 from miner.datasets.content import Kind, column_kind, is_list, is_string
-from miner.datasets.formats.beir import is_beir, open_beir
-from miner.datasets.formats.pair_table import open_pair_table
+from miner.datasets.layouts.beir import is_beir, open_beir
+from miner.datasets.layouts.pair_table import open_pair_table
 from miner.datasets.opening import open_table
-from miner.datasets.relevance import Scanned, scan_labelled, scan_pairs
+from miner.datasets.relevance.labels import scan_labelled
+from miner.datasets.relevance.pairs import scan_pairs
+from miner.datasets.relevance.scanned import Scanned
 from miner.datasets.roles import TableRoles
 from miner.datasets.scan import scan
 from miner.datasets.where import Condition, Filter, parse_condition

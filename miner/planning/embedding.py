@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.datasets.relevance import Scanned
+from miner.datasets.relevance.scanned import Scanned
 from miner.embedding.batches import Embedder, embed_missing
 from miner.embedding.cache import Digests, VectorCache, open_generation, read_generation
 from miner.embedding.model_identity import CANARY_ROWS

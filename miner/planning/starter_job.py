@@ -12,10 +12,10 @@ from typing import Any
 from miner.datasets.base import READERS
 from miner.datasets.content import Kind, column_kind
 from miner.datasets.fetch import fetch
-from miner.datasets.formats.beir import is_beir
 from miner.datasets.formats.files import extension
-from miner.datasets.infer_roles import InferredRoles, guess_items, guess_pairs
+from miner.datasets.layouts.beir import is_beir
 from miner.datasets.opening import open_table
+from miner.datasets.recognition.columns import InferredRoles, guess_items, guess_pairs
 from miner.embedding.models.base import DEFAULTS, MODELS
 from miner.formatting import cut_line, short_message
 from miner.planning.job_schema import job_schema

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from miner.datasets.relevance import scan_labelled
+from miner.datasets.relevance.labels import scan_labelled
 from miner.datasets.scan import scan
 from miner.datasets.source import open_source
 from miner.errors import DataError

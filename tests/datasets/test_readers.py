@@ -17,7 +17,7 @@ import pytest
 
 import miner
 from miner.datasets.base import ROWS, Table
-from miner.datasets.formats.beir import open_beir
+from miner.datasets.layouts.beir import open_beir
 from miner.datasets.opening import open_table
 from miner.errors import DataError
 from tests.conftest import Result

@@ -1,0 +1,1 @@
+"""Layouts of folders and tables that become queries, a corpus and links."""

@@ -1,0 +1,1 @@
+"""The columns that `mine init` finds in a table: ids, content, labels, or pairs."""

@@ -1,0 +1,111 @@
+"""Numbers for the values of columns: equal values have equal codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from miner.datasets.content import is_string
+from miner.datasets.image_files import is_encoded
+from miner.datasets.roles import TableRoles
+from miner.datasets.scan import Items
+from miner.errors import DataError
+from miner.triplets.relevance import NONE
+
+__all__ = ["Codes", "content_codes", "encoded", "joint_codes", "known_groups", "known_values"]
+
+Codes = NDArray[np.int64]
+
+_EXACT = 1 << 53
+"""From this value on, one float64 represents several integers."""
+
+
+def known_values(items: Items, column: Any, name: str | None) -> Any:
+    """Normalise labels or groups so that equal values compare equal; NaN becomes null.
+
+    Raises
+    ------
+    DataError
+        If the type cannot name a class.
+    """
+    kind, types = column.type, pa.types
+    if types.is_floating(kind):
+        return _known_floats(items, column, name)
+    if types.is_decimal(kind) and kind.bit_width < 128:  # Arrow cannot dictionary-encode them
+        return column.cast(pa.decimal128(kind.precision, kind.scale))
+    named = types.is_dictionary(kind) or types.is_null(kind) or is_string(kind) or is_encoded(kind)
+    numbers = types.is_integer(kind) or types.is_boolean(kind) or types.is_decimal(kind)
+    interval = kind == pa.month_day_nano_interval()
+    if types.is_struct(kind) or interval or not (named or numbers or types.is_temporal(kind)):
+        raise DataError(
+            f"{items.where}, column {name!r}: its values must be text, numbers or times, not "
+            f"{kind}; write them as text"
+        )
+    return column
+
+
+def _known_floats(items: Items, column: Any, name: str | None) -> Any:
+    """Return floats with one zero, and null for NaN.
+
+    Floats from `_EXACT` on are refused. Readers (JSON, for example) return large integers as such
+    floats, several integers become the same float, and classes would be merged.
+    """
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
+    column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    far = pc.greater_equal(pc.abs(column), pa.scalar(float(_EXACT), column.type))
+    if pc.any(far).as_py():
+        value = column[int(pc.index(far, True).as_py())].as_py()
+        raise DataError(
+            f"{items.where}, column {name!r}: {value!r} represents several whole numbers, as do "
+            "all floats from 2^53 on; write whole numbers of 64 bits, or text"
+        )
+    return pc.add(column, pa.scalar(0, column.type))
+
+
+def known_groups(items: Items, side: TableRoles) -> Any:
+    """Return the `known_values` of the groups; None if the job names no group."""
+    return None if items.groups is None else known_values(items, items.groups, side.group)
+
+
+def joint_codes(*columns: Any) -> Codes:
+    """Encode the values of columns jointly, in order of appearance; `NONE` for nulls.
+
+    Columns of different types are compared as text, like ids, because a CSV has no types.
+    """
+    if len({column.type for column in columns}) > 1:
+        columns = tuple(_as_text(column) for column in columns)
+    return encoded(pa.concat_arrays(list(columns)))[0]
+
+
+def _as_text(column: Any) -> Any:
+    if pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):
+        raise DataError(
+            f"dataset.group: groups of the type {column.type} and of another cannot be compared; "
+            "write both as text"
+        )
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return column.cast(pa.large_string())
+
+
+def encoded(column: Any) -> tuple[Codes, Any]:
+    """Encode the values of a column; return the codes, and the value of each code."""
+    coded = pa.types.is_dictionary(column.type)
+    encoded = column if coded else column.dictionary_encode()
+    indices = encoded.indices.fill_null(NONE)
+    codes = np.asarray(indices.to_numpy(zero_copy_only=False)).astype(np.int64)
+    return codes, encoded.dictionary
+
+
+def content_codes(*items: Items) -> Codes:
+    """Encode the contents of tables jointly, equal contents alike; `NONE` for vectors."""
+    digests = [item.digests for item in items if item.digests is not None]
+    if len(digests) < len(items):
+        return np.full(sum(map(len, items)), NONE, dtype=np.int64)
+    _, codes = np.unique(np.concatenate(digests), return_inverse=True)
+    return np.asarray(codes, dtype=np.int64)
