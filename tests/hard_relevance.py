@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from miner.triplets.relevance import AnchorSubset, LabelRelevance, MultiLabelRelevance, Relevance
+from miner.triplets.relevance import (
+    LATEST,
+    AnchorSubset,
+    Constrained,
+    LabelRelevance,
+    LinkRelevance,
+    MultiLabelRelevance,
+    Relevance,
+    anchor_rows,
+)
 
+KINDS = ("across",), ("within",), ("apart",), ("before",), ("across", "within", "apart", "before")
 SETS = ("few", "many", "skewed", "one_each", "all_alike", "apart")
 
 
@@ -45,3 +55,27 @@ def one_label_each(labelled: LabelRelevance) -> MultiLabelRelevance:
     """The same relevance, said in sets of one label."""
     starts = np.arange(labelled.rows + 1, dtype=np.int64)
     return MultiLabelRelevance(starts, labelled.labels, labelled.contents, labelled.groups)
+
+
+def constrained(inner: Relevance, seed: int, *kinds: str) -> Constrained:
+    """A relevance with random constraints of some kinds: across, within, apart, before."""
+    rng = np.random.default_rng(seed + 8)
+    own_rows = not isinstance(inner, LinkRelevance)
+
+    def codes(kind: str, many: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = rng.integers(-1, many, inner.rows) if kind in kinds else np.zeros(inner.rows, int)
+        if own_rows:
+            return rows, rows[anchor_rows(inner)]
+        some = rng.integers(-1, many, inner.anchors)
+        return rows, some if kind in kinds else np.zeros(inner.anchors, int)
+
+    def columns(kind: str) -> list[np.ndarray]:
+        if kind not in kinds:
+            return [np.empty((0, 0), dtype=np.int64)] * 2
+        found = [codes(kind, many) for many in (3, 6)]
+        return [np.stack([pair[side] for pair in found]) for side in (0, 1)]
+
+    order, anchor_order = codes("before", 12)
+    order = np.where(order == -1, LATEST, order)
+    pairs = [*codes("within", 3), order, anchor_order, *columns("across"), *columns("apart")]
+    return Constrained(inner, *pairs)

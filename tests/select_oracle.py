@@ -19,8 +19,9 @@ from miner.pipeline.units.records import TRIPLET
 from miner.selection.selection import load_selection
 from miner.triplets.distance import normalize_rows
 from miner.triplets.hardness import MINED_CLASSES
-from miner.triplets.relevance import LabelRelevance, LinkRelevance, Relevance, tally
+from miner.triplets.relevance import Relevance, tally
 from tests.hard_data import labelled, linked, vectors
+from tests.hard_relevance import constrained
 from tests.oracle import Truth, enumerate_triplets, negatives
 
 MARGIN = 0.3
@@ -59,15 +60,21 @@ class Data:
 
 
 def data(metric: str, kind: str, classes: str, *, normalized: bool, size: int = 30) -> Data:
-    """Labelled items (`classes` of tests.hard_data), or pairs where `classes` is "pairs"."""
+    """Labelled items (`classes` of tests.hard_data), or pairs where `classes` is "pairs".
+
+    Where `classes` begins with "constrained", the items or pairs have constraints of each kind.
+    """
+    bound, classes = classes.startswith("constrained"), classes.removeprefix("constrained ")
     rows = vectors(kind, size, 5, seed=31)
-    relevance: LabelRelevance | LinkRelevance
+    relevance: Relevance
     if classes == "pairs":
         anchors = vectors(kind, 12, 5, seed=32)
         anchors[:4] = rows[:4]
         relevance = linked(12, size, 33, hide=True)
     else:
         anchors, relevance = rows, labelled(classes, size, 34, hide=True)
+    if bound:
+        relevance = constrained(relevance, 35, "across", "within", "apart", "before")
     if normalized:
         anchors, rows = normalize_rows(anchors), normalize_rows(rows)
     if classes != "pairs":

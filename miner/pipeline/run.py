@@ -343,5 +343,5 @@ class _RunPipeline:
 
     def _dataset_facts(self, store: Store, tally: Tally) -> dict[str, Any]:
         facts: dict[str, Any] = store.facts["dataset"]
-        hidden = {"itself": tally.itself, "duplicates": tally.duplicates, "group": tally.group}
-        return {"files": self.key.files, **facts, "columns": store.facts["roles"], "hidden": hidden}
+        roles = store.facts["roles"]
+        return {"files": self.key.files, **facts, "columns": roles, "hidden": tally.hidden}

@@ -143,7 +143,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         "dataset": data.facts,
         "min_rows": job.gates.min_rows if job.select.max_triplets else 0,
         "valid": data.counts.valid,
-        "hidden": {"duplicates": data.counts.duplicates, "group": data.counts.group},
+        "hidden": {why: n for why, n in data.counts.hidden.items() if why != "itself"},
         "triplets_at_most": size.triplets,
         "written_at_most": at_most,
         "index": factory,

@@ -52,8 +52,7 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", f"{counted(dataset['queries'], 'query', 'queries')}, {documents}"
     if any(dataset["skipped"].values()):
         yield "skipped", skipped_text(dataset["skipped"])
-    counts = {why: dataset["hidden"][why] for why in ("duplicates", "group")}
-    hidden = [f"{n:,} as {why}" for why, n in counts.items() if n]
+    hidden = [f"{n:,} by {why}" for why, n in dataset["hidden"].items() if n and why != "itself"]
     if hidden:
         yield "excluded", "(anchor, row) pairs that are no negatives: " + ", ".join(hidden)
     embedding = manifest["embedding"]

@@ -22,6 +22,8 @@ from miner.errors import UsageError
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
+from tests.hard_relevance import KINDS as CONSTRAINTS
+from tests.hard_relevance import constrained
 from tests.oracle import Truth, enumerate_triplets
 from tests.sizes import make_small
 
@@ -115,6 +117,17 @@ def test_pairs_census_is_the_definition(kind: str, metric: str, way: str) -> Non
     for hide in (False, True):
         for margin in MARGINS:
             check(metric, margin, Vectors(queries, rows), linked(20, 50, 6, hide=hide))
+
+
+@pytest.mark.parametrize("kinds", CONSTRAINTS, ids="-".join)
+@pytest.mark.parametrize("kind", ["random", "tied", "duplicated"])
+def test_constrained_census_is_the_definition(kind: str, kinds: tuple[str, ...], way: str) -> None:
+    rows, queries = vectors(kind, 44, 6, seed=3), vectors(kind, 20, 6, seed=4)
+    items = constrained(labelled("skewed", 44, 5, hide=True), 1, *kinds)
+    pairs = constrained(linked(20, 44, 6, hide=True), 2, *kinds)
+    for margin in MARGINS:
+        check("euclidean", margin, Vectors(rows, rows), items)
+        check("dot", margin, Vectors(queries, rows), pairs)
 
 
 @pytest.mark.parametrize("metric", METRICS)

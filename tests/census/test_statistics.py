@@ -24,7 +24,8 @@ from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally
 from miner.triplets.relevance.labels import row_labels
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
-from tests.hard_relevance import multilabel, subset
+from tests.hard_relevance import KINDS as CONSTRAINTS
+from tests.hard_relevance import constrained, multilabel, subset
 from tests.oracle import Truth, enumerate_triplets, negatives
 from tests.sizes import make_small
 
@@ -123,6 +124,13 @@ def check(
             mine = tuple(int(result[name][a]) for name in ("neighbour", "votes", "looked"))
             assert mine == true_neighbour(truth, relevance, a)
     return truth
+
+
+@pytest.mark.parametrize("kinds", CONSTRAINTS, ids="-".join)
+def test_statistics_of_constrained_items(way: str, kinds: tuple[str, ...]) -> None:
+    rows = vectors("random", 44, 6, seed=2)
+    relevance = constrained(labelled("skewed", 44, 5, hide=True), 1, *kinds)
+    check(way, "euclidean", 0.5, Vectors(rows, rows), relevance)
 
 
 @pytest.mark.sampled(12)

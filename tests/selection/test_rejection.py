@@ -21,7 +21,7 @@ from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.hardness import MINED_CLASSES
 from miner.triplets.relevance import Relevance, tally
 from tests.hard_data import KINDS, labelled, linked, vectors
-from tests.hard_relevance import multilabel, subset
+from tests.hard_relevance import constrained, multilabel, subset
 from tests.oracle import Truth, enumerate_triplets
 from tests.sizes import make_small
 
@@ -36,6 +36,8 @@ RELEVANCES: dict[str, Relevance] = {
     "sets of labels": multilabel("few", 40, 3),
     "sets of labels, hidden": multilabel("few", 40, 3, hide=True),
     "subset": subset(labelled("skewed", 40, 12, hide=True), 0.4, 3),
+    "constrained": constrained(labelled("even", 40, 12, hide=True), 1, "across", "within"),
+    "constrained links": constrained(linked(30, 40, 15, hide=True), 2, "apart", "before"),
 }
 
 Case = tuple[RejectionSampler, Truth]

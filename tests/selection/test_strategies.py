@@ -81,7 +81,19 @@ def check_order(found: Data, selected: Selected, folder: str) -> None:
 
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("classes", ["even", "skewed", "giant", "one", "singletons", "pairs"])
+@pytest.mark.parametrize(
+    "classes",
+    [
+        "even",
+        "skewed",
+        "giant",
+        "one",
+        "singletons",
+        "pairs",
+        "constrained even",
+        "constrained pairs",
+    ],
+)
 def test_strategies_take_what_three_loops_take(classes: str, metric: str) -> None:
     for turn, normalized in enumerate((True, False) if metric != "dot" else (False,)):
         found = data(metric, "random", classes, normalized=normalized, size=24)

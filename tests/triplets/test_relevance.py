@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from miner.triplets.relevance import (
+    REASONS,
     AnchorSubset,
     Buckets,
+    Constrained,
     LabelRelevance,
     Relevance,
-    WithoutRows,
-    anchor_rows,
     load,
     tally,
+    without_rows,
 )
 from tests.hard_data import CLASSES, labelled, linked
-from tests.hard_relevance import SETS, multilabel
+from tests.hard_relevance import KINDS, SETS, constrained, multilabel
 
 
 def cases() -> list[Relevance]:
@@ -30,8 +31,15 @@ def cases() -> list[Relevance]:
         none = np.full(36, -1, dtype=np.int64)
         found.append(LabelRelevance(with_contents.labels, with_contents.contents, none))
     left_out = np.array([0, 3, 8, 9, 20, 35])
-    found += [WithoutRows(one, left_out) for one in found[2:6]]
-    return found
+    found += [without_rows(one, left_out) for one in found[2:6]]
+    some = linked(30, 40, 3, hide=True)
+    ignored = np.unique(np.random.default_rng(4).integers(0, 30 * 40, 60))
+    found += [dataclasses.replace(linked(30, 40, 3), ignored=ignored)]
+    found += [dataclasses.replace(some, ignored=ignored)]
+    bases = [found[0], found[1], found[2], found[3], labelled("skewed", 36, 5, hide=True)]
+    bases += [dataclasses.replace(some, ignored=ignored), multilabel("few", 40, 3, hide=True)]
+    found += [constrained(base, 1, *kinds) for base in bases for kinds in KINDS]
+    return [*found, without_rows(constrained(found[3], 2, "across", "before"), left_out)]
 
 
 def sets_of_labels() -> list[Relevance]:
@@ -44,7 +52,7 @@ def sets_of_labels() -> list[Relevance]:
 @pytest.mark.parametrize("relevance", cases(), ids=lambda _: "")
 def test_sets_are_disjoint_and_counted(relevance: Relevance) -> None:
     counts = tally(relevance)
-    hidden = np.zeros(3, dtype=int)
+    hidden = np.zeros(len(REASONS), dtype=int)
     for anchor in range(relevance.anchors):
         positives, parts = relevance.positives(anchor), relevance.exclusions(anchor)
         together = np.concatenate([positives, *parts])
@@ -52,7 +60,8 @@ def test_sets_are_disjoint_and_counted(relevance: Relevance) -> None:
         assert counts.positives[anchor] == len(positives)
         assert counts.negatives[anchor] == relevance.rows - len(together)
         hidden += [len(part) for part in parts]
-    assert (counts.itself, counts.duplicates, counts.group) == tuple(hidden)
+        assert (relevance.exclusion_counts()[anchor] == [len(part) for part in parts]).all()
+    assert counts.hidden == dict(zip(REASONS, hidden.tolist(), strict=True))
     again = load(relevance.arrays())
     assert tally(again).valid == counts.valid
 
@@ -62,15 +71,6 @@ def test_lists_of_many_anchors_equal_single_ones(relevance: Relevance) -> None:
     anchors = np.random.default_rng(3).permutation(relevance.anchors)[:20]
     lists = relevance.positive_lists(anchors)
     starts, rows = relevance.hidden_lists(anchors)
-    inner = relevance.inner if isinstance(relevance, WithoutRows) else relevance
-    rows_of = anchor_rows(inner)
-    together: dict[int, set[frozenset[int]]] = {}
-    for anchor, kind in zip(
-        anchors.tolist(), relevance.positive_group(anchors).tolist(), strict=True
-    ):
-        company = frozenset({*relevance.positives(anchor).tolist(), int(rows_of[anchor])})
-        together.setdefault(kind, set()).add(company)
-    assert all(len(sets) == 1 for sets in together.values())
     for place, anchor in enumerate(anchors.tolist()):
         mine = lists.rows[lists.starts[place] : lists.stops[place]]
         mine = mine[mine != lists.skipped[place]]
@@ -101,6 +101,35 @@ def test_picks_are_uniform(relevance: Relevance) -> None:
             assert ((times - mean) ** 2 / mean).sum() < len(times) + 6 * np.sqrt(2 * len(times)) + 9
 
 
+@pytest.mark.parametrize("kinds", KINDS, ids=lambda _: "")
+@pytest.mark.parametrize("base", range(4))
+def test_constraints_by_their_definition(base: int, kinds: tuple[str, ...]) -> None:
+    """Each pair of an anchor and a row is judged by one rule at a time."""
+    inner = cases()[base]
+    found = constrained(inner, base, *kinds)
+    for a in range(found.anchors):
+        positives = set(inner.positives(a).tolist())
+        negatives = set(range(inner.rows)) - positives - set(inner.hidden(a).tolist())
+        assert set(found.positives(a).tolist()) == {r for r in positives if may(found, a, r, True)}
+        hidden = set(found.positives(a).tolist()) | set(found.hidden(a).tolist())
+        mine = {r for r in negatives if may(found, a, r, False)}
+        assert set(range(found.rows)) - hidden == mine
+
+
+def may(found: Constrained, a: int, r: int, positive: bool) -> bool:
+    if found.order[r] > found.anchor_order[a]:
+        return False
+    if positive:
+        pairs = [
+            (own[a], codes[r]) for own, codes in zip(found.anchor_across, found.across, strict=True)
+        ]
+        return all(-1 not in pair and pair[0] != pair[1] for pair in pairs)
+    groups = zip(found.anchor_apart, found.apart, strict=True)
+    if any(own[a] == codes[r] != -1 for own, codes in groups):
+        return False
+    return bool(found.anchor_within[a] == found.within[r] != -1)
+
+
 def test_hidden_lists_of_all_queries_equal_single_ones() -> None:
     """Groups are handled query by query, even a group that no row has."""
     for seed in range(20):
@@ -121,9 +150,9 @@ def test_hidden_rows_of_labelled_items_by_hand() -> None:
     groups = np.array([0, -1, -1, 0, -1], dtype=np.int64)  # rows 0 and 3 are of one group
     relevance = LabelRelevance(labels, contents, groups)
     assert relevance.positives(0).tolist() == [1]
-    assert [part.tolist() for part in relevance.exclusions(0)] == [[0], [2], [3]]
-    assert [part.tolist() for part in relevance.exclusions(2)] == [[2], [1], []]
-    assert [part.tolist() for part in relevance.exclusions(4)] == [[4], [], []]
+    assert [part.tolist() for part in relevance.exclusions(0)] == [[0], [2], [3], []]
+    assert [part.tolist() for part in relevance.exclusions(2)] == [[2], [1], [], []]
+    assert [part.tolist() for part in relevance.exclusions(4)] == [[4], [], [], []]
 
 
 def test_buckets() -> None:

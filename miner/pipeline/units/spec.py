@@ -38,7 +38,7 @@ from miner.storage.arrays import load_array, save_array
 from miner.storage.files import sha256_file, storage_errors
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import OutputFolder
-from miner.triplets.relevance import Relevance, WithoutRows, tally
+from miner.triplets.relevance import Relevance, tally, without_rows
 
 __all__ = [
     "Approximate",
@@ -150,7 +150,7 @@ def open_unit_miner(spec: UnitSpec) -> UnitMiner:
     relevance = store.relevance()
     if spec.left_out is not None:
         with storage_errors(Path(spec.left_out)):
-            relevance = WithoutRows(relevance, load_array(Path(spec.left_out)))
+            relevance = without_rows(relevance, load_array(Path(spec.left_out)))
     if spec.approximate is not None:
         return _open_approximate(spec, vectors, relevance)
     census = Census(

@@ -3,8 +3,8 @@
 Anchors and rows (the candidates) are numbered from 0. For labelled items the anchors are the rows,
 or some of them (`AnchorSubset`). For pairs the anchors are the queries and the rows are the corpus.
 All rows that are neither positives nor hidden are negatives of the anchor. Hidden are the anchor
-itself, rows with the same content as the anchor or as one of its positives, and rows of the
-anchor's group.
+itself, rows with the same content as the anchor or as one of its positives, rows of the anchor's
+group, and rows that constraints do not allow.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from miner.triplets.relevance.base import (
     NONE,
+    REASONS,
     Buckets,
     Relevance,
     Tally,
@@ -21,37 +22,46 @@ from miner.triplets.relevance.base import (
     ranges,
     tally,
 )
+from miner.triplets.relevance.constrained import (
+    LATEST,
+    Constrained,
+    anchor_rows,
+    without_rows,
+)
 from miner.triplets.relevance.labels import LabelRelevance
-from miner.triplets.relevance.left_out import WithoutRows, anchor_rows
 from miner.triplets.relevance.links import LinkRelevance
 from miner.triplets.relevance.multilabel import MultiLabelRelevance
 from miner.triplets.relevance.subset import AnchorSubset
 from miner.triplets.types import Rows
 
 __all__ = [
+    "LATEST",
     "NONE",
+    "REASONS",
     "AnchorSubset",
     "Buckets",
+    "Constrained",
     "LabelRelevance",
     "LinkRelevance",
     "MultiLabelRelevance",
     "Relevance",
     "Tally",
-    "WithoutRows",
     "among",
     "anchor_rows",
     "cut_sizes",
     "load",
     "ranges",
     "tally",
+    "without_rows",
 ]
 
 
 def load(arrays: Mapping[str, Rows]) -> Relevance:
     """Build a relevance from its ``arrays()``, whose names determine its kind."""
-    if "rows_left_out" in arrays:
-        inner = {name: array for name, array in arrays.items() if name != "rows_left_out"}
-        return WithoutRows(load(inner), arrays["rows_left_out"])
+    if "within" in arrays:
+        inner = {name: array for name, array in arrays.items() if name.startswith("inner_")}
+        own = {name: array for name, array in arrays.items() if name not in inner}
+        return Constrained(load({name[6:]: array for name, array in inner.items()}), **own)
     if "chosen" in arrays:
         inner = {name: array for name, array in arrays.items() if name != "chosen"}
         return AnchorSubset(load(inner), arrays["chosen"])

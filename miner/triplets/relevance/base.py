@@ -14,6 +14,7 @@ from miner.triplets.types import Float64, Rows
 
 __all__ = [
     "NONE",
+    "REASONS",
     "Buckets",
     "PositiveLists",
     "Relevance",
@@ -27,6 +28,9 @@ __all__ = [
 
 NONE = -1
 """The code of a missing value: no label, no group, or content that is not compared."""
+
+REASONS = ("itself", "duplicates", "group", "constraints")
+"""Why a row is hidden from an anchor: the first reason that holds."""
 
 
 @dataclass(frozen=True)
@@ -118,23 +122,23 @@ class Relevance(Protocol):
     def positive_counts(self) -> Rows:
         """The number of positives of each anchor, shape (anchors,)."""
 
-    def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
-        """Return the hidden rows by reason: the anchor itself, duplicates, group.
+    def exclusions(self, anchor: int) -> tuple[Rows, ...]:
+        """Return the hidden rows, one array for each of `REASONS`.
 
-        The three arrays are disjoint, and contain no positives.
+        The arrays are disjoint, and contain no positives.
         """
 
     def exclusion_counts(self) -> NDArray[np.int64]:
-        """Return the sizes of the `exclusions` of all anchors, shape (anchors, 3)."""
+        """Return the sizes of the `exclusions` of all anchors, shape (anchors, reasons)."""
         counts = [list(map(len, self.exclusions(a))) for a in range(self.anchors)]
-        return np.array(counts, dtype=np.int64).reshape(-1, 3)
+        return np.array(counts, dtype=np.int64).reshape(-1, len(REASONS))
 
     def hidden(self, anchor: int) -> Rows:
         """Return all rows that are neither positive nor negative."""
         return np.concatenate(self.exclusions(anchor))
 
     def positive_group(self, anchors: Rows) -> Rows:
-        """Return a number for each anchor, equal for anchors that share their positives."""
+        """Return a number for each anchor, equal for anchors that have the same labels."""
 
     def positive_lists(self, anchors: Rows) -> PositiveLists:
         """Return the positives of some anchors at once."""
@@ -159,8 +163,13 @@ class Relevance(Protocol):
             probability.
         """
 
+    def are_negatives(self, anchors: Rows, rows: Rows) -> NDArray[np.bool_]:
+        """Return whether each row is a negative of its anchor; both have the shape (k,)."""
+
     def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
         """Return a random negative of each anchor, or `NONE`; see `pick_positives`."""
+        rows = uniform_position(shares, np.full(len(anchors), self.rows))
+        return np.where(self.are_negatives(anchors, rows), rows, NONE)
 
     def arrays(self) -> dict[str, Rows]:
         """Return the arrays from which `load` of `miner.triplets.relevance` rebuilds the object."""
@@ -211,15 +220,13 @@ class Tally:
     Parameters
     ----------
     positives, negatives : ndarray of shape (anchors,), int64
-    itself, duplicates, group : int
-        Pairs (anchor, row) hidden for each reason, over all anchors; each pair counts once.
+    hidden : dict of str to int
+        Pairs (anchor, row) hidden for each of `REASONS`, over all anchors; each pair counts once.
     """
 
     positives: Rows
     negatives: Rows
-    itself: int
-    duplicates: int
-    group: int
+    hidden: dict[str, int]
 
     @property
     def valid(self) -> int:
@@ -231,6 +238,5 @@ class Tally:
 def tally(relevance: Relevance) -> Tally:
     """Count the positives, negatives and hidden rows of all anchors."""
     positives, hidden = relevance.positive_counts, relevance.exclusion_counts()
-    itself, duplicates, group = (int(total) for total in hidden.sum(axis=0))
     negatives = relevance.rows - positives - hidden.sum(axis=1)
-    return Tally(positives, negatives, itself, duplicates, group)
+    return Tally(positives, negatives, dict(zip(REASONS, hidden.sum(axis=0).tolist(), strict=True)))

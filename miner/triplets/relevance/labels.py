@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from miner.triplets.relevance.base import (
     NONE,
+    REASONS,
     Buckets,
     PositiveLists,
     Relevance,
     among,
     uniform_position,
 )
+from miner.triplets.relevance.constrained import Constrained
 from miner.triplets.relevance.subset import AnchorSubset
 from miner.triplets.types import Float64, Rows
 
@@ -83,7 +85,7 @@ class LabelRelevance(Relevance):
         others: Rows = members[members != anchor]
         return others
 
-    def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
+    def exclusions(self, anchor: int) -> tuple[Rows, ...]:
         """Return the anchor, its duplicates, and its group's rows with other labels."""
         label = int(self.labels[anchor])
         itself = np.array([anchor], dtype=np.int64)
@@ -92,7 +94,7 @@ class LabelRelevance(Relevance):
         group = group[self.labels[group] != label]
         if len(group) and len(duplicates):
             group = np.setdiff1d(group, duplicates)
-        return itself, duplicates, group
+        return itself, duplicates, group, itself[:0]
 
     def exclusion_counts(self) -> NDArray[np.int64]:
         """Return the number of exclusions of all anchors, by reason.
@@ -104,7 +106,7 @@ class LabelRelevance(Relevance):
         duplicates = np.zeros(len(self.members.sizes), dtype=np.int64)
         for label, rows in self._conflicts.items():
             duplicates[label] = len(rows)
-        counts = np.zeros((self.anchors, 3), dtype=np.int64)
+        counts = np.zeros((self.anchors, len(REASONS)), dtype=np.int64)
         counts[:, 0], counts[:, 1] = 1, duplicates[self.labels]
         return counts
 
@@ -147,13 +149,18 @@ class LabelRelevance(Relevance):
         places = uniform_position(shares, self.rows - sizes)
         places += sizes * (places >= self.members.starts[labels])
         rows = self.members.order[np.minimum(places, self.rows - 1, out=places)]
-        rows[sizes == self.rows] = NONE
+        return np.where(self.are_negatives(anchors, rows), rows, NONE)
+
+    def are_negatives(self, anchors: Rows, rows: Rows) -> NDArray[np.bool_]:
+        """Return whether each row has another label than its anchor and is not hidden from it."""
+        labels = self.labels[anchors]
+        negative = labels != self.labels[rows]
         if len(self._hidden_pairs):
-            rows[among(labels * self.rows + rows, self._hidden_pairs)] = NONE
+            negative &= ~among(labels * self.rows + rows, self._hidden_pairs)
         if self._grouped:
             groups = self.groups[anchors]
-            rows[(groups >= 0) & (groups == self.groups[rows])] = NONE
-        return rows
+            negative &= (groups < 0) | (groups != self.groups[rows])
+        return np.asarray(negative)
 
     @cached_property
     def _grouped(self) -> bool:
@@ -181,6 +188,8 @@ class RowLabels:
 
 def row_labels(relevance: Relevance) -> RowLabels | None:
     """Return the labels of anchors and rows; None for pairs, and for sets of labels."""
+    while isinstance(relevance, Constrained):
+        relevance = relevance.inner
     inner = relevance.inner if isinstance(relevance, AnchorSubset) else relevance
     if not isinstance(inner, LabelRelevance):
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from miner.triplets.relevance.base import (
     NONE,
+    REASONS,
     Buckets,
     PositiveLists,
     Relevance,
@@ -50,6 +51,9 @@ class LinkRelevance(Relevance):
         Group codes, likewise.
     twins : ndarray of shape (queries,), int64
         The row that has the query's id, or `NONE`.
+    ignored : ndarray of int64
+        Pairs of a query and a row that were judged, but are neither: ``query * rows + row``,
+        ascending.
     """
 
     starts: Rows
@@ -59,6 +63,7 @@ class LinkRelevance(Relevance):
     groups: Rows
     query_groups: Rows
     twins: Rows
+    ignored: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def anchors(self) -> int:
@@ -87,15 +92,16 @@ class LinkRelevance(Relevance):
         """Return the rows linked to the query."""
         return self.linked[self.starts[anchor] : self.starts[anchor + 1]]
 
-    def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
-        """Return the query's twin, its duplicates, and its group's rows, without linked rows."""
+    def exclusions(self, anchor: int) -> tuple[Rows, ...]:
+        """Return the rows hidden from the query, by reason, without linked rows."""
         positives = self.positives(anchor)
         codes = np.unique(np.append(self.contents[positives], self.query_contents[anchor]))
         duplicates = np.concatenate([self._by_content.rows(int(code)) for code in codes])
         group = self._by_group.rows(int(self.query_groups[anchor]))
         twin = self.twins[anchor : anchor + 1]
-        itself, duplicates, group = _disjoint([twin[twin >= 0], duplicates, group], positives)
-        return itself, duplicates, group
+        ends = np.searchsorted(self.ignored, (anchor * self.rows, (anchor + 1) * self.rows))
+        ignored = self.ignored[slice(*ends)] - anchor * self.rows
+        return tuple(_disjoint([twin[twin >= 0], duplicates, group, ignored], positives))
 
     def exclusion_counts(self) -> NDArray[np.int64]:
         """Return the number of exclusions of all queries, by reason."""
@@ -146,10 +152,11 @@ class LinkRelevance(Relevance):
         found = ranges(self._by_content.starts[codes], sizes[codes])
         pairs = np.repeat(asking, sizes[codes]) * self.rows + self._by_content.order[found]
         duplicates = np.setdiff1d(pairs, np.concatenate([linked, twins]))
-        hidden = np.sort(np.concatenate([twins, duplicates]))
+        ignored = np.setdiff1d(self.ignored, np.concatenate([linked, twins, duplicates]))
+        hidden = np.sort(np.concatenate([twins, duplicates, ignored]))
         starts = np.searchsorted(hidden, np.arange(self.anchors + 1) * self.rows)
-        counts = np.zeros((self.anchors, 3), dtype=np.int64)
-        for reason, part in enumerate((twins, duplicates)):
+        counts = np.zeros((self.anchors, len(REASONS)), dtype=np.int64)
+        for reason, part in ((0, twins), (1, duplicates), (3, ignored)):
             counts[:, reason] = np.bincount(part // self.rows, minlength=self.anchors)
         return starts, hidden % self.rows, counts
 
@@ -181,12 +188,12 @@ class LinkRelevance(Relevance):
         places = starts + uniform_position(shares, self.starts[anchors + 1] - starts)
         return np.asarray(self.linked[places])
 
-    def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
-        """Return a random row for each query, `NONE` if it is linked or hidden."""
-        rows = uniform_position(shares, np.full(len(anchors), self.rows))
-        out = among(anchors * self.rows + rows, self._linked_pairs)
+    def are_negatives(self, anchors: Rows, rows: Rows) -> NDArray[np.bool_]:
+        """Return whether each row is neither linked to its query nor hidden from it."""
+        pairs = anchors * self.rows + rows
+        out = among(pairs, self._linked_pairs) | among(pairs, self.ignored)
         out |= rows == self.twins[anchors]
         contents, groups = self.contents[rows], self.query_groups[anchors]
         out |= (groups >= 0) & (groups == self.groups[rows])
         out |= (contents >= 0) & among(anchors * self._contents + contents, self._near_contents)
-        return np.where(out, NONE, rows)
+        return np.asarray(~out)

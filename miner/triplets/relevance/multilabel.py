@@ -9,7 +9,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.triplets.relevance.base import NONE, Buckets, Relevance, among, ranges, uniform_position
+from miner.triplets.relevance.base import (
+    NONE,
+    REASONS,
+    Buckets,
+    Relevance,
+    among,
+    ranges,
+    uniform_position,
+)
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["MultiLabelRelevance"]
@@ -153,7 +161,7 @@ class MultiLabelRelevance(Relevance):
             kin[code] = np.count_nonzero(self._kin(int(self._representatives[code])))
         return np.asarray(kin[self._sets] - 1)
 
-    def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
+    def exclusions(self, anchor: int) -> tuple[Rows, ...]:
         """Return the anchor, its duplicates, and its group's rows that share no label with it."""
         kin = self._kin(anchor)
         duplicates = self._duplicates(kin)
@@ -161,11 +169,11 @@ class MultiLabelRelevance(Relevance):
         group = group[~kin[group]]
         if len(group) and len(duplicates):
             group = np.setdiff1d(group, duplicates)
-        return np.array([anchor], dtype=np.int64), duplicates, group
+        return np.array([anchor], dtype=np.int64), duplicates, group, group[:0]
 
     def exclusion_counts(self) -> NDArray[np.int64]:
-        """Return the number of exclusions of all anchors, by reason, shape (anchors, 3)."""
-        counts = np.zeros((self.anchors, 3), dtype=np.int64)
+        """Return the number of exclusions of all anchors, by reason."""
+        counts = np.zeros((self.anchors, len(REASONS)), dtype=np.int64)
         counts[:, 0] = 1
         grouped = np.flatnonzero(self.groups >= 0)
         grouped = grouped[self._by_group.sizes[self.groups[grouped]] > 1]
@@ -236,9 +244,8 @@ class MultiLabelRelevance(Relevance):
         fits = (rows != anchors) & (self._shared(anchors, rows) == labels)
         return np.where(fits, rows, NONE)
 
-    def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
-        """Return a random row for each anchor, `NONE` if it shares a label or is hidden."""
-        rows = uniform_position(shares, np.full(len(anchors), self.rows))
+    def are_negatives(self, anchors: Rows, rows: Rows) -> NDArray[np.bool_]:
+        """Return whether each row shares no label with its anchor and is not hidden from it."""
         out = (self._shared(anchors, rows) >= 0) | (
             (self.groups[anchors] >= 0) & (self.groups[anchors] == self.groups[rows])
         )
@@ -249,4 +256,4 @@ class MultiLabelRelevance(Relevance):
         owners = np.repeat(asked, sizes)
         kin = self._shared(anchors[owners], self._mixed[0][twins]) >= 0
         out[owners[kin]] = True
-        return np.where(out, NONE, rows)
+        return np.asarray(~out)

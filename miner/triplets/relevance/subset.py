@@ -50,8 +50,8 @@ class AnchorSubset(Relevance):
         """The number of positives of each chosen row."""
         return np.asarray(self.inner.positive_counts[self.chosen])
 
-    def exclusions(self, anchor: int) -> tuple[Rows, Rows, Rows]:
-        """Return the chosen row itself, its duplicates, and its group's rows."""
+    def exclusions(self, anchor: int) -> tuple[Rows, ...]:
+        """Return the rows that are hidden from the chosen row, by reason."""
         return self.inner.exclusions(int(self.chosen[anchor]))
 
     def exclusion_counts(self) -> NDArray[np.int64]:
@@ -80,6 +80,10 @@ class AnchorSubset(Relevance):
     def pick_positives(self, anchors: Rows, shares: Float64) -> Rows:
         """Return a random positive of each chosen row."""
         return self.inner.pick_positives(self.chosen[anchors], shares)
+
+    def are_negatives(self, anchors: Rows, rows: Rows) -> NDArray[np.bool_]:
+        """Return whether each row is a negative of its chosen row."""
+        return self.inner.are_negatives(self.chosen[anchors], rows)
 
     def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
         """Return a random negative of each chosen row."""
