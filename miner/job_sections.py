@@ -76,7 +76,10 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
     """Return a value, checked against the type of its field; integers become floats if needed."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
-        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+        several = isinstance(value, list | tuple)
+        args = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+        fits = [arg for arg in args if several == (typing.get_origin(arg) is tuple)]
+        hint = (fits or args)[0]
         origin = typing.get_origin(hint)
     if origin is typing.Literal:
         choices = dict.fromkeys(typing.get_args(hint))
@@ -100,7 +103,11 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
     return value
 
 
+Columns = str | tuple[str, ...] | None
+"""A column, or several."""
 OnError = Literal["stop", "skip"]
+JudgedBelow = Literal["negative", "ignore"]
+SameText = Literal["exact", "folded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +121,28 @@ class DatasetJob:
     id: str | None = None
     content: str | None = None
     label: str | None = None
-    group: str | None = None
+    group: Columns = None
+    positives_across: Columns = None
+    negatives_within: Columns = None
+    before: str | None = None
+    negative_only: tuple[str, ...] = ()
     link_query: str | None = None
     link_corpus: str | None = None
     link_score: str | None = None
+    min_relevance: float | None = None
+    judged_below: JudgedBelow = "negative"
     pair_anchor: str | None = None
     pair_positive: str | None = None
     where: str | None = None
     anchors: str | None = None
+    same_id: bool = False
+    same_text: SameText = "exact"
     on_error: OnError = "stop"
+
+    def columns(self, key: str) -> tuple[str, ...]:
+        """Return the columns that a key names: none, one or several."""
+        named: Columns = getattr(self, key)
+        return (named,) if isinstance(named, str) else named or ()
 
     @property
     def paths(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,7 @@ __all__ = [
     "as_batch",
     "column_kind",
     "content_digests",
+    "folded",
     "is_list",
     "is_string",
     "refuse_faults",
@@ -231,6 +233,11 @@ def _widths(column: Any) -> tuple[NDArray[np.int64], Any]:
 def as_batch(values: Values) -> Sequence[Any] | NDArray[np.floating]:
     """Return a batch as models take it: images are decoded, other content is unchanged."""
     return list(values) if isinstance(values, Pictures) else values
+
+
+def folded(text: str) -> str:
+    """Return a text without differences of case, spaces and Unicode form (NFKC)."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def content_digests(values: Values) -> NDArray[np.void]:

@@ -15,9 +15,60 @@ from miner.datasets.base import Table, is_id
 from miner.datasets.content import Content, Kind, Namer, Values, refuse_faults
 from miner.datasets.where import Filter
 from miner.errors import DataError
+from miner.job_sections import DatasetJob
 from miner.triplets.types import Rows
 
-__all__ = ["TableRoles", "nothing_left", "plain_batch"]
+__all__ = ["Constraints", "TableRoles", "nothing_left", "plain_batch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """The columns that limit which rows are positives and negatives of an anchor.
+
+    Attributes
+    ----------
+    group : tuple of str
+        A negative differs from its anchor in each of them.
+    across : tuple of str
+        A positive differs from its anchor in each of them.
+    within : tuple of str
+        A negative has its anchor's value in each of them.
+    before : str or None
+        Neither a positive nor a negative has a value above its anchor's.
+    """
+
+    group: tuple[str, ...] = ()
+    across: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+    before: str | None = None
+
+    @classmethod
+    def from_job(cls, job: DatasetJob) -> Constraints:
+        """Return the constraints of a job."""
+        return cls(
+            job.columns("group"),
+            job.columns("positives_across"),
+            job.columns("negatives_within"),
+            job.before,
+        )
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The job key of each column."""
+        pairs = [(name, "before") for name in (self.before,) if name is not None]
+        for key, names in (
+            ("negatives_within", self.within),
+            ("positives_across", self.across),
+            ("group", self.group),
+        ):
+            pairs += [(name, key) for name in names]
+        return dict(pairs)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the constraints for the key of a store; those that are not set are left out."""
+        group = self.group[0] if len(self.group) == 1 else list(self.group) or None
+        named = {"across": list(self.across), "within": list(self.within), "before": self.before}
+        return {"group": group, **{key: value for key, value in named.items() if value}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +77,11 @@ class TableRoles:
 
     Attributes
     ----------
+    constraints : Constraints
+    negative_only : tuple of str
+        Labels whose rows are negatives only.
+    fold : bool
+        Whether texts that differ only by case, spaces and Unicode form are duplicates.
     where : Filter or None
         Selects the rows that are used; None for all.
     anchors : Filter or None
@@ -43,7 +99,9 @@ class TableRoles:
     kind: Kind
     id: str | None = None
     label: str | None = None
-    group: str | None = None
+    constraints: Constraints = Constraints()
+    negative_only: tuple[str, ...] = ()
+    fold: bool = False
     where: Filter | None = None
     anchors: Filter | None = None
     skip: bool = False
@@ -53,7 +111,7 @@ class TableRoles:
     @property
     def columns(self) -> list[str]:
         """The columns that are read, including the columns of the filters."""
-        names = [self.content, self.id, self.label, self.group]
+        names = [self.content, self.id, self.label, *self.constraints.columns]
         filters = [part for part in (self.where, self.anchors) if part is not None]
         return [name for name in names if name is not None] + [
             name for part in filters for name in part.columns

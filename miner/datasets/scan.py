@@ -6,10 +6,10 @@ digests are kept, and the embedding pass reads the table again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from miner.datasets.base import is_id
 from miner.datasets.column_store import write_spool
-from miner.datasets.content import Content, content_digests, is_list, is_string, refuse_faults
+from miner.datasets.content import (
+    Content,
+    content_digests,
+    folded,
+    is_list,
+    is_string,
+    refuse_faults,
+)
 from miner.datasets.roles import TableRoles, nothing_left
 from miner.errors import DataError
 from miner.triplets.types import Rows
@@ -41,12 +48,16 @@ class Items:
         Row numbers in the table, ascending.
     ids : pyarrow.Array
         Unique strings or integers.
-    labels, groups : pyarrow.Array or None
+    labels : pyarrow.Array or None
         As in the table, texts dictionary-encoded; null for rows without one.
+    columns : dict of str to pyarrow.Array
+        The columns of constraints, likewise.
     anchors : ndarray of bool or None
         Whether each row is an anchor; None if all are.
     digests : ndarray of shape (rows,), dtype V16, or None
         Content digests; None for vectors, which are not compared by content.
+    folded : ndarray of shape (rows,), dtype V16, or None
+        Digests of the texts without differences of case, spaces and Unicode form.
     width : int or None
         Numbers per row of content; None for texts and image files.
     dropped : pyarrow.Array
@@ -59,9 +70,10 @@ class Items:
     rows: Rows
     ids: Any
     labels: Any
-    groups: Any
+    columns: dict[str, Any]
     anchors: NDArray[np.bool_] | None
     digests: NDArray[np.void] | None
+    folded: NDArray[np.void] | None
     width: int | None
     dropped: Any
     filtered: int
@@ -98,10 +110,11 @@ class _Scanner:
     def __init__(self, side: TableRoles) -> None:
         self.side = side
         self.content = Content(side.kind, side.folder)
-        self.parts: dict[str, list[Any]] = {"id": [], "label": [], "group": []}
+        self.parts: dict[str, list[Any]] = {}
         self.rows: list[Rows] = []
         self.anchors: list[NDArray[np.bool_]] = []
         self.digests: list[NDArray[np.void]] = []
+        self.folded: list[NDArray[np.void]] = []
         self.dropped: list[Any] = []
         self.count = self.filtered = self.unreadable = 0
 
@@ -136,17 +149,21 @@ class _Scanner:
             refuse_faults(faults, side.namer(batch, rows))
         keep = np.ones(len(rows), dtype=np.bool_)
         keep[list(faults)] = False
-        self.unreadable += len(faults)
+        if side.skip and side.kind == "vectors":  # a zero vector has no direction
+            keep[np.flatnonzero(keep)[~np.asarray(values).any(axis=1)]] = False
+        self.unreadable += int((~keep).sum())
         rows, batch = self._take(rows, batch, keep)
         if side.kind != "vectors":
             self.digests.append(content_digests(values))
+        if side.kind == "text":
+            self.folded.append(content_digests(list(map(folded, cast(Sequence[str], values)))))
         self.rows.append(rows)
-        for role, name in (("id", side.id), ("label", side.label), ("group", side.group)):
-            if name is not None:
-                column = batch.column(name)
-                _refuse_long(column, f"{side.table.where}, column {name!r}", rows)
-                coded = role != "id" and is_string(column.type) and not side.table.untyped
-                self.parts[role].append(column.dictionary_encode() if coded else column)
+        named = {name for name in (side.id, side.label) if name is not None}
+        for name in named | side.constraints.columns.keys():
+            column = batch.column(name)
+            _refuse_long(column, f"{side.table.where}, column {name!r}", rows)
+            coded = name != side.id and is_string(column.type) and not side.table.untyped
+            self.parts.setdefault(name, []).append(column.dictionary_encode() if coded else column)
         if side.anchors is not None:
             self.anchors.append(side.anchors.mask(batch))
         return batch.column(side.content)
@@ -154,22 +171,23 @@ class _Scanner:
     def items(self) -> Items:
         if not sum(map(len, self.rows)):
             raise DataError(nothing_left(self.side, self.count))
-        untyped = self.side.table.untyped
+        side, untyped = self.side, self.side.table.untyped
         columns = {
-            role: _joined(parts, untyped, f"{self.side.table.where}, the {role} column")
-            for role, parts in self.parts.items()
+            name: _joined(parts, untyped, f"{side.table.where}, column {name!r}")
+            for name, parts in self.parts.items()
         }
         rows = np.concatenate(self.rows)
-        ids = pa.array(rows) if columns["id"] is None else columns["id"]
+        ids = pa.array(rows) if side.id is None else columns[side.id]
         _check_ids(ids, rows, self.side)
         return Items(
             where=self.side.table.where,
             rows=rows,
             ids=ids,
-            labels=columns["label"],
-            groups=columns["group"],
+            labels=None if side.label is None else columns[side.label],
+            columns={name: columns[name] for name in side.constraints.columns},
             anchors=np.concatenate(self.anchors) if self.anchors else None,
             digests=np.concatenate(self.digests) if self.digests else None,
+            folded=np.concatenate(self.folded) if self.folded else None,
             width=self.content.width,
             dropped=pa.concat_arrays(self.dropped) if self.dropped else ids.slice(0, 0),
             filtered=self.filtered,
@@ -196,8 +214,6 @@ def _refuse_long(column: Any, where: str, rows: Rows) -> None:
 
 
 def _joined(parts: list[Any], untyped: bool, where: str) -> Any:
-    if not parts:
-        return None
     if sum(part.nbytes for part in parts) > _MOST_JOINED:
         raise DataError(
             f"{where}: its values take more than 2 GiB together; write shorter ones, or whole "

@@ -19,16 +19,20 @@ from miner.datasets.layouts.beir import is_beir, open_beir
 from miner.datasets.layouts.pair_table import open_pair_table
 from miner.datasets.opening import open_table
 from miner.datasets.relevance.labels import scan_labelled
+from miner.datasets.relevance.links import LinkRules
 from miner.datasets.relevance.pairs import scan_pairs
 from miner.datasets.relevance.scanned import Scanned
-from miner.datasets.roles import TableRoles
+from miner.datasets.roles import Constraints, TableRoles
 from miner.datasets.scan import scan
 from miner.datasets.where import Condition, Filter, parse_condition
-from miner.errors import DataError
+from miner.errors import DataError, UsageError
 from miner.job_sections import DatasetJob
 
 __all__ = ["Source", "open_source"]
 
+_LABELLED = ("negative_only",)
+_PAIRS = ("min_relevance", "judged_below", "same_id")
+"""Keys that have a meaning only for labelled items, or for pairs."""
 _CONTENT = ("text", "image", "embedding")
 
 
@@ -38,7 +42,7 @@ class Source:
 
     sides: tuple[TableRoles, ...]
     links: tuple[Table, ...]
-    link_columns: tuple[str | None, str | None, str | None]
+    rules: LinkRules = LinkRules()  # noqa: RUF009  (frozen)
 
     @property
     def kind(self) -> Kind:
@@ -59,7 +63,9 @@ class Source:
                 "kind": side.kind,
                 "id": side.id,
                 "label": side.label,
-                "group": side.group,
+                **side.constraints.facts(),
+                **({"negative_only": list(side.negative_only)} if side.negative_only else {}),
+                **({"same_text": "folded"} if side.fold else {}),
                 "where": side.where.text if side.where else None,
                 "anchors": side.anchors.text if side.anchors else None,
                 "on_error": "skip" if side.skip else "stop",
@@ -79,7 +85,7 @@ class Source:
         for number, side in enumerate(self.sides):
             items.append(scan(side, folder / f"texts-{number}.arrow" if texts else None))
         if len(items) == 2:
-            scanned = scan_pairs(items[0], items[1], self.sides, self.links, self.link_columns)
+            scanned = scan_pairs(items[0], items[1], self.sides, self.links, self.rules)
             keeps: tuple[NDArray[np.bool_] | None, ...] = (None, None)
         else:
             scanned, keep = scan_labelled(items[0], self.sides[0])
@@ -146,16 +152,18 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
         table = open_table(job.path)
         columns = _pair_columns(table, job)
         if columns is None:
+            _refuse_unused(job, pairs=False)
             side = _side(table, job, model, labelled=True)
             side = replace(side, where=_fitted(where, table), anchors=_fitted(anchors, table))
-            return Source((side,), (), (None, None, None))
+            return Source((side,), ())
         queries, corpus, made = open_pair_table(table, *columns, _fitted(where, table))
         origin = f"{columns} where {job.where}"
         links, where = [made], None  # the condition has selected the pairs already
-        job = DatasetJob(on_error=job.on_error, group=job.group)
+        job = replace(job, id=None, content=None, link_query=None, link_corpus=None)
     else:
         queries, corpus = open_table(str(job.queries)), open_table(str(job.corpus))
         links = [open_table(str(job.links))]
+    _refuse_unused(job, pairs=True)
     sides = tuple(_side(table, job, model, labelled=False) for table in (queries, corpus))
     if sides[0].kind != sides[1].kind:
         raise DataError(
@@ -166,7 +174,17 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
         replace(sides[0], where=_fitted(anchors, queries), origin=origin),
         replace(sides[1], where=_fitted(where, corpus), origin=origin),
     )
-    return Source(sides, tuple(links), (job.link_query, job.link_corpus, job.link_score))
+    return Source(sides, tuple(links), LinkRules.from_job(job))
+
+
+def _refuse_unused(job: DatasetJob, *, pairs: bool) -> None:
+    """Raise a `UsageError` if a key is set that has no meaning for this kind of data."""
+    plain = DatasetJob()
+    keys = _LABELLED if pairs else _PAIRS
+    for key in keys:
+        if getattr(job, key) != getattr(plain, key):
+            kind = "labelled items" if pairs else "pairs"
+            raise UsageError(f"dataset.{key} is for {kind}, which these data are not; remove it")
 
 
 def _fitted(condition: Condition | None, table: Table) -> Filter | None:
@@ -223,8 +241,9 @@ def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -
     if labelled and not job.label and "label" not in table.types:
         _refuse_lists(table, ("pos", "neg"))
     label = require_column(table, job.label or "label", "dataset.label") if labelled else None
-    if job.group:
-        require_column(table, job.group, "dataset.group")
+    constraints = Constraints.from_job(job)
+    for name, key in constraints.columns.items():
+        require_column(table, name, f"dataset.{key}")
     kind = column_kind(table.where, content, table.types[content], model)
     return TableRoles(
         table,
@@ -232,7 +251,9 @@ def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -
         kind,
         identity,
         label,
-        job.group,
+        constraints,
+        job.negative_only,
+        fold=job.same_text == "folded",
         skip=job.on_error == "skip",
         folder=str(table.files[0].parent) if table.files else ".",
     )

@@ -98,7 +98,7 @@ class StoreKey:
             "version": _VERSION,
             "files": [file["sha256"] for file in files],
             "roles": source.roles(),
-            "links": list(source.link_columns),
+            "links": source.rules.facts(),
             "model": identity.facts,
             "prompts": list(recipe.prompts),
             "normalize": recipe.normalize,

@@ -6,32 +6,24 @@ The manifest contains the warnings, for the summary of the run; the report shows
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from miner.formatting import counted
-from miner.runs.describe import skipped_text
+from miner.inspection.data_advice import Advice, of_data, share_of
 from miner.runs.run import Run
 from miner.runs.tables import CONFUSION, HUBS, has_table, read_table
-from miner.runs.totals import why_nothing, wrote_sample
+from miner.runs.totals import hidden_text, why_nothing, wrote_sample
 from miner.selection.strategies.advice import ADVICE
 from miner.triplets.hardness import MINED_CLASSES
 from miner.triplets.types import Rows
 
 __all__ = ["Advice", "advise", "advise_run", "warning_facts"]
 
-Level = Literal["warning", "note"]
-
 MANY_HARD = 0.6
 """Share of all triplets; by chance, half of the triplets are hard."""
 SOME_HARD = 0.3
 FEW_NEAREST = 0.5
 """Share of anchors whose nearest row is a positive."""
-FEW_POSITIVES = 2
-LONELY = 0.1
-"""Share of anchors without a positive."""
 NOISY = 0.01
 MANY_NOISY, CLEARLY_NOISY = 0.1, 0.45
 """Suspects as a share of all labels, or relative to the share of anchors whose nearest row is not a
@@ -44,21 +36,6 @@ them is a hard negative of a share `HUB_ANCHORS` of the anchors."""
 CONFUSED = 0.25
 MISSED = 0.9
 FEW_TRIPLETS = 1e-3
-FEW_CLASSES = 200
-"""Number of classes up to which no method gained over training inside batches
-(`miner/docs/evaluation.md`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """One finding: its numbers, a title, an explanation, and what to do."""
-
-    key: str
-    level: Level
-    numbers: Mapping[str, float]
-    title: str
-    text: str
-    remedy: str
 
 
 def warning_facts(advice: Sequence[Advice]) -> list[dict[str, Any]]:
@@ -98,15 +75,11 @@ def advise(
     found = [
         *_of_triplets(manifest),
         *(_of_written(manifest) if manifest["census"]["valid"] else ()),
-        *_of_data(manifest, positives),
+        *of_data(manifest, positives),
         *_of_tables(manifest, positives, hubs, confusions),
         *_of_index(manifest),
     ]
     return sorted(found, key=lambda one: one.level != "warning")
-
-
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else 0.0
 
 
 def _of_triplets(manifest: Mapping[str, Any]) -> Iterator[Advice]:
@@ -115,12 +88,13 @@ def _of_triplets(manifest: Mapping[str, Any]) -> Iterator[Advice]:
     if not valid:
         yield Advice(
             "empty", "warning", {"valid": 0}, "There is no valid triplet",
-            "No anchor has both a positive and a negative.",
+            "No anchor has both a positive and a negative"
+            f"{hidden_text(manifest['dataset']['hidden'])}.",
             "Check that the label column (or the links) is the right one, that labels occur more "
             "than once, and that the data have at least two labels.",
         )  # fmt: skip
         return
-    hard, semi_hard = (_share(census[name], valid) for name in ("hard", "semi_hard"))
+    hard, semi_hard = (share_of(census[name], valid) for name in ("hard", "semi_hard"))
     nearest = manifest["index"]["nearest"]
     many = {"hard": census["hard"], "valid": valid}
     if hard >= MANY_HARD:
@@ -166,7 +140,7 @@ def _of_written(manifest: Mapping[str, Any]) -> Iterator[Advice]:
     select, written = manifest["job"]["select"], manifest["written"]
     rows: dict[str, int] = {name: written[name]["rows"] for name in MINED_CLASSES}
     if not any(rows.values()):
-        why = why_nothing(select, manifest["census"], written)
+        why = why_nothing(manifest)
         yield Advice(
             "nothing_written", "note", rows, "No triplet was written",
             f"{why[0].upper()}{why[1:]}.",
@@ -205,51 +179,6 @@ def _is_plain(select: Mapping[str, Any]) -> bool:
     return select["strategy"] in ("hardest", "batch-hard") and unguarded
 
 
-def _of_data(manifest: Mapping[str, Any], positives: Rows) -> Iterator[Advice]:
-    dataset = manifest["dataset"]
-    classes = dataset.get("classes", 0) if dataset["kind"] == "labelled" else 0
-    if 0 < classes <= FEW_CLASSES:
-        yield Advice(
-            "few_classes", "note", {"classes": classes},
-            f"With {classes:,} classes, training inside batches may do as well",
-            "Measured on texts, with equal steps: over training inside batches with the ranking "
-            "loss, mining gained nothing at 50 and 200 classes, 0.015 of MAP@R at 800 and 0.092 at "
-            "8,372.",
-            ADVICE["in-batch"].plain,
-        )  # fmt: skip
-    lonely, anchors = int((positives == 0).sum()), len(positives)
-    if _share(lonely, anchors) >= LONELY:
-        yield Advice(
-            "no_positives", "warning", {"rows": lonely, "of": anchors},
-            f"{lonely / anchors:.0%} of anchors have no positive",
-            "They form no triplet, so training does not use them.",
-            "Link them, merge labels that occur once, or collect more rows with these labels.",
-        )  # fmt: skip
-    able = positives[positives > 0]
-    if len(able) and dataset["kind"] == "labelled" and float(np.median(able)) < FEW_POSITIVES:
-        yield Advice(
-            "few_positives", "warning", {"median": float(np.median(able))},
-            "Most anchors have a single positive",
-            "Classes of two rows give few triplets, and one wrong label spoils half of a class.",
-            "Collect more rows for each class, or use coarser labels.",
-        )  # fmt: skip
-    skipped = {why: n for why, n in dataset["skipped"].items() if n and why != "singletons"}
-    if skipped:
-        yield Advice(
-            "skipped", "note", skipped, f"{counted(sum(skipped.values()), 'row')} left out",
-            f"{skipped_text(skipped)}.",
-            "Check that this is intended: labels, links, filters and on_error decide it.",
-        )  # fmt: skip
-    zeros = manifest["embedding"]["zero_vectors"]
-    if zeros:
-        yield Advice(
-            "zero_vectors", "warning", {"rows": zeros},
-            f"{counted(zeros, 'row has', 'rows have')} a zero vector",
-            "They have no direction, so their distances are meaningless.",
-            "Check their content: empty images, texts without a token that the model knows.",
-        )  # fmt: skip
-
-
 def _of_tables(
     manifest: Mapping[str, Any],
     positives: Rows,
@@ -261,22 +190,22 @@ def _of_tables(
     anchors = int((positives > 0).sum())
     rows = dataset["items"] if dataset["kind"] == "labelled" else dataset["corpus"]
     top, hard = sum(row["hard"] for row in hubs[:TOP_HUBS]), census["hard"]
-    excess = _share(_share(top, hard), _share(min(TOP_HUBS, len(hubs)), rows))
+    excess = share_of(share_of(top, hard), share_of(min(TOP_HUBS, len(hubs)), rows))
     wide = max((row["anchors"] for row in hubs), default=0)
-    held = _share(top, hard)
-    broad = held >= HUB_SHARE or _share(wide, anchors) >= HUB_ANCHORS
+    held = share_of(top, hard)
+    broad = held >= HUB_SHARE or share_of(wide, anchors) >= HUB_ANCHORS
     if excess >= HUB_EXCESS and broad:
         yield Advice(
             "hubs", "warning", {"share": held, "anchors": wide},
             "A few rows are negatives of very many anchors",
             f"The top {min(TOP_HUBS, len(hubs))} rows are the negative in {held:.1%} of the hard "
-            f"triplets; one of them is a hard negative of {_share(wide, anchors):.0%} of anchors.",
+            f"triplets; one of them is hard for {share_of(wide, anchors):.0%} of all anchors.",
             "Check them for boilerplate, blank or mixed content, and missing links. Limit their "
             "triplets with select.per_negative.",
         )  # fmt: skip
     if len(confusions) > 1 and census.get("confusions", {}).get("of", 0) > 2:
         first = confusions[0]
-        share = _share(first["hard"], hard)
+        share = share_of(first["hard"], hard)
         if share >= CONFUSED:
             yield Advice(
                 "confused", "note", {"share": share},
@@ -289,7 +218,7 @@ def _of_tables(
 
 def _of_labels(noise: Mapping[str, int] | None, nearest: float | None) -> Iterator[Advice]:
     """Yield a warning or a note about labels that disagree with their nearest rows."""
-    share = _share(noise["rows"], noise["of"]) if noise else 0.0
+    share = share_of(noise["rows"], noise["of"]) if noise else 0.0
     if noise is None or share < NOISY:
         return
     found = (

@@ -56,8 +56,7 @@ def check_gates(
 
 def check_rows(
     job: Job,
-    census: Mapping[str, Any],
-    written: Mapping[str, Any],
+    manifest: Mapping[str, Any],
     seen: dict[str, tuple[float, float]] | None = None,
 ) -> None:
     """Check the number of rows written against `gates.min_rows`, unless the job only counts.
@@ -65,8 +64,8 @@ def check_rows(
     Parameters
     ----------
     job : Job
-    census, written : mapping
-        As in the manifest.
+    manifest : mapping
+        The manifest, or its `job`, `dataset`, `census` and `written`.
     seen : dict, optional
         As for `check_gates`.
 
@@ -76,7 +75,7 @@ def check_rows(
         If fewer rows were written.
     """
     if job.gates.min_rows and job.select.max_triplets:
-        _hold([_rows(job, census, written)], seen)
+        _hold([_rows(job, manifest)], seen)
 
 
 def check_finished(
@@ -84,7 +83,7 @@ def check_finished(
 ) -> None:
     """Check a finished run, by its manifest, against all gates of the same job."""
     check_gates(job, manifest["census"], manifest["index"], seen)
-    check_rows(job, manifest["census"], manifest["written"], seen)
+    check_rows(job, manifest, seen)
 
 
 def _hold(gates: list[_Gate], seen: dict[str, tuple[float, float]] | None) -> None:
@@ -136,15 +135,15 @@ def _triplets(job: Job, census: Mapping[str, Any]) -> _Gate:
     return _Gate("min_triplets", value, bound, value >= bound, words)
 
 
-def _rows(job: Job, census: Mapping[str, Any], written: Mapping[str, Any]) -> _Gate:
+def _rows(job: Job, manifest: Mapping[str, Any]) -> _Gate:
     """Return the gate on the number of rows written."""
     bound = job.gates.min_rows
-    value = sum(written[name]["rows"] for name in set(job.select.classes))
+    value = sum(manifest["written"][name]["rows"] for name in set(job.select.classes))
     few = f"{value:,} rows were written, fewer than gates.min_rows = {bound:,}"
     words = (
         f"{few}; check the data, the model and [select], or lower gates.min_rows"
         if value
-        else f"{few}: {why_nothing(job.facts()['select'], census, written)}; change that, or set "
+        else f"{few}: {why_nothing(manifest)}; change that, or set "
         "gates.min_rows = 0 to have an empty run"
     )
     return _Gate("min_rows", value, bound, value >= bound, words)

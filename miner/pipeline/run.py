@@ -263,22 +263,25 @@ class _RunPipeline:
             shards, files = self._seal(store, census_files, counted, unit_files)
         run, suspects = self.staging.run, select.suspects
         written = written_facts(chosen, shards, run, suspects=suspects, dropped=dropped)
-        check_rows(self.job, census, written, self.attempt.gates)
+        found = {
+            "job": self.job.facts(),
+            "dataset": self._dataset_facts(store, tally),
+            "census": census | census_files.facts,
+            "written": written,
+        }
+        check_rows(self.job, found, self.attempt.gates)
         most = parse_bytes(self.job.cache.max_size, "cache.max_size")
         keep_within(most, self.job.cache_folder, store.folder)
         manifest = {
             "status": "complete",
-            "job": self.job.facts(),
+            **found,
             "versions": package_versions(),
-            "dataset": self._dataset_facts(store, tally),
             "model": {**self.key.identity.facts, "dim": store.dim},
             "embedding": embedding,
             "store": store.folder.name,
             "store_checksum": store.checksum,
             "index": index,
             "kernels": spec.kernel,
-            "census": census | census_files.facts,
-            "written": written,
             "shards": shards,
             "files": files,
             "timings": self.clock.seconds,

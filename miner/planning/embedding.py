@@ -18,7 +18,7 @@ from miner.embedding.store import Store
 from miner.planning.sample import sample_rows
 from miner.storage.json_files import write_json
 from miner.triplets.distance import normalize_rows
-from miner.triplets.relevance import AnchorSubset
+from miner.triplets.relevance import AnchorSubset, anchor_rows, unconstrained
 from miner.triplets.types import Float32, Rows
 
 __all__ = ["Trial"]
@@ -101,8 +101,8 @@ class Trial:
         sample = sample_rows(self.scanned.relevance, most)
         self.rows, self._seconds = 0, 0.0
         sides = [self._stored(side, rows) for side, rows in enumerate(sample.sides)]
-        if isinstance(sample.relevance, AnchorSubset):
-            sides.insert(0, sides[0][sample.relevance.chosen])
+        if isinstance(unconstrained(sample.relevance), AnchorSubset):
+            sides.insert(0, sides[0][anchor_rows(sample.relevance)])
         for number, vectors in enumerate(sides):
             vectors.tofile(self.folder / f"vectors-{number}.f32")
         arrays = sample.relevance.arrays()

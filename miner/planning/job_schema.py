@@ -22,15 +22,23 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "id": "The column of ids; by default `id`, else the number of the row.",
         "content": "The column to embed; by default the first of text, image and embedding.",
         "label": "The column of labels; by default `label`.",
-        "group": "A column: rows with the same value are never negatives of each other.",
+        "group": "A column, or several: a negative differs from its anchor in each of them.",
+        "positives_across": "A column, or several: a positive differs from its anchor in each.",
+        "negatives_within": "A column, or several: a negative has its anchor's value in each.",
+        "before": "A column of times or numbers: nothing above its anchor's is used.",
+        "negative_only": "Labels whose rows are negatives, but neither anchors nor positives.",
         "link_query": "The column of the links with the id of the query.",
         "link_corpus": "The column of the links with the id of the document.",
-        "link_score": "The column of the links with the score; only scores above 0 are positives.",
+        "link_score": "The column of the links with the score.",
+        "min_relevance": "The lowest score of a positive; by default any score above 0.",
+        "judged_below": "What links with a lower score are: negative, or ignore for neither.",
         "pair_anchor": "The column of a table of pairs with the anchor.",
         "pair_positive": "The column of a table of pairs with the positive.",
         "where": "An SQL condition: the rows that take part.",
         "anchors": "An SQL condition: the rows that are anchors; all rows stay candidates.",
-        "on_error": "What to do with a row that cannot be embedded: stop, or skip and count it.",
+        "same_id": "Whether a query and a document of one id are the same, whatever they hold.",
+        "same_text": "When texts are duplicates: exact, or folded (case, spaces, Unicode form).",
+        "on_error": "What to do with rows and links that cannot be used: stop, or skip and count.",
     },
     "model": {
         "name": "A registered model, FAMILY:VALUE, a folder, or package.module:attribute.",
@@ -149,7 +157,8 @@ def _type(hint: Any) -> dict[str, Any]:
     """Return the schema of a type; a key that may be None is left out of the file instead."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
-        return _type(next(one for one in typing.get_args(hint) if one is not type(None)))
+        kinds = [_type(one) for one in typing.get_args(hint) if one is not type(None)]
+        return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
     if origin is typing.Literal:
         return {"enum": list(typing.get_args(hint))}
     if origin is tuple:

@@ -37,7 +37,14 @@ from miner.selection.selection import load_selection
 from miner.storage.scratch import scratch_folder
 from miner.storage.urls import errors_name_urls, local_root
 from miner.triplets.hardness import MINED_CLASSES, MinedClass
-from miner.triplets.relevance import AnchorSubset, LinkRelevance, Relevance, Tally, tally
+from miner.triplets.relevance import (
+    AnchorSubset,
+    LinkRelevance,
+    Relevance,
+    Tally,
+    tally,
+    unconstrained,
+)
 
 __all__ = ["plan_job"]
 
@@ -111,6 +118,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         seconds["read"] = time.perf_counter() - began - seconds["start"]
         trial, dim = data.trial, data.dim
         anchors, rows = data.relevance.anchors, data.relevance.rows
+        kind = unconstrained(data.relevance)
         factory = factory_of(job, anchors, rows, dim)
         units = cut_units(anchors, rows, dim)
         reused = data.store is not None and would_reuse(data.store, job.mining, job.select)
@@ -122,7 +130,7 @@ def plan_job(job: Job) -> dict[str, Any]:
             units=len(units),
             unit=units[0][1] - units[0][0],
             triplets=at_most.pop("total"),
-            sides=2 if isinstance(data.relevance, AnchorSubset | LinkRelevance) else 1,
+            sides=2 if isinstance(kind, AnchorSubset | LinkRelevance) else 1,
             exact=factory == FLAT,
         )
         here = max(1, min(on_machine, usable_cores()))

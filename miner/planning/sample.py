@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from miner.triplets.relevance import AnchorSubset, LinkRelevance, Relevance, load, ranges
+from miner.triplets.relevance import (
+    AnchorSubset,
+    Constrained,
+    LinkRelevance,
+    Relevance,
+    anchor_rows,
+    load,
+    ranges,
+)
 from miner.triplets.types import Rows
 
 __all__ = ["Sample", "sample_rows"]
 
 _SEED = 0
+_CONSTRAINTS = {field.name for field in fields(Constrained)} - {"inner"}
 _CLASSES = 20
 """The sample has whole classes if at least this many fit, else random rows."""
 
@@ -38,6 +47,9 @@ def sample_rows(relevance: Relevance, most: int) -> Sample:
     An anchor keeps all its positives if possible, because the cost of counting depends on their
     number.
     """
+    if isinstance(relevance, Constrained):
+        sample = sample_rows(relevance.inner, most)
+        return Sample(_constrained(relevance, sample), sample.sides)
     if isinstance(relevance, LinkRelevance):
         return _linked(relevance, most)
     inner = relevance.inner if isinstance(relevance, AnchorSubset) else relevance
@@ -46,6 +58,20 @@ def sample_rows(relevance: Relevance, most: int) -> Sample:
     if isinstance(relevance, AnchorSubset):
         taken = AnchorSubset(taken, np.flatnonzero(np.isin(rows, relevance.chosen)))
     return Sample(taken, [rows])
+
+
+def _constrained(relevance: Constrained, sample: Sample) -> Constrained:
+    """Return the relevance of a sample with the constraints of its rows and anchors."""
+    rows, anchors = sample.sides[-1], sample.sides[0]
+    if not isinstance(relevance.inner, LinkRelevance):
+        anchors = np.flatnonzero(np.isin(anchor_rows(relevance), rows))
+    arrays = {name: array for name, array in vars(relevance).items() if name in _CONSTRAINTS}
+    taken = {
+        name: array[..., anchors if name.startswith("anchor") else rows]
+        for name, array in arrays.items()
+        if array.size
+    }
+    return Constrained(sample.relevance, **taken)
 
 
 def _labelled(relevance: Relevance, most: int) -> Rows:
@@ -99,5 +125,18 @@ def _linked(relevance: LinkRelevance, most: int) -> Sample:
         groups=relevance.groups[keep],
         query_groups=relevance.query_groups[anchors],
         twins=np.where(twins >= 0, place[twins], -1),
+        ignored=_ignored(relevance, anchors, place),
     )
     return Sample(taken, [anchors, np.flatnonzero(keep)])
+
+
+def _ignored(relevance: LinkRelevance, anchors: Rows, place: Rows) -> Rows:
+    """Return the ignored pairs of sampled queries and documents; `place` are the new rows."""
+    queries = np.full(relevance.anchors, -1)
+    queries[anchors] = np.arange(len(anchors))
+    query, row = (
+        queries[relevance.ignored // relevance.rows],
+        place[relevance.ignored % relevance.rows],
+    )
+    there = (query >= 0) & (row >= 0)
+    return np.sort(query[there] * (place.max() + 1) + row[there])

@@ -9,7 +9,7 @@ from typing import Any
 
 from miner.formatting import LINE_WIDTH, counted, cut_line, printable
 from miner.runs.run import REPORT, Run
-from miner.runs.totals import why_nothing, wrote_sample
+from miner.runs.totals import hidden_text, why_nothing, wrote_sample
 from miner.triplets.distance import scales
 from miner.triplets.hardness import CLASSES, MINED_CLASSES
 
@@ -52,9 +52,9 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", f"{counted(dataset['queries'], 'query', 'queries')}, {documents}"
     if any(dataset["skipped"].values()):
         yield "skipped", skipped_text(dataset["skipped"])
-    hidden = [f"{n:,} by {why}" for why, n in dataset["hidden"].items() if n and why != "itself"]
+    hidden = hidden_text(dataset["hidden"])
     if hidden:
-        yield "excluded", "(anchor, row) pairs that are no negatives: " + ", ".join(hidden)
+        yield "hidden", hidden.removeprefix(": ")
     embedding = manifest["embedding"]
     rows = f"{counted(embedding['computed'], 'row')} embedded, {embedding['reused']:,} reused"
     yield "model", f"{model['id']}, {counted(model['dim'], 'dimension')}; {rows}"
@@ -77,6 +77,8 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def skipped_text(skipped: Mapping[str, int]) -> str:
     """Return a text with the number of rows that a run skipped, by reason."""
     one = {"singletons": "singleton", "unlinked_queries": "unlinked query", "links": "link"}
+    one["links_of_unknown_queries"] = "link of unknown queries"
+    one["links_to_unknown_documents"] = "link to unknown documents"
     names = {why: why.replace("_", " ") for why in skipped}
     found = (counted(n, one.get(why, names[why]), names[why]) for why, n in skipped.items() if n)
     return ", ".join(found)
@@ -118,7 +120,7 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
         )
         yield f"    denoised: {left} no part in these"
     if select["max_triplets"] and not any(written[name]["rows"] for name in MINED_CLASSES):
-        yield f"    nothing was written: {why_nothing(select, census, written)}"
+        yield f"    nothing was written: {why_nothing(manifest)}"
 
 
 def _why_fewer(select: dict[str, Any], written: dict[str, Any]) -> str:

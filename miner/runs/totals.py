@@ -110,23 +110,26 @@ def wrote_sample(select: Mapping[str, Any], written: Mapping[str, Any]) -> bool:
     return bool(written.get("sampled", reached))
 
 
-def why_nothing(
-    select: Mapping[str, Any], census: Mapping[str, Any], written: Mapping[str, Any]
-) -> str:
+def hidden_text(hidden: Mapping[str, int]) -> str:
+    """Return a text, to follow a statement, with the pairs that are hidden, by reason; or ''."""
+    found = [f"{n:,} by {why}" for why, n in hidden.items() if n and why != "itself"]
+    return f": (anchor, row) pairs are hidden, {', '.join(found)}" if found else ""
+
+
+def why_nothing(manifest: Mapping[str, Any]) -> str:
     """Return the reason why a run wrote no rows, for a message.
 
     Parameters
     ----------
-    select : mapping
-        The section of the job, as in the manifest.
-    census, written : mapping
-        As in the manifest.
+    manifest : mapping
+        The manifest, or its `job`, `dataset`, `census` and `written`.
     """
+    select, census, written = manifest["job"]["select"], manifest["census"], manifest["written"]
     classes, found = sorted(set(select.get("classes", MINED_CLASSES))), found_counts(census)
     if not select["max_triplets"]:
         return "the job only counts, because select.max_triplets is 0"
     if not census["valid"]:
-        return "there is no valid triplet"
+        return f"there is no valid triplet{hidden_text(manifest['dataset']['hidden'])}"
     if not any(found[name] for name in MINED_CLASSES):
         return "every triplet is easy at this margin"
     if not any(found[name] for name in classes):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
+from miner.runs.describe import describe_run
 from tests.datasets.test_formats import TEXT_MODEL, Row, Truth, check, stored, truth, write
 
 FORMATS = ("parquet", "csv", "jsonl", "beir")
@@ -128,10 +129,10 @@ def files(
     return {name: str(write(folder / f"{name}.{kind}", part)) for name, part in parts.items()}
 
 
-def mine(folder: Path, dataset: dict[str, str], **model: Any) -> miner.Run:
+def mine(folder: Path, dataset: dict[str, Any], **model: Any) -> miner.Run:
     return miner.mine(
         {
-            "dataset": dataset,
+            "dataset": {"same_id": True, **dataset},
             "model": model or TEXT_MODEL,
             "mining": {"margin": 0.2},
             "output": {"path": str(folder / "out")},
@@ -270,6 +271,18 @@ def test_numbers_in_csv_are_the_same_ids_on_both_sides(tmp_path: Path) -> None:
     run = mine(tmp_path, files(tmp_path, "csv", asks, rows, judged))
     assert run.manifest["dataset"]["hidden"]["itself"] == 4
     assert [row["negatives"] for row in run.census().to_pylist()] == [9] * 4
+
+
+def test_equal_ids_are_two_things_unless_the_job_or_their_content_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    asks, rows, judged = number_pairs(0)
+    rows[1]["text"] = asks[1]["text"]
+    run = mine(tmp_path, {**files(tmp_path, "csv", asks, rows, judged), "same_id": False})
+    dataset = run.manifest["dataset"]
+    assert dataset["hidden"]["itself"] == 1 and dataset["equal_ids"] == 3
+    assert [row["negatives"] for row in run.census().to_pylist()] == [9, 8, 9, 9]
+    assert "3 queries have the id of a document" in describe_run(run)
 
 
 def test_row_numbers_are_no_identity(tmp_path: Path) -> None:

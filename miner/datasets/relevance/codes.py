@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,11 @@ from numpy.typing import NDArray
 
 from miner.datasets.content import is_string
 from miner.datasets.image_files import is_encoded
-from miner.datasets.roles import TableRoles
 from miner.datasets.scan import Items
 from miner.errors import DataError
 from miner.triplets.relevance import NONE
 
-__all__ = ["Codes", "content_codes", "encoded", "joint_codes", "known_groups", "known_values"]
+__all__ = ["Codes", "content_codes", "encoded", "joint_codes", "known_values"]
 
 Codes = NDArray[np.int64]
 
@@ -67,26 +67,22 @@ def _known_floats(items: Items, column: Any, name: str | None) -> Any:
     return pc.add(column, pa.scalar(0, column.type))
 
 
-def known_groups(items: Items, side: TableRoles) -> Any:
-    """Return the `known_values` of the groups; None if the job names no group."""
-    return None if items.groups is None else known_values(items, items.groups, side.group)
-
-
-def joint_codes(*columns: Any) -> Codes:
+def joint_codes(*columns: Any, key: str = "") -> Codes:
     """Encode the values of columns jointly, in order of appearance; `NONE` for nulls.
 
-    Columns of different types are compared as text, like ids, because a CSV has no types.
+    Columns of different types are compared as text, like ids, because a CSV has no types. `key` is
+    the job key that names them, for the message if that is impossible.
     """
     if len({column.type for column in columns}) > 1:
-        columns = tuple(_as_text(column) for column in columns)
+        columns = tuple(_as_text(column, key) for column in columns)
     return encoded(pa.concat_arrays(list(columns)))[0]
 
 
-def _as_text(column: Any) -> Any:
+def _as_text(column: Any, key: str) -> Any:
     if pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):
         raise DataError(
-            f"dataset.group: groups of the type {column.type} and of another cannot be compared; "
-            "write both as text"
+            f"{key}: values of the type {column.type} and of another cannot be compared; write "
+            "both as text"
         )
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -102,10 +98,36 @@ def encoded(column: Any) -> tuple[Codes, Any]:
     return codes, encoded.dictionary
 
 
-def content_codes(*items: Items) -> Codes:
-    """Encode the contents of tables jointly, equal contents alike; `NONE` for vectors."""
-    digests = [item.digests for item in items if item.digests is not None]
-    if len(digests) < len(items):
-        return np.full(sum(map(len, items)), NONE, dtype=np.int64)
-    _, codes = np.unique(np.concatenate(digests), return_inverse=True)
+def content_codes(*items: Items, fold: bool) -> tuple[Codes, int]:
+    """Encode the contents of tables jointly, equal contents alike; `NONE` for vectors.
+
+    Parameters
+    ----------
+    items : Items
+    fold : bool
+        Whether texts that differ only by case, spaces and Unicode form are equal.
+
+    Returns
+    -------
+    ndarray of int64
+    int
+        The number of texts that are equal to another one only if folded.
+    """
+    exact = _digest_codes([item.digests for item in items])
+    texts = _digest_codes([item.folded for item in items])
+    if exact is None:
+        return np.full(sum(map(len, items)), NONE, dtype=np.int64), 0
+    if texts is None:
+        return exact, 0
+    distinct = np.unique(np.stack([texts, exact]), axis=1)[0]
+    several = np.bincount(distinct) > 1
+    return texts if fold else exact, int(several[texts].sum())
+
+
+def _digest_codes(digests: Sequence[NDArray[np.void] | None]) -> Codes | None:
+    """Return codes of digests, equal for equal ones; None if a table has none."""
+    there = [part for part in digests if part is not None]
+    if len(there) < len(digests):
+        return None
+    _, codes = np.unique(np.concatenate(there), return_inverse=True)
     return np.asarray(codes, dtype=np.int64)

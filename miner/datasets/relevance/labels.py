@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from miner.datasets.content import is_list
+from miner.datasets.content import folded, is_list
 from miner.datasets.relevance.codes import (
     Codes,
     content_codes,
     encoded,
-    joint_codes,
-    known_groups,
     known_values,
 )
-from miner.datasets.relevance.scanned import Scanned, left_out
+from miner.datasets.relevance.constraints import constrained, group_codes, missing_values
+from miner.datasets.relevance.scanned import Scanned, given, left_out
 from miner.datasets.roles import TableRoles
 from miner.datasets.scan import Items
-from miner.errors import DataError
+from miner.errors import DataError, did_you_mean
 from miner.triplets.relevance import (
     NONE,
     AnchorSubset,
@@ -30,6 +30,9 @@ from miner.triplets.relevance import (
 )
 
 __all__ = ["scan_labelled"]
+
+_MOST_NAMED = 20
+"""Most labels that the manifest names."""
 
 
 def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.bool_]]:
@@ -49,42 +52,46 @@ def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.b
     """
     where = f"{items.where}, column {side.label!r}"
     nested, names = is_list(items.labels.type), None
-    if nested:
-        labels: Any = _label_lists(items.labels, side, items)
-        keep = np.diff(labels[0]) > 0
-    else:
-        labels, names = encoded(known_values(items, items.labels, side.label))
-        keep = labels >= 0
+    starts, labels, known = _label_lists(items, side) if nested else _single_labels(items, side)
+    sizes = np.diff(starts)
+    keep = sizes > 0
     if not keep.any():
         raise DataError(f"{where}: no row has a label; fill it in, or name another column")
-    known = known_groups(items, side)
-    groups = (np.full(len(items), NONE) if known is None else joint_codes(known))[keep]
-    contents = content_codes(items)[keep]
+    negative = _negative_only(known, side, where)[labels]
+    owners = np.repeat(np.arange(len(items)), sizes)
+    anchors = np.bincount(owners, ~negative, len(items)).astype(np.bool_)
+    counts = np.bincount(labels[~negative])
+    counts = counts[counts > 0]
+    _refuse_degenerate(where, counts, others=bool(negative.any()))
+    groups = group_codes([items], side.constraints)[0][keep]
+    contents, near_equal = content_codes(items, fold=side.fold)
+    contents = contents[keep]
     relevance: Relevance
     if nested:
-        starts = np.concatenate([[0], np.cumsum(np.diff(labels[0])[keep])]).astype(np.int64)
-        relevance = MultiLabelRelevance(starts, labels[1], contents, groups)
-        sizes = np.bincount(labels[1])
+        starts, labels = _without(starts, labels, negative, len(known))
+        starts = np.append(0, np.cumsum(np.diff(starts)[keep])).astype(np.int64)
+        relevance = MultiLabelRelevance(starts, labels, contents, groups)
     else:
-        relevance = LabelRelevance(labels[keep], contents, groups)
-        sizes = relevance.members.sizes
-    sizes = sizes[sizes > 0]
-    _refuse_degenerate(where, sizes)
-    chosen = None
-    if items.anchors is not None:
-        chosen = np.flatnonzero(items.anchors[keep]).astype(np.int64)
-        if not len(chosen):
-            text = side.anchors.text if side.anchors else ""
-            raise DataError(f"{items.where}: no row with a label is an anchor by {text!r}; mend it")
+        relevance, names = LabelRelevance(labels, contents, groups), known
+    chosen = _chosen(items, side, anchors[keep], keep)
+    if chosen is not None:
         relevance = AnchorSubset(relevance, chosen)
+    rows = np.flatnonzero(keep)
+    own = (items, rows if chosen is None else rows[chosen])
+    relevance = constrained(relevance, own, (items, rows), side.constraints)
+    missing = missing_values([items], side.constraints)
     facts = {
         "kind": "labelled",
         "items": len(items),
         "anchors": relevance.anchors,
-        "classes": len(sizes),
+        "classes": len(counts),
+        **given(negative_only=int((keep & ~anchors).sum())),
+        **given(
+            without_value=missing, near_equal_texts=near_equal, near_equal_labels=_near_equal(known)
+        ),
         "skipped": {
             "unlabelled": int((~keep).sum()),
-            "singletons": int((sizes == 1).sum()),
+            "singletons": int((counts == 1).sum()),
             **left_out((items,), (side,)),
         },
     }
@@ -92,8 +99,70 @@ def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.b
     return Scanned(relevance, (items.rows[keep],), (digests,), chosen, facts, names), keep
 
 
-def _label_lists(column: Any, side: TableRoles, items: Items) -> tuple[Codes, Codes]:
-    """Encode lists of labels: row r has ``codes[starts[r]:starts[r + 1]]``, ascending."""
+def _near_equal(names: Any) -> list[str]:
+    """Return labels that are equal to another one but for case, spaces and Unicode form."""
+    texts = [name for name in names.to_pylist() if isinstance(name, str)]
+    counts = Counter(map(folded, texts))
+    near = sorted((name for name in texts if counts[folded(name)] > 1), key=folded)
+    return near[:_MOST_NAMED]
+
+
+def _single_labels(items: Items, side: TableRoles) -> tuple[Codes, Codes, Any]:
+    """Encode one label a row; return what `_label_lists` returns."""
+    codes, names = encoded(known_values(items, items.labels, side.label))
+    there = codes != NONE
+    return np.append(0, np.cumsum(there)), codes[there], names
+
+
+def _negative_only(names: Any, side: TableRoles, where: str) -> NDArray[np.bool_]:
+    """Return whether each label is one that is only ever negative."""
+    if not side.negative_only:
+        return np.zeros(len(names), dtype=np.bool_)
+    texts = [str(name) for name in names.to_pylist()]
+    for name in side.negative_only:
+        if name not in texts:
+            raise DataError(
+                f"{where}: no row has the label {name!r} (dataset.negative_only): "
+                f"{did_you_mean(name, texts)}"
+            )
+    return np.isin(np.array(texts, dtype=object), list(side.negative_only))
+
+
+def _without(
+    starts: Codes, labels: Codes, negative: NDArray[np.bool_], count: int
+) -> tuple[Codes, Codes]:
+    """Remove labels that are only ever negative; a row without others gets one of its own."""
+    rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    bare = np.setdiff1d(rows[negative], rows[~negative])
+    owners = np.append(rows[~negative], bare)
+    order = np.argsort(owners, kind="stable")
+    labels = np.append(labels[~negative], count + np.arange(len(bare)))[order]
+    return np.searchsorted(owners[order], np.arange(len(starts))), labels
+
+
+def _chosen(
+    items: Items, side: TableRoles, anchors: NDArray[np.bool_], keep: NDArray[np.bool_]
+) -> Codes | None:
+    """Return which rows with a label are anchors; None if all are."""
+    if items.anchors is not None:
+        anchors = anchors & items.anchors[keep]
+        if not anchors.any():
+            text = side.anchors.text if side.anchors else ""
+            raise DataError(f"{items.where}: no row with a label is an anchor by {text!r}; mend it")
+    return None if items.anchors is None and anchors.all() else np.flatnonzero(anchors)
+
+
+def _label_lists(items: Items, side: TableRoles) -> tuple[Codes, Codes, Any]:
+    """Encode lists of labels.
+
+    Returns
+    -------
+    ndarray, ndarray of int64
+        Row r has the codes ``codes[starts[r]:starts[r + 1]]``, ascending, without repetitions.
+    pyarrow.Array
+        The value of each code.
+    """
+    column = items.labels
     values = column.flatten()
     if is_list(values.type):
         raise DataError(
@@ -102,14 +171,19 @@ def _label_lists(column: Any, side: TableRoles, items: Items) -> tuple[Codes, Co
         )
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     rows = np.repeat(np.arange(len(column), dtype=np.int64), lengths)
-    codes = joint_codes(known_values(items, values, side.label))
+    codes, names = encoded(known_values(items, values, side.label))
     pairs = np.unique(np.stack([rows, codes], axis=1)[codes >= 0], axis=0)
     starts = np.searchsorted(pairs[:, 0], np.arange(len(column) + 1))
-    return starts.astype(np.int64), np.ascontiguousarray(pairs[:, 1])
+    return starts.astype(np.int64), np.ascontiguousarray(pairs[:, 1]), names
 
 
-def _refuse_degenerate(where: str, sizes: Codes) -> None:
-    if len(sizes) == 1:
+def _refuse_degenerate(where: str, sizes: Codes, *, others: bool) -> None:
+    """Raise a `DataError` if no triplet is possible; `others` are rows that are only negative."""
+    if not len(sizes):
+        raise DataError(
+            f"{where}: dataset.negative_only names every label, so there are no anchors; name fewer"
+        )
+    if len(sizes) == 1 and not others:
         raise DataError(
             f"{where}: all labelled rows have one label; there are no negatives; add a second label"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +13,63 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from miner.datasets.base import Table, is_id, require_column
+from miner.datasets.relevance.codes import Codes
 from miner.datasets.scan import Items
 from miner.errors import DataError
+from miner.job_sections import DatasetJob
 from miner.triplets.relevance import NONE
 
-__all__ = ["Links", "read_links"]
+__all__ = ["LinkRules", "Links", "read_links"]
 
 _QUERY = ("query_id", "query-id", "query", "qid", "anchor_id", "anchor")
 _CORPUS = ("corpus_id", "corpus-id", "corpus", "doc_id", "docid", "pid", "positive_id", "positive")
 _SCORE = ("score", "relevance", "rel")
+_UNKNOWN = -2
+"""The row of an id that no row has."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRules:
+    """How links are read.
+
+    Attributes
+    ----------
+    query, document, score : str or None
+        Columns of the query id, the document id and the score; None to search common names.
+    min_relevance : float or None
+        The lowest score of a positive; None for any score above 0.
+    ignore : bool
+        Whether a document with a lower score is neither positive nor negative.
+    same_id : bool
+        Whether a query and a document with one id are the same, whatever their content.
+    skip : bool
+        Whether links with unknown ids are left out, instead of raising an error.
+    """
+
+    query: str | None = None
+    document: str | None = None
+    score: str | None = None
+    min_relevance: float | None = None
+    ignore: bool = False
+    same_id: bool = False
+    skip: bool = False
+
+    @classmethod
+    def from_job(cls, job: DatasetJob) -> LinkRules:
+        """Return the rules of a job."""
+        return cls(
+            job.link_query,
+            job.link_corpus,
+            job.link_score,
+            job.min_relevance,
+            job.judged_below == "ignore",
+            job.same_id,
+            job.on_error == "skip",
+        )
+
+    def facts(self) -> list[Any]:
+        """Return the rules for the key of a store."""
+        return list(dataclasses.astuple(self)[:-1])  # on_error is a fact of the tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,58 +79,58 @@ class Links:
     Attributes
     ----------
     starts, linked : ndarray of int64
-    judged : int
-        Number of links with a score of 0 or less. Their documents stay negatives.
-    dropped : int
-        Number of links to or from rows that were filtered out or have no usable content.
+    judged : ndarray of shape (2, k), int64
+        Queries and rows that are linked with a score that is too low for a positive.
+    left_out : dict of str to int
+        Numbers of links that were left out, by reason.
     """
 
-    starts: NDArray[np.int64]
-    linked: NDArray[np.int64]
-    judged: int
-    dropped: int
+    starts: Codes
+    linked: Codes
+    judged: Codes
+    left_out: dict[str, int]
+
+    def judged_pairs(self, rows: int) -> Codes:
+        """Return the judged pairs as ascending numbers ``query * rows + row``."""
+        return np.unique(self.judged[0] * rows + self.judged[1])
 
 
-def read_links(
-    tables: Sequence[Table],
-    names: tuple[str | None, str | None, str | None],
-    queries: Items,
-    corpus: Items,
-) -> Links:
+def read_links(tables: Sequence[Table], rules: LinkRules, queries: Items, corpus: Items) -> Links:
     """Read all link tables and resolve their ids to rows.
-
-    Parameters
-    ----------
-    tables : sequence of Table
-    names : tuple of str or None
-        Columns of the query id, the corpus id and the score; None to search common names.
-    queries, corpus : Items
 
     Raises
     ------
     DataError
         If a column is missing, a score is not a number, or an id is unknown.
     """
-    pairs = []
-    judged = dropped = 0
-    for table in tables:
-        query, row, score = _read(table, names, queries, corpus)
-        known = (query >= 0) & (row >= 0)
-        dropped += int((~known).sum())
-        positive = known & (score > 0)
-        judged += int((known & ~positive).sum())
-        pairs.append(np.stack([query[positive], row[positive]], axis=1))
-    unique = np.unique(np.concatenate(pairs), axis=0)
-    starts = np.searchsorted(unique[:, 0], np.arange(len(queries) + 1))
-    return Links(starts.astype(np.int64), np.ascontiguousarray(unique[:, 1]), judged, dropped)
+    parts = [_read(table, rules, queries, corpus) for table in tables]
+    query, row, score = (np.concatenate(column) for column in zip(*parts, strict=True))
+    reasons = {
+        "links_of_unknown_queries": query == _UNKNOWN,
+        "links_to_unknown_documents": (query != _UNKNOWN) & (row == _UNKNOWN),
+        "links": (np.minimum(query, row) < 0) & (np.minimum(query, row) != _UNKNOWN),
+    }
+    left_out = {why: int(mask.sum()) for why, mask in reasons.items() if mask.any()}
+    known = (query >= 0) & (row >= 0)
+    least = rules.min_relevance
+    positive = known & (score > 0 if least is None else score >= least)
+    pairs = np.stack([query, row])
+    unique = np.unique(pairs[:, positive], axis=1)
+    starts = np.searchsorted(unique[0], np.arange(len(queries) + 1))
+    return Links(
+        starts.astype(np.int64),
+        np.ascontiguousarray(unique[1]),
+        pairs[:, known & ~positive],
+        left_out,
+    )
 
 
 def _read(
-    table: Table, names: tuple[str | None, str | None, str | None], queries: Items, corpus: Items
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    query = _choose(table, names[0], _QUERY, "dataset.link_query")
-    document = _choose(table, names[1], _CORPUS, "dataset.link_corpus")
-    score = names[2] or next((name for name in _SCORE if name in table.types), None)
+    table: Table, rules: LinkRules, queries: Items, corpus: Items
+) -> tuple[Codes, Codes, NDArray[np.float64]]:
+    query = _choose(table, rules.query, _QUERY, "dataset.link_query")
+    document = _choose(table, rules.document, _CORPUS, "dataset.link_corpus")
+    score = rules.score or next((name for name in _SCORE if name in table.types), None)
     if score is not None:
         require_column(table, score, "dataset.link_score")
     columns = [query, document] + ([score] if score else [])
@@ -90,8 +139,8 @@ def _read(
         raise DataError(f"{table.where} is empty: it has no links")
     data = pa.Table.from_batches(batches)
     return (
-        _rows(table, data[query], queries, query),
-        _rows(table, data[document], corpus, document),
+        _rows(table, data[query], queries, query, skip=rules.skip),
+        _rows(table, data[document], corpus, document, skip=rules.skip),
         _scores(table, data[score], score) if score else np.ones(len(data)),
     )
 
@@ -102,8 +151,10 @@ def _choose(table: Table, name: str | None, usual: Sequence[str], key: str) -> s
     return require_column(table, name, key)
 
 
-def _rows(table: Table, ids: Any, items: Items, column: str) -> NDArray[np.int64]:
+def _rows(table: Table, ids: Any, items: Items, column: str, *, skip: bool) -> Codes:
     """Return the row of each id in `items`; `NONE` for ids of rows that were left out.
+
+    With `skip`, unknown ids get `_UNKNOWN`; otherwise they are an error.
 
     Ids are compared as text, because a CSV has no types.
     """
@@ -111,14 +162,17 @@ def _rows(table: Table, ids: Any, items: Items, column: str) -> NDArray[np.int64
     rows = pc.index_in(texts, value_set=items.ids.cast(pa.string()))
     dropped = pc.is_in(texts, value_set=items.dropped.cast(pa.string()), skip_nulls=True)
     unknown = pc.and_(rows.is_null(), pc.invert(dropped))
-    if pc.any(unknown).as_py():
+    if pc.any(unknown).as_py() and not skip:
         link = int(pc.index(unknown, True).as_py())
         shown = (ids if is_id(ids) else texts)[link].as_py()
         raise DataError(
             f"{table.where}, row {link}: {column} {shown!r} is not an id of "
-            f"{items.where}; remove the link, or add the row"
+            f"{items.where}; add the row, or leave such links out and count them: "
+            'dataset.on_error = "skip"'
         )
-    return np.asarray(pc.fill_null(rows, NONE).to_numpy()).astype(np.int64)
+    found = np.asarray(pc.fill_null(rows, NONE).to_numpy()).astype(np.int64)
+    found[unknown.to_numpy(zero_copy_only=False)] = _UNKNOWN
+    return found
 
 
 def _scores(table: Table, column: Any, name: str) -> NDArray[np.float64]:

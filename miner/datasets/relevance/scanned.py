@@ -14,7 +14,7 @@ from miner.datasets.roles import TableRoles
 from miner.datasets.scan import Items
 from miner.triplets.relevance import Relevance
 
-__all__ = ["Scanned", "left_out"]
+__all__ = ["Scanned", "given", "left_out"]
 
 Digests = NDArray[np.void]
 
@@ -44,6 +44,11 @@ class Scanned:
     chosen: Codes | None
     facts: dict[str, Any]
     names: Any = None
+
+
+def given(**facts: Any) -> dict[str, Any]:
+    """Return the facts that are not zero or empty."""
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def left_out(items: Sequence[Items], sides: Sequence[TableRoles]) -> dict[str, int]:

@@ -26,6 +26,7 @@ from miner.triplets.relevance.constrained import (
     LATEST,
     Constrained,
     anchor_rows,
+    unconstrained,
     without_rows,
 )
 from miner.triplets.relevance.labels import LabelRelevance
@@ -52,6 +53,7 @@ __all__ = [
     "load",
     "ranges",
     "tally",
+    "unconstrained",
     "without_rows",
 ]
 

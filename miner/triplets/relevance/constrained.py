@@ -27,7 +27,7 @@ from miner.triplets.relevance.base import (
 from miner.triplets.relevance.subset import AnchorSubset
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["LATEST", "Constrained", "anchor_rows", "without_rows"]
+__all__ = ["LATEST", "Constrained", "anchor_rows", "unconstrained", "without_rows"]
 
 LATEST = 1 << 62
 """The order of a row that comes after every anchor."""
@@ -262,10 +262,14 @@ class Constrained(Relevance):
         return {**own, **{f"inner_{name}": array for name, array in self.inner.arrays().items()}}
 
 
+def unconstrained(relevance: Relevance) -> Relevance:
+    """Return a relevance without its constraints."""
+    return unconstrained(relevance.inner) if isinstance(relevance, Constrained) else relevance
+
+
 def anchor_rows(relevance: Relevance) -> Rows:
     """Return the row of each anchor, for labelled items."""
-    while isinstance(relevance, Constrained):
-        relevance = relevance.inner
+    relevance = unconstrained(relevance)
     return relevance.chosen if isinstance(relevance, AnchorSubset) else np.arange(relevance.anchors)
 
 

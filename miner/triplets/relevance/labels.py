@@ -18,7 +18,7 @@ from miner.triplets.relevance.base import (
     among,
     uniform_position,
 )
-from miner.triplets.relevance.constrained import Constrained
+from miner.triplets.relevance.constrained import unconstrained
 from miner.triplets.relevance.subset import AnchorSubset
 from miner.triplets.types import Float64, Rows
 
@@ -188,8 +188,7 @@ class RowLabels:
 
 def row_labels(relevance: Relevance) -> RowLabels | None:
     """Return the labels of anchors and rows; None for pairs, and for sets of labels."""
-    while isinstance(relevance, Constrained):
-        relevance = relevance.inner
+    relevance = unconstrained(relevance)
     inner = relevance.inner if isinstance(relevance, AnchorSubset) else relevance
     if not isinstance(inner, LabelRelevance):
         return None

@@ -1,0 +1,292 @@
+"""Which triplets are allowed: constraints and links by their definition, through `miner.mine`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import miner
+from miner.errors import DataError, GateError, UsageError
+from miner.runs.describe import describe_run
+
+Row = dict[str, Any]
+Rule = Callable[[Row, Row], bool]
+
+
+def base() -> list[Row]:
+    """60 rows of 6 labels in 8 dimensions: 27,000 valid triplets."""
+    rng = np.random.default_rng(0)
+    label = np.arange(60) % 6
+    vectors = (rng.normal(size=(6, 8))[label] + 0.6 * rng.normal(size=(60, 8))).astype(np.float32)
+    return [
+        {
+            "id": f"r{i}",
+            "label": f"c{i % 6}",
+            "embedding": vectors[i].tolist(),
+            "camera": (i // 6) % 2,
+            "language": ("en", "de", None, "fr", "en")[i % 5],
+            "site": i % 7,
+            "seen": (i * 37) % 23 if i % 11 else None,
+        }
+        for i in range(60)
+    ]
+
+
+def mined(folder: Path, rows: list[Row], **dataset: Any) -> miner.Run:
+    path = folder / "base.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return run({"path": str(path), **dataset}, folder)
+
+
+def run(dataset: dict[str, Any], folder: Path, **select: Any) -> miner.Run:
+    model = {"model": {"name": "tests.datasets.test_allowed_triplets:letters"}}
+    job: dict[str, Any] = {
+        "dataset": dataset,
+        "mining": {"margin": 0.3},
+        "select": select,
+        "output": {"path": str(folder / "out"), "report": False},
+        "gates": {"min_rows": 0},
+    }
+    texts = "path" not in dataset or not str(dataset["path"]).endswith("base.parquet")
+    return miner.mine(job | (model if texts else {}))
+
+
+def letters(texts: Sequence[str]) -> np.ndarray:
+    """A model of texts: the counts of some letters."""
+    return np.array([[1 + text.count(c) for c in "aeinxo"] for text in texts], np.float32)
+
+
+def words(found: miner.Run) -> str:
+    """The summary of a run on one line."""
+    return " ".join(describe_run(found).split())
+
+
+def counts(found: miner.Run) -> list[tuple[int, int, int]]:
+    """Positives, negatives and valid triplets of each anchor with a triplet."""
+    rows = found.census().to_pylist()
+    for row in rows:
+        valid = row["easy"] + row["semi_hard"] + row["hard"]
+        assert valid == row["positives"] * row["negatives"]
+    return [(row["anchor_id"], row["positives"], row["negatives"]) for row in rows]
+
+
+def differs(column: str) -> Rule:
+    return lambda a, r: None not in (a[column], r[column]) and a[column] != r[column]
+
+
+def shares(column: str) -> Rule:
+    return lambda a, r: a[column] is not None and a[column] == r[column]
+
+
+def not_newer(column: str) -> Rule:
+    return lambda a, r: None not in (a[column], r[column]) and r[column] <= a[column]
+
+
+def apart(column: str) -> Rule:
+    return lambda a, r: a[column] is None or a[column] != r[column]
+
+
+CASES: dict[str, tuple[dict[str, Any], list[Rule], list[Rule]]] = {
+    "across": ({"positives_across": "camera"}, [differs("camera")], []),
+    "across two": (
+        {"positives_across": ["camera", "language"]},
+        [differs("camera"), differs("language")],
+        [],
+    ),
+    "within": ({"negatives_within": "language"}, [], [shares("language")]),
+    "within two": (
+        {"negatives_within": ["language", "camera"]},
+        [],
+        [shares("language"), shares("camera")],
+    ),
+    "group": ({"group": "language"}, [], [apart("language")]),
+    "groups": ({"group": ["language", "site"]}, [], [apart("language"), apart("site")]),
+    "before": ({"before": "seen"}, [not_newer("seen")], [not_newer("seen")]),
+    "all": (
+        {
+            "positives_across": "site",
+            "negatives_within": "camera",
+            "group": "language",
+            "before": "seen",
+        },
+        [differs("site"), not_newer("seen")],
+        [shares("camera"), apart("language"), not_newer("seen")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_constraints_of_labelled_items(name: str, tmp_path: Path) -> None:
+    keys, positive, negative = CASES[name]
+    rows = base()
+    found = mined(tmp_path, rows, **keys)
+    expected = []
+    for a in rows:
+        kin = [r for r in rows if r is not a and r["label"] == a["label"]]
+        others = [r for r in rows if r["label"] != a["label"]]
+        expected.append(
+            (
+                a["id"],
+                sum(all(rule(a, r) for rule in positive) for r in kin),
+                sum(all(rule(a, r) for rule in negative) for r in others),
+            )
+        )
+    assert counts(found) == expected
+    by_id = {row["id"]: row for row in rows}
+    for kind in ("hard", "semi_hard"):
+        for triplet in found.triplets(kind).to_table().to_pylist():
+            a, p, n = (by_id[triplet[f"{role}_id"]] for role in ("anchor", "positive", "negative"))
+            assert all(rule(a, p) for rule in positive) and all(rule(a, n) for rule in negative)
+    assert not miner.verify_run(found.path).problems
+
+
+def test_positives_across_cameras(tmp_path: Path) -> None:
+    assert mined(tmp_path, base()).manifest["census"]["valid"] == 27_000
+    found = mined(tmp_path, base(), positives_across="camera")
+    assert found.manifest["census"]["valid"] == 15_000
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_times_are_compared_in_every_format(kind: str, tmp_path: Path) -> None:
+    rows = [{**row, "seen": f"2024-01-{1 + i % 28:02}"} for i, row in enumerate(base())]
+    want = counts(mined(tmp_path, rows, before="seen"))
+    path = tmp_path / f"base.{kind}"
+    if kind == "csv":
+        lines = ["id,label,embedding,seen"]
+        lines += [f'{r["id"]},{r["label"]},"{r["embedding"]}",{r["seen"]}' for r in rows]
+    else:
+        lines = [json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n")
+    job = {"dataset": {"path": str(path), "before": "seen"}, "output": {"path": f"{tmp_path}/o"}}
+    found = miner.mine({**job, "model": {"name": "precomputed"}, "mining": {"margin": 0.3}})
+    assert counts(found) == want
+
+
+def test_missing_values_are_counted(tmp_path: Path) -> None:
+    found = mined(tmp_path, base(), negatives_within="language")
+    assert found.manifest["dataset"]["without_value"] == {"language": 12}
+    assert "12 rows have no value in 'language'" in words(found)
+    hidden = found.manifest["dataset"]["hidden"]
+    assert hidden["constraints"] > 0 and f"{hidden['constraints']:,} by constraints" in words(found)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_labels_that_are_only_negative(nested: bool, tmp_path: Path) -> None:
+    rows = base()
+    if nested:
+        rows = [{**row, "label": [row["label"], f"t{i % 3}"]} for i, row in enumerate(rows)]
+        rows[4]["label"] = ["c4"]
+    names = ["c4"] if not nested else ["c4", "t0"]
+    found = mined(tmp_path, rows, negative_only=names)
+    sets = [set([r["label"]] if not nested else r["label"]) for r in rows]
+    expected = []
+    for i, own in enumerate(sets):
+        if own - set(names):
+            kin = [j for j, s in enumerate(sets) if j != i and own & s - set(names)]
+            expected.append((f"r{i}", len(kin), len(rows) - 1 - len(kin)))
+    assert counts(found) == expected
+    assert found.manifest["dataset"]["negative_only"] == len(rows) - len(expected) > 0
+
+
+def test_wrong_constraints_are_refused(tmp_path: Path) -> None:
+    for keys, message in (
+        ({"negative_only": ["c9"]}, "no row has the label 'c9' (dataset.negative_only)"),
+        ({"positives_across": "kamera"}, "did you mean 'camera'?"),
+        ({"before": "label"}, "must be numbers or times"),
+        ({"negative_only": [f"c{n}" for n in range(6)]}, "names every label"),
+    ):
+        with pytest.raises(DataError, match=re.escape(message)):
+            mined(tmp_path, base(), **keys)
+    with pytest.raises(UsageError, match=r"dataset\.min_relevance is for pairs"):
+        mined(tmp_path, base(), min_relevance=1.0)
+
+
+def pairs(folder: Path, links: list[str], **dataset: Any) -> dict[str, Any]:
+    """A BEIR folder of 24 documents and 6 queries; query q{i} is linked to d{i}."""
+    (folder / "beir" / "qrels").mkdir(parents=True, exist_ok=True)
+    texts = ["".join(c) for c in itertools.islice(itertools.product("aeinxo", repeat=3), 30)]
+    for name, letter, some in (("corpus", "d", texts[:24]), ("queries", "q", texts[24:])):
+        lines = [json.dumps({"_id": f"{letter}{i}", "text": t}) for i, t in enumerate(some)]
+        (folder / "beir" / f"{name}.jsonl").write_text("\n".join(lines))
+    own = [f"q{i}\td{i}\t1" for i in range(6)]
+    head = "query-id\tcorpus-id\tscore"
+    (folder / "beir" / "qrels" / "train.tsv").write_text("\n".join([head, *own, *links]))
+    return {"path": str(folder / "beir"), **dataset}
+
+
+def test_links_that_dangle(tmp_path: Path) -> None:
+    dangling = ["q0\td999\t1", "q999\td1\t1"]
+    assert run(pairs(tmp_path, []), tmp_path).manifest["census"]["valid"] == 138
+    with pytest.raises(DataError, match=r"'d999' is not an id .*dataset\.on_error = \"skip\""):
+        run(pairs(tmp_path, dangling[:1]), tmp_path)
+    found = run(pairs(tmp_path, dangling, on_error="skip"), tmp_path)
+    assert found.manifest["census"]["valid"] == 138
+    skipped = found.manifest["dataset"]["skipped"]
+    assert skipped["links_of_unknown_queries"] == skipped["links_to_unknown_documents"] == 1
+    assert "1 link of unknown queries, 1 link to unknown documents" in words(found)
+
+
+def test_grades(tmp_path: Path) -> None:
+    graded = ["q0\td7\t2", "q1\td7\t0", "q2\td8\t-1", "q0\td9\t0.5"]
+    for keys, positives, hidden in (
+        ({}, [3, 1, 1, 1, 1, 1], 0),
+        ({"min_relevance": 1}, [2, 1, 1, 1, 1, 1], 0),
+        ({"min_relevance": 2}, [1, 0, 0, 0, 0, 0], 0),
+        ({"min_relevance": 0}, [3, 2, 1, 1, 1, 1], 0),
+        ({"min_relevance": 1, "judged_below": "ignore"}, [2, 1, 1, 1, 1, 1], 3),
+    ):
+        found = run(pairs(tmp_path, graded, **keys), tmp_path)
+        census = counts(found)
+        assert [row[1] for row in census] == positives
+        assert found.manifest["dataset"]["hidden"]["constraints"] == hidden
+        assert sum(row[2] for row in census) == 6 * 24 - sum(positives) - hidden
+    with pytest.raises(DataError, match="no link has a score of at least 3"):
+        run(pairs(tmp_path, graded, min_relevance=3.0), tmp_path)
+
+
+def test_texts_and_labels_that_are_nearly_equal(tmp_path: Path) -> None:
+    path = tmp_path / "cards.csv"
+    texts = ["Paris", "Paris ", "paris", "\uff30aris", "Rome", "Oslo", "Bern", "Wien"]
+    labels = ["Card", "card ", "Card", "city", "city", "Card", "card ", "city"]
+    path.write_text("text,label\n" + "\n".join(map(",".join, zip(texts, labels, strict=True))))
+    exact = run({"path": str(path)}, tmp_path)
+    assert exact.manifest["dataset"]["near_equal_texts"] == 4
+    assert exact.manifest["dataset"]["near_equal_labels"] == ["Card", "card "]
+    assert "4 texts equal another one but for case or spaces" in words(exact)
+    assert "Labels 'Card' and 'card ' differ only by case or spaces" in words(exact)
+    found = run({"path": str(path), "same_text": "folded"}, tmp_path)
+    hidden = found.manifest["dataset"]["hidden"]["duplicates"]
+    said = [{i for i in range(8) if labels[i] == own} for own in labels]
+    same = {0, 1, 2, 3}
+    assert hidden == sum(len(same - kin) if kin & same else 0 for kin in said)
+    assert not exact.manifest["dataset"]["hidden"]["duplicates"]
+
+
+def test_nothing_to_mine_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "equal.csv"
+    path.write_text("text,label\n" + "\n".join(f"same,{'ab'[i % 2]}" for i in range(20)))
+    job = {"dataset": {"path": str(path)}, "output": {"path": str(tmp_path / "out")}}
+    model = {"name": "tests.datasets.test_allowed_triplets:letters"}
+    message = r"there is no valid triplet: \(anchor, row\) pairs are hidden, 200 by duplicates"
+    with pytest.raises(GateError, match=message):
+        miner.mine({**job, "model": model})
+
+
+def test_zero_vectors_are_counted_or_skipped(tmp_path: Path) -> None:
+    rows = base()
+    rows[3]["embedding"] = [0.0] * 8
+    found = mined(tmp_path, rows)
+    assert found.manifest["embedding"]["zero_vectors"] == 1
+    assert "1 row has a zero vector" in words(found)
+    found = mined(tmp_path, rows, on_error="skip")
+    assert found.manifest["embedding"]["zero_vectors"] == 0
+    assert found.manifest["dataset"]["skipped"]["unreadable"] == 1
