@@ -138,6 +138,8 @@ class DatasetJob:
     same_id: bool = False
     same_text: SameText = "exact"
     on_error: OnError = "stop"
+    separator: str | None = None
+    encoding: str | None = None
 
     def columns(self, key: str) -> tuple[str, ...]:
         """Return the columns that a key names: none, one or several."""

@@ -51,6 +51,16 @@ READERS.register(
     "jsonl", "miner.datasets.formats.json_lines:open_json_lines", "one JSON object a line"
 )
 READERS.register(
+    "json",
+    "miner.datasets.formats.json_lines:open_json_lines",
+    "one JSON object a line, or an array of them",
+)
+READERS.register(
+    "safetensors",
+    "miner.datasets.formats.safetensors:open_safetensors",
+    "tensors by column name",
+)
+READERS.register(
     "arrow", "miner.datasets.formats.arrow_ipc:open_arrow", "Arrow IPC, file or stream"
 )
 READERS.register("npy", "miner.datasets.formats.arrays:open_npy", "NumPy array of vectors")
@@ -72,8 +82,11 @@ def require_column(table: Table, name: str, key: str) -> str:
     Raises
     ------
     DataError
-        If the table has no such column. The message suggests similar names.
+        If the table has no such column, or it cannot be read. The message suggests similar names.
     """
+    fault = getattr(table, "faults", {}).get(name)
+    if fault:
+        raise DataError(fault)
     if name not in table.types:
         hint = getattr(table, "hints", {}).get(name)
         if hint:
@@ -100,5 +113,7 @@ def data_errors(where: str) -> Iterator[None]:
         advice = "correct that row" if "Row #" in reason else "check how it was written"
         if "UTF8" in reason or "utf-8" in reason:
             advice = "write it as UTF-8 (iconv converts)"
+            if not where.endswith((".parquet", ".arrow")):
+                advice += ", or name its encoding, such as dataset.encoding = 'latin-1'"
         shown = reason.replace("\0", "?")
         raise DataError(f"{where} cannot be read: {shown}; {advice}") from error

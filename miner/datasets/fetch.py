@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miner.datasets.formats.arrays import COMPANIONS
+from miner.datasets.layouts.vectors_and_table import TABLES
 from miner.errors import DataError
 from miner.job_sections import DatasetJob
 from miner.progress import Progress
@@ -188,11 +189,13 @@ def fetch(path: str, key: str, progress: Progress) -> str:
 
 
 def _with_companions(folder: Folder, found: Entry) -> list[Entry]:
-    """Return an object; for ``NAME.npy`` also its arrays ``NAME.label.npy`` and so on."""
+    """Return an object; for ``NAME.npy`` also its arrays ``NAME.label.npy`` and its tables."""
     stem, _, kind = found.name.rpartition(".")
     if kind.lower() != "npy":
         return [found]
-    others = [folder.entry(f"{stem}.{name}.npy") for name in COMPANIONS]
+    names = [f"{stem}.{name}.npy" for name in COMPANIONS]
+    names += [f"{one}.{kind}" for one in (stem, "labels") for kind in TABLES]
+    others = [folder.entry(name) for name in names]
     return [found, *(other for other in others if other is not None)]
 
 

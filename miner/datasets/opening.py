@@ -5,25 +5,39 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 from miner.datasets.base import READERS, Table
 from miner.datasets.formats.arrow_ipc import is_saved, open_saved
-from miner.datasets.formats.files import check_encoding, check_names, extension
+from miner.datasets.formats.files import (
+    PLAIN,
+    TEXTS,
+    TextFormat,
+    check_encoding,
+    check_names,
+    extension,
+)
 from miner.datasets.formats.images import has_images, open_images
 from miner.datasets.formats.trec import is_trec
+from miner.datasets.layouts.vectors_and_table import join_vectors, table_of, vector_files
 from miner.errors import DataError, did_you_mean
 from miner.storage.urls import expanded
 
 __all__ = ["open_table"]
 
-_ALONE = {"npy", "npz"}
+_ALONE = {"npy", "npz", "safetensors"}
 """Formats where each file is a table: a folder of such files is not one table."""
-_TEXTS = {"csv", "tsv", "jsonl", "qrels", "trec"}
 
 
-def open_table(path: str) -> Table:
+def open_table(path: str, text: TextFormat = PLAIN) -> Table:
     """Open a file, a folder or a pattern with the reader that it needs.
+
+    Parameters
+    ----------
+    path : str
+    text : TextFormat
+        How files of text are written, as the job says.
 
     Raises
     ------
@@ -33,9 +47,9 @@ def open_table(path: str) -> Table:
     place = expanded(path)
     path = str(place)
     if place.is_dir():
-        return _open_folder(place)
+        return _open_folder(place, text)
     if _is_pattern(path):
-        return _open_files(path, _matching_files(path, READERS.names()))
+        return _open_files(path, _matching_files(path, READERS.names()), text)
     if not place.exists():
         raise _missing_file(path)
     if not place.is_file():  # a pipe can be read only once, and a device never ends
@@ -46,33 +60,56 @@ def open_table(path: str) -> Table:
             f"{path}: no reader for {place.suffix or 'a file without extension'!r}: "
             f"{did_you_mean(kind, READERS.names())}"
         )
-    return _open_files(path, [place])
+    return _open_files(path, [place], text)
 
 
-def _open_folder(folder: Path) -> Table:
+def _open_folder(folder: Path, text: TextFormat) -> Table:
+    """Open a folder; its ``.json`` files are a table only if nothing else is, for many describe."""
     if is_saved(folder):
         return open_saved(folder)
+    kinds = set(READERS.names()) - _ALONE
     try:
-        files = _matching_files(str(folder), set(READERS.names()) - _ALONE)
-    except DataError:
+        files = _matching_files(str(folder), kinds - {"json"})
+    except DataError as error:
         if has_images(folder):
             return open_images(folder)
-        raise
-    return _open_files(str(folder), files)
+        try:
+            files = _matching_files(str(folder), {"json"})
+        except DataError:
+            raise error from None
+    table = _open_files(str(folder), files, text)
+    vectors = vector_files(folder)
+    if not vectors or table.types.keys() & {"text", "image", "embedding"}:
+        return table
+    return join_vectors(str(folder), vectors, files, partial(_open_files, str(folder), text=text))
 
 
-def _open_files(path: str, files: list[Path]) -> Table:
+def _open_files(path: str, files: list[Path], text: TextFormat) -> Table:
     check_names(files)
     kind = extension(files[0])
-    if kind in _TEXTS:
+    if kind in TEXTS and text.encoding is None:
         for file in files:
             check_encoding(file)
-    if kind == "tsv" and all(file.stat().st_size and is_trec(file) for file in files):
+    if kind == "tsv" and all(is_trec(file, text) for file in files):
         kind = "qrels"
+    if kind == "npy":
+        joined = _with_table(path, files, text)
+        if joined is not None:
+            return joined
     if kind in _ALONE and len(files) > 1:
         raise DataError(f"{path} matches {len(files)} .{kind} files; name one of them")
-    table: Table = READERS.load(kind)(path, files)
+    reader = READERS.load(kind)
+    table: Table = reader(path, files, text) if kind in TEXTS else reader(path, files)
     return table
+
+
+def _with_table(path: str, vectors: list[Path], text: TextFormat) -> Table | None:
+    """Return vectors with the tables next to them; None if there are none, or labels as arrays."""
+    tables = [table_of(file) for file in vectors]
+    found = [table for table in tables if table is not None]
+    if len(found) < len(vectors) or vectors[0].with_suffix(".label.npy").exists():
+        return None
+    return join_vectors(path, vectors, found, partial(_open_files, path, text=text))
 
 
 def _is_pattern(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from miner.datasets.base import Table, require_column
 from miner.datasets.column_store import keep_rows, write_column
 from miner.datasets.content import Kind, column_kind, is_list, is_string
+from miner.datasets.formats.files import PLAIN, TextFormat
 from miner.datasets.layouts.beir import is_beir, open_beir
 from miner.datasets.layouts.pair_table import open_pair_table
 from miner.datasets.opening import open_table
@@ -43,6 +44,7 @@ class Source:
     sides: tuple[TableRoles, ...]
     links: tuple[Table, ...]
     rules: LinkRules = LinkRules()  # noqa: RUF009  (frozen)
+    text: TextFormat = PLAIN
 
     @property
     def kind(self) -> Kind:
@@ -57,8 +59,10 @@ class Source:
 
     def roles(self) -> list[dict[str, Any]]:
         """Return, for each side, the roles of the columns and the conditions on rows."""
+        written = {name: value for name, value in asdict(self.text).items() if value is not None}
         return [
             {
+                **written,
                 "content": side.content,
                 "kind": side.kind,
                 "id": side.id,
@@ -145,24 +149,24 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
         _check_name(f"dataset.{key}", path)
     where = parse_condition(job.where, "dataset.where") if job.where else None
     anchors = parse_condition(job.anchors, "dataset.anchors") if job.anchors else None
-    origin = ""
+    origin, text = "", TextFormat(job.separator, job.encoding)
     if job.path and Path(job.path).is_dir() and is_beir(Path(job.path)):
-        queries, corpus, links = open_beir(Path(job.path), job.links)
+        queries, corpus, links = open_beir(Path(job.path), job.links, text)
     elif job.path:
-        table = open_table(job.path)
+        table = open_table(job.path, text)
         columns = _pair_columns(table, job)
         if columns is None:
             _refuse_unused(job, pairs=False)
             side = _side(table, job, model, labelled=True)
             side = replace(side, where=_fitted(where, table), anchors=_fitted(anchors, table))
-            return Source((side,), ())
+            return Source((side,), (), text=text)
         queries, corpus, made = open_pair_table(table, *columns, _fitted(where, table))
         origin = f"{columns} where {job.where}"
         links, where = [made], None  # the condition has selected the pairs already
         job = replace(job, id=None, content=None, link_query=None, link_corpus=None)
     else:
-        queries, corpus = open_table(str(job.queries)), open_table(str(job.corpus))
-        links = [open_table(str(job.links))]
+        queries, corpus = (open_table(str(path), text) for path in (job.queries, job.corpus))
+        links = [open_table(str(job.links), text)]
     _refuse_unused(job, pairs=True)
     sides = tuple(_side(table, job, model, labelled=False) for table in (queries, corpus))
     if sides[0].kind != sides[1].kind:
@@ -174,7 +178,7 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
         replace(sides[0], where=_fitted(anchors, queries), origin=origin),
         replace(sides[1], where=_fitted(where, corpus), origin=origin),
     )
-    return Source(sides, tuple(links), LinkRules.from_job(job))
+    return Source(sides, tuple(links), LinkRules.from_job(job), text)
 
 
 def _refuse_unused(job: DatasetJob, *, pairs: bool) -> None:
@@ -218,14 +222,19 @@ def _refuse_vectors(table: Table) -> None:
     """Raise a `DataError` if ``.npy`` files lie next to a table: they are not read with it."""
     vectors = sorted(table.files[0].parent.glob("*.npy")) if table.files else []
     if vectors:
+        stem = vectors[0].stem
         raise DataError(
             f"{table.where} has no content, and the vectors of {vectors[0]} are not read together "
-            "with it; write them into its column embedding, or its columns into an .npz"
+            f"with it; call it {stem}.csv (or {stem}.parquet ...) and name the vectors as "
+            "dataset.path, or write them into its column embedding"
         )
 
 
 def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -> TableRoles:
-    content = job.content or next((name for name in _CONTENT if name in table.types), None)
+    usual = getattr(table, "usual", {})
+    content = job.content or usual.get("content")
+    content = content or next((name for name in _CONTENT if name in table.types), None)
+    content = content or usual.get("embedding")
     if content is None:
         _refuse_lists(table, ("",))
         _refuse_vectors(table)
@@ -235,12 +244,13 @@ def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -
             f"It has: {', '.join(map(repr, sorted(table.types)))}"
         )
     require_column(table, content, "dataset.content")
-    identity = job.id or ("id" if "id" in table.types else None)
+    identity = job.id or ("id" if "id" in table.types else usual.get("id"))
     if identity:
         require_column(table, identity, "dataset.id")
-    if labelled and not job.label and "label" not in table.types:
+    named = job.label or usual.get("label", "label")
+    if labelled and not job.label and named not in table.types:
         _refuse_lists(table, ("pos", "neg"))
-    label = require_column(table, job.label or "label", "dataset.label") if labelled else None
+    label = require_column(table, named, "dataset.label") if labelled else None
     constraints = Constraints.from_job(job)
     for name, key in constraints.columns.items():
         require_column(table, name, f"dataset.{key}")

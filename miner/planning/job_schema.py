@@ -39,6 +39,8 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "same_id": "Whether a query and a document of one id are the same, whatever they hold.",
         "same_text": "When texts are duplicates: exact, or folded (case, spaces, Unicode form).",
         "on_error": "What to do with rows and links that cannot be used: stop, or skip and count.",
+        "separator": "The character between the columns of CSV files; by default the header's.",
+        "encoding": "The encoding of files of text, such as latin-1 or utf-16; by default UTF-8.",
     },
     "model": {
         "name": "A registered model, FAMILY:VALUE, a folder, or package.module:attribute.",

@@ -216,14 +216,15 @@ def test_hive_folders_are_columns(tmp_path: Path) -> None:
         open_table(str(tmp_path / "data"))
 
 
-def test_files_must_have_one_schema(tmp_path: Path) -> None:
+def test_columns_that_are_used_have_one_type(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"], "label": [1]}), tmp_path / "a.parquet")
     pq.write_table(pa.table({"text": ["a"], "label": ["x"]}), tmp_path / "b.parquet")
     with pytest.raises(DataError, match=r"b\.parquet, column 'label' is string.*int64"):
-        open_table(str(tmp_path))
+        column(open_table(str(tmp_path)), "label")
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "b.parquet")
     with pytest.raises(DataError, match=r"b\.parquet has no column 'label'"):
-        open_table(str(tmp_path))
+        column(open_table(str(tmp_path)), "label")
+    assert column(open_table(str(tmp_path)), "text") == ["a", "a"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
             "items": 1000,
             "classes": 900,
             "skipped": {"unlabelled": 0},
+            "hidden": {},
         },
         "embedding": {"zero_vectors": 0},
         "index": {"exact": True, "nearest": {"anchors": 1000, "positive": 0.95}},

@@ -15,8 +15,9 @@ from typing import Any
 import pyarrow as pa
 
 from miner.datasets.base import data_errors
+from miner.datasets.column_types import one_schema
 from miner.datasets.formats.class_names import schema_features
-from miner.datasets.formats.streamed import StreamedTable, check_filled, one_schema
+from miner.datasets.formats.streamed import StreamedTable, check_filled
 from miner.errors import DataError
 from miner.storage.os_errors import raise_exhausted
 
@@ -46,7 +47,8 @@ def _opened_table(
     there = {file: info for file, info in described.items() if info.is_file()}
     facts = {info: _description(info).get("features") for info in dict.fromkeys(there.values())}
     features |= {file: facts[info] for file, info in there.items()}
-    table = StreamedTable(path, tuple(files), one_schema(schemas), _stream, {})
+    schema, faults = one_schema(schemas)
+    table = StreamedTable(path, tuple(files), schema, _stream, {}, faults=faults)
     return replace(table.with_names(features), described=tuple(facts))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Any
 
 import numpy as np
@@ -62,11 +63,14 @@ class JsonBlock:
         The file, as error messages name it.
     number : int
         The number of the first line, from 1.
+    unit : str
+        What a line is in the file: a line, or an element of its array.
     """
 
     lines: bytes
     where: str
     number: int
+    unit: str = "line"
 
     def check(self) -> None:
         """Check that Arrow's parser can parse the lines.
@@ -90,8 +94,8 @@ class JsonBlock:
             stop = int(ends[line]) if line < len(ends) else len(self.lines)
             if _depth(self.lines[start:stop]) > _MOST_DEPTH:
                 raise LineFault(
-                    f"{self.where}, line {self.number + line}: lists and objects lie more than "
-                    f"{_MOST_DEPTH} deep in each other; flatten them"
+                    f"{self.where}, {self.unit} {self.number + line}: lists and objects lie more "
+                    f"than {_MOST_DEPTH} deep in each other; flatten them"
                 )
 
     def check_keys(self) -> None:
@@ -128,9 +132,21 @@ class JsonBlock:
             if line and not line.startswith(b"{"):
                 number = self.number + block.count(_NEW_LINE, 0, start)
                 raise LineFault(
-                    f"{self.where} cannot be read: line {number} is not a JSON object "
+                    f"{self.where} cannot be read: {self.unit} {number} is not a JSON object "
                     f"({line[:_SHOWN]!r}); correct it"
                 )
+
+    def has_key(self, name: str) -> bool:
+        """Whether an object of the block has a key."""
+        return any(name in row for row in self._rows())
+
+    def without(self, name: str) -> JsonBlock:
+        """Return the block without a key of its objects."""
+        rows = ({key: row[key] for key in row if key != name} for row in self._rows())
+        return replace(self, lines=_NEW_LINE.join(json.dumps(row).encode() for row in rows))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        return (json.loads(line) for line in self.lines.split(_NEW_LINE) if line.strip())
 
     def line_of(self, row: int) -> int | None:
         """Return the line number of an object, given its index in the block.
@@ -152,19 +168,19 @@ def json_blocks(file: IO[bytes], where: str, size: int | None = None) -> Iterato
     LineFault
         If a line is longer than `MOST_LINE`, after the preceding blocks were yielded.
     """
-    number, rest = 1, b""
+    number, rest, unit = 1, b"", getattr(file, "unit", "line")
     while data := file.read(size or MOST_LINE):
         if number == 1 and not rest:
             data = data.removeprefix(_BOM)
         first, end = data.find(_NEW_LINE), data.rfind(_NEW_LINE) + 1
         if len(rest) + (first if end else len(data)) > MOST_LINE:
-            raise LineFault(f"{where}, line {number}: {_too_long()}")
+            raise LineFault(f"{where}, {unit} {number}: {_too_long()}")
         block, rest = (rest + data[:end], data[end:]) if end else (b"", rest + data)
         if block and not block.isspace():
-            yield JsonBlock(block, where, number)
+            yield JsonBlock(block, where, number, unit)
         number += block.count(_NEW_LINE)
     if rest and not rest.isspace():
-        yield JsonBlock(rest, where, number)
+        yield JsonBlock(rest, where, number, unit)
 
 
 def _depth(line: bytes) -> int:

@@ -30,7 +30,9 @@ def schema_features(schema: Any) -> Any:
         return {}
 
 
-def class_names(features: Mapping[Path, Any], schema: Any) -> dict[str, dict[Path, Any]]:
+def class_names(
+    features: Mapping[Path, Any], schema: Any
+) -> tuple[dict[str, dict[Path, Any]], dict[str, str]]:
     """Return, for each column of numbered classes and each file, the class names.
 
     Parameters
@@ -43,13 +45,11 @@ def class_names(features: Mapping[Path, Any], schema: Any) -> dict[str, dict[Pat
     Returns
     -------
     dict of str to dict of Path to pyarrow.Array
-
-    Raises
-    ------
-    DataError
-        If only some files name the classes of a column, or a name occurs twice.
+    dict of str to str
+        Messages by column: only some files name its classes, or a name occurs twice.
     """
     found: dict[str, dict[Path, Any]] = {}
+    faults: dict[str, str] = {}
     for field in schema:
         if named_type(field.type) is None:
             continue
@@ -59,17 +59,18 @@ def class_names(features: Mapping[Path, Any], schema: Any) -> dict[str, dict[Pat
             continue
         if without:
             other = next(file for file, listed in names.items() if listed is not None)
-            raise DataError(
+            faults[field.name] = (
                 f"{without[0]}, column {field.name!r}: its classes have no names, as they have in "
                 f"{other}; write both with the same features"
             )
+            continue
         for file, listed in names.items():
             if listed is not None and len(set(listed)) < len(listed):
-                raise DataError(
+                faults[field.name] = (
                     f"{file}, column {field.name!r}: two classes have one name; rename one"
                 )
         found[field.name] = {file: pa.array(listed, pa.string()) for file, listed in names.items()}
-    return found
+    return found, faults
 
 
 def _names(features: Any, field: Any) -> list[str] | None:

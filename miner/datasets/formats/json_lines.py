@@ -1,4 +1,8 @@
-"""JSON lines, gzipped or not: one object a line. The first 16 MiB decide the column types."""
+"""JSON: one object a line, or one array of objects; packed or not.
+
+The first 16 MiB decide the column types. Columns whose values are of several kinds can be read by
+nobody, so they are refused, but only if they are used.
+"""
 
 from __future__ import annotations
 
@@ -8,43 +12,59 @@ import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
 from miner.datasets.base import data_errors
+from miner.datasets.column_types import one_schema
 from miner.datasets.formats.bounded_lines import JsonBlock, LineFault, bounded_lines, json_blocks
-from miner.datasets.formats.files import open_bytes
-from miner.datasets.formats.streamed import StreamedTable, check_filled, one_schema
+from miner.datasets.formats.files import PLAIN, TextFormat, open_bytes
+from miner.datasets.formats.json_array import Lines, one_a_line
+from miner.datasets.formats.streamed import StreamedTable, check_filled
 from miner.errors import DataError
 
 __all__ = ["open_json_lines"]
 
 _ROW = re.compile(r"JSON parse error: (?P<why>.*) in row (?P<row>\d+)$")
 """Arrow's message for a value of another type; it counts the rows of a block from 0."""
+_MIXED = re.compile(r"Column\(/(?P<path>.*)\) changed from ")
+_LARGE = float(1 << 63)
 _BLOCK, _MOST_THREADS = 4 << 20, 4
 """Bytes of a block, and most threads that parse blocks."""
 
 
-def open_json_lines(path: str, files: Sequence[Path]) -> StreamedTable:
-    """Open files of one JSON object a line as one table."""
+def open_json_lines(path: str, files: Sequence[Path], text: TextFormat = PLAIN) -> StreamedTable:
+    """Open files of one JSON object a line, or of one array of objects, as one table."""
     check_filled(files)
-    schemas = {file: _schema(file) for file in files}
-    schema = one_schema(schemas)
+    faults: dict[str, str] = {}
+    schemas = {file: _schema(file, text.encoding, faults) for file in files}
+    schema, others = one_schema(schemas)
+    # Arrow infers a type without values from a column of nulls.
+    kinds = {one.name: pa.string() if pa.types.is_null(one.type) else one.type for one in schema}
+    schema = pa.schema(kinds.items())
 
     def stream(file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         wanted = pa.schema([schema.field(name) for name in columns])
-        with _line_errors(file):
-            for table in _tables(file, wanted):
+        with _line_errors(file, text.encoding):
+            for table in _tables(file, text.encoding, wanted):
                 yield from table.to_batches()
 
-    return StreamedTable(path, tuple(files), schema, stream, {})
+    return StreamedTable(path, tuple(files), schema, stream, {}, faults={**others, **faults})
 
 
-def _tables(file: Path, schema: Any) -> Iterator[Any]:
+@contextmanager
+def _opened(file: Path, encoding: str | None) -> Iterator[Lines]:
+    """Open a file so that each line is one object."""
+    with open_bytes(file, encoding) as opened, one_a_line(opened, str(file)) as lines:
+        yield lines
+
+
+def _tables(file: Path, encoding: str | None, schema: Any) -> Iterator[Any]:
     """Yield a table for each block of a file; several blocks are parsed in threads.
 
     The threads have ended when the generator ends. Arrow's own threads are not used: they read
@@ -55,7 +75,7 @@ def _tables(file: Path, schema: Any) -> Iterator[Any]:
     pool = ThreadPoolExecutor(threads, thread_name_prefix="mine-json")
     waiting: deque[Future[Any]] = deque()
     try:
-        with open_bytes(file) as opened:
+        with _opened(file, encoding) as opened:
             for block in _in_turn(pool, json_blocks(opened, str(file), _BLOCK), parse):
                 waiting.append(block)
                 if len(waiting) > threads:
@@ -93,50 +113,86 @@ def _parsed(block: JsonBlock, parse: Any, *, threads: bool) -> Any:
         line = block.line_of(int(match["row"])) if match is not None else None
         if match is None or line is None:
             raise
-        where = f"{block.where} cannot be read: line {line}"
+        where = f"{block.where} cannot be read: {block.unit} {line}"
         raise DataError(f"{where}: {match['why']}; correct it") from error
 
 
-def _schema(file: Path) -> Any:
-    with _line_errors(file), data_errors(str(file)), open_bytes(file) as opened:
+def _schema(file: Path, encoding: str | None, faults: dict[str, str]) -> Any:
+    """Return the inferred types of a file; add columns of values of several kinds to `faults`."""
+    with _line_errors(file, encoding), data_errors(str(file)), _opened(file, encoding) as opened:
         block = next(json_blocks(opened, str(file)), None)
         if block is None:
             raise DataError(f"{file} has nothing but blank lines; check how it was written")
         block.check_keys()
-        first = _parsed(block, None, threads=True)
-        # Arrow infers timestamps from texts, and a type without values from a column of nulls.
-        return pa.schema(
-            [(one.name, pa.string() if _is_text(one.type) else one.type) for one in first.schema]
-        )
+        mixed: list[str] = []
+        while True:
+            try:
+                first = _parsed(block, None, threads=True)
+                break
+            except DataError as error:
+                name = _mixed_column(str(error), block)
+                if name is None:
+                    raise
+                mixed.append(name)
+                faults[name] = f"{error}, or name another column"
+                block = block.without(name)
+        fields = [(one.name, _inferred(one.name, first, block)) for one in first.schema]
+        return pa.schema([*fields, *((name, pa.null()) for name in mixed)])
 
 
-def _is_text(kind: Any) -> bool:
-    return bool(pa.types.is_timestamp(kind) or pa.types.is_null(kind) or pa.types.is_string(kind))
+def _mixed_column(message: str, block: JsonBlock) -> str | None:
+    """Return the column whose values Arrow could not read as one type; None for another error."""
+    match = _MIXED.search(message)
+    if match is None:
+        return None
+    path = match["path"].split("/")
+    names = ("/".join(path[:end]) for end in range(1, len(path) + 1))
+    try:
+        return next((name for name in names if block.has_key(name)), None)
+    except (ValueError, RecursionError):  # a later line is no JSON
+        return None
+
+
+def _inferred(name: str, table: Any, block: JsonBlock) -> Any:
+    """Return the type of a column: text where Arrow infers times, integers up to 2^64.
+
+    Arrow reads an integer from 2^63 on as a float, which stands for many integers.
+    """
+    kind = table.schema.field(name).type
+    if pa.types.is_timestamp(kind):
+        return pa.string()
+    if pa.types.is_float64(kind) and (pc.max(table[name]).as_py() or 0) >= _LARGE:
+        wanted = pa.schema([(name, pa.uint64())])
+        parse = pa.json.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="ignore")
+        with suppress(DataError, pa.ArrowInvalid):
+            _parsed(block, parse, threads=True)
+            return pa.uint64()
+    return kind
 
 
 @contextmanager
-def _line_errors(file: Path) -> Iterator[None]:
+def _line_errors(file: Path, encoding: str | None) -> Iterator[None]:
     """Name the line of an error, because Arrow counts its rows from the start of a block."""
     try:
         yield
     except LineFault:
         raise
     except (DataError, pa.ArrowException, OSError, EOFError, zlib.error) as error:
-        line = _broken_line(file)
+        line = _broken_line(file, encoding)
         if line is None:
             raise
         raise DataError(f"{file} cannot be read: {line}; correct it") from error
 
 
-def _broken_line(file: Path) -> str | None:
+def _broken_line(file: Path, encoding: str | None) -> str | None:
     try:
-        with open_bytes(file) as opened:
+        with _opened(file, encoding) as opened:
             for number, line in enumerate(bounded_lines(opened, str(file)), start=1):
                 try:
                     json.loads(line.decode("utf-8-sig") if line.strip() else "{}")
                 except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one
                     words = "UTF-8" if isinstance(error, UnicodeDecodeError) else "a JSON object"
-                    return f"line {number} is not {words} ({error})"
+                    return f"{opened.unit} {number} is not {words} ({error})"
     except (OSError, EOFError, zlib.error):
         return None
     return None

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from miner.datasets.base import ROWS, data_errors
+from miner.datasets.column_types import one_schema
 from miner.datasets.formats.class_names import schema_features
-from miner.datasets.formats.streamed import StreamedTable, check_filled, one_schema
+from miner.datasets.formats.streamed import StreamedTable, check_filled
 from miner.errors import DataError
 
 __all__ = ["open_parquet"]
@@ -27,7 +28,7 @@ def open_parquet(path: str, files: Sequence[Path]) -> StreamedTable:
     for file in files:
         with data_errors(str(file)):
             schemas[file] = pq.read_schema(file)
-    schema = one_schema(schemas)
+    schema, faults = one_schema(schemas)
     hive = _hive(path, files)
     for name, values in hive.items():
         if name in schema.names:
@@ -37,7 +38,7 @@ def open_parquet(path: str, files: Sequence[Path]) -> StreamedTable:
             )
         kind = pa.string() if any(isinstance(one, str) for one in values.values()) else pa.int64()
         schema = schema.append(pa.field(name, kind))
-    table = StreamedTable(path, tuple(files), schema, _stream, hive)
+    table = StreamedTable(path, tuple(files), schema, _stream, hive, faults=faults)
     return table.with_names({file: schema_features(one) for file, one in schemas.items()})
 
 

@@ -14,17 +14,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from miner.datasets.base import Table, require_column
+from miner.datasets.formats.files import PLAIN, TextFormat
 from miner.datasets.opening import open_table
 from miner.errors import DataError, did_you_mean
 
-_LINKS = (".tsv", ".tsv.gz", ".qrels", ".qrels.gz", ".trec", ".txt", ".txt.gz")
+_LINKS = tuple(
+    f".{kind}{packed}" for kind in ("tsv", "qrels", "trec", "txt") for packed in ("", ".gz", ".zst")
+)
 
 __all__ = ["TitledTable", "is_beir", "open_beir"]
 
 
 def is_beir(folder: Path) -> bool:
     """Whether a folder has the BEIR layout."""
-    return any(folder.glob("corpus.jsonl")) or any(folder.glob("corpus.jsonl.gz"))
+    return any((folder / f"corpus.jsonl{packed}").exists() for packed in ("", ".gz", ".zst"))
 
 
 class TitledTable:
@@ -56,7 +59,9 @@ def _with_title(batch: pa.RecordBatch) -> Any:
     return pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, " "))
 
 
-def open_beir(folder: Path, links: str | None) -> tuple[Table, Table, list[Table]]:
+def open_beir(
+    folder: Path, links: str | None, text: TextFormat = PLAIN
+) -> tuple[Table, Table, list[Table]]:
     """Open the tables of queries, corpus and links.
 
     Parameters
@@ -64,11 +69,14 @@ def open_beir(folder: Path, links: str | None) -> tuple[Table, Table, list[Table
     folder : Path
     links : str or None
         The qrels file, or a pattern, relative to the folder; default: all files in ``qrels``.
+    text : TextFormat
+        How the files are written, as the job says.
     """
     tables = []
     for name in ("queries.jsonl", "corpus.jsonl"):
-        packed = folder / f"{name}.gz"
-        table = open_table(str(packed if packed.is_file() else folder / name))
+        packed = [folder / f"{name}.gz", folder / f"{name}.zst"]
+        file = next((file for file in packed if file.is_file()), folder / name)
+        table = open_table(str(file), text)
         require_column(table, "_id", "BEIR layout")
         require_column(table, "text", "BEIR layout")
         tables.append(TitledTable(table))
@@ -80,7 +88,7 @@ def open_beir(folder: Path, links: str | None) -> tuple[Table, Table, list[Table
             f"{folder} has no {pattern}: the links are missing; set dataset.links. "
             f"{did_you_mean(pattern, known)}"
         )
-    return tables[0], tables[1], [open_table(str(file)) for file in files]
+    return tables[0], tables[1], [open_table(str(file), text) for file in files]
 
 
 def _link_files(folder: Path, links: str | None) -> list[Path]:

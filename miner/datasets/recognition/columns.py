@@ -131,7 +131,9 @@ class _Seen:
     """Statistics of the first rows of the columns with scalar values, or with lists of text."""
 
     def __init__(self, table: Table) -> None:
+        faults = getattr(table, "faults", {})
         names = [name for name, kind in table.types.items() if _scalar(_value_type(kind))]
+        names = [name for name in names if name not in faults]
         batches: list[Any] = []
         rows = 0
         for batch in table.batches(names) if names else ():
