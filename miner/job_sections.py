@@ -133,6 +133,8 @@ class DatasetJob:
     judged_below: JudgedBelow = "negative"
     pair_anchor: str | None = None
     pair_positive: str | None = None
+    pair_score: str | None = None
+    pair_negatives: tuple[str, ...] | None = None
     where: str | None = None
     anchors: str | None = None
     same_id: bool = False

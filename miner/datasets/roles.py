@@ -55,14 +55,13 @@ class Constraints:
     @property
     def columns(self) -> dict[str, str]:
         """The job key of each column."""
-        pairs = [(name, "before") for name in (self.before,) if name is not None]
-        for key, names in (
-            ("negatives_within", self.within),
-            ("positives_across", self.across),
-            ("group", self.group),
-        ):
-            pairs += [(name, key) for name in names]
-        return dict(pairs)
+        return {name: key for key, names in self.roles().items() for name in names}
+
+    def roles(self) -> dict[str, list[str]]:
+        """Return the columns by job key."""
+        named = {"group": self.group, "positives_across": self.across}
+        named |= {"negatives_within": self.within, "before": (self.before,) if self.before else ()}
+        return {key: list(names) for key, names in named.items()}
 
     def facts(self) -> dict[str, Any]:
         """Return the constraints for the key of a store; those that are not set are left out."""

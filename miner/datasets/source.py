@@ -17,10 +17,12 @@ from miner.datasets.column_store import keep_rows, write_column
 from miner.datasets.content import Kind, column_kind, is_list, is_string
 from miner.datasets.formats.files import PLAIN, TextFormat
 from miner.datasets.layouts.beir import is_beir, open_beir
+from miner.datasets.layouts.pair_columns import PairColumns, find_pairs, named_pairs
 from miner.datasets.layouts.pair_table import open_pair_table
 from miner.datasets.opening import open_table
+from miner.datasets.recognition.names import unused_columns
 from miner.datasets.relevance.labels import scan_labelled
-from miner.datasets.relevance.links import LinkRules
+from miner.datasets.relevance.links import LinkRules, link_columns, refuse_links
 from miner.datasets.relevance.pairs import scan_pairs
 from miner.datasets.relevance.scanned import Scanned
 from miner.datasets.roles import Constraints, TableRoles
@@ -31,10 +33,14 @@ from miner.job_sections import DatasetJob
 
 __all__ = ["Source", "open_source"]
 
-_LABELLED = ("negative_only",)
-_PAIRS = ("min_relevance", "judged_below", "same_id")
+_LABELLED = ("label", "negative_only")
+_PAIRS = ("min_relevance", "judged_below", "same_id", "link_query", "link_corpus", "link_score")
 """Keys that have a meaning only for labelled items, or for pairs."""
+_TABLES = ("id", "content", "link_query", "link_corpus", "link_score")
+"""Keys that have no meaning for a table of pairs."""
 _CONTENT = ("text", "image", "embedding")
+_SIDES = {1: ("",), 2: ("query_", "document_")}
+"""By the number of sides, how the roles of their columns begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,9 @@ class Source:
     links: tuple[Table, ...]
     rules: LinkRules = LinkRules()  # noqa: RUF009  (frozen)
     text: TextFormat = PLAIN
+    conditions: tuple[str, ...] = ()
+    pairs: PairColumns | None = None
+    unjudged: int = 0
 
     @property
     def kind(self) -> Kind:
@@ -78,6 +87,30 @@ class Source:
             for side in self.sides
         ]
 
+    def used(self) -> dict[str, str | list[str]]:
+        """Return the columns that are used, by role."""
+        found: dict[str, str | list[str] | None] = {}
+        for side, of in zip(self.sides, _SIDES[len(self.sides)], strict=True):
+            if self.pairs is None:
+                found |= {f"{of}id": side.id, f"{of}content": side.content}
+            found |= {"label": side.label, **side.constraints.roles()}
+        if self.pairs is not None:
+            found |= {"anchor": self.pairs.anchor, "positive": self.pairs.positive}
+            found |= {"score": self.pairs.score, "negatives": list(self.pairs.negatives)}
+        elif self.links:
+            chosen = link_columns(self.links[0], self.rules)
+            found |= zip(("link_query", "link_corpus", "link_score"), chosen, strict=True)
+        return {role: name for role, name in found.items() if name}
+
+    def unused(self) -> list[str]:
+        """Return the columns that are not used although their names say that they matter."""
+        given = self.used().values()
+        names = {name for one in given for name in ([one] if isinstance(one, str) else one)}
+        tables = [side.table for side in self.sides]
+        tables += self.links if self.pairs is None else ()
+        found = [name for one in tables for name in unused_columns(one.types, names)]
+        return [name for name in dict.fromkeys(found) if name not in self.conditions]
+
     def scan(self, folder: Path, *, texts: bool) -> Scanned:
         """Read the tables once; write ids (and texts) to `folder`.
 
@@ -91,6 +124,8 @@ class Source:
         if len(items) == 2:
             scanned = scan_pairs(items[0], items[1], self.sides, self.links, self.rules)
             keeps: tuple[NDArray[np.bool_] | None, ...] = (None, None)
+            if self.unjudged:
+                scanned.facts["skipped"]["unjudged"] = self.unjudged
         else:
             scanned, keep = scan_labelled(items[0], self.sides[0])
             keeps = (keep,)
@@ -149,26 +184,37 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
         _check_name(f"dataset.{key}", path)
     where = parse_condition(job.where, "dataset.where") if job.where else None
     anchors = parse_condition(job.anchors, "dataset.anchors") if job.anchors else None
-    origin, text = "", TextFormat(job.separator, job.encoding)
+    conditions = tuple(name for part in (where, anchors) if part for name in part.columns)
+    origin, columns, unjudged = "", None, 0
+    text = TextFormat(job.separator, job.encoding)
+    ids: tuple[str | None, str | None] = (None, None)
+    queries: Table
+    corpus: Table
     if job.path and Path(job.path).is_dir() and is_beir(Path(job.path)):
         queries, corpus, links = open_beir(Path(job.path), job.links, text)
     elif job.path:
         table = open_table(job.path, text)
         columns = _pair_columns(table, job)
         if columns is None:
-            _refuse_unused(job, pairs=False)
+            _refuse_unused(job, _PAIRS, "labelled items")
             side = _side(table, job, model, labelled=True)
             side = replace(side, where=_fitted(where, table), anchors=_fitted(anchors, table))
-            return Source((side,), (), text=text)
-        queries, corpus, made = open_pair_table(table, *columns, _fitted(where, table))
-        origin = f"{columns} where {job.where}"
-        links, where = [made], None  # the condition has selected the pairs already
-        job = replace(job, id=None, content=None, link_query=None, link_corpus=None)
+            return Source((side,), (), text=text, conditions=conditions)
+        _refuse_unused(job, _TABLES, "a table of pairs")
+        skip = job.on_error == "skip"
+        pairs = open_pair_table(table, columns, _fitted(where, table), skip=skip)
+        queries, corpus, unjudged = pairs.queries, pairs.corpus, pairs.unjudged
+        origin = f"{columns.origin} where {job.where}"
+        links, where = [pairs.links], None  # the condition has selected the pairs already
     else:
         queries, corpus = (open_table(str(path), text) for path in (job.queries, job.corpus))
         links = [open_table(str(job.links), text)]
-    _refuse_unused(job, pairs=True)
-    sides = tuple(_side(table, job, model, labelled=False) for table in (queries, corpus))
+        ids = link_columns(links[0], LinkRules.from_job(job))[:2]
+    _refuse_unused(job, _LABELLED, "pairs")
+    sides = tuple(
+        _side(table, job, model, labelled=False, linked=linked)
+        for table, linked in zip((queries, corpus), ids, strict=True)
+    )
     if sides[0].kind != sides[1].kind:
         raise DataError(
             f"{queries.where} holds {sides[0].kind}, {corpus.where} {sides[1].kind}: "
@@ -178,17 +224,15 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
         replace(sides[0], where=_fitted(anchors, queries), origin=origin),
         replace(sides[1], where=_fitted(where, corpus), origin=origin),
     )
-    return Source(sides, tuple(links), LinkRules.from_job(job), text)
+    return Source(sides, tuple(links), LinkRules.from_job(job), text, conditions, columns, unjudged)
 
 
-def _refuse_unused(job: DatasetJob, *, pairs: bool) -> None:
-    """Raise a `UsageError` if a key is set that has no meaning for this kind of data."""
+def _refuse_unused(job: DatasetJob, keys: tuple[str, ...], kind: str) -> None:
+    """Raise a `UsageError` if one of the keys is set, which have no meaning for these data."""
     plain = DatasetJob()
-    keys = _LABELLED if pairs else _PAIRS
     for key in keys:
         if getattr(job, key) != getattr(plain, key):
-            kind = "labelled items" if pairs else "pairs"
-            raise UsageError(f"dataset.{key} is for {kind}, which these data are not; remove it")
+            raise UsageError(f"dataset.{key} has no meaning for {kind}; remove it")
 
 
 def _fitted(condition: Condition | None, table: Table) -> Filter | None:
@@ -197,14 +241,25 @@ def _fitted(condition: Condition | None, table: Table) -> Filter | None:
     return condition.fit(table.types, table.where, untyped=table.untyped)
 
 
-def _pair_columns(table: Table, job: DatasetJob) -> tuple[str, str] | None:
+def _pair_columns(table: Table, job: DatasetJob) -> PairColumns | None:
     """Return the columns of a table of pairs; None when the table holds labelled items."""
+    for name in (job.pair_score, *(job.pair_negatives or ())):
+        if name:
+            key = "dataset.pair_score" if name == job.pair_score else "dataset.pair_negatives"
+            require_column(table, name, key)
+    chosen = job.pair_score, job.pair_negatives
     if job.pair_anchor and job.pair_positive:
         require_column(table, job.pair_anchor, "dataset.pair_anchor")
         require_column(table, job.pair_positive, "dataset.pair_positive")
-        return job.pair_anchor, job.pair_positive
-    usual = {"anchor", "positive"} <= table.types.keys() and "label" not in table.types
-    return ("anchor", "positive") if usual and not (job.label or job.content) else None
+        return named_pairs(table.types, job.pair_anchor, job.pair_positive, *chosen)
+    labelled = "label" in table.types and any(name in table.types for name in _CONTENT)
+    found = None if job.label or job.content or labelled else find_pairs(table.types, *chosen)
+    if found is None and any(chosen):
+        raise DataError(
+            f"{table.where} is not known as a table of pairs: name its columns by "
+            "dataset.pair_anchor and dataset.pair_positive"
+        )
+    return found
 
 
 def _refuse_lists(table: Table, names: tuple[str, ...]) -> None:
@@ -230,12 +285,17 @@ def _refuse_vectors(table: Table) -> None:
         )
 
 
-def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -> TableRoles:
-    usual = getattr(table, "usual", {})
-    content = job.content or usual.get("content")
-    content = content or next((name for name in _CONTENT if name in table.types), None)
-    content = content or usual.get("embedding")
+def _side(
+    table: Table, job: DatasetJob, model: str | None, *, labelled: bool, linked: str | None = None
+) -> TableRoles:
+    """Assign the roles of a table's columns; `linked` is the name of its id in the links."""
+    known = getattr(table, "usual", {})
+    usual = _CONTENT if labelled else (*_CONTENT, "query", "question", "passage", "document")
+    content = job.content or known.get("content")
+    content = content or next((name for name in usual if name in table.types), None)
+    content = content or known.get("embedding")
     if content is None:
+        refuse_links(table)
         _refuse_lists(table, ("",))
         _refuse_vectors(table)
         raise DataError(
@@ -244,10 +304,11 @@ def _side(table: Table, job: DatasetJob, model: str | None, *, labelled: bool) -
             f"It has: {', '.join(map(repr, sorted(table.types)))}"
         )
     require_column(table, content, "dataset.content")
-    identity = job.id or ("id" if "id" in table.types else usual.get("id"))
+    usual = ("id", "_id", *([linked] if linked else ())) if not labelled else ("id",)
+    identity = job.id or next((name for name in usual if name in table.types), known.get("id"))
     if identity:
         require_column(table, identity, "dataset.id")
-    named = job.label or usual.get("label", "label")
+    named = job.label or known.get("label", "label")
     if labelled and not job.label and named not in table.types:
         _refuse_lists(table, ("pos", "neg"))
     label = require_column(table, named, "dataset.label") if labelled else None

@@ -346,5 +346,7 @@ class _RunPipeline:
 
     def _dataset_facts(self, store: Store, tally: Tally) -> dict[str, Any]:
         facts: dict[str, Any] = store.facts["dataset"]
-        roles = store.facts["roles"]
-        return {"files": self.key.files, **facts, "columns": roles, "hidden": tally.hidden}
+        source = self.resolved.source
+        columns = {"columns": store.facts["roles"], "used": source.used()}
+        columns["unused"] = source.unused()
+        return {"files": self.key.files, **facts, **columns, "hidden": tally.hidden}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from miner.formatting import bytes_text, counted, seconds_text
+from miner.runs.describe import columns_lines
 
 __all__ = ["describe_plan"]
 
@@ -26,6 +27,7 @@ def _data(facts: dict[str, Any]) -> Lines:
         anchors
         + (f", {counted(dataset['classes'], 'class', 'classes')}" if dataset["classes"] else ""),
     )
+    yield from columns_lines(dataset)
     exact = facts["index"] == "Flat"
     which = "all" if exact else f"only the candidates of {facts['index']}"
     yield "triplets", f"{facts['valid']:,} valid, {which} will be classified"

@@ -144,11 +144,11 @@ def plan_job(job: Job) -> dict[str, Any]:
         busy = min(len(units), max(1, workers * here // on_machine))
         each = part.each * rows / part.rows if part else 0.0
         seconds["count"] = each * data.anchors / busy
-    out = _existing(local_root(job.output.path))
+    out, source = _existing(local_root(job.output.path)), opened.source
     return {
         "already_mined": finished.run_id if finished else None,
         "count_reused": reused,
-        "dataset": data.facts,
+        "dataset": {**data.facts, "used": source.used(), "unused": source.unused()},
         "min_rows": job.gates.min_rows if job.select.max_triplets else 0,
         "valid": data.counts.valid,
         "hidden": {why: n for why, n in data.counts.hidden.items() if why != "itself"},

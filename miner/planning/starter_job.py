@@ -14,10 +14,14 @@ from miner.datasets.content import Kind, column_kind
 from miner.datasets.fetch import fetch
 from miner.datasets.formats.files import extension
 from miner.datasets.layouts.beir import is_beir
+from miner.datasets.layouts.pair_cells import content_type
+from miner.datasets.layouts.pair_columns import PairColumns
 from miner.datasets.opening import open_table
 from miner.datasets.recognition.columns import InferredRoles, guess_items, guess_pairs
+from miner.datasets.source import open_source
 from miner.embedding.models.base import DEFAULTS, MODELS
 from miner.formatting import cut_line, short_message
+from miner.job_sections import DatasetJob
 from miner.planning.job_schema import job_schema
 from miner.progress import silent
 from miner.selection.strategies.advice import LABELLED, LINKED
@@ -34,11 +38,18 @@ _OTHERS = {
 }
 
 _ROLES = {
-    "queries": ("queries", "query"),
-    "corpus": ("corpus", "documents", "passages"),
-    "links": ("links", "qrels"),
+    "queries": ("queries", "query", "users"),
+    "corpus": ("corpus", "documents", "passages", "items"),
+    "links": ("links", "qrels", "interactions", "ratings"),
 }
 """Names of files (without extension) that contain one role each."""
+
+_LAYOUTS = {
+    "pos": ", as FlagEmbedding has them",
+    "positive_passages": ", as Tevatron has them",
+    "positive_messages": ", as ms-swift has them",
+}
+"""By the name of the positives, whose layout a table of pairs has."""
 
 _SCHEMA = ".mine.schema.json"
 """The file next to a job by which editors complete and check its keys."""
@@ -135,17 +146,25 @@ def starter_job(
         seen = [("data", f"{data}: queries, corpus and judgements in BEIR layout")]
     elif apart is not None:
         lines = [_key(role, str(path)) for role, path in apart.items()]
+        queries, corpus, links = (str(apart[role]) for role in _ROLES)
+        source = open_source(DatasetJob(queries=queries, corpus=corpus, links=links), None)
+        kind = source.kind
         seen = [("data", ", ".join(path.name for path in apart.values()))]
+        seen += [(role.split("_")[0], f"{role}: {name}") for role, name in source.used().items()]
+        seen += _ignored(source.unused())
     else:
         table = open_table(local)
         pairs = None if named else guess_pairs(table)
         if pairs is not None:
-            lines, seen = _pairs(data, *pairs)
-            kind = column_kind(table.where, pairs[0], table.types[pairs[0]], None)
+            lines, seen = list(_pair_keys(data, pairs)), list(_pair_words(data, pairs))
+            kind = column_kind(table.where, "text", content_type(table.types[pairs.anchor]), None)
+            used = pairs.names
         else:
             guess = guess_items(table, identity=identity, content=content, label=label)
             lines, seen, kind = list(_items(data, guess)), _words(data, guess), guess.kind
             select = LABELLED
+            used = [guess.content, guess.label, *([guess.id] if guess.id else [])]
+        seen += _ignored([name for name in table.types if name not in used])
     seen.append(("model", f"{DEFAULTS[kind]}, the default for {kind}"))
     entry = MODELS.entries[DEFAULTS[kind]]
     if entry.missing:
@@ -202,13 +221,32 @@ def _apart(folder: Path) -> dict[str, Path] | None:
     return found if len(found) == len(_ROLES) else None
 
 
-def _pairs(data: str, anchor: str, positive: str) -> tuple[list[str], list[tuple[str, str]]]:
-    lines = [
-        _key("path", data, "a table of pairs: each row has an anchor and one of its positives"),
-        _key("pair_anchor", anchor, "an anchor may occur in several rows"),
-        _key("pair_positive", positive, "the positives of other anchors are negatives"),
-    ]
-    return lines, [("data", f"{data}: pairs"), ("anchor", anchor), ("positive", positive)]
+def _ignored(names: list[str]) -> list[tuple[str, str]]:
+    """Return what is said about columns that the job does not use."""
+    return [("ignored", ", ".join(names))] if names else []
+
+
+def _pair_keys(data: str, pairs: PairColumns) -> Iterator[str]:
+    """Yield the lines of ``[dataset]`` for a table of pairs."""
+    yield _key("path", data, "a table of pairs: each row has an anchor and its positive")
+    yield _key("pair_anchor", pairs.anchor, "an anchor may occur in several rows")
+    yield _key("pair_positive", pairs.positive, "the positives of other anchors are negatives")
+    if pairs.score:
+        yield _key("pair_score", pairs.score, "only pairs above 0 are positives")
+    if pairs.negatives:
+        names = ", ".join(map(_quoted, pairs.negatives))
+        yield f"pair_negatives = [{names}]".ljust(27) + " # negatives that were judged"
+
+
+def _pair_words(data: str, pairs: PairColumns) -> Iterator[tuple[str, str]]:
+    """Yield descriptions of the columns of a table of pairs by role."""
+    yield "data", f"{data}: pairs{_LAYOUTS.get(pairs.positive.lower(), '')}"
+    yield "anchor", pairs.anchor
+    yield "positive", pairs.positive
+    if pairs.score:
+        yield "score", f"{pairs.score}: only pairs above 0 are positives"
+    if pairs.negatives:
+        yield "negatives", ", ".join(pairs.negatives)
 
 
 def _select(chosen: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from miner.runs.totals import hidden_text, why_nothing, wrote_sample
 from miner.triplets.distance import scales
 from miner.triplets.hardness import CLASSES, MINED_CLASSES
 
-__all__ = ["describe_facts", "describe_run", "describe_triplets", "run_facts"]
+__all__ = ["columns_lines", "describe_facts", "describe_run", "describe_triplets", "run_facts"]
 __all__ += ["scaling_text", "skipped_text", "some_triplets"]
 
 _INDENT = 25
@@ -50,6 +50,7 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         documents = f"{counted(dataset['corpus'], 'document')}, {counted(dataset['links'], 'link')}"
         yield "", f"{counted(dataset['queries'], 'query', 'queries')}, {documents}"
+    yield from columns_lines(dataset)
     if any(dataset["skipped"].values()):
         yield "skipped", skipped_text(dataset["skipped"])
     hidden = hidden_text(dataset["hidden"])
@@ -72,6 +73,19 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "classes", f"{mining['metric']} distance of {scaled}, margin {mining['margin']}"
     if manifest["census"].get("reused"):
         yield "", "counts kept from an earlier run (--force counts again)"
+
+
+def columns_lines(dataset: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield lines on the columns that are used for what, and those that look like a role."""
+    used = dataset.get("used", {})
+    shown = (
+        f"{role.replace('_', ' ')} {name if isinstance(name, str) else ', '.join(name)}"
+        for role, name in used.items()
+    )
+    if used:
+        yield "columns", printable("; ".join(shown))
+    if dataset.get("unused"):
+        yield "unused", printable(f"columns that may matter: {', '.join(dataset['unused'])}")
 
 
 def skipped_text(skipped: Mapping[str, int]) -> str:

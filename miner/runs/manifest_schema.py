@@ -70,6 +70,11 @@ def _counts_by_name(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_count, value.values()))
 
 
+def _names_by_role(value: Any) -> bool:
+    every = value.values() if isinstance(value, dict) else [None]
+    return all(_text(name) or _list(_text)(name) for name in every)
+
+
 def _warning(value: Any) -> bool:
     """Whether a value is a valid warning."""
     if not isinstance(value, dict) or not _text(value.get("name")) or not _text(value.get("text")):
@@ -135,6 +140,8 @@ _SHAPE: dict[str, Any] = {
         "skipped": _counts_by_name,
         "hidden": {"duplicates": _count, "group": _count},
         "classes?": _or_none(_count),
+        "used?": _names_by_role,
+        "unused?": _list(_text),
         **dict.fromkeys(("items?", "queries?", "corpus?", "links?"), _count),
     },
     "model": {"id": _text, "dim": _count},

@@ -22,7 +22,7 @@ _LINKS = tuple(
     f".{kind}{packed}" for kind in ("tsv", "qrels", "trec", "txt") for packed in ("", ".gz", ".zst")
 )
 
-__all__ = ["TitledTable", "is_beir", "open_beir"]
+__all__ = ["TitledTable", "is_beir", "open_beir", "with_title"]
 
 
 def is_beir(folder: Path) -> bool:
@@ -47,16 +47,18 @@ class TitledTable:
         names = ["_id" if name == "id" else name for name in columns]
         for batch in self._inner.batches([*names, "title"] if titled else names):
             arrays = [
-                _with_title(batch) if titled and name == "text" else batch.column(name)
+                with_title(batch.column("title"), batch.column(name))
+                if titled and name == "text"
+                else batch.column(name)
                 for name in names
             ]
             yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
 
-def _with_title(batch: pa.RecordBatch) -> Any:
-    title = pc.fill_null(batch.column("title"), "")
-    text = batch.column("text")
-    return pc.utf8_trim_whitespace(pc.binary_join_element_wise(title, text, " "))
+def with_title(titles: Any, texts: Any) -> Any:
+    """Return the content of documents: the title, a space and the text."""
+    joined = pc.binary_join_element_wise(pc.fill_null(titles, ""), texts, " ")
+    return pc.utf8_trim_whitespace(joined)
 
 
 def open_beir(

@@ -12,6 +12,10 @@ import pyarrow.compute as pc
 from miner.datasets.base import Table, require_column
 from miner.datasets.content import Kind, column_kind, is_string
 from miner.datasets.formats.images import SUFFIXES
+from miner.datasets.layouts.pair_columns import PairColumns, find_pairs
+from miner.datasets.layouts.verdicts import verdict_of
+from miner.datasets.recognition.names import CONTENT, GROUPS, IDS, LABELS, SPLITS
+from miner.datasets.relevance.links import refuse_links
 from miner.errors import DataError
 from miner.formatting import counted
 
@@ -19,25 +23,6 @@ __all__ = ["InferredRoles", "guess_items", "guess_pairs"]
 
 _SAMPLE = 1 << 15
 """Rows that are examined: more than one batch, because files are often sorted by label."""
-_LABELS = (
-    *("label", "labels", "class", "category", "intent", "target", "y", "topic", "tag", "tags"),
-    *("class_id", "label_id", "class_name", "label_name", "cluster", "identity", "species", "sku"),
-)
-_CONTENT = (
-    *("text", "image", "embedding", "content", "sentence", "question", "body", "vector", "img"),
-    *("embeddings", "vectors", "features", "message", "review", "comment", "utterance", "query"),
-    *("description", "abstract", "caption", "document", "passage", "title"),
-)
-_IDS = ("id", "_id", "uid", "uuid", "key", "guid", "item_id", "row_id")
-_GROUPS = (
-    *("group", "document_id", "doc_id", "session", "session_id", "thread", "thread_id"),
-    *("patient", "patient_id", "user_id", "author", "speaker", "conversation_id"),
-)
-_SPLITS = ("split", "subset", "fold")
-_PAIRS = (
-    *(("anchor", "positive"), ("query", "positive"), ("query", "document"), ("query", "passage")),
-    *(("question", "answer"), ("sentence1", "sentence2"), ("text1", "text2")),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +53,17 @@ class InferredRoles:
     words: dict[str, str]
 
 
-def guess_pairs(table: Table) -> tuple[str, str] | None:
-    """Return the two columns of a table of pairs; None if it seems to be no table of pairs."""
-    names = {name.lower(): name for name in table.types}
-    if any(label in names for label in _LABELS):
-        return None
-    for first, second in _PAIRS:
-        if first in names and second in names:
-            found = names[first], names[second]
-            if all(is_string(table.types[name]) or first == "anchor" for name in found):
-                return found
-    return None
+def guess_pairs(table: Table) -> PairColumns | None:
+    """Return the columns of a table of pairs; None if it seems to be no table of pairs.
+
+    A column `label` whose values are no verdicts is the label of items.
+    """
+    found = find_pairs(table.types)
+    if found is None or found.score is None or not is_string(table.types[found.score]):
+        return found
+    batch = next(iter(table.batches([found.score])), None)
+    values = [] if batch is None else pc.unique(batch.column(0)).to_pylist()
+    return found if all(verdict_of(text) is not None for text in values) else None
 
 
 def guess_items(
@@ -100,6 +85,8 @@ def guess_items(
     for name, option in ((identity, "--id"), (content, "--content"), (label, "--label")):
         if name is not None:
             require_column(table, name, option)
+    if content is None and not any(_by_name([*table.types], CONTENT)):
+        refuse_links(table)
     seen = _Seen(table)
     words: dict[str, str] = {}
     taken = {name for name in (identity, content, label) if name is not None}
@@ -123,7 +110,7 @@ def guess_items(
         )
     words["label"] = seen.values(label)
     taken |= {label}
-    group, split = (_named(table, names, taken) for names in (_GROUPS, _SPLITS))
+    group, split = (_named(table, names, taken) for names in (GROUPS, SPLITS))
     return InferredRoles(identity, content, label, group, split, kind, precomputed, words)
 
 
@@ -199,7 +186,7 @@ class _Seen:
 def _content(table: Table, seen: _Seen, taken: set[str]) -> str:
     """Choose the column to embed: by its name, then lists of floats or images, then long texts."""
     free = [name for name in table.types if name not in taken]
-    for name in _by_name(free, _CONTENT):
+    for name in _by_name(free, CONTENT):
         if _embeddable(table, name):
             return name
     for name in free:
@@ -207,7 +194,7 @@ def _content(table: Table, seen: _Seen, taken: set[str]) -> str:
         if _embeddable(table, name) and not is_string(_value_type(kind)):
             return name
     texts = [name for name in free if name in seen.columns and is_string(table.types[name])]
-    texts = [name for name in texts if name.lower() not in (*_IDS, *_LABELS)]
+    texts = [name for name in texts if name.lower() not in (*IDS, *LABELS)]
     texts = [name for name in texts if any(map(_wordy, seen.some(name)))]
     longest = max(texts, key=seen.length, default=None)
     if longest is None:
@@ -235,7 +222,7 @@ def _kind(table: Table, seen: _Seen, content: str) -> tuple[Kind, bool]:
 def _identity(table: Table, seen: _Seen, taken: set[str]) -> str | None:
     """Choose a column of unique ids: by its name, else one of codes or integers."""
     free = [name for name in table.types if name not in taken]
-    usual = list(_by_name(free, _IDS))
+    usual = list(_by_name(free, IDS))
     usual += [name for name in free if name.lower().endswith("_id") and name not in usual]
     keys = [
         name for name in usual if seen.key(name) and not pa.types.is_floating(table.types[name])
@@ -246,7 +233,7 @@ def _identity(table: Table, seen: _Seen, taken: set[str]) -> str | None:
             "all rows, and these are not: "
             "correct them, rename the column (row numbers are then used), or name another with --id"
         )
-    aside = {*usual, *_by_name(free, (*_CONTENT, *_GROUPS, *_SPLITS))}
+    aside = {*usual, *_by_name(free, (*CONTENT, *GROUPS, *SPLITS))}
     others = [name for name in free if name not in aside and seen.key(name) and seen.codes(name)]
     keys += sorted(others, key=lambda name: not all(map(_wordy, seen.some(name))))
     return keys[0] if keys else None
@@ -255,11 +242,11 @@ def _identity(table: Table, seen: _Seen, taken: set[str]) -> str | None:
 def _label(table: Table, seen: _Seen, taken: set[str]) -> tuple[str, list[str]]:
     """Choose the label column, by its name or its repeated values; return also other candidates."""
     free = [name for name in seen.columns if name not in taken]
-    named = [name for name in _by_name(free, _LABELS) if seen.distinct(name)]
+    named = [name for name in _by_name(free, LABELS) if seen.distinct(name)]
     most = max(seen.rows // 2, 1)
     whole = [name for name in free if not _fractions(seen.columns[name], seen.some(name))]
     shared = [name for name in whole if 2 <= seen.distinct(name) <= most]
-    aside = {name.lower() for name in (*_GROUPS, *_SPLITS, *_IDS)}
+    aside = {name.lower() for name in (*GROUPS, *SPLITS, *IDS)}
     shared = [name for name in shared if name.lower() not in aside and name not in named]
     usable = [name for name in named if seen.repeats(name)]
     found = [

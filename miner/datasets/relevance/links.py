@@ -19,11 +19,24 @@ from miner.errors import DataError
 from miner.job_sections import DatasetJob
 from miner.triplets.relevance import NONE
 
-__all__ = ["LinkRules", "Links", "read_links"]
+__all__ = ["LinkRules", "Links", "link_columns", "read_links", "refuse_links"]
 
-_QUERY = ("query_id", "query-id", "query", "qid", "anchor_id", "anchor")
-_CORPUS = ("corpus_id", "corpus-id", "corpus", "doc_id", "docid", "pid", "positive_id", "positive")
-_SCORE = ("score", "relevance", "rel")
+_QUERY = (
+    "query_id",
+    "query-id",
+    "query",
+    "qid",
+    "anchor_id",
+    "anchor",
+    "user_id",
+    "userId",
+    "user",
+)
+_CORPUS = (
+    *("corpus_id", "corpus-id", "corpus", "doc_id", "docid", "pid", "passage_id", "positive_id"),
+    *("positive", "item_id", "itemId", "item", "movieId", "product_id", "parent_asin"),
+)
+_SCORE = ("score", "relevance", "rel", "grade", "rating")
 _UNKNOWN = -2
 """The row of an id that no row has."""
 
@@ -128,11 +141,7 @@ def read_links(tables: Sequence[Table], rules: LinkRules, queries: Items, corpus
 def _read(
     table: Table, rules: LinkRules, queries: Items, corpus: Items
 ) -> tuple[Codes, Codes, NDArray[np.float64]]:
-    query = _choose(table, rules.query, _QUERY, "dataset.link_query")
-    document = _choose(table, rules.document, _CORPUS, "dataset.link_corpus")
-    score = rules.score or next((name for name in _SCORE if name in table.types), None)
-    if score is not None:
-        require_column(table, score, "dataset.link_score")
+    query, document, score = link_columns(table, rules)
     columns = [query, document] + ([score] if score else [])
     batches = list(table.batches(columns))
     if not sum(map(len, batches)):
@@ -143,6 +152,27 @@ def _read(
         _rows(table, data[document], corpus, document, skip=rules.skip),
         _scores(table, data[score], score) if score else np.ones(len(data)),
     )
+
+
+def link_columns(table: Table, rules: LinkRules) -> tuple[str, str, str | None]:
+    """Return the columns of the query, the document and the score."""
+    query = _choose(table, rules.query, _QUERY, "dataset.link_query")
+    document = _choose(table, rules.document, _CORPUS, "dataset.link_corpus")
+    score = rules.score or next((name for name in _SCORE if name in table.types), None)
+    if score is not None:
+        require_column(table, score, "dataset.link_score")
+    return query, document, score
+
+
+def refuse_links(table: Table) -> None:
+    """Raise a `DataError` for a table of links or interactions: the contents are missing."""
+    if all(any(name in table.types for name in usual) for usual in (_QUERY, _CORPUS)):
+        query, document, _ = link_columns(table, LinkRules())
+        raise DataError(
+            f"{table.where} holds links ({query}, {document}) without content: name it as "
+            f"dataset.links, as dataset.queries a table with {query} and a column to embed, and as "
+            f"dataset.corpus one with {document}"
+        )
 
 
 def _choose(table: Table, name: str | None, usual: Sequence[str], key: str) -> str:

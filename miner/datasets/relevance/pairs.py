@@ -93,9 +93,10 @@ def scan_pairs(
 def _equal_ids(queries: Items, corpus: Items, sides: tuple[TableRoles, ...]) -> Codes:
     """Return the row that has each query's id, or `NONE`.
 
-    Row numbers identify nothing: both tables need id columns. Ids are compared as text, like links.
+    Row numbers identify nothing, as in tables of pairs: both tables need id columns. Ids are
+    compared as text, like links.
     """
-    if not (sides[0].id and sides[1].id):
+    if not (sides[0].id and sides[1].id) or sides[0].origin:
         return np.full(len(queries), NONE, dtype=np.int64)
     texts = [items.ids.cast(pa.string()) for items in (queries, corpus)]
     found = pc.index_in(texts[0], value_set=texts[1]).fill_null(NONE)
