@@ -267,8 +267,8 @@ def _refuse_lists(table: Table, names: tuple[str, ...]) -> None:
     for name, kind in table.types.items():
         if is_list(kind) and is_string(kind.value_type) and name.lower().startswith(names):
             raise DataError(
-                f"{table.where}, column {name!r} holds lists of text; for positives write a table "
-                "with a row for each pair, in columns anchor and positive (negatives are mined); "
+                f"{table.where}, column {name!r} holds lists of text; for positives name it with "
+                "--set dataset.pair_positive=NAME, and the anchors with dataset.pair_anchor; "
                 "for labels name it with --set dataset.label=NAME"
             )
 

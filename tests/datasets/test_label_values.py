@@ -191,10 +191,10 @@ def test_a_mark_of_utf8_is_no_part_of_the_text(tmp_path: Path) -> None:
 def test_lists_of_texts_and_vectors_apart_are_named(tmp_path: Path) -> None:
     path = tmp_path / "d.jsonl"
     path.write_text('{"query": "a", "pos": ["b"], "neg": ["c"]}\n')
-    with pytest.raises(DataError, match=r"column 'pos' holds lists of text.*anchor and positive"):
+    with pytest.raises(DataError, match=r"column 'pos' holds lists of text.*dataset\.pair_anchor"):
         scanned(path)
-    path.write_text('{"anchor": "a", "positive": ["b"]}\n')
-    with pytest.raises(DataError, match="column 'text' holds lists of text"):
+    path.write_text('{"anchor": ["a"], "positive": "b"}\n')
+    with pytest.raises(DataError, match="column 'anchor' holds lists of text"):
         open_source(DatasetJob(path=str(path)), None)
     path.write_text('{"name": "a"}\n')
     np.save(tmp_path / "v.npy", np.ones((2, 2)))

@@ -21,7 +21,7 @@ from miner.datasets.content import is_list, is_string
 from miner.datasets.layouts.beir import with_title
 from miner.triplets.types import Rows
 
-__all__ = ["Occurrences", "content_type", "holds_many", "occurrences"]
+__all__ = ["Occurrences", "content_type", "holds_many", "is_chat", "occurrences"]
 
 _BODIES = ("text", "content", "contents", "body", "passage", "document")
 
@@ -48,17 +48,17 @@ def content_type(kind: Any) -> Any:
     """Return the type of the contents in a column of this type."""
     if holds_many(kind):
         kind = kind.value_type
-    if _is_chat(kind) or _body(kind) or pa.types.is_null(kind):
+    if is_chat(kind) or _body(kind) or pa.types.is_null(kind):
         return pa.string()
     return kind
 
 
 def holds_many(kind: Any) -> bool:
     """Whether each cell of a column of this type holds a list of contents."""
-    if not is_list(kind) or _is_chat(kind):
+    if not is_list(kind) or is_chat(kind):
         return False
     inner = kind.value_type
-    return is_string(inner) or pa.types.is_null(inner) or bool(_body(inner)) or _is_chat(inner)
+    return is_string(inner) or pa.types.is_null(inner) or bool(_body(inner)) or is_chat(inner)
 
 
 def occurrences(batch: pa.RecordBatch, positive: str, negatives: Sequence[str]) -> Occurrences:
@@ -88,7 +88,7 @@ def _contents(column: Any) -> tuple[Rows, Any]:
     if holds_many(column.type):
         lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
         rows, column = np.repeat(rows, lengths), column.flatten()
-    if _is_chat(column.type):
+    if is_chat(column.type):
         return rows, pa.array(map(_said, column.to_pylist()), pa.string())
     body = _body(column.type)
     if body:
@@ -118,7 +118,7 @@ def _body(kind: Any) -> str | None:
     return next((name for name in _BODIES if is_string(fields.get(name, pa.null()))), None)
 
 
-def _is_chat(kind: Any) -> bool:
+def is_chat(kind: Any) -> bool:
     """Whether a type is a list of messages."""
     fields = _fields(kind.value_type) if is_list(kind) else {}
     return "role" in fields and is_string(fields.get("content", pa.null()))

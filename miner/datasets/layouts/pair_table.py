@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from miner.datasets.base import ROWS, Table
+from miner.datasets.content import is_list
 from miner.datasets.formats.arrays import ArrayTable
-from miner.datasets.layouts.pair_cells import content_type, holds_many, occurrences
+from miner.datasets.layouts.pair_cells import content_type, holds_many, is_chat, occurrences
 from miner.datasets.layouts.pair_columns import PairColumns, alike
 from miner.datasets.layouts.verdicts import verdicts
 from miner.datasets.where import Filter
@@ -28,6 +30,9 @@ from miner.errors import DataError
 from miner.triplets.types import Rows
 
 __all__ = ["Pairs", "open_pair_table"]
+
+_LIST = r"""^\s*\[(\s*["'].*)?\]\s*$"""
+_NO_LISTS = pa.list_(pa.null())
 
 
 class DistinctTable:
@@ -123,6 +128,7 @@ class _PairScan:
             chosen = chosen & ~np.isnan(scores)
         anchors = occurrences(batch.select([columns.anchor]), columns.anchor, ()).values
         found = occurrences(batch, columns.positive, columns.negatives)
+        _refuse_written_lists(table, found.values, columns.positive)
         taken = np.flatnonzero(chosen[found.rows])
         self.rows.append(self.start + np.flatnonzero(chosen))
         self.anchors.append(_digests(anchors.filter(pa.array(chosen)), table, columns.anchor))
@@ -172,8 +178,14 @@ class _PairScan:
 
 
 def _check_types(table: Table, columns: PairColumns) -> None:
-    """Raise a `DataError` for an anchor that is a list, and for negatives of another type."""
+    """Raise a `DataError` for lists of anchors, negatives of another type, and chats of images."""
     where = f"{table.where}, column"
+    pictures = table.types.get("images", pa.null())
+    if is_chat(table.types[columns.anchor]) and is_list(pictures) and pictures != _NO_LISTS:
+        raise DataError(
+            f"{where} 'images' holds the images of the messages, and only texts are read from "
+            "them; write the images as columns anchor and positive"
+        )
     if holds_many(table.types[columns.anchor]):
         raise DataError(f"{where} {columns.anchor!r} holds lists: write one anchor a row")
     kind = content_type(table.types[columns.positive])
@@ -184,6 +196,15 @@ def _check_types(table: Table, columns: PairColumns) -> None:
                 f"{where} {name!r} holds {other}, {columns.positive!r} holds {kind}: write "
                 "positives and negatives with one type"
             )
+
+
+def _refuse_written_lists(table: Table, values: Any, name: str) -> None:
+    """Raise a `DataError` for a format without lists, in which every value is a list as text."""
+    if table.untyped and len(values) and pc.all(pc.match_substring_regex(values, _LIST)).as_py():
+        raise DataError(
+            f"{table.where}, column {name!r} holds lists that are written as text; write them as "
+            "JSON lines or Parquet"
+        )
 
 
 def _values(column: Any, table: Table, name: str) -> list[Any]:
