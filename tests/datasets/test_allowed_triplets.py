@@ -206,9 +206,7 @@ def test_wrong_constraints_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=re.escape(message)):
             mined(tmp_path, base(), **keys)
-    with pytest.raises(
-        UsageError, match=r"dataset\.min_relevance has no meaning for labelled items"
-    ):
+    with pytest.raises(UsageError, match=r"min_relevance has no meaning for labelled items"):
         mined(tmp_path, base(), min_relevance=1.0)
 
 

@@ -36,6 +36,8 @@ _CORPUS = (
     *("corpus_id", "corpus-id", "corpus", "doc_id", "docid", "pid", "passage_id", "positive_id"),
     *("positive", "item_id", "itemId", "item", "movieId", "product_id", "parent_asin"),
 )
+_IDS = ("id", "user", "item", "asin")
+"""How the names of columns that cannot be content end."""
 _SCORE = ("score", "relevance", "rel", "grade", "rating")
 _UNKNOWN = -2
 """The row of an id that no row has."""
@@ -166,8 +168,9 @@ def link_columns(table: Table, rules: LinkRules) -> tuple[str, str, str | None]:
 
 def refuse_links(table: Table) -> None:
     """Raise a `DataError` for a table of links or interactions: the contents are missing."""
-    if all(any(name in table.types for name in usual) for usual in (_QUERY, _CORPUS)):
-        query, document, _ = link_columns(table, LinkRules())
+    ids = [name for name in table.types if name.lower().endswith(_IDS)]
+    query, document = (next(filter(ids.__contains__, one), None) for one in (_QUERY, _CORPUS))
+    if query and document:
         raise DataError(
             f"{table.where} holds links ({query}, {document}) without content: name it as "
             f"dataset.links, as dataset.queries a table with {query} and a column to embed, and as "
