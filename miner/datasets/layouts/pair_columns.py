@@ -118,5 +118,5 @@ def named_pairs(
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Whether contents of two types can stand in one column: the types are equal, or both text."""
+    """Whether contents of two types fit in one column: the types are equal, or both text."""
     return bool(one == other or (is_string(one) and is_string(other)))
