@@ -71,10 +71,13 @@ class Embedder:
         parts = []
         start = 0
         while start < len(values):
-            end = start + self.batch_size
+            end = start + self.batch_size * self.model.model.parallel
             try:
                 vectors = self.model.embed(
-                    self._decoded(values[start:end], rows[start:end]), self.role, self.prompt
+                    self._decoded(values[start:end], rows[start:end]),
+                    self.role,
+                    self.prompt,
+                    self.batch_size,
                 )
             except MemoryError as error:
                 size = min(self.batch_size, len(values) - start)
@@ -181,11 +184,12 @@ def embed_missing(
     kept = ProbedVectors(generation, embedder.model, probe)
     computed = finished = 0
     size = embedder.batch_size  # `embedder.batch_size` shrinks when memory runs out
+    step = size * embedder.model.model.parallel
     try:
         for start, values in _windows(side, todo, size):
             order = _by_length(values)
-            for cut in range(0, len(order), size):
-                chosen = order[cut : cut + size]
+            for cut in range(0, len(order), step):
+                chosen = order[cut : cut + step]
                 places = start + chosen
                 if again or (generation.find(digests[places])[:, 0] < 0).any():
                     batch = _take(values, chosen)

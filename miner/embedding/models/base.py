@@ -117,6 +117,10 @@ class Model(ABC):
         service. Used only for models that cannot identify their weights. Such a model is probed
         when a run begins and, with a tolerance of at least 0.0001, while it embeds; if the vectors
         then differ more, the run ends.
+    parallel : int
+        Batches that `embed_parallel` embeds at the same time.
+    placement : frozenset of str
+        Options that do not change the vectors, and are in no key.
     argument : str or None
         The option that ``NAME:VALUE`` sets, as in ``onnx:path/of/model``.
     cache_id : str or None
@@ -129,6 +133,8 @@ class Model(ABC):
     cached: ClassVar[bool] = True
     by_role: bool = False
     drift: float = 1e-6
+    parallel: int = 1
+    placement: ClassVar[frozenset[str]] = frozenset()
     argument: ClassVar[str | None] = None
     cache_id: ClassVar[str | None] = None
 
@@ -166,6 +172,19 @@ class Model(ABC):
         """
         return self.embed([prompt + text for text in batch] if prompt else batch)
 
+    def embed_parallel(
+        self, rows: Batch, role: Role, prompt: str, batch_size: int
+    ) -> NDArray[np.floating]:
+        """Embed at most `parallel` batches, each of `batch_size` rows but for the last one.
+
+        Every row has the vector that `embed_as` gives in its batch.
+        """
+        return self.embed_as(rows, role, prompt)
+
+    def close(self) -> None:
+        """Release what the model holds apart from memory, such as processes; nothing by default."""
+        return None
+
     def weights(self) -> str | None:
         """Return a string that identifies the weights; None if the model cannot identify them."""
         return None
@@ -196,8 +215,12 @@ class LoadedModel:
     model: Model
     options: Mapping[str, Any]
 
-    def embed(self, batch: Batch, role: Role = "item", prompt: str = "") -> NDArray[np.floating]:
+    def embed(
+        self, batch: Batch, role: Role = "item", prompt: str = "", batch_size: int | None = None
+    ) -> NDArray[np.floating]:
         """Embed a batch in a role and check the shape and the type of the vectors.
+
+        With `batch_size`, up to `Model.parallel` batches of this many rows are embedded at once.
 
         Raises
         ------
@@ -207,7 +230,8 @@ class LoadedModel:
             If the batch is too large for memory.
         """
         try:
-            vectors = np.asarray(self.model.embed_as(batch, role, prompt))
+            size = batch_size or len(batch)
+            vectors = np.asarray(self.model.embed_parallel(batch, role, prompt, size))
         except (MineError, MemoryError):
             raise
         except Exception as error:  # a user's code may raise any error
@@ -225,7 +249,8 @@ class LoadedModel:
         return vectors
 
     def done(self) -> LoadedModel:
-        """Return the model's name and options without the weights, to release their memory."""
+        """Close the model; return its name and options without the weights, to free memory."""
+        self.model.close()
         return LoadedModel(self.name, _Done(), self.options)
 
     def family(self) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> Loade
     if kind not in model.kinds:
         wanted = " or ".join(sorted(model.kinds))
         raise UsageError(f"model {name!r} embeds {wanted}; the content column holds {kind}")
+    options = {key: value for key, value in options.items() if key not in model.placement}
     return LoadedModel(name, model, options)
 
 

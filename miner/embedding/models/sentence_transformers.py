@@ -5,28 +5,34 @@ This includes cross-encoders, which score a pair of texts together.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import numpy as np
 from numpy.typing import NDArray
-from sentence_transformers import CrossEncoder, SentenceTransformer
+from sentence_transformers import CrossEncoder
 
 from miner.embedding.models.base import Batch, Model, Role
+from miner.embedding.models.hub.loading import (
+    checked_arguments,
+    code_digest,
+    load_folder_or_name,
+)
+from miner.embedding.models.hub.processes import (
+    DevicePool,
+    SentenceTransformer,
+    checked_devices,
+)
 from miner.embedding.models.torch_weights import choose_device, state_digest
 from miner.errors import UsageError
-from miner.storage.urls import expanded
 
 __all__ = ["CrossEncoderScores", "SentenceTransformers"]
 
 _VERSION = 1
-_HUB, _PATIENCE = "https://huggingface.co", 10.0
-"""Address of the hub, and the seconds in which it must answer."""
+_TRUST = (
+    "if you trust it, set model.options.trust_remote_code = true (false: load it by the class that "
+    "transformers has for it, if there is one)"
+)
 
 
 class SentenceTransformers(Model):
@@ -44,11 +50,20 @@ class SentenceTransformers(Model):
         Tokens after which a text is cut; default: the model's limit.
     truncate_dim : int, optional
         Dimensions to keep, for models that were trained for truncation.
+    model_kwargs : mapping, optional
+        Arguments with which transformers loads the model, such as ``dtype`` ("bfloat16") and
+        ``attn_implementation``.
+    trust_remote_code : bool, optional
+        Whether to run code that comes with the model. A model with such code is refused by default;
+        with False, the class that transformers has for it is used, if there is one.
+    devices : sequence of str, optional
+        Such as ``["cuda:0", "cuda:1"]``, or ``["cpu", "cpu"]``: one process for each.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     argument: ClassVar[str] = "path"
     cache_id: ClassVar[str] = "miner.models.sentence_transformers:SentenceTransformers"
+    placement: ClassVar[frozenset[str]] = frozenset({"devices"})
 
     def __init__(
         self,
@@ -57,20 +72,39 @@ class SentenceTransformers(Model):
         revision: str | None = None,
         max_length: int | None = None,
         truncate_dim: int | None = None,
+        model_kwargs: Mapping[str, Any] | None = None,
+        trust_remote_code: bool | None = None,
+        devices: list[str] | None = None,
     ) -> None:
-        name = _folder_or_name(path, "model 'sentence-transformers'")
-        self._model = SentenceTransformer(
-            name,
-            device=choose_device(device),
+        _check_counts(max_length=max_length, truncate_dim=truncate_dim)
+        if trust_remote_code is not None and type(trust_remote_code) is not bool:
+            raise UsageError(
+                f"model.options.trust_remote_code = {trust_remote_code!r} must be true or false"
+            )
+        self._arguments = checked_arguments(model_kwargs, trust_remote_code)
+        several = checked_devices(devices, device)
+        self._model = load_folder_or_name(
+            SentenceTransformer,
+            path,
+            "model 'sentence-transformers'",
+            _TRUST,
+            trust=trust_remote_code,
+            device="cpu" if several else choose_device(device),
             revision=revision,
             truncate_dim=truncate_dim,
-            trust_remote_code=False,
-            local_files_only=_offline(name),
+            model_kwargs=self._arguments,
         )
         self._model.eval()
         if max_length is not None:
             self._model.max_seq_length = max_length
-        self._truncate = truncate_dim
+        dim = self._model.get_embedding_dimension()
+        if dim is not None and truncate_dim is not None and dim < truncate_dim:
+            raise UsageError(
+                f"model.options.truncate_dim = {truncate_dim}: {path} has {dim} dimensions"
+            )
+        self._code = code_digest(self._model) if trust_remote_code else None
+        self._pool = DevicePool(self._model, several)
+        self.parallel = max(1, len(several))
         prompts = self._prompts
         self.by_role = any(prompts.get(name) for name in ("query", "document", "passage"))
 
@@ -84,20 +118,33 @@ class SentenceTransformers(Model):
 
     def embed_as(self, batch: Batch, role: Role, prompt: str) -> NDArray[np.floating]:
         """Embed texts in a role; a prompt of the job replaces the model's prompt."""
+        return self.embed_parallel(batch, role, prompt, len(batch))
+
+    def embed_parallel(
+        self, rows: Batch, role: Role, prompt: str, batch_size: int
+    ) -> NDArray[np.floating]:
+        """Embed several batches, each by a process of its own if there are `devices`."""
         encode = {
             "item": self._model.encode,
             "query": self._model.encode_query,
             "document": self._model.encode_document,
         }[role]
-        vectors = encode(
-            list(batch),
-            prompt=prompt or None,
-            batch_size=len(batch),
-            show_progress_bar=False,
-            convert_to_numpy=True,
-            normalize_embeddings=False,
-        )
+        with self._pool.running() as pool:
+            vectors = encode(
+                list(rows),
+                prompt=prompt or None,
+                batch_size=batch_size,
+                chunk_size=batch_size,
+                pool=pool,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+                normalize_embeddings=False,
+            )
         return np.asarray(vectors, dtype=np.float32)
+
+    def close(self) -> None:
+        """End the processes of `devices`."""
+        self._pool.close()
 
     def weights(self) -> str:
         """Return the checksum of all tensors, the structure and the tokenizer."""
@@ -105,12 +152,17 @@ class SentenceTransformers(Model):
 
     def facts(self) -> Mapping[str, Any]:
         """Return the options that decide the vectors."""
-        return {
+        facts = {
             "version": _VERSION,
             "max_length": self._model.max_seq_length,
-            "truncate_dim": self._truncate,
+            "truncate_dim": self._model.truncate_dim,
             "prompts": self._prompts,
         }
+        if self._arguments:
+            facts["model_kwargs"] = self._arguments
+        if self._code:
+            facts["code"] = self._code
+        return facts
 
 
 class CrossEncoderScores:
@@ -123,12 +175,12 @@ class CrossEncoderScores:
     """
 
     def __init__(self, path: str) -> None:
-        name = _folder_or_name(path, "rescorer 'cross-encoder'")
-        self._model = CrossEncoder(
-            name,
+        self._model = load_folder_or_name(
+            CrossEncoder,
+            path,
+            "rescorer 'cross-encoder'",
+            "select.rescore takes a function of yours instead",
             device=choose_device(None),
-            trust_remote_code=False,
-            local_files_only=_offline(name),
         )
 
     def __call__(self, pairs: list[tuple[str, str]]) -> NDArray[np.float64]:
@@ -141,31 +193,12 @@ class CrossEncoderScores:
         return state_digest(self._model.model.state_dict(), str(self._model), _words(self._model))
 
 
-def _folder_or_name(path: str, what: str) -> str:
-    """Return the expanded path of a folder, or the unchanged name of a model on the hub."""
-    local = expanded(path)
-    if local.is_dir():
-        return str(local)
-    if path.startswith((".", "/", "~")):
-        raise UsageError(f"{what}: no such folder: {path}; check it")
-    return path
-
-
-def _offline(name: str) -> bool:
-    """Return whether the hub does not answer, so that only what was downloaded before is usable.
-
-    The library would try each file for a minute or more. A proxy, which answers in the hub's place,
-    is left to it.
-    """
-    endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or _HUB)
-    if Path(name).is_dir() or not endpoint.hostname or getproxies().get(endpoint.scheme):
-        return False
-    port = endpoint.port or {"http": 80}.get(endpoint.scheme, 443)
-    try:
-        with socket.create_connection((endpoint.hostname, port), timeout=_PATIENCE):
-            return False
-    except OSError:
-        return True
+def _check_counts(**options: Any) -> None:
+    for name, value in options.items():
+        if value is not None and (type(value) is not int or value < 1):
+            raise UsageError(
+                f"model.options.{name} = {value!r} must be a whole number of 1 or more"
+            )
 
 
 def _words(model: Any) -> str:
