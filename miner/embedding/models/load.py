@@ -6,6 +6,7 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,25 +109,34 @@ def import_from_here(target: str) -> Any:
     return load_attribute(target)
 
 
+def constructed(what: str, make: Callable[[], Any]) -> Any:
+    """Return the object that `make` loads; `what` names it in messages.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be made.
+    StorageError
+        If it would have to be downloaded without a network.
+    """
+    try:
+        return make()
+    except TypeError as error:
+        raise UsageError(f"{what} cannot be made with these options: {error}") from error
+    except (MineError, MemoryError):
+        raise
+    except Exception as error:  # a user's code may raise any error
+        if isinstance(error, OSError) and "couldn't connect to" in str(error):
+            raise StorageError(
+                f"{what}: no network, and it was not downloaded before; check the network, or give "
+                "a folder of this machine"
+            ) from error
+        raise UsageError(f"{what} cannot be made: {error_words(error)}; correct it") from error
+
+
 def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
     if inspect.isclass(found):
-        try:
-            found = found(**options)
-        except TypeError as error:
-            raise UsageError(
-                f"model {name!r} cannot be made with these options: {error}"
-            ) from error
-        except (MineError, MemoryError):
-            raise
-        except Exception as error:  # a user's code may raise any error
-            if isinstance(error, OSError) and "couldn't connect to" in str(error):
-                raise StorageError(
-                    f"model {name!r}: no network, and it was not downloaded before; check the "
-                    "network, or give a folder of this machine"
-                ) from error
-            raise UsageError(
-                f"model {name!r} cannot be made: {error_words(error)}; correct it"
-            ) from error
+        found = constructed(f"model {name!r}", partial(found, **options))
     elif options:
         raise UsageError(f"model {name!r} is not a class: model.options cannot be given to it")
     if isinstance(found, Model):

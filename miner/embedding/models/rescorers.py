@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.embedding.models.load import import_from_here
+from miner.embedding.models.load import constructed, import_from_here
 from miner.errors import DataError, MineError, UsageError
 from miner.registry import Registry
 
@@ -86,5 +87,5 @@ def load_rescorer(name: str) -> Rescorer:
         return Rescorer(name, call)
     if not colon or not value:
         raise UsageError(f"select.rescore = {name!r} names no model; write {family}:PATH")
-    scorer = RESCORERS.load(family)(value)
+    scorer = constructed(f"select.rescore = {name!r}", partial(RESCORERS.load(family), value))
     return Rescorer(name, scorer, scorer.weights())

@@ -102,7 +102,8 @@ class SentenceTransformers(Model):
             raise UsageError(
                 f"model.options.truncate_dim = {truncate_dim}: {path} has {dim} dimensions"
             )
-        self._code = code_digest(self._model) if trust_remote_code else None
+        self._truncate = truncate_dim
+        self._code = code_digest(self._model) if trust_remote_code else ""
         self._pool = DevicePool(self._model, several)
         self.parallel = max(1, len(several))
         prompts = self._prompts
@@ -147,21 +148,26 @@ class SentenceTransformers(Model):
         self._pool.close()
 
     def weights(self) -> str:
-        """Return the checksum of all tensors, the structure and the tokenizer."""
-        return state_digest(self._model.state_dict(), str(self._model), _words(self._model))
+        """Return the checksum of all tensors, the structure and the tokenizer.
+
+        It includes what else comes with the model and decides the vectors: its code, and dimensions
+        that it cuts without being asked.
+        """
+        more = [_words(self._model), self._code]
+        if self._truncate is None and self._model.truncate_dim is not None:
+            more.append(f"truncate_dim {self._model.truncate_dim}")
+        return state_digest(self._model.state_dict(), str(self._model), *more)
 
     def facts(self) -> Mapping[str, Any]:
         """Return the options that decide the vectors."""
         facts = {
             "version": _VERSION,
             "max_length": self._model.max_seq_length,
-            "truncate_dim": self._model.truncate_dim,
+            "truncate_dim": self._truncate,
             "prompts": self._prompts,
         }
         if self._arguments:
             facts["model_kwargs"] = self._arguments
-        if self._code:
-            facts["code"] = self._code
         return facts
 
 

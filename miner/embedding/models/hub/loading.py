@@ -120,17 +120,17 @@ def _configurations(model: Any) -> list[Any]:
     return [config for config in parts if hasattr(config, "to_json_string")]
 
 
-def code_digest(model: Any) -> str | None:
+def code_digest(model: Any) -> str:
     """Return the checksum of the code that a model has of its own, and of its configuration.
 
-    None if it has no such code.
+    It is empty if the model has no such code.
     """
     configurations = _configurations(model)
     parts = [*model.modules(), *configurations, model.tokenizer]
     names = {type(part).__module__ for part in parts}
     names = {name for name in names if name.split(".")[0] not in _LIBRARIES}
     if not names:
-        return None
+        return ""
     packages = {name.rpartition(".")[0] or name for name in names}
     files = [
         (name.removeprefix(package), sha256_file(Path(file)))
