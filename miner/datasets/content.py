@@ -31,6 +31,9 @@ __all__ = [
     "refuse_faults",
 ]
 
+_VECTORS = ("embedding", "embeddings", "vector", "vectors", "features", "emb")
+"""Names of columns whose bytes are no images."""
+
 Kind = Literal["text", "image", "vectors"]
 Namer = Callable[[int], str]
 """Describes the row at a position of a batch for a message, such as ``row 17 (id 'x')``."""
@@ -62,6 +65,13 @@ def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
     """
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
+    vectors = model == "precomputed" or (model is None and name.lower() in _VECTORS)
+    if vectors and _is_packed(kind):
+        raise DataError(
+            f"{where}, content column {name!r} holds bytes ({kind}), as of quantised vectors: they "
+            "are not numbers to measure distances with; write floats (np.unpackbits for bits), or "
+            "call images image"
+        )
     if is_string(kind):
         if model == "precomputed" or (model is None and name == "embedding"):
             return "vectors"
@@ -83,6 +93,13 @@ def column_kind(where: str, name: str, kind: Any, model: str | None) -> Kind:
         )
     fractions = pa.types.is_floating(kind) and name != "image"
     return "vectors" if model == "precomputed" or (model is None and fractions) else "image"
+
+
+def _is_packed(kind: Any) -> bool:
+    """Whether a type is one of quantised vectors: bytes, or lists of integers of 8 bits."""
+    inner = kind.value_type if is_list(kind) else pa.null()
+    encoded = is_encoded(kind) and not pa.types.is_struct(kind)
+    return encoded or pa.types.is_uint8(inner) or pa.types.is_int8(inner)
 
 
 def is_string(kind: Any) -> bool:
@@ -151,9 +168,12 @@ class Content:
         faults = dict.fromkeys(_nulls(column), _NULL)
         if is_string(column.type):
             column = _parse_vectors(column, faults)
+        if self.kind == "vectors":
+            faults |= dict.fromkeys(_several(column), _SEVERAL)
         widths, values = _widths(column)
         if self.width is None:
-            self.width = next((int(width) for width in widths if width), None)
+            good = (width for row, width in enumerate(widths.tolist()) if row not in faults)
+            self.width = next((width for width in good if width), None)
         for row in np.flatnonzero(widths != self.width):
             words = f" has {widths[row]} values, the first has {self.width}; {_SAME}"
             faults.setdefault(int(row), words if widths[row] else f" has an empty vector; {_FILL}")
@@ -171,6 +191,10 @@ class Content:
         return matrix, faults
 
 
+_SEVERAL = (
+    " holds several vectors, as of ColBERT, and one vector a row is mined: pool them, such as by "
+    "their mean, or measure MaxSim elsewhere"
+)
 _FILL = "remove the row or fill it in"
 _SAME = "all rows need the same number"
 _NULL = f" has no content; {_FILL}"
@@ -183,6 +207,17 @@ def refuse_faults(faults: Mapping[int, str], name_row: Namer) -> None:
         raise DataError(
             f'{name_row(first)}{faults[first]}, or leave such rows out: dataset.on_error = "skip"'
         )
+
+
+def _several(column: Any) -> list[int]:
+    """Return the rows that hold a list of several vectors."""
+    rows = np.arange(len(column))
+    found = np.zeros(len(column), np.bool_)
+    while is_list(column.type) and is_list(column.type.value_type):
+        lengths = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False)
+        found[rows[lengths > 1]] = True
+        rows, column = np.repeat(rows, lengths), column.flatten()
+    return np.flatnonzero(found).tolist()
 
 
 def _nulls(column: Any) -> list[int]:
@@ -207,7 +242,10 @@ def _parse_vectors(column: Any, faults: dict[int, str]) -> Any:
     for row, text in enumerate(column.to_pylist()):
         try:
             numbers = [] if text is None else json.loads(text)
-            rows.append(np.asarray(numbers, dtype=np.float64).ravel())
+            vector = np.asarray(numbers, dtype=np.float64)
+            if vector.ndim > 1 and vector.size > vector.shape[-1]:
+                faults[row] = _SEVERAL
+            rows.append(vector.ravel())
         except (ValueError, TypeError, OverflowError, RecursionError):
             faults[row] = f": {text[:40]!r} is not a list of numbers such as [0.5, 1]; correct it"
             rows.append(np.empty(0))

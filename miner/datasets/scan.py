@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from miner.datasets.base import is_id
 from miner.datasets.column_store import write_spool
 from miner.datasets.content import (
     Content,
@@ -26,6 +25,7 @@ from miner.datasets.content import (
     is_string,
     refuse_faults,
 )
+from miner.datasets.ids import id_values
 from miner.datasets.roles import TableRoles, nothing_left
 from miner.errors import DataError
 from miner.triplets.types import Rows
@@ -162,6 +162,8 @@ class _Scanner:
         for name in named | side.constraints.columns.keys():
             column = batch.column(name)
             _refuse_long(column, f"{side.table.where}, column {name!r}", rows)
+            if name != side.id and is_string(column.type):  # an empty text is no value
+                column = pc.if_else(pc.equal(column, ""), None, column)
             coded = name != side.id and is_string(column.type) and not side.table.untyped
             self.parts.setdefault(name, []).append(column.dictionary_encode() if coded else column)
         if side.anchors is not None:
@@ -177,7 +179,8 @@ class _Scanner:
             for name, parts in self.parts.items()
         }
         rows = np.concatenate(self.rows)
-        ids = pa.array(rows) if side.id is None else columns[side.id]
+        where = f"{side.table.where}, column {side.id!r}"
+        ids = pa.array(rows) if side.id is None else id_values(columns[side.id], where)
         _check_ids(ids, rows, self.side)
         return Items(
             where=self.side.table.where,
@@ -189,7 +192,11 @@ class _Scanner:
             digests=np.concatenate(self.digests) if self.digests else None,
             folded=np.concatenate(self.folded) if self.folded else None,
             width=self.content.width,
-            dropped=pa.concat_arrays(self.dropped) if self.dropped else ids.slice(0, 0),
+            dropped=(
+                id_values(pa.concat_arrays(self.dropped), where)
+                if self.dropped
+                else ids.slice(0, 0)
+            ),
             filtered=self.filtered,
             unreadable=self.unreadable,
         )
@@ -236,8 +243,6 @@ def typed(column: Any) -> Any:
 
 def _check_ids(ids: Any, rows: Rows, side: TableRoles) -> None:
     where = f"{side.table.where}, column {side.id!r}"
-    if not is_id(ids):
-        raise DataError(f"{where}: ids must be text or whole numbers, not {ids.type}")
     if ids.null_count:
         row = rows[int(pc.index(ids.is_null(), True).as_py())]
         raise DataError(f"{where}, row {row} has no id; fill it in, or name another column")

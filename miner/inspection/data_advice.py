@@ -101,6 +101,15 @@ def _of_values(dataset: Mapping[str, Any]) -> Iterator[Advice]:
             else "They are not duplicates for a run, so they may be each other's negatives.",
             "" if folded else 'Set dataset.same_text = "folded", or clean the texts.',
         )  # fmt: skip
+    missing = dataset.get("missing_names")
+    if missing:
+        names = ", ".join(f"{name[:40]!r}" for name in missing)
+        yield Advice(
+            "missing_names", "warning", {"rows": sum(missing.values())},
+            f"{counted(sum(missing.values()), 'label is', 'labels are')} called {names}",
+            "This is how a missing value is often written, but here it is the name of a class.",
+            "If these rows have no label, leave the field empty; else rename the class.",
+        )  # fmt: skip
     labels = dataset.get("near_equal_labels", ())
     if labels:
         yield Advice(

@@ -136,17 +136,22 @@ class JsonBlock:
                     f"({line[:_SHOWN]!r}); correct it"
                 )
 
-    def has_key(self, name: str) -> bool:
-        """Whether an object of the block has a key."""
-        return any(name in row for row in self._rows())
+    def without(self, path: str) -> tuple[str, JsonBlock] | None:
+        """Return the key of the objects that a path such as ``a/b`` is in, and a block without it.
 
-    def without(self, name: str) -> JsonBlock:
-        """Return the block without a key of its objects."""
-        rows = ({key: row[key] for key in row if key != name} for row in self._rows())
-        return replace(self, lines=_NEW_LINE.join(json.dumps(row).encode() for row in rows))
-
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        return (json.loads(line) for line in self.lines.split(_NEW_LINE) if line.strip())
+        None if no object has such a key, or a line is no JSON.
+        """
+        parts = path.split("/")
+        try:
+            rows = [json.loads(line.strip() or b"{}") for line in self.lines.split(_NEW_LINE)]
+        except (ValueError, RecursionError):
+            return None
+        keys = ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
+        key = next((key for key in keys if any(key in row for row in rows)), None)
+        if key is None:
+            return None
+        lines = [json.dumps({k: row[k] for k in row if k != key}).encode() for row in rows]
+        return key, replace(self, lines=_NEW_LINE.join(lines))
 
     def line_of(self, row: int) -> int | None:
         """Return the line number of an object, given its index in the block.

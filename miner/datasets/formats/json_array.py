@@ -100,13 +100,15 @@ class _Array(io.RawIOBase):
         if wrong.any():
             self._refuse(self._commas + int(np.argmax(wrong)) + 1)
         starts, ends = (steps == 1) & (depths == 1), (steps == -1) & (depths == 0)
-        self._arrays += int(starts.sum())
+        arrays = self._arrays + np.cumsum(starts)
         outside = ~inside & (depths == 0) & (steps == 0) & ~np.isin(data, list(_BLANKS + _BOM))
         loose = ~inside & (depths == 1) & (steps == 0) & ~commas & ~np.isin(data, list(_BLANKS))
-        bad = outside | loose | (depths < 0) | (ends & (data != _CLOSE))
-        if bad.any() or self._arrays > 1:
+        bad = outside | loose | (depths < 0) | (ends & (data != _CLOSE)) | (arrays > 1)
+        if bad.any():
             self._refuse(int(objects[int(np.argmax(bad))]) + 1)
-        self._depth, self._objects = int(depths[-1]), int(objects[-1])
+        self._depth, self._objects, self._arrays = (
+            int(counts[-1]) for counts in (depths, objects, arrays)
+        )
         self._commas += len(places)
         lines = data.copy()
         lines[(data == _LINE) & ~inside] = _SPACE
@@ -138,7 +140,7 @@ class _Array(io.RawIOBase):
                 f"{self._objects} objects; write the file again"
             )
         if self._objects != self._commas + 1 and (self._objects or self._commas):
-            self._refuse(self._commas + 1)
+            self._refuse(min(self._objects, self._commas + 1) + 1)
 
     def _refuse(self, number: int) -> None:
         raise LineFault(

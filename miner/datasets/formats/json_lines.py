@@ -130,27 +130,15 @@ def _schema(file: Path, encoding: str | None, faults: dict[str, str]) -> Any:
                 first = _parsed(block, None, threads=True)
                 break
             except DataError as error:
-                name = _mixed_column(str(error), block)
-                if name is None:
+                match = _MIXED.search(str(error))
+                parted = match and block.without(match["path"])
+                if not parted:
                     raise
+                name, block = parted
                 mixed.append(name)
                 faults[name] = f"{error}, or name another column"
-                block = block.without(name)
         fields = [(one.name, _inferred(one.name, first, block)) for one in first.schema]
         return pa.schema([*fields, *((name, pa.null()) for name in mixed)])
-
-
-def _mixed_column(message: str, block: JsonBlock) -> str | None:
-    """Return the column whose values Arrow could not read as one type; None for another error."""
-    match = _MIXED.search(message)
-    if match is None:
-        return None
-    path = match["path"].split("/")
-    names = ("/".join(path[:end]) for end in range(1, len(path) + 1))
-    try:
-        return next((name for name in names if block.has_key(name)), None)
-    except (ValueError, RecursionError):  # a later line is no JSON
-        return None
 
 
 def _inferred(name: str, table: Any, block: JsonBlock) -> Any:

@@ -10,16 +10,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from miner.datasets.content import is_string
+from miner.datasets.content import is_list, is_string
 from miner.datasets.image_files import is_encoded
 from miner.datasets.scan import Items
 from miner.errors import DataError
 from miner.triplets.relevance import NONE
 
-__all__ = ["Codes", "content_codes", "encoded", "joint_codes", "known_values"]
+__all__ = [
+    "Codes",
+    "content_codes",
+    "encoded",
+    "joint_codes",
+    "known_values",
+    "missing_names",
+]
 
 Codes = NDArray[np.int64]
 
+_MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "nil")
+"""Spellings of a missing value, in lower case; an empty text is no label, but blanks are one."""
 _EXACT = 1 << 53
 """From this value on, one float64 represents several integers."""
 
@@ -65,6 +74,20 @@ def _known_floats(items: Items, column: Any, name: str | None) -> Any:
             "all floats from 2^53 on; write whole numbers of 64 bits, or text"
         )
     return pc.add(column, pa.scalar(0, column.type))
+
+
+def missing_names(column: Any) -> dict[str, int]:
+    """Count the labels that are called like a missing value, such as NA, by their names."""
+    while is_list(column.type):
+        column = column.flatten()
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if not is_string(column.type):
+        return {}
+    names = pc.utf8_lower(pc.utf8_trim_whitespace(column))
+    alike = pc.is_in(names, value_set=pa.array(_MISSING))
+    found = column.filter(pc.and_(alike, pc.not_equal(column, "")))
+    return {one["values"]: one["counts"] for one in pc.value_counts(found).to_pylist()}
 
 
 def joint_codes(*columns: Any, key: str = "") -> Codes:

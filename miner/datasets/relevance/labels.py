@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from miner.datasets.content import folded, is_list
+from miner.datasets.content import folded, is_list, is_string
 from miner.datasets.relevance.codes import (
     Codes,
     content_codes,
     encoded,
     known_values,
+    missing_names,
 )
 from miner.datasets.relevance.constraints import constrained, group_codes, missing_values
 from miner.datasets.relevance.scanned import Scanned, given, left_out
@@ -87,7 +88,10 @@ def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.b
         "classes": len(counts),
         **given(negative_only=int((keep & ~anchors).sum())),
         **given(
-            without_value=missing, near_equal_texts=near_equal, near_equal_labels=_near_equal(known)
+            without_value=missing,
+            near_equal_texts=near_equal,
+            near_equal_labels=_near_equal(known),
+            missing_names=missing_names(items.labels),
         ),
         "skipped": {
             "unlabelled": int((~keep).sum()),
@@ -171,6 +175,8 @@ def _label_lists(items: Items, side: TableRoles) -> tuple[Codes, Codes, Any]:
         )
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     rows = np.repeat(np.arange(len(column), dtype=np.int64), lengths)
+    if is_string(values.type):
+        values = pc.if_else(pc.equal(values, ""), None, values)
     codes, names = encoded(known_values(items, values, side.label))
     pairs = np.unique(np.stack([rows, codes], axis=1)[codes >= 0], axis=0)
     starts = np.searchsorted(pairs[:, 0], np.arange(len(column) + 1))

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from miner.datasets.base import Table, is_id, require_column
+from miner.datasets.base import Table, require_column
+from miner.datasets.ids import id_values
 from miner.datasets.relevance.codes import Codes
 from miner.datasets.scan import Items
 from miner.errors import DataError
@@ -191,13 +192,14 @@ def _rows(table: Table, ids: Any, items: Items, column: str, *, skip: bool) -> C
 
     Ids are compared as text, because a CSV has no types.
     """
+    ids = id_values(ids.combine_chunks(), f"{table.where}, column {column!r}")
     texts = ids.cast(pa.string())
     rows = pc.index_in(texts, value_set=items.ids.cast(pa.string()))
     dropped = pc.is_in(texts, value_set=items.dropped.cast(pa.string()), skip_nulls=True)
     unknown = pc.and_(rows.is_null(), pc.invert(dropped))
     if pc.any(unknown).as_py() and not skip:
         link = int(pc.index(unknown, True).as_py())
-        shown = (ids if is_id(ids) else texts)[link].as_py()
+        shown = ids[link].as_py()
         raise DataError(
             f"{table.where}, row {link}: {column} {shown!r} is not an id of "
             f"{items.where}; add the row, or leave such links out and count them: "
