@@ -80,15 +80,14 @@ def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.b
     rows = np.flatnonzero(keep)
     own = (items, rows if chosen is None else rows[chosen])
     relevance = constrained(relevance, own, (items, rows), side.constraints)
-    missing = missing_values([items], side.constraints)
     facts = {
         "kind": "labelled",
         "items": len(items),
         "anchors": relevance.anchors,
         "classes": len(counts),
-        **given(negative_only=int((keep & ~anchors).sum())),
         **given(
-            without_value=missing,
+            negative_only=int((keep & ~anchors).sum()),
+            without_value=missing_values([items], side.constraints),
             near_equal_texts=near_equal,
             near_equal_labels=_near_equal(known),
             missing_names=missing_names(items.labels),
