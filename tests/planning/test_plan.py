@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +23,11 @@ from miner.triplets.relevance import (
     LinkRelevance,
     MultiLabelRelevance,
     Relevance,
+    anchor_rows,
 )
 from tests.conftest import ROOT, Result, write_vectors
+from tests.hard_data import labelled, linked
+from tests.hard_relevance import KINDS, constrained
 
 ANCHORS, CLASSES = 60, 5
 PAIRS = ANCHORS * (ANCHORS // CLASSES - 1)
@@ -262,6 +266,31 @@ def test_a_sample_keeps_the_positives_of_its_anchors() -> None:
         assert sample.relevance.anchors == len(anchors) > 50
         sample_positives(relevance, sample, anchors, whole=whole)
         assert sample_rows(relevance, 5000).relevance.rows == 5000
+
+
+@pytest.mark.parametrize("kinds", KINDS, ids="-".join)
+def test_a_sample_keeps_constraints_and_ignored_pairs(kinds: tuple[str, ...]) -> None:
+    """A row is hidden from an anchor in the sample exactly if it is in the whole data set."""
+    ignored = np.unique(np.random.default_rng(1).integers(0, 300 * 2000, 9000))
+    items = labelled("skewed", 2000, 5)
+    for inner in (
+        items,
+        AnchorSubset(items, np.arange(0, 2000, 3)),
+        dataclasses.replace(linked(300, 2000, 6), ignored=ignored),
+    ):
+        whole = constrained(inner, 4, *kinds)
+        sample = sample_rows(whole, 600)
+        rows, anchors = sample.sides[-1], sample.sides[0]
+        if not isinstance(inner, LinkRelevance):
+            anchors = np.flatnonzero(np.isin(anchor_rows(whole), rows))
+        assert len(anchors) == sample.relevance.anchors > 50
+        for place in range(0, len(anchors), 7):
+            anchor = int(anchors[place])
+            for found, expected in (
+                (sample.relevance.positives(place), whole.positives(anchor)),
+                (sample.relevance.hidden(place), whole.hidden(anchor)),
+            ):
+                assert rows[np.sort(found)].tolist() == rows[np.isin(rows, expected)].tolist()
 
 
 def test_options_of_before_are_refused(small: Path, cli: Callable[..., Result]) -> None:
