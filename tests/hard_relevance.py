@@ -15,7 +15,13 @@ from miner.triplets.relevance import (
     anchor_rows,
 )
 
-KINDS = ("across",), ("within",), ("apart",), ("before",), ("across", "within", "apart", "before")
+CONSTRAINTS = (
+    ("across",),
+    ("within",),
+    ("apart",),
+    ("before",),
+    ("across", "within", "apart", "before"),
+)
 SETS = ("few", "many", "skewed", "one_each", "all_alike", "apart")
 
 

@@ -22,8 +22,7 @@ from miner.errors import UsageError
 from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
-from tests.hard_relevance import KINDS as CONSTRAINTS
-from tests.hard_relevance import constrained
+from tests.hard_relevance import CONSTRAINTS, constrained
 from tests.oracle import Truth, enumerate_triplets
 from tests.sizes import make_small
 

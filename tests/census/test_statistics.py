@@ -24,8 +24,7 @@ from miner.triplets.distance import METRICS, normalize_rows
 from miner.triplets.relevance import LabelRelevance, Relevance, tally
 from miner.triplets.relevance.labels import row_labels
 from tests.hard_data import CLASSES, KINDS, labelled, linked, vectors
-from tests.hard_relevance import KINDS as CONSTRAINTS
-from tests.hard_relevance import constrained, multilabel, subset
+from tests.hard_relevance import CONSTRAINTS, constrained, multilabel, subset
 from tests.oracle import Truth, enumerate_triplets, negatives
 from tests.sizes import make_small
 

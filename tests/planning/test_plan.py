@@ -27,7 +27,7 @@ from miner.triplets.relevance import (
 )
 from tests.conftest import ROOT, Result, write_vectors
 from tests.hard_data import labelled, linked
-from tests.hard_relevance import KINDS, constrained
+from tests.hard_relevance import CONSTRAINTS, constrained
 
 ANCHORS, CLASSES = 60, 5
 PAIRS = ANCHORS * (ANCHORS // CLASSES - 1)
@@ -268,7 +268,7 @@ def test_a_sample_keeps_the_positives_of_its_anchors() -> None:
         assert sample_rows(relevance, 5000).relevance.rows == 5000
 
 
-@pytest.mark.parametrize("kinds", KINDS, ids="-".join)
+@pytest.mark.parametrize("kinds", CONSTRAINTS, ids="-".join)
 def test_a_sample_keeps_constraints_and_ignored_pairs(kinds: tuple[str, ...]) -> None:
     """A row is hidden from an anchor in the sample exactly if it is in the whole data set."""
     ignored = np.unique(np.random.default_rng(1).integers(0, 300 * 2000, 9000))

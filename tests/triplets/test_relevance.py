@@ -19,7 +19,7 @@ from miner.triplets.relevance import (
     without_rows,
 )
 from tests.hard_data import CLASSES, labelled, linked
-from tests.hard_relevance import KINDS, SETS, constrained, multilabel
+from tests.hard_relevance import CONSTRAINTS, SETS, constrained, multilabel
 
 
 def cases() -> list[Relevance]:
@@ -38,7 +38,7 @@ def cases() -> list[Relevance]:
     found += [dataclasses.replace(some, ignored=ignored)]
     bases = [found[0], found[1], found[2], found[3], labelled("skewed", 36, 5, hide=True)]
     bases += [dataclasses.replace(some, ignored=ignored), multilabel("few", 40, 3, hide=True)]
-    found += [constrained(base, 1, *kinds) for base in bases for kinds in KINDS]
+    found += [constrained(base, 1, *kinds) for base in bases for kinds in CONSTRAINTS]
     return [*found, without_rows(constrained(found[3], 2, "across", "before"), left_out)]
 
 
@@ -101,7 +101,7 @@ def test_picks_are_uniform(relevance: Relevance) -> None:
             assert ((times - mean) ** 2 / mean).sum() < len(times) + 6 * np.sqrt(2 * len(times)) + 9
 
 
-@pytest.mark.parametrize("kinds", KINDS, ids=lambda _: "")
+@pytest.mark.parametrize("kinds", CONSTRAINTS, ids=lambda _: "")
 @pytest.mark.parametrize("base", range(4))
 def test_constraints_by_their_definition(base: int, kinds: tuple[str, ...]) -> None:
     """Each pair of an anchor and a row is judged by one rule at a time."""
