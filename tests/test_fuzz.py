@@ -13,10 +13,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, seed, settings
 
 from tests.conftest import ROOT
 from tests.fuzz.cases import Case, faults, play, replayed, save
 from tests.fuzz.good import FORMATS, good
+from tests.fuzz.same import differences, tables
 from tests.fuzz.targets import TARGETS, search
 
 EXAMPLES = 3
@@ -34,6 +36,21 @@ def test_no_input_is_an_internal_error(name: str, tmp_path: Path) -> None:
     if name.removeprefix("broken-") in NEEDS_PILLOW:
         pytest.importorskip("PIL")
     search(name, 0, EXAMPLES, tmp_path / "case")
+
+
+@pytest.mark.parametrize(
+    "examples", [2, pytest.param(60, marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_the_same_rows_end_alike_in_every_format(examples: int, tmp_path: Path) -> None:
+    @seed(examples)
+    @settings(
+        max_examples=examples, database=None, deadline=None, suppress_health_check=[*HealthCheck]
+    )
+    @given(columns=tables())
+    def each(columns: dict[str, list[object]]) -> None:
+        assert differences(columns, tmp_path / "case") == []
+
+    each()
 
 
 @pytest.mark.slow

@@ -29,6 +29,8 @@ _SIMPLE: dict[str, tuple[Any, list[Any]]] = {
     "float": (pa.float32(), [0.0, -0.0, 1.5, float("nan"), float("-inf"), 3e38, 1e-45]),
     "double": (pa.float64(), [0.0, 1.5, float("nan"), 1e308, 5e-324, 1e39]),
     "decimal": (pa.decimal128(38, 2), [decimal.Decimal("1.50"), decimal.Decimal(10**30)]),
+    "small decimal": (pa.decimal32(5, 2), [decimal.Decimal("1.50"), decimal.Decimal(0)]),
+    "large decimal": (pa.decimal256(60, 0), [decimal.Decimal(1), decimal.Decimal(10**50)]),
     "string": (pa.string(), _TEXTS),
     "large": (pa.large_string(), _TEXTS),
     "view": (pa.string_view(), _TEXTS),
@@ -50,6 +52,17 @@ _LISTS = {
     "list_view": pa.list_view,
     "two": lambda kind: pa.list_(kind, 2),
     "none": lambda kind: pa.list_(kind, 0),
+}
+
+
+_EXTENSIONS: dict[str, tuple[Any, Any]] = {
+    "uuid": (pa.uuid(), b"0" * 16),
+    "json": (pa.json_(), '{"a": [1]}'),
+    "bool8": (pa.bool8(), 2),
+    "opaque": (pa.opaque(pa.int32(), "kind", "maker"), 7),
+    "opaque text": (pa.opaque(pa.string_view(), "kind", "maker"), "a"),
+    "tensor": (pa.fixed_shape_tensor(pa.float32(), [2]), [1.0, 2.0]),
+    "matrix": (pa.fixed_shape_tensor(pa.uint8(), [2, 1], permutation=[1, 0]), [1, 2]),
 }
 
 
@@ -82,7 +95,7 @@ def _strange(draw: Any, rows: int) -> Any:
     """Dictionaries, runs, structs, maps, unions, types that are not Arrow's own."""
     inner = draw(_simple(rows))
     choice = draw(
-        st.sampled_from(["dictionary", "struct", "picture", "map", "nested", "runs", "uuid"])
+        st.sampled_from(["dictionary", "struct", "picture", "map", "nested", "runs", *_EXTENSIONS])
     )
     if choice == "dictionary":
         try:
@@ -99,7 +112,9 @@ def _strange(draw: Any, rows: int) -> Any:
         return pa.array([[[1.0, 2.0], [3.0, 4.0]]] * rows, pa.list_(pa.list_(pa.float32())))
     if choice == "runs":
         return pa.RunEndEncodedArray.from_arrays([max(rows, 1)], ["a"]).slice(0, rows)
-    return pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0" * 16] * rows, pa.binary(16)))
+    kind, value = _EXTENSIONS[choice]
+    storage = pa.array([draw(st.sampled_from([value, value, None])) for _ in range(rows)])
+    return pa.ExtensionArray.from_storage(kind, storage.cast(kind.storage_type))
 
 
 @st.composite

@@ -312,6 +312,108 @@ _MORE = (
     MODEL,
 )
 
+
+@st.composite
+def _parts(draw: Any) -> Case:
+    """Two files of one table, whose columns have types of their own."""
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
+    kind = draw(st.sampled_from(["parquet", "arrow"]))
+    files = {}
+    for number in range(2):
+        some = [name for name in names if draw(st.integers(0, 9))] or names
+        rows = draw(st.integers(1, 5))
+        table = pa.Table.from_arrays([draw(columns(name, rows)) for name in some], names=some)
+        files[f"d/{number}.{kind}"] = _written(table, kind)
+    return Case(files, (*_RUN, "--data", "d"))
+
+
+@st.composite
+def _json_array(draw: Any) -> bytes:
+    rows = draw(_rows())
+    text = json.dumps(rows, indent=draw(st.sampled_from([None, 0, 1])))
+    more = draw(st.sampled_from(["", "", "", "]", ",", "{", "[]", "\ufeff", '"', "\\"]))
+    place = draw(st.integers(0, len(text)))
+    return (text[:place] + more + text[place:]).encode("utf-8", "surrogatepass")
+
+
+_ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "cp1252", "ascii", "utf-7", "idna", "cp037", "big5")
+_ENCODINGS += ("unicode_escape", "raw_unicode_escape", "utf-8-sig", "punycode", "undefined")
+
+
+@st.composite
+def _encoded(draw: Any) -> Case:
+    """Text whose separator and encoding the job names, rightly or wrongly."""
+    mark = draw(st.sampled_from([",", ";", "|", "\t", "~"]))
+    name = draw(st.sampled_from(["d.csv", "d.tsv", "d.jsonl", "d.json"]))
+    made = _json_array() if name == "d.json" else _json_lines()
+    data = draw(made if "json" in name else _delimited(mark))
+    encodings = st.sampled_from(_ENCODINGS)
+    keys = {"encoding": draw(encodings), "separator": draw(st.sampled_from([",", ";", "~", " "]))}
+    if draw(st.booleans()):
+        data = (
+            data.decode("utf-8", "replace").encode(
+                keys["encoding"] if draw(st.booleans()) else "utf-16", "replace"
+            )
+            if keys["encoding"] not in ("idna", "undefined")
+            else data
+        )
+    words = [
+        w for k, v in keys.items() if draw(st.booleans()) for w in ("--set", f"dataset.{k}={v}")
+    ]
+    return Case({name: data}, (*_RUN, "--data", name, *words, *MODEL))
+
+
+_TENSORS = ("F32", "F16", "BF16", "F64", "U8", "I8", "I64", "U64", "BOOL", "F8_E5M2", "X", 7, None)
+
+
+@st.composite
+def _safetensors(draw: Any) -> Case:
+    header: dict[str, Any] = {}
+    size = draw(st.sampled_from([0, 8, 24, 48, 96, 400]))
+    for name in draw(
+        st.lists(
+            st.sampled_from(["embedding", "X", "label", "y", "id", "__metadata__"]),
+            max_size=4,
+            unique=True,
+        )
+    ):
+        shape = draw(
+            st.sampled_from([[6], [6, 2], [6, 2, 2], [6, 0], [0], [], [2**62, 4], [-1], "x"])
+        )
+        start = draw(st.sampled_from([0, 0, 8, 3]))
+        width = draw(st.sampled_from([6, 12, 24, 48, 96, 192, 0]))
+        entry = {
+            "dtype": draw(st.sampled_from(_TENSORS)),
+            "shape": shape,
+            "data_offsets": [start, start + width],
+        }
+        header[name] = draw(st.one_of(st.just(entry), st.just(entry), st.just(entry), _jsons))
+    text = json.dumps(header).encode()
+    length = draw(st.sampled_from([len(text)] * 8 + [0, 1, 2**63, len(text) + size]))
+    body = np.random.default_rng(draw(st.integers(0, 9))).bytes(size)
+    return Case(
+        {"d.safetensors": length.to_bytes(8, "little") + text + body},
+        (*_RUN, "--data", "d.safetensors"),
+    )
+
+
+@st.composite
+def _beside(draw: Any) -> Case:
+    """Vectors with tables next to them, numbered or not."""
+    files: dict[str, bytes] = {}
+    for number in draw(
+        st.lists(st.sampled_from(["", "_0", "_1", "_10", "_2"]), min_size=1, max_size=3)
+    ):
+        files[f"d/{draw(st.sampled_from(['emb', 'emb', 'img_emb']))}{number}.npy"] = draw(_arrays)
+        name = draw(st.sampled_from(["labels", "emb", "metadata", f"metadata{number}"]))
+        kind = draw(st.sampled_from(["parquet", "csv"]))
+        usual = pa.table({"label": [n % 2 for n in range(6)]})
+        data = _written(draw(st.one_of(st.just(usual), _table())), "parquet")
+        files[f"d/{name}.{kind}"] = data if kind == "parquet" else draw(_delimited(","))
+    path = draw(st.sampled_from(["d", "d/*.npy", sorted(files)[0]]))
+    return Case(files, (*_RUN, "--data", path))
+
+
 DOCUMENTS = {
     "parquet": _single("d.parquet", _table().map(lambda table: _written(table, "parquet"))),
     "arrow": _single("d.arrow", _table().map(lambda table: _written(table, "arrow"))),
@@ -320,6 +422,11 @@ DOCUMENTS = {
     "csv.gz": _single("d.csv.gz", _gz(_delimited(",")), *MODEL),
     "jsonl": _single("d.jsonl", _json_lines()),
     "jsonl.gz": _single("d.jsonl.gz", _gz(_json_lines())),
+    "json": _single("d.json", _json_array()),
+    "parts": _parts(),
+    "encoded": _encoded(),
+    "safetensors": _safetensors(),
+    "beside": _beside(),
     "npy": _npy(),
     "npz": _npz(),
     "three": _three(),

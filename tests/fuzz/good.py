@@ -18,7 +18,17 @@ import pyarrow.parquet as pq
 
 from tests.fuzz.cases import Case, play
 
-__all__ = ["FORMATS", "MODEL", "arrow_bytes", "good", "good_output", "parquet_bytes", "zipped"]
+__all__ = [
+    "FORMATS",
+    "MODEL",
+    "arrow_bytes",
+    "good",
+    "good_output",
+    "npy_bytes",
+    "parquet_bytes",
+    "safetensors_bytes",
+    "zipped",
+]
 
 MODEL = ("--model", "tests.fuzz.letters:letters")
 """What embeds texts here."""
@@ -159,6 +169,42 @@ _LINKS = b"query_id,corpus_id,score\n" + b"".join(b"i%d,i%d,1\n" % (n, n + 1) fo
 _QRELS = b"".join(b"i%d 0 i%d %d\n" % (n, n + 1, n % 2) for n in range(6))
 _PAIRS = b"anchor,positive\n" + b"".join(b"a %d,b %d\n" % (n // 2, n) for n in range(ROWS))
 
+
+def safetensors_bytes(arrays: dict[str, Any]) -> bytes:
+    """Write arrays as safetensors: floats and integers."""
+    header, body = {}, b""
+    for name, array in arrays.items():
+        kind = f"{array.dtype.kind.upper()}{8 * array.itemsize}"
+        place = [len(body), len(body) + array.nbytes]
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": place}
+        body += array.tobytes()
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def _laion() -> Files:
+    parts: Files = {}
+    for number in range(3):
+        part = slice(3 * number, 3 * number + 3)
+        table = _table().drop_columns(["embedding"]).slice(3 * number, 3)
+        parts[f"laion/img_emb_{number}.npy"] = npy_bytes(_vectors()[part])
+        parts[f"laion/metadata_{number}.parquet"] = parquet_bytes(table)
+    return parts
+
+
+def _drifting() -> Files:
+    whole = _table()
+    wide = whole.set_column(3, "group", whole["group"].cast(pa.float64()))
+    return {
+        "d/0.parquet": parquet_bytes(whole.slice(0, 5)),
+        "d/1.parquet": parquet_bytes(wide.slice(5)),
+    }
+
+
+def _array_lines() -> bytes:
+    return b"[" + b",\n".join(_json_vectors().splitlines()) + b"]"
+
+
 FORMATS: dict[str, Callable[[], tuple[Files, tuple[str, ...]]]] = {
     "parquet": lambda: ({"d.parquet": parquet_bytes(_table())}, ("--data", "d.parquet")),
     "hive": lambda: (
@@ -177,6 +223,25 @@ FORMATS: dict[str, Callable[[], tuple[Files, tuple[str, ...]]]] = {
         ("--data", "d.jsonl", *MODEL),
     ),
     "jsonl.gz": lambda: ({"d.jsonl.gz": gzip.compress(_json_vectors())}, ("--data", "d.jsonl.gz")),
+    "json": lambda: ({"d.json": _array_lines()}, ("--data", "d.json")),
+    "json.zst": lambda: (
+        {"d.json.zst": pa.compress(_array_lines(), "zstd", asbytes=True)},
+        ("--data", "d.json.zst"),
+    ),
+    "utf-16": lambda: (
+        {"d.csv": _delimited(";").decode().encode("utf-16")},
+        ("--data", "d.csv", "--set", "dataset.encoding=utf-16", *MODEL),
+    ),
+    "safetensors": lambda: (
+        {
+            "d.safetensors": safetensors_bytes(
+                {"embeddings": _vectors(), "labels": np.arange(ROWS) % 3}
+            )
+        },
+        ("--data", "d.safetensors"),
+    ),
+    "laion": lambda: (_laion(), ("--data", "laion")),
+    "drifting": lambda: (_drifting(), ("--data", "d", "--set", "dataset.group=group")),
     "arrow": lambda: ({"d.arrow": arrow_bytes(_table())}, ("--data", "d.arrow")),
     "stream": lambda: ({"d.arrow": arrow_bytes(_table(), stream=True)}, ("--data", "d.arrow")),
     "npy": lambda: (

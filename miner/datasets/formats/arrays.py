@@ -192,7 +192,7 @@ def array_table(
         raise DataError(f"{path} is empty: it has no rows; check how it was written")
     found, wrong = {}, dict(faults)
     for name, values in arrays.items():
-        if lengths[name] != rows:
+        if not rows or lengths[name] != rows:
             wrong[name] = (
                 f"{path}: arrays of different lengths: {lengths}; each must have a row an item"
             )

@@ -1,7 +1,7 @@
 """JSON: one object a line, or one array of objects; packed or not.
 
-The first 16 MiB decide the column types. Columns whose values are of several kinds can be read by
-nobody, so they are refused, but only if they are used.
+The first 16 MiB decide the column types. A column whose values have several types is refused, but
+only if it is used.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def _schema(file: Path, encoding: str | None, faults: dict[str, str]) -> Any:
 def _inferred(name: str, table: Any, block: JsonBlock) -> Any:
     """Return the type of a column: text where Arrow infers times, integers up to 2^64.
 
-    Arrow reads an integer from 2^63 on as a float, which stands for many integers.
+    Arrow reads an integer from 2^63 on as a float, and several integers become the same float.
     """
     kind = table.schema.field(name).type
     if pa.types.is_timestamp(kind):
