@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -78,13 +80,14 @@ class Onnx(Model):
                 f"model 'onnx': {self._file} wants the inputs {', '.join(strange)}; an encoder "
                 f"with {', '.join(_FEEDS)} is needed"
             )
-        self._output = output or self._session.get_outputs()[0].name
-        known = [one.name for one in self._session.get_outputs()]
+        known = {one.name: one.type for one in self._session.get_outputs()}
+        self._output = output or next(iter(known))
         if self._output not in known:
             raise UsageError(
                 f"model.options.output = {output!r}: {self._file} has {', '.join(known)}"
             )
         self._pooling, self._length = pooling, max_length
+        self._bfloat16 = known[self._output] == "tensor(bfloat16)"
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
         """Embed texts, shape (b, dim). Texts are padded to the longest of the batch."""
@@ -96,8 +99,22 @@ class Onnx(Model):
             feeds["attention_mask"][row, : len(text.ids)] = 1
             feeds["token_type_ids"][row, : len(text.ids)] = text.type_ids
         given = {name: feeds[name] for name in self._feeds}
-        (output,) = self._session.run([self._output], given)
+        run = self._bfloat16_output if self._bfloat16 else self._session.run
+        (output,) = run([self._output], given)
         return self._pooled(np.asarray(output, dtype=np.float32), feeds["attention_mask"])
+
+    def _bfloat16_output(
+        self, names: list[str], feeds: dict[str, NDArray[np.int64]]
+    ) -> list[NDArray[np.float32]]:
+        """Run the model; NumPy has no bfloat16, whose bits are the upper half of a float32."""
+        given = {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(feed) for name, feed in feeds.items()
+        }
+        (output,) = self._session.run_with_ort_values(names, given)
+        shape = tuple(output.shape())
+        bits = (ctypes.c_uint16 * math.prod(shape)).from_address(output.data_ptr())
+        wide = np.frombuffer(bits, dtype=np.uint16).astype(np.uint32) << 16
+        return [wide.view(np.float32).reshape(shape)]
 
     def _pooled(self, output: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.floating]:
         wanted = 2 if self._pooling == "none" else 3

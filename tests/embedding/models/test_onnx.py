@@ -88,6 +88,44 @@ def test_options_are_checked(options: dict[str, Any], words: str) -> None:
         load_model(f"onnx:{MODEL}", "text", options)
 
 
+def encoded(number: int, value: int | bytes) -> bytes:
+    """Encode a field of a protocol buffer."""
+    if isinstance(value, bytes):
+        length = bytes([len(value) & 127 | 128, len(value) >> 7])  # below 1 << 14
+        return bytes([number << 3 | 2]) + length + value
+    return bytes([number << 3, value])
+
+
+def message(*fields: tuple[int, int | bytes]) -> bytes:
+    return b"".join(encoded(*field) for field in fields)
+
+
+def tensor(name: bytes, kind: int) -> bytes:
+    """Describe a tensor with two axes."""
+    shape = message((1, message((2, b"b"))), (1, message((2, b"t"))))
+    return message((1, name), (2, message((1, message((1, kind), (2, shape))))))
+
+
+@pytest.mark.parametrize(("kind", "width"), [(1, 23), (10, 10), (16, 7)])
+def test_numbers_of_every_type_come_as_float32(kind: int, width: int, tmp_path: Path) -> None:
+    """The model gives the token ids as float32, float16 or bfloat16, rounded to its bits."""
+    cast = message(
+        (1, b"input_ids"), (2, b"out"), (4, b"Cast"), (5, message((1, b"to"), (3, kind), (20, 2)))
+    )
+    graph = ((1, cast), (2, b"g"), (11, tensor(b"input_ids", 7)), (12, tensor(b"out", kind)))
+    model = message((1, 8), (7, message(*graph)), (8, message((1, b""), (2, 15))))
+    (tmp_path / "cast.onnx").write_bytes(model)
+    options = {"tokenizer": str(TOKENS), "pooling": "none"}
+    vectors = load_model(f"onnx:{tmp_path / 'cast.onnx'}", "text", options).embed(TEXTS[:2])
+    tokenizer = Tokenizer.from_file(str(TOKENS))
+    tokenizer.no_padding()
+    assert vectors.dtype == np.float32
+    for row, text in zip(vectors, TEXTS, strict=False):
+        ids = np.array(tokenizer.encode(text).ids, dtype=np.float64)
+        apart = np.abs(row[: len(ids)] - ids) / ids
+        assert apart.max() <= 2.0 ** -(width + 1) and not row[len(ids) :].any()
+
+
 def test_pooling_must_fit_the_output(texts: Path, mine: Callable[..., miner.Run]) -> None:
     with pytest.raises(UsageError, match=r"3 axes.*pooling = 'mean'"):
         mine(texts, f"onnx:{MODEL}", options={"tokenizer": str(TOKENS), "pooling": "none"})
