@@ -88,16 +88,20 @@ def test_options_are_checked(options: dict[str, Any], words: str) -> None:
         load_model(f"onnx:{MODEL}", "text", options)
 
 
-def encoded(number: int, value: int | bytes) -> bytes:
-    """Encode a field of a protocol buffer."""
-    if isinstance(value, bytes):
-        length = bytes([len(value) & 127 | 128, len(value) >> 7])  # below 1 << 14
-        return bytes([number << 3 | 2]) + length + value
-    return bytes([number << 3, value])
+def varint(number: int) -> bytes:
+    """Encode a number below 1 << 14."""
+    return bytes([number & 127 | 128, number >> 7])
 
 
 def message(*fields: tuple[int, int | bytes]) -> bytes:
-    return b"".join(encoded(*field) for field in fields)
+    """Encode a protocol buffer of numbered fields."""
+    parts = [
+        varint(number << 3) + varint(value)
+        if isinstance(value, int)
+        else varint(number << 3 | 2) + varint(len(value)) + value
+        for number, value in fields
+    ]
+    return b"".join(parts)
 
 
 def tensor(name: bytes, kind: int) -> bytes:
