@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,7 +85,11 @@ class Onnx(Model):
                 f"model.options.output = {output!r}: {self._file} has {', '.join(known)}"
             )
         self._pooling, self._length = pooling, max_length
-        self._bfloat16 = known[self._output] == "tensor(bfloat16)"
+        if known[self._output] == "tensor(bfloat16)":  # which ONNX Runtime does not give to NumPy
+            raise UsageError(
+                f"model 'onnx': output {self._output!r} of {self._file} is bfloat16; export it "
+                "with an output in float32 or float16"
+            )
 
     def embed(self, batch: Batch) -> NDArray[np.floating]:
         """Embed texts, shape (b, dim). Texts are padded to the longest of the batch."""
@@ -99,22 +101,8 @@ class Onnx(Model):
             feeds["attention_mask"][row, : len(text.ids)] = 1
             feeds["token_type_ids"][row, : len(text.ids)] = text.type_ids
         given = {name: feeds[name] for name in self._feeds}
-        run = self._bfloat16_output if self._bfloat16 else self._session.run
-        (output,) = run([self._output], given)
+        (output,) = self._session.run([self._output], given)
         return self._pooled(np.asarray(output, dtype=np.float32), feeds["attention_mask"])
-
-    def _bfloat16_output(
-        self, names: list[str], feeds: dict[str, NDArray[np.int64]]
-    ) -> list[NDArray[np.float32]]:
-        """Run the model; NumPy has no bfloat16, whose bits are the upper half of a float32."""
-        given = {
-            name: onnxruntime.OrtValue.ortvalue_from_numpy(feed) for name, feed in feeds.items()
-        }
-        (output,) = self._session.run_with_ort_values(names, given)
-        shape = tuple(output.shape())
-        bits = (ctypes.c_uint16 * math.prod(shape)).from_address(output.data_ptr())
-        wide = np.frombuffer(bits, dtype=np.uint16).astype(np.uint32) << 16
-        return [wide.view(np.float32).reshape(shape)]
 
     def _pooled(self, output: NDArray[np.float32], mask: NDArray[np.int64]) -> NDArray[np.floating]:
         wanted = 2 if self._pooling == "none" else 3
