@@ -53,7 +53,10 @@ def prepare_store(
     began = time.perf_counter()
     store, maker = sound_store(root / key.name), _Maker(root, key, recipe, progress)
     if store is None:
-        store = maker.make()
+        try:
+            store = maker.make()
+        finally:
+            recipe.model.model.close()
     else:
         os.utime(store.folder / "store.json")  # the time of the last use, for `keep_within`
         maker.reused = store.facts["items"]

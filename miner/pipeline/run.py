@@ -211,15 +211,13 @@ class _RunPipeline:
         """Execute all stages; return the published run."""
         with self.clock.stage("embed"):
             progress = CompileMeanwhile(self.progress)
-            try:
-                store, embedding = prepare_store(
-                    self.output.root / ".store", self.key, self.resolved.recipe, progress
-                )
-            finally:
-                self.resolved = self.resolved.embedded()
+            store, embedding = prepare_store(
+                self.output.root / ".store", self.key, self.resolved.recipe, progress
+            )
             progress.wait()
         _log.info("embedded", extra={"facts": embedding})
         self.staging.bind(store.checksum)
+        self.resolved = self.resolved.embedded()
         with self.clock.stage("index"):
             self.progress("indexing", 0, store.facts["rows"][-1])
             indexing = Indexing(self.job, self.staging, store, self.progress)

@@ -249,8 +249,7 @@ class LoadedModel:
         return vectors
 
     def done(self) -> LoadedModel:
-        """Close the model; return its name and options without the weights, to free memory."""
-        self.model.close()
+        """Return the model's name and options without the weights, to release their memory."""
         return LoadedModel(self.name, _Done(), self.options)
 
     def family(self) -> dict[str, Any]:
