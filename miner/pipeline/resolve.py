@@ -13,6 +13,7 @@ from miner.embedding.models.base import LoadedModel
 from miner.embedding.models.load import load_model
 from miner.embedding.models.rescorers import Rescorer, load_rescorer
 from miner.embedding.recipe import EmbeddingRecipe, StoreKey
+from miner.embedding.store import Store
 from miner.errors import UsageError
 from miner.indexes.base import check_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
@@ -22,6 +23,7 @@ from miner.runs.shards import FORMAT_VERSION
 from miner.selection.selection import check_selection
 from miner.storage.json_files import digest
 from miner.storage.urls import local_root
+from miner.triplets.relevance import Tally
 from miner.version import __version__
 
 __all__ = ["ResolvedJob", "as_job"]
@@ -155,3 +157,14 @@ class ResolvedJob:
         if self.rescorer is not None:
             facts["rescorer"] = self.rescorer.weights
         return facts
+
+    def dataset_facts(self, key: StoreKey, store: Store, tally: Tally) -> dict[str, Any]:
+        """Return the facts of the manifest about the data."""
+        return {
+            "files": key.files,
+            **store.facts["dataset"],
+            "columns": store.facts["roles"],
+            "used": self.source.used(),
+            "unused": self.source.unused(),
+            "hidden": tally.hidden,
+        }

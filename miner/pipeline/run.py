@@ -55,7 +55,7 @@ from miner.runs.totals import census_facts, written_facts
 from miner.storage.json_files import digest
 from miner.storage.urls import errors_name_urls
 from miner.triplets.hardness import OutputFolder
-from miner.triplets.relevance import Tally, anchor_rows
+from miner.triplets.relevance import anchor_rows
 from miner.triplets.types import Rows
 from miner.version import package_versions
 
@@ -265,7 +265,7 @@ class _RunPipeline:
         written = written_facts(chosen, shards, run, suspects=suspects, dropped=dropped)
         found = {
             "job": self.job.facts(),
-            "dataset": self._dataset_facts(store, tally),
+            "dataset": self.resolved.dataset_facts(self.key, store, tally),
             "census": census | census_files.facts,
             "written": written,
         }
@@ -297,14 +297,13 @@ class _RunPipeline:
 
     def _report(self, manifest: dict[str, Any], store: Store, positives: Rows) -> dict[str, Any]:
         """Write the report into the run; return its facts for the manifest, and the warnings."""
-        run, work = self.staging.run, self.staging.work
-        staged = Run(run, self.staging.described(manifest))
-        advice = advise_run(staged, positives)
+        staged = Run(self.staging.run, self.staging.described(manifest))
+        work, advice = self.staging.work, advise_run(staged, positives)
         if self.job.output.report:
             self.progress("reporting", 0, 0)
             files, why = add_report(staged, work, store, self.resolved.source, advice)
         else:
-            files, why = drop_report(run, work)
+            files, why = drop_report(staged.path, work)
         self.attempt.unreported = why
         said = {"report_not_written": why} if why else {}
         warned = {"warnings": warning_facts(advice)}
@@ -343,10 +342,3 @@ class _RunPipeline:
         if index.exists():
             files.append(file_facts(index, self.staging.run, store.facts["rows"][-1]))
         return shards, files
-
-    def _dataset_facts(self, store: Store, tally: Tally) -> dict[str, Any]:
-        facts: dict[str, Any] = store.facts["dataset"]
-        source = self.resolved.source
-        columns = {"columns": store.facts["roles"], "used": source.used()}
-        columns["unused"] = source.unused()
-        return {"files": self.key.files, **facts, **columns, "hidden": tally.hidden}

@@ -35,6 +35,12 @@ ROWS = [" ".join([TEXTS[row % 6]] * (1 + row * 7 % 5)) + f" {row}" for row in ra
 TWO = {"devices": ["cpu", "cpu"], "trust_remote_code": True}
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes take over `sys.path`, where other tests put a torchvision without operators."""
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if Path(one).name != "timm"])
+
+
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder with code of its own, which the processes have to find."""
