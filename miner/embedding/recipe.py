@@ -99,7 +99,7 @@ class StoreKey:
             "files": [file["sha256"] for file in files],
             "roles": source.roles(),
             "links": source.rules.facts(),
-            "model": identity.facts,
+            "model": identity.facts | {"family": identity.family},
             "prompts": list(recipe.prompts),
             "normalize": recipe.normalize,
             "texts": recipe.texts,

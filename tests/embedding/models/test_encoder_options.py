@@ -166,6 +166,18 @@ def test_the_code_and_its_settings_are_in_the_key(texts: Path, mine: Mine, tmp_p
     assert computed(mine(texts, str(moved), options=options)) == 6
 
 
+def test_what_the_folder_says_of_its_texts_is_in_the_key(
+    texts: Path, mine: Mine, tmp_path: Path
+) -> None:
+    """The number of tokens is no weight, and no option of the job."""
+    folder = tiny_encoder(tmp_path / "own")
+    first = mine(texts, str(folder))
+    change(folder / "tokenizer_config.json", model_max_length=3)
+    second = mine(texts, str(folder))
+    assert second.run_id != first.run_id
+    assert not np.array_equal(stored(first), stored(second))
+
+
 def test_a_class_named_by_the_folder_is_code_too(tmp_path: Path) -> None:
     folder = tiny_encoder(tmp_path / "classes")
     (folder / "pool.py").write_text(
