@@ -20,7 +20,7 @@ from miner.datasets.opening import open_table
 from miner.datasets.recognition.columns import InferredRoles, guess_items, guess_pairs
 from miner.datasets.source import open_source
 from miner.embedding.models.base import DEFAULTS, MODELS
-from miner.formatting import cut_line, short_message
+from miner.formatting import counted, cut_line, short_message
 from miner.job_sections import DatasetJob
 from miner.planning.job_schema import job_schema
 from miner.progress import silent
@@ -276,6 +276,9 @@ def _items(data: str, guess: InferredRoles) -> Iterator[str]:
         yield "# " + short_message(
             f"where = ...               # condition on rows: see {guess.split!r}"
         )
+    if guess.blank:
+        why = f"{counted(guess.blank, 'row')} without content: such rows are left out and counted"
+        yield _key("on_error", "skip", why)
 
 
 def _words(data: str, guess: InferredRoles) -> list[tuple[str, str]]:

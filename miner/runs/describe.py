@@ -161,7 +161,8 @@ def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
     wanted, available = (written.get(key, written["of"]) for key in ("wanted", "available"))
     if wanted > written["rows"] and not wanted == available == written["of"]:
         label = name.replace("_", "-")
-        missing = f"{wanted - written['rows']:,} of {wanted:,} wanted not found"
+        lost = "not written" if written.get("sampled") else "not found"  # a cap took part of them
+        missing = f"{wanted - written['rows']:,} of {wanted:,} wanted {lost}"
         yield f"    {label}: {missing}; {available:,} pass the filters"
 
 

@@ -128,6 +128,27 @@ def pictures() -> str:
     return "l"
 
 
+def described() -> str:
+    """As emojibase has it: a blank `text`, and in `label` what no two rows have in common."""
+    tags = [[f"tag {row % 3}", f"tag {row % 5}"] for row in range(ROWS)]
+    return save("m.jsonl", text=[""] * ROWS, label=texts(), hexcode=codes(), tags=tags)
+
+
+def places() -> str:
+    """As airportsdata has it: codes that are mostly blank, dates, numbers, and some names blank."""
+    names = [text if row % 9 else "" for row, text in enumerate(texts())]
+    iata = [f"I{row}" if row % 2 else "" for row in range(ROWS)]
+    days = [f"2024-01-{1 + row % 3:02}" for row in range(ROWS)]
+    floors = [str(row % 4) for row in range(ROWS)]
+    return save(
+        "n.csv", icao=codes(), iata=iata, airport=names, day=days, floor=floors, area=kinds()
+    )
+
+
+def codes() -> list[str]:
+    return [f"C{row:03}" for row in range(ROWS)]
+
+
 SHAPES: list[tuple[Callable[[], str], str, dict[str, str]]] = [
     (plain, "wordllama", {"content": "ticket", "label": "Topic", "id": "seen"}),
     (by_values, "wordllama", {"content": "what", "label": "mood", "id": "code"}),
@@ -140,6 +161,12 @@ SHAPES: list[tuple[Callable[[], str], str, dict[str, str]]] = [
     (questions, "wordllama", {"pair_anchor": "question", "pair_positive": "answer"}),
     (apart, "wordllama", {"queries": "j/queries.csv", "corpus": "j/corpus.csv"}),
     (arrays, "precomputed", {"content": "embedding", "label": "label"}),
+    (described, "wordllama", {"content": "label", "label": "tags", "id": "hexcode"}),
+    (
+        places,
+        "wordllama",
+        {"content": "airport", "label": "area", "id": "icao", "on_error": "skip"},
+    ),
     (pictures, "pixels", {"content": "image", "label": "label", "id": "id"}),
 ]
 

@@ -14,7 +14,14 @@ from miner.datasets.formats.images import SUFFIXES
 from miner.datasets.layouts.pair_columns import PairColumns, find_pairs
 from miner.datasets.layouts.verdicts import verdict_of
 from miner.datasets.recognition.names import CONTENT, GROUPS, IDS, LABELS, SPLITS
-from miner.datasets.recognition.seen import SAMPLE, Seen, has_fractions, is_wordy, value_type
+from miner.datasets.recognition.seen import (
+    SAMPLE,
+    Seen,
+    has_dates,
+    has_fractions,
+    is_wordy,
+    value_type,
+)
 from miner.datasets.relevance.links import refuse_links
 from miner.errors import DataError
 
@@ -35,6 +42,8 @@ class InferredRoles:
         The kind of content.
     precomputed : bool
         Whether the content column holds vectors written as text.
+    blank : int
+        The number of the first rows whose content is blank.
     words : dict of str
         For each role, a description of the values of its column.
     """
@@ -46,6 +55,7 @@ class InferredRoles:
     split: str | None
     kind: Kind
     precomputed: bool
+    blank: int
     words: dict[str, str]
 
 
@@ -107,21 +117,23 @@ def guess_items(
     words["label"] = seen.values(label)
     taken |= {label}
     group, split = (_named(table, names, taken) for names in (GROUPS, SPLITS))
-    return InferredRoles(identity, content, label, group, split, kind, precomputed, words)
+    blank = seen.blank(content)
+    return InferredRoles(identity, content, label, group, split, kind, precomputed, blank, words)
 
 
 def _content(table: Table, seen: Seen, taken: set[str]) -> str:
     """Choose the column to embed: by its name, then lists of floats or images, then long texts."""
     free = [name for name in table.types if name not in taken]
     for name in _by_name(free, CONTENT):
-        if _embeddable(table, name):
+        if _embeddable(table, name) and 2 * seen.blank(name) <= seen.rows:
             return name
     for name in free:
         kind = table.types[name]
         if _embeddable(table, name) and not is_string(value_type(kind)):
             return name
     texts = [name for name in free if name in seen.columns and is_string(table.types[name])]
-    texts = [name for name in texts if name.lower() not in (*IDS, *LABELS)]
+    texts = [name for name in texts if name.lower() not in IDS]
+    texts = [name for name in texts if name.lower() not in LABELS or not seen.repeats(name)]
     texts = [name for name in texts if any(map(is_wordy, seen.some(name)))]
     longest = max(texts, key=seen.length, default=None)
     if longest is None:
@@ -172,13 +184,14 @@ def _label(table: Table, seen: Seen, taken: set[str]) -> tuple[str, list[str]]:
     named = [name for name in _by_name(free, LABELS) if seen.distinct(name)]
     most = max(seen.rows // 2, 1)
     whole = [name for name in free if not has_fractions(seen.columns[name], seen.some(name))]
+    whole = [name for name in whole if seen.repeats(name) and not has_dates(seen.some(name))]
     shared = [name for name in whole if 2 <= seen.distinct(name) <= most]
     aside = {name.lower() for name in (*GROUPS, *SPLITS, *IDS)}
     shared = [name for name in shared if name.lower() not in aside and name not in named]
     usable = [name for name in named if seen.repeats(name)]
     found = [
         *usable,
-        *sorted(shared, key=lambda name: not is_string(value_type(table.types[name]))),
+        *sorted(shared, key=lambda name: not all(map(is_wordy, seen.some(name)))),
     ]
     if not found:
         hint = getattr(table, "hints", {}).get("label")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -11,14 +12,17 @@ from miner.datasets.base import Table
 from miner.datasets.content import is_string
 from miner.formatting import counted
 
-__all__ = ["SAMPLE", "Seen", "has_fractions", "is_wordy", "value_type"]
+__all__ = ["SAMPLE", "Seen", "has_dates", "has_fractions", "is_wordy", "value_type"]
 
 SAMPLE = 1 << 15
 """Rows that are examined: more than one batch, because files are often sorted by label."""
 
 
 class Seen:
-    """Statistics of the first rows of the columns with scalar values, or with lists of text."""
+    """Statistics of the first rows of the columns with scalar values, or with lists of text.
+
+    A blank text is no value.
+    """
 
     def __init__(self, table: Table) -> None:
         faults = getattr(table, "faults", {})
@@ -33,7 +37,7 @@ class Seen:
                 break
         self.rows = rows
         joined = pa.Table.from_batches(batches) if batches else None
-        self.columns = {name: joined[name] for name in names} if joined else {}
+        self.columns = {name: _filled(joined[name]) for name in names} if joined else {}
         self._distinct: dict[str, int] = {}
 
     def distinct(self, name: str) -> int:
@@ -57,6 +61,11 @@ class Seen:
         if not is_string(column.type) or has_fractions(column, self.some(name)):
             return bool(pa.types.is_integer(column.type))
         return not pc.any(pc.match_substring_regex(column, r"\s")).as_py()
+
+    def blank(self, name: str) -> int:
+        """Count the rows without a value in a column."""
+        column = self.columns.get(name)
+        return 0 if column is None else int(column.null_count)
 
     def repeats(self, name: str) -> bool:
         """Whether a value of the column occurs more than once."""
@@ -86,6 +95,14 @@ class Seen:
         return f"{found}, {self.example(name)}"
 
 
+def _filled(column: Any) -> Any:
+    """Replace blank texts of a column by nulls."""
+    if not is_string(column.type):
+        return column
+    blank = pc.equal(pc.utf8_trim_whitespace(column), "")
+    return pc.if_else(blank, pa.scalar(None, column.type), column)
+
+
 def value_type(kind: Any) -> Any:
     """Return the type of a column's values; for lists and dictionaries, the type inside."""
     while pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -110,6 +127,11 @@ def has_fractions(column: Any, some: list[Any]) -> bool:
 def _is_fraction(text: str) -> bool:
     whole, point, part = text.strip().lstrip("+-").partition(".")
     return bool(point) and (whole + part).isdigit()
+
+
+def has_dates(some: list[Any]) -> bool:
+    """Whether values are dates in ISO 8601, which are no labels."""
+    return bool(some) and all(re.match(r"\d{4}-\d\d-\d\d", str(value)) for value in some)
 
 
 def is_wordy(value: Any) -> bool:
