@@ -106,7 +106,7 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
 Columns = str | tuple[str, ...] | None
 """A column, or several."""
 OnError = Literal["stop", "skip"]
-JudgedBelow = Literal["negative", "ignore"]
+JudgedBelow = Literal["negative", "ignore", "prefer"]
 SameText = Literal["exact", "folded"]
 
 

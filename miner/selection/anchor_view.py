@@ -16,6 +16,7 @@ from miner.census.walk.ranked_block import RankedBlock
 from miner.selection.score_counts import count_scores_at_least
 from miner.selection.strategies.base import ScoreBound, seed_sequence
 from miner.triplets.distance import score
+from miner.triplets.relevance import LinkRelevance, unconstrained
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["AnchorView", "Block", "BlockView"]
@@ -91,6 +92,14 @@ class AnchorView:
     def d_an(self) -> Float64:
         """True distances of the listed negatives, by rank."""
         return self._measure(self._block.ordered(self.line))
+
+    @functools.cached_property
+    def judged(self) -> Rows:
+        """The ranks of the listed negatives that were judged, ascending."""
+        links = unconstrained(self._census.relevance)
+        assert isinstance(links, LinkRelevance)  # only links are judged
+        listed = self._block.ordered(self.line)
+        return np.flatnonzero(np.isin(listed, links.preferred_rows(self.number)))
 
     def score(self, distances: Float64) -> Float64:
         """Return the scores of distances."""

@@ -45,12 +45,15 @@ class Selection:
     caps : Caps
     suspects : bool
         Whether the triplets that guards drop are written too, as suspects.
+    prefer : bool
+        Whether negatives that were judged are taken first; see `prefer_judged`.
     """
 
     strategy: Strategy
     filters: Filters = field(default_factory=Filters)
     caps: Caps = field(default_factory=Caps)
     suspects: bool = False
+    prefer: bool = False
 
     @property
     def needs_pairs(self) -> bool:
@@ -79,7 +82,7 @@ class Selection:
     @property
     def ranks_from_counts(self) -> bool:
         """Whether the counts of pairs also decide which ranks are selected."""
-        by_rank = self.by_rank and not self.suspects
+        by_rank = self.by_rank and not self.suspects and not self.prefer
         return by_rank and type(self.strategy).ranks is Strategy.ranks
 
     def depths(self, pairs: PairCountsLike) -> Counts:
@@ -236,6 +239,12 @@ def check_selection(job: Job) -> None:
     mining = job.mining
     selection.strategy.check(mining.metric, mining.normalized, selection.filters.classes)
     selection.filters.check_range(*score_range(mining.metric, mining.normalized))
+    if job.dataset.judged_below == "prefer" and selection.strategy.from_totals:
+        raise UsageError(
+            "dataset.judged_below = 'prefer' has no meaning for the strategy "
+            f"{job.select.strategy!r}, which takes all or draws uniformly; choose another, such as "
+            "'hardest'"
+        )
 
 
 @dataclass(frozen=True)

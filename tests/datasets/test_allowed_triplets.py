@@ -290,3 +290,92 @@ def test_zero_vectors_are_counted_or_skipped(tmp_path: Path) -> None:
     found = mined(tmp_path, rows, on_error="skip")
     assert found.manifest["embedding"]["zero_vectors"] == 0
     assert found.manifest["dataset"]["skipped"]["unreadable"] == 1
+
+
+def graded_pairs(folder: Path, below: str) -> dict[str, Any]:
+    """12 queries and 80 documents in 4 dimensions; some documents are judged non-relevant."""
+    rng = np.random.default_rng(3)
+    for name, rows in (("queries", 12), ("corpus", 80)):
+        vectors = rng.normal(size=(rows, 4)).astype(np.float32).tolist()
+        pq.write_table(
+            pa.table({"id": [f"{name[0]}{i}" for i in range(rows)], "embedding": vectors}),
+            folder / f"{name}.parquet",
+        )
+    links = [f"q{q},c{c},2" for q in range(12) for c in range(3 * q, 3 * q + 2)]
+    links += [f"q{q},c{c},0" for q in range(0, 12, 2) for c in range(40 + q, 52 + q)]
+    (folder / "links.csv").write_text("query_id,corpus_id,score\n" + "\n".join(links))
+    paths = {name: str(folder / f"{name}.parquet") for name in ("queries", "corpus")}
+    return {**paths, "links": str(folder / "links.csv"), "judged_below": below}
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        {"strategy": "hardest", "options": {"k": 3}},
+        {"strategy": "hardest", "options": {"k": 4}, "per_anchor": 3},
+        {"strategy": "semi-hard"},
+        {"strategy": "simans", "options": {"k": 3}},
+        {"strategy": "batch-hard"},
+        {"strategy": "hardest", "options": {"k": 2}, "skip_nearest": 5},
+    ],
+    ids=lambda one: "-".join(map(str, one.values())),
+)
+def test_judged_negatives_are_taken_first(select: dict[str, Any], tmp_path: Path) -> None:
+    def chosen(below: str) -> dict[tuple[str, str, str], list[str]]:
+        job = {
+            "dataset": graded_pairs(tmp_path, below),
+            "model": {"name": "precomputed"},
+            "mining": {"margin": 0.6},
+            "select": select,
+            "output": {"path": str(tmp_path / below), "report": False},
+        }
+        found: dict[tuple[str, str, str], list[str]] = {}
+        done = miner.mine(job)
+        for kind in ("hard", "semi_hard"):
+            for row in done.triplets(kind).to_table().to_pylist():
+                key = kind, row["anchor_id"], row["positive_id"]
+                found.setdefault(key, []).append(row["negative_id"])
+        assert not miner.verify_run(done).problems
+        return found
+
+    plain, first = chosen("negative"), chosen("prefer")
+    capped = "per_anchor" in select  # which slots a cap keeps is drawn in another order
+    assert sum(map(len, plain.values())) == sum(map(len, first.values()))
+    assert capped or {key: len(plain[key]) for key in first} == {k: len(first[k]) for k in first}
+    every = chosen_by_all(tmp_path, select.get("skip_nearest", 0))
+    changed = 0
+    for key, rows in first.items():
+        number = int(key[1][1:])
+        judged = {f"c{c}" for c in range(40 + number, 52 + number)} if number % 2 == 0 else set()
+        possible = [row for row in every[key] if row in judged]
+        assert len(set(rows)) == len(rows) and set(rows) <= set(every[key])
+        assert set(rows) & judged == set(possible[: len(rows)])  # the nearest come first
+        others = [row for row in plain.get(key, ()) if row not in possible]
+        left = max(0, len(rows) - len(possible))
+        assert capped or [row for row in rows if row not in judged] == others[:left]
+        changed += rows != plain.get(key)
+    assert changed > 3
+
+
+def chosen_by_all(folder: Path, skip: int) -> dict[tuple[str, str, str], list[str]]:
+    """All negatives of each pair and class, nearest first."""
+    job = {
+        "dataset": graded_pairs(folder, "negative"),
+        "model": {"name": "precomputed"},
+        "mining": {"margin": 0.6},
+        "select": {"skip_nearest": skip},
+        "output": {"path": str(folder / "all"), "report": False},
+    }
+    found: dict[tuple[str, str, str], list[str]] = {}
+    done = miner.mine(job)
+    for kind in ("hard", "semi_hard"):
+        for row in done.triplets(kind).to_table().to_pylist():
+            key = kind, row["anchor_id"], row["positive_id"]
+            found.setdefault(key, []).append(row["negative_id"])
+    return found
+
+
+def test_judged_negatives_cannot_come_first_in_a_uniform_draw(tmp_path: Path) -> None:
+    for strategy in ("all", "uniform"):
+        with pytest.raises(UsageError, match="'prefer' has no meaning for the strategy"):
+            run(graded_pairs(tmp_path, "prefer"), tmp_path, strategy=strategy)

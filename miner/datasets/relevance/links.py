@@ -17,7 +17,7 @@ from miner.datasets.ids import id_values
 from miner.datasets.relevance.codes import Codes
 from miner.datasets.scan import Items
 from miner.errors import DataError
-from miner.job_sections import DatasetJob
+from miner.job_sections import DatasetJob, JudgedBelow
 from miner.triplets.relevance import NONE
 
 __all__ = ["LinkRules", "Links", "link_columns", "read_links", "refuse_links"]
@@ -54,8 +54,9 @@ class LinkRules:
         Columns of the query id, the document id and the score; None to search common names.
     min_relevance : float or None
         The lowest score of a positive; None for any score above 0.
-    ignore : bool
-        Whether a document with a lower score is neither positive nor negative.
+    below : str
+        What a document with a lower score is: ``negative``, ``ignore`` for neither, or ``prefer``
+        for a negative that strategies take first.
     same_id : bool
         Whether a query and a document with one id are the same, whatever their content.
     skip : bool
@@ -66,7 +67,7 @@ class LinkRules:
     document: str | None = None
     score: str | None = None
     min_relevance: float | None = None
-    ignore: bool = False
+    below: JudgedBelow = "negative"
     same_id: bool = False
     skip: bool = False
 
@@ -78,7 +79,7 @@ class LinkRules:
             job.link_corpus,
             job.link_score,
             job.min_relevance,
-            job.judged_below == "ignore",
+            job.judged_below,
             job.same_id,
             job.on_error == "skip",
         )
@@ -106,9 +107,12 @@ class Links:
     judged: Codes
     left_out: dict[str, int]
 
-    def judged_pairs(self, rows: int) -> Codes:
-        """Return the judged pairs as ascending numbers ``query * rows + row``."""
-        return np.unique(self.judged[0] * rows + self.judged[1])
+    def judged_pairs(self, below: JudgedBelow, rows: int) -> dict[str, Codes]:
+        """Return the arguments of `LinkRelevance` about judged pairs; see `LinkRules.below`."""
+        if below == "negative":
+            return {}
+        pairs = np.unique(self.judged[0] * rows + self.judged[1])
+        return {"ignored" if below == "ignore" else "preferred": pairs}
 
 
 def read_links(tables: Sequence[Table], rules: LinkRules, queries: Items, corpus: Items) -> Links:

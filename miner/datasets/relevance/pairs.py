@@ -60,7 +60,7 @@ def scan_pairs(
         groups,
         query_groups,
         np.where(same, twins, NONE),
-        links.judged_pairs(len(corpus)) if rules.ignore else np.empty(0, dtype=np.int64),
+        **links.judged_pairs(rules.below, len(corpus)),
     )
     apart = np.flatnonzero((twins != NONE) & ~same)
     constraints = sides[0].constraints

@@ -19,6 +19,7 @@ from miner.pipeline.units.records import TRIPLET, Sink
 from miner.selection.anchor_view import AnchorView, Block
 from miner.selection.caps import Caps
 from miner.selection.draws import draw_distinct_per_anchor
+from miner.selection.preference import prefer_judged
 from miner.selection.selection import Selection
 from miner.selection.strategies.base import (
     Anchor,
@@ -316,17 +317,8 @@ def _write_anchor(
 ) -> None:
     """Write the triplets of one anchor and folder, in the order of pair and rank.
 
-    Parameters
-    ----------
-    writer : BlockWriter
-    view, eligible : AnchorView, EligibleRanks
-        The anchor, and the ranks that pass the filters.
-    folder : str
-    selection : Selection
-    count : int
-        The number of triplets to write: all slots of the anchor, or a uniform sample of them.
-    factor : float
-        The factor by which the cap on the whole folder multiplies the weights.
+    `count` is all slots of the anchor, or the size of a uniform sample of them; `factor` is that by
+    which the cap on the whole folder multiplies the weights.
     """
     strategy, caps = selection.rule(folder)
     take = strategy.take(eligible, folder)
@@ -336,6 +328,8 @@ def _write_anchor(
         _whole(take.counts, writer.most) if whole else [caps.choose(take.counts, count, rng)]
     ):
         ranks = strategy.ranks(eligible, take, picks, rng)
+        if selection.prefer and folder != "suspects":
+            ranks = prefer_judged(view.judged, eligible.span(folder), picks.pair, ranks)
         weights = picks.weight * (take.weight * factor)
         writer.add(folder, view, Picks(picks.pair, ranks, weights))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -33,12 +34,12 @@ from miner.pipeline.units.approximate import ApproximateMiner, IndexCandidates
 from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.miner import UnitMiner
 from miner.runs.tables import label_ranks
-from miner.selection.selection import load_selection
+from miner.selection.selection import Selection, load_selection
 from miner.storage.arrays import load_array, save_array
 from miner.storage.files import sha256_file, storage_errors
 from miner.triplets.distance import Metric
 from miner.triplets.hardness import OutputFolder
-from miner.triplets.relevance import Relevance, tally, without_rows
+from miner.triplets.relevance import LinkRelevance, Relevance, tally, unconstrained, without_rows
 
 __all__ = [
     "Approximate",
@@ -161,7 +162,7 @@ def open_unit_miner(spec: UnitSpec) -> UnitMiner:
     return UnitMiner(
         census=census,
         tally=tally(relevance),
-        selection=load_selection(spec.select),
+        selection=_selection(spec, relevance),
         seed=spec.select.seed,
         memory=spec.memory,
         normalized=spec.normalized,
@@ -169,6 +170,12 @@ def open_unit_miner(spec: UnitSpec) -> UnitMiner:
         writes=spec.select.max_triplets > 0,
         statistics=plan_statistics(relevance, spec.wanted, ranks),
     )
+
+
+def _selection(spec: UnitSpec, relevance: Relevance) -> Selection:
+    links = unconstrained(relevance)
+    prefer = isinstance(links, LinkRelevance) and len(links.preferred) > 0
+    return dataclasses.replace(load_selection(spec.select), prefer=prefer)
 
 
 def _open_approximate(spec: UnitSpec, vectors: Vectors, relevance: Relevance) -> UnitMiner:
@@ -181,7 +188,7 @@ def _open_approximate(spec: UnitSpec, vectors: Vectors, relevance: Relevance) ->
     return ApproximateMiner(
         census=census,
         tally=tally(relevance),
-        selection=load_selection(spec.select),
+        selection=_selection(spec, relevance),
         seed=spec.select.seed,
         memory=spec.memory,
         normalized=spec.normalized,

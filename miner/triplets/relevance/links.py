@@ -51,9 +51,9 @@ class LinkRelevance(Relevance):
         Group codes, likewise.
     twins : ndarray of shape (queries,), int64
         The row that has the query's id, or `NONE`.
-    ignored : ndarray of int64
-        Pairs of a query and a row that were judged, but are neither: ``query * rows + row``,
-        ascending.
+    ignored, preferred : ndarray of int64
+        Judged pairs of a query and a row: those that are neither positive nor negative, and
+        negatives that are taken first where a strategy chooses. ``query * rows + row``, ascending.
     """
 
     starts: Rows
@@ -64,6 +64,7 @@ class LinkRelevance(Relevance):
     query_groups: Rows
     twins: Rows
     ignored: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    preferred: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def anchors(self) -> int:
@@ -99,9 +100,16 @@ class LinkRelevance(Relevance):
         duplicates = np.concatenate([self._by_content.rows(int(code)) for code in codes])
         group = self._by_group.rows(int(self.query_groups[anchor]))
         twin = self.twins[anchor : anchor + 1]
-        ends = np.searchsorted(self.ignored, (anchor * self.rows, (anchor + 1) * self.rows))
-        ignored = self.ignored[slice(*ends)] - anchor * self.rows
+        ignored = self._judged(self.ignored, anchor)
         return tuple(_disjoint([twin[twin >= 0], duplicates, group, ignored], positives))
+
+    def _judged(self, pairs: Rows, anchor: int) -> Rows:
+        ends = np.searchsorted(pairs, (anchor * self.rows, (anchor + 1) * self.rows))
+        return pairs[slice(*ends)] - anchor * self.rows
+
+    def preferred_rows(self, anchor: int) -> Rows:
+        """Return the rows that are taken first as negatives of the query, if they are negatives."""
+        return self._judged(self.preferred, anchor)
 
     def exclusion_counts(self) -> NDArray[np.int64]:
         """Return the number of exclusions of all queries, by reason."""
