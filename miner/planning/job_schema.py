@@ -31,7 +31,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "link_corpus": "The column of the links with the id of the document.",
         "link_score": "The column of the links with the score.",
         "min_relevance": "The lowest score of a positive; by default any score above 0.",
-        "judged_below": "What lower scores make: negative, prefer (a negative taken first), ignore.",
+        "judged_below": "What lower scores mean: negative, prefer (taken first) or ignore.",
         "pair_anchor": "The column of a table of pairs with the anchor.",
         "pair_positive": "The column of a table of pairs with the positive, or a list of them.",
         "pair_score": "The column with the score or verdict on a pair; empty for none.",

@@ -83,9 +83,10 @@ def columns_lines(dataset: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for role, name in used.items()
     )
     if used:
-        yield "columns", printable("; ".join(shown))
+        yield "columns", cut_line(" " * 12 + "; ".join(shown)).strip()
     if dataset.get("unused"):
-        yield "unused", printable(f"columns that may matter: {', '.join(dataset['unused'])}")
+        named = ", ".join(dataset["unused"])
+        yield "unused", cut_line(f"{'':<12}columns that may matter: {named}").strip()
 
 
 def skipped_text(skipped: Mapping[str, int]) -> str:

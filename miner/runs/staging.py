@@ -138,9 +138,9 @@ class Staging:
                 torn.unlink(missing_ok=True)  # one of its threads may still be running
             return cls(root, found[-1].name, identity)
         now = datetime.now(UTC)
-        # The last part is the fraction of the second: runs of one job sort by their age.
+        # The second part is the fraction of the second: runs sort by their age.
         fraction = now.microsecond * 0x10000 // 1_000_000
-        run_id = f"{now:%Y%m%dT%H%M%SZ}-{stamp['fingerprint'][:8]}-{fraction:04x}"
+        run_id = f"{now:%Y%m%dT%H%M%SZ}-{fraction:04x}-{stamp['fingerprint'][:8]}"
         staging = cls(root, run_id, identity)
         with storage_errors(staging.folder):
             staging.work.mkdir(parents=True)
