@@ -336,6 +336,21 @@ def _json_array(draw: Any) -> bytes:
     return (text[:place] + more + text[place:]).encode("utf-8", "surrogatepass")
 
 
+_allowed = st.one_of(
+    st.just(()),
+    st.tuples(
+        st.sampled_from(["group", "positives_across", "negatives_within", "before"]),
+        st.sampled_from([*NAMES, "['group', 'label']", "['id']"]),
+    ),
+    st.sampled_from(
+        [
+            *(("negative_only", "['0', '1']"), ("negative_only", "['1']")),
+            *(("same_text", "folded"), ("same_id", "true"), ("on_error", "skip")),
+            *(("min_relevance", "1"), ("judged_below", "ignore"), ("judged_below", "prefer")),
+        ]
+    ),
+).map(lambda pair: ("--set", f"dataset.{pair[0]}={pair[1]}") if pair else ())
+"""A key on which triplets are allowed."""
 _ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "cp1252", "ascii", "utf-7", "idna", "cp037", "big5")
 _ENCODINGS += ("unicode_escape", "raw_unicode_escape", "utf-8-sig", "punycode", "undefined")
 
@@ -447,4 +462,4 @@ def documents(draw: Any, kind: str) -> Case:
             if "--data" in case.words
             else (*case.words, "--dry-run"),
         )
-    return Case(case.files, (*case.words, *more))
+    return Case(case.files, (*case.words, *more, *draw(_allowed)))
