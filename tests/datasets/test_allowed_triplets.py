@@ -223,6 +223,23 @@ def pairs(folder: Path, links: list[str], **dataset: Any) -> dict[str, Any]:
     return {"path": str(folder / "beir"), **dataset}
 
 
+def test_queries_and_documents_that_are_numbered_apart(tmp_path: Path) -> None:
+    """Query 0 is not document 0, which is a negative like any other."""
+    (tmp_path / "qrels").mkdir()
+    for name, rows in (("corpus", 24), ("queries", 6)):
+        lines = [
+            json.dumps({"_id": str(i), "text": f"{name} {'aeinxo'[i % 6]}{i}"}) for i in range(rows)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    links = "\n".join(f"{i}\t{i + 6}\t1" for i in range(6))
+    (tmp_path / "qrels" / "train.tsv").write_text(f"query-id\tcorpus-id\tscore\n{links}")
+    found = run({"path": str(tmp_path)}, tmp_path / "a")
+    assert found.manifest["census"]["valid"] == 138
+    assert "6 queries have the id of a document of other content" in words(found)
+    same = run({"path": str(tmp_path), "same_id": True}, tmp_path / "b")
+    assert same.manifest["census"]["valid"] == 132
+
+
 def test_links_that_dangle(tmp_path: Path) -> None:
     dangling = ["q0\td999\t1", "q999\td1\t1"]
     assert run(pairs(tmp_path, []), tmp_path).manifest["census"]["valid"] == 138
