@@ -149,6 +149,39 @@ def test_constraints_of_labelled_items(name: str, tmp_path: Path) -> None:
     assert not miner.verify_run(found.path).problems
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_constraints_of_pairs(name: str, tmp_path: Path) -> None:
+    """The queries are some of the rows, linked to all rows of their label; one has no document."""
+    keys, positive, negative = CASES[name]
+    rows = base()
+    asked = [{**row, "id": f"q{i}"} for i, row in enumerate(rows[:20])]
+    asked[7]["language"] = "eo"  # which no document has
+    for table, part in (("queries", asked), ("corpus", rows)):
+        pq.write_table(pa.Table.from_pylist(part), tmp_path / f"{table}.parquet")
+    links = [f"{q['id']},{r['id']}" for q in asked[1:] for r in rows if r["label"] == q["label"]]
+    (tmp_path / "links.csv").write_text("\n".join(["query_id,corpus_id", *links]))
+    paths = {name: str(tmp_path / f"{name}.parquet") for name in ("queries", "corpus")}
+    job = {
+        "dataset": {**paths, "links": str(tmp_path / "links.csv"), **keys},
+        "model": {"name": "precomputed"},
+        "output": {"path": str(tmp_path / "out"), "report": False},
+    }
+    found = miner.mine(job)
+    expected = [("q0", 0, sum(all(rule(asked[0], r) for rule in negative) for r in rows))]
+    for a in asked[1:]:
+        kin = [r for r in rows if r["label"] == a["label"]]
+        others = [r for r in rows if r["label"] != a["label"]]
+        expected.append(
+            (
+                a["id"],
+                sum(all(rule(a, r) for rule in positive) for r in kin),
+                sum(all(rule(a, r) for rule in negative) for r in others),
+            )
+        )
+    assert counts(found) == expected
+    assert not miner.verify_run(found.path).problems
+
+
 def test_positives_across_cameras(tmp_path: Path) -> None:
     assert mined(tmp_path, base()).manifest["census"]["valid"] == 27_000
     found = mined(tmp_path, base(), positives_across="camera")
