@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from miner.datasets.content import is_list, is_string
 from miner.errors import DataError
 
-__all__ = ["one_schema", "row_bytes", "usual_layout", "usual_type"]
+__all__ = ["one_schema", "row_bytes", "usual_layout", "usual_type", "wider_type"]
 
 
 def usual_type(kind: Any) -> Any:
@@ -185,7 +185,7 @@ def one_schema(schemas: Mapping[Path, Any]) -> tuple[Any, dict[str, str]]:
         there = {file: one[name] for file, one in found.items() if name in one}
         holder, kinds[name] = next(iter(there.items()))
         for file, kind in there.items():
-            wide = _wider(kinds[name], kind)
+            wide = wider_type(kinds[name], kind)
             if wide is None:
                 faults[name] = (
                     f"{file}, column {name!r} is {kind}, in {holder} it is {there[holder]}; write "
@@ -202,7 +202,7 @@ def one_schema(schemas: Mapping[Path, Any]) -> tuple[Any, dict[str, str]]:
     return pa.schema([(name, kinds[name]) for name in [*first.names, *more]]), faults
 
 
-def _wider(first: Any, second: Any) -> Any:
+def wider_type(first: Any, second: Any) -> Any:
     """Return the type that holds the values of two usual types; None if there is none.
 
     Arrow would also store text as bytes, and decimals as floats. Large integers that floats cannot

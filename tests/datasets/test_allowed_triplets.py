@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,63 @@ def test_times_are_compared_in_every_format(kind: str, tmp_path: Path) -> None:
     job = {"dataset": {"path": str(path), "before": "seen"}, "output": {"path": f"{tmp_path}/o"}}
     found = miner.mine({**job, "model": {"name": "precomputed"}, "mining": {"margin": 0.3}})
     assert counts(found) == want
+
+
+@pytest.mark.parametrize(
+    ("queries", "corpus"),
+    [
+        (pa.int64(), pa.float64()),  # pandas makes floats of whole numbers with a missing value
+        (pa.decimal128(12, 2), pa.int32()),
+        (pa.timestamp("ns"), pa.timestamp("us")),
+        (pa.date32(), pa.timestamp("us")),
+        (pa.timestamp("us", "UTC"), pa.timestamp("ms", "Europe/Berlin")),
+        (pa.string(), pa.int64()),
+    ],
+)
+def test_times_of_two_tables_are_compared_across_types(
+    queries: Any, corpus: Any, tmp_path: Path
+) -> None:
+    def column(days: list[int], kind: Any) -> Any:
+        zone = UTC if pa.types.is_timestamp(kind) and kind.tz else None
+        times = [datetime(2024, 1, 1, tzinfo=zone) + timedelta(days=day) for day in days]
+        if pa.types.is_date(kind):
+            return pa.array([time.date() for time in times], kind)
+        if pa.types.is_string(kind):
+            return pa.array(list(map(str, days)))
+        return (pa.array(times) if pa.types.is_temporal(kind) else pa.array(days, pa.int32())).cast(
+            kind
+        )
+
+    texts = ["".join(c) for c in itertools.islice(itertools.product("aeinxo", repeat=3), 30)]
+    tables = {
+        "queries": {"id": range(6), "text": texts[:6], "day": column(list(range(3, 9)), queries)},
+        "corpus": {"id": range(24), "text": texts[6:], "day": column([*range(12)] * 2, corpus)},
+        "links": {"query_id": range(6), "corpus_id": range(6)},
+    }
+    for name, table in tables.items():
+        pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
+    paths = {name: str(tmp_path / f"{name}.parquet") for name in tables}
+    found = run({**paths, "before": "day"}, tmp_path)
+    assert counts(found) == [(q, 1, 2 * (4 + q) - 1) for q in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("days", "row", "wrong"),
+    [
+        (["1", "2", "n/a", "4"], 2, "n/a"),
+        (["2024-01-01", "2024-01-02", "2024-01-03", "soon"], 3, "soon"),
+        (["1", "nan", "2", "3"], 1, "nan"),
+    ],
+)
+def test_the_row_that_is_no_time_is_named(
+    days: list[str], row: int, wrong: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "days.csv"
+    lines = [f"a{i},{'ab'[i % 2]},{day}" for i, day in enumerate(days)]
+    path.write_text("\n".join(["text,label,day", *lines]) + "\n")
+    message = rf"days\.csv, row {row}, column 'day' \(dataset\.before\): .*, not '{wrong}'; write"
+    with pytest.raises(DataError, match=message):
+        run({"path": str(path), "before": "day"}, tmp_path)
 
 
 def test_missing_values_are_counted(tmp_path: Path) -> None:

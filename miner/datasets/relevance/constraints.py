@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from miner.datasets.column_types import wider_type
 from miner.datasets.content import is_string
 from miner.datasets.relevance.codes import Codes, joint_codes, known_values
 from miner.datasets.roles import Constraints
@@ -109,12 +112,14 @@ def _joined(columns: Sequence[tuple[Codes, Codes]], relevance: Relevance) -> tup
 def _ranks(parts: Sequence[Items], name: str) -> list[Codes]:
     """Return the dense ranks of times or numbers, jointly over tables; `NONE` for nulls."""
     columns = [_comparable(items, name) for items in parts]
-    if len({column.type for column in columns}) > 1:
+    kind = functools.reduce(wider_type, [column.type for column in columns])
+    try:
+        whole = pa.concat_arrays([column.cast(kind) for column in columns])
+    except (pa.ArrowException, TypeError) as error:  # no type holds the values of both
         raise DataError(
-            f"{parts[1].where}, column {name!r} (dataset.before) is {columns[1].type}, in "
+            f"{parts[-1].where}, column {name!r} (dataset.before) is {columns[-1].type}, in "
             f"{parts[0].where} it is {columns[0].type}; write both with one type"
-        )
-    whole = pa.concat_arrays(columns)
+        ) from error
     found = np.full(len(whole), NONE, dtype=np.int64)
     there = whole.is_valid().to_numpy(zero_copy_only=False)
     found[there] = pc.rank(whole.drop_null(), tiebreaker="dense").to_numpy()
@@ -130,12 +135,18 @@ def _comparable(items: Items, name: str) -> Any:
         return _parsed(items, column, name)
     if pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
         column = column.cast(pa.int8())
-    if pa.types.is_integer(column.type) and not pa.types.is_uint64(column.type):
-        column = column.cast(pa.int64())
-    elif pa.types.is_floating(column.type):
-        column = column.cast(pa.float64())
-    elif not (pa.types.is_temporal(column.type) or pa.types.is_integer(column.type)):
-        raise DataError(_no_order(items, name, str(column.type)))
+    types, kind = pa.types, column.type
+    if types.is_date(kind):
+        column = column.cast(pa.timestamp("ms"))
+    elif types.is_timestamp(kind) and kind.tz:
+        column = column.cast(pa.timestamp(kind.unit, "UTC"))
+    elif not (
+        types.is_temporal(kind)
+        or types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_decimal(kind)
+    ):
+        raise DataError(_no_order(items, name, f"not {kind}"))
     return column
 
 
@@ -143,16 +154,33 @@ def _parsed(items: Items, column: Any, name: str) -> Any:
     """Return texts as numbers, or as times in ISO 8601."""
     texts = pc.utf8_trim_whitespace(column.cast(pa.string()))
     texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    worst = 0
     for kind in (pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC")):
-        try:
+        first = _first_unreadable(texts, kind)
+        if first == len(texts):
             return texts.cast(kind)
-        except pa.ArrowInvalid as error:
-            reason = str(error).splitlines()[0]
-    raise DataError(_no_order(items, name, reason))
+        worst = max(worst, first)
+    raise DataError(_no_order(items, name, f"not {texts[worst].as_py()!r}", items.rows[worst]))
 
 
-def _no_order(items: Items, name: str, found: str) -> str:
+def _first_unreadable(texts: Any, kind: Any) -> int:
+    """Return the position of the first text that is no value of a type; their number if all are."""
+
+    def fails(count: int) -> bool:
+        try:
+            values = texts.slice(0, count).cast(kind)
+        except pa.ArrowInvalid:
+            return True
+        return bool(pa.types.is_floating(kind) and pc.any(pc.is_nan(values)).as_py())
+
+    if not fails(len(texts)):
+        return len(texts)
+    return bisect.bisect_left(range(len(texts)), True, key=lambda place: fails(place + 1))
+
+
+def _no_order(items: Items, name: str, found: str, row: int | None = None) -> str:
+    place = "" if row is None else f", row {row}"
     return (
-        f"{items.where}, column {name!r} (dataset.before): its values must be numbers or times "
-        f"such as 2024-01-31 or 2024-01-31T12:00:00 ({found}); write them so"
+        f"{items.where}{place}, column {name!r} (dataset.before): its values must be numbers or "
+        f"times such as 2024-01-31 or 2024-01-31T12:00:00, {found}; write them so"
     )
