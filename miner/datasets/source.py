@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from miner.datasets.recognition.names import unused_columns
 from miner.datasets.relevance.labels import scan_labelled
 from miner.datasets.relevance.links import LinkRules, link_columns, refuse_links
 from miner.datasets.relevance.pairs import scan_pairs
-from miner.datasets.relevance.scanned import Scanned
+from miner.datasets.relevance.scanned import Scanned, given
 from miner.datasets.roles import Constraints, TableRoles
 from miner.datasets.scan import scan
 from miner.datasets.where import Condition, Filter, parse_condition
@@ -36,7 +36,9 @@ __all__ = ["Source", "open_source"]
 _LABELLED = ("label", "negative_only")
 _PAIRS = ("min_relevance", "judged_below", "same_id", "link_query", "link_corpus", "link_score")
 """Keys that have a meaning only for labelled items, or for pairs."""
-_TABLES = ("id", "content", "link_query", "link_corpus", "link_score")
+_PAIR_TABLE = ("pair_anchor", "pair_positive", "pair_score", "pair_negatives")
+"""Keys that have a meaning only for a table of pairs."""
+_TABLES = ("id", "content", "same_id", "link_query", "link_corpus", "link_score")
 """Keys that have no meaning for a table of pairs."""
 _CONTENT = ("text", "image", "embedding")
 _SIDES = {1: ("",), 2: ("query_", "document_")}
@@ -53,7 +55,7 @@ class Source:
     text: TextFormat = PLAIN
     conditions: tuple[str, ...] = ()
     pairs: PairColumns | None = None
-    unjudged: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -124,8 +126,8 @@ class Source:
         if len(items) == 2:
             scanned = scan_pairs(items[0], items[1], self.sides, self.links, self.rules)
             keeps: tuple[NDArray[np.bool_] | None, ...] = (None, None)
-            if self.unjudged:
-                scanned.facts["skipped"]["unjudged"] = self.unjudged
+            skipped = scanned.facts["skipped"]
+            skipped |= {why: n + skipped.get(why, 0) for why, n in given(**self.left_out).items()}
         else:
             scanned, keep = scan_labelled(items[0], self.sides[0])
             keeps = (keep,)
@@ -185,7 +187,8 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
     where = parse_condition(job.where, "dataset.where") if job.where else None
     anchors = parse_condition(job.anchors, "dataset.anchors") if job.anchors else None
     conditions = tuple(name for part in (where, anchors) if part for name in part.columns)
-    origin, columns, unjudged = "", None, 0
+    origin, columns = "", None
+    left_out: dict[str, int] = {}
     text = TextFormat(job.separator, job.encoding)
     ids: tuple[str | None, str | None] = (None, None)
     queries: Table
@@ -203,7 +206,7 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
         _refuse_unused(job, _TABLES, "a table of pairs")
         skip = job.on_error == "skip"
         pairs = open_pair_table(table, columns, _fitted(where, table), skip=skip)
-        queries, corpus, unjudged = pairs.queries, pairs.corpus, pairs.unjudged
+        queries, corpus, left_out = pairs.queries, pairs.corpus, pairs.left_out
         origin = f"{columns.origin} where {job.where}"
         links, where = [pairs.links], None  # the condition has selected the pairs already
     else:
@@ -211,6 +214,8 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
         links = [open_table(str(job.links), text)]
         ids = link_columns(links[0], LinkRules.from_job(job))[:2]
     _refuse_unused(job, _LABELLED, "pairs")
+    if columns is None:
+        _refuse_unused(job, _PAIR_TABLE, "queries, a corpus and links")
     sides = tuple(
         _side(table, job, model, labelled=False, linked=linked)
         for table, linked in zip((queries, corpus), ids, strict=True)
@@ -224,7 +229,7 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
         replace(sides[0], where=_fitted(anchors, queries), origin=origin),
         replace(sides[1], where=_fitted(where, corpus), origin=origin),
     )
-    return Source(sides, tuple(links), LinkRules.from_job(job), text, conditions, columns, unjudged)
+    return Source(sides, tuple(links), LinkRules.from_job(job), text, conditions, columns, left_out)
 
 
 def _refuse_unused(job: DatasetJob, keys: tuple[str, ...], kind: str) -> None:

@@ -70,12 +70,12 @@ class DistinctTable:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The tables made of a table of pairs; `unjudged` rows without a verdict are left out."""
+    """The tables made of a table of pairs, and the numbers of rows left out, by reason."""
 
     queries: DistinctTable
     corpus: DistinctTable
     links: ArrayTable
-    unjudged: int
+    left_out: dict[str, int]
 
 
 def open_pair_table(
@@ -117,11 +117,12 @@ class _PairScan:
         self.pair_rows: list[Rows] = []
         self.scores: list[NDArray[np.float64]] = []
         self.negative: list[NDArray[np.bool_]] = []
-        self.start = self.place = self.unjudged = 0
+        self.start = self.place = self.unjudged = self.filtered = 0
 
     def add(self, batch: pa.RecordBatch, chosen: NDArray[np.bool_]) -> None:
         """Add the chosen rows of a batch."""
         columns, table = self.columns, self.table
+        self.filtered += int((~chosen).sum())
         scores = np.ones(len(batch))
         if columns.score:
             scores = self._scores(batch.column(columns.score), chosen)
@@ -173,7 +174,7 @@ class _PairScan:
             DistinctTable(table, columns.positive, columns.negatives, np.unique(corpus)),
             # The links list no files, because the queries and the corpus have the same files.
             ArrayTable(table.where, (), links),
-            self.unjudged,
+            {"filtered": self.filtered, "unjudged": self.unjudged},
         )
 
 

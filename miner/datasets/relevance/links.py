@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from miner.datasets.base import Table, require_column
+from miner.datasets.content import is_string
 from miner.datasets.ids import id_values
 from miner.datasets.relevance.codes import Codes
 from miner.datasets.scan import Items
-from miner.errors import DataError
+from miner.errors import DataError, UsageError
 from miner.job_sections import DatasetJob, JudgedBelow
 from miner.triplets.relevance import NONE
 
@@ -73,7 +75,17 @@ class LinkRules:
 
     @classmethod
     def from_job(cls, job: DatasetJob) -> LinkRules:
-        """Return the rules of a job."""
+        """Return the rules of a job.
+
+        Raises
+        ------
+        UsageError
+            If the lowest score is no finite number.
+        """
+        if not math.isfinite(job.min_relevance or 0):
+            raise UsageError(
+                f"dataset.min_relevance = {job.min_relevance} must be a finite number, such as 1"
+            )
         return cls(
             job.link_query,
             job.link_corpus,
@@ -215,13 +227,17 @@ def _rows(table: Table, ids: Any, items: Items, column: str, *, skip: bool) -> C
 
 
 def _scores(table: Table, column: Any, name: str) -> NDArray[np.float64]:
+    if is_string(column.type):  # a CSV has no nulls
+        blank = pc.equal(pc.utf8_trim_whitespace(column), "")
+        column = pc.if_else(blank, pa.scalar(None, column.type), column)
     try:
         scores = column.cast(pa.float64())
     except pa.ArrowInvalid as error:
         raise DataError(
             f"{table.where}, column {name!r}: scores must be numbers ({error})"
         ) from error
-    if scores.null_count:
-        row = int(pc.index(scores.is_null(), True).as_py())
+    missing = scores.is_null(nan_is_null=True)
+    if pc.any(missing).as_py():
+        row = int(pc.index(missing, True).as_py())
         raise DataError(f"{table.where}, row {row}: no {name}; every link needs a number")
     return np.asarray(scores.to_numpy(), dtype=np.float64)

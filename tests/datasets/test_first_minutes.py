@@ -1,0 +1,89 @@
+"""The first five minutes of people with their own data: nothing is ignored in silence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+import miner
+from miner.errors import DataError, UsageError
+from tests.conftest import Result
+
+LABELS = [f"c{i % 5}" for i in range(40)]
+VECTORS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+
+
+def mined(data: Any, folder: Path, **dataset: Any) -> miner.Run:
+    job = {"dataset": dataset, "output": {"path": str(folder / "out"), "report": False}}
+    return miner.mine(job, data=data)
+
+
+def queries(folder: Path, links: str) -> dict[str, str]:
+    """The paths of three tables: queries and documents 0 to 8, and these links."""
+    for name, first in (("queries", "cloud"), ("corpus", "river")):
+        lines = [f"{i},{first} {'abcdefghi'[i]}" for i in range(9)]
+        (folder / f"{name}.csv").write_text("\n".join(["id,text", *lines]))
+    (folder / "links.csv").write_text(f"query_id,corpus_id,rating\n{links}\n")
+    return {name: str(folder / f"{name}.csv") for name in ("queries", "corpus", "links")}
+
+
+def three(folder: Path, links: str, **dataset: Any) -> miner.Run:
+    job = {"dataset": {**queries(folder, links), **dataset}, "output": {"path": f"{folder}/out"}}
+    return miner.mine(job)
+
+
+@pytest.mark.parametrize("score", ["", " ", "nan"])
+def test_a_link_without_a_score_is_named(score: str, tmp_path: Path) -> None:
+    message = r"links\.csv, row 1: no rating; every link needs a number"
+    with pytest.raises(DataError, match=message):
+        three(tmp_path, f"1,1,1\n2,2,{score}")
+
+
+def test_missing_scores_of_parquet_are_named(tmp_path: Path) -> None:
+    paths = queries(tmp_path, "")
+    scores = pa.array([1.0, np.nan, 0.0])
+    links = {"query_id": [0, 1, 2], "corpus_id": [0, 1, 2], "score": scores}
+    pq.write_table(pa.table(links), tmp_path / "links.parquet")
+    job = {"dataset": {**paths, "links": f"{tmp_path}/links.parquet"}}
+    with pytest.raises(DataError, match=r"links\.parquet, row 1: no score"):
+        miner.mine({**job, "output": {"path": f"{tmp_path}/out"}})
+
+
+@pytest.mark.parametrize("least", [float("nan"), float("inf"), float("-inf")])
+def test_the_lowest_score_is_finite(least: float, tmp_path: Path) -> None:
+    message = r"dataset\.min_relevance = (nan|-?inf) must be a finite number"
+    with pytest.raises(UsageError, match=message):
+        three(tmp_path, "1,1,1", min_relevance=least)
+
+
+def test_keys_of_pairs_are_not_ignored(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"pair_score has no meaning for queries, a corpus and"):
+        three(tmp_path, "1,1,1", pair_score="rating")
+    table = pa.table({"query": ["a", "b", "c"], "answer": ["d", "e", "f"], "shop": [1, 1, 2]})
+    with pytest.raises(UsageError, match="same_id has no meaning for a table of pairs"):
+        mined(table, tmp_path, same_id=True)
+
+
+def test_filtered_pairs_are_counted(tmp_path: Path) -> None:
+    table = pa.table({"query": ["a", "b", "c"], "answer": ["d", "e", "f"], "shop": [1, 1, 2]})
+    for keys, valid, filtered in (
+        ({"where": "shop = 1"}, 2, 1),
+        ({"where": "shop = 1", "anchors": "query = 'a'"}, 1, 2),
+    ):
+        job = {"dataset": keys, "output": {"path": f"{tmp_path}/out"}, "gates": {"min_rows": 0}}
+        found = miner.mine(job, data=table).manifest
+        assert found["census"]["valid"] == valid
+        assert found["dataset"]["skipped"]["filtered"] == filtered
+
+
