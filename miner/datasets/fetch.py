@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from miner.datasets.column_types import usual_layout, usual_type
 from miner.datasets.formats.arrays import COMPANIONS
 from miner.datasets.layouts.vectors_and_table import TABLES
 from miner.errors import DataError
@@ -121,7 +122,7 @@ def write_data(data: Any, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     with storage_errors(folder), TemporaryDirectory(dir=folder, prefix=".") as held:
         written = Path(held) / "table.parquet"
-        pq.write_table(table, written, compression="zstd")
+        _write(table, written)
         path = folder / f"{sha256_file(written)[:24]}.parquet"
         if path.exists():
             path.touch()  # so that `mine prune` takes it for new
@@ -131,11 +132,34 @@ def write_data(data: Any, folder: Path) -> Path:
     return path
 
 
+def _write(table: Any, path: Path) -> None:
+    """Write a table to a Parquet file, which cannot hold every layout of Arrow."""
+    try:
+        pq.write_table(table, path, compression="zstd")
+    except pa.ArrowNotImplementedError:  # Polars has categories as dictionaries of views
+        try:
+            columns = [
+                pa.chunked_array(map(usual_layout, column.chunks), usual_type(column.type))
+                for column in table.columns
+            ]
+            plain = pa.table(columns, table.column_names, metadata=table.schema.metadata)
+            pq.write_table(plain, path, compression="zstd")
+        except pa.ArrowException as error:
+            raise DataError(
+                f"the table cannot be written as Parquet ({error}); give its columns as text, "
+                "numbers, times or lists"
+            ) from error
+
+
 def _table(data: Any) -> Any:
-    """Return any table in memory as a ``pyarrow.Table``, without an index or foreign metadata."""
+    """Return any table in memory as a ``pyarrow.Table``, without foreign metadata.
+
+    An index of pandas whose levels have names is data too.
+    """
     try:
         if hasattr(data, "iloc"):  # pandas
-            table = pa.Table.from_pandas(data, preserve_index=False)
+            named = all(name is not None for name in data.index.names)
+            table = pa.Table.from_pandas(data, preserve_index=named)
         else:
             table = data if isinstance(data, pa.Table) else pa.table(data)
     except (pa.ArrowException, TypeError, ValueError) as error:

@@ -87,3 +87,26 @@ def test_filtered_pairs_are_counted(tmp_path: Path) -> None:
         assert found["dataset"]["skipped"]["filtered"] == filtered
 
 
+def test_frames_with_categories_and_named_indexes(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"embedding": VECTORS.tolist(), "label": LABELS})
+    labels = pl.col("label")
+    whole = mined(frame, tmp_path).manifest["census"]
+    for changed in (
+        frame.with_columns(labels.cast(pl.Categorical)),
+        frame.with_columns(labels.cast(pl.Enum(sorted(set(LABELS))))),
+        frame.with_columns(pl.concat_list(labels.cast(pl.Categorical)).alias("label")),
+        pa.table(
+            {"embedding": VECTORS.tolist(), "label": pc.run_end_encode(pa.array(LABELS))},
+        ),
+    ):
+        assert mined(changed, tmp_path).manifest["census"]["valid"] == whole["valid"]
+    names = [f"k{i}" for i in range(40)]
+    plain = pd.DataFrame({"embedding": list(VECTORS), "label": LABELS, "id": names})
+    found = mined(plain.set_index(["id", "label"]), tmp_path)
+    assert found.census()["anchor_id"].to_pylist() == names
+    interval = pa.array([(1, 2, 3)] * 40, pa.month_day_nano_interval())
+    table = pa.table({"embedding": VECTORS.tolist(), "label": LABELS, "gap": interval})
+    with pytest.raises(DataError, match="cannot be written as Parquet"):
+        mined(table, tmp_path)
+
+
