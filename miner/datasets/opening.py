@@ -121,7 +121,7 @@ def _matching_files(path: str, kinds: Iterable[str]) -> list[Path]:
     """List the files of a folder (at any depth) or of a pattern, sorted.
 
     In a folder, ``.txt`` files are notes, not tables. As in Hive, files and folders whose names
-    begin with a dot or an underscore are skipped.
+    begin with a dot or an underscore are skipped, and so are output folders of runs.
     """
     if _is_pattern(path):
         found = [Path(name) for name in glob.glob(path, recursive=True)]
@@ -129,6 +129,9 @@ def _matching_files(path: str, kinds: Iterable[str]) -> list[Path]:
     else:
         root = Path(path)
         found = [file for file in root.rglob("*") if file.is_file() and _is_data(file, root)]
+        outputs = {file.parent for file in found if file.name == "latest.json"} - {root}
+        outputs = {folder for folder in outputs if (folder / "runs").is_dir()}
+        found = [file for file in found if outputs.isdisjoint(file.parents)]
     known = set(kinds)
     files = sorted(
         (file for file in found if extension(file) in known), key=lambda file: file.as_posix()

@@ -87,6 +87,26 @@ def test_filtered_pairs_are_counted(tmp_path: Path) -> None:
         assert found["dataset"]["skipped"]["filtered"] == filtered
 
 
+@pytest.mark.parametrize("kind", ["npy", "parquet", "csv"])
+def test_a_folder_that_has_the_output_too(
+    kind: str, cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if kind == "npy":
+        np.save("features.npy", VECTORS)
+        Path("labels.csv").write_text("\n".join(["label", *LABELS]))
+    elif kind == "parquet":
+        pq.write_table(pa.table({"embedding": VECTORS.tolist(), "label": LABELS}), "a.parquet")
+    else:
+        lines = [f"cloud {i} river,{label}" for i, label in enumerate(LABELS)]
+        Path("a.csv").write_text("\n".join(["text,label", *lines]))
+    assert cli("init", ".").code == 0
+    assert cli("run").code == 0
+    again = cli("run")
+    assert (again.code, again.out.partition(":")[0]) == (0, "already mined")
+    assert cli("init", ".", "--force").code == 0
+
+
 def test_frames_with_categories_and_named_indexes(tmp_path: Path) -> None:
     frame = pl.DataFrame({"embedding": VECTORS.tolist(), "label": LABELS})
     labels = pl.col("label")
