@@ -39,7 +39,7 @@ _OTHERS = {
 
 _ROLES = {
     "queries": ("queries", "query", "users"),
-    "corpus": ("corpus", "documents", "passages", "items"),
+    "corpus": ("corpus", "documents", "passages", "items", "movies", "products"),
     "links": ("links", "qrels", "interactions", "ratings"),
 }
 """Names of files (without extension) that contain one role each."""

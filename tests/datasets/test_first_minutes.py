@@ -107,6 +107,35 @@ def test_a_folder_that_has_the_output_too(
     assert cli("init", ".", "--force").code == 0
 
 
+def test_a_first_line_that_is_a_row(cli: Callable[..., Result], tmp_path: Path) -> None:
+    path, job = tmp_path / "x.csv", tmp_path / "job.toml"
+    path.write_text("\n".join(f"cloud river {i},c{i % 4}" for i in range(20)))
+    result = cli("init", path, "--job", job)
+    assert result.code == 3
+    assert "x.csv: its first line seems to be a row, not the names of the columns" in result.err
+    assert cli("init", path, "--job", job, "--label", "c0").code == 0
+
+
+def test_init_names_the_fault_of_a_column(cli: Callable[..., Result], tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    np.savez(tmp_path / "long.npz", X=VECTORS, y=np.arange(39) % 5)
+    assert "{'X': 40, 'y': 39}" in cli("init", tmp_path / "long.npz", "--job", job).err
+    np.savez(tmp_path / "bytes.npz", embeddings=VECTORS.astype(np.int8), labels=np.arange(40) % 5)
+    assert "as of quantised vectors" in cli("init", tmp_path / "bytes.npz", "--job", job).err
+    lines = [f"{i},cloud {i},c{i % 4}" for i in range(20)]
+    (tmp_path / "x.csv").write_text("\n".join(["id,text,label", *lines, ",,"]))
+    assert "(row 20 has none)" in cli("init", tmp_path / "x.csv", "--job", job).err
+
+
+def test_an_unknown_verdict_makes_no_label(cli: Callable[..., Result], tmp_path: Path) -> None:
+    lines = [f"cloud {i},river {i},{'maybe' if i == 3 else i % 2}" for i in range(12)]
+    path, job = tmp_path / "x.csv", tmp_path / "job.toml"
+    path.write_text("\n".join(["question1,question2,is_duplicate", *lines]))
+    assert "question2" in cli("init", path, "--job", job).out
+    message = cli("run", job, "--out", tmp_path / "out").err
+    assert "column 'is_duplicate', row 3: 'maybe' is no verdict on a pair" in message
+
+
 def test_frames_with_categories_and_named_indexes(tmp_path: Path) -> None:
     frame = pl.DataFrame({"embedding": VECTORS.tolist(), "label": LABELS})
     labels = pl.col("label")

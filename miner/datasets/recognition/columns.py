@@ -65,7 +65,9 @@ def guess_pairs(table: Table) -> PairColumns | None:
     A column `label` whose values are no verdicts is the label of items.
     """
     found = find_pairs(table.types)
-    if found is None or found.score is None or not is_string(table.types[found.score]):
+    if found is None or found.score is None or found.score.lower() != "label":
+        return found
+    if not is_string(table.types[found.score]):
         return found
     batch = next(iter(table.batches([found.score])), None)
     values = [] if batch is None else pc.unique(batch.column(0)).to_pylist()
@@ -137,6 +139,8 @@ def _content(table: Table, seen: Seen, taken: set[str]) -> str:
     texts = [name for name in texts if any(map(is_wordy, seen.some(name)))]
     longest = max(texts, key=seen.length, default=None)
     if longest is None:
+        for name in _by_name(free, CONTENT):  # its type has a message of its own
+            column_kind(table.where, name, table.types[name], None)
         raise DataError(
             f"{table.where} has no column that can be embedded (texts, images, or lists of "
             f"numbers in one column): name one with --content. It has: {_all(table)}"
@@ -169,7 +173,7 @@ def _identity(table: Table, seen: Seen, taken: set[str]) -> str | None:
     if not keys and "id" in free:  # a job uses this column by default, not row numbers
         raise DataError(
             f"{table.where}, column 'id': ids must be unique texts or whole numbers in "
-            "all rows, and these are not: "
+            f"all rows, and these are not{seen.first_blank('id')}: "
             "correct them, rename the column (row numbers are then used), or name another with --id"
         )
     aside = {*usual, *_by_name(free, (*CONTENT, *GROUPS, *SPLITS))}
@@ -194,6 +198,9 @@ def _label(table: Table, seen: Seen, taken: set[str]) -> tuple[str, list[str]]:
         *sorted(shared, key=lambda name: not all(map(is_wordy, seen.some(name)))),
     ]
     if not found:
+        faults = getattr(table, "faults", {})
+        for name in _by_name(list(faults), LABELS):
+            raise DataError(faults[name])
         hint = getattr(table, "hints", {}).get("label")
         if hint:
             raise DataError(f"{table.where} {hint}")
@@ -201,6 +208,12 @@ def _label(table: Table, seen: Seen, taken: set[str]) -> tuple[str, list[str]]:
             f"{table.where} has no column that looks like a label (a value that several rows "
             "share): add one that says which rows belong together and name it with --label, or "
             f"bring pairs, in columns anchor and positive. It has: {_all(table)}"
+        )
+    if table.untyped and not usable and found[0] in seen.columns[found[0]].to_pylist():
+        raise DataError(
+            f"{table.where}: its first line seems to be a row, not the names of the columns "
+            f"({found[0]!r} is also a value below); write a line of names above it, or name the "
+            "label with --label"
         )
     return found[0], [] if usable else found[1:4]
 

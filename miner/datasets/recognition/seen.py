@@ -67,6 +67,11 @@ class Seen:
         column = self.columns.get(name)
         return 0 if column is None else int(column.null_count)
 
+    def first_blank(self, name: str) -> str:
+        """Return which row is the first without a value, in brackets; "" if all have one."""
+        row = -1 if not self.blank(name) else pc.index(self.columns[name].is_null(), True).as_py()
+        return "" if row < 0 else f" (row {row} has none)"
+
     def repeats(self, name: str) -> bool:
         """Whether a value of the column occurs more than once."""
         column = self.columns.get(name)
