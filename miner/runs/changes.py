@@ -27,7 +27,12 @@ _KEYS = {
 """The job key that determines an identity key, if their names differ."""
 _LIST = re.compile(r"store\.(roles|prompts)\.([01])(?:\.(\w+))?")
 """Identity keys of each side: 0 is the items or the queries, 1 is the corpus."""
-_ROLES = {"kind": "kind of content", "origin": "the columns of pairs or dataset.where"}
+_ROLES = {
+    "kind": "kind of content",
+    "origin": "the columns of pairs or dataset.where",
+    "across": "dataset.positives_across",
+    "within": "dataset.negatives_within",
+}
 _PROMPTS = {"0": "query_prompt", "1": "document_prompt"}
 
 

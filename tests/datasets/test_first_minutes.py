@@ -159,3 +159,13 @@ def test_frames_with_categories_and_named_indexes(tmp_path: Path) -> None:
         mined(table, tmp_path)
 
 
+def test_changes_name_the_keys_of_the_job(cli: Callable[..., Result], tmp_path: Path) -> None:
+    columns = {"label": LABELS, "camera": [i // 5 % 2 for i in range(40)]}
+    pq.write_table(pa.table({"embedding": VECTORS.tolist(), **columns}), tmp_path / "x.parquet")
+    words = ("run", "--data", tmp_path / "x.parquet", "--out", tmp_path / "out")
+    assert cli(*words).code == 0
+    keys = ("positives_across", "negatives_within")
+    sets = [word for key in keys for word in ("--set", f"dataset.{key}=camera")]
+    said = cli(*words, *sets).err
+    for key in keys:
+        assert re.search(rf"dataset\.{key} \(was unset, is ", said), json.dumps(said)
