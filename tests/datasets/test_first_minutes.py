@@ -169,3 +169,41 @@ def test_changes_name_the_keys_of_the_job(cli: Callable[..., Result], tmp_path: 
     said = cli(*words, *sets).err
     for key in keys:
         assert re.search(rf"dataset\.{key} \(was unset, is ", said), json.dumps(said)
+
+
+DAYS = pa.array(["2024-01-01", "2024-01-02", "2024-01-01"]).cast(pa.timestamp("us"))
+FLAGS = pa.array([True, False, True])
+NUMBERS = pa.array([1, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fit"),
+    [
+        (NUMBERS, NUMBERS.cast(pa.float64()), True),
+        (NUMBERS, NUMBERS.cast(pa.string()), True),
+        (DAYS, DAYS.cast(pa.timestamp("ns")), True),
+        (DAYS, pa.array(["2024-01-01T00:00:00", "2024-01-02", "2024-01-01"]), True),
+        (FLAGS, pa.array(["True", "false", "true"]), True),
+        (FLAGS, NUMBERS, False),
+        (DAYS.cast(pa.date32()), DAYS, False),
+        (DAYS, pa.array(["Monday", "Tuesday", "Monday"]), False),
+    ],
+)
+def test_columns_of_two_tables_are_compared_or_refused(
+    first: Any, second: Any, fit: bool, tmp_path: Path
+) -> None:
+    tables = {
+        "queries": {"id": range(3), "text": ["a", "b", "c"], "day": first},
+        "corpus": {"id": range(3), "text": ["d", "e", "f"], "day": second},
+        "links": {"query_id": range(3), "corpus_id": range(3)},
+    }
+    for name, table in tables.items():
+        pq.write_table(pa.table(table), tmp_path / f"{name}.parquet")
+    paths = {name: f"{tmp_path}/{name}.parquet" for name in tables}
+    job = {"dataset": {**paths, "negatives_within": "day"}, "gates": {"min_rows": 0}}
+    job["output"] = {"path": f"{tmp_path}/out"}
+    if fit:
+        assert miner.mine(job).manifest["census"]["valid"] == 2
+    else:
+        with pytest.raises(DataError, match=r"negatives_within: values of the types .* cannot be"):
+            miner.mine(job)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from miner.datasets.column_types import usual_layout, wider_type
 from miner.datasets.content import is_list, is_string
 from miner.datasets.image_files import is_encoded
 from miner.datasets.scan import Items
@@ -93,23 +94,31 @@ def missing_names(column: Any) -> dict[str, int]:
 def joint_codes(*columns: Any, key: str = "") -> Codes:
     """Encode the values of columns jointly, in order of appearance; `NONE` for nulls.
 
-    Columns of different types are compared as text, like ids, because a CSV has no types. `key` is
-    the job key that names them, for the message if that is impossible.
+    Columns of two types are compared in the wider one, and text with others as text, like ids,
+    because a CSV has no types; with times and booleans, which have several spellings, as these.
+    `key` is the job key that names the columns, for the message if that is impossible.
     """
     if len({column.type for column in columns}) > 1:
-        columns = tuple(_as_text(column, key) for column in columns)
+        columns = _of_one_type(columns, key)
     return encoded(pa.concat_arrays(list(columns)))[0]
 
 
-def _as_text(column: Any, key: str) -> Any:
-    if pa.types.is_binary(column.type) or pa.types.is_fixed_size_binary(column.type):
+def _of_one_type(columns: Sequence[Any], key: str) -> tuple[Any, ...]:
+    """Return two columns with one type, in which their values can be compared."""
+    columns = [usual_layout(column) for column in columns]
+    kinds, types = [column.type for column in columns], pa.types
+    wide = wider_type(*kinds)
+    typed = next((kind for kind in kinds if not is_string(kind)), kinds[0])
+    if wide is None and any(map(is_string, kinds)) and not is_encoded(typed):
+        spelt = types.is_temporal(typed) or types.is_boolean(typed)
+        wide = typed if spelt else pa.large_string()
+    try:
+        return tuple(column.cast(wide) for column in columns)
+    except (pa.ArrowException, TypeError) as error:  # no type has the values of both
         raise DataError(
-            f"{key}: values of the type {column.type} and of another cannot be compared; write "
-            "both as text"
-        )
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return column.cast(pa.large_string())
+            f"{key}: values of the types {kinds[0]} and {kinds[1]} cannot be compared; write both "
+            "with one type, or as text"
+        ) from error
 
 
 def encoded(column: Any) -> tuple[Codes, Any]:
