@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from miner.datasets.assign_roles import CONTENT, assign_roles
 from miner.datasets.base import Table, require_column
 from miner.datasets.column_store import keep_rows, write_column
-from miner.datasets.content import Kind, column_kind, is_list, is_string
+from miner.datasets.content import Kind
 from miner.datasets.formats.files import PLAIN, TextFormat
 from miner.datasets.layouts.beir import is_beir, open_beir
 from miner.datasets.layouts.pair_columns import PairColumns, find_pairs, named_pairs
@@ -22,10 +24,10 @@ from miner.datasets.layouts.pair_table import open_pair_table
 from miner.datasets.opening import open_table
 from miner.datasets.recognition.names import unused_columns
 from miner.datasets.relevance.labels import scan_labelled
-from miner.datasets.relevance.links import LinkRules, link_columns, refuse_links
+from miner.datasets.relevance.links import LinkRules, link_columns
 from miner.datasets.relevance.pairs import scan_pairs
 from miner.datasets.relevance.scanned import Scanned, given
-from miner.datasets.roles import Constraints, TableRoles
+from miner.datasets.roles import TableRoles
 from miner.datasets.scan import scan
 from miner.datasets.where import Condition, Filter, parse_condition
 from miner.errors import DataError, UsageError
@@ -40,7 +42,6 @@ _PAIR_TABLE = ("pair_anchor", "pair_positive", "pair_score", "pair_negatives")
 """Keys that have a meaning only for a table of pairs."""
 _TABLES = ("id", "content", "same_id", "link_query", "link_corpus", "link_score")
 """Keys that have no meaning for a table of pairs."""
-_CONTENT = ("text", "image", "embedding")
 _SIDES = {1: ("",), 2: ("query_", "document_")}
 """By the number of sides, how the roles of their columns begin."""
 
@@ -186,50 +187,72 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
         _check_name(f"dataset.{key}", path)
     where = parse_condition(job.where, "dataset.where") if job.where else None
     anchors = parse_condition(job.anchors, "dataset.anchors") if job.anchors else None
-    conditions = tuple(name for part in (where, anchors) if part for name in part.columns)
-    origin, columns = "", None
-    left_out: dict[str, int] = {}
     text = TextFormat(job.separator, job.encoding)
-    ids: tuple[str | None, str | None] = (None, None)
-    queries: Table
-    corpus: Table
-    if job.path and Path(job.path).is_dir() and is_beir(Path(job.path)):
-        queries, corpus, links = open_beir(Path(job.path), job.links, text)
-    elif job.path:
-        table = open_table(job.path, text)
-        columns = _pair_columns(table, job)
-        if columns is None:
-            _refuse_unused(job, _PAIRS, "labelled items")
-            side = _side(table, job, model, labelled=True)
-            side = replace(side, where=_fitted(where, table), anchors=_fitted(anchors, table))
-            return Source((side,), (), text=text, conditions=conditions)
-        _refuse_unused(job, _TABLES, "a table of pairs")
-        skip = job.on_error == "skip"
-        pairs = open_pair_table(table, columns, _fitted(where, table), skip=skip)
-        queries, corpus, left_out = pairs.queries, pairs.corpus, pairs.left_out
-        origin = f"{columns.origin} where {job.where}"
-        links, where = [pairs.links], None  # the condition has selected the pairs already
+    columns = tuple(name for part in (where, anchors) if part for name in part.columns)
+    facts: dict[str, Any] = {"text": text, "conditions": columns}
+    if not job.path or is_beir(Path(job.path)):
+        return _open_linked(job, model, (anchors, where), text, facts)
+    table = open_table(job.path, text)
+    pairs = _pair_columns(table, job)
+    if pairs is None:
+        _refuse_unused(job, _PAIRS, "labelled items")
+        side = assign_roles(table, job, model, labelled=True)
+        side = replace(side, where=_fitted(where, table), anchors=_fitted(anchors, table))
+        return Source((side,), (), **facts)
+    _refuse_unused(job, (*_TABLES, *_LABELLED), "a table of pairs")
+    made = open_pair_table(table, pairs, _fitted(where, table), skip=job.on_error == "skip")
+    sides = tuple(
+        assign_roles(one, job, model, labelled=False) for one in (made.queries, made.corpus)
+    )
+    facts |= {"pairs": pairs, "left_out": made.left_out}
+    return _linked(
+        sides, [made.links], job, (anchors, None), facts, f"{pairs.origin} where {job.where}"
+    )
+
+
+def _open_linked(
+    job: DatasetJob,
+    model: str | None,
+    filters: tuple[Condition | None, Condition | None],
+    text: TextFormat,
+    facts: dict[str, Any],
+) -> Source:
+    """Open queries, corpus and links in files of their own."""
+    _refuse_unused(job, (*_PAIR_TABLE, *_LABELLED), "queries, a corpus and links")
+    if job.path:
+        *tables, links = open_beir(Path(job.path), job.links, text)
+        ids: tuple[str | None, str | None] = (None, None)
     else:
-        queries, corpus = (open_table(str(path), text) for path in (job.queries, job.corpus))
+        tables = [open_table(str(path), text) for path in (job.queries, job.corpus)]
         links = [open_table(str(job.links), text)]
         ids = link_columns(links[0], LinkRules.from_job(job))[:2]
-    _refuse_unused(job, _LABELLED, "pairs")
-    if columns is None:
-        _refuse_unused(job, _PAIR_TABLE, "queries, a corpus and links")
     sides = tuple(
-        _side(table, job, model, labelled=False, linked=linked)
-        for table, linked in zip((queries, corpus), ids, strict=True)
+        assign_roles(table, job, model, labelled=False, linked=linked)
+        for table, linked in zip(tables, ids, strict=True)
     )
+    return _linked(sides, links, job, filters, facts)
+
+
+def _linked(
+    sides: tuple[TableRoles, ...],
+    links: Sequence[Table],
+    job: DatasetJob,
+    filters: tuple[Condition | None, Condition | None],
+    facts: dict[str, Any],
+    origin: str = "",
+) -> Source:
+    """Return the source of queries and a corpus; `filters` select the rows of each."""
+    tables = [side.table for side in sides]
     if sides[0].kind != sides[1].kind:
         raise DataError(
-            f"{queries.where} holds {sides[0].kind}, {corpus.where} {sides[1].kind}: "
+            f"{tables[0].where} holds {sides[0].kind}, {tables[1].where} {sides[1].kind}: "
             "queries and corpus must be of one kind"
         )
-    sides = (
-        replace(sides[0], where=_fitted(anchors, queries), origin=origin),
-        replace(sides[1], where=_fitted(where, corpus), origin=origin),
+    sides = tuple(
+        replace(side, where=_fitted(condition, side.table), origin=origin)
+        for side, condition in zip(sides, filters, strict=True)
     )
-    return Source(sides, tuple(links), LinkRules.from_job(job), text, conditions, columns, left_out)
+    return Source(sides, tuple(links), LinkRules.from_job(job), **facts)
 
 
 def _refuse_unused(job: DatasetJob, keys: tuple[str, ...], kind: str) -> None:
@@ -257,7 +280,7 @@ def _pair_columns(table: Table, job: DatasetJob) -> PairColumns | None:
         require_column(table, job.pair_anchor, "dataset.pair_anchor")
         require_column(table, job.pair_positive, "dataset.pair_positive")
         return named_pairs(table.types, job.pair_anchor, job.pair_positive, *chosen)
-    labelled = "label" in table.types and any(name in table.types for name in _CONTENT)
+    labelled = "label" in table.types and any(name in table.types for name in CONTENT)
     found = None if job.label or job.content or labelled else find_pairs(table.types, *chosen)
     if found is None and any(chosen):
         raise DataError(
@@ -265,71 +288,3 @@ def _pair_columns(table: Table, job: DatasetJob) -> PairColumns | None:
             "dataset.pair_anchor and dataset.pair_positive"
         )
     return found
-
-
-def _refuse_lists(table: Table, names: tuple[str, ...]) -> None:
-    """Raise a `DataError` if a column whose name starts with one of `names` has lists of text."""
-    for name, kind in table.types.items():
-        if is_list(kind) and is_string(kind.value_type) and name.lower().startswith(names):
-            raise DataError(
-                f"{table.where}, column {name!r} holds lists of text; for positives name it with "
-                "--set dataset.pair_positive=NAME, and the anchors with dataset.pair_anchor; "
-                "for labels name it with --set dataset.label=NAME"
-            )
-
-
-def _refuse_vectors(table: Table) -> None:
-    """Raise a `DataError` if ``.npy`` files lie next to a table: they are not read with it."""
-    vectors = sorted(table.files[0].parent.glob("*.npy")) if table.files else []
-    if vectors:
-        stem = vectors[0].stem
-        raise DataError(
-            f"{table.where} has no content, and the vectors of {vectors[0]} are not read together "
-            f"with it; call it {stem}.csv (or {stem}.parquet ...) and name the vectors as "
-            "dataset.path, or write them into its column embedding"
-        )
-
-
-def _side(
-    table: Table, job: DatasetJob, model: str | None, *, labelled: bool, linked: str | None = None
-) -> TableRoles:
-    """Assign the roles of a table's columns; `linked` is the name of its id in the links."""
-    known = getattr(table, "usual", {})
-    usual = _CONTENT if labelled else (*_CONTENT, "query", "question", "passage", "document")
-    content = job.content or known.get("content")
-    content = content or next((name for name in usual if name in table.types), None)
-    content = content or known.get("embedding")
-    if content is None:
-        refuse_links(table)
-        _refuse_lists(table, ("",))
-        _refuse_vectors(table)
-        raise DataError(
-            f"{table.where} has none of the columns {', '.join(_CONTENT)}; name the one to embed "
-            f"with --set dataset.content=NAME, or let `mine init {table.where}` write a job. "
-            f"It has: {', '.join(map(repr, sorted(table.types)))}"
-        )
-    require_column(table, content, "dataset.content")
-    usual = ("id", "_id", *([linked] if linked else ())) if not labelled else ("id",)
-    identity = job.id or next((name for name in usual if name in table.types), known.get("id"))
-    if identity:
-        require_column(table, identity, "dataset.id")
-    named = job.label or known.get("label", "label")
-    if labelled and not job.label and named not in table.types:
-        _refuse_lists(table, ("pos", "neg"))
-    label = require_column(table, named, "dataset.label") if labelled else None
-    constraints = Constraints.from_job(job)
-    for name, key in constraints.columns.items():
-        require_column(table, name, f"dataset.{key}")
-    kind = column_kind(table.where, content, table.types[content], model)
-    return TableRoles(
-        table,
-        content,
-        kind,
-        identity,
-        label,
-        constraints,
-        job.negative_only,
-        fold=job.same_text == "folded",
-        skip=job.on_error == "skip",
-        folder=str(table.files[0].parent) if table.files else ".",
-    )
