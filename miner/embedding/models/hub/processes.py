@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 import sentence_transformers as library
@@ -88,6 +89,7 @@ class DevicePool:
             raise
 
     def _start(self) -> None:
+        resource_tracker.ensure_running()  # its start unblocks SIGINT
         before = set(multiprocessing.active_children())
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the processes inherit it
         try:
