@@ -162,7 +162,7 @@ def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
     wanted, available = (written.get(key, written["of"]) for key in ("wanted", "available"))
     if wanted > written["rows"] and not wanted == available == written["of"]:
         label = name.replace("_", "-")
-        lost = "not written" if written.get("sampled") else "not found"  # a cap took part of them
+        lost = "left out" if written.get("sampled") else "not found"  # a cap took part of them
         missing = f"{wanted - written['rows']:,} of {wanted:,} wanted {lost}"
         yield f"    {label}: {missing}; {available:,} pass the filters"
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -137,6 +135,7 @@ def test_an_unknown_verdict_makes_no_label(cli: Callable[..., Result], tmp_path:
 
 
 def test_frames_with_categories_and_named_indexes(tmp_path: Path) -> None:
+    pl = pytest.importorskip("polars")
     frame = pl.DataFrame({"embedding": VECTORS.tolist(), "label": LABELS})
     labels = pl.col("label")
     whole = mined(frame, tmp_path).manifest["census"]
@@ -150,6 +149,7 @@ def test_frames_with_categories_and_named_indexes(tmp_path: Path) -> None:
     ):
         assert mined(changed, tmp_path).manifest["census"]["valid"] == whole["valid"]
     names = [f"k{i}" for i in range(40)]
+    pd = pytest.importorskip("pandas")
     plain = pd.DataFrame({"embedding": list(VECTORS), "label": LABELS, "id": names})
     found = mined(plain.set_index(["id", "label"]), tmp_path)
     assert found.census()["anchor_id"].to_pylist() == names

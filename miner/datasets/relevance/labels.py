@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -104,7 +105,7 @@ def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.b
 
 def _near_equal(names: Any) -> list[str]:
     """Return labels that are equal to another one but for case, spaces and Unicode form."""
-    texts = [name for name in names.to_pylist() if isinstance(name, str)]
+    texts = names.to_pylist() if is_string(names.type) else []
     counts = Counter(map(folded, texts))
     near = sorted((name for name in texts if counts[folded(name)] > 1), key=folded)
     return near[:_MOST_NAMED]
@@ -121,7 +122,10 @@ def _negative_only(names: Any, side: TableRoles, where: str) -> NDArray[np.bool_
     """Return whether each label is one that is only ever negative."""
     if not side.negative_only:
         return np.zeros(len(names), dtype=np.bool_)
-    texts = [str(name) for name in names.to_pylist()]
+    try:
+        texts = names.cast(pa.string()).to_pylist()
+    except pa.ArrowException:  # bytes that are no text, and durations
+        texts = [str(name) for name in names]
     for name in side.negative_only:
         if name not in texts:
             raise DataError(
