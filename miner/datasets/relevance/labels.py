@@ -74,7 +74,7 @@ def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.b
         starts = np.append(0, np.cumsum(np.diff(starts)[keep])).astype(np.int64)
         relevance = MultiLabelRelevance(starts, labels, contents, groups)
     else:
-        relevance, names = LabelRelevance(labels, contents, groups), known
+        relevance, names = LabelRelevance(labels, contents, groups), _spelled(known)
     chosen = _chosen(items, side, anchors[keep], keep)
     if chosen is not None:
         relevance = AnchorSubset(relevance, chosen)
@@ -101,6 +101,13 @@ def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.b
     }
     digests = None if items.digests is None else items.digests[keep]
     return Scanned(relevance, (items.rows[keep],), (digests,), chosen, facts, names), keep
+
+
+def _spelled(names: Any) -> Any:
+    """Return the values of labels; times in nanoseconds as text, because Python has none."""
+    if getattr(names.type, "unit", "") != "ns":
+        return names
+    return names.cast(pa.int64() if pa.types.is_duration(names.type) else pa.string())
 
 
 def _near_equal(names: Any) -> list[str]:
