@@ -177,7 +177,18 @@ class Model(ABC):
     ) -> NDArray[np.floating]:
         """Embed at most `parallel` batches, each of `batch_size` rows but for the last one.
 
-        Every row has the vector that `embed_as` gives in its batch.
+        Parameters
+        ----------
+        rows : sequence of str, of images, or ndarray
+            The rows of the batches, one after the other.
+        role, prompt : str
+            As for `embed_as`.
+        batch_size : int
+
+        Returns
+        -------
+        ndarray of shape (rows, dim)
+            Every row has the vector that `embed_as` gives in its batch.
         """
         return self.embed_as(rows, role, prompt)
 
