@@ -100,6 +100,8 @@ def _typed(where: str, value: Any, hint: Any) -> Any:
         if plain is int and isinstance(value, float) and value.is_integer():
             example = f", such as {value:.0f}"
         raise UsageError(f"{where} = {value!r} must be {wanted}{example}")
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise UsageError(f"{where} = {value} must be a whole number of 64 bits")
     return value
 
 

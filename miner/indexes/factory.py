@@ -47,8 +47,10 @@ class FactoryIndex:
 
     @staticmethod
     def check(factory: str) -> None:
-        """Raise UsageError if FAISS cannot parse a factory string."""
+        """Raise UsageError if FAISS cannot parse a factory string, or if it has no lists."""
         _made(factory, _ANY_DIM, "euclidean")
+        if re.search(r"(IVF|IMI)0+\D", factory):
+            raise UsageError(f"index.factory = {factory!r} has no lists; name one {_EXAMPLES}")
 
     @staticmethod
     def training_rows(factory: str) -> int:

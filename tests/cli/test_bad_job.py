@@ -146,6 +146,8 @@ OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "memory number": (["--set", "mining.memory=512"], ["mining.memory", "512", "MiB"]),
     "workers": (["--workers", "-1"], ["engine.workers", "-1", "0 or more"]),
     "cap": (["--per-pair", "-1"], ["select.per_pair", "-1", "0 or more"]),
+    "cap of 64 bits": (["--per-pair", str(1 << 63)], ["select.per_pair", "64 bits"]),
+    "no lists": (["--index", "IVF0,Flat"], ["index.factory", "'IVF0,Flat'", "no lists"]),
     "batch": (["--set", "model.batch_size=0"], ["model.batch_size", "0", "1 or more"]),
     "dot": (["--metric", "dot", "--normalize"], ["dot", "never normalised", "cosine"]),
     "option date": (["--set", "model.options.a=2020-01-01"], ["model.options", "2020"]),
