@@ -96,6 +96,19 @@ def apart(column: str) -> Rule:
     return lambda a, r: a[column] is None or a[column] != r[column]
 
 
+def by_hand(
+    a: Row, rows: list[Row], positive: list[Rule], negative: list[Rule]
+) -> tuple[str, int, int]:
+    """What `counts` is to have for an anchor: its id, positives and negatives."""
+    kin = [r for r in rows if r is not a and r["label"] == a["label"]]
+    others = [r for r in rows if r["label"] != a["label"]]
+    found = [
+        sum(all(rule(a, r) for rule in rules) for r in some)
+        for rules, some in ((positive, kin), (negative, others))
+    ]
+    return a["id"], found[0], found[1]
+
+
 CASES: dict[str, tuple[dict[str, Any], list[Rule], list[Rule]]] = {
     "across": ({"positives_across": "camera"}, [differs("camera")], []),
     "across two": (
@@ -130,18 +143,7 @@ def test_constraints_of_labelled_items(name: str, tmp_path: Path) -> None:
     keys, positive, negative = CASES[name]
     rows = base()
     found = mined(tmp_path, rows, **keys)
-    expected = []
-    for a in rows:
-        kin = [r for r in rows if r is not a and r["label"] == a["label"]]
-        others = [r for r in rows if r["label"] != a["label"]]
-        expected.append(
-            (
-                a["id"],
-                sum(all(rule(a, r) for rule in positive) for r in kin),
-                sum(all(rule(a, r) for rule in negative) for r in others),
-            )
-        )
-    assert counts(found) == expected
+    assert counts(found) == [by_hand(a, rows, positive, negative) for a in rows]
     by_id = {row["id"]: row for row in rows}
     for kind in ("hard", "semi_hard"):
         for triplet in found.triplets(kind).to_table().to_pylist():
@@ -169,16 +171,7 @@ def test_constraints_of_pairs(name: str, tmp_path: Path) -> None:
     }
     found = miner.mine(job)
     expected = [("q0", 0, sum(all(rule(asked[0], r) for rule in negative) for r in rows))]
-    for a in asked[1:]:
-        kin = [r for r in rows if r["label"] == a["label"]]
-        others = [r for r in rows if r["label"] != a["label"]]
-        expected.append(
-            (
-                a["id"],
-                sum(all(rule(a, r) for rule in positive) for r in kin),
-                sum(all(rule(a, r) for rule in negative) for r in others),
-            )
-        )
+    expected += [by_hand(a, rows, positive, negative) for a in asked[1:]]
     assert counts(found) == expected
     assert not miner.verify_run(found.path).problems
 
@@ -429,28 +422,12 @@ def graded_pairs(folder: Path, below: str) -> dict[str, Any]:
     ids=lambda one: "-".join(map(str, one.values())),
 )
 def test_judged_negatives_are_taken_first(select: dict[str, Any], tmp_path: Path) -> None:
-    def chosen(below: str) -> dict[tuple[str, str, str], list[str]]:
-        job = {
-            "dataset": graded_pairs(tmp_path, below),
-            "model": {"name": "precomputed"},
-            "mining": {"margin": 0.6},
-            "select": select,
-            "output": {"path": str(tmp_path / below), "report": False},
-        }
-        found: dict[tuple[str, str, str], list[str]] = {}
-        done = miner.mine(job)
-        for kind in ("hard", "semi_hard"):
-            for row in done.triplets(kind).to_table().to_pylist():
-                key = kind, row["anchor_id"], row["positive_id"]
-                found.setdefault(key, []).append(row["negative_id"])
-        assert not miner.verify_run(done).problems
-        return found
-
-    plain, first = chosen("negative"), chosen("prefer")
+    plain, first = (chosen(tmp_path, below, select) for below in ("negative", "prefer"))
     capped = "per_anchor" in select  # which slots a cap keeps is drawn in another order
     assert sum(map(len, plain.values())) == sum(map(len, first.values()))
     assert capped or {key: len(plain[key]) for key in first} == {k: len(first[k]) for k in first}
-    every = chosen_by_all(tmp_path, select.get("skip_nearest", 0))
+    skip = {"skip_nearest": select.get("skip_nearest", 0)}
+    every = chosen(tmp_path, "negative", skip)
     changed = 0
     for key, rows in first.items():
         number = int(key[1][1:])
@@ -465,14 +442,16 @@ def test_judged_negatives_are_taken_first(select: dict[str, Any], tmp_path: Path
     assert changed > 3
 
 
-def chosen_by_all(folder: Path, skip: int) -> dict[tuple[str, str, str], list[str]]:
-    """All negatives of each pair and class, nearest first."""
+def chosen(
+    folder: Path, below: str, select: dict[str, Any]
+) -> dict[tuple[str, str, str], list[str]]:
+    """The negatives that are written for each class, anchor and positive, nearest first."""
     job = {
-        "dataset": graded_pairs(folder, "negative"),
+        "dataset": graded_pairs(folder, below),
         "model": {"name": "precomputed"},
         "mining": {"margin": 0.6},
-        "select": {"skip_nearest": skip},
-        "output": {"path": str(folder / "all"), "report": False},
+        "select": select,
+        "output": {"path": str(folder / "out"), "report": False},
     }
     found: dict[tuple[str, str, str], list[str]] = {}
     done = miner.mine(job)
@@ -480,6 +459,7 @@ def chosen_by_all(folder: Path, skip: int) -> dict[tuple[str, str, str], list[st
         for row in done.triplets(kind).to_table().to_pylist():
             key = kind, row["anchor_id"], row["positive_id"]
             found.setdefault(key, []).append(row["negative_id"])
+    assert not miner.verify_run(done).problems
     return found
 
 
