@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from miner.datasets.base import is_id
 from miner.errors import DataError
 
-__all__ = ["id_values"]
+__all__ = ["EXACT", "id_values"]
 
-_EXACT = 1 << 53
+EXACT = 1 << 53
 """From this value on, one float64 represents several integers."""
 
 
@@ -46,7 +46,7 @@ def _whole(column: Any, where: str) -> Any:
     values = column.cast(pa.float64())
     values = pc.if_else(pc.is_nan(values), None, values)
     numbers = values.fill_null(0.0).to_numpy()
-    wrong = np.flatnonzero((numbers != np.floor(numbers)) | (np.abs(numbers) >= _EXACT))
+    wrong = np.flatnonzero((numbers != np.floor(numbers)) | (np.abs(numbers) >= EXACT))
     if len(wrong):
         value = column[int(wrong[0])].as_py()
         raise DataError(

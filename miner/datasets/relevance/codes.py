@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from miner.datasets.column_types import usual_layout, wider_type
 from miner.datasets.content import is_list, is_string
+from miner.datasets.ids import EXACT
 from miner.datasets.image_files import is_encoded
 from miner.datasets.scan import Items
 from miner.errors import DataError
@@ -30,8 +31,6 @@ Codes = NDArray[np.int64]
 
 _MISSING = ("", "na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "none", "nil")
 """Spellings of a missing value, in lower case; an empty text is no label, but blanks are one."""
-_EXACT = 1 << 53
-"""From this value on, one float64 represents several integers."""
 
 
 def known_values(items: Items, column: Any, name: str | None) -> Any:
@@ -61,13 +60,13 @@ def known_values(items: Items, column: Any, name: str | None) -> Any:
 def _known_floats(items: Items, column: Any, name: str | None) -> Any:
     """Return floats with one zero, and null for NaN.
 
-    Floats from `_EXACT` on are refused. Readers (JSON, for example) return large integers as such
+    Floats from `EXACT` on are refused. Readers (JSON, for example) return large integers as such
     floats, several integers become the same float, and classes would be merged.
     """
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
     column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    far = pc.greater_equal(pc.abs(column), pa.scalar(float(_EXACT), column.type))
+    far = pc.greater_equal(pc.abs(column), pa.scalar(float(EXACT), column.type))
     if pc.any(far).as_py():
         value = column[int(pc.index(far, True).as_py())].as_py()
         raise DataError(

@@ -63,10 +63,10 @@ def constrained(
 
     def columns(names: Sequence[str], key: str) -> tuple[Codes, Codes]:
         found = [codes(name, key) for name in names]
-        none = np.empty((0, 0), dtype=np.int64)
-        return tuple(  # type: ignore[return-value]
-            np.stack([pair[side] for pair in found]) if found else none for side in (0, 1)
-        )
+        if not found:
+            return np.empty((0, 0), dtype=np.int64), np.empty((0, 0), dtype=np.int64)
+        of_rows, of_anchors = zip(*found, strict=True)
+        return np.stack(of_rows), np.stack(of_anchors)
 
     within = _joined([codes(name, "negatives_within") for name in constraints.within], relevance)
     order = np.zeros(relevance.rows, np.int64), np.zeros(relevance.anchors, np.int64)
@@ -81,14 +81,10 @@ def constrained(
 def missing_values(parts: Sequence[Items], constraints: Constraints) -> dict[str, int]:
     """Return how many rows have no value in each column of constraints, if any has none."""
     found = {
-        name: sum(len(items.columns[name]) - _present(items, name) for items in parts)
+        name: sum(known_values(items, items.columns[name], name).null_count for items in parts)
         for name in constraints.columns
     }
     return {name: count for name, count in found.items() if count}
-
-
-def _present(items: Items, name: str) -> int:
-    return int((joint_codes(known_values(items, items.columns[name], name)) != NONE).sum())
 
 
 def _codes(parts: Sequence[Items], name: str, key: str) -> list[Codes]:

@@ -25,15 +25,7 @@ from miner.triplets.relevance import NONE
 __all__ = ["LinkRules", "Links", "link_columns", "read_links", "refuse_links"]
 
 _QUERY = (
-    "query_id",
-    "query-id",
-    "query",
-    "qid",
-    "anchor_id",
-    "anchor",
-    "user_id",
-    "userId",
-    "user",
+    *("query_id", "query-id", "query", "qid", "anchor_id", "anchor", "user_id", "userId", "user"),
 )
 _CORPUS = (
     *("corpus_id", "corpus-id", "corpus", "doc_id", "docid", "pid", "passage_id", "positive_id"),

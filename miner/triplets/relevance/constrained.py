@@ -31,7 +31,7 @@ __all__ = ["LATEST", "Constrained", "anchor_rows", "unconstrained", "without_row
 
 LATEST = 1 << 62
 """The order of a row that comes after every anchor."""
-_GROUP, _CONSTRAINTS = REASONS.index("group"), REASONS.index("constraints")
+_CONSTRAINTS = REASONS.index("constraints")
 _PAIRS = 1 << 22
 """Pairs of an anchor and a row that are examined at once."""
 _FEW = 16
