@@ -94,7 +94,8 @@ class Signals:
 
     def _arrived(self, number: int) -> None:
         now = time.monotonic()
-        if self._first is None and not self._last_chance:
+        # On a busy machine, this thread may read the first signal after `settling`.
+        if self._first is None and (self._raised or not self._last_chance):
             self._first = now
         elif self._first is None or now - self._first >= _SAME:
             os._exit(128 + number)

@@ -158,3 +158,20 @@ def test_a_run_that_is_terminated_in_any_stage_continues(
     run = miner.open_run(out)
     assert run.run_id != before and miner.verify_run(run).problems == []
     assert payload(run.path) == payload(miner.open_run(lab / "truth").path)
+
+
+COUNTED_LATE = """
+import os, signal, sys
+import miner
+from miner.cli.main import main
+sys.setswitchinterval(60)  # until the main thread waits for a file, no other thread runs
+miner.run_job = lambda job, **options: os.kill(os.getpid(), signal.SIGTERM)
+main(sys.argv[1:])
+"""
+
+
+def test_the_first_signal_is_not_taken_for_a_second_one(tmp_path: Path) -> None:
+    """Even if the thread that counts signals sees it after the command began to end."""
+    hit = start(COUNTED_LATE, write_small(tmp_path), tmp_path / "out", "threads")
+    assert hit.returncode == 143, hit
+    assert hit.stderr.startswith("mine: terminated; the same command continues from here"), hit
