@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 ROWS, UNITS, CAP = 320, 20, 1500
 QUIET = ("--log-format", "text", "--quiet")
 """What changes the words of the job to those of a start that says its error alone."""
-CALLS_MADE = {"write": 370, "fsync": 475, "rename": 240, "open": 1900, "unlink": 450}
-"""About how many system calls of each kind an undisturbed start makes; see `Driver.places`."""
+CALLS_MADE = {"write": 370, "fsync": 475, "rename": 240, "open": 1650, "unlink": 240}
+"""About how often an undisturbed start makes the commonest system call of each kind."""
 
 
 def write_data(path: Path, seed: int = 5) -> Path:
