@@ -25,9 +25,8 @@ from miner.job_sections import (
     ModelJob,
     OutputJob,
     SelectJob,
-    built,
-    known,
 )
+from miner.registry import built, known
 from miner.storage.urls import check_url, expanded, is_url, local_root
 from miner.triplets.distance import widest_gap
 

@@ -1,18 +1,14 @@
-"""The sections of the job file as frozen dataclasses, and the check of their keys and types."""
+"""The sections of the job file as frozen dataclasses."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import types
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from miner.errors import UsageError, did_you_mean
 from miner.triplets.distance import Metric, scales
-from miner.triplets.hardness import MinedClass, class_name
+from miner.triplets.hardness import MinedClass
 
 __all__ = [
     "CacheJob",
@@ -24,86 +20,7 @@ __all__ = [
     "ModelJob",
     "OutputJob",
     "SelectJob",
-    "built",
-    "known",
 ]
-
-_WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
-
-
-def known(name: str, names: Iterable[str], prefix: str) -> None:
-    """Raise `UsageError` with the most similar known name if `name` is not in `names`."""
-    if name not in names:
-        raise UsageError(f"{prefix} {name!r}: {did_you_mean(name, names)}")
-
-
-def built(kind: Any, section: str, keys: Mapping[str, Any], where: str) -> Any:
-    """Build a dataclass from keys and values, and check their names and types.
-
-    Parameters
-    ----------
-    kind : type
-        A dataclass.
-    section : str
-        The section's name in messages, such as ``mining``.
-    keys : mapping
-    where : str
-        The file's name in messages.
-
-    Raises
-    ------
-    UsageError
-        If a key is unknown or a value has the wrong type.
-    """
-    hints = typing.get_type_hints(kind)
-    values = {}
-    for key, value in keys.items():
-        if key not in hints:
-            hint = did_you_mean(key, hints) if hints else "this section has no keys; drop it"
-            raise UsageError(f"{where}: unknown key {section}.{key}: {hint}")
-        values[key] = _typed(f"{where}: {section}.{key}", value, hints[key])
-    return kind(**values)
-
-
-def _float(value: int) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def _typed(where: str, value: Any, hint: Any) -> Any:
-    """Return a value, checked against the type of its field; integers become floats if needed."""
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        several = isinstance(value, list | tuple)
-        args = [arg for arg in typing.get_args(hint) if arg is not type(None)]
-        fits = [arg for arg in args if several == (typing.get_origin(arg) is tuple)]
-        hint = (fits or args)[0]
-        origin = typing.get_origin(hint)
-    if origin is typing.Literal:
-        choices = dict.fromkeys(typing.get_args(hint))
-        if isinstance(value, str) and class_name(value) in choices:
-            return class_name(value)
-        known(value if isinstance(value, str) else repr(value), choices, f"{where}: unknown value")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise UsageError(f"{where} = {value!r} must be a list, such as {[value]!r}")
-        return tuple(_typed(where, one, typing.get_args(hint)[0]) for one in value)
-    plain = Mapping if origin is not None else hint
-    if plain is float and isinstance(value, int) and not isinstance(value, bool):
-        value = _float(value)
-    if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
-        wanted = _WORDS.get(plain.__name__, "a table")
-        example = ", such as '512MiB'" if where.endswith(("mining.memory", "max_size")) else ""
-        if plain is int and isinstance(value, float) and value.is_integer():
-            example = f", such as {value:.0f}"
-        raise UsageError(f"{where} = {value!r} must be {wanted}{example}")
-    if isinstance(value, int) and abs(value) >= 1 << 63:
-        raise UsageError(f"{where} = {value} must be a whole number of 64 bits")
-    return value
-
 
 Columns = str | tuple[str, ...] | None
 """A column, or several."""

@@ -15,7 +15,8 @@ import numpy as np
 
 from miner.errors import UsageError
 from miner.job import Job
-from miner.job_sections import SelectJob, built
+from miner.job_sections import SelectJob
+from miner.registry import built
 from miner.selection.caps import Caps
 from miner.selection.filters import Filters
 from miner.selection.strategies.base import (

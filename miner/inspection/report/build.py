@@ -21,7 +21,8 @@ from miner.formatting import bytes_text, short_message
 from miner.inspection.advice import Advice
 from miner.inspection.report.facts import Facts, gather, run_store
 from miner.inspection.report.page import report_page
-from miner.job_sections import DatasetJob, built
+from miner.job_sections import DatasetJob
+from miner.registry import built
 from miner.runs.opening import as_run
 from miner.runs.run import REPORT, Run
 from miner.runs.shards import file_facts
