@@ -25,6 +25,7 @@ from miner.job_sections import (
     ModelJob,
     OutputJob,
     SelectJob,
+    TeacherJob,
 )
 from miner.registry import built, known
 from miner.storage.urls import check_url, expanded, is_url, local_root
@@ -42,6 +43,7 @@ class Job:
     index: IndexJob = field(default_factory=IndexJob)
     mining: MiningJob = field(default_factory=MiningJob)
     select: SelectJob = field(default_factory=SelectJob)
+    teacher: TeacherJob = field(default_factory=TeacherJob)
     output: OutputJob = field(default_factory=OutputJob)
     engine: EngineJob = field(default_factory=EngineJob)
     cache: CacheJob = field(default_factory=CacheJob)
@@ -67,11 +69,14 @@ class Job:
         identify them. Engine, workers, memory, batch size, output folder, cache and gates are left
         out because they do not change the result.
         """
-        return {
+        facts = {
             "index": self.index.identity(),
             "mining": self.mining.identity(),
             "select": self.select.identity(),
         }
+        if self.teacher.model is not None:
+            facts["teacher"] = self.teacher.draws() | self.teacher.decides()
+        return facts
 
 
 SECTIONS: dict[str, Any] = typing.get_type_hints(Job)
@@ -90,6 +95,8 @@ _COUNTS = {
     "gates": ("min_triplets", "min_rows"),
 }
 """Keys whose values must be 0 or more."""
+_OPTIONS = (("model", "options"), ("select", "options"), ("teacher", "options"))
+"""Keys that are tables of options."""
 _MOST_PATIENCE = 1e9
 _MOST_MARGIN = 1e100
 """Larger than every distance of float32 vectors; its square is still a finite float64."""
@@ -205,9 +212,9 @@ def parse_job(
 
 
 def _override(keys: dict[str, Any], section: str, key: str, value: Any) -> None:
-    """Set one key; ``model.options.KEY`` and ``select.options.KEY`` set one option."""
+    """Set one key; ``model.options.KEY``, for example, sets one option."""
     outer, dot, inner = key.partition(".")
-    if dot and (section, outer) in (("model", "options"), ("select", "options")):
+    if dot and (section, outer) in _OPTIONS:
         options = keys.get("options", {})
         if not isinstance(options, Mapping):
             raise UsageError(f"{section}.options = {options!r} must be a table")

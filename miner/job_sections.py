@@ -20,6 +20,7 @@ __all__ = [
     "ModelJob",
     "OutputJob",
     "SelectJob",
+    "TeacherJob",
 ]
 
 Columns = str | tuple[str, ...] | None
@@ -27,6 +28,8 @@ Columns = str | tuple[str, ...] | None
 OnError = Literal["stop", "skip"]
 JudgedBelow = Literal["negative", "ignore", "prefer"]
 SameText = Literal["exact", "folded"]
+Activation = Literal["identity", "sigmoid"]
+Rejected = Literal["drop", "suspects", "promote"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +187,6 @@ class SelectJob:
     ranks: tuple[int, ...] | None = None
     suspects: bool = False
     denoise: bool = False
-    rescore: str | None = None
-    rescore_max: float | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return the keys that decide the bytes of a run.
@@ -198,6 +199,46 @@ class SelectJob:
         facts = dataclasses.asdict(self) | {"classes": sorted(set(self.classes))}
         plain["classes"] = ["hard", "semi_hard"]
         return {k: v for k, v in facts.items() if k in always or v != plain[k]}
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherJob:
+    """A second model that scores the triplets that were drawn, and decides which are written.
+
+    A triplet is rejected if the score of its (anchor, negative) is above `max_score`, or above the
+    score of its (anchor, positive) less `absolute_margin`, or less the share `relative_margin` of
+    it. For each triplet, the next `spares` negatives by distance are drawn and scored too: one of
+    them takes the place of a rejected one. Of a model with logits, `activation` says what is
+    compared.
+    """
+
+    model: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 256
+    prompt: str = ""
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    spares: int = 2
+    activation: Activation | None = None
+    absolute_margin: float | None = None
+    relative_margin: float | None = None
+    max_score: float | None = None
+    rejected: Rejected = "drop"
+
+    @property
+    def embedding(self) -> ModelJob:
+        """The keys of a teacher that is an embedding model."""
+        names = [one.name for one in dataclasses.fields(ModelJob) if one.name != "name"]
+        return ModelJob(self.model, **{name: getattr(self, name) for name in names})
+
+    def draws(self) -> dict[str, Any]:
+        """Return the keys that decide what is drawn and scored, except for the model's weights."""
+        return {"spares": self.spares}
+
+    def decides(self) -> dict[str, Any]:
+        """Return the keys that decide what is rejected, and what happens to it."""
+        keys = ("activation", "absolute_margin", "relative_margin", "max_score", "rejected")
+        return {key: getattr(self, key) for key in keys}
 
 
 @dataclass(frozen=True, slots=True)

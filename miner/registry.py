@@ -20,6 +20,11 @@ from miner.errors import UsageError, did_you_mean, install_hint
 
 __all__ = ["Entry", "Registry", "built", "known", "load_attribute"]
 
+_GONE = {
+    "select.rescore": "set teacher.model to the scorer instead",
+    "select.rescore_max": "set teacher.max_score instead",
+}
+"""What to write for keys of older versions."""
 _WORDS = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
@@ -184,6 +189,7 @@ def built(kind: Any, section: str, keys: Mapping[str, Any], where: str) -> Any:
     for key, value in keys.items():
         if key not in hints:
             hint = did_you_mean(key, hints) if hints else "this section has no keys; drop it"
+            hint = _GONE.get(f"{section}.{key}", hint)
             raise UsageError(f"{where}: unknown key {section}.{key}: {hint}")
         values[key] = _typed(f"{where}: {section}.{key}", value, hints[key])
     return kind(**values)

@@ -27,7 +27,8 @@ _HOMES = {
     "numpy": "miner.census.kernels._SMALL",  # keys that NumPy counts unless loops are compiled
     "open": "miner.census.walk.precision.MAX_UNDECIDED",  # share of keys
     "part": "miner.pipeline.seal.PART_ROWS",
-    "rescored": "miner.pipeline.rescore._CHUNK",  # triplets scored at once
+    "judged": "miner.pipeline.teacher.judge._CHUNK",  # triplets that a teacher decides at once
+    "scored": "miner.pipeline.teacher.teachers._CHUNK",  # pairs whose texts are read at once
     "slice": "miner.runs.shards._SLICE_ROWS",  # rows of a group whose texts are read at once
     "tile": "miner.census.walk.census._TILE",  # rows that are multiplied at once, at least
     "tiny": "miner.census.kernels._TINY",  # keys that NumPy always counts

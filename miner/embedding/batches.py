@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from miner.datasets.content import Values, content_digests
 from miner.datasets.image_files import Pictures
-from miner.datasets.roles import TableRoles
 from miner.embedding.cache import Digests, VectorCache
 from miner.embedding.model_identity import Probe
 from miner.embedding.models.base import Batch, LoadedModel, Role
@@ -18,10 +18,21 @@ from miner.embedding.probed_vectors import ProbedVectors
 from miner.errors import DataError, EngineError
 from miner.triplets.types import Rows
 
-__all__ = ["Embedder", "embed_missing"]
+__all__ = ["Contents", "Embedder", "embed_missing"]
 
 _WINDOW_BATCHES = 64
 _WINDOW_BYTES = 64 << 20
+
+
+class Contents(Protocol):
+    """The contents of rows, which are embedded: a side of a data set, or pairs of texts."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of content: text, image or vectors."""
+
+    def values(self, rows: Rows) -> Iterator[Values]:
+        """Yield the contents of rows (ascending) in pieces."""
 
 
 @dataclass(slots=True)
@@ -145,7 +156,7 @@ class Embedder:
 
 def embed_missing(
     embedder: Embedder,
-    side: TableRoles,
+    side: Contents,
     generation: VectorCache,
     todo: Rows,
     digests: Digests,
@@ -153,6 +164,7 @@ def embed_missing(
     *,
     probe: Probe | None = None,
     again: bool = False,
+    by_length: bool = True,
 ) -> int:
     """Embed rows and cache their vectors; return the number of rows that the model embedded.
 
@@ -163,7 +175,7 @@ def embed_missing(
     Parameters
     ----------
     embedder : Embedder
-    side : TableRoles
+    side : Contents
     generation : VectorCache
     todo : ndarray of int64
         Row numbers, ascending.
@@ -175,6 +187,8 @@ def embed_missing(
         The probe of a model that may change while it embeds, see `ProbedVectors`.
     again : bool
         Whether to embed cached rows too, because their vectors are damaged.
+    by_length : bool
+        Whether batches have texts of similar length.
 
     Raises
     ------
@@ -187,7 +201,7 @@ def embed_missing(
     step = size * embedder.model.model.parallel
     try:
         for start, values in _windows(side, todo, size):
-            order = _by_length(values)
+            order = _by_length(values) if by_length else np.arange(len(values))
             for cut in range(0, len(order), step):
                 chosen = order[cut : cut + step]
                 places = start + chosen
@@ -205,7 +219,7 @@ def embed_missing(
     return computed
 
 
-def _windows(side: TableRoles, todo: Rows, batch_size: int) -> Iterator[tuple[int, Values]]:
+def _windows(side: Contents, todo: Rows, batch_size: int) -> Iterator[tuple[int, Values]]:
     """Yield the content of rows in pieces of whole batches, each with its position in `todo`."""
     most = batch_size * (_WINDOW_BATCHES if side.kind == "text" else 1)
     held: list[Values] = []

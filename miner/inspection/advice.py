@@ -174,7 +174,7 @@ def _limits(select: Mapping[str, Any]) -> str:
 
 def _is_plain(select: Mapping[str, Any]) -> bool:
     """Return whether a job uses hardest or batch-hard without a guard against false negatives."""
-    guards = ("relative_margin", "absolute_margin", "max_score", "rescore")
+    guards = ("relative_margin", "absolute_margin", "max_score")
     unguarded = all(select.get(guard) is None for guard in guards)
     return select["strategy"] in ("hardest", "batch-hard") and unguarded
 

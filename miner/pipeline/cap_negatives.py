@@ -11,7 +11,7 @@ number of hubs processed together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +139,7 @@ def _cut(mine: _Class, unit_file: UnitFile, cuts: Numbers) -> UnitFile:
             kept = records[mine.numbers(records) <= cuts[records["negative"]]]
             file.write(kept.tobytes())
             rows += len(kept)
-    return UnitFile(str(target), rows)
+    return replace(unit_file, path=str(target), rows=rows)
 
 
 def _mix(numbers: Numbers) -> Numbers:

@@ -32,6 +32,7 @@ from miner.selection.strategies.base import seed_sequence
 from miner.storage.arrays import load_array, save_array
 from miner.storage.files import storage_errors
 from miner.triplets.hardness import OUTPUT_FOLDERS, OutputFolder
+from miner.triplets.relevance import anchor_rows
 from miner.triplets.types import Rows
 
 __all__ = ["Passes", "allocate_quotas"]
@@ -113,6 +114,21 @@ class Passes:
         if exact:
             kept.keep({name: arrays[name] for name in named})
         return counted, arrays, False
+
+    def draw(
+        self, store: Store, counted: NDArray[np.void]
+    ) -> tuple[dict[OutputFolder, list[UnitFile]], NDArray[np.void]]:
+        """Write the triplets that the job selects; return unit files, and the records they follow.
+
+        The records are `counted`, or with ``select.denoise`` those of a count without the anchors
+        whose labels are likely wrong.
+        """
+        if self.spec.select.denoise:
+            noisy = counted["neighbour"] >= 0
+            others, chosen = self.without(anchor_rows(store.relevance())[noisy])
+        else:
+            others, chosen = self, counted
+        return others.write(allocate_quotas(chosen, self.spec.select), chosen), chosen
 
     def without(self, rows: Rows) -> tuple[Passes, NDArray[np.void]]:
         """Return passes that exclude the given rows, and the new records of all anchors.

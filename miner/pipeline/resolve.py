@@ -1,4 +1,4 @@
-"""Resolves a job that a caller gave, and its names: data source, model, engine and rescorer."""
+"""Resolves a job that a caller gave, and its names: data source, model, engine and teacher."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from miner.datasets.fetch import fetch_dataset, vectors_table, write_data
 from miner.datasets.source import Source, open_source
 from miner.embedding.models.base import LoadedModel
 from miner.embedding.models.load import load_model
-from miner.embedding.models.rescorers import Rescorer, load_rescorer
 from miner.embedding.recipe import EmbeddingRecipe, StoreKey
 from miner.embedding.store import Store
 from miner.errors import UsageError
 from miner.indexes.base import check_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
 from miner.pipeline.engines.base import Engine, open_engine
+from miner.pipeline.teacher.teachers import Teacher, open_teacher
 from miner.progress import Progress, silent
 from miner.runs.shards import FORMAT_VERSION
 from miner.selection.selection import check_selection
@@ -87,17 +87,20 @@ def _read(job: Any) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedJob:
-    """A job with its data source, model, engine and rescorer."""
+    """A job with its data source, model, engine and teacher."""
 
     job: Job
     source: Source
     model: LoadedModel
     engine: Engine
-    rescorer: Rescorer | None = None
+    teacher: Teacher | None = None
 
     @classmethod
-    def from_job(cls, job: Job, progress: Progress = silent) -> ResolvedJob:
-        """Resolve every name in a job before any work; download data from object storage."""
+    def from_job(cls, job: Job, progress: Progress = silent, *, keep: bool = True) -> ResolvedJob:
+        """Resolve every name in a job before any work; download data from object storage.
+
+        For `keep` see `miner.embedding.model_identity.identify`.
+        """
         check_selection(job)
         check_factory(job.index.factory)
         engine = open_engine(job.engine)
@@ -108,11 +111,7 @@ class ResolvedJob:
         if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
             raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
         resolved = cls(job, source, model, engine)
-        if job.select.rescore is None:
-            return resolved
-        if not resolved.texts:
-            raise UsageError("select.rescore reads texts; it needs text and output.content = true")
-        return replace(resolved, rescorer=load_rescorer(job.select.rescore))
+        return replace(resolved, teacher=open_teacher(job, source, texts=resolved.texts, keep=keep))
 
     @property
     def recipe(self) -> EmbeddingRecipe:
@@ -154,8 +153,8 @@ class ResolvedJob:
             "texts": self.texts,
             "store": key.facts,
         }
-        if self.rescorer is not None:
-            facts["rescorer"] = self.rescorer.weights
+        if self.teacher is not None:
+            facts["scores"] = self.teacher.identity
         return facts
 
     def dataset_facts(self, key: StoreKey, store: Store, tally: Tally) -> dict[str, Any]:

@@ -6,6 +6,7 @@ allocate the caps, write every unit, write the shards, write the manifest, publi
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,10 +29,11 @@ from miner.pipeline.cap_negatives import cap_negatives
 from miner.pipeline.census_files import CensusFiles
 from miner.pipeline.gates import check_finished, check_gates, check_rows
 from miner.pipeline.index import Indexing
-from miner.pipeline.passes import Passes, allocate_quotas
-from miner.pipeline.rescore import Rescoring
+from miner.pipeline.passes import Passes
 from miner.pipeline.resolve import ResolvedJob, as_job
 from miner.pipeline.seal import ShardWriter, UnitFile, rows_dropped, seal_shards
+from miner.pipeline.teacher.judge import Judged
+from miner.pipeline.teacher.stage import Teaching
 from miner.pipeline.units.layout import cut_units
 from miner.pipeline.units.spec import (
     UnitSpec,
@@ -55,7 +57,6 @@ from miner.runs.totals import census_facts, written_facts
 from miner.storage.json_files import digest
 from miner.storage.urls import errors_name_urls
 from miner.triplets.hardness import OutputFolder
-from miner.triplets.relevance import anchor_rows
 from miner.triplets.types import Rows
 from miner.version import package_versions
 
@@ -247,22 +248,20 @@ class _RunPipeline:
             census = estimated_census(census, recalls)
         check_gates(self.job, census, index, self.attempt.gates)
         with self.clock.stage("write"):
-            select, chosen = self.job.select, counted
-            if select.denoise:
-                noisy = counted["neighbour"] >= 0
-                passes, chosen = passes.without(anchor_rows(store.relevance())[noisy])
-            drawn = passes.write(allocate_quotas(chosen, select), chosen)
-            left = self._rescored(store, drawn)
+            select = self.job.select
+            taught = (self.resolved.teacher, self.job.teacher, store, self.staging)
+            teaching = Teaching(*taught, self.progress, self.fresh)
+            judged = teaching.judged(functools.partial(passes.draw, store, counted))
+            left, dropped = judged.unit_files, judged.dropped
             unit_files = cap_negatives(
                 left, select.per_negative, select.seed, store.facts["rows"][-1]
             )
-            dropped = {"rescored": rows_dropped(drawn, left)} if self.resolved.rescorer else {}
             dropped |= {"capped": rows_dropped(left, unit_files)} if select.per_negative else {}
         open_unit_miner.cache_clear()  # frees memory: writing shards needs it
         with self.clock.stage("seal"):
-            shards, files = self._seal(store, census_files, counted, unit_files)
-        run, suspects = self.staging.run, select.suspects
-        written = written_facts(chosen, shards, run, suspects=suspects, dropped=dropped)
+            shards, files = self._seal(store, census_files, counted, unit_files, judged)
+        run, suspects = self.staging.run, "suspects" in unit_files
+        written = written_facts(judged.counted, shards, run, suspects=suspects, dropped=dropped)
         found = {
             "job": self.job.facts(),
             "dataset": self.resolved.dataset_facts(self.key, store, tally),
@@ -288,6 +287,8 @@ class _RunPipeline:
             "engine": self.resolved.engine.facts(),
             "peak_rss_bytes": peak_rss(),
         }
+        if judged.facts:
+            manifest["teacher"] = judged.facts
         if select.denoise:
             manifest["denoised"] = census_files.facts["label_noise"]
         with self.clock.stage("report"):
@@ -309,21 +310,13 @@ class _RunPipeline:
         warned = {"warnings": warning_facts(advice)}
         return {"files": [*manifest["files"], *files], **warned, **said}
 
-    def _rescored(
-        self, store: Store, unit_files: dict[OutputFolder, list[UnitFile]]
-    ) -> dict[OutputFolder, list[UnitFile]]:
-        """Drop the triplets that the job's rescorer rejects; without a rescorer drop nothing."""
-        rescorer, most = self.resolved.rescorer, self.job.select.rescore_max
-        if rescorer is None or most is None:
-            return unit_files
-        return Rescoring(rescorer, most, store, self.staging, self.progress).apply(unit_files)
-
     def _seal(
         self,
         store: Store,
         census_files: CensusFiles,
         counted: Any,
         unit_files: Mapping[OutputFolder, list[UnitFile]],
+        judged: Judged,
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Write the shards, the census and its tables; return the facts of shards and of files."""
         metadata = {
@@ -335,9 +328,15 @@ class _RunPipeline:
             "fingerprint": self.staging.fingerprint,
         }
         run, work = str(self.staging.run.resolve()), str(self.staging.work.resolve())
-        writer = ShardWriter(str(store.folder.resolve()), run, work, self.resolved.texts, metadata)
+        scored = judged.scored
+        if scored:
+            metadata["teacher"] = str(self.job.teacher.model)
+        folder = str(store.folder.resolve())
+        writer = ShardWriter(folder, run, work, self.resolved.texts, metadata, scored)
         shards = seal_shards(writer, self.staging, self.resolved.engine, unit_files, self.progress)
         files = census_files.write(self.staging.run, counted)
+        if self.job.teacher.rejected == "promote":
+            files.append(writer.write_promoted(judged.promoted))
         index = self.staging.run / "index.faiss"
         if index.exists():
             files.append(file_facts(index, self.staging.run, store.facts["rows"][-1]))

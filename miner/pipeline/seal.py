@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from miner.embedding.store import open_store
 from miner.errors import StorageError
 from miner.pipeline.engines.base import Engine
-from miner.pipeline.units.records import TRIPLET
+from miner.pipeline.units.records import SCORED, TRIPLET
 from miner.progress import Progress
 from miner.runs.shards import (
     PART_ROWS,
@@ -29,6 +29,7 @@ from miner.runs.shards import (
     write_part,
 )
 from miner.runs.staging import Staging
+from miner.runs.tables import PROMOTED, write_promoted
 from miner.storage.files import storage_errors
 from miner.storage.json_files import read_json, write_json
 from miner.triplets.hardness import OutputFolder, difficulty
@@ -40,10 +41,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class UnitFile:
-    """A file of `TRIPLET` records that one unit wrote for one folder."""
+    """A file with the records of one folder, `TRIPLET` or, with a teacher's scores, `SCORED`."""
 
     path: str
     rows: int
+    scored: bool = False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the records."""
+        return SCORED if self.scored else TRIPLET
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,8 @@ class ShardWriter:
         Whether shards contain the texts.
     metadata : dict of str
         Metadata of the Parquet schema; `difficulty` is added.
+    scored : tuple of str
+        The folders whose shards have the scores of a teacher.
     """
 
     store: str
@@ -80,12 +89,11 @@ class ShardWriter:
     work: str
     texts: bool
     metadata: dict[str, str]
+    scored: tuple[OutputFolder, ...] = ()
 
     def save_list(self, folder: OutputFolder, unit_files: list[UnitFile]) -> None:
         """Save the list of a folder's unit files for the workers: there may be thousands."""
-        write_json(
-            self._list_path(folder), [[unit_file.path, unit_file.rows] for unit_file in unit_files]
-        )
+        write_json(self._list_path(folder), [astuple(unit_file) for unit_file in unit_files])
 
     def _list_path(self, folder: OutputFolder) -> Path:
         return Path(self.work) / f"pieces-{folder}.json"
@@ -93,7 +101,8 @@ class ShardWriter:
     def write(self, part: ShardSlice) -> dict[str, Any]:
         """Write one shard; return its facts for the manifest."""
         sides = self._sides()
-        schema = triplet_schema(sides, {**self.metadata, "difficulty": difficulty(part.folder)})
+        metadata = {**self.metadata, "difficulty": difficulty(part.folder)}
+        schema = triplet_schema(sides, metadata, scored=part.folder in self.scored)
         path = Path(self.run) / part.name
         mine = [UnitFile(*unit_file) for unit_file in read_json(self._list_path(part.folder))]
         groups = (
@@ -102,6 +111,12 @@ class ShardWriter:
         )
         write_part(path, schema, sides, groups)
         return file_facts(path, Path(self.run), part.rows)
+
+    def write_promoted(self, records: NDArray[np.void]) -> dict[str, Any]:
+        """Write the pairs that the teacher promoted; return the facts of the table."""
+        path = Path(self.run) / PROMOTED
+        write_promoted(path, self._sides(), records)
+        return file_facts(path, Path(self.run), len(records))
 
     def _sides(self) -> Sides:
         store = open_store(Path(self.store))
@@ -131,18 +146,19 @@ def read_unit_file(unit_file: UnitFile, chunk: int) -> Iterator[NDArray[np.void]
 
 def _records(unit_files: list[UnitFile], start: int, rows: int) -> NDArray[np.void]:
     """Return `rows` records of a class from position `start`, across its unit files."""
+    dtype = unit_files[0].dtype if unit_files else TRIPLET
     parts = []
     for unit_file in unit_files:
         if start < unit_file.rows and rows > 0:
             count = min(rows, unit_file.rows - start)
             with storage_errors(Path(unit_file.path)):
-                offset = start * TRIPLET.itemsize
-                parts.append(np.fromfile(unit_file.path, TRIPLET, count, offset=offset))
+                offset = start * dtype.itemsize
+                parts.append(np.fromfile(unit_file.path, dtype, count, offset=offset))
             rows -= count
             start = 0
         else:
             start -= min(start, unit_file.rows)
-    return np.concatenate(parts) if parts else np.empty(0, TRIPLET)
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
 
 
 def _cut(unit_files: Mapping[OutputFolder, list[UnitFile]]) -> Iterator[ShardSlice]:

@@ -12,11 +12,15 @@ __all__ = ["changed_keys", "describe_changes"]
 
 _ABSENT = object()
 _SHOWN, _WIDTH = 3, 40
-_WORDS = {"mine": "mine", "store.files": "dataset", "store.model": "model"}
+_WORDS = {
+    "mine": "mine",
+    "store.files": "dataset",
+    "store.model": "model",
+    "scores": "teacher.model",
+}
 """User-facing names of groups of identity keys; each includes all keys below it."""
 _KEYS = {
     "index": "index.factory",
-    "rescorer": "select.rescore",
     "store.normalize": "mining.normalize",
     "store.texts": "output.content",
     "texts": "output.content",

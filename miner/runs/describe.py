@@ -9,6 +9,7 @@ from typing import Any
 
 from miner.formatting import LINE_WIDTH, counted, cut_line, printable
 from miner.runs.run import REPORT, Run
+from miner.runs.tables import PROMOTED
 from miner.runs.totals import hidden_text, why_nothing, wrote_sample
 from miner.triplets.distance import scales
 from miner.triplets.hardness import CLASSES, MINED_CLASSES
@@ -59,6 +60,8 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     embedding = manifest["embedding"]
     rows = f"{counted(embedding['computed'], 'row')} embedded, {embedding['reused']:,} reused"
     yield "model", f"{model['id']}, {counted(model['dim'], 'dimension')}; {rows}"
+    if "teacher" in manifest:
+        yield from _teacher_lines(manifest["teacher"])
     if embedding["zero_vectors"]:
         yield "", f"{embedding['zero_vectors']:,} are zero vectors: they have no direction"
     index = manifest["index"]
@@ -138,6 +141,13 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
         yield f"    nothing was written: {why_nothing(manifest)}"
 
 
+def _teacher_lines(teacher: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    scored = f"{counted(teacher['pairs'], 'pair')} scored, {teacher['computed']:,} computed now"
+    yield "teacher", f"{teacher['id']}; {scored}"
+    if teacher["promoted"]:
+        yield "", f"{counted(teacher['promoted'], 'pair')} promoted to positives: {PROMOTED}"
+
+
 def _why_fewer(select: dict[str, Any], written: dict[str, Any]) -> str:
     """Return the reasons why fewer triplets of a class were written than found."""
     why, sampled = [], wrote_sample(select, written)
@@ -148,17 +158,19 @@ def _why_fewer(select: dict[str, Any], written: dict[str, Any]) -> str:
     if sampled:
         even = not (why or select.get("per_pair") or select.get("per_anchor"))
         why.append("a uniform sample" if even else "a sample")
-    why += [name for name in ("rescored", "capped") if written.get(name)]
+    why += ["after the teacher"] if written.get("rejected") else []
+    why += ["capped"] if written.get("capped") else []
     return ", ".join(["", *why])
 
 
 def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
-    """Yield lines on suspects, on rescored triplets, and on requests that were not met."""
+    """Yield lines on suspects, on rejected triplets, and on requests that were not met."""
     if name == "suspects":
         yield f"    suspects   {written['of']:>18,}            {written['rows']:,} written"
         return
-    if written.get("rescored"):
-        yield f"    {name.replace('_', '-')}: {written['rescored']:,} dropped by the rescorer"
+    if written.get("rejected"):
+        told = f"{written['rejected']:,} rejected by the teacher, {written['replaced']:,} replaced"
+        yield f"    {name.replace('_', '-')}: {told}"
     wanted, available = (written.get(key, written["of"]) for key in ("wanted", "available"))
     if wanted > written["rows"] and not wanted == available == written["of"]:
         label = name.replace("_", "-")

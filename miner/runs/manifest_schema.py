@@ -105,7 +105,7 @@ def _list(test: Test, size: int | None = None) -> Test:
 _TOTALS = dict.fromkeys(MINED_CLASSES, _count)
 _ROWS_OF = {"rows": _count, "of": _count}
 _WRITTEN = {**_ROWS_OF, "truncated": _flag, "wanted?": _count, "available?": _count}
-_WRITTEN |= {"rescored?": _count, "capped?": _count, "sampled?": _flag}
+_WRITTEN |= dict.fromkeys(("rejected?", "replaced?", "capped?"), _count) | {"sampled?": _flag}
 _RECALL = {"recall": _number, "interval": _list(_number, 2)}
 _SHAPE: dict[str, Any] = {
     "run_id": is_plain_name,
@@ -146,6 +146,7 @@ _SHAPE: dict[str, Any] = {
         **dict.fromkeys(("items?", "queries?", "corpus?", "links?"), _count),
     },
     "model": {"id": _text, "dim": _count},
+    "teacher?": {"id": _text, "pairs": _count, "computed": _count, "promoted": _count},
     "embedding": {"computed": _count, "reused": _count, "zero_vectors": _count},
     "index": {
         "exact": _flag,

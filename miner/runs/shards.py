@@ -42,6 +42,7 @@ _GROUP_ROWS = 1 << 15
 shard."""
 _SLICE_ROWS = 1 << 14
 _FLOATS = ("d_ap", "d_an", "weight")
+_SCORES = ("teacher_ap", "teacher_an")
 _ROLES = ("anchor", "positive", "negative")
 
 Records = NDArray[np.void]
@@ -71,7 +72,7 @@ class Sides:
     row_texts: Column | None = None
 
 
-def triplet_schema(sides: Sides, metadata: Mapping[str, str]) -> Any:
+def triplet_schema(sides: Sides, metadata: Mapping[str, str], *, scored: bool = False) -> Any:
     """Return the Arrow schema of a triplet shard.
 
     Parameters
@@ -79,6 +80,8 @@ def triplet_schema(sides: Sides, metadata: Mapping[str, str]) -> Any:
     sides : Sides
     metadata : mapping of str
         Metric, margin and so on; the same for two runs of one job.
+    scored : bool
+        Whether the triplets have the scores of a teacher.
     """
     columns = []
     if sides.anchor_texts is not None:
@@ -88,7 +91,7 @@ def triplet_schema(sides: Sides, metadata: Mapping[str, str]) -> Any:
         ("positive_id", sides.row_ids.type),
         ("negative_id", sides.row_ids.type),
     ]
-    columns += [(name, pa.float32()) for name in _FLOATS]
+    columns += [(name, pa.float32()) for name in (*_FLOATS, *(_SCORES if scored else ()))]
     return pa.schema(columns, metadata=dict(metadata))
 
 
@@ -158,7 +161,7 @@ def _table(schema: Any, sides: Sides, records: Records) -> Any:
     """Return the Arrow table of records; strings are chunked because of Arrow's 2 GiB limit."""
     columns = []
     for field in schema:
-        if field.name in _FLOATS:
+        if field.name in (*_FLOATS, *_SCORES):
             columns.append(pa.array(np.ascontiguousarray(records[field.name])))
         else:
             parts = _taken(sides, field.name, records)
@@ -232,10 +235,11 @@ def _wrong(schema: Any) -> list[str]:
     """Return the differences between a shard's schema and a schema of `triplet_schema`."""
     ids = [f"{role}_id" for role in _ROLES]
     bare = [*ids, *_FLOATS]
-    if schema.names not in (bare, [*_ROLES, *bare]):
+    names = [name for name in schema.names if name not in _SCORES]
+    if names not in (bare, [*_ROLES, *bare]) or schema.names[len(names) :] not in ([], [*_SCORES]):
         return [f"its columns are {', '.join(schema.names)}, not {', '.join(bare)}"]
     wanted = {role: (pa.string(),) for role in _ROLES}
-    wanted |= {name: (pa.float32(),) for name in _FLOATS}
+    wanted |= {name: (pa.float32(),) for name in (*_FLOATS, *_SCORES)}
     return [
         f"column {field.name} is {field.type}"
         for field in schema
@@ -248,8 +252,8 @@ def _wrong(schema: Any) -> list[str]:
 
 
 def read_shard(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the ids and distances of a shard as NumPy arrays."""
-    names = [f"{role}_id" for role in _ROLES] + ["d_ap", "d_an"]
+    """Return the ids and distances of a shard, and a teacher's scores, as NumPy arrays."""
+    names = [f"{role}_id" for role in _ROLES] + ["d_ap", "d_an", *_SCORES]
     with parquet_errors(path):
         table = pq.read_table(path, columns=names)
-    return {name: table[name].to_numpy() for name in names}
+    return {name: table[name].to_numpy() for name in table.column_names}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from miner.formatting import counted, cut_line
 from miner.runs.run import Run
-from miner.runs.shards import Column, parquet_errors, parquet_writer
+from miner.runs.shards import Column, Sides, parquet_errors, parquet_writer
 from miner.storage.files import atomic_open
 from miner.triplets.types import Rows
 
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 HUBS, CONFUSION, LABEL_NOISE = "hubs.parquet", "confusion.parquet", "label_noise.parquet"
+PROMOTED = "promoted.parquet"
 
 
 def write_hubs(path: Path, ids: Column, labels: Any, rows: Rows, counts: Rows) -> None:
@@ -76,6 +77,26 @@ def write_label_noise(
     """Write ``label_noise.parquet``; `labels`: of the anchors, and the majority of the nearest."""
     columns = {"anchor_id": ids.take(anchors), "label": labels[0], "neighbour_label": labels[1]}
     _write(path, columns | dict(shares))
+
+
+def write_promoted(path: Path, sides: Sides, records: NDArray[np.void]) -> None:
+    """Write ``promoted.parquet``: the (anchor, negative) pairs that a teacher takes for positives.
+
+    Parameters
+    ----------
+    path : Path
+    sides : Sides
+    records : ndarray of `miner.pipeline.units.records.SCORED`
+        One triplet of each pair; the pair's row is its negative.
+    """
+    anchors, rows = (records[role].astype(np.int64) for role in ("anchor", "negative"))
+    columns: dict[str, Any] = {}
+    if sides.anchor_texts is not None and sides.row_texts is not None:
+        columns |= {"anchor": sides.anchor_texts.take(anchors)}
+        columns |= {"positive": sides.row_texts.take(rows)}
+    columns |= {"anchor_id": sides.anchor_ids.take(anchors)}
+    columns |= {"positive_id": sides.row_ids.take(rows)}
+    _write(path, columns | {"distance": records["d_an"], "teacher": records["teacher_an"]})
 
 
 def label_ranks(names: Any) -> Rows:

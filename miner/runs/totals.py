@@ -77,16 +77,18 @@ def written_facts(
     folder : Path
         The folder that the paths are relative to.
     suspects : bool
-        Whether the job writes suspects.
+        Whether the job writes suspects: those of the guards, or else of the teacher.
     dropped : mapping
-        The number of selected triplets that were dropped from each folder: ``rescored`` by the
-        job's rescorer, ``capped`` by `select.per_negative`.
+        The numbers of triplets of each folder: ``rejected`` by the teacher, spares that
+        ``replaced`` them, and ``capped`` by `select.per_negative`.
     """
     facts: dict[str, Any] = {}
     for name in OUTPUT_FOLDERS if suspects else MINED_CLASSES:
-        of = _total(counted, "slots_suspects" if name == "suspects" else name)
         mine = [shard for shard in shards if shard["path"].startswith(f"{name}/")]
         rows = sum(shard["rows"] for shard in mine)
+        of = _total(counted, "slots_suspects" if name == "suspects" else name)
+        if name == "suspects":
+            of = of or rows  # what a teacher rejects has no slots
         sampled = any(most_weight(folder / shard["path"]) > 1 for shard in mine)
         facts[name] = {"rows": rows, "of": of, "truncated": rows < of, "sampled": sampled}
         if name != "suspects":
@@ -136,8 +138,8 @@ def why_nothing(manifest: Mapping[str, Any]) -> str:
         return f"no triplet is {' or '.join(name.replace('_', '-') for name in classes)}"
     if not any(written[name].get("available", 1) for name in classes):
         return "no triplet passes the filters of [select]"
-    if any(written[name].get("rescored") for name in classes):
-        return "the rescorer dropped all triplets"
+    if any(written[name].get("rejected") for name in classes):
+        return "the teacher rejected all triplets"
     return f"the strategy {select['strategy']} takes none of the triplets that pass the filters"
 
 

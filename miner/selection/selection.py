@@ -48,6 +48,8 @@ class Selection:
         Whether the triplets that guards drop are written too, as suspects.
     prefer : bool
         Whether negatives that were judged are taken first; see `prefer_judged`.
+    spares : int
+        Further negatives that are drawn for each triplet, see `miner.selection.spares`.
     """
 
     strategy: Strategy
@@ -55,6 +57,7 @@ class Selection:
     caps: Caps = field(default_factory=Caps)
     suspects: bool = False
     prefer: bool = False
+    spares: int = 0
 
     @property
     def needs_pairs(self) -> bool:
@@ -94,8 +97,9 @@ class Selection:
         eligible = self.filters.eligible_ranks(cast(Anchor, pairs))
         depths: Counts = np.zeros_like(pairs.hard)
         for name in MINED_CLASSES:
-            take = self.strategy.take(eligible, name)
-            depths = np.maximum(depths, np.where(take.counts > 0, take.begin + take.counts, 0))
+            take, (begin, span) = self.strategy.take(eligible, name), eligible.span(name)
+            last = np.minimum(take.begin + take.counts * (1 + self.spares), begin + span)
+            depths = np.maximum(depths, np.where(take.counts > 0, last, 0))
         return depths
 
     def of_pairs(
@@ -212,13 +216,6 @@ def load_selection(job: SelectJob) -> Selection:
             "select.suspects = true keeps what absolute_margin, relative_margin or max_score drop; "
             "set one of them"
         )
-    if (job.rescore is None) != (job.rescore_max is None):
-        raise UsageError(
-            "select.rescore and select.rescore_max go together: triplets whose negative the "
-            "rescorer scores above the bound are dropped; set both"
-        )
-    if job.rescore_max is not None and not np.isfinite(job.rescore_max):
-        raise UsageError(f"select.rescore_max = {job.rescore_max} must be a finite number")
     caps = Caps(per_pair=job.per_pair, per_anchor=job.per_anchor)
     return Selection(strategy, filters, caps, job.suspects)
 
@@ -228,7 +225,7 @@ def counts_identity(job: SelectJob) -> dict[str, Any]:
 
     Keys that only decide which triplets are drawn, or which are dropped later, are left out.
     """
-    later = {"max_triplets", "per_negative", "denoise", "rescore", "rescore_max"}
+    later = {"max_triplets", "per_negative", "denoise"}
     if not load_selection(job).strategy.seeded:
         later.add("seed")
     return {key: value for key, value in job.identity().items() if key not in later}

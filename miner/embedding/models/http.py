@@ -71,6 +71,8 @@ class Http(Model):
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
     argument: ClassVar[str] = "url"
     cache_id: ClassVar[str] = "miner.models.http:Http"
+    answer: ClassVar[str] = "no embeddings in the OpenAI shape"
+    """What a wrong answer is, in messages."""
 
     def __init__(
         self,
@@ -109,8 +111,7 @@ class Http(Model):
             raise UsageError(
                 f"model.options.timeout = {timeout} must be a number of seconds above 0"
             )
-        base = url.rstrip("/")
-        self._url = base if base.endswith("/embeddings") else f"{base}/embeddings"
+        self._url = self.endpoint(url.rstrip("/"))
         self._key_env = key_env or _DEFAULT_KEY
         if key_env and not os.environ.get(key_env):
             raise UsageError(f"model.options.key_env: the variable {key_env} is not set; export it")
@@ -124,10 +125,33 @@ class Http(Model):
         )
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="mine-http")
 
+    @staticmethod
+    def endpoint(base: str) -> str:
+        """Return the URL of requests."""
+        return base if base.endswith("/embeddings") else f"{base}/embeddings"
+
+    def parts(self, texts: list[str]) -> list[list[str]]:
+        """Return the texts of each request."""
+        return [texts[i : i + self._batch] for i in range(0, len(texts), self._batch)]
+
+    def body(self, texts: list[str]) -> dict[str, Any]:
+        """Return the body of a request."""
+        body: dict[str, Any] = {**self._body, "input": texts}
+        return body if self._dimensions is None else {**body, "dimensions": self._dimensions}
+
+    def read(self, content: bytes, count: int) -> list[NDArray[np.float32]]:
+        """Return the vectors in an answer.
+
+        Raises
+        ------
+        ValueError
+            If the answer has another form.
+        """
+        return _vectors(content, count)
+
     def embed(self, batch: Batch) -> NDArray[np.floating]:
         """Embed texts, shape (b, dim), in requests of at most `batch` texts each."""
-        texts = list(batch)
-        parts = [texts[i : i + self._batch] for i in range(0, len(texts), self._batch)]
+        parts = self.parts(list(batch))
         stop: Future[None] = Future()
         calls = [self._pool.submit(self._embed, part, stop) for part in parts]
         try:
@@ -157,18 +181,17 @@ class Http(Model):
             return self._embed(texts[:half], stop) + self._embed(texts[half:], stop)
 
     def _request(self, texts: list[str], stop: Future[None]) -> list[NDArray[np.float32]]:
-        body: dict[str, Any] = {**self._body, "input": texts}
-        if self._dimensions is not None:
-            body["dimensions"] = self._dimensions
-        answer = self._client.post(body, _MOST_BYTES + _MOST_BYTES_TEXT * len(texts), stop)
+        answer = self._client.post(
+            self.body(texts), _MOST_BYTES + _MOST_BYTES_TEXT * len(texts), stop
+        )
         if not 200 <= answer.status < 300:
             self._refuse(answer)
         try:
-            return _vectors(answer.content, len(texts))
+            return self.read(answer.content, len(texts))
         except (ValueError, OverflowError, RecursionError) as error:
             said = self._client.said(answer.content)[:100]
             raise EngineError(
-                f"{self._url} sent no embeddings in the OpenAI shape ({error}); check the URL and "
+                f"{self._url} sent {self.answer} ({error}); check the URL and "
                 f"the server, which said {said!r}"
             ) from None
 

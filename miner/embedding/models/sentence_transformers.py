@@ -1,7 +1,4 @@
-"""Models of the library sentence-transformers: a name on the hub, or a folder.
-
-This includes cross-encoders, which score a pair of texts together.
-"""
+"""Models of the library sentence-transformers: a name on the hub, or a folder."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sentence_transformers import CrossEncoder
 
 from miner.embedding.models.base import Batch, Model, Role
 from miner.embedding.models.hub.loading import (
@@ -26,7 +22,7 @@ from miner.embedding.models.hub.processes import (
 from miner.embedding.models.torch_weights import choose_device, state_digest
 from miner.errors import UsageError
 
-__all__ = ["CrossEncoderScores", "SentenceTransformers"]
+__all__ = ["SentenceTransformers"]
 
 _VERSION = 1
 _TRUST = (
@@ -169,34 +165,6 @@ class SentenceTransformers(Model):
         if self._arguments:
             facts["model_kwargs"] = self._arguments
         return facts
-
-
-class CrossEncoderScores:
-    """Scores pairs of texts with a ``CrossEncoder``.
-
-    Parameters
-    ----------
-    path : str
-        A folder, or a name on the Hugging Face hub.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._model = load_folder_or_name(
-            CrossEncoder,
-            path,
-            "rescorer 'cross-encoder'",
-            "select.rescore takes a function of yours instead",
-            device=choose_device(None),
-        )
-
-    def __call__(self, pairs: list[tuple[str, str]]) -> NDArray[np.float64]:
-        """Return one score for each pair, after the model's own activation function."""
-        scores = self._model.predict(pairs, show_progress_bar=False, convert_to_numpy=True)
-        return np.asarray(scores, dtype=np.float64)
-
-    def weights(self) -> str:
-        """Return the checksum of all tensors, the structure and the tokenizer."""
-        return state_digest(self._model.model.state_dict(), str(self._model), _words(self._model))
 
 
 def _check_counts(**options: Any) -> None:

@@ -5,7 +5,8 @@ Distances are computed by NumPy in float64, independently of the code that mined
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from miner.runs.run import Run
 from miner.runs.shards import read_shard
 from miner.runs.tables import HUBS, LABEL_NOISE, has_table, read_census, read_table
 from miner.selection.filters import Filters
+from miner.selection.teacher_rules import TeacherRules
 from miner.triplets.distance import Metric, scales, score
 from miner.triplets.hardness import CLASSES, MINED_CLASSES, classify, count_positives, difficulty
 from miner.triplets.relevance import Relevance
@@ -47,6 +49,7 @@ class Truth:
         self.normalized = scales(self.metric, mining["normalize"])
         self.found = "found" in run.manifest["census"]  # mined with an approximate index
         self.filters = Filters.from_manifest(run.manifest["job"]["select"])
+        self.rules = TeacherRules.from_manifest(run.manifest["job"].get("teacher", {}))
         self.vectors = Vectors(store.vectors(0), store.vectors(store.row_side), "numpy")
         self.relevance: Relevance = store.relevance()
 
@@ -67,6 +70,7 @@ class Truth:
                 table["d_ap"][picked],
                 table["d_an"][picked],
             )
+            wrong = itertools.chain(wrong, self._misjudged(shard["path"], table, picked))
             problems += [f"{shard['path']}, row {picked[row]}: {why}" for row, why in wrong]
         return Check("triplets", problems, f"{checked:,} classified again from the vectors")
 
@@ -113,9 +117,20 @@ class Truth:
     def _misplaced(self, name: str, d_ap: Float64, d_an: Float64) -> NDArray[np.bool_]:
         """Return, per triplet, whether the job's filters on scores exclude it from its folder."""
         scores = (score(self.metric, self.normalized, d) for d in (d_ap, d_an))
-        if name == "suspects":
+        if name == "suspects" and self.filters.has_guards:
             return ~self.filters.is_suspect(*scores)
         return self.filters.rejects(*scores)
+
+    def _misjudged(
+        self, path: str, table: Mapping[str, NDArray[Any]], picked: Rows
+    ) -> Iterator[tuple[int, str]]:
+        """Yield triplets that the teacher's scores exclude from their folder."""
+        if "teacher_an" not in table:
+            return
+        scores = (table[name][picked] for name in ("teacher_ap", "teacher_an"))
+        rejected = self.rules.reject(*scores)
+        for row in np.flatnonzero(rejected != path.startswith("suspects/"))[:3]:
+            yield int(row), "the teacher's scores exclude it from this folder"
 
     def _irrelevant(
         self,

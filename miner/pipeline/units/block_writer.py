@@ -21,6 +21,7 @@ from miner.selection.caps import Caps
 from miner.selection.draws import draw_distinct_per_anchor
 from miner.selection.preference import prefer_judged
 from miner.selection.selection import Selection
+from miner.selection.spares import with_spares
 from miner.selection.strategies.base import (
     Anchor,
     EligibleRanks,
@@ -235,7 +236,7 @@ def _takes(
     block: Block, selection: Selection, quotas: Mapping[OutputFolder, Quota]
 ) -> dict[OutputFolder, Selected]:
     """Return what the strategy selects from all pairs, per folder, if the counts determine it."""
-    if not selection.ranks_from_counts:
+    if not selection.ranks_from_counts or selection.spares:
         return {}
     eligible = selection.filters.eligible_ranks(
         cast(Anchor, PairCounts(block.hard, block.non_easy))
@@ -330,8 +331,10 @@ def _write_anchor(
         ranks = strategy.ranks(eligible, take, picks, rng)
         if selection.prefer and folder != "suspects":
             ranks = prefer_judged(view.judged, eligible.span(folder), picks.pair, ranks)
-        weights = picks.weight * (take.weight * factor)
-        writer.add(folder, view, Picks(picks.pair, ranks, weights))
+        picks = Picks(picks.pair, ranks, picks.weight * (take.weight * factor))
+        if selection.spares and folder != "suspects":
+            picks = with_spares(picks, eligible.span(folder), selection.spares)
+        writer.add(folder, view, picks)
 
 
 def _whole(counts: Rows, most: int) -> Iterator[Picks]:

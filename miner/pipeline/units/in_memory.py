@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["select"]
 
-_NEED_A_RUN = ("per_negative", "denoise", "rescore", "rescore_max")
+_NEED_A_RUN = ("per_negative", "denoise")
 
 
 def select(
@@ -65,7 +65,7 @@ def select(
         As ``select.strategy`` in a job.
     **options
         Other keys of ``[select]``: ``max_triplets``, ``seed``, ``relative_margin`` and so on.
-        ``per_negative``, ``denoise`` and ``rescore`` need a run.
+        ``per_negative`` and ``denoise`` need a run.
 
     Returns
     -------

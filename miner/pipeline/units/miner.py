@@ -267,7 +267,7 @@ class UnitMiner:
         self, anchors: Rows, quotas: Mapping[OutputFolder, Quota], counted: NDArray[np.void]
     ) -> SampledClasses | None:
         """Return the classes of anchors that are written by drawing triplets, or None."""
-        if self.selection.needs_pairs:
+        if self.selection.needs_pairs or self.selection.spares:
             return None
         census = self.census
         sampler = RejectionSampler(

@@ -8,7 +8,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TRIPLET", "RecordBuffer", "RecordFile", "Sink", "Triplets"]
+__all__ = ["SCORED", "TRIPLET", "RecordBuffer", "RecordFile", "Sink", "Triplets"]
 
 Triplets = NDArray[np.void]
 TRIPLET = np.dtype(
@@ -21,7 +21,15 @@ TRIPLET = np.dtype(
         ("weight", np.float32),
     ]
 )
-"""The record of a triplet in a unit's file: row numbers, distances and weight."""
+"""The record of a triplet in a unit's file: row numbers, distances and weight; the weight is
+negative for spares."""
+SCORED = np.dtype(
+    [
+        *((name, TRIPLET[name]) for name in TRIPLET.names or ()),
+        *((f"teacher_{of}", np.float32) for of in ("ap", "an")),
+    ]
+)
+"""The record of a triplet with the scores of a teacher."""
 
 
 class Sink(Protocol):

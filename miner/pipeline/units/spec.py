@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -99,6 +98,8 @@ class UnitSpec:
         ``auto``, ``numba`` or ``numpy``; the results are the same.
     left_out : str or None
         A file with the rows that are excluded, ascending.
+    spares : int
+        Further negatives that are drawn for each triplet.
     """
 
     store: str
@@ -113,6 +114,7 @@ class UnitSpec:
     approximate: Approximate | None = None
     kernel: str = "auto"
     left_out: str | None = None
+    spares: int = 0
 
     @classmethod
     def from_job(
@@ -136,6 +138,7 @@ class UnitSpec:
             normalized=mining.normalized,
             wanted=StatisticsRequest.from_job(mining),
             approximate=approximate,
+            spares=job.teacher.spares if job.teacher.model else 0,
             kernel=pick_kernel(store.facts["rows"][0] * store.facts["rows"][-1]),
         )
 
@@ -175,7 +178,7 @@ def open_unit_miner(spec: UnitSpec) -> UnitMiner:
 def _selection(spec: UnitSpec, relevance: Relevance) -> Selection:
     links = unconstrained(relevance)
     prefer = isinstance(links, LinkRelevance) and len(links.preferred) > 0
-    return dataclasses.replace(load_selection(spec.select), prefer=prefer)
+    return replace(load_selection(spec.select), prefer=prefer, spares=spec.spares)
 
 
 def _open_approximate(spec: UnitSpec, vectors: Vectors, relevance: Relevance) -> UnitMiner:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from miner.embedding.models.rescorers import load_rescorer
 
 import miner
-from miner.embedding.models.rescorers import load_rescorer
 from tests.later import later
 from tests.pipeline.test_rescore import WORDS, rows, texts
 

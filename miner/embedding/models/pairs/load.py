@@ -1,0 +1,76 @@
+"""Find a teacher by name: a model that scores pairs, or else an embedding model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from miner.embedding.models.base import MODELS, LoadedModel, Model
+from miner.embedding.models.load import constructed, import_from_here
+from miner.embedding.models.pairs.base import PairFunction, PairModel
+from miner.errors import UsageError
+from miner.registry import Registry
+from miner.storage.urls import expanded
+
+__all__ = ["PAIR_MODELS", "load_pair_model"]
+
+PAIR_MODELS = Registry("teacher")
+PAIR_MODELS.register(
+    "cross-encoder",
+    "miner.embedding.models.pairs.cross_encoder:CrossEncoderScores",
+    "a CrossEncoder of sentence-transformers: a folder, or a name on the hub",
+    needs=("sentence_transformers",),
+    extra="sentence-transformers",
+    argument="path",
+)
+PAIR_MODELS.register(
+    "rerank",
+    "miner.embedding.models.pairs.rerank:Reranker",
+    "a server that scores the documents of a query: http:URL that ends with /rerank",
+    needs=("requests",),
+    extra="http",
+    argument="url",
+)
+
+
+def load_pair_model(name: str, options: Mapping[str, Any]) -> LoadedModel | None:
+    """Load a model that scores pairs; None if the name is that of an embedding model.
+
+    Parameters
+    ----------
+    name : str
+        ``cross-encoder:PATH``, ``http:URL`` that ends with ``/rerank``, or
+        ``package.module:attribute`` of a function from a list of pairs to numbers.
+    options : mapping
+        Keyword arguments for the model's class.
+
+    Raises
+    ------
+    UsageError
+        If it does not exist or cannot be called.
+    """
+    family, colon, value = name.partition(":")
+    if family == "http" and value.rstrip("/").endswith("/rerank"):
+        family = "rerank"
+    if family in PAIR_MODELS.names():
+        return LoadedModel(name, _registered(name, family, value, options), options)
+    if not colon or family in MODELS.names() or expanded(name).is_dir():
+        return None
+    found = import_from_here(name)
+    if isinstance(found, Model) or (inspect.isclass(found) and issubclass(found, Model)):
+        return None
+    if not callable(found) or inspect.isclass(found):
+        raise UsageError(f"teacher.model = {name!r} is not a function; name one")
+    if options:
+        raise UsageError(f"teacher.model = {name!r} is a function: it takes no teacher.options")
+    return LoadedModel(name, PairFunction(name, found), options)
+
+
+def _registered(name: str, family: str, value: str, options: Mapping[str, Any]) -> PairModel:
+    if not value:
+        raise UsageError(f"teacher.model = {name!r} names no model; write {family}:PATH")
+    make = partial(PAIR_MODELS.load(family), value, **options)
+    model: PairModel = constructed(f"teacher.model = {name!r}", make)
+    return model
