@@ -72,7 +72,7 @@ def test_no_module_runs_what_it_reads(path: Path) -> None:
 
 
 def test_modules_are_named_by_few() -> None:
-    """Only what the job names as its model, its network or its rescorer is imported."""
+    """Only what the job names as its model, its network or its teacher is imported."""
     importers = {
         relative(path)
         for path in MODULES
@@ -81,7 +81,7 @@ def test_modules_are_named_by_few() -> None:
         and ast.unparse(node.func).rpartition(".")[2] in ("import_module", "import_from_here")
         and not isinstance(node.args[0], ast.Constant)
     }
-    models = {f"embedding/models/{name}.py" for name in ("load", "rescorers", "torch_module")}
+    models = {f"embedding/models/{name}.py" for name in ("load", "pairs/load", "torch_module")}
     assert importers <= {"__init__.py", "registry.py", "census/kernels/__init__.py"} | models
 
 

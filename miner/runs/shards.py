@@ -253,7 +253,8 @@ def _wrong(schema: Any) -> list[str]:
 
 def read_shard(path: Path) -> dict[str, NDArray[Any]]:
     """Return the ids and distances of a shard, and a teacher's scores, as NumPy arrays."""
-    names = [f"{role}_id" for role in _ROLES] + ["d_ap", "d_an", *_SCORES]
+    names = [f"{role}_id" for role in _ROLES] + ["d_ap", "d_an"]
     with parquet_errors(path):
-        table = pq.read_table(path, columns=names)
+        scored = [name for name in _SCORES if name in pq.read_schema(path).names]
+        table = pq.read_table(path, columns=[*names, *scored])
     return {name: table[name].to_numpy() for name in table.column_names}

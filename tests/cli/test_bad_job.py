@@ -134,9 +134,9 @@ OPTIONS: dict[str, tuple[list[str], list[str]]] = {
     "guard nan": (["--set", "select.absolute_margin=nan"], ["absolute_margin", "finite"]),
     "relative guard": (["--set", "select.relative_margin=5"], ["relative_margin", "0 and 1"]),
     "score inf": (["--set", "select.min_score=-inf"], ["select.min_score", "finite"]),
-    "rescore nan": (
-        ["--set", "select.rescore=json:dumps", "--set", "select.rescore_max=nan"],
-        ["select.rescore_max = nan", "finite"],
+    "teacher nan": (
+        ["--set", "teacher.model=json:dumps", "--set", "teacher.max_score=nan"],
+        ["teacher.max_score = nan", "finite"],
     ),
     "budget nan": (["--set", "index.budget_minutes=nan"], ["budget_minutes = nan", "0 or more"]),
     "option": (["--margn", "1"], ["--margn", "--margin"]),

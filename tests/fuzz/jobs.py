@@ -160,7 +160,7 @@ _SAFE: dict[str, list[str]] = {
     "engine.name": ["threads", "threads:2", "joblib:", "joblib:loky", "Threads", "", "x"],
     "engine.address": ["", "x", "tcp://127.0.0.1:1"],
     "model.name": _MODELS,
-    "select.rescore": ["", "x", "nope:x", "json:loads", "cross-encoder:"],
+    "teacher.model": ["", "x", "nope:x", "json:loads", "cross-encoder:", "http:x/rerank"],
     "index.factory": _FACTORIES,
 }
 

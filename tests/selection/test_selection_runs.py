@@ -207,9 +207,8 @@ def test_what_falls_short_is_said(bigger: Path, tmp_path: Path, cli: Callable[..
         ({"relative_margin": 1.5}, ["select.relative_margin", "between 0 and 1"]),
         ({"min_score": 0.5, "max_score": 0.4}, ["select.min_score", "above max_score"]),
         ({"suspects": True}, ["select.suspects", "relative_margin"]),
-        ({"rescore": "a:b"}, ["select.rescore_max", "set both"]),
-        ({"rescore_max": 0.5}, ["select.rescore", "set both"]),
-        ({"rescore": "a:b", "rescore_max": 0.5}, ["select.rescore", "reads texts"]),
+        ({"rescore": "a:b"}, ["select.rescore", "set teacher.model"]),
+        ({"rescore_max": 0.5}, ["select.rescore_max", "set teacher.max_score"]),
         ({"strategy": "semi-hard", "classes": ["hard"]}, ["semi-hard", "add 'semi_hard'"]),
         (
             {"strategy": "easy-positive", "options": {"variant": "epshn"}, "classes": ["hard"]},
@@ -261,8 +260,6 @@ def test_every_key_of_select_is_part_of_the_identity(small: Path) -> None:
         "ranks": [0, 1],
         "suspects": True,
         "denoise": True,
-        "rescore": "package.module:score",
-        "rescore_max": 0.5,
     }
     default = miner.parse_job(base)
     assert set(keys) == set(default.facts()["select"])

@@ -212,7 +212,7 @@ def test_a_cross_encoder_with_code_is_refused(
     change(folder / "config.json", auto_map=auto, model_type=kind)
     result = cli(
         *("run", "--data", texts, "--out", tmp_path / "out", "--quiet"),
-        *("--set", f"select.rescore=cross-encoder:{folder}", "--set", "select.rescore_max=0.5"),
+        *("--set", f"teacher.model=cross-encoder:{folder}", "--set", "teacher.max_score=0.5"),
     )
     assert result.code == 2 and "has code of its own, which is not run" in result.err
     assert not (tmp_path / "ran").exists() and result.err.splitlines()[-1].startswith(
@@ -221,6 +221,6 @@ def test_a_cross_encoder_with_code_is_refused(
     (folder / "config.json").write_text("{}")
     result = cli(
         *("run", "--data", texts, "--out", tmp_path / "out", "--quiet"),
-        *("--set", f"select.rescore=cross-encoder:{folder}", "--set", "select.rescore_max=0.5"),
+        *("--set", f"teacher.model=cross-encoder:{folder}", "--set", "teacher.max_score=0.5"),
     )
     assert result.code == 2 and "cannot be made" in result.err

@@ -41,7 +41,6 @@ class Reranker(PairModel, Http):
     """
 
     answer: ClassVar[str] = "no scores in the shape of rerankers"
-    cache_id: ClassVar[str] = "miner.embedding.models.pairs.rerank:Reranker"
 
     def __init__(
         self, url: str, model: str = "default", key: str = "documents", **options: Any
