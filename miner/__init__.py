@@ -14,7 +14,7 @@ from miner.version import __version__ as __version__
 if TYPE_CHECKING:
     from miner.embedding.eviction import kept_facts, prune_vectors
     from miner.embedding.models.base import Model
-    from miner.embedding.models.load import list_models
+    from miner.embedding.models.listing import list_models
     from miner.errors import MineError
     from miner.inspection.compare.facts import compare_facts, compare_runs
     from miner.inspection.compare.page import write_comparison
@@ -82,7 +82,7 @@ _HOMES = {
     "job_schema": "planning.job_schema",
     "kept_facts": "embedding.eviction",
     "latest_id": "runs.opening",
-    "list_models": "embedding.models.load",
+    "list_models": "embedding.models.listing",
     "list_runs": "runs.listing",
     "load_job": "job",
     "machine_facts": "planning.doctor",
@@ -111,7 +111,7 @@ _TEXTS = {
     "describe_facts": "runs.describe",
     "describe_kept": "embedding.eviction",
     "describe_machine": "planning.doctor",
-    "describe_models": "embedding.models.load",
+    "describe_models": "embedding.models.listing",
     "describe_plan": "planning.describe",
     "describe_pruned": "runs.prune",
     "describe_report": "inspection.report.build",

@@ -35,6 +35,10 @@ def _data(facts: dict[str, Any]) -> Lines:
         f"{name.replace('_', '-')} {most:,}" for name, most in facts["written_at_most"].items()
     )
     yield "written", f"{facts['triplets_at_most']:,} at most ({classes})"
+    teacher = facts["teacher"]
+    if teacher["id"]:
+        most = counted(teacher["triplets_at_most"], "triplet")
+        yield "teacher", f"{teacher['id']}; the pairs of {most} at most"
     yield "model", f"{model['id']}, {counted(model['dim'], 'dimension')}"
     rows = f"{embedding['embedded']:,} of {counted(embedding['rows'], 'row')} to embed"
     yield "", rows if embedding["embedded"] else "all rows are embedded already"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from miner.pipeline.units.layout import ANCHOR_COUNTS
 from miner.pipeline.units.miner import listed_bytes
-from miner.pipeline.units.records import TRIPLET
+from miner.pipeline.units.records import SCORED, TRIPLET
 from miner.planning.counting import Slice
 from miner.runs.shards import PART_ROWS
 
@@ -31,6 +31,8 @@ The first run on a machine compiles the loops, which takes about 250 MiB more.
 """
 _WRITER, _SEALER, _NOMINATING = 15 << 20, 28 << 20, 40 << 20
 """Bytes of a worker while it writes triplets, writes shards, or reads an index's candidates."""
+_SCORE, _CACHED = 12, 32
+"""Bytes of a pair with its score in a pool, and in the cache."""
 _ROOM = 1.1
 """Factor on the expected memory, because allocators keep some freed memory."""
 _BLOCK, _AUDITED = 256, 64
@@ -53,6 +55,8 @@ class Size:
         2 if anchors and rows have separate vectors in the store, else 1.
     exact : bool
         Whether all rows are classified, that is, without an approximate index.
+    pool : int
+        Upper bound on the triplets that a teacher scores, spares included.
     """
 
     anchors: int
@@ -63,6 +67,7 @@ class Size:
     triplets: int
     sides: int
     exact: bool
+    pool: int = 0
 
     @property
     def vectors(self) -> int:
@@ -94,7 +99,8 @@ def disk(
         are removed when the run is published; ``shards``, including the census; ``total``.
     """
     counted = ANCHOR_COUNTS.itemsize * size.anchors
-    staged = counted + 2 * 8 * size.anchors + TRIPLET.itemsize * size.triplets
+    staged = counted + 2 * 8 * size.anchors + TRIPLET.itemsize * max(size.triplets, size.pool)
+    staged += SCORED.itemsize * size.triplets if size.pool else 0
     if part is not None:
         grown, left = size.rows / part.rows, part.left * size.unit
         staged += round(size.units * min(left * grown, left + _HUB * size.rows))
@@ -106,8 +112,8 @@ def disk(
     kept += size.vectors + _CODES * (size.rows + size.anchors)
     row = sum(_in_shard(size, columns)) + _FLOATS
     found = {
-        "store": counted + (kept if new else 0),
-        "cache": cached,
+        "store": counted + (kept if new else 0) + size.pool * (TRIPLET.itemsize + 2 * _SCORE),
+        "cache": cached + 2 * size.pool * _CACHED,
         "staged": staged,
         "shards": round(row * size.triplets) + 24 * size.anchors + (1 << 20),
     }

@@ -91,6 +91,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         ``dataset``: counts as in the manifest. ``valid``: the exact number of valid triplets.
         ``hidden``: pairs left out as duplicates or by group. ``triplets_at_most`` and
         ``written_at_most``: upper bounds on the written triplets, in total and per class.
+        ``teacher``: its name, or None, and the triplets whose pairs it scores.
         ``min_rows``: the gate on written rows, 0 where there is none.
         ``index``: the index that a run would use. ``model``: id and dimensions. ``embedding``: the
         rows, and the number of contents to embed. ``engine``: name and workers. ``seconds``:
@@ -107,7 +108,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         When the run would raise it.
     """
     began = time.perf_counter()
-    opened = ResolvedJob.from_job(job)
+    opened = ResolvedJob.from_job(job, keep=False)
     with opened.engine as engine:
         workers, on_machine, processes = engine.workers, engine.per_machine, engine.processes
     key = opened.key(keep=False)
@@ -123,6 +124,8 @@ def plan_job(job: Job) -> dict[str, Any]:
         units = cut_units(anchors, rows, dim)
         reused = data.store is not None and would_reuse(data.store, job.mining, job.select)
         at_most = _written(job.select, data)
+        mined = at_most["total"] - at_most.get("suspects", 0)
+        pool = mined * (1 + job.teacher.spares) if job.teacher.model else 0
         size = Size(
             anchors=anchors,
             rows=rows,
@@ -132,6 +135,7 @@ def plan_job(job: Job) -> dict[str, Any]:
             triplets=at_most.pop("total"),
             sides=2 if isinstance(kind, AnchorSubset | LinkRelevance) else 1,
             exact=factory == FLAT,
+            pool=min(pool, data.counts.valid),
         )
         here = max(1, min(on_machine, usable_cores()))
         part = None
@@ -154,6 +158,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         "hidden": {why: n for why, n in data.counts.hidden.items() if why != "itself"},
         "triplets_at_most": size.triplets,
         "written_at_most": at_most,
+        "teacher": {"id": job.teacher.model, "triplets_at_most": size.pool},
         "index": factory,
         "model": {"id": opened.model.name, "dim": dim},
         "embedding": {"rows": data.items, "embedded": trial.fresh if trial else 0},

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 import miner
 from miner.embedding.models.base import MODELS
 from miner.embedding.models.load import load_model
+from miner.embedding.models.pairs.load import PAIR_MODELS
 from miner.errors import DataError, MineError, UsageError
 
 TEXTS = [
@@ -95,8 +96,9 @@ def own_mean(texts: list[str]) -> np.ndarray:
 
 
 def test_every_model_is_registered_and_ready() -> None:
-    rows = {row["name"]: row for row in miner.list_models()}
+    rows = {row["name"]: row for row in miner.list_models() if not row["pairs"]}
     assert list(rows) == MODELS.names()
+    assert [row["name"] for row in miner.list_models() if row["pairs"]] == PAIR_MODELS.names()
     assert {"onnx", "sentence-transformers", "torch", "timm"} < rows.keys()
     default = {"pixels": ["image"], "precomputed": ["vectors"], "wordllama": ["text"]}
     for name, row in rows.items():

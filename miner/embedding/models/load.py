@@ -1,4 +1,4 @@
-"""Find a model by name and build it; list the registered models."""
+"""Find a model by name and build it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from miner.registry import load_attribute
 from miner.storage.json_files import canonical_json
 from miner.storage.urls import expanded
 
-__all__ = ["describe_models", "list_models", "load_model"]
+__all__ = ["load_model"]
 
 # Without a network it would log every try. The error that ends a run is printed once.
 logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
@@ -148,57 +148,3 @@ def _build(name: str, found: Any, options: Mapping[str, Any]) -> Model:
         f"model {name!r} is {found!r}: it must be a function from a batch to vectors, "
         "or have a method `embed` or `encode`"
     )
-
-
-def describe_models(rows: list[dict[str, Any]]) -> str:
-    """Describe models as text, one line each; models to install have a line with the command.
-
-    Parameters
-    ----------
-    rows : list of dict
-        The result of `list_models`.
-
-    Returns
-    -------
-    str
-        Lines of text for a terminal, without a newline at the end.
-    """
-    names = [
-        row["name"] + (f":{row['argument'].upper()}" if row["argument"] else "") for row in rows
-    ]
-    width = max(map(len, names))
-    lines = []
-    for name, row in zip(names, rows, strict=True):
-        lines.append(f"{name:<{width}}  {row['state']:<13}  {row['summary']}")
-        if row["install"]:
-            lines.append(f"{'':<{width}}  {row['install']}")
-    lines.append("\nor package.module:attribute: a function from a batch to vectors, or an object")
-    lines.append("with a method embed or encode; or a folder with a model that one of these loads")
-    return "\n".join(lines)
-
-
-def list_models() -> list[dict[str, Any]]:
-    """Return, for each registered model, its name, summary, default kinds, state and remedy."""
-    rows = []
-    for name in MODELS.names():
-        entry = MODELS.entries[name]
-        state, remedy = "ready", None
-        if entry.missing:
-            state, remedy = "not installed", entry.remedy
-        elif not entry.needs:
-            try:
-                load_attribute(entry.target)
-            except UsageError as error:
-                state = f"broken: {error}"
-        default = [kind for kind, model in DEFAULTS.items() if model == name]
-        rows.append(
-            {
-                "name": name,
-                "summary": entry.summary,
-                "default_for": default,
-                "state": state,
-                "install": remedy,
-                "argument": entry.argument,
-            }
-        )
-    return rows

@@ -20,7 +20,7 @@ PAIR_MODELS = Registry("teacher")
 PAIR_MODELS.register(
     "cross-encoder",
     "miner.embedding.models.pairs.cross_encoder:CrossEncoderScores",
-    "a CrossEncoder of sentence-transformers: a folder, or a name on the hub",
+    "texts: a folder, or a name on the hub",
     needs=("sentence_transformers",),
     extra="sentence-transformers",
     argument="path",
@@ -28,7 +28,7 @@ PAIR_MODELS.register(
 PAIR_MODELS.register(
     "rerank",
     "miner.embedding.models.pairs.rerank:Reranker",
-    "a server that scores the documents of a query: http:URL that ends with /rerank",
+    "texts: a server of a reranker",
     needs=("requests",),
     extra="http",
     argument="url",
