@@ -147,7 +147,7 @@ def _of_written(manifest: Mapping[str, Any]) -> Iterator[Advice]:
             "If you want triplets, change [select] or the margin.",
         )  # fmt: skip
         return
-    if _is_plain(select):
+    if _is_plain(manifest["job"]):
         yield Advice(
             "plain", "warning", rows, f"Plain {select['strategy']} harms more often than it helps",
             f"{ADVICE['plain'].plain} Measured: {ADVICE['plain'].figure}.",
@@ -172,11 +172,12 @@ def _limits(select: Mapping[str, Any]) -> str:
     return " or ".join(f"select.{key}" for key in keys)
 
 
-def _is_plain(select: Mapping[str, Any]) -> bool:
+def _is_plain(job: Mapping[str, Any]) -> bool:
     """Return whether a job uses hardest or batch-hard without a guard against false negatives."""
     guards = ("relative_margin", "absolute_margin", "max_score")
-    unguarded = all(select.get(guard) is None for guard in guards)
-    return select["strategy"] in ("hardest", "batch-hard") and unguarded
+    sections = (job["select"], job.get("teacher", {}))
+    unguarded = all(keys.get(guard) is None for keys in sections for guard in guards)
+    return job["select"]["strategy"] in ("hardest", "batch-hard") and unguarded
 
 
 def _of_tables(

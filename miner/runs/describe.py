@@ -169,8 +169,10 @@ def _short(name: str, written: dict[str, Any]) -> Iterator[str]:
         yield f"    suspects   {written['of']:>18,}            {written['rows']:,} written"
         return
     if written.get("rejected"):
-        told = f"{written['rejected']:,} rejected by the teacher, {written['replaced']:,} replaced"
-        yield f"    {name.replace('_', '-')}: {told}"
+        counts = (
+            f"{written['rejected']:,} rejected by the teacher, {written['replaced']:,} replaced"
+        )
+        yield f"    {name.replace('_', '-')}: {counts}"
     wanted, available = (written.get(key, written["of"]) for key in ("wanted", "available"))
     if wanted > written["rows"] and not wanted == available == written["of"]:
         label = name.replace("_", "-")

@@ -88,7 +88,7 @@ def open_teacher(job: Job, source: Source, *, texts: bool, keep: bool) -> Teache
     if asked.rejected == "suspects" and job.select.suspects:
         raise UsageError(
             "select.suspects and teacher.rejected = 'suspects' both write to suspects/, and the "
-            "reasons could not be told apart; drop one"
+            "reasons could not be seen there; drop one"
         )
     model = load_pair_model(asked.model, asked.options)
     if model is None:
