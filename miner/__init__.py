@@ -122,8 +122,12 @@ _TEXTS = {
 }
 """Functions that return the text the command line prints; not public, the text may change."""
 
-_COMMANDS = {"check_metrics": "runs.metrics", "write_starter": "planning.starter_job"}
-"""Functions that only the command line calls."""
+_COMMANDS = {
+    "EXPORT_FORMATS": "training.exports.catalog",
+    "check_metrics": "runs.metrics",
+    "write_starter": "planning.starter_job",
+}
+"""What only the command line needs."""
 
 
 def __dir__() -> list[str]:

@@ -53,6 +53,8 @@ ONLY = {
     "jinja2": ["inspection/"],
     "PIL": ["datasets/", "embedding/models/", "inspection/report/"],
     "prometheus_client": ["runs/metrics.py"],
+    "datasets": ["training/exports/hub.py"],
+    "huggingface_hub": ["training/exports/hub.py"],
 }
 """Where a library may be imported."""
 

@@ -23,7 +23,7 @@ STDOUT = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 _OUT = "mined"
 _out_argument = click.argument("out", default=_OUT, type=click.Path())
 _LATEST = "mined/latest"
-_FORMATS = "triplet, n-tuple, labeled-pair, labeled-list, pair or ids"
+_FORMATS = ", ".join(miner.EXPORT_FORMATS)
 _run_argument = click.argument("run", default=_LATEST, type=click.Path())
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -192,7 +192,7 @@ def prune(
     "--format",
     "name",
     metavar="NAME",
-    help=f"Format: {_FORMATS}.",
+    help=f"One of {_FORMATS}.",
 )
 @click.option(
     "--difficulty",
@@ -204,6 +204,7 @@ def prune(
 @click.option(
     "--balance", is_flag=True, help="pair: as many negatives as positives for each anchor."
 )
+@click.option("--scores", is_flag=True, help="Write the teacher's scores, for distillation.")
 @click.option("--clean", is_flag=True, help="ids: leave out anchors whose labels are likely wrong.")
 @click.option(
     "--out",
@@ -214,21 +215,24 @@ def prune(
 @click.option("--force", is_flag=True, help="Replace an existing export.")
 @click.option(
     "--file-format",
-    default="parquet",
-    show_default=True,
     metavar="NAME",
-    help="File format: parquet or jsonl.",
+    help="File format: parquet (the default) or jsonl, where the trainer reads both.",
+)
+@click.option(
+    "--push-to-hub",
+    metavar="NAME",
+    help="Also push to this data set on the Hugging Face Hub; a new one becomes private.",
 )
 @json_option
 def export(run: str, name: str | None, as_json: bool, **options: Any) -> None:
     """Export the triplets of a RUN in a format for trainers.
 
-    The columns are anchor, positive, negative (triplet); anchor, positive, negative_1 to
-    negative_K (n-tuple); anchor, passage, label (labeled-pair); anchor, passages, labels
-    (labeled-list), as in sentence-transformers. The columns of pair are anchor, other, label, with
-    labels 1.0 and 0.0, for contrastive losses. The format ids has the ids of all anchors. n-tuple
-    and labeled-list leave out each pair (anchor, positive) with fewer than K negatives (default:
-    3), and count these pairs.
+    triplet, n-tuple, labeled-pair and labeled-list have the columns of sentence-transformers'
+    mine_hard_negatives, with labels or, with --scores, the teacher's scores; pair has labels 1.0
+    and 0.0 for contrastive losses; msmarco-ids has ids only. The others are what FlagEmbedding,
+    Tevatron, ms-swift, NeMo Automodel and PyLate read, with the scores of the run if there are
+    any. The format ids has the ids of all anchors. n-tuple, labeled-list and pylate-kd leave out
+    each pair (anchor, positive) with fewer than K negatives (default: 3), and count these pairs.
     """
     if name is None:
         raise UsageError(f"name a format: --format {_FORMATS}")

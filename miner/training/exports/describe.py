@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from miner.formatting import counted
+from miner.training.exports.catalog import EXPORT_FORMATS
 
 __all__ = ["describe_export"]
 
@@ -46,7 +47,9 @@ def describe_export(facts: dict[str, Any]) -> str:
         Lines of text for a terminal, without a newline at the end.
     """
     what = _CLASSES.get(facts.get("difficulty", ""))
+    shape = EXPORT_FORMATS[facts["format"]]
     shown = "texts" if facts["content"] == "text" else "ids: the shards hold no texts"
+    shown = "ids" if shape.shows == "ids" else shown
     columns = facts["columns"]
     if len(columns) > 6:
         columns = [*columns[:4], "...", columns[-1]]
@@ -59,6 +62,7 @@ def describe_export(facts: dict[str, Any]) -> str:
         f"  rows      {facts['rows']:,}{positives}",
         f"  columns   {', '.join(columns)}",
         *([f"  content   {shown}"] if what else []),
+        *(["  scores    of the teacher"] if facts.get("scores") else []),
     ]
     if facts.get("sampled"):
         lines.append("  sampled   the run wrote a sample of these triplets: see mine show")
@@ -68,7 +72,9 @@ def describe_export(facts: dict[str, Any]) -> str:
     path = Path(facts["path"]).absolute()
     here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     lines.append(f"  written   {here}")
+    if facts["hub"]:
+        lines.append(f"  pushed    to {facts['hub']}, which is private if it is new")
     kind = "parquet" if facts["files"][0]["path"].endswith("parquet") else "json"
-    lines.append(f'  load      load_dataset("{kind}", split="train",')
-    lines.append(f'      data_dir="{here}")')
+    first, *more = (line.format(kind=kind, folder=here) for line in shape.load)
+    lines += [f"  load      {first}", *(f"  {line}" for line in more)]
     return "\n".join(lines)

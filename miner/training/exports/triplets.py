@@ -23,12 +23,15 @@ from miner.runs.run import CENSUS, Run
 from miner.runs.shards import parquet_errors
 from miner.training.encoded_triplets import ROLES
 
-__all__ = ["Block", "blocks", "empty_block", "shows_text"]
+__all__ = ["SCORES", "Block", "Both", "View", "blocks", "empty_block", "shows_text"]
 
 _ROWS = 1 << 14
 _LISTED = 1 << 16
 """Rows of the shards, and anchors of the census, in one batch."""
 _ENDED = np.iinfo(np.int64).max
+
+SCORES = {"positive": "teacher_ap", "negative": "teacher_an"}
+"""The columns with the teacher's scores of an anchor and a passage, by the passage's role."""
 
 Codes = NDArray[np.int64]
 Part = tuple[Codes, Any]
@@ -52,6 +55,10 @@ class Block:
     d_ap, d_an : ndarray of shape (rows,), float32
     anchor_values, passages : pyarrow.Array
         The distinct values.
+    ids : dict of str to pyarrow.Array
+        The ids of each role, as strings, if the block has them besides texts.
+    scores : dict of str to ndarray of shape (rows,), float32
+        The teacher's scores of the positives and of the negatives, if the block has them.
     """
 
     anchors: Codes
@@ -62,6 +69,17 @@ class Block:
     d_an: NDArray[np.float32]
     anchor_values: Any
     passages: Any
+    ids: dict[str, Any]
+    scores: dict[str, NDArray[np.float32]]
+
+    @property
+    def both(self) -> Both:
+        """The positives of all rows, then the negatives of all rows."""
+        return Both(
+            np.concatenate([self.positives, self.negatives]),
+            pa.concat_arrays([self.ids[role] for role in ROLES[1:]]) if self.ids else None,
+            np.concatenate([self.scores[role] for role in ROLES[1:]]) if self.scores else None,
+        )
 
     def anchors_shown(self, rows: Codes) -> Any:
         """Return the anchor values of some rows, an Arrow array."""
@@ -72,15 +90,58 @@ class Block:
         return pa.DictionaryArray.from_arrays(codes, self.passages)
 
 
+@dataclass(frozen=True, slots=True)
+class Both:
+    """The passages of a block's rows: first those of the positives, then those of the negatives.
+
+    Attributes
+    ----------
+    codes : ndarray of shape (2 * rows,), int64
+        Their indices in `Block.passages`.
+    ids : pyarrow.Array or None
+    scores : ndarray of shape (2 * rows,), float32, or None
+    """
+
+    codes: Codes
+    ids: Any
+    scores: Any
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a block has of its rows.
+
+    Attributes
+    ----------
+    texts : bool
+        Whether the values are texts; otherwise they are ids.
+    ids : bool
+        Whether the block has the ids too.
+    scores : bool
+        Whether it has the teacher's scores.
+    """
+
+    texts: bool
+    ids: bool = False
+    scores: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """What follows the name of a role in the name of the column with its values."""
+        return "" if self.texts else "_id"
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns to read."""
+        names = ["anchor_id", *(role + self.suffix for role in ROLES), "d_ap", "d_an"]
+        if self.ids:
+            names += [f"{role}_id" for role in ROLES]
+        return [*dict.fromkeys([*names, *(SCORES.values() if self.scores else ())])]
+
+
 def shows_text(run: Run) -> bool:
     """Return whether the shards of a run contain texts."""
     return "anchor" in run.schema().names
-
-
-def _columns(run: Run) -> list[str]:
-    """Return the columns to read: the anchor's id, the values of the roles, the distances."""
-    suffix = "" if shows_text(run) else "_id"
-    return [*dict.fromkeys(["anchor_id", *(role + suffix for role in ROLES), "d_ap", "d_an"])]
 
 
 def _batches(paths: Sequence[str], columns: Sequence[str], rows: int) -> Iterator[Any]:
@@ -117,7 +178,7 @@ def _numbered(run: Run, difficulty: str, columns: Sequence[str]) -> Iterator[Par
         start, listed = start + int(numbers[-1]), [known.slice(numbers[-1])]
 
 
-def blocks(run: Run, difficulties: Sequence[str]) -> Iterator[Block]:
+def blocks(run: Run, difficulties: Sequence[str], view: View) -> Iterator[Block]:
     """Yield the triplets of some classes in blocks of complete anchors.
 
     Parameters
@@ -125,14 +186,14 @@ def blocks(run: Run, difficulties: Sequence[str]) -> Iterator[Block]:
     run : Run
     difficulties : sequence of str
         ``hard``, ``semi_hard``, or both in this order.
+    view : View
 
     Raises
     ------
     StorageError
         If a shard is damaged, or not in the order of the census.
     """
-    columns = _columns(run)
-    streams = [_numbered(run, name, columns) for name in difficulties]
+    streams = [_numbered(run, name, view.columns) for name in difficulties]
     held: list[list[Part]] = [[] for _ in streams]
     last = [-1 for _ in streams]
     while min(last) < _ENDED:
@@ -143,7 +204,7 @@ def blocks(run: Run, difficulties: Sequence[str]) -> Iterator[Block]:
         last[behind] = _ENDED if part is None else int(part[0][-1])
         parts = [before for one in held for before in _cut(one, min(last))]
         if parts:
-            yield _block(parts)
+            yield _block(parts, view)
 
 
 def _cut(held: list[Part], end: int) -> Iterator[Part]:
@@ -156,19 +217,18 @@ def _cut(held: list[Part], end: int) -> Iterator[Part]:
             held.append((numbers[cut:], batch.slice(cut)))
 
 
-def empty_block(run: Run) -> Block:
+def empty_block(run: Run, view: View) -> Block:
     """Return a block without rows, with the types of the run's columns."""
     schema = run.schema()
-    batch = pa.RecordBatch.from_pylist([], pa.schema([schema.field(n) for n in _columns(run)]))
-    return _block([(np.empty(0, dtype=np.int64), batch)])
+    batch = pa.RecordBatch.from_pylist([], pa.schema([schema.field(n) for n in view.columns]))
+    return _block([(np.empty(0, dtype=np.int64), batch)], view)
 
 
-def _block(parts: list[Part]) -> Block:
+def _block(parts: list[Part], view: View) -> Block:
     table = pa.Table.from_batches([batch for _, batch in parts])
     numbers = np.concatenate([numbers for numbers, _ in parts])
     order = np.argsort(numbers, kind="stable")  # stable, so hard rows stay first
-    suffix = "" if "anchor" in table.column_names else "_id"
-    anchor, positive, negative = (table[role + suffix].chunks for role in ROLES)
+    anchor, positive, negative = (table[role + view.suffix].chunks for role in ROLES)
     shown, anchor_values = _encoded(anchor)
     both, passages = _encoded(positive + negative)
     ordered = numbers[order]
@@ -181,7 +241,14 @@ def _block(parts: list[Part]) -> Block:
         table["d_an"].to_numpy()[order],
         anchor_values,
         passages,
+        {role: _strings(table[f"{role}_id"], order) for role in ROLES if view.ids},
+        {role: table[name].to_numpy()[order] for role, name in SCORES.items() if view.scores},
     )
+
+
+def _strings(column: Any, order: Codes) -> Any:
+    """Return some values of a column as one Arrow array of strings."""
+    return column.take(pa.array(order)).cast(pa.string()).combine_chunks()
 
 
 def _encoded(chunks: list[Any]) -> tuple[Codes, Any]:

@@ -6,8 +6,8 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,14 +20,18 @@ from miner.runs.shards import PART_ROWS, file_facts
 from miner.storage.files import atomic_open, publish_folder, storage_errors
 from miner.storage.outputs import check_place
 from miner.storage.urls import expanded, is_url
+from miner.training.exports.catalog import EXPORT_FORMATS, Table
 
-__all__ = ["FILE_FORMATS", "export_folder", "whole_folder", "write_parts"]
+__all__ = ["FILE_FORMATS", "Parts", "export_folder", "whole_folder"]
 
 _GROUP_ROWS = 1 << 17
 _GROUP_BYTES = 32 << 20
-_PART = re.compile(r"part-\d{5,}\.(parquet|jsonl)")
+_PART = re.compile(r"part-\d{5,}\.(parquet|jsonl|json)")
 
 FILE_FORMATS = ("parquet", "jsonl")
+_TABLES = [table for shape in EXPORT_FORMATS.values() for table in shape.tables]
+_FOLDERS = {table.folder for table in _TABLES}
+_NOTES = {table.note[0] for table in _TABLES if table.note}
 
 
 def export_folder(run: Run, name: str, out: str | Path | None, *, force: bool) -> Path:
@@ -60,12 +64,20 @@ def _refuse_foreign(target: Path) -> None:
     if target.is_symlink() or not target.is_dir():
         raise UsageError(f"{target} exists and is not a folder of an export; name another --out")
     with storage_errors(target):
-        names = [path.name for path in target.iterdir()]
-    other = next((name for name in sorted(names) if not _PART.fullmatch(name)), None)
+        found = {path.relative_to(target): path.is_dir() for path in target.rglob("*")}
+    other = next((path for path, folder in sorted(found.items()) if not _ours(path, folder)), None)
     if other is not None:
         raise UsageError(
             f"{target} contains {other}, which is not an export file; name another --out"
         )
+
+
+def _ours(path: Path, folder: bool) -> bool:
+    """Return whether a path in a folder has a name that an export gives."""
+    if folder:
+        return str(path) in _FOLDERS
+    named = _PART.fullmatch(path.name) or path.name in _NOTES
+    return bool(named) and str(path.parent) in _FOLDERS | {"."}
 
 
 @contextmanager
@@ -109,60 +121,111 @@ class _LinesWriter:
         """Do nothing; the caller closes the file."""
 
 
-def _writer(file: IO[bytes], schema: Any, file_format: str) -> Any:
-    if file_format == "jsonl":
+class _ObjectWriter:
+    """Writes one JSON object with the rows in its list ``data``, with the same interface."""
+
+    def __init__(self, file: IO[bytes], about: dict[str, Any]) -> None:
+        self._file = file
+        self._between = json.dumps(about, ensure_ascii=False)[:-1].encode() + b', "data": [\n'
+
+    def write_table(self, table: Any) -> None:
+        """Write one line for each row."""
+        for row in table.to_pylist():
+            self._file.write(self._between + json.dumps(row, ensure_ascii=False).encode())
+            self._between = b",\n"
+
+    def close(self) -> None:
+        """Close the list and the object; the caller closes the file."""
+        self._file.write((b"" if self._between == b",\n" else self._between) + b"\n]}\n")
+
+
+def _writer(file: IO[bytes], schema: Any, kind: str, about: dict[str, Any]) -> Any:
+    if kind == "jsonl":
         return _LinesWriter(file)
+    if kind == "json":
+        return _ObjectWriter(file, about)
     return pq.ParquetWriter(
         file, schema, compression="zstd", compression_level=3, write_page_checksum=True
     )
 
 
-def write_parts(
-    folder: Path, schema: Any, batches: Iterable[Any], file_format: str
-) -> list[dict[str, Any]]:
-    """Write record batches to files ``part-00000`` and so on; return the files' facts.
+class Parts:
+    """Writes record batches to files ``part-00000`` and so on, as a context manager.
 
     Parameters
     ----------
-    folder : Path
+    root : Path
+        The folder of the export.
+    table : Table
     schema : pyarrow.Schema
-    batches : iterable of pyarrow.RecordBatch
-        If there are none, one file without rows is written.
     file_format : str
-        One of `FILE_FORMATS`.
+        The file format, unless the table has one of its own.
+
+    Attributes
+    ----------
+    files : list of dict
+        The facts of the files; without batches, of one file without rows.
 
     Raises
     ------
     StorageError
         If a file cannot be written.
     """
-    files: list[dict[str, Any]] = []
-    groups = _groups(batches, schema)
-    group = next(groups, None)
-    while group is not None or not files:
-        path = folder / f"part-{len(files):05d}.{file_format}"
-        rows = 0
-        with atomic_open(path) as file, closing(_writer(file, schema, file_format)) as writer:
-            while group is not None and rows < PART_ROWS:
-                writer.write_table(group)
-                rows += len(group)
-                group = next(groups, None)
-        files.append(file_facts(path, folder, rows))
-    return files
 
+    def __init__(self, root: Path, table: Table, schema: Any, file_format: str) -> None:
+        self.files: list[dict[str, Any]] = []
+        self._root, self._table, self._schema = root, table, schema
+        self._kind = table.file_format or file_format
+        self._open = ExitStack()
+        self._writer: Any = None
+        self._group: list[Any] = []
+        self._rows = self._size = self._done = 0
 
-def _groups(batches: Iterable[Any], schema: Any) -> Iterator[Any]:
-    """Yield the rows of record batches as tables of bounded size; none spans two files."""
-    group: list[Any] = []
-    rows = size = done = 0
-    for batch in batches:
+    def __enter__(self) -> Parts:
+        """Make the table's folder."""
+        with storage_errors(self._root):
+            (self._root / self._table.folder).mkdir(exist_ok=True)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Finish the last file, or remove it after an error."""
+        if error[0] is not None:
+            self._open.__exit__(*error)
+            return
+        if self._group or not self.files:
+            self._flush()
+        if self._writer is not None:
+            self._finish()
+
+    def write(self, batch: Any) -> None:
+        """Write the rows of a batch, in groups of bounded size; none spans two files."""
         while len(batch):
-            taken = batch.slice(0, min(_GROUP_ROWS - rows, PART_ROWS - done))
+            taken = batch.slice(0, min(_GROUP_ROWS - self._rows, PART_ROWS - self._done))
             batch = batch.slice(len(taken))
-            group.append(taken)
-            rows, size, done = rows + len(taken), size + taken.nbytes, done + len(taken)
-            if rows == _GROUP_ROWS or size >= _GROUP_BYTES or done == PART_ROWS:
-                yield pa.Table.from_batches(group, schema)
-                group, rows, size, done = [], 0, 0, done % PART_ROWS
-    if group:
-        yield pa.Table.from_batches(group, schema)
+            self._group.append(taken)
+            self._rows += len(taken)
+            self._size += taken.nbytes
+            self._done += len(taken)
+            if self._rows == _GROUP_ROWS or self._size >= _GROUP_BYTES or self._done == PART_ROWS:
+                self._flush()
+
+    @property
+    def _path(self) -> Path:
+        return self._root / self._table.folder / f"part-{len(self.files):05d}.{self._kind}"
+
+    def _flush(self) -> None:
+        with storage_errors(self._path):
+            if self._writer is None:
+                file = self._open.enter_context(atomic_open(self._path))
+                writer = _writer(file, self._schema, self._kind, self._table.about)
+                self._writer = self._open.enter_context(closing(writer))
+            if self._group:
+                self._writer.write_table(pa.Table.from_batches(self._group, self._schema))
+        self._group, self._rows, self._size = [], 0, 0
+        if self._done == PART_ROWS:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._open.close()
+        self.files.append(file_facts(self._path, self._root, self._done))
+        self._writer, self._done = None, 0

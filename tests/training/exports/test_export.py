@@ -207,7 +207,8 @@ def test_small_buffers_and_parts_change_nothing(
     monkeypatch.setattr(reading, "_LISTED", 7)
     monkeypatch.setattr(writing, "PART_ROWS", 50)
     monkeypatch.setattr(writing, "_GROUP_ROWS", 20)
-    held = [len(block.anchors) for block in reading.blocks(run, ["hard", "semi_hard"])]
+    view = reading.View(texts=True)
+    held = [len(block.anchors) for block in reading.blocks(run, ["hard", "semi_hard"], view)]
     assert len(held) > 5 and max(held) < whole.num_rows / 3
     facts = miner.export_triplets(run, "triplet", difficulty="both", out=tmp_path / "b")
     assert exported(facts) == whole
