@@ -30,7 +30,7 @@ __all__ = [
     "prune_vectors",
 ]
 
-Kind = Literal["cache", "store", "count"]
+Kind = Literal["cache", "store", "count", "pool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ class CacheEntry:
     ----------
     kind : str
         ``cache``: the vectors of one model by content; ``store``: one embedded data set;
-        ``count``: the counts of a store for one metric and margin. A count lies in its store's
-        folder and is removed with it; its bytes are not included in the store's.
+        ``count``: the counts of a store for one metric and margin; ``pool``: triplets of a store
+        with a teacher's scores. Counts and pools lie in their store's folder and are removed with
+        it; their bytes are not included in the store's.
     path : Path
     model : str
         The model's name in the job that made the entry.
@@ -59,12 +60,18 @@ class CacheEntry:
 
 
 def list_kept(cache: Path, stores: Path) -> list[CacheEntry]:
-    """List the generations of a cache, the stores and their counts, last used first."""
+    """List the generations of a cache, the stores, their counts and pools, last used first."""
     found = [*_read("cache", cache, "model.json"), *_read("store", stores, "store.json")]
     for store in found:
         if store.kind == "store":
-            found = [*found, *_read("count", store.path / "counts", "record.json", store.model)]
+            made = (store.path, store.model)
+            found = [*found, *_made("count", *made), *_made("pool", *made)]
     return sorted(found, key=lambda kept: (-kept.used, kept.path))
+
+
+def _made(kind: Kind, store: Path, model: str) -> Iterator[CacheEntry]:
+    """Yield what was made from a store: its counts or its pools."""
+    return _read(kind, store / f"{kind}s", "record.json", model)
 
 
 def _read(kind: Kind, root: Path, described: str, model: str = "?") -> Iterator[CacheEntry]:

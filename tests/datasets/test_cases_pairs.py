@@ -61,6 +61,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("names", NAMES, ids="-".join)
 @pytest.mark.parametrize("kind", TABLES)
 def test_pairs_by_their_usual_names(names: tuple[str, str], kind: str, tmp_path: Path) -> None:
@@ -88,6 +89,7 @@ VERDICTS: list[tuple[str, str, str, list[Any]]] = [
 ]
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("columns", VERDICTS, ids=lambda one: "-".join(map(str, one)))
 @pytest.mark.parametrize("kind", TABLES)
 def test_a_verdict_says_which_pairs_are_positives(
@@ -158,6 +160,7 @@ def test_a_word_that_is_no_verdict_is_named(tmp_path: Path) -> None:
 NEGATIVES = ("negative", "neg", "hard_negative", "Negative_1", "negative1", "neg_doc", "negatives")
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", NEGATIVES)
 @pytest.mark.parametrize("kind", TABLES)
 def test_negatives_are_part_of_the_corpus(name: str, kind: str, tmp_path: Path) -> None:

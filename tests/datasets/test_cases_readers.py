@@ -178,6 +178,7 @@ def _as(name: str, kind: Any, part: slice) -> Any:
     return values.cast(kind)
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize(("name", "first", "second"), DRIFTS, ids=str)
 def test_types_that_drift_are_widened(
@@ -270,6 +271,7 @@ def test_a_field_that_is_not_used_may_change_its_type(tmp_path: Path) -> None:
 # Row 9: file names
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("indent", [None, 0, 2])
 @pytest.mark.parametrize("name", ["d.json", "d.jsonl", "d.json.gz", "d.json.zst"])
 def test_json_is_read_by_its_content(name: str, indent: int | None, tmp_path: Path) -> None:
@@ -625,6 +627,7 @@ def test_separators_can_be_named(tmp_path: Path) -> None:
         valid(tmp_path / "e.csv", LETTERS)
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     "encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-32", "utf-8-sig"]
 )

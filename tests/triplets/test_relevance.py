@@ -49,6 +49,7 @@ def sets_of_labels() -> list[Relevance]:
     return [*found, AnchorSubset(multilabel("few", 40, 4, hide=True), np.array([1, 6, 20]))]
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("relevance", cases(), ids=lambda _: "")
 def test_sets_are_disjoint_and_counted(relevance: Relevance) -> None:
     counts = tally(relevance)
@@ -66,6 +67,7 @@ def test_sets_are_disjoint_and_counted(relevance: Relevance) -> None:
     assert tally(again).valid == counts.valid
 
 
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("relevance", cases(), ids=lambda _: "")
 def test_lists_of_many_anchors_equal_single_ones(relevance: Relevance) -> None:
     anchors = np.random.default_rng(3).permutation(relevance.anchors)[:20]
@@ -80,6 +82,7 @@ def test_lists_of_many_anchors_equal_single_ones(relevance: Relevance) -> None:
         assert hidden.tolist() == sorted(relevance.hidden(anchor).tolist())
 
 
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("relevance", [*cases(), *sets_of_labels()], ids=lambda _: "")
 def test_picks_are_uniform(relevance: Relevance) -> None:
     """Each positive and each negative of an anchor is drawn equally often, and no other row."""
@@ -101,6 +104,7 @@ def test_picks_are_uniform(relevance: Relevance) -> None:
             assert ((times - mean) ** 2 / mean).sum() < len(times) + 6 * np.sqrt(2 * len(times)) + 9
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("kinds", CONSTRAINTS, ids=lambda _: "")
 @pytest.mark.parametrize("base", range(4))
 def test_constraints_by_their_definition(base: int, kinds: tuple[str, ...]) -> None:

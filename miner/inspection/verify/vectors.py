@@ -49,7 +49,9 @@ class Truth:
         self.normalized = scales(self.metric, mining["normalize"])
         self.found = "found" in run.manifest["census"]  # mined with an approximate index
         self.filters = Filters.from_manifest(run.manifest["job"]["select"])
-        self.rules = TeacherRules.from_manifest(run.manifest["job"].get("teacher", {}))
+        teacher = run.manifest["job"].get("teacher", {})
+        self.rules = TeacherRules.from_manifest(teacher)
+        self.taught = teacher.get("rejected") == "suspects"
         self.vectors = Vectors(store.vectors(0), store.vectors(store.row_side), "numpy")
         self.relevance: Relevance = store.relevance()
 
@@ -117,7 +119,7 @@ class Truth:
     def _misplaced(self, name: str, d_ap: Float64, d_an: Float64) -> NDArray[np.bool_]:
         """Return, per triplet, whether the job's filters on scores exclude it from its folder."""
         scores = (score(self.metric, self.normalized, d) for d in (d_ap, d_an))
-        if name == "suspects" and self.filters.has_guards:
+        if name == "suspects" and not self.taught:
             return ~self.filters.is_suspect(*scores)
         return self.filters.rejects(*scores)
 
