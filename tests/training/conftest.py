@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,7 +16,6 @@ from miner.storage.json_files import write_json
 from tests.training.exports.conftest import make_run
 
 GROUP = 97
-SCORES = {"teacher_ap": "positive_id", "teacher_an": "negative_id"}
 RunOf = Callable[[str], miner.Run]
 
 
@@ -45,33 +41,6 @@ def cut_run(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
             for path in run.path.glob("*hard/*.parquet"):
                 table = pq.read_table(path)
                 pq.write_table(table, path, row_group_size=GROUP)
-            made[kind] = resealed(run)
-        return made[kind]
-
-    return get
-
-
-def score(anchor: object, passage: object) -> np.float32:
-    """Return what the teacher of `taught` says of a pair of ids: any number, below 0 too."""
-    return np.float32(zlib.crc32(f"{anchor} {passage}".encode()) / 2**30 - 2)
-
-
-@pytest.fixture(scope="session")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> RunOf:
-    """Return a function that makes a run of a kind of `make_run`, with a teacher's scores."""
-    made: dict[str, miner.Run] = {}
-
-    def get(kind: str) -> miner.Run:
-        if kind not in made:
-            run = make_run(kind, tmp_path_factory.mktemp(f"taught-{kind.replace(' ', '-')}"))
-            for path in run.path.glob("*hard/*.parquet"):
-                table = pq.read_table(path)
-                anchors = table["anchor_id"].to_pylist()
-                for name, other in SCORES.items():
-                    pairs = zip(anchors, table[other].to_pylist(), strict=True)
-                    scores = [score(*pair) for pair in pairs]
-                    table = table.append_column(name, pa.array(scores, pa.float32()))
-                pq.write_table(table, path)
             made[kind] = resealed(run)
         return made[kind]
 

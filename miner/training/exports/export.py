@@ -48,7 +48,8 @@ def export_triplets(
     Rows are sorted by anchor. The pairs (anchor, positive) of an anchor are in the order of the
     shards, hard before semi-hard, and negatives are sorted by distance. Rows with the same texts
     count once, so that no triplet of an anchor and no negative of a pair is repeated. Memory does
-    not depend on the size of the run; the rows of one anchor must fit.
+    not depend on the size of the run; the rows of one anchor must fit, and for ``nemo`` and
+    ``pylate-kd`` the ids of the documents.
 
     Parameters
     ----------

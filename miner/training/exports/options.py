@@ -63,9 +63,10 @@ class Options:
         has = set(SCORES.values()) <= set(run.schema().names)
         if (self.scores or shape.scores == "needed") and not has:
             what = "--scores" if self.scores else self.name
+            other = ", or use --format triplet" if shape.scores == "needed" else ""
             raise UsageError(
                 f"{what} needs a teacher's scores, which {run.where} does not have: mine with a "
-                "[teacher]"
+                f"[teacher]{other}"
             )
         wanted = self.scores or shape.scores in ("always", "needed")
         return View(texts and shape.shows != "ids", shape.has_ids, has and wanted)

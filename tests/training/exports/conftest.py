@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ CLASSES = {"hard": ["hard"], "semi_hard": ["semi_hard"], "both": ["hard", "semi_
 def embed(batch: list[str]) -> np.ndarray:
     """Embed texts by how often they have a, b, c and d: many ties."""
     return np.array([[text.count(letter) for letter in "abcd"] for text in batch], dtype=float)
+
+
+def teach(pairs: list[tuple[str, str]]) -> list[float]:
+    """Give each pair of texts a number of its own, below 0 too."""
+    return [zlib.crc32(f"{left}|{right}".encode()) / 2**30 - 2 for left, right in pairs]
 
 
 def write_texts(path: Path, *, numbers: bool = True) -> Path:
@@ -50,8 +56,8 @@ def write_pairs(folder: Path) -> dict[str, str]:
     return {role: str(folder / name) for role, name in names.items()}
 
 
-def make_run(kind: str, folder: Path) -> miner.Run:
-    """Mine a run of a kind."""
+def make_run(kind: str, folder: Path, *, taught: bool = False) -> miner.Run:
+    """Mine a run of a kind, with the scores of a teacher or without."""
     job: dict[str, dict[str, Any]] = {
         "dataset": {},
         "model": {"name": "tests.training.exports.conftest:embed"},
@@ -78,20 +84,34 @@ def make_run(kind: str, folder: Path) -> miner.Run:
         job["dataset"]["anchors"] = "year = 2021"
     if kind == "nothing mined":
         job["select"]["max_triplets"] = 0
+    if taught:
+        job["teacher"] = {"model": "tests.training.exports.conftest:teach"}
     return miner.mine(job)
+
+
+def _once(factory: pytest.TempPathFactory, *, taught: bool) -> Callable[[str], miner.Run]:
+    """Return a function that mines the run of a kind at its first call."""
+    made: dict[str, miner.Run] = {}
+
+    def get(kind: str) -> miner.Run:
+        if kind not in made:
+            folder = factory.mktemp(kind.replace(" ", "-"))
+            made[kind] = make_run(kind, folder, taught=taught)
+        return made[kind]
+
+    return get
 
 
 @pytest.fixture(scope="session")
 def run_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], miner.Run]:
     """Give the run of a kind; it is mined once and only read."""
-    made: dict[str, miner.Run] = {}
+    return _once(tmp_path_factory, taught=False)
 
-    def get(kind: str) -> miner.Run:
-        if kind not in made:
-            made[kind] = make_run(kind, tmp_path_factory.mktemp(kind.replace(" ", "-")))
-        return made[kind]
 
-    return get
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], miner.Run]:
+    """Give the run of a kind, with the scores of `teach`."""
+    return _once(tmp_path_factory, taught=True)
 
 
 def rows_of(run: miner.Run, difficulty: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,7 +15,7 @@ import miner
 from miner.training.exports.catalog import EXPORT_FORMATS
 from miner.training.exports.formats import MAKERS
 from tests.conftest import ROOT, Result
-from tests.training.exports.conftest import CLASSES, rows_of
+from tests.training.exports.conftest import CLASSES, rows_of, teach
 from tests.training.exports.test_export import by_anchor, by_pair, cells, exported
 
 RunOf = Callable[[str], miner.Run]
@@ -22,6 +23,7 @@ Cli = Callable[..., Result]
 Rows = list[dict[str, Any]]
 
 KINDS = ("texts", "pairs")
+IDS = ("anchor_id", "positive_id", "negative_id")
 PER_ANCHOR = ("flagembedding", "tevatron", "nemo")
 
 
@@ -38,62 +40,58 @@ def written(facts: dict[str, Any], table: str = "") -> Rows:
     return rows
 
 
+def score(anchor: str, passage: str) -> float:
+    """The teacher's score of two texts."""
+    return float(np.float32(teach([(anchor, passage)])[0]))
+
+
 class Known:
-    """What the rows of a run say of each anchor, found by its id and by what is shown."""
+    """The ids that a run has for what it shows: several where texts are repeated."""
 
     def __init__(self, rows: Rows) -> None:
         self.texts = {row["anchor_id"]: row["anchor"] for row in rows}
-        self.ids: dict[tuple[Any, str], set[str]] = {}
-        self.score: dict[tuple[Any, str], set[float]] = {}
         self.document: dict[str, str] = {}
+        self.ids: dict[tuple[Any, str], set[str]] = {}
         for row in rows:
-            for role, column in (("positive", "teacher_ap"), ("negative", "teacher_an")):
-                key, name = (row["anchor_id"], row[role]), str(row[f"{role}_id"])
-                self.ids.setdefault(key, set()).add(name)
-                self.score.setdefault(key, set()).add(row.get(column))
+            for role in ("positive", "negative"):
+                name = str(row[f"{role}_id"])
                 self.document[name] = row[role]
+                self.ids.setdefault((row["anchor_id"], row[role]), set()).add(name)
 
 
-def line(name: str, known: Known, anchor: Any, texts: dict[str, list[str]], got: Any) -> Any:
-    """The row of an anchor; of several ids with one text, or scores of them, the one written."""
+def passages(
+    known: Known, anchor: Any, texts: list[str], got: Rows, key: str, scored: bool
+) -> Rows:
+    """The passages of an anchor; of several ids with one text, that which was written."""
+    made = []
+    for text, one in zip(texts, got, strict=True):
+        assert one[key] in known.ids[anchor, text]
+        passage = {key: one[key]} | ({"text": text} if key == "docid" else {})
+        made.append(passage | ({"score": score(known.texts[anchor], text)} if scored else {}))
+    return made
 
-    def one_of(wanted: set[Any], found: Any) -> Any:
-        return found if found in wanted else wanted
 
-    def of(role: str) -> list[dict[str, Any]]:
-        docs = []
-        key = {"nemo": f"{role[:3]}_doc", "tevatron": f"{role}_passages"}[name]
-        for place, text in enumerate(texts[role]):
-            there = got[key][place]
-            doc = {"docid" if name == "tevatron" else "id": None, "text": text}
-            doc |= {
-                one: one_of(known.ids[anchor, text], there[one]) for one in doc if one != "text"
-            }
-            if name == "nemo":
-                del doc["text"]
-            if "score" in there:
-                doc["score"] = one_of(known.score[anchor, text], there["score"])
-            docs.append(doc)
-        return docs
-
+def line(
+    name: str, known: Known, anchor: Any, sides: tuple[list[str], list[str]], got: Any, scored: bool
+) -> dict[str, Any]:
+    """The row of an anchor."""
+    shown = known.texts[anchor]
     if name == "flagembedding":
-        made: dict[str, Any] = {"query": known.texts[anchor]}
-        made |= {"pos": texts["positive"], "neg": texts["negative"]}
-        for key in ("pos", "neg"):
-            if f"{key}_scores" in got:
-                pairs = zip(made[key], got[f"{key}_scores"], strict=True)
-                made[f"{key}_scores"] = [one_of(known.score[anchor, t], s) for t, s in pairs]
+        made: dict[str, Any] = {"query": shown} | dict(zip(("pos", "neg"), sides, strict=True))
+        if scored:
+            for key in ("pos", "neg"):
+                made[f"{key}_scores"] = [score(shown, text) for text in made[key]]
         return made
     if name == "tevatron":
-        sides = {f"{role}_passages": of(role) for role in ("positive", "negative")}
-        return {"query_id": str(anchor), "query": known.texts[anchor], **sides}
-    return {
-        "question_id": str(anchor),
-        "question": known.texts[anchor],
-        "corpus_id": got["corpus_id"],
-        "pos_doc": of("positive"),
-        "neg_doc": of("negative"),
-    }
+        made, key = {"query_id": str(anchor), "query": shown}, "docid"
+        names = ("positive_passages", "negative_passages")
+    else:
+        made, key = {"question_id": str(anchor), "question": shown}, "id"
+        made["corpus_id"] = got["corpus_id"]
+        names = ("pos_doc", "neg_doc")
+    for side, texts in zip(names, sides, strict=True):
+        made[side] = passages(known, anchor, texts, got[side], key, scored)
+    return made
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -113,8 +111,8 @@ def test_a_query_has_all_its_passages(
         got = written(facts)
         assert len(got) == len(positives) == facts["rows"]
         for anchor, found in zip(positives, got, strict=True):
-            texts = {"positive": positives[anchor], "negative": negatives[anchor][:count]}
-            assert found == line(name, known, anchor, texts, found)
+            sides = (positives[anchor], negatives[anchor][:count])
+            assert found == line(name, known, anchor, sides, found, scored)
         assert facts["scores"] is scored
         assert scored == ("score" in json.dumps(got[0]))
         lost = sum(max(0, len(one) - 2) for one in negatives.values()) if count else 0
@@ -165,8 +163,8 @@ def test_the_three_tables_of_pylate(
     for ((anchor, positive), negatives), row in zip(wanted.items(), train, strict=True):
         assert row["query_id"] == str(anchor)
         assert [texts[one] for one in row["document_ids"]] == [positive, *negatives]
-        for one, score in zip(row["document_ids"], row["scores"], strict=True):
-            assert score in known.score[anchor, texts[one]]
+        shown = [known.texts[anchor]] * 3
+        assert row["scores"] == list(map(score, shown, [positive, *negatives]))
         used |= set(row["document_ids"])
     assert used == set(texts)
     queries = {str(anchor): known.texts[anchor] for anchor, _ in wanted}
@@ -192,27 +190,26 @@ def test_the_corpus_of_nemo(run_of: RunOf, tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["texts", "int ids", "text ids"])
-def test_ids_as_those_of_ms_marco(run_of: RunOf, taught: RunOf, tmp_path: Path, kind: str) -> None:
+def test_ids_as_those_of_ms_marco(run_of: RunOf, tmp_path: Path, kind: str) -> None:
     facts = miner.export_triplets(run_of(kind), "msmarco-ids", out=tmp_path / "x")
     assert facts["columns"] == ["query_id", "positive_id", "negative_id"]
     rows = rows_of(run_of(kind), "both")
-    ids = [tuple(row[f"{role}_id"] for role in ("anchor", "positive", "negative")) for row in rows]
     got = [tuple(row.values()) for row in written(facts)]
-    assert sorted(got) == sorted(set(ids))
-    run = taught(kind)
-    facts = miner.export_triplets(run, "msmarco-ids", scores=True, out=tmp_path / "y")
-    margins = {
-        tuple(row[f"{role}_id"] for role in ("anchor", "positive", "negative")): (
-            row["teacher_ap"] - row["teacher_an"]
-        )
-        for row in rows_of(run, "both")
-    }
+    assert sorted(got) == sorted({tuple(row[name] for name in IDS) for row in rows})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_margin_of_ms_marco(taught: RunOf, tmp_path: Path, kind: str) -> None:
+    facts = miner.export_triplets(taught(kind), "msmarco-ids", scores=True, out=tmp_path / "x")
+    texts = {tuple(row[name] for name in IDS): row for row in rows_of(taught(kind), "both")}
     for *names, margin in (row.values() for row in written(facts)):
-        assert margin == pytest.approx(margins[tuple(names)], abs=1e-6)
+        row = texts[tuple(names)]
+        two = [score(row["anchor"], row[role]) for role in ("positive", "negative")]
+        assert margin == pytest.approx(two[0] - two[1], abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["triplet", "n-tuple", "labeled-pair", "labeled-list"])
-@pytest.mark.parametrize("kind", ["text ids", "pairs"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_scores_where_sentence_transformers_look(
     taught: RunOf, tmp_path: Path, name: str, kind: str
 ) -> None:
@@ -220,17 +217,15 @@ def test_scores_where_sentence_transformers_look(
     plain = exported(miner.export_triplets(run, name, out=tmp_path / "a"))
     facts = miner.export_triplets(run, name, scores=True, out=tmp_path / "b")
     scored = exported(facts)
-    score = Known(rows_of(run, "both")).score
-    shown = {row["anchor"]: row["anchor_id"] for row in rows_of(run, "both")}
     more = name in ("triplet", "n-tuple")
     column = "score" if name == "labeled-pair" else "scores"
     labels = [] if more else ["label" if name == "labeled-pair" else "labels"]
     assert scored.column_names == [*plain.drop(labels).column_names, column] == facts["columns"]
     assert scored.drop([column]) == plain.drop(labels)
-    for anchor, *passages, found in cells(scored):
-        texts = passages[0] if name == "labeled-list" else passages
-        for text, one in zip(texts, found if column == "scores" else [found], strict=True):
-            assert one in score[shown[anchor], text]
+    for anchor, *texts, found in cells(scored):
+        texts = texts[0] if name == "labeled-list" else texts
+        wanted = [score(anchor, text) for text in texts]
+        assert found == (wanted if column == "scores" else wanted[0])
 
 
 @pytest.mark.parametrize("name", sorted(EXPORT_FORMATS))

@@ -68,10 +68,12 @@ def test_datasets_load_json_lines(run_of: RunOf, tmp_path: Path, name: str) -> N
         ("n-tuple", "MultipleNegativesRankingLoss"),
         ("labeled-pair", "ContrastiveLoss"),
         ("pair", "ContrastiveLoss"),
+        ("triplet", "MarginMSELoss"),
+        ("n-tuple", "DistillKLDivLoss"),
     ],
 )
 def test_sentence_transformers_train_on_it(
-    run_of: RunOf, tmp_path: Path, name: str, loss_name: str
+    taught: RunOf, tmp_path: Path, name: str, loss_name: str
 ) -> None:
     """Two steps move the weights, with the inputs and labels that the loss is meant to get."""
     library = pytest.importorskip("sentence_transformers")
@@ -91,7 +93,8 @@ def test_sentence_transformers_train_on_it(
     torch.manual_seed(0)
     module = StaticEmbedding(tokenizer, embedding_dim=8)
     model = library.SentenceTransformer(modules=[module], device="cpu")
-    facts = miner.export_triplets(run_of("texts"), name, out=tmp_path / "x")
+    scores = loss_name in ("MarginMSELoss", "DistillKLDivLoss")
+    facts = miner.export_triplets(taught("texts"), name, scores=scores, out=tmp_path / "x")
     loaded = datasets.load_dataset("parquet", data_dir=str(tmp_path / "x"), split="train")
     loss = getattr(losses, loss_name)(model)
     seen: list[tuple[int, Any]] = []
@@ -118,11 +121,12 @@ def test_sentence_transformers_train_on_it(
     )
     trainer = SentenceTransformerTrainer(model, arguments, train_dataset=loaded, loss=loss)
     trainer.train()
-    labelled = "label" in facts["columns"]
+    labelled = facts["columns"][-1] in ("label", "scores")
     inputs = len(facts["columns"]) - labelled
     assert [count for count, _ in seen] == [inputs, inputs]
     assert inputs == {"triplet": 3, "n-tuple": 5, "labeled-pair": 2, "pair": 2}[name]
     for _, labels in seen:
-        assert not labelled or set(labels.tolist()) <= {0, 1}
+        assert scores or not labelled or set(labels.tolist()) <= {0, 1}
+        assert not scores or labels.shape == (8, inputs - 1)
         assert not labelled or len(labels) == 8
     assert not torch.equal(module.embedding.weight.detach(), before)
