@@ -6,7 +6,6 @@ canaries and probes) holds for scores too: a score is a vector of one dimension.
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -24,14 +23,14 @@ PairTexts = list[tuple[str, str]]
 
 
 def joined_pair(anchor: str, other: str) -> str:
-    """Return a pair as one text."""
-    return json.dumps([anchor, other], ensure_ascii=False)
+    """Return a pair as one text: the length of the anchor's text, and both texts."""
+    return f"{len(anchor)} {anchor}{other}"
 
 
 def split_pair(text: str) -> tuple[str, str]:
     """Return the pair of `joined_pair`."""
-    anchor, other = json.loads(text)
-    return anchor, other
+    length, _, both = text.partition(" ")
+    return both[: int(length)], both[int(length) :]
 
 
 class PairModel(Model):
