@@ -17,6 +17,7 @@ from miner.errors import UsageError
 from miner.formatting import bytes_text, is_text
 from miner.job_sections import (
     CacheJob,
+    CandidatesJob,
     DatasetJob,
     EngineJob,
     GatesJob,
@@ -42,6 +43,7 @@ class Job:
     model: ModelJob = field(default_factory=ModelJob)
     index: IndexJob = field(default_factory=IndexJob)
     mining: MiningJob = field(default_factory=MiningJob)
+    candidates: CandidatesJob = field(default_factory=CandidatesJob)
     select: SelectJob = field(default_factory=SelectJob)
     teacher: TeacherJob = field(default_factory=TeacherJob)
     output: OutputJob = field(default_factory=OutputJob)
@@ -76,6 +78,8 @@ class Job:
         }
         if self.teacher.model is not None:
             facts["teacher"] = self.teacher.draws() | self.teacher.decides()
+        if self.candidates.runs:
+            facts["candidates"] = self.candidates.identity()
         return facts
 
 
@@ -90,6 +94,7 @@ _DEEP = re.compile(
 )
 _COUNTS = {
     "mining": ("hubs", "confusions", "neighbours", "gaps"),
+    "candidates": ("own",),
     "select": ("max_triplets", "per_pair", "per_anchor", "per_negative", "skip_nearest", "seed"),
     "engine": ("workers",),
     "gates": ("min_triplets", "min_rows"),
@@ -246,7 +251,24 @@ def _check(job: Job) -> None:
     if is_url(job.output.path):
         check_url(job.output.path, "output.path")
     _check_dataset(job.dataset)
+    _check_candidates(job)
     _check_names(job)
+
+
+def _check_candidates(job: Job) -> None:
+    candidates, plain = job.candidates, CandidatesJob()
+    if candidates.depth < 1:
+        raise UsageError(f"candidates.depth = {candidates.depth} must be 1 or more")
+    if not candidates.runs and candidates != plain:
+        key = "own" if candidates.own else "depth"
+        raise UsageError(
+            f'candidates.{key} has no meaning without candidates.runs; name runs, such as ["bm25"]'
+        )
+    if candidates.runs and job.index.factory != "Flat":
+        raise UsageError(
+            f"candidates.runs needs the exact index, not index.factory = {job.index.factory!r}, "
+            "which proposes candidates itself; drop one of the two"
+        )
 
 
 def _check_margin(mining: MiningJob) -> None:
@@ -266,6 +288,7 @@ def _check_margin(mining: MiningJob) -> None:
 def _check_names(job: Job) -> None:
     paths = {"output.path": job.output.path, "cache.path": job.cache.path}
     paths |= {f"dataset.{key}": path for key, path in job.dataset.paths.items()}
+    paths |= {f"candidates.runs[{n}]": path for n, path in enumerate(job.candidates.runs)}
     for key, path in paths.items():
         if path and not is_text(path):
             raise UsageError(f"{key} = {path!r} is not UTF-8, as manifests are; rename it")

@@ -12,6 +12,7 @@ from miner.triplets.hardness import MinedClass
 
 __all__ = [
     "CacheJob",
+    "CandidatesJob",
     "DatasetJob",
     "EngineJob",
     "GatesJob",
@@ -199,6 +200,24 @@ class SelectJob:
         facts = dataclasses.asdict(self) | {"classes": sorted(set(self.classes))}
         plain["classes"] = ["hard", "semi_hard"]
         return {k: v for k, v in facts.items() if k in always or v != plain[k]}
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatesJob:
+    """Which retrievers propose the negatives that are drawn; without `runs` all rows are negatives.
+
+    A run is a file of ranked documents, or ``bm25`` for the built-in retriever. Of each run the
+    first `depth` documents of a query are candidates. The nearest negatives by the job's own model
+    join them, `own` for each anchor. The census does not depend on candidates.
+    """
+
+    runs: tuple[str, ...] = ()
+    depth: int = 100
+    own: int = 0
+
+    def identity(self) -> dict[str, Any]:
+        """Return the keys that decide the bytes of a run; the checksums of `runs` are added."""
+        return {"depth": self.depth, "own": self.own}
 
 
 @dataclass(frozen=True, slots=True)

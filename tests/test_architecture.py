@@ -40,6 +40,7 @@ ONLY = {
         "pipeline/units/in_memory.py",
     ],
     "duckdb": ["datasets/where.py"],
+    "bm25s": ["pipeline/candidates/bm25.py"],
     "obstore": ["storage/remote/"],
     "torch": ["embedding/models/", "torch.py", "census/"],
     "timm": ["embedding/models/"],

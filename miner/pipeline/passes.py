@@ -32,12 +32,12 @@ from miner.selection.strategies.base import seed_sequence
 from miner.storage.arrays import load_array, save_array
 from miner.storage.files import storage_errors
 from miner.triplets.hardness import OUTPUT_FOLDERS, OutputFolder
-from miner.triplets.relevance import anchor_rows
 from miner.triplets.types import Rows
 
-__all__ = ["Passes", "allocate_quotas"]
+__all__ = ["Numbered", "Passes", "allocate_quotas"]
 
 _log = logging.getLogger(__name__)
+_RECOUNT = "recount"
 
 Numbered = tuple[int, tuple[int, int]]
 """A unit as workers receive it: its number, and its range of anchors."""
@@ -116,40 +116,40 @@ class Passes:
         return counted, arrays, False
 
     def draw(
-        self, store: Store, counted: NDArray[np.void]
+        self, counted: NDArray[np.void]
     ) -> tuple[dict[OutputFolder, list[UnitFile]], NDArray[np.void]]:
         """Write the triplets that the job selects; return unit files, and the records they follow.
 
-        The records are `counted`, or with ``select.denoise`` those of a count without the anchors
-        whose labels are likely wrong.
+        The records are `counted`, or those of another count if these passes exclude rows or draw
+        among candidates.
         """
-        if self.spec.select.denoise:
-            noisy = counted["neighbour"] >= 0
-            others, chosen = self.without(anchor_rows(store.relevance())[noisy])
-        else:
-            others, chosen = self, counted
-        return others.write(allocate_quotas(chosen, self.spec.select), chosen), chosen
+        chosen = self._recounted() if self.name == _RECOUNT else counted
+        return self.write(allocate_quotas(chosen, self.spec.select), chosen), chosen
 
-    def without(self, rows: Rows) -> tuple[Passes, NDArray[np.void]]:
-        """Return passes that exclude the given rows, and the new records of all anchors.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (k,), int64
-            Ascending.
-        """
+    def without(self, rows: Rows) -> Passes:
+        """Return passes that exclude the given rows, which are ascending."""
         path = self.staging.work.resolve() / "left-out.npy"
         save_array(path, rows)
-        spec = replace(self.spec, left_out=str(path), wanted=StatisticsRequest(), loss=False)
-        again = replace(self, spec=spec, name="recount")
-        records, statistics = again.count(), open_unit_miner(spec).statistics
-        return again, UnitMerger(self.staging.work, records, statistics).counted(self._anchors)
+        return self._changed(replace(self.spec, left_out=str(path)))
+
+    def among(self, listed: str) -> Passes:
+        """Return passes whose negatives are the candidates in a folder; see `UnitSpec.listed`."""
+        return self._changed(replace(self.spec, listed=listed))
+
+    def _changed(self, spec: UnitSpec) -> Passes:
+        spec = replace(spec, wanted=StatisticsRequest(), loss=False)
+        return replace(self, spec=spec, name=_RECOUNT)
+
+    def _recounted(self) -> NDArray[np.void]:
+        """Return the records of all anchors of changed passes."""
+        records, statistics = self.count(), open_unit_miner(self.spec).statistics
+        return UnitMerger(self.staging.work, records, statistics).counted(self.anchors)
 
     def count(self) -> list[str]:
         """Count all units; return the names of their records, which are also their file names."""
         names = self._names()
         pending = [n for n, name in enumerate(names) if self.staging.recorded(name) is None]
-        total = self._anchors
+        total = self.anchors
         done = total - sum(_anchors(self.units[n]) for n in pending)
         self.progress("counting", done, total)
         call = functools.partial(_count, self.spec, self._work, self.name)
@@ -215,7 +215,7 @@ class Passes:
         return [_name(self.name, number) for number in range(len(self.units))]
 
     @property
-    def _anchors(self) -> int:
+    def anchors(self) -> int:
         """The number of anchors of all units."""
         return sum(map(_anchors, self.units))
 

@@ -16,6 +16,7 @@ from miner.embedding.store import Store
 from miner.errors import UsageError
 from miner.indexes.base import check_factory
 from miner.job import Job, load_job, parse_bytes, parse_job
+from miner.pipeline.candidates.sources import Sources, open_sources
 from miner.pipeline.engines.base import Engine, open_engine
 from miner.pipeline.teacher.teachers import Teacher, open_teacher
 from miner.progress import Progress, silent
@@ -87,13 +88,14 @@ def _read(job: Any) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedJob:
-    """A job with its data source, model, engine and teacher."""
+    """A job with its data source, model, engine, teacher and sources of candidates."""
 
     job: Job
     source: Source
     model: LoadedModel
     engine: Engine
     teacher: Teacher | None = None
+    candidates: Sources | None = None
 
     @classmethod
     def from_job(cls, job: Job, progress: Progress = silent, *, keep: bool = True) -> ResolvedJob:
@@ -111,7 +113,9 @@ class ResolvedJob:
         if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
             raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
         resolved = cls(job, source, model, engine)
-        return replace(resolved, teacher=open_teacher(job, source, texts=resolved.texts, keep=keep))
+        sources = open_sources(job, source.text, progress, texts=resolved.texts)
+        teacher = open_teacher(job, source, texts=resolved.texts, keep=keep)
+        return replace(resolved, teacher=teacher, candidates=sources)
 
     @property
     def recipe(self) -> EmbeddingRecipe:
@@ -139,6 +143,11 @@ class ResolvedJob:
         """Whether shards contain the content: it is text, and `output.content` is true."""
         return self.job.output.content and self.source.kind == "text"
 
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The names of who proposes candidates."""
+        return self.candidates.names if self.candidates is not None else ()
+
     def fingerprint(self, key: StoreKey) -> str:
         """Return the fingerprint of the run: the digest of its identity."""
         return digest(self.identity(key))
@@ -155,6 +164,8 @@ class ResolvedJob:
         }
         if self.teacher is not None:
             facts["scores"] = self.teacher.identity
+        if self.candidates is not None:
+            facts["candidates"] = self.candidates.identity()
         return facts
 
     def dataset_facts(self, key: StoreKey, store: Store, tally: Tally) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from miner.inspection.report.build import add_report, drop_report
 from miner.job import Job, parse_bytes
 from miner.pipeline.attempt import Attempt, peak_rss
 from miner.pipeline.audit import Auditing, estimated_census
+from miner.pipeline.candidates.gather import Gathering
 from miner.pipeline.cap_negatives import cap_negatives
 from miner.pipeline.census_files import CensusFiles
 from miner.pipeline.gates import check_finished, check_gates, check_rows
@@ -235,7 +236,9 @@ class _RunPipeline:
         passes = Passes(self.staging, self.resolved.engine, spec, units, self.progress)
         if not has_numba():
             self.progress(f"no numba, so counting takes {_SLOWER} ({install_hint('fast')})", 0, 0)
+        gathering = Gathering(self.job, self.resolved.candidates, store, passes)
         with self.clock.stage("count"):
+            gathering.propose()
             counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)
             census_files = CensusFiles(store, statistics, arrays, gap_histogram(spec, mining.gaps))
         census = census_facts(counted, loss=self.job.mining.loss, reused=reused)
@@ -249,9 +252,10 @@ class _RunPipeline:
         check_gates(self.job, census, index, self.attempt.gates)
         with self.clock.stage("write"):
             select = self.job.select
+            passes, among = gathering.restricted(counted)
             taught = (self.resolved.teacher, self.job.teacher, store, self.staging)
             teaching = Teaching(*taught, self.progress, self.fresh)
-            judged = teaching.judged(functools.partial(passes.draw, store, counted))
+            judged = teaching.judged(functools.partial(passes.draw, counted))
             left, dropped = judged.unit_files, judged.dropped
             unit_files = cap_negatives(
                 left, select.per_negative, select.seed, store.facts["rows"][-1]
@@ -259,14 +263,16 @@ class _RunPipeline:
             dropped |= {"capped": rows_dropped(left, unit_files)} if select.per_negative else {}
         open_unit_miner.cache_clear()  # frees memory: writing shards needs it
         with self.clock.stage("seal"):
-            shards, files = self._seal(store, census_files, counted, unit_files, judged)
+            shards, files = self._seal(store, census_files, counted, unit_files, judged, passes)
         run, suspects = self.staging.run, "suspects" in unit_files
-        written = written_facts(judged.counted, shards, run, suspects=suspects, dropped=dropped)
+        of, chosen = counted if among else judged.counted, judged.counted
+        written = written_facts(chosen, shards, run, of=of, suspects=suspects, dropped=dropped)
         found = {
             "job": self.job.facts(),
             "dataset": self.resolved.dataset_facts(self.key, store, tally),
             "census": census | census_files.facts,
             "written": written,
+            **among,
         }
         check_rows(self.job, found, self.attempt.gates)
         most = parse_bytes(self.job.cache.max_size, "cache.max_size")
@@ -317,6 +323,7 @@ class _RunPipeline:
         counted: Any,
         unit_files: Mapping[OutputFolder, list[UnitFile]],
         judged: Judged,
+        passes: Passes,
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Write the shards, the census and its tables; return the facts of shards and of files."""
         metadata = {
@@ -328,11 +335,11 @@ class _RunPipeline:
             "fingerprint": self.staging.fingerprint,
         }
         run, work = str(self.staging.run.resolve()), str(self.staging.work.resolve())
-        scored = judged.scored
-        if scored:
+        if judged.scored:
             metadata["teacher"] = str(self.job.teacher.model)
-        folder = str(store.folder.resolve())
-        writer = ShardWriter(folder, run, work, self.resolved.texts, metadata, scored)
+        among = passes.spec.listed, self.resolved.source_names
+        kept = (str(store.folder.resolve()), run, work, self.resolved.texts)
+        writer = ShardWriter(*kept, metadata, judged.scored, *among)
         shards = seal_shards(writer, self.staging, self.resolved.engine, unit_files, self.progress)
         files = census_files.write(self.staging.run, counted)
         if self.job.teacher.rejected == "promote":

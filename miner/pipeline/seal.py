@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from miner.embedding.store import open_store
 from miner.errors import StorageError
+from miner.pipeline.candidates.listed import Listed
 from miner.pipeline.engines.base import Engine
 from miner.pipeline.units.records import SCORED, TRIPLET
 from miner.progress import Progress
 from miner.runs.shards import (
     PART_ROWS,
     Sides,
+    Sources,
     file_facts,
     group_slices,
     triplet_schema,
@@ -82,6 +84,10 @@ class ShardWriter:
         Metadata of the Parquet schema; `difficulty` is added.
     scored : tuple of str
         The folders whose shards have the scores of a teacher.
+    listed : str or None
+        The folder of the candidates that negatives were drawn from; see `Listed`.
+    sources : tuple of str
+        The names of who proposed candidates.
     """
 
     store: str
@@ -90,6 +96,8 @@ class ShardWriter:
     texts: bool
     metadata: dict[str, str]
     scored: tuple[OutputFolder, ...] = ()
+    listed: str | None = None
+    sources: tuple[str, ...] = ()
 
     def save_list(self, folder: OutputFolder, unit_files: list[UnitFile]) -> None:
         """Save the list of a folder's unit files for the workers: there may be thousands."""
@@ -124,7 +132,11 @@ class ShardWriter:
             raise StorageError(f"{self.store} is gone; run the same command again")
         rows = store.row_side
         texts = (store.texts(0), store.texts(rows)) if self.texts else (None, None)
-        return Sides(store.ids(0), store.ids(rows), *texts)
+        sources = None
+        if self.listed is not None:
+            listed = Listed.open(Path(self.listed), store.facts["rows"][-1])
+            sources = Sources(self.sources, listed.masks)
+        return Sides(store.ids(0), store.ids(rows), *texts, sources)
 
 
 def rows_dropped(

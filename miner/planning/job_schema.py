@@ -71,6 +71,11 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "neighbours": "The nearest rows by which label_noise.parquet judges; 0 for no such table.",
         "gaps": "The number of triplets drawn for the histogram census.gaps; 0 for none.",
     },
+    "candidates": {
+        "runs": "Files of ranked documents, or bm25: negatives are drawn from their union.",
+        "depth": "The first documents of a query in each run that are candidates.",
+        "own": "The nearest negatives by the job's own model that join the union; 0 for none.",
+    },
     "select": {
         "strategy": "Which triplets are taken.",
         "max_triplets": "The most triplets of a class, by a uniform sample; 0 counts only.",

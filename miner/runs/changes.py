@@ -17,6 +17,7 @@ _WORDS = {
     "store.files": "dataset",
     "store.model": "model",
     "scores": "teacher.model",
+    "candidates": "candidates.runs",
 }
 """User-facing names of groups of identity keys; each includes all keys below it."""
 _KEYS = {

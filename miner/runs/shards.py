@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ __all__ = [
     "PART_ROWS",
     "Column",
     "Sides",
+    "Sources",
     "file_facts",
     "most_weight",
     "parquet_errors",
@@ -44,6 +45,8 @@ _SLICE_ROWS = 1 << 14
 _FLOATS = ("d_ap", "d_an", "weight")
 _SCORES = ("teacher_ap", "teacher_an")
 _ROLES = ("anchor", "positive", "negative")
+_SOURCE, _NAMES = "source", pa.list_(pa.string())
+"""The column of who proposed a negative, and its type."""
 
 Records = NDArray[np.void]
 
@@ -63,13 +66,33 @@ class Column(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Sources:
+    """Who proposed a negative.
+
+    Attributes
+    ----------
+    names : tuple of str
+    masks : callable
+        Returns, for arrays of anchors and of their negatives, in which bit i says whether source i
+        proposed the negative.
+    """
+
+    names: tuple[str, ...]
+    masks: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint64]]
+
+
+@dataclass(frozen=True, slots=True)
 class Sides:
-    """The columns of ids and texts of anchors and of rows; texts are None if not written."""
+    """The columns of ids and texts of anchors and of rows, and the sources of negatives.
+
+    Texts and sources are None if they are not written.
+    """
 
     anchor_ids: Column
     row_ids: Column
     anchor_texts: Column | None = None
     row_texts: Column | None = None
+    sources: Sources | None = None
 
 
 def triplet_schema(sides: Sides, metadata: Mapping[str, str], *, scored: bool = False) -> Any:
@@ -92,6 +115,7 @@ def triplet_schema(sides: Sides, metadata: Mapping[str, str], *, scored: bool = 
         ("negative_id", sides.row_ids.type),
     ]
     columns += [(name, pa.float32()) for name in (*_FLOATS, *(_SCORES if scored else ()))]
+    columns += [(_SOURCE, _NAMES)] if sides.sources is not None else []
     return pa.schema(columns, metadata=dict(metadata))
 
 
@@ -163,10 +187,24 @@ def _table(schema: Any, sides: Sides, records: Records) -> Any:
     for field in schema:
         if field.name in (*_FLOATS, *_SCORES):
             columns.append(pa.array(np.ascontiguousarray(records[field.name])))
+        elif field.name == _SOURCE:
+            columns.append(_sources_of(sides.sources, records))
         else:
             parts = _taken(sides, field.name, records)
             columns.append(pa.chunked_array([part.cast(field.type) for part in parts], field.type))
     return pa.table(columns, schema=schema)
+
+
+def _sources_of(sources: Sources | None, records: Records) -> Any:
+    """Return the names of the sources of each record."""
+    assert sources is not None  # the schema has the column only where there are sources
+    pairs = (records[role].astype(np.int64) for role in ("anchor", "negative"))
+    masks, inverse = np.unique(sources.masks(*pairs), return_inverse=True)
+    lists = [
+        [name for bit, name in enumerate(sources.names) if mask >> bit & 1]
+        for mask in masks.tolist()
+    ]
+    return pa.array(lists, _NAMES).take(pa.array(inverse))
 
 
 def _taken(sides: Sides, name: str, records: Records) -> Iterator[Any]:
@@ -235,10 +273,12 @@ def _wrong(schema: Any) -> list[str]:
     """Return the differences between a shard's schema and a schema of `triplet_schema`."""
     ids = [f"{role}_id" for role in _ROLES]
     bare = [*ids, *_FLOATS]
-    names = [name for name in schema.names if name not in _SCORES]
-    if names not in (bare, [*_ROLES, *bare]) or schema.names[len(names) :] not in ([], [*_SCORES]):
+    names = [name for name in schema.names if name not in (*_SCORES, _SOURCE)]
+    more = schema.names[len(names) :]
+    known: tuple[list[str], ...] = ([], [*_SCORES], [_SOURCE], [*_SCORES, _SOURCE])
+    if names not in (bare, [*_ROLES, *bare]) or more not in known:
         return [f"its columns are {', '.join(schema.names)}, not {', '.join(bare)}"]
-    wanted = {role: (pa.string(),) for role in _ROLES}
+    wanted = {role: (pa.string(),) for role in _ROLES} | {_SOURCE: (_NAMES,)}
     wanted |= {name: (pa.float32(),) for name in (*_FLOATS, *_SCORES)}
     return [
         f"column {field.name} is {field.type}"

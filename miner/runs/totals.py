@@ -60,6 +60,7 @@ def written_facts(
     shards: list[dict[str, Any]],
     folder: Path,
     *,
+    of: Counted,
     suspects: bool,
     dropped: Mapping[str, Mapping[OutputFolder, int]],
 ) -> dict[str, Any]:
@@ -76,6 +77,9 @@ def written_facts(
         As in the manifest.
     folder : Path
         The folder that the paths are relative to.
+    of : ndarray
+        The records that ``of`` is counted from: `counted`, or those of all rows if `counted` is of
+        candidates only.
     suspects : bool
         Whether the job writes suspects: those of the guards, or else of the teacher.
     dropped : mapping
@@ -86,11 +90,12 @@ def written_facts(
     for name in OUTPUT_FOLDERS if suspects else MINED_CLASSES:
         mine = [shard for shard in shards if shard["path"].startswith(f"{name}/")]
         rows = sum(shard["rows"] for shard in mine)
-        of = _total(counted, "slots_suspects" if name == "suspects" else name)
-        if name == "suspects":
-            of = of or rows  # what a teacher rejects has no slots
+        if name == "suspects":  # what a teacher rejects has no slots
+            total = _total(counted, "slots_suspects") or rows
+        else:
+            total = _total(of, name)
         sampled = any(most_weight(folder / shard["path"]) > 1 for shard in mine)
-        facts[name] = {"rows": rows, "of": of, "truncated": rows < of, "sampled": sampled}
+        facts[name] = {"rows": rows, "of": total, "truncated": rows < total, "sampled": sampled}
         if name != "suspects":
             facts[name]["wanted"] = _total(counted, f"wanted_{name}")
             facts[name]["available"] = _total(counted, f"available_{name}")
@@ -137,7 +142,8 @@ def why_nothing(manifest: Mapping[str, Any]) -> str:
     if not any(found[name] for name in classes):
         return f"no triplet is {' or '.join(name.replace('_', '-') for name in classes)}"
     if not any(written[name].get("available", 1) for name in classes):
-        return "no triplet passes the filters of [select]"
+        among = " with a negative of candidates.runs" if "candidates" in manifest else ""
+        return f"no triplet{among} passes the filters of [select]"
     if any(written[name].get("rejected") for name in classes):
         return "the teacher rejected all triplets"
     return f"the strategy {select['strategy']} takes none of the triplets that pass the filters"

@@ -1,16 +1,18 @@
-"""Qrels without a header: lines of a query, a document and a number, separated by tabs or blanks.
+"""Files of TREC without a header: qrels, and runs; columns are separated by tabs or blanks.
 
-The layout of TREC has four columns: query, iteration, document and a whole number
+The qrels of TREC have four columns: query, iteration, document and a whole number
 (https://trec.nist.gov/data/qrels_eng/). With three columns there is no iteration. The runs of
-search engines have six columns; they are no judgements.
+search engines have six columns: query, Q0, document, rank, score and the name of the run. They are
+no judgements.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,10 +23,18 @@ from miner.datasets.formats.streamed import StreamedTable, check_filled
 from miner.errors import DataError
 from miner.formatting import short_message
 
-__all__ = ["is_trec", "open_trec"]
+__all__ = ["is_trec", "is_trec_run", "open_trec", "open_trec_run"]
 
 _SCHEMA = pa.schema(
     [("query_id", pa.string()), ("corpus_id", pa.string()), ("score", pa.float64())]
+)
+_RUN_SCHEMA = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("document_id", pa.string()),
+        ("rank", pa.int64()),
+        ("score", pa.float64()),
+    ]
 )
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
@@ -34,19 +44,64 @@ _RUN, _LAYOUTS = 6, (3, 4)
 
 def is_trec(file: Path, text: TextFormat = PLAIN) -> bool:
     """Whether the first line of a file has the layout of qrels, or of a run file."""
-    with data_errors(str(file)), open_bytes(file, text.encoding) as opened:
-        words = _words(opened.readline(4096).decode("utf-8-sig"))
+    words = _first_words(file, text)
     return _is_run(words) or (len(words) in _LAYOUTS and _score(words) is not None)
+
+
+def is_trec_run(file: Path, text: TextFormat = PLAIN) -> bool:
+    """Whether the first line of a file has the layout of a run file."""
+    return _is_run(_first_words(file, text))
+
+
+def _first_words(file: Path, text: TextFormat) -> list[str]:
+    with data_errors(str(file)), open_bytes(file, text.encoding) as opened:
+        return _words(opened.readline(4096).decode("utf-8-sig"))
 
 
 def open_trec(path: str, files: Sequence[Path], text: TextFormat = PLAIN) -> StreamedTable:
     """Open qrels files as one table of links: `query_id`, `corpus_id`, `score`."""
+    return _open(path, files, text, _SCHEMA, _link)
+
+
+def open_trec_run(path: str, files: Sequence[Path], text: TextFormat = PLAIN) -> StreamedTable:
+    """Open run files as one table: `query_id`, `document_id`, `rank`, `score`."""
+    return _open(path, files, text, _RUN_SCHEMA, _ranked)
+
+
+_Row = tuple[Any, ...]
+_Parse = Callable[[Sequence[str], int, str], _Row]
+"""Returns the values of a line; the width of the file and the place of the line are for errors."""
+
+
+def _open(
+    path: str, files: Sequence[Path], text: TextFormat, schema: Any, parse: _Parse
+) -> StreamedTable:
     check_filled(files)
-    return StreamedTable(path, tuple(files), _SCHEMA, partial(_stream, text.encoding), {})
+    stream = partial(_stream, text.encoding, schema, parse)
+    return StreamedTable(path, tuple(files), schema, stream, {})
 
 
-def _stream(encoding: str | None, file: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    rows: list[tuple[str, str, float]] = []
+def _link(words: Sequence[str], width: int, where: str) -> _Row:
+    score = _score(words)
+    if score is None or len(words) != width:
+        raise DataError(f"{where}: {_fault(words, width)}")
+    return words[0], words[-2], score
+
+
+def _ranked(words: Sequence[str], _: int, where: str) -> _Row:
+    if not _is_run(words):
+        raise DataError(
+            f"{where}: found {len(words)} columns ({short_message(' '.join(words))[:60]}), not a "
+            "query, Q0, a document, a rank, a score and the name of the run, with tabs or blanks "
+            "between; correct it"
+        )
+    return words[0], words[2], int(words[3]), float(words[4])
+
+
+def _stream(
+    encoding: str | None, schema: Any, parse: _Parse, file: Path, columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    rows: list[_Row] = []
     width = 0
     with open_bytes(file, encoding) as opened:
         for number, line in enumerate(bounded_lines(opened, str(file)), start=1):
@@ -54,15 +109,12 @@ def _stream(encoding: str | None, file: Path, columns: Sequence[str]) -> Iterato
             if not words:
                 continue
             width = width or len(words)
-            score = _score(words)
-            if score is None or len(words) != width:
-                raise DataError(f"{file}, line {number}: {_fault(words, width)}")
-            rows.append((words[0], words[-2], score))
+            rows.append(parse(words, width, f"{file}, line {number}"))
             if len(rows) == ROWS:
-                yield _batch(rows, columns)
+                yield _batch(rows, schema, columns)
                 rows = []
     if rows:
-        yield _batch(rows, columns)
+        yield _batch(rows, schema, columns)
 
 
 def _words(line: str) -> list[str]:
@@ -106,7 +158,7 @@ def _fault(words: Sequence[str], width: int) -> str:
     )
 
 
-def _batch(rows: list[tuple[str, str, float]], columns: Sequence[str]) -> pa.RecordBatch:
-    whole = dict(zip(_SCHEMA.names, zip(*rows, strict=True), strict=True))
-    arrays = [pa.array(whole[name], _SCHEMA.field(name).type) for name in columns]
+def _batch(rows: list[_Row], schema: Any, columns: Sequence[str]) -> pa.RecordBatch:
+    whole = dict(zip(schema.names, zip(*rows, strict=True), strict=True))
+    arrays = [pa.array(whole[name], schema.field(name).type) for name in columns]
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))

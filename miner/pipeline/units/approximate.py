@@ -1,13 +1,14 @@
-"""Counts and writes units of an approximate run, among candidates that an index proposes.
+"""Counts and writes units among candidates that an index or other retrievers propose.
 
-The index decides only which negatives are considered. Their distances, classes, order and loss
-follow the float64 definition. Negatives that the index does not find are missing from the counts;
+Candidates are only the negatives that are considered. Their distances, classes, order and loss
+follow the float64 definition. Negatives that an index does not find are missing from the counts;
 `miner.pipeline.audit` estimates their share. If the index returns float32 distances of the vectors
 themselves, candidates that are certainly easy for all pairs are dropped before they are measured.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,14 +20,15 @@ from miner.census.column_sums import ColumnSums
 from miner.census.walk.candidate_lists import LIST_HEADER, CandidateLists
 from miner.census.walk.census import Census
 from miner.indexes.base import Index
+from miner.pipeline.candidates.listed import Listed
 from miner.pipeline.units.miner import UnitMiner
 from miner.selection.anchor_view import Block
 from miner.triplets.distance import UNIT_ROUNDOFF_32
 from miner.triplets.hardness import is_hard, is_within, semi_hard_border
-from miner.triplets.relevance import among, cut_sizes
+from miner.triplets.relevance import among, cut_sizes, ranges
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["ApproximateBlock", "ApproximateMiner", "IndexCandidates"]
+__all__ = ["CandidateBlock", "CandidateMiner", "IndexCandidates", "ListedCandidates"]
 
 _AT_ONCE = 1 << 22
 """Comparisons of a pair with a candidate that are in memory at once."""
@@ -44,7 +46,7 @@ _PAIRS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class _Pairs:
-    """The pairs of anchors, as in `ApproximateBlock`, with their distances."""
+    """The pairs of anchors, as in `CandidateBlock`, with their distances."""
 
     starts: Rows
     positives: Rows
@@ -53,7 +55,7 @@ class _Pairs:
 
 
 @dataclass(frozen=True, slots=True)
-class ApproximateBlock:
+class CandidateBlock:
     """Anchors, their pairs, and the candidates of each anchor, sorted by distance, then row.
 
     Attributes
@@ -100,13 +102,96 @@ class ApproximateBlock:
         return CandidateLists(head, self.rows[there].view(np.float64))
 
 
-class IndexCandidates:
-    """Searches an index for candidate negatives.
+class Candidates(ABC):
+    """Proposes negatives of anchors, and measures them.
 
     Parameters
     ----------
     census : Census
         The vectors, relevance, metric and margin.
+    """
+
+    def __init__(self, census: Census) -> None:
+        self._census = census
+
+    @abstractmethod
+    def search(self, anchors: Rows) -> CandidateBlock:
+        """Return a block of anchors with the negatives that are proposed for them.
+
+        Parameters
+        ----------
+        anchors : ndarray of shape (b,), int64
+            Each must have a positive.
+        """
+
+    def block(self, anchors: Rows, lists: CandidateLists) -> CandidateBlock:
+        """Return a block from candidate lists; see `CandidateBlock.lists`."""
+        rows = _padded(lists.sizes, lists.entries.view(np.int64))
+        return self._measured(anchors, self._pairs(anchors), rows)
+
+    def _pairs(self, anchors: Rows) -> _Pairs:
+        """Return the pairs of anchors with their distances."""
+        census = self._census
+        lists = census.relevance.positive_lists(anchors)
+        counts, columns = lists.counts, lists.columns
+        owners = np.repeat(np.arange(len(anchors)), counts)
+        d_ap = census.vectors.measure(census.metric, anchors[owners], columns)
+        return _Pairs(np.concatenate([[0], np.cumsum(counts)]), columns, owners, d_ap)
+
+    def _measured(self, anchors: Rows, pairs: _Pairs, rows: Rows) -> CandidateBlock:
+        """Measure and sort the candidates, count them per pair, and return the block."""
+        census = self._census
+        rows.sort(axis=1)  # the stable sort below then orders equal distances by row
+        there = rows >= 0
+        lines = np.repeat(np.arange(len(anchors)), there.sum(axis=1))
+        distances = np.full(rows.shape, np.inf)
+        distances[there] = census.vectors.measure(census.metric, anchors[lines], rows[there])
+        order = np.argsort(distances, axis=1, kind="stable")
+        rows, distances = (np.take_along_axis(x, order, axis=1) for x in (rows, distances))
+        owners, d_ap = pairs.owners, pairs.d_ap
+        hard, non_easy = self._count(distances, owners, d_ap)
+        finite = np.where(np.isinf(distances), 0.0, distances)
+        sums = np.concatenate([np.zeros((len(anchors), 1)), np.cumsum(finite, axis=1)], axis=1)
+        lost = non_easy * (d_ap + census.margin) - sums[owners, non_easy]
+        loss = np.add.reduceat(lost, pairs.starts[:-1])
+        return CandidateBlock(
+            anchors, pairs.starts, pairs.positives, hard, non_easy, loss, rows, distances
+        )
+
+    def _count(self, distances: Float64, owners: Rows, d_ap: Float64) -> tuple[Rows, Rows]:
+        """Return, per pair, the number of hard candidates and of hard or semi-hard candidates."""
+        hard, non_easy = np.empty((2, len(owners)), dtype=np.int64)
+        width = distances.shape[1]
+        for first, last in cut_sizes(np.full(len(owners), width), _AT_ONCE):
+            pairs = slice(first, last)
+            d_an, own = distances[owners[pairs]], d_ap[pairs, None]
+            there = np.isfinite(d_an)
+            hard[pairs] = (is_hard(own, d_an) & there).sum(axis=1)
+            non_easy[pairs] = (is_within(own, d_an, self._census.margin) & there).sum(axis=1)
+        return hard, non_easy
+
+
+class ListedCandidates(Candidates):
+    """The candidates of a list, which must be negatives."""
+
+    def __init__(self, census: Census, listed: Listed) -> None:
+        super().__init__(census)
+        self._listed = listed
+
+    def search(self, anchors: Rows) -> CandidateBlock:
+        """Return a block of anchors with their listed negatives."""
+        starts = self._listed.starts(anchors)
+        sizes = self._listed.starts(anchors + 1) - starts
+        rows = self._listed.keys[ranges(starts, sizes)] % self._listed.rows
+        return self._measured(anchors, self._pairs(anchors), _padded(sizes, rows))
+
+
+class IndexCandidates(Candidates):
+    """Searches an index for candidate negatives.
+
+    Parameters
+    ----------
+    census : Census
     index : Index
         An index of the same rows.
     most : int
@@ -114,16 +199,11 @@ class IndexCandidates:
     """
 
     def __init__(self, census: Census, index: Index, most: int) -> None:
-        self._census, self._index, self.most = census, index, most
+        super().__init__(census)
+        self._index, self.most = index, most
 
-    def search(self, anchors: Rows) -> ApproximateBlock:
-        """Return a block of anchors with the nearest negatives that the index finds.
-
-        Parameters
-        ----------
-        anchors : ndarray of shape (b,), int64
-            Each must have a positive.
-        """
+    def search(self, anchors: Rows) -> CandidateBlock:
+        """Return a block of anchors with the nearest negatives that the index finds."""
         relevance = self._census.relevance
         pairs = self._pairs(anchors)
         starts, columns = relevance.hidden_lists(anchors)
@@ -145,19 +225,7 @@ class IndexCandidates:
         if scores is not None:
             far = scores > self._farthest(anchors, pairs)[:, None]
             free &= ~(far & np.isfinite(scores))
-        width = max(int(free.sum(axis=1).max()), 1)
-        rows = np.full((len(anchors), width), -1, dtype=np.int64)
-        rows[np.arange(width) < free.sum(axis=1)[:, None]] = found[free]
-        return self._measured(anchors, pairs, rows)
-
-    def _pairs(self, anchors: Rows) -> _Pairs:
-        """Return the pairs of anchors with their distances."""
-        census = self._census
-        lists = census.relevance.positive_lists(anchors)
-        counts, columns = lists.counts, lists.columns
-        owners = np.repeat(np.arange(len(anchors)), counts)
-        d_ap = census.vectors.measure(census.metric, anchors[owners], columns)
-        return _Pairs(np.concatenate([[0], np.cumsum(counts)]), columns, owners, d_ap)
+        return self._measured(anchors, pairs, _padded(free.sum(axis=1), found[free]))
 
     def _farthest(self, anchors: Rows, pairs: _Pairs) -> Float64:
         """Return, per anchor, the index score above which a row is easy for all pairs.
@@ -180,57 +248,25 @@ class IndexCandidates:
         inner: Float64 = reach + rounding * sizes * census.space.max_norm + _TINY
         return inner
 
-    def block(self, anchors: Rows, lists: CandidateLists) -> ApproximateBlock:
-        """Return a block from candidate lists; see `ApproximateBlock.lists`."""
-        sizes = lists.sizes
-        rows = np.full((len(anchors), max(int(sizes.max(initial=0)), 1)), -1, dtype=np.int64)
-        rows[np.arange(rows.shape[1]) < sizes[:, None]] = lists.entries.view(np.int64)
-        return self._measured(anchors, self._pairs(anchors), rows)
 
-    def _measured(self, anchors: Rows, pairs: _Pairs, rows: Rows) -> ApproximateBlock:
-        """Measure and sort the candidates, count them per pair, and return the block."""
-        census = self._census
-        rows.sort(axis=1)  # the stable sort below then orders equal distances by row
-        there = rows >= 0
-        lines = np.repeat(np.arange(len(anchors)), there.sum(axis=1))
-        distances = np.full(rows.shape, np.inf)
-        distances[there] = census.vectors.measure(census.metric, anchors[lines], rows[there])
-        order = np.argsort(distances, axis=1, kind="stable")
-        rows, distances = (np.take_along_axis(x, order, axis=1) for x in (rows, distances))
-        owners, d_ap = pairs.owners, pairs.d_ap
-        hard, non_easy = self._count(distances, owners, d_ap)
-        finite = np.where(np.isinf(distances), 0.0, distances)
-        sums = np.concatenate([np.zeros((len(anchors), 1)), np.cumsum(finite, axis=1)], axis=1)
-        lost = non_easy * (d_ap + census.margin) - sums[owners, non_easy]
-        loss = np.add.reduceat(lost, pairs.starts[:-1])
-        return ApproximateBlock(
-            anchors, pairs.starts, pairs.positives, hard, non_easy, loss, rows, distances
-        )
-
-    def _count(self, distances: Float64, owners: Rows, d_ap: Float64) -> tuple[Rows, Rows]:
-        """Return, per pair, the number of hard candidates and of hard or semi-hard candidates."""
-        hard, non_easy = np.empty((2, len(owners)), dtype=np.int64)
-        width = distances.shape[1]
-        for first, last in cut_sizes(np.full(len(owners), width), _AT_ONCE):
-            pairs = slice(first, last)
-            d_an, own = distances[owners[pairs]], d_ap[pairs, None]
-            there = np.isfinite(d_an)
-            hard[pairs] = (is_hard(own, d_an) & there).sum(axis=1)
-            non_easy[pairs] = (is_within(own, d_an, self._census.margin) & there).sum(axis=1)
-        return hard, non_easy
+def _padded(sizes: Rows, rows: Rows) -> Rows:
+    """Return the rows of each anchor as a matrix, padded with -1."""
+    padded = np.full((len(sizes), max(int(sizes.max(initial=0)), 1)), -1, dtype=np.int64)
+    padded[np.arange(padded.shape[1]) < sizes[:, None]] = rows
+    return padded
 
 
 @dataclass(frozen=True)
-class ApproximateMiner(UnitMiner):
-    """Counts and writes units of an approximate run.
+class CandidateMiner(UnitMiner):
+    """Counts and writes units among candidates.
 
     Parameters
     ----------
-    candidates : IndexCandidates
-        The search of the index; required. For the other parameters see `UnitMiner`.
+    candidates : Candidates
+        What proposes them; required. For the other parameters see `UnitMiner`.
     """
 
-    candidates: IndexCandidates | None = None
+    candidates: Candidates | None = None
 
     def _batches(self, anchors: Rows) -> Iterator[Rows]:
         """Yield positions in `anchors`, in batches with similar numbers of positives."""
@@ -270,10 +306,10 @@ class ApproximateMiner(UnitMiner):
         return self._completed(anchors, result)
 
     def _sampled(self, *_: Any) -> None:
-        """Return None: triplets that the index did not find cannot be drawn."""
+        """Return None: triplets that were not proposed cannot be drawn."""
 
     def whole_blocks(self, anchors: Rows) -> Iterator[tuple[Rows, Block]]:
-        """Raise: the count pass of an approximate run writes a list for every anchor.
+        """Raise: the count pass among candidates writes a list for every anchor.
 
         Raises
         ------

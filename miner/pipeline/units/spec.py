@@ -28,8 +28,14 @@ from miner.errors import StorageError
 from miner.indexes.base import open_index
 from miner.job import Job, parse_bytes
 from miner.job_sections import MiningJob, SelectJob
+from miner.pipeline.candidates.listed import Listed
 from miner.pipeline.engines.base import Engine
-from miner.pipeline.units.approximate import ApproximateMiner, IndexCandidates
+from miner.pipeline.units.approximate import (
+    CandidateMiner,
+    Candidates,
+    IndexCandidates,
+    ListedCandidates,
+)
 from miner.pipeline.units.layout import Quota
 from miner.pipeline.units.miner import UnitMiner
 from miner.runs.tables import label_ranks
@@ -100,6 +106,8 @@ class UnitSpec:
         A file with the rows that are excluded, ascending.
     spares : int
         Further negatives that are drawn for each triplet.
+    listed : str or None
+        A folder with the candidates that negatives are drawn from; see `Listed`.
     """
 
     store: str
@@ -115,6 +123,7 @@ class UnitSpec:
     kernel: str = "auto"
     left_out: str | None = None
     spares: int = 0
+    listed: str | None = None
 
     @classmethod
     def from_job(
@@ -155,8 +164,8 @@ def open_unit_miner(spec: UnitSpec) -> UnitMiner:
     if spec.left_out is not None:
         with storage_errors(Path(spec.left_out)):
             relevance = without_rows(relevance, load_array(Path(spec.left_out)))
-    if spec.approximate is not None:
-        return _open_approximate(spec, vectors, relevance)
+    if spec.approximate is not None or spec.listed is not None:
+        return _open_candidates(spec, vectors, relevance)
     census = Census(
         vectors, relevance, spec.metric, spec.margin, kernel=spec.kernel, keep_bytes=spec.keep
     )
@@ -181,21 +190,26 @@ def _selection(spec: UnitSpec, relevance: Relevance) -> Selection:
     return replace(load_selection(spec.select), prefer=prefer, spares=spec.spares)
 
 
-def _open_approximate(spec: UnitSpec, vectors: Vectors, relevance: Relevance) -> UnitMiner:
-    """Return the object that processes units of an approximate run, with its index opened."""
-    approximate = spec.approximate
-    assert approximate is not None
+def _open_candidates(spec: UnitSpec, vectors: Vectors, relevance: Relevance) -> UnitMiner:
+    """Return the object that processes units among candidates, with their index or list opened."""
     census = Census(vectors, relevance, spec.metric, spec.margin, kernel=spec.kernel)
-    index = open_index(approximate.factory, spec.metric, Path(approximate.path))
-    index.set_parameters(dict(approximate.settings))
-    return ApproximateMiner(
+    candidates: Candidates
+    if spec.listed is not None:
+        candidates = ListedCandidates(census, Listed.open(Path(spec.listed), relevance.rows))
+    else:
+        approximate = spec.approximate
+        assert approximate is not None
+        index = open_index(approximate.factory, spec.metric, Path(approximate.path))
+        index.set_parameters(dict(approximate.settings))
+        candidates = IndexCandidates(census, index, approximate.candidates)
+    return CandidateMiner(
         census=census,
         tally=tally(relevance),
         selection=_selection(spec, relevance),
         seed=spec.select.seed,
         memory=spec.memory,
         normalized=spec.normalized,
-        candidates=IndexCandidates(census, index, approximate.candidates),
+        candidates=candidates,
     )
 
 

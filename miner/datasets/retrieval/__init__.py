@@ -1,0 +1,1 @@
+"""The runs of other retrievers: files of ranked documents."""
