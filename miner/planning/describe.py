@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from miner.formatting import bytes_text, counted, seconds_text
+from miner.formatting import bytes_text, counted, cut_line, seconds_text
 from miner.runs.describe import columns_lines
 
 __all__ = ["describe_plan"]
@@ -35,6 +35,9 @@ def _data(facts: dict[str, Any]) -> Lines:
         f"{name.replace('_', '-')} {most:,}" for name, most in facts["written_at_most"].items()
     )
     yield "written", f"{facts['triplets_at_most']:,} at most ({classes})"
+    if facts["candidates"]:
+        named = ", ".join(facts["candidates"])
+        yield "drawn", cut_line(f"{'':<12}among the candidates of {named}").strip()
     teacher = facts["teacher"]
     if teacher["id"]:
         most = counted(teacher["triplets_at_most"], "triplet")

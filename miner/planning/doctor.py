@@ -27,6 +27,7 @@ _EXTRAS = (
     "http",
     "onnx",
     "remote",
+    "bm25",
     "torch",
     "timm",
     "sentence-transformers",

@@ -91,7 +91,8 @@ def plan_job(job: Job) -> dict[str, Any]:
         ``dataset``: counts as in the manifest. ``valid``: the exact number of valid triplets.
         ``hidden``: pairs left out as duplicates or by group. ``triplets_at_most`` and
         ``written_at_most``: upper bounds on the written triplets, in total and per class.
-        ``teacher``: its name, or None, and the triplets whose pairs it scores.
+        ``candidates``: the names of who proposes them. ``teacher``: its name, or None, and the
+        triplets whose pairs it scores.
         ``min_rows``: the gate on written rows, 0 where there is none.
         ``index``: the index that a run would use. ``model``: id and dimensions. ``embedding``: the
         rows, and the number of contents to embed. ``engine``: name and workers. ``seconds``:
@@ -158,6 +159,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         "hidden": {why: n for why, n in data.counts.hidden.items() if why != "itself"},
         "triplets_at_most": size.triplets,
         "written_at_most": at_most,
+        "candidates": list(opened.source_names),
         "teacher": {"id": job.teacher.model, "triplets_at_most": size.pool},
         "index": factory,
         "model": {"id": opened.model.name, "dim": dim},

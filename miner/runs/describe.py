@@ -60,8 +60,7 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     embedding = manifest["embedding"]
     rows = f"{counted(embedding['computed'], 'row')} embedded, {embedding['reused']:,} reused"
     yield "model", f"{model['id']}, {counted(model['dim'], 'dimension')}; {rows}"
-    if "teacher" in manifest:
-        yield from _teacher_lines(manifest["teacher"])
+    yield from _helper_lines(manifest)
     if embedding["zero_vectors"]:
         yield "", f"{embedding['zero_vectors']:,} are zero vectors: they have no direction"
     index = manifest["index"]
@@ -139,6 +138,33 @@ def _census(manifest: dict[str, Any]) -> Iterator[str]:
         yield f"    denoised: {left} no part in these"
     if select["max_triplets"] and not any(written[name]["rows"] for name in MINED_CLASSES):
         yield f"    nothing was written: {why_nothing(manifest)}"
+
+
+def _helper_lines(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield lines on who proposed negatives, and on the teacher."""
+    if "candidates" in manifest:
+        yield from _candidate_lines(manifest["candidates"])
+    if "teacher" in manifest:
+        yield from _teacher_lines(manifest["teacher"])
+
+
+def _candidate_lines(candidates: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    names = [run["name"] for run in candidates["runs"]] + ["mine"] * ("own" in candidates)
+    found = counted(candidates["negatives"], "pair")
+    yield "drawn", cut_line(f"{'':<12}among {found} that {', '.join(names)} proposed").strip()
+    if candidates["anchors_without"]:
+        yield "", f"{counted(candidates['anchors_without'], 'anchor')} without such a negative"
+    for run in candidates["runs"]:
+        unknown = _unknown_lines(run)
+        if unknown:
+            yield "", cut_line(f"{'':<12}{run['name']}: {unknown}").strip()
+
+
+def _unknown_lines(run: Mapping[str, Any]) -> str:
+    """Return a text with the lines of a run file whose ids are unknown; or ''."""
+    found = {side: run.get(f"lines_of_unknown_{side}", 0) for side in ("queries", "documents")}
+    said = [f"{n:,} of unknown {side}" for side, n in found.items() if n]
+    return f"of {counted(run['lines'], 'line')}, {', '.join(said)}" if said else ""
 
 
 def _teacher_lines(teacher: dict[str, Any]) -> Iterator[tuple[str, str]]:

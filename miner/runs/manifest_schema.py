@@ -24,6 +24,7 @@ _MOST_SHOWN = 10**9
 _MOST = 10**60
 """Bound on numbers: larger than any count of triplets, and representable as float64."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_UNKNOWN = ("lines_of_unknown_queries", "lines_of_unknown_documents")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=-]*")
 
 Test = Callable[[Any], bool]
@@ -81,6 +82,14 @@ def _warning(value: Any) -> bool:
         return False
     numbers = value.get("numbers")
     return isinstance(numbers, dict) and all(map(_number, numbers.values()))
+
+
+def _run(value: Any) -> bool:
+    """Whether a value is a valid run of a retriever."""
+    if not isinstance(value, dict) or not _text(value.get("name")):
+        return False
+    counts = [value.get(name, 0) for name in ("lines", *_UNKNOWN)]
+    return all(map(_count, counts))
 
 
 def _files(value: Any) -> bool:
@@ -146,6 +155,11 @@ _SHAPE: dict[str, Any] = {
         **dict.fromkeys(("items?", "queries?", "corpus?", "links?"), _count),
     },
     "model": {"id": _text, "dim": _count},
+    "candidates?": {
+        **dict.fromkeys(("proposed", "negatives", "anchors_without"), _count),
+        "runs": _list(_run),
+        "own?": {"pairs": _count},
+    },
     "teacher?": {"id": _text, "pairs": _count, "computed": _count, "promoted": _count},
     "embedding": {"computed": _count, "reused": _count, "zero_vectors": _count},
     "index": {

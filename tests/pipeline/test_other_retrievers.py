@@ -19,6 +19,7 @@ import pytest
 
 import miner
 from miner.embedding.store import open_store
+from miner.runs.describe import describe_run
 from miner.runs.staging import Staging
 from tests.conftest import ROOT, Result
 from tests.hard_data import vectors
@@ -201,6 +202,8 @@ def test_it_writes_what_three_loops_take_among_the_candidates(
     able = [a for a in sources if len(found.relevance.positives(a))]
     assert facts["anchors_without"] == sum(not found.order[a] for a in able)
     assert [one["name"] for one in facts["runs"]] == ["one", "two"]
+    assert f"{facts['negatives']:,} pairs that one, two" in describe_run(run)
+    assert "one: of " in describe_run(run) and " 1 of unknown queries" in describe_run(run)
     for one in facts["runs"]:
         lines = runs[one["name"]]
         assert one["lines"] == len(lines) and one["lines_of_unknown_queries"] == 1
@@ -298,7 +301,8 @@ def test_a_killed_run_continues_to_the_same_bytes(
 
 def test_all_formats_propose_the_same(tmp_path: Path) -> None:
     data = write_data(tmp_path / "data", "pairs")
-    run = [place for place in ranked("pairs", 1, 12, 1) if place[0] != "nobody"]
+    best = sorted(ranked("pairs", 1, 12, 1), key=lambda place: -place[2])
+    run = list({place[:2]: place for place in best if place[0] != "nobody"}.values())
     columns = dict(zip(("qid", "docno", "rank", "score"), zip(*run, strict=True), strict=True))
     folder = tmp_path / "runs"
     folder.mkdir()
@@ -317,6 +321,10 @@ def test_all_formats_propose_the_same(tmp_path: Path) -> None:
         for q, of in by_query.items()
     ]
     (folder / "f.jsonl").write_text("".join(json.dumps(one) + "\n" for one in objects))
+    scores: dict[str, dict[str, float]] = defaultdict(dict)
+    for query, document, _, score in sorted(run, key=lambda place: place[2]):
+        scores[query][document] = score
+    (folder / "h.json").write_text(json.dumps(scores))
     write_trec(folder / "a.txt", run)
     write_trec(folder / "g.trec.gz", run, "\t")
     seen, keys = set(), []
@@ -326,7 +334,7 @@ def test_all_formats_propose_the_same(tmp_path: Path) -> None:
         assert one.manifest["candidates"]["runs"][0]["lines"] == len(run)
         keys.append(one.manifest["candidates"]["proposed"])
         seen.add(tuple(t[:3] for name in ("hard", "semi_hard") for t in triplets(one, name)))
-    assert len(seen) == 1 and len(set(keys)) == 1 and len(keys) == 7
+    assert len(seen) == 1 and len(set(keys)) == 1 and len(keys) == 8
 
 
 def best_by_bm25(queries: list[str], documents: list[str], depth: int) -> list[list[int]]:
@@ -348,6 +356,7 @@ def best_by_bm25(queries: list[str], documents: list[str], depth: int) -> list[l
 
 
 def test_bm25_ranks_by_shared_words(tmp_path: Path) -> None:
+    pytest.importorskip("bm25s", reason="an extra")
     job = {
         "dataset": {"path": str(HANDBOOK)},
         "candidates": {"runs": ["bm25"], "depth": 20, "own": 3},
@@ -373,6 +382,32 @@ def test_bm25_ranks_by_shared_words(tmp_path: Path) -> None:
     assert [one["sha256"] for one in run.manifest["shards"]] == [
         one["sha256"] for one in other.manifest["shards"]
     ]
+
+
+def test_a_teacher_judges_candidates_and_trainers_read_the_shards(
+    tmp_path: Path, cli: Callable[..., Result]
+) -> None:
+    run = [(f"q{q:02}", f"p{p:03}", p, 1.0) for q in range(1, 61) for p in range(1, 40)]
+    job = {
+        "dataset": {"path": str(HANDBOOK)},
+        "candidates": {"runs": [write_trec(tmp_path / "run.trec", run)], "own": 2},
+        "teacher": {"model": "tests.pipeline.test_teacher:overlap", "max_score": 0.2},
+    }
+    out = tmp_path / "out"
+    mined = miner.mine({**job, "output": {"path": str(out)}})
+    assert mined.schema().names[-3:] == ["teacher_ap", "teacher_an", "source"]
+    assert not miner.verify_run(mined, full=True).problems
+    plain = {key: job[key] for key in ("dataset", "candidates")}
+    again = miner.mine({**plain, "output": {"path": str(out)}})
+    assert again.schema().names[-1] == "source" and "teacher_ap" not in again.schema().names
+    found = cli("export", out / "latest", "--format", "n-tuple")
+    assert found.code == 0, found.err
+    assert cli("compare", mined.path, again.path).code == 0
+    assert cli("show", out / "latest").code == 0
+    planned = cli(
+        "plan", "--data", HANDBOOK, "--set", f"candidates.runs={job['candidates']['runs']}"
+    )
+    assert planned.code == 0 and "among the candidates of run" in planned.out
 
 
 def test_a_job_without_candidates_is_the_job_it_was() -> None:

@@ -1,11 +1,13 @@
 """Files of ranked documents that other retrievers wrote, as pairs of rows of the data.
 
 A run file is a TREC run, or any table with a query, a document and a rank or a score. A row may
-also hold all documents of its query, as a list.
+also hold all documents of its query, as a list. In JSON, a run may be one object of the scores by
+query and document, as ranx and pytrec_eval have it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from miner.datasets.base import READERS, Table
-from miner.datasets.formats.files import PLAIN, TEXTS, TextFormat, extension, packing
+from miner.datasets.base import READERS, ROWS, Table, data_errors
+from miner.datasets.formats.files import PLAIN, TEXTS, TextFormat, extension, open_bytes, packing
+from miner.datasets.formats.streamed import StreamedTable
 from miner.datasets.formats.trec import is_trec, is_trec_run, open_trec_run
 from miner.datasets.ids import id_values
 from miner.datasets.opening import open_table
@@ -244,7 +247,37 @@ def _open(path: str, text: TextFormat) -> Table:
                 "document, rank, score and the name of the run; correct it, or name a .jsonl, "
                 ".csv or .parquet file with the columns query_id, document_id and rank or score"
             )
-    return open_table(path, text)
+    scores = _scores_by_query(place, text) if kind == "json" else None
+    return scores or open_table(path, text)
+
+
+def _scores_by_query(place: Path, text: TextFormat) -> Table | None:
+    """Return one object of scores by query and document as a table; None for other JSON."""
+    with data_errors(str(place)), open_bytes(place, text.encoding) as file:
+        try:
+            whole = json.loads(file.read().decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            return None
+    if not isinstance(whole, dict) or not all(isinstance(of, dict) for of in whole.values()):
+        return None
+    rows = [(query, *one) for query, of in whole.items() for one in of.items()]
+    wrong = next((row for row in rows if not math.isfinite(_number(row[2]))), None)
+    if wrong is not None:
+        raise DataError(
+            f"{place}: the score of query {wrong[0]!r} and document {wrong[1]!r} is {wrong[2]!r}, "
+            "not a finite number; correct it"
+        )
+    columns = zip(*rows, strict=True) if rows else ((), (), ())
+    names, texts = ("query_id", "document_id", "score"), pa.string()
+    kinds = (texts, texts, pa.float64())
+    table = pa.table(
+        [pa.array(one, kind) for one, kind in zip(columns, kinds, strict=True)], names=names
+    )
+
+    def stream(_: Path, columns: Sequence[str]) -> Iterator[Any]:
+        return iter(table.select(columns).to_batches(ROWS))
+
+    return StreamedTable(str(place), (place,), table.schema, stream, {})
 
 
 def _choose(table: Table, names: Sequence[str], what: str) -> str:
