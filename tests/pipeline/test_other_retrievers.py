@@ -423,6 +423,7 @@ def test_a_job_without_candidates_is_the_job_it_was() -> None:
         (2, ['candidates.runs=["bm25", "bm25"]'], ["'bm25'", "rename"]),
         (2, ['candidates.runs=["bm25"]', "output.content=false"], ["output.content"]),
         (2, ['candidates.runs=["bm25"]', "index.factory=HNSW32"], ["index.factory", "exact"]),
+        (2, ['candidates.runs=["BM25"]'], ["no such file", "did you mean 'bm25'"]),
         (3, ['candidates.runs=["bm25s"]'], ["no such file", "bm25s"]),
         (3, ['candidates.runs=["{qrels}"]'], ["qrels.trec", "TREC run", "6 columns"]),
         (3, ['candidates.runs=["{bad}"]'], ["bad.trec, line 2", "5 columns", "a rank"]),

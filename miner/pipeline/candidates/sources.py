@@ -15,7 +15,7 @@ from miner.job import Job
 from miner.pipeline.candidates.bm25 import BM25, bm25_version
 from miner.progress import Progress
 from miner.storage.files import sha256_file
-from miner.storage.urls import url_name
+from miner.storage.urls import expanded, url_name
 
 __all__ = ["OWN", "Sources", "open_sources"]
 
@@ -32,7 +32,7 @@ class Sources:
     Attributes
     ----------
     runs : tuple of RunFile or None
-        The run files; None stands for the built-in BM25.
+        The run files; None is the built-in BM25.
     bm25 : str or None
         The version of the library of BM25, if it is a source.
     own : bool
@@ -91,6 +91,9 @@ def open_sources(job: Job, text: TextFormat, progress: Progress, *, texts: bool)
         raise UsageError(
             f"candidates.runs = [{BM25!r}] reads texts; it needs text and output.content = true"
         )
+    near = next((path for path in named if path != path.lower() == BM25), None)
+    if near is not None and not expanded(near).exists():
+        raise UsageError(f"candidates.runs: no such file: {near}; did you mean {BM25!r}?")
     version = bm25_version() if BM25 in named else None
     runs = tuple(
         None
@@ -110,7 +113,7 @@ def _check_names(names: Sequence[str], paths: Sequence[str]) -> None:
         raise UsageError(
             f"candidates.runs: {count} sources have the name {name!r} ({where}"
             f"{' and the own model' if name == names[-1] == OWN else ''}), by which the column "
-            "source tells who proposed a negative; rename a file"
+            "source names who proposed a negative; rename a file"
         )
     if len(names) > _MOST:
         raise UsageError(f"candidates.runs names more than {_MOST - 1} runs; join some files")
