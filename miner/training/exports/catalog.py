@@ -24,9 +24,9 @@ class Table:
         ``parquet``, ``jsonl``, or ``json`` for JSON objects with the rows in their list ``data``;
         None for what the user names.
     about : dict
-        For ``json``: what stands in each object before the rows.
+        For ``json``: the members of each object before the rows.
     note : tuple of str and dict, or None
-        A further JSON file of the folder: its name, and what it contains besides ``corpus_id``.
+        A further JSON file of the folder: its name, and what it contains in addition to ``corpus_id``.
     """
 
     folder: str = ""

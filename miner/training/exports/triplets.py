@@ -56,7 +56,7 @@ class Block:
     anchor_values, passages : pyarrow.Array
         The distinct values.
     ids : dict of str to pyarrow.Array
-        The ids of each role, as strings, if the block has them besides texts.
+        The ids of each role, as strings, if the block has them in addition to texts.
     scores : dict of str to ndarray of shape (rows,), float32
         The teacher's scores of the positives and of the negatives, if the block has them.
     """
