@@ -21,6 +21,9 @@ CONSTRAINTS = (
     ("apart",),
     ("before",),
     ("across", "within", "apart", "before"),
+    ("ignored",),
+    ("across", "within", "before", "ignored"),
+    ("apart", "ignored"),
 )
 SETS = ("few", "many", "skewed", "one_each", "all_alike", "apart")
 
@@ -64,7 +67,7 @@ def one_label_each(labelled: LabelRelevance) -> MultiLabelRelevance:
 
 
 def constrained(inner: Relevance, seed: int, *kinds: str) -> Constrained:
-    """A relevance with random constraints of some kinds: across, within, apart, before."""
+    """A relevance with random constraints of some kinds: across, within, apart, before, ignored."""
     rng = np.random.default_rng(seed + 8)
     own_rows = not isinstance(inner, LinkRelevance)
 
@@ -84,4 +87,6 @@ def constrained(inner: Relevance, seed: int, *kinds: str) -> Constrained:
     order, anchor_order = codes("before", 12)
     order = np.where(order == -1, LATEST, order)
     pairs = [*codes("within", 3), order, anchor_order, *columns("across"), *columns("apart")]
-    return Constrained(inner, *pairs)
+    every = inner.anchors * inner.rows
+    ignored = np.unique(rng.integers(0, every, every // 7 if "ignored" in kinds else 0))
+    return Constrained(inner, *pairs, ignored)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from miner.triplets.relevance import (
+    NONE,
     AnchorSubset,
     Constrained,
     LinkRelevance,
@@ -20,7 +21,7 @@ from miner.triplets.types import Rows
 __all__ = ["Sample", "sample_rows"]
 
 _SEED = 0
-_CONSTRAINTS = {field.name for field in fields(Constrained)} - {"inner"}
+_CONSTRAINTS = {field.name for field in fields(Constrained)} - {"inner", "ignored"}
 _CLASSES = 20
 """The sample has whole classes if at least this many fit, else random rows."""
 
@@ -71,7 +72,9 @@ def _constrained(relevance: Constrained, sample: Sample) -> Constrained:
         for name, array in arrays.items()
         if array.size
     }
-    return Constrained(sample.relevance, **taken)
+    place = np.full(relevance.rows, NONE)
+    place[rows] = np.arange(len(rows))
+    return Constrained(sample.relevance, **taken, ignored=_ignored(relevance, anchors, place))
 
 
 def _labelled(relevance: Relevance, most: int) -> Rows:
@@ -130,8 +133,8 @@ def _linked(relevance: LinkRelevance, most: int) -> Sample:
     return Sample(taken, [anchors, np.flatnonzero(keep)])
 
 
-def _ignored(relevance: LinkRelevance, anchors: Rows, place: Rows) -> Rows:
-    """Return the ignored pairs of sampled queries and documents; `place` are the new rows."""
+def _ignored(relevance: LinkRelevance | Constrained, anchors: Rows, place: Rows) -> Rows:
+    """Return the ignored pairs of sampled anchors and rows; `place` are the new rows."""
     queries = np.full(relevance.anchors, -1)
     queries[anchors] = np.arange(len(anchors))
     query, row = (

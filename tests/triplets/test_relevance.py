@@ -121,7 +121,7 @@ def test_constraints_by_their_definition(base: int, kinds: tuple[str, ...]) -> N
 
 
 def may(found: Constrained, a: int, r: int, positive: bool) -> bool:
-    if found.order[r] > found.anchor_order[a]:
+    if found.order[r] > found.anchor_order[a] or a * found.rows + r in found.ignored:
         return False
     if positive:
         pairs = [

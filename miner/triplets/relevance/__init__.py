@@ -27,6 +27,7 @@ from miner.triplets.relevance.constrained import (
     Constrained,
     anchor_rows,
     unconstrained,
+    without_pairs,
     without_rows,
 )
 from miner.triplets.relevance.labels import LabelRelevance
@@ -54,6 +55,7 @@ __all__ = [
     "ranges",
     "tally",
     "unconstrained",
+    "without_pairs",
     "without_rows",
 ]
 

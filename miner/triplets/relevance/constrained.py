@@ -7,7 +7,7 @@ negatives of an anchor, apart from its groups, are one slice of the rows sorted 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,7 +27,7 @@ from miner.triplets.relevance.base import (
 from miner.triplets.relevance.subset import AnchorSubset
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["LATEST", "Constrained", "anchor_rows", "unconstrained", "without_rows"]
+__all__ = ["LATEST", "Constrained", "anchor_rows", "unconstrained", "without_pairs", "without_rows"]
 
 LATEST = 1 << 62
 """The order of a row that comes after every anchor."""
@@ -49,7 +49,7 @@ class Constrained(Relevance):
     A positive must differ from its anchor in each column of `across`. A negative must have its
     anchor's code in `within`, and differ from it in each column of `apart`. Both must have an
     `order` not above the anchor's. `NONE` is a missing value: in `across` and `within` it is not
-    allowed, in `apart` it differs from all.
+    allowed, in `apart` it differs from all. Pairs in `ignored` are neither.
 
     Parameters
     ----------
@@ -58,6 +58,8 @@ class Constrained(Relevance):
     anchor_within, anchor_order : ndarray of shape (anchors,), int64
     across, apart : ndarray of shape (columns, rows), int64
     anchor_across, anchor_apart : ndarray of shape (columns, anchors), int64
+    ignored : ndarray of int64
+        ``anchor * rows + row``, ascending.
     """
 
     inner: Relevance
@@ -69,6 +71,7 @@ class Constrained(Relevance):
     anchor_across: Rows = field(default_factory=_none)
     apart: Rows = field(default_factory=_none)
     anchor_apart: Rows = field(default_factory=_none)
+    ignored: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def anchors(self) -> int:
@@ -86,7 +89,18 @@ class Constrained(Relevance):
         for own, codes in zip(self.anchor_across, self.across, strict=True):
             mine, other = own[anchors], codes[rows]
             allowed &= (mine != other) & (mine != NONE) & (other != NONE)
-        return np.asarray(allowed)
+        return np.asarray(allowed & ~self._are_ignored(anchors, rows))
+
+    def _are_ignored(self, anchors: Rows, rows: Rows) -> NDArray[np.bool_]:
+        """Return whether each row is ignored for its anchor."""
+        return among(anchors * self.rows + rows, self.ignored)
+
+    def _ignored_of(self, anchors: Rows) -> tuple[Rows, Rows]:
+        """Return positions in `anchors`, and rows that are ignored for the anchors there."""
+        starts = np.searchsorted(self.ignored, anchors * self.rows)
+        counts = np.searchsorted(self.ignored, (anchors + 1) * self.rows) - starts
+        rows = self.ignored[ranges(starts, counts)] % max(1, self.rows)
+        return np.repeat(np.arange(len(anchors)), counts), rows
 
     def _in_groups(self, anchors: Rows, rows: Rows) -> NDArray[np.bool_]:
         """Return whether each row shares a group of `apart` with its anchor."""
@@ -163,7 +177,8 @@ class Constrained(Relevance):
         free = np.ones(self.rows, dtype=np.bool_)
         free[np.concatenate([positives, itself, duplicates, group])] = False
         more = free & self._in_groups(own, every)
-        out = free & ~more & ~self._in_slice(own, every)
+        allowed = self._in_slice(own, every) & ~self._are_ignored(own, every)
+        out = free & ~more & ~allowed
         out[constraints] = True
         out[positives[~self._positives_allowed(own[: len(positives)], positives)]] = True
         out[more] = False
@@ -185,6 +200,10 @@ class Constrained(Relevance):
             lines = np.repeat(np.arange(len(anchors)), np.diff(begin))
             outside = ~self._in_slice(anchors[lines], hidden)
             change -= np.bincount(lines, outside, len(anchors))
+            lines, rows = self._ignored_of(anchors)
+            own = anchors[lines]
+            within = self._in_slice(own, rows) & self.inner.are_negatives(own, rows)
+            change += np.bincount(lines, within, len(anchors))
             counts[anchors, _CONSTRAINTS] += change.astype(np.int64)
         return counts
 
@@ -207,7 +226,8 @@ class Constrained(Relevance):
         """Return the hidden rows of some anchors as ascending numbers ``position * rows + row``."""
         begin, hidden = self.inner.hidden_lists(anchors)
         lines = np.repeat(np.arange(len(anchors)), np.diff(begin))
-        inner = lines * self.rows + hidden
+        lines_ignored, ignored = self._ignored_of(anchors)
+        inner = np.append(lines * self.rows + hidden, lines_ignored * self.rows + ignored)
         lines, rows, allowed = self._inner_positives(anchors)
         positives = lines * self.rows + rows
         if few:
@@ -247,6 +267,7 @@ class Constrained(Relevance):
     def are_negatives(self, anchors: Rows, rows: Rows) -> NDArray[np.bool_]:
         """Return whether each row is a negative of its anchor."""
         allowed = self._in_slice(anchors, rows) & ~self._in_groups(anchors, rows)
+        allowed &= ~self._are_ignored(anchors, rows)
         return allowed & self.inner.are_negatives(anchors, rows)
 
     def pick_negatives(self, anchors: Rows, shares: Float64) -> Rows:
@@ -287,3 +308,18 @@ def without_rows(relevance: Relevance, rows: Rows) -> Constrained:
     order[rows] = LATEST
     own = np.where(order[anchor_rows(relevance)] == LATEST, NONE, 0)
     return Constrained(relevance, np.zeros_like(order), np.zeros_like(own), order, own)
+
+
+def without_pairs(relevance: Relevance, pairs: Rows) -> Constrained:
+    """Return a relevance in which some pairs of an anchor and a row are hidden.
+
+    Parameters
+    ----------
+    relevance : Relevance
+    pairs : ndarray of int64
+        ``anchor * rows + row``, ascending, without repetitions.
+    """
+    if isinstance(relevance, Constrained):
+        return replace(relevance, ignored=pairs)
+    of_rows, of_anchors = (np.zeros(n, np.int64) for n in (relevance.rows, relevance.anchors))
+    return Constrained(relevance, of_rows, of_anchors, of_rows, of_anchors, ignored=pairs)
