@@ -60,6 +60,7 @@ class DatasetJob:
     pair_negatives: tuple[str, ...] | None = None
     where: str | None = None
     anchors: str | None = None
+    corrections: str | None = None
     same_id: bool = False
     same_text: SameText = "exact"
     on_error: OnError = "stop"
@@ -74,7 +75,8 @@ class DatasetJob:
     @property
     def paths(self) -> dict[str, str]:
         """The paths that are set, by key."""
-        every = {name: getattr(self, name) for name in ("path", "queries", "corpus", "links")}
+        names = ("path", "queries", "corpus", "links", "corrections")
+        every = {name: getattr(self, name) for name in names}
         return {name: path for name, path in every.items() if path}
 
 

@@ -23,6 +23,7 @@ from miner.datasets.layouts.pair_columns import PairColumns, find_pairs, named_p
 from miner.datasets.layouts.pair_table import open_pair_table
 from miner.datasets.opening import open_table
 from miner.datasets.recognition.names import unused_columns
+from miner.datasets.relevance.corrections import open_corrections, read_corrections
 from miner.datasets.relevance.labels import scan_labelled
 from miner.datasets.relevance.links import LinkRules, link_columns
 from miner.datasets.relevance.pairs import scan_pairs
@@ -57,6 +58,7 @@ class Source:
     conditions: tuple[str, ...] = ()
     pairs: PairColumns | None = None
     left_out: dict[str, int] = field(default_factory=dict)
+    corrections: tuple[Table, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -66,7 +68,7 @@ class Source:
     @property
     def files(self) -> list[Path]:
         """All files that are read."""
-        tables = [side.table for side in self.sides] + list(self.links)
+        tables = [side.table for side in self.sides] + [*self.links, *self.corrections]
         return list(dict.fromkeys(file for table in tables for file in table.files))
 
     def roles(self) -> list[dict[str, Any]]:
@@ -121,17 +123,21 @@ class Source:
         ``labels.arrow`` with the value of each label if each row has one label. Side 0 holds the
         anchors, the last side all rows. If every row is an anchor, there is one side.
         """
-        items = []
+        items, corrections = [], read_corrections(self.corrections)
         for number, side in enumerate(self.sides):
             items.append(scan(side, folder / f"texts-{number}.arrow" if texts else None))
         if len(items) == 2:
-            scanned = scan_pairs(items[0], items[1], self.sides, self.links, self.rules)
+            scanned = scan_pairs(
+                items[0], items[1], self.sides, self.links, self.rules, corrections
+            )
             keeps: tuple[NDArray[np.bool_] | None, ...] = (None, None)
             skipped = scanned.facts["skipped"]
             skipped |= {why: n + skipped.get(why, 0) for why, n in given(**self.left_out).items()}
         else:
-            scanned, keep = scan_labelled(items[0], self.sides[0])
+            scanned, keep = scan_labelled(items[0], self.sides[0], corrections)
             keeps = (keep,)
+        if self.corrections:
+            scanned.facts["corrections"] = dict(corrections.outcome)
         for number, (side_items, part) in enumerate(zip(items, keeps, strict=True)):
             ids = side_items.ids if part is None else side_items.ids.filter(pa.array(part))
             write_column(folder / f"ids-{number}.arrow", ids)
@@ -190,6 +196,7 @@ def open_source(job: DatasetJob, model: str | None) -> Source:
     text = TextFormat(job.separator, job.encoding)
     columns = tuple(name for part in (where, anchors) if part for name in part.columns)
     facts: dict[str, Any] = {"text": text, "conditions": columns}
+    facts["corrections"] = open_corrections(job.corrections) if job.corrections else ()
     if not job.path or is_beir(Path(job.path)):
         return _open_linked(job, model, (anchors, where), text, facts)
     table = open_table(job.path, text)

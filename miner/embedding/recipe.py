@@ -90,13 +90,14 @@ class StoreKey:
             {"path": url_name(str(file)), "bytes": file.stat().st_size, "sha256": sha256_file(file)}
             for file in source.files
         ]
+        corrected = sum(len(table.files) for table in source.corrections)
         _, sample = source.sides[0].sample(CANARY_ROWS)
         identity = identify(
             recipe.model, sample, recipe.role(0), recipe.prompts[0], recipe.cache, keep=keep
         )
         facts = {
             "version": _VERSION,
-            "files": [file["sha256"] for file in files],
+            "files": [file["sha256"] for file in files[: len(files) - corrected]],
             "roles": source.roles(),
             "links": source.rules.facts(),
             "model": identity.facts | {"family": identity.family},
@@ -104,4 +105,6 @@ class StoreKey:
             "normalize": recipe.normalize,
             "texts": recipe.texts,
         }
+        if corrected:
+            facts["corrections"] = [file["sha256"] for file in files[-corrected:]]
         return cls(files, identity, facts)

@@ -38,6 +38,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "pair_negatives": "The columns with negatives of the anchor, or lists of them.",
         "where": "An SQL condition: the rows that take part.",
         "anchors": "An SQL condition: the rows that are anchors; all rows stay candidates.",
+        "corrections": "The edited table of mine export --format review: decisions to apply.",
         "same_id": "Whether a query and a document of one id are the same, whatever they hold.",
         "same_text": "When texts are duplicates: exact, or folded (case, spaces, Unicode form).",
         "on_error": "What to do with rows and links that cannot be used: stop, or skip and count.",

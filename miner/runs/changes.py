@@ -18,6 +18,7 @@ _WORDS = {
     "store.model": "model",
     "scores": "teacher.model",
     "candidates": "candidates.runs",
+    "store.corrections": "dataset.corrections",
 }
 """User-facing names of groups of identity keys; each includes all keys below it."""
 _KEYS = {

@@ -147,7 +147,7 @@ _SHAPE: dict[str, Any] = {
     "dataset": {
         "kind": _some(("labelled", "pairs")),
         "skipped": _counts_by_name,
-        "missing_names?": _counts_by_name,
+        **dict.fromkeys(("missing_names?", "corrections?"), _counts_by_name),
         "hidden": {"duplicates": _count, "group": _count},
         "classes?": _or_none(_count),
         "used?": _names_by_role,

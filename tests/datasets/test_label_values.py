@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from miner.datasets.relevance.corrections import Corrections
 from miner.datasets.relevance.labels import scan_labelled
 from miner.datasets.scan import scan
 from miner.datasets.source import open_source
@@ -31,7 +32,7 @@ FEATURES = {
 def scanned(path: Path, label: str = "label") -> Any:
     """Read a data set; return what its scan found."""
     side = open_source(DatasetJob(path=str(path), label=label), None).sides[0]
-    return scan_labelled(scan(side, None), side)[0]
+    return scan_labelled(scan(side, None), side, Corrections())[0]
 
 
 def names(path: Path) -> list[Any]:

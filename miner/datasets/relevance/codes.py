@@ -25,6 +25,7 @@ __all__ = [
     "joint_codes",
     "known_values",
     "missing_names",
+    "spelled_names",
 ]
 
 Codes = NDArray[np.int64]
@@ -162,3 +163,10 @@ def _digest_codes(digests: Sequence[NDArray[np.void] | None]) -> Codes | None:
         return None
     _, codes = np.unique(np.concatenate(there), return_inverse=True)
     return np.asarray(codes, dtype=np.int64)
+
+
+def spelled_names(names: Any) -> Any:
+    """Return the values of labels; times in nanoseconds as text, because Python has none."""
+    if getattr(names.type, "unit", "") != "ns":
+        return names
+    return names.cast(pa.int64() if pa.types.is_duration(names.type) else pa.string())

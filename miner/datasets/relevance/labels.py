@@ -17,8 +17,11 @@ from miner.datasets.relevance.codes import (
     encoded,
     known_values,
     missing_names,
+    spelled_names,
 )
 from miner.datasets.relevance.constraints import constrained, group_codes, missing_values
+from miner.datasets.relevance.corrected_labels import corrected_items, ignored_pairs
+from miner.datasets.relevance.corrections import Corrections
 from miner.datasets.relevance.scanned import Scanned, given, left_out
 from miner.datasets.roles import TableRoles
 from miner.datasets.scan import Items
@@ -37,8 +40,10 @@ _MOST_NAMED = 20
 """Most labels that the manifest names."""
 
 
-def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.bool_]]:
-    """Build the relevance of labelled items.
+def scan_labelled(
+    items: Items, side: TableRoles, corrections: Corrections
+) -> tuple[Scanned, NDArray[np.bool_]]:
+    """Build the relevance of labelled items, with the corrections of a person.
 
     Returns
     -------
@@ -53,9 +58,11 @@ def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.b
         If there are no labels, no positives, no negatives or no anchors.
     """
     where = f"{items.where}, column {side.label!r}"
+    if corrections:
+        items = corrected_items(items, side, corrections)
     nested, names = is_list(items.labels.type), None
     starts, labels, known = _label_lists(items, side) if nested else _single_labels(items, side)
-    sizes = np.diff(starts)
+    of_items, sizes = (starts, labels), np.diff(starts)
     keep = sizes > 0
     if not keep.any():
         raise DataError(f"{where}: no row has a label; fill it in, or name another column")
@@ -74,13 +81,15 @@ def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.b
         starts = np.append(0, np.cumsum(np.diff(starts)[keep])).astype(np.int64)
         relevance = MultiLabelRelevance(starts, labels, contents, groups)
     else:
-        relevance, names = LabelRelevance(labels, contents, groups), _spelled(known)
+        relevance, names = LabelRelevance(labels, contents, groups), spelled_names(known)
     chosen = _chosen(items, side, anchors[keep], keep)
     if chosen is not None:
         relevance = AnchorSubset(relevance, chosen)
     rows = np.flatnonzero(keep)
     own = (items, rows if chosen is None else rows[chosen])
     relevance = constrained(relevance, own, (items, rows), side.constraints)
+    if corrections:
+        relevance = ignored_pairs(relevance, items, rows, of_items, corrections, skip=side.skip)
     facts = {
         "kind": "labelled",
         "items": len(items),
@@ -94,20 +103,13 @@ def scan_labelled(items: Items, side: TableRoles) -> tuple[Scanned, NDArray[np.b
             missing_names=missing_names(items.labels),
         ),
         "skipped": {
-            "unlabelled": int((~keep).sum()),
+            "unlabelled": int((~keep).sum()) - corrections.outcome["dropped"],
             "singletons": int((counts == 1).sum()),
             **left_out((items,), (side,)),
         },
     }
     digests = None if items.digests is None else items.digests[keep]
     return Scanned(relevance, (items.rows[keep],), (digests,), chosen, facts, names), keep
-
-
-def _spelled(names: Any) -> Any:
-    """Return the values of labels; times in nanoseconds as text, because Python has none."""
-    if getattr(names.type, "unit", "") != "ns":
-        return names
-    return names.cast(pa.int64() if pa.types.is_duration(names.type) else pa.string())
 
 
 def _near_equal(names: Any) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -104,19 +104,23 @@ class Links:
         Queries and rows that are linked with a score that is too low for a positive.
     left_out : dict of str to int
         Numbers of links that were left out, by reason.
+    ignored, rejected : ndarray of int64
+        Pairs that a person decided to ignore, or for negatives: ``query * rows + row``, ascending.
     """
 
     starts: Codes
     linked: Codes
     judged: Codes
     left_out: dict[str, int]
+    ignored: Codes = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    rejected: Codes = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def judged_pairs(self, below: JudgedBelow, rows: int) -> dict[str, Codes]:
         """Return the arguments of `LinkRelevance` about judged pairs; see `LinkRules.below`."""
-        if below == "negative":
-            return {}
-        pairs = np.unique(self.judged[0] * rows + self.judged[1])
-        return {"ignored" if below == "ignore" else "preferred": pairs}
+        pairs = self.judged[0] * rows + self.judged[1]
+        if below == "prefer":
+            return {"ignored": self.ignored, "preferred": np.union1d(pairs, self.rejected)}
+        return {"ignored": np.union1d(pairs, self.ignored) if below == "ignore" else self.ignored}
 
 
 def read_links(tables: Sequence[Table], rules: LinkRules, queries: Items, corpus: Items) -> Links:

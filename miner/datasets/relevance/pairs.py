@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 from miner.datasets.base import Table
 from miner.datasets.relevance.codes import Codes, content_codes
 from miner.datasets.relevance.constraints import constrained, group_codes, missing_values
+from miner.datasets.relevance.corrected_links import corrected_links
+from miner.datasets.relevance.corrections import Corrections
 from miner.datasets.relevance.links import LinkRules, read_links
 from miner.datasets.relevance.scanned import Scanned, given, left_out
 from miner.datasets.roles import TableRoles
@@ -27,8 +29,9 @@ def scan_pairs(
     sides: tuple[TableRoles, ...],
     tables: Sequence[Table],
     rules: LinkRules,
+    corrections: Corrections,
 ) -> Scanned:
-    """Build the relevance of queries and a corpus from the links in `tables`.
+    """Build the relevance of queries and a corpus from links and the corrections of a person.
 
     Raises
     ------
@@ -41,6 +44,8 @@ def scan_pairs(
             "both need the same number"
         )
     links = read_links(tables, rules, queries, corpus)
+    if corrections:
+        links = corrected_links(links, (queries, corpus), corrections, skip=rules.skip)
     linked = np.diff(links.starts) > 0
     if not linked.any():
         least = "above 0" if rules.min_relevance is None else f"of at least {rules.min_relevance:g}"
@@ -72,7 +77,7 @@ def scan_pairs(
         "anchors": len(queries),
         "classes": None,
         "links": len(links.linked),
-        "judged_non_relevant": links.judged.shape[1],
+        "judged_non_relevant": links.judged.shape[1] + len(links.rejected),
         **given(
             equal_ids=int(relevance.are_negatives(apart, twins[apart]).sum()),
             without_value=missing_values((queries, corpus), constraints),
