@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from miner.formatting import counted
-from miner.runs.describe import skipped_text
+from miner.runs.describe import CORRECTED, corrections_text, skipped_text
 from miner.selection.strategies.advice import ADVICE
 from miner.triplets.types import Rows
 
@@ -77,6 +77,16 @@ def of_data(manifest: Mapping[str, Any], positives: Rows) -> Iterator[Advice]:
             "skipped", "note", skipped, f"{counted(sum(skipped.values()), 'row')} left out",
             f"{skipped_text(skipped)}.",
             "Check that this is intended: labels, links, filters and on_error decide it.",
+        )  # fmt: skip
+    corrections = dataset.get("corrections")
+    if corrections is not None:
+        made = sum(corrections.get(name, 0) for name in CORRECTED)
+        yield Advice(
+            "corrections", "note" if made else "warning", corrections,
+            f"{counted(made, 'decision')} of dataset.corrections changed the data" if made
+            else "dataset.corrections changes nothing",
+            f"Rows of the table: {corrections_text(corrections)}.",
+            "" if made else "Fill in its column decision, and save it.",
         )  # fmt: skip
     yield from _of_values(dataset)
     zeros = manifest["embedding"]["zero_vectors"]

@@ -15,8 +15,10 @@ from miner.triplets.distance import scales
 from miner.triplets.hardness import CLASSES, MINED_CLASSES
 
 __all__ = ["columns_lines", "describe_facts", "describe_run", "describe_triplets", "run_facts"]
-__all__ += ["scaling_text", "skipped_text", "some_triplets"]
+__all__ += ["CORRECTED", "corrections_text", "scaling_text", "skipped_text", "some_triplets"]
 
+CORRECTED = ("relabelled", "dropped", "positives", "negatives", "ignored")
+"""The outcomes of `dataset.corrections` that change the data."""
 _INDENT = 25
 _LINES = 3
 """Largest number of lines for one text of a triplet."""
@@ -54,6 +56,12 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from columns_lines(dataset)
     if any(dataset["skipped"].values()):
         yield "skipped", skipped_text(dataset["skipped"])
+    if "corrections" in dataset:
+        made = {why: n for why, n in dataset["corrections"].items() if why in CORRECTED}
+        others = {why: n for why, n in dataset["corrections"].items() if n and why not in CORRECTED}
+        yield "corrected", corrections_text(made)
+        if others:
+            yield "", corrections_text(others)
     hidden = hidden_text(dataset["hidden"])
     if hidden:
         yield "hidden", hidden.removeprefix(": ")
@@ -99,6 +107,14 @@ def skipped_text(skipped: Mapping[str, int]) -> str:
     names = {why: why.replace("_", " ") for why in skipped}
     found = (counted(n, one.get(why, names[why]), names[why]) for why, n in skipped.items() if n)
     return ", ".join(found)
+
+
+def corrections_text(corrections: Mapping[str, int]) -> str:
+    """Return a text with what became of the rows of `dataset.corrections`."""
+    names = {"positives": "linked", "negatives": "judged negative", "left_out": "of rows left out"}
+    names |= {"ignored": "pairs ignored", "unknown": "of unknown ids"}
+    found = [f"{n:,} {names.get(why, why)}" for why, n in corrections.items() if n]
+    return ", ".join(found) or "nothing"
 
 
 def scaling_text(mining: Mapping[str, Any]) -> str:
