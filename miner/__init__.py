@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from miner.runs.prune import prune_output
     from miner.runs.run import Run
     from miner.training.exports.export import export_triplets
+    from miner.training.exports.review import export_review
 
 __all__ = [
     "Job",
@@ -42,6 +43,7 @@ __all__ = [
     "Run",
     "compare_facts",
     "compare_runs",
+    "export_review",
     "export_triplets",
     "held_run",
     "job_schema",
@@ -77,6 +79,7 @@ _HOMES = {
     "Run": "runs.run",
     "compare_facts": "inspection.compare.facts",
     "compare_runs": "inspection.compare.facts",
+    "export_review": "training.exports.review",
     "export_triplets": "training.exports.export",
     "held_run": "runs.listing",
     "job_schema": "planning.job_schema",
@@ -108,6 +111,7 @@ _HOMES = {
 _TEXTS = {
     "describe_comparison": "inspection.compare.describe",
     "describe_export": "training.exports.describe",
+    "describe_review": "training.exports.review",
     "describe_facts": "runs.describe",
     "describe_kept": "embedding.eviction",
     "describe_machine": "planning.doctor",

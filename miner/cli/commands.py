@@ -23,7 +23,8 @@ STDOUT = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 _OUT = "mined"
 _out_argument = click.argument("out", default=_OUT, type=click.Path())
 _LATEST = "mined/latest"
-_FORMATS = ", ".join(miner.EXPORT_FORMATS)
+_REVIEW = "review"
+_FORMATS = ", ".join([*miner.EXPORT_FORMATS, _REVIEW])
 _run_argument = click.argument("run", default=_LATEST, type=click.Path())
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -233,12 +234,28 @@ def export(run: str, name: str | None, as_json: bool, **options: Any) -> None:
     Tevatron, ms-swift, NeMo Automodel and PyLate read, with the scores of the run if there are
     any. The format ids has the ids of all anchors. n-tuple, labeled-list and pylate-kd leave out
     each pair (anchor, positive) with fewer than K negatives (default: 3), and count these pairs.
+
+    The format review has the suspects of the run for a person: a table review.csv, and folders
+    for Argilla. The job key dataset.corrections applies the decisions.
     """
     if name is None:
         raise UsageError(f"name a format: --format {_FORMATS}")
     with miner.held_run(run) as opened:
-        facts = miner.export_triplets(opened, name, **options)
-    print_facts(facts, miner.describe_export(facts), as_json=as_json)
+        if name == _REVIEW:
+            facts = miner.export_review(opened, **_of_review(options))
+            text = miner.describe_review(facts)
+        else:
+            facts = miner.export_triplets(opened, name, **options)
+            text = miner.describe_export(facts)
+    print_facts(facts, text, as_json=as_json)
+
+
+def _of_review(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that are given for a review; refuse those that have no meaning for it."""
+    given = {key: value for key, value in options.items() if value not in (None, False)}
+    for key in given.keys() - {"negatives", "out"}:
+        raise UsageError(f"--{key.replace('_', '-')} has no meaning for a review; remove it")
+    return given
 
 
 def _gone(name: str, instead: Callable[[tuple[str, ...]], str]) -> click.Command:

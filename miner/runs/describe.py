@@ -56,12 +56,7 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from columns_lines(dataset)
     if any(dataset["skipped"].values()):
         yield "skipped", skipped_text(dataset["skipped"])
-    if "corrections" in dataset:
-        made = {why: n for why, n in dataset["corrections"].items() if why in CORRECTED}
-        others = {why: n for why, n in dataset["corrections"].items() if n and why not in CORRECTED}
-        yield "corrected", corrections_text(made)
-        if others:
-            yield "", corrections_text(others)
+    yield from _corrected(dataset.get("corrections"))
     hidden = hidden_text(dataset["hidden"])
     if hidden:
         yield "hidden", hidden.removeprefix(": ")
@@ -83,6 +78,17 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "classes", f"{mining['metric']} distance of {scaled}, margin {mining['margin']}"
     if manifest["census"].get("reused"):
         yield "", "counts kept from an earlier run (--force counts again)"
+
+
+def _corrected(corrections: Mapping[str, int] | None) -> Iterator[tuple[str, str]]:
+    """Yield lines on what `dataset.corrections` changed, and on the rows that changed nothing."""
+    if corrections is None:
+        return
+    made = {why: n for why, n in corrections.items() if why in CORRECTED}
+    others = {why: n for why, n in corrections.items() if n and why not in CORRECTED}
+    yield "corrected", corrections_text(made)
+    if others:
+        yield "", corrections_text(others)
 
 
 def columns_lines(dataset: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

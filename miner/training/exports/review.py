@@ -22,45 +22,44 @@ from miner.datasets.relevance.cells import CUT, guarded
 from miner.datasets.relevance.corrections import WORDS
 from miner.embedding.store import Store, open_store
 from miner.errors import DamageError, UsageError
+from miner.formatting import counted
+from miner.runs.opening import as_run
 from miner.runs.run import Run
 from miner.runs.shards import file_facts, parquet_errors
 from miner.runs.tables import LABEL_NOISE, has_table, read_table
 from miner.storage.files import atomic_open
 from miner.storage.records import check_files
 from miner.training.exports.argilla import write_labels, write_pairs
-from miner.training.exports.writing import export_folder, whole_folder
+from miner.training.exports.writing import REVIEW, export_folder, whole_folder
 from miner.triplets.relevance.labels import row_labels
 
-__all__ = ["export_review"]
+__all__ = ["describe_review", "export_review"]
 
-_TABLE = "review.csv"
 _LONGEST = 2000
 """The most characters of a text in a cell."""
-_NEAREST = 3
-"""The number of suspects of each anchor by default."""
 
 Row = dict[str, Any]
 
 
 def export_review(
-    run: Run, *, negatives: int | None, out: str | Path | None, force: bool
+    run: Run | str | Path, *, negatives: int = 3, out: str | Path | None = None
 ) -> dict[str, Any]:
     """Write the suspects of a run for a person: a CSV file, and folders that Argilla reads.
 
     Parameters
     ----------
-    run : Run
-    negatives : int or None
-        The number of nearest suspects of each anchor to take; 3 by default.
+    run : Run, or path of a run
+    negatives : int
+        The number of nearest suspects of each anchor to take.
     out : str or Path, optional
-        The folder to write. Default: ``exports/RUN_ID-review`` next to ``runs``.
-    force : bool
-        Not allowed, because an existing table may hold decisions.
+        The folder to write, which must not exist. Default: ``exports/RUN_ID-review`` next to
+        ``runs``.
 
     Returns
     -------
     dict
-        As `export_triplets`, with the number of ``labels`` and of ``pairs``.
+        Among others ``path``, ``rows``, ``columns``, ``labels`` and ``pairs`` (the numbers of
+        both), ``decisions`` (the words for pairs), ``files``, and ``left_out``.
 
     Raises
     ------
@@ -69,23 +68,22 @@ def export_review(
     StorageError
         If a file of the run is damaged, or the table cannot be written.
     """
-    if force:
-        raise UsageError(
-            "--force is not for review, whose table may hold decisions; name another --out"
-        )
+    run = as_run(run)
+    if negatives < 1:
+        raise UsageError(f"--negatives {negatives} must be 1 or more")
     folder = export_folder(run, "review", out, force=False)
     left_out: Counter[str] = Counter()
     labelled = run.manifest["dataset"]["kind"] == "labelled"
     with run.held():
         stored = _Stored(run)
         labels, texts = _labels(run, stored)
-        pairs, pair_texts = _pairs(run, stored, negatives or _NEAREST, left_out)
+        pairs, pair_texts = _pairs(run, stored, negatives, left_out)
         if not labels and not pairs:
             raise UsageError(_nothing(run))
         with whole_folder(folder) as temporary:
-            with atomic_open(temporary / _TABLE) as file:
+            with atomic_open(temporary / REVIEW) as file:
                 file.write(_csv(labels + pairs).encode("utf-8-sig"))
-            made = [temporary / _TABLE]
+            made = [temporary / REVIEW]
             if labels:
                 names = [] if stored.names is None else stored.names.to_pylist()
                 cells = [*map(guarded, names)] or _cells(labels)
@@ -108,6 +106,29 @@ def export_review(
         "files": files,
         "left_out": dict(left_out),
     }
+
+
+def describe_review(facts: dict[str, Any]) -> str:
+    """Return a text that says what a review has, and how its decisions are applied.
+
+    Parameters
+    ----------
+    facts : dict
+        The result of `export_review`.
+    """
+    path = Path(facts["path"])
+    here = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    left = counted(facts["left_out"]["farther_suspects"], "farther pair")
+    shown = "texts" if facts["content"] == "text" else "ids: the run has no texts"
+    return f"""review of run {facts["run_id"]}
+  labels    {facts["labels"]:,}, perhaps wrong
+  pairs     {facts["pairs"]:,}, perhaps false negatives; {left} left out
+  content   {shown}
+  written   {here}
+  decide    in the column decision of {REVIEW}, or in Argilla (argilla-*):
+            for labels  the right label, or drop
+            for pairs   {" or ".join(facts["decisions"])}
+  apply     --set dataset.corrections={here / REVIEW}"""
 
 
 def _row(kind: str, identity: Any, text: str, **more: Any) -> Row:

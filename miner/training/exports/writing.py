@@ -22,13 +22,15 @@ from miner.storage.outputs import check_place
 from miner.storage.urls import expanded, is_url
 from miner.training.exports.catalog import EXPORT_FORMATS, Table
 
-__all__ = ["FILE_FORMATS", "Parts", "export_folder", "whole_folder"]
+__all__ = ["FILE_FORMATS", "REVIEW", "Parts", "export_folder", "whole_folder"]
 
 _GROUP_ROWS = 1 << 17
 _GROUP_BYTES = 32 << 20
 _PART = re.compile(r"part-\d{5,}\.(parquet|jsonl|json)")
 
 FILE_FORMATS = ("parquet", "jsonl")
+REVIEW = "review.csv"
+"""The table of a review, which no export replaces."""
 _TABLES = [table for shape in EXPORT_FORMATS.values() for table in shape.tables]
 _FOLDERS = {table.folder for table in _TABLES}
 _NOTES = {table.note[0] for table in _TABLES if table.note}
@@ -63,6 +65,8 @@ def _refuse_foreign(target: Path) -> None:
     """Raise `UsageError` if a path is not a folder that only contains files of an export."""
     if target.is_symlink() or not target.is_dir():
         raise UsageError(f"{target} exists and is not a folder of an export; name another --out")
+    if (target / REVIEW).exists():
+        raise UsageError(f"{target} has a review, perhaps with decisions; name another --out")
     with storage_errors(target):
         found = {path.relative_to(target): path.is_dir() for path in target.rglob("*")}
     other = next((path for path, folder in sorted(found.items()) if not _ours(path, folder)), None)
