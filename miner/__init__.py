@@ -111,7 +111,6 @@ _HOMES = {
 _TEXTS = {
     "describe_comparison": "inspection.compare.describe",
     "describe_export": "training.exports.describe",
-    "describe_review": "training.exports.review",
     "describe_facts": "runs.describe",
     "describe_kept": "embedding.eviction",
     "describe_machine": "planning.doctor",
@@ -119,6 +118,7 @@ _TEXTS = {
     "describe_plan": "planning.describe",
     "describe_pruned": "runs.prune",
     "describe_report": "inspection.report.build",
+    "describe_review": "training.exports.review",
     "describe_run": "runs.describe",
     "describe_starter": "planning.starter_job",
     "describe_tables": "runs.tables",

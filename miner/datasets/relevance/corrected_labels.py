@@ -17,6 +17,7 @@ from miner.datasets.relevance.cells import DROP, bare, label_text
 from miner.datasets.relevance.codes import Codes, encoded, known_values, spelled_names
 from miner.datasets.relevance.corrections import (
     UNKNOWN,
+    WORDS,
     Corrections,
     Decision,
     matched_rows,
@@ -214,12 +215,17 @@ class _LabelTexts:
         if one.word.strip().lower() == DROP:
             return NONE
         code = self.find(one.word)
+        if code is None and one.word.strip().lower() in WORDS:
+            raise DataError(
+                f"{one.where}: {one.word.strip()[:40]!r} is for pairs; fill in other_id, or write "
+                f"a label, or {DROP}"
+            )
         if code is None:
             text = bare(one.word)[:40]
             close = get_close_matches(text, self._names, n=1, cutoff=0.5)
-            near = f"did you mean {close[0]!r}? " if close else ""
+            near = f" (did you mean {close[0]!r}?)" if close else ""
             raise DataError(
-                f"{one.where}: no row has the label {text!r}; {near}Write a label of the data, "
+                f"{one.where}: no row has the label {text!r}{near}; write a label of the data, "
                 f"{DROP} to leave the row out, or nothing to keep it"
             )
         return code

@@ -104,7 +104,7 @@ def export_review(
         "labels": len(labels),
         "pairs": len(pairs),
         "files": files,
-        "left_out": dict(left_out),
+        "left_out": {"farther_suspects": left_out["farther_suspects"]},
     }
 
 
