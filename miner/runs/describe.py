@@ -118,7 +118,7 @@ def skipped_text(skipped: Mapping[str, int]) -> str:
 def corrections_text(corrections: Mapping[str, int]) -> str:
     """Return a text with what became of the rows of `dataset.corrections`."""
     names = {"positives": "linked", "negatives": "judged negative", "left_out": "of rows left out"}
-    names |= {"ignored": "pairs ignored", "unknown": "of unknown ids"}
+    names["unknown"] = "of unknown ids"
     found = [f"{n:,} {names.get(why, why)}" for why, n in corrections.items() if n]
     return ", ".join(found) or "nothing"
 

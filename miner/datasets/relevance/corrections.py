@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from miner.datasets.base import Table, require_column
+from miner.datasets.base import Table, data_errors, require_column
 from miner.datasets.content import content_digests, folded
-from miner.datasets.formats.files import TEXTS, extension
+from miner.datasets.formats.files import TEXTS, extension, open_bytes
 from miner.datasets.ids import id_values
 from miner.datasets.opening import open_table
 from miner.datasets.relevance.cells import CUT, bare
 from miner.datasets.relevance.codes import Codes
 from miner.datasets.scan import Items
 from miner.errors import DataError
+from miner.storage.urls import expanded
 from miner.triplets.relevance import NONE
 
 __all__ = [
@@ -129,7 +131,8 @@ def open_corrections(path: str) -> tuple[Table, ...]:
         If no file exists there, a file is not UTF-8, or it has no ids or no decisions.
     """
     tables = []
-    for file in open_table(path).files:
+    alone = expanded(path)
+    for file in [alone] if alone.is_file() else open_table(path).files:
         if extension(file) in TEXTS:
             _refuse_encoding(file)
         table = open_table(str(file))
@@ -139,9 +142,12 @@ def open_corrections(path: str) -> tuple[Table, ...]:
     return tuple(tables)
 
 
-def _refuse_encoding(file: Any) -> None:
+def _refuse_encoding(file: Path) -> None:
+    """Raise a `DataError` for a file that is not UTF-8, as `dataset.encoding` is not about it."""
     try:
-        file.read_bytes().decode()
+        with data_errors(str(file)), open_bytes(file) as opened:
+            text = opened.read()
+        text.decode()
     except UnicodeDecodeError as error:
         raise DataError(
             f"{file} is not UTF-8; save it as CSV in UTF-8 (in Excel the type is called CSV UTF-8)"

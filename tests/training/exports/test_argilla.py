@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from tests.conftest import Result
-from tests.datasets.test_corrections import ITEMS, written
+from tests.datasets.test_corrections import written
 
 rg = pytest.importorskip("argilla")
 
@@ -21,7 +20,7 @@ rg = pytest.importorskip("argilla")
 class Echo(BaseHTTPRequestHandler):
     """Says yes to whatever is made, and gives it an id."""
 
-    seen: list[tuple[str, Any]] = []
+    seen: ClassVar[list[tuple[str, Any]]] = []
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -30,7 +29,8 @@ class Echo(BaseHTTPRequestHandler):
         size = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(size) or b"{}")
         path = self.path.removeprefix("/api/v1").partition("?")[0]
-        now = {"id": str(uuid.uuid4())}
+        times = dict.fromkeys(("inserted_at", "updated_at"), "2026-01-01T00:00:00")
+        now = {"id": str(uuid.uuid4()), **times}
         if self.command == "GET":
             users = {**now, "username": "u", "role": "owner", "first_name": "u"}
             found: Any = users if path == "/me" else {"items": []}
@@ -40,7 +40,9 @@ class Echo(BaseHTTPRequestHandler):
             self.seen.append((path.rpartition("/")[2], body))
             found = {**body, **now}
             if path.endswith("bulk"):
-                found = {"items": [{**one, "id": str(uuid.uuid4())} for one in body["items"]]}
+                found = {
+                    "items": [{**one, **now, "id": str(uuid.uuid4())} for one in body["items"]]
+                }
                 found["updated_item_ids"] = []
             elif path.endswith("publish"):
                 found = {**now, "name": "x"}
@@ -63,10 +65,8 @@ def client() -> Iterator[Any]:
     server.server_close()
 
 
-def test_argilla_reads_both_folders(
-    tmp_path: Path, cli: Callable[..., Result], client: Any
-) -> None:
-    folder = written(tmp_path, cli, ITEMS)
+def test_argilla_reads_both_folders(tmp_path: Path, client: Any) -> None:
+    folder = written(tmp_path)
     for kind, question in (("labels", "label"), ("pairs", "pair")):
         Echo.seen.clear()
         made = rg.Dataset.from_disk(str(folder / f"argilla-{kind}"), workspace="argilla")
