@@ -29,7 +29,7 @@ _TAKEN = re.compile(
 
 
 def guarded(value: Any) -> str:
-    """Return a value as the text of a cell that a spreadsheet leaves as it is written."""
+    """Return a value as the text of a cell that a spreadsheet does not change."""
     text = label_text(value)
     if isinstance(value, int) and not isinstance(value, bool):
         taken = len(text) > _LONGEST

@@ -65,7 +65,7 @@ class Decision:
     ids : tuple of one or two str
         The item, or the anchor and the other row of a pair, as they are written.
     word : str
-        The decision as it is written.
+        The decision, as in its cell.
     label : str
         The label at the time of the review, or ''.
     texts : tuple of str

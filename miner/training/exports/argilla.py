@@ -63,6 +63,7 @@ def write_pairs(folder: Path, run_id: str, rows: list[Row], words: Sequence[str]
     )
     fields = ["text", "other_text"]
     evidence = {"distance": "float", "positive_distance": "float", "triplets": "integer"}
+    evidence |= {"teacher": "float"} if rows[0]["teacher"] != "" else {}
     question = _options(words)
     return _write(folder, f"pairs-{run_id}", guidelines, fields, question, evidence, records)
 

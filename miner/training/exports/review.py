@@ -135,7 +135,8 @@ def _row(kind: str, identity: Any, text: str, **more: Any) -> Row:
     """Return a row of the table; all rows have the same columns."""
     empty = dict.fromkeys(("other_id", "other_text", "label", "other_label"), "")
     empty |= {"suggested": "", "decision": ""}
-    evidence = dict.fromkeys(("share", "distance", "positive_distance", "triplets"), "")
+    named = ("share", "distance", "positive_distance", "triplets", "teacher")
+    evidence = dict.fromkeys(named, "")
     return {"kind": kind, "id": guarded(identity), "text": _cell(text), **empty, **evidence, **more}
 
 
@@ -240,6 +241,7 @@ def _pairs(
             distance=round(one["d_an"], 4),
             positive_distance=round(one["d_ap"], 4),
             triplets=one["triplets"],
+            teacher=round(one["teacher_an"], 4) if "teacher_an" in one else "",
         )
         for one, (label, other) in zip(table.to_pylist(), labels, strict=True)
     ]
@@ -248,28 +250,19 @@ def _pairs(
 
 def _read(path: str, *, texts: bool) -> Any:
     """Return the pairs of a shard: the nearest positive, and the number of triplets, of each."""
-    columns = [
-        "anchor_id",
-        "negative_id",
-        "d_an",
-        "d_ap",
-        *(("anchor", "negative") if texts else ()),
-    ]
+    columns = ["anchor_id", "negative_id", "d_an", "d_ap"]
+    columns += ["anchor", "negative"] if texts else []
     with parquet_errors(Path(path)):
-        table = pq.read_table(path, columns=columns)
+        scored = "teacher_an" in pq.read_schema(path).names
+        table = pq.read_table(path, columns=columns + ["teacher_an"] * scored)
     return _grouped([table.append_column("triplets", pa.array(np.ones(len(table), np.int64)))])
 
 
 def _grouped(tables: list[Any]) -> Any:
     """Return the rows of tables with each pair once, in the order of appearance."""
     table = pa.concat_tables(tables)
-    kinds = {
-        "d_an": "min",
-        "d_ap": "min",
-        "triplets": "sum",
-        "anchor": "first",
-        "negative": "first",
-    }
+    kinds = {"d_an": "min", "d_ap": "min", "triplets": "sum"}
+    kinds |= dict.fromkeys(("anchor", "negative", "teacher_an"), "first")
     kinds = {name: kind for name, kind in kinds.items() if name in table.column_names}
     grouped = table.group_by(["anchor_id", "negative_id"], use_threads=False)
     found = grouped.aggregate(list(kinds.items()))

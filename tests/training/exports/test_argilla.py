@@ -18,9 +18,9 @@ rg = pytest.importorskip("argilla")
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Says yes to whatever is made, and gives it an id."""
+    """Keeps whatever is made under its kind, gives it an id, and shows it again."""
 
-    seen: ClassVar[list[tuple[str, Any]]] = []
+    kept: ClassVar[dict[str, list[Any]]] = {}
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -29,37 +29,44 @@ class Echo(BaseHTTPRequestHandler):
         size = int(self.headers.get("Content-Length") or 0)
         body = json.loads(self.rfile.read(size) or b"{}")
         path = self.path.removeprefix("/api/v1").partition("?")[0]
-        times = dict.fromkeys(("inserted_at", "updated_at"), "2026-01-01T00:00:00")
-        now = {"id": str(uuid.uuid4()), **times}
+        above, _, name = path.rpartition("/")
+        kind = name if self.command == "POST" or not above.endswith("s") else above[1:]
         if self.command == "GET":
-            users = {**now, "username": "u", "role": "owner", "first_name": "u"}
-            found: Any = users if path == "/me" else {"items": []}
-            if path.endswith("workspaces"):
-                found = {"items": [{**now, "name": "argilla"}]}
+            kept = self.kept.get(kind, [])
+            found = kept[-1] if kind != name or name == "me" else {"items": kept}
+        elif name == "bulk":
+            self.kept.setdefault(name, []).extend(map(marked, body["items"]))
+            found = {"items": self.kept[name], "updated_item_ids": []}
+        elif name == "publish":
+            found = self.kept["datasets"][-1]
         else:
-            self.seen.append((path.rpartition("/")[2], body))
-            found = {**body, **now}
-            if path.endswith("bulk"):
-                found = {
-                    "items": [{**one, **now, "id": str(uuid.uuid4())} for one in body["items"]]
-                }
-                found["updated_item_ids"] = []
-            elif path.endswith("publish"):
-                found = {**now, "name": "x"}
+            found = marked(body)
+            self.kept.setdefault(kind, []).append(found)
         data = json.dumps(found).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
-    do_GET = do_POST = do_PUT = do_PATCH = answer
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+
+
+def marked(body: Any) -> Any:
+    times = dict.fromkeys(("inserted_at", "updated_at"), "2026-01-01T00:00:00")
+    return {**body, "id": str(uuid.uuid4()), **times}
+
+
+def start_empty() -> None:
+    user = {"username": "u", "role": "owner", "first_name": "u"}
+    Echo.kept.clear()
+    Echo.kept.update(me=[marked(user)], workspaces=[marked({"name": "argilla"})])
 
 
 @pytest.fixture
 def client() -> Iterator[Any]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    Echo.seen.clear()
+    start_empty()
     yield rg.Argilla(api_url=f"http://127.0.0.1:{server.server_port}", api_key="key")
     server.shutdown()
     server.server_close()
@@ -68,10 +75,10 @@ def client() -> Iterator[Any]:
 def test_argilla_reads_both_folders(tmp_path: Path, client: Any) -> None:
     folder = written(tmp_path)
     for kind, question in (("labels", "label"), ("pairs", "pair")):
-        Echo.seen.clear()
+        start_empty()
         made = rg.Dataset.from_disk(str(folder / f"argilla-{kind}"), workspace="argilla")
         records = json.loads((folder / f"argilla-{kind}" / "records.json").read_bytes())
-        sent = [one for name, body in Echo.seen if name == "bulk" for one in body["items"]]
+        sent = Echo.kept["bulk"]
         assert [one["external_id"] for one in sent] == [one["id"] for one in records]
         assert all(one["metadata"]["kind"] == question for one in sent)
         asked = made.settings.questions["decision"].labels
