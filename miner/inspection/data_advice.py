@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from miner.formatting import counted
-from miner.runs.describe import CORRECTED, corrections_text, skipped_text
+from miner.runs.describe import skipped_text
+from miner.runs.totals import CORRECTED, corrections_text
 from miner.selection.strategies.advice import ADVICE
 from miner.triplets.types import Rows
 

@@ -10,15 +10,13 @@ from typing import Any
 from miner.formatting import LINE_WIDTH, counted, cut_line, printable
 from miner.runs.run import REPORT, Run
 from miner.runs.tables import PROMOTED
-from miner.runs.totals import hidden_text, why_nothing, wrote_sample
+from miner.runs.totals import corrected_lines, hidden_text, why_nothing, wrote_sample
 from miner.triplets.distance import scales
 from miner.triplets.hardness import CLASSES, MINED_CLASSES
 
 __all__ = ["columns_lines", "describe_facts", "describe_run", "describe_triplets", "run_facts"]
-__all__ += ["CORRECTED", "corrections_text", "scaling_text", "skipped_text", "some_triplets"]
+__all__ += ["scaling_text", "skipped_text", "some_triplets"]
 
-CORRECTED = ("relabelled", "dropped", "positives", "negatives", "ignored")
-"""The outcomes of `dataset.corrections` that change the data."""
 _INDENT = 25
 _LINES = 3
 """Largest number of lines for one text of a triplet."""
@@ -56,7 +54,7 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from columns_lines(dataset)
     if any(dataset["skipped"].values()):
         yield "skipped", skipped_text(dataset["skipped"])
-    yield from _corrected(dataset.get("corrections"))
+    yield from corrected_lines(dataset.get("corrections"))
     hidden = hidden_text(dataset["hidden"])
     if hidden:
         yield "hidden", hidden.removeprefix(": ")
@@ -78,17 +76,6 @@ def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "classes", f"{mining['metric']} distance of {scaled}, margin {mining['margin']}"
     if manifest["census"].get("reused"):
         yield "", "counts kept from an earlier run (--force counts again)"
-
-
-def _corrected(corrections: Mapping[str, int] | None) -> Iterator[tuple[str, str]]:
-    """Yield lines on what `dataset.corrections` changed, and on the rows that changed nothing."""
-    if corrections is None:
-        return
-    made = {why: n for why, n in corrections.items() if why in CORRECTED}
-    others = {why: n for why, n in corrections.items() if n and why not in CORRECTED}
-    yield "corrected", corrections_text(made)
-    if others:
-        yield "", corrections_text(others)
 
 
 def columns_lines(dataset: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -113,14 +100,6 @@ def skipped_text(skipped: Mapping[str, int]) -> str:
     names = {why: why.replace("_", " ") for why in skipped}
     found = (counted(n, one.get(why, names[why]), names[why]) for why, n in skipped.items() if n)
     return ", ".join(found)
-
-
-def corrections_text(corrections: Mapping[str, int]) -> str:
-    """Return a text with what became of the rows of `dataset.corrections`."""
-    names = {"positives": "linked", "negatives": "judged negative", "left_out": "of rows left out"}
-    names["unknown"] = "of unknown ids"
-    found = [f"{n:,} {names.get(why, why)}" for why, n in corrections.items() if n]
-    return ", ".join(found) or "nothing"
 
 
 def scaling_text(mining: Mapping[str, Any]) -> str:

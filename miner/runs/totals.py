@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ from miner.runs.shards import most_weight
 from miner.triplets.hardness import CLASSES, MINED_CLASSES, OUTPUT_FOLDERS, OutputFolder
 
 __all__ = [
+    "CORRECTED",
     "census_facts",
+    "corrected_lines",
+    "corrections_text",
     "found_counts",
     "shares_table",
     "short_lines",
@@ -22,6 +25,9 @@ __all__ = [
     "written_facts",
     "wrote_sample",
 ]
+
+CORRECTED = ("relabelled", "dropped", "positives", "negatives", "ignored")
+"""The outcomes of `dataset.corrections` that change the data."""
 
 Counted = NDArray[np.void]
 
@@ -121,6 +127,25 @@ def hidden_text(hidden: Mapping[str, int]) -> str:
     """Return a text, to follow a statement, with the pairs that are hidden, by reason; or ''."""
     found = [f"{n:,} by {why}" for why, n in hidden.items() if n and why != "itself"]
     return f": (anchor, row) pairs are hidden, {', '.join(found)}" if found else ""
+
+
+def corrections_text(corrections: Mapping[str, int]) -> str:
+    """Return a text with what became of the rows of `dataset.corrections`."""
+    names = {"positives": "linked", "negatives": "judged negative", "left_out": "of rows left out"}
+    names["unknown"] = "of unknown ids"
+    found = [f"{n:,} {names.get(why, why)}" for why, n in corrections.items() if n]
+    return ", ".join(found) or "nothing"
+
+
+def corrected_lines(corrections: Mapping[str, int] | None) -> Iterator[tuple[str, str]]:
+    """Yield lines on what `dataset.corrections` changed, and on the rows that changed nothing."""
+    if corrections is None:
+        return
+    made = {why: n for why, n in corrections.items() if why in CORRECTED}
+    others = {why: n for why, n in corrections.items() if n and why not in CORRECTED}
+    yield "corrected", corrections_text(made)
+    if others:
+        yield "", corrections_text(others)
 
 
 def why_nothing(manifest: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from miner.datasets.relevance.cells import DROP
+from miner.datasets.relevance.cells import DROP, bare
 from miner.storage.files import atomic_open
 
 __all__ = ["write_labels", "write_pairs"]
@@ -86,7 +86,9 @@ def _suggestion(row: Row) -> Row:
 
 
 def _options(values: Iterable[str]) -> Row:
-    return {"type": "label_selection", "options": [{"value": v, "text": v} for v in values]}
+    """Return the settings of a question; cells are shown without the mark of spreadsheets."""
+    options = [{"value": v, "text": v if bare(v) == DROP else bare(v)} for v in values]
+    return {"type": "label_selection", "options": options}
 
 
 def _write(

@@ -82,4 +82,6 @@ def test_argilla_reads_both_folders(tmp_path: Path, client: Any) -> None:
         assert [one["external_id"] for one in sent] == [one["id"] for one in records]
         assert all(one["metadata"]["kind"] == question for one in sent)
         asked = made.settings.questions["decision"].labels
-        assert asked == (["late", "lost", "007", "drop"] if kind == "labels" else 2)
+        assert asked == (
+            ["late", "lost", "'007", "drop"] if kind == "labels" else ["negative", "ignore"]
+        )
