@@ -26,7 +26,7 @@ class Table:
     about : dict
         For ``json``: the members of each object before the rows.
     note : tuple of str and dict, or None
-        A further JSON file of the folder: its name, and what it contains in addition to ``corpus_id``.
+        A further JSON file of the folder: its name, and what it contains apart from ``corpus_id``.
     """
 
     folder: str = ""
