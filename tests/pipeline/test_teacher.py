@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ import pytest
 import miner
 from miner.errors import DataError, UsageError
 from miner.runs.describe import describe_run
+from tests.conftest import ROOT
 from tests.sizes import make_small
 
 WORDS = "ash bay cat dog elm fox gum hay ivy jay".split()
@@ -442,6 +446,34 @@ def test_a_run_that_died_does_not_score_again_what_was_scored(texts: Path, tmp_p
     assert shards(run) == shards(whole)
     assert run.manifest["written"] == whole.manifest["written"]
     assert run.manifest["written"]["suspects"]["rows"] > 0
+
+
+KILLED = f"""
+import os, signal, sys
+import tests.pipeline.test_teacher as here
+def dies(pairs):
+    if len(pairs) > 8 and len(here.scored()) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return here.overlap(pairs)
+here.sometimes = dies
+from pathlib import Path
+teacher = {{"model": "{HERE}:sometimes", "max_score": 0.3, "batch_size": 32}}
+here.mine(Path(sys.argv[1]), Path(sys.argv[2]), teacher, sys.argv[3], strategy="hardest")
+"""
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes"])
+def test_a_run_that_was_killed_as_it_scored(engine: str, texts: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, str(texts), str(tmp_path / "out"), engine]
+    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed
+    assert not (tmp_path / "out/latest").exists()
+    teacher = {"model": f"{HERE}:sometimes", "max_score": 0.3, "batch_size": 32}
+    FAILED.append(True)  # it does not fail here
+    run = mine(texts, tmp_path / "out", teacher, engine, strategy="hardest")
+    whole = mine(texts, tmp_path / "whole", teacher, strategy="hardest")
+    assert shards(run) == shards(whole)
+    assert run.manifest["written"] == whole.manifest["written"]
 
 
 @pytest.mark.parametrize("stays", [True, False])
