@@ -26,7 +26,8 @@ from miner.training.stored_rows import StoredRows, rows_of, store_of
 __all__ = ["TripletDataset", "TripletIndex", "distinct_items"]
 
 _GIVES = ("texts", "ids", "rows", "vectors")
-_FLOATS = ("d_ap", "d_an", "weight")
+_SCORES = ("teacher_ap", "teacher_an")
+_FLOATS = ("d_ap", "d_an", "weight", *_SCORES)
 _COLUMNS = (*_FLOATS, "difficulty")
 
 Take = Callable[[NDArray[np.int32]], Sequence[Any]]
@@ -51,7 +52,8 @@ class TripletDataset(torch.utils.data.Dataset):
         rows) or ``vectors`` (float32 arrays from the store). Default: texts if the run has them,
         else ids.
     columns : sequence of str
-        Further keys of an item: `d_ap`, `d_an`, `weight`, `difficulty`.
+        Further keys of an item: `d_ap`, `d_an`, `weight`, `difficulty`, and with a teacher
+        `teacher_ap` and `teacher_an`.
 
     Raises
     ------
@@ -90,6 +92,8 @@ class TripletDataset(torch.utils.data.Dataset):
         give = _given(give, has_texts=shows_text(opened))
         names = ROLES if give == "texts" else [f"{role}_id" for role in ROLES]
         floats = [name for name in _FLOATS if name in self._columns]
+        if not {*floats} & {*_SCORES} <= {*opened.schema().names}:
+            raise UsageError(f"run {opened.run_id} has no scores of a teacher; mine with [teacher]")
         triplets = encode_triplets(opened, difficulty, names, floats)
         takes = [_take(opened, give, side, ids) for side, ids in enumerate(triplets.values)]
         self._anchors, self._documents = takes[0], takes[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import pickle
 from collections import Counter
 from multiprocessing.reduction import ForkingPickler
@@ -193,3 +194,22 @@ def test_what_is_not_there_is_told(cut_run: RunOf, own_copy: miner.Run, tmp_path
     Path(own_copy.part_paths("hard")[0]).unlink()
     with pytest.raises(MineError, match=r"part-00000\.parquet"):
         TripletDataset(own_copy)
+
+
+def test_a_teachers_scores_are_columns(tmp_path: Path) -> None:
+    teacher = {"model": "tests.pipeline.test_teacher:overlap", "max_score": 0.5}
+    path = tmp_path / "texts.jsonl"
+    lines = [json.dumps({"text": f"word{n} of {n % 3}", "label": n % 3}) for n in range(30)]
+    path.write_text("\n".join(lines))
+    job: dict[str, Any] = {"dataset": {"path": str(path)}, "output": {"path": str(tmp_path / "o")}}
+    plain = miner.mine(job)
+    with pytest.raises(UsageError, match="has no scores of a teacher"):
+        TripletDataset(plain, "both", columns=["teacher_an"])
+    run = miner.mine({**job, "teacher": teacher})
+    triplets = TripletDataset(run, "both", columns=["teacher_an", "teacher_ap"])
+    stated = [
+        row["teacher_an"]
+        for name in ("semi_hard", "hard")
+        for row in run.triplets(name).to_table().to_pylist()
+    ]
+    assert sorted(triplets[n]["teacher_an"] for n in range(len(triplets))) == sorted(stated)
