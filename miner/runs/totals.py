@@ -167,8 +167,8 @@ def why_nothing(manifest: Mapping[str, Any]) -> str:
     if not any(found[name] for name in classes):
         return f"no triplet is {' or '.join(name.replace('_', '-') for name in classes)}"
     if not any(written[name].get("available", 1) for name in classes):
-        among = " with a negative of candidates.runs" if "candidates" in manifest else ""
-        return f"no triplet{among} passes the filters of [select]"
+        what = "candidate" if "candidates" in manifest else "triplet"
+        return f"no {what} passes the filters of [select]"
     if any(written[name].get("rejected") for name in classes):
         return "the teacher rejected all triplets"
     return f"the strategy {select['strategy']} takes none of the triplets that pass the filters"

@@ -18,11 +18,6 @@ from miner.errors import DataError, StorageError, UsageError, install_hint
 from miner.triplets.types import Rows
 from miner.version import installed_version
 
-try:
-    import bm25s
-except ImportError:  # an extra
-    bm25s = None
-
 __all__ = ["BM25", "Bm25", "bm25_version", "open_bm25"]
 
 BM25 = "bm25"
@@ -39,7 +34,7 @@ def bm25_version() -> str:
         If it is not installed.
     """
     found = installed_version("bm25s")
-    if bm25s is None or found is None:
+    if found is None:
         raise UsageError(
             f"candidates.runs = [{BM25!r}] needs bm25s: {install_hint('bm25')} (a file of that "
             f"name is './{BM25}')"
@@ -68,6 +63,8 @@ class Bm25:
 
     def __init__(self, store: Store) -> None:
         self._store, self.rows = store, int(store.facts["rows"][-1])
+        import bm25s  # not at the top: an extra, and it loads SciPy and numba
+
         words = _words(_texts(store, store.row_side, np.arange(self.rows)), ids=True)
         if not words.vocab:
             raise DataError(f"candidates.runs = [{BM25!r}]: no text has a word; drop it")
@@ -115,6 +112,8 @@ def _texts(store: Store, side: int, rows: Rows) -> list[str]:
 
 def _words(texts: list[str], *, ids: bool) -> Any:
     """Return the words of each text; with `ids`, as numbers and their vocabulary."""
+    import bm25s
+
     return bm25s.tokenize(
         texts, token_pattern=_WORD, stopwords=None, return_ids=ids, show_progress=False
     )

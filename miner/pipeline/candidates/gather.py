@@ -20,7 +20,7 @@ from miner.embedding.store import Store
 from miner.job import Job
 from miner.pipeline.candidates.bm25 import BM25, open_bm25
 from miner.pipeline.candidates.listed import Listed
-from miner.pipeline.candidates.sources import OWN, Sources
+from miner.pipeline.candidates.sources import Sources
 from miner.pipeline.passes import Numbered, Passes
 from miner.pipeline.units.spec import UnitSpec, open_unit_miner
 from miner.storage.arrays import load_array, save_array
@@ -104,7 +104,7 @@ class Gathering:
             names = [_name(number) for number in range(len(sources.names))]
             if sources.own:
                 call = functools.partial(_propose_own, passes.spec, self.job.candidates.own)
-                keys = replace(self, passes=passes)._spread(OWN, names[-1], call)
+                keys = replace(self, passes=passes)._spread("the model", names[-1], call)
                 self._record(names[-1], keys, {"pairs": len(keys)})
             proposed = [np.asarray(load_array(staging.work / f"{name}.npy")) for name in names]
             union = Listed.union(self._rows, proposed)
