@@ -30,7 +30,10 @@ __all__ = [
     "prune_vectors",
 ]
 
-Kind = Literal["cache", "store", "count", "pool"]
+Kind = Literal["cache", "store", "count", "candidate", "pool"]
+
+_MADE: tuple[Kind, ...] = ("count", "candidate", "pool")
+"""Kinds of entries in a store's folder, each in a folder with this name and an s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,10 @@ class CacheEntry:
     ----------
     kind : str
         ``cache``: the vectors of one model by content; ``store``: one embedded data set;
-        ``count``: the counts of a store for one metric and margin; ``pool``: triplets of a store
-        with a teacher's scores. Counts and pools lie in their store's folder and are removed with
-        it; their bytes are not included in the store's.
+        ``count``: the counts of a store for one metric and margin; ``candidate``: what other
+        retrievers propose; ``pool``: triplets of a store with a teacher's scores. These three lie
+        in their store's folder and are removed with it; their bytes are not included in the
+        store's.
     path : Path
     model : str
         The model's name in the job that made the entry.
@@ -60,12 +64,13 @@ class CacheEntry:
 
 
 def list_kept(cache: Path, stores: Path) -> list[CacheEntry]:
-    """List the generations of a cache, the stores, their counts and pools, last used first."""
+    """List the generations of a cache, the stores, and what was made from them, last used first."""
     found = [*_read("cache", cache, "model.json"), *_read("store", stores, "store.json")]
-    for store in found:
+    for store in found.copy():
         if store.kind == "store":
             made = (store.path, store.model)
-            found = [*found, *_made("count", *made), *_made("pool", *made)]
+            for kind in _MADE:
+                found += _made(kind, *made)
     return sorted(found, key=lambda kept: (-kept.used, kept.path))
 
 
@@ -217,6 +222,6 @@ def describe_kept(facts: dict[str, Any]) -> str:
     lines = []
     for one in facts["kept"]:
         size = f"{bytes_text(one['bytes']):>12}"
-        lines += [f"{one['kind']:<5}  {size}  {one['used']}  {one['model']}", f"    {one['path']}"]
+        lines += [f"{one['kind']:<9}  {size}  {one['used']}  {one['model']}", f"    {one['path']}"]
     lines.append(f"{bytes_text(facts['bytes'])} are kept")
     return "\n".join(lines)

@@ -236,7 +236,7 @@ class _RunPipeline:
         passes = Passes(self.staging, self.resolved.engine, spec, units, self.progress)
         if not has_numba():
             self.progress(f"no numba, so counting takes {_SLOWER} ({install_hint('fast')})", 0, 0)
-        gathering = Gathering(self.job, self.resolved.candidates, store, passes)
+        gathering = Gathering(self.job, self.resolved.candidates, store, passes, self.fresh)
         with self.clock.stage("count"):
             gathering.propose()
             counted, arrays, reused = passes.counted(store, mining, fresh=self.fresh)

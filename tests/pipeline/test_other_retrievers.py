@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import miner
+from miner.embedding.eviction import kept_facts
 from miner.embedding.store import open_store
 from miner.runs.describe import describe_run
 from miner.runs.staging import Staging
@@ -408,6 +409,43 @@ def test_a_teacher_judges_candidates_and_trainers_read_the_shards(
         "plan", "--data", HANDBOOK, "--set", f"candidates.runs={job['candidates']['runs']}"
     )
     assert planned.code == 0 and "among the candidates of run" in planned.out
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_kept_candidates_are_not_found_again(damaged: bool, tmp_path: Path) -> None:
+    """A changed threshold of a teacher searches nothing, counts nothing and scores nothing."""
+    pytest.importorskip("bm25s")
+    run = [(f"q{q:02}", f"p{p:03}", p, 1.0) for q in range(1, 61) for p in range(1, 40)]
+    said: list[str] = []
+
+    def mined(out: str, most: float) -> miner.Run:
+        said.clear()
+        return miner.mine(
+            {
+                "dataset": {"path": str(HANDBOOK)},
+                "candidates": {"runs": ["bm25", write_trec(tmp_path / "r.trec", run)], "own": 2},
+                "teacher": {"model": "tests.pipeline.test_teacher:overlap", "max_score": most},
+                "output": {"path": str(tmp_path / out)},
+            },
+            progress=lambda stage, done, total: said.append(stage),
+        )
+
+    first = mined("out", 0.2)
+    assert {"searching with bm25", "searching with the model"} <= {*said}
+    if damaged:
+        (kept,) = (tmp_path / "out").glob(".store/*/candidates/*/candidates.npy")
+        kept.write_bytes(kept.read_bytes()[:-1])
+    again = mined("out", 0.1)
+    searched = any(stage.startswith("searching") for stage in said)
+    assert searched == damaged and "counting" not in said
+    assert again.manifest["teacher"]["computed"] == 0
+    assert again.manifest["candidates"] == first.manifest["candidates"]
+    other = mined("other", 0.1)
+    assert [one["sha256"] for one in again.manifest["shards"]] == [
+        one["sha256"] for one in other.manifest["shards"]
+    ]
+    kinds = {one["kind"] for one in kept_facts(tmp_path / "out")["kept"]}
+    assert {"store", "count", "candidate", "pool"} <= kinds
 
 
 def test_a_job_without_candidates_is_the_job_it_was() -> None:

@@ -8,7 +8,7 @@ staging folder, so a killed run continues.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,17 @@ from numpy.typing import NDArray
 from miner.embedding.store import Store
 from miner.job import Job
 from miner.pipeline.candidates.bm25 import BM25, open_bm25
-from miner.pipeline.candidates.listed import Listed
+from miner.pipeline.candidates.kept import KeptCandidates
+from miner.pipeline.candidates.listed import FILES, Listed
 from miner.pipeline.candidates.sources import Sources
 from miner.pipeline.passes import Numbered, Passes
 from miner.pipeline.units.spec import UnitSpec, open_unit_miner
 from miner.storage.arrays import load_array, save_array
 from miner.storage.files import sha256_file, storage_errors
+from miner.storage.records import checksums
 from miner.triplets.relevance import Relevance, anchor_rows, ranges
 from miner.triplets.types import Rows
+from miner.version import __version__
 
 __all__ = ["Gathering"]
 
@@ -45,18 +48,23 @@ class Gathering:
         None: all negatives are candidates.
     store : Store
     passes : Passes
+    fresh : bool
+        Whether candidates that an earlier run kept are found again.
     """
 
     job: Job
     sources: Sources | None
     store: Store
     passes: Passes
+    fresh: bool
 
     def propose(self) -> None:
-        """Find the rows that each run proposes, unless a record says that they are found."""
+        """Find the rows that each run proposes, unless they are recorded or kept in the store."""
         staging, progress = self.passes.staging, self.passes.progress
         depth = self.job.candidates.depth
-        for number, run in enumerate(self.sources.runs if self.sources else ()):
+        for number, run in enumerate(
+            self.sources.runs if self.sources and not self._taken() else ()
+        ):
             name = _name(number)
             if staging.recorded(name) is not None:
                 continue
@@ -113,17 +121,50 @@ class Gathering:
             able = (miner.tally.positives > 0) & (miner.tally.negatives > 0)
             found = np.zeros(len(able), dtype=np.bool_)
             found[listed.keys // self._rows] = True
-            facts = {
+            facts: dict[str, Any] = {
                 "proposed": len(union.keys),
                 "negatives": len(listed.keys),
                 "anchors_without": int((able & ~found).sum()),
             }
-            files = {f"work/{name}": sha for name, sha in listed.save(staging.work).items()}
-            record = {"facts": facts, "files": files}
-            staging.record("candidates", record)
-        runs = [{**run, **self._facts(number)} for number, run in enumerate(sources.facts())]
-        own = {"own": self._facts(len(runs))} if sources.own else {}
+            facts["parts"] = [self._facts(number) for number in range(len(names))]
+            record = self._recorded(listed.save(staging.work), facts)
+            self._kept.keep(staging.work, facts)
+        parts = record["facts"].pop("parts")
+        runs = [{**run, **facts} for run, facts in zip(sources.facts(), parts, strict=False)]
+        own = {"own": parts[-1]} if sources.own else {}
         return {**record["facts"], "runs": runs, **own}
+
+    @property
+    def _kept(self) -> KeptCandidates:
+        """The candidates of this job in the store."""
+        assert self.sources is not None
+        mining = self.job.mining
+        identity = {
+            "mine": __version__,
+            "sources": self.sources.identity(),
+            "candidates": self.job.candidates.identity(),
+            "mining": [mining.metric, mining.normalized, mining.margin],
+            "denoise": [self.job.select.denoise, mining.neighbours],
+        }
+        return KeptCandidates(self.store.folder, identity)
+
+    def _taken(self) -> bool:
+        """Whether the candidates are recorded already, or were kept by an earlier run."""
+        staging = self.passes.staging
+        if staging.recorded("candidates") is not None:
+            return True
+        facts = None if self.fresh else self._kept.take(staging.work)
+        if facts is None:
+            return False
+        self.passes.progress("candidates: kept from an earlier run", 0, 0)
+        self._recorded(checksums(staging.work, FILES), facts)
+        return True
+
+    def _recorded(self, files: Mapping[str, str], facts: dict[str, Any]) -> dict[str, Any]:
+        """Record that the candidates are listed; return the record."""
+        record = {"facts": facts, "files": {f"work/{name}": sha for name, sha in files.items()}}
+        self.passes.staging.record("candidates", record)
+        return record
 
     @property
     def _rows(self) -> int:

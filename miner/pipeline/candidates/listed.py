@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from miner.storage.arrays import load_array, save_array
-from miner.storage.files import sha256_file, storage_errors
+from miner.storage.files import storage_errors
+from miner.storage.records import checksums
 from miner.triplets.types import Rows
 
-__all__ = ["Listed"]
+__all__ = ["FILES", "Listed"]
 
-_KEYS, _SOURCES = "candidates.npy", "candidates.sources.npy"
+FILES = ("candidates.npy", "candidates.sources.npy")
+"""The files of keys and of sources."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,13 @@ class Listed:
     def open(cls, folder: Path, rows: int) -> Listed:
         """Open the files that `save` wrote."""
         with storage_errors(folder):
-            return cls(rows, load_array(folder / _KEYS), load_array(folder / _SOURCES))
+            return cls(rows, *(load_array(folder / name) for name in FILES))
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write the candidates to a folder; return the checksums of the files by name."""
-        for name, array in ((_KEYS, self.keys), (_SOURCES, self.sources)):
+        for name, array in zip(FILES, (self.keys, self.sources), strict=True):
             save_array(folder / name, array)
-        return {name: sha256_file(folder / name) for name in (_KEYS, _SOURCES)}
+        return checksums(folder, FILES)
 
     def kept(self, keep: NDArray[np.bool_]) -> Listed:
         """Return only the candidates where `keep` is True."""
