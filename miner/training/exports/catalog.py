@@ -41,8 +41,6 @@ class Format:
 
     Attributes
     ----------
-    columns : str
-        The columns, for people.
     load : tuple of str
         How to load an export: the lines that are printed, with ``{folder}`` and ``{kind}``.
     options : tuple of str
@@ -60,7 +58,6 @@ class Format:
         The first has the rows of the export.
     """
 
-    columns: str
     load: tuple[str, ...]
     options: tuple[str, ...]
     shows: Literal["texts", "ids", "either"] = "either"
@@ -75,20 +72,13 @@ _ANY = ("difficulty", "negatives", "file-format", "push-to-hub")
 _OWN = ("difficulty", "negatives", "scores", "push-to-hub")
 
 EXPORT_FORMATS = {
-    "triplet": Format("anchor, positive, negative", _LOAD, (*_ANY, "scores")),
-    "n-tuple": Format(
-        "anchor, positive, negative_1 to negative_K", _LOAD, (*_ANY, "scores"), fixed=True
-    ),
-    "labeled-pair": Format("anchor, passage, label (1 or 0)", _LOAD, (*_ANY, "scores")),
-    "labeled-list": Format(
-        "anchor, passages, labels", _LOAD, (*_ANY, "scores", "ragged"), fixed=True
-    ),
-    "pair": Format("anchor, other, label (1.0 or 0.0)", _LOAD, (*_ANY, "balance"), scores="never"),
-    "msmarco-ids": Format(
-        "query_id, positive_id, negative_id", _LOAD, (*_ANY, "scores"), shows="ids"
-    ),
+    "triplet": Format(_LOAD, (*_ANY, "scores")),
+    "n-tuple": Format(_LOAD, (*_ANY, "scores"), fixed=True),
+    "labeled-pair": Format(_LOAD, (*_ANY, "scores")),
+    "labeled-list": Format(_LOAD, (*_ANY, "scores", "ragged"), fixed=True),
+    "pair": Format(_LOAD, (*_ANY, "balance"), scores="never"),
+    "msmarco-ids": Format(_LOAD, (*_ANY, "scores"), shows="ids"),
     "flagembedding": Format(
-        "query, pos, neg",
         (
             "python -m FlagEmbedding.finetune.embedder.encoder_only.base ...",
             '    --train_data "{folder}"',
@@ -99,7 +89,6 @@ EXPORT_FORMATS = {
         tables=(Table(file_format="jsonl"),),
     ),
     "tevatron": Format(
-        "query_id, query, positive_passages, negative_passages",
         (
             "python -m tevatron.retriever.driver.train ...",
             "    --dataset_name json",
@@ -112,7 +101,6 @@ EXPORT_FORMATS = {
         tables=(Table(file_format="jsonl"),),
     ),
     "ms-swift": Format(
-        "messages, positive_messages, negative_messages",
         (
             "swift sft --task_type embedding --loss_type infonce ...",
             '    --dataset "{folder}"',
@@ -123,7 +111,6 @@ EXPORT_FORMATS = {
         tables=(Table(file_format="jsonl"),),
     ),
     "nemo": Format(
-        "question_id, question, corpus_id, pos_doc, neg_doc",
         ("make_retrieval_dataset(data_dir_list=", '    glob.glob("{folder}/*.json"))'),
         ("difficulty", "negatives", "scores"),
         shows="texts",
@@ -135,7 +122,6 @@ EXPORT_FORMATS = {
         ),
     ),
     "pylate-kd": Format(
-        "query_id, document_ids, scores",
         (
             'load_dataset("{kind}", split="train",',
             '    data_dir="{folder}/train")',
@@ -148,5 +134,5 @@ EXPORT_FORMATS = {
         fixed=True,
         tables=(Table("train"), Table("queries"), Table("documents")),
     ),
-    "ids": Format("id", _LOAD, ("clean", "file-format", "push-to-hub"), scores="never"),
+    "ids": Format(_LOAD, ("clean", "file-format", "push-to-hub"), scores="never"),
 }

@@ -180,9 +180,10 @@ def _write(
     file_format: str | None,
 ) -> list[list[dict[str, Any]]]:
     """Write the rows of each table; return the facts of each table's files."""
+    kind = file_format or FILE_FORMATS[0]
     with ExitStack() as stack:
         tables = [
-            stack.enter_context(Parts(folder, table, schema, file_format or FILE_FORMATS[0]))
+            stack.enter_context(Parts(folder, table, schema, kind).opened())
             for table, schema in zip(shape.tables, schemas, strict=True)
         ]
         for of_block in rows:

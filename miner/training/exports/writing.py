@@ -154,7 +154,7 @@ def _writer(file: IO[bytes], schema: Any, kind: str, about: dict[str, Any]) -> A
 
 
 class Parts:
-    """Writes record batches to files ``part-00000`` and so on, as a context manager.
+    """Writes record batches to files ``part-00000`` and so on.
 
     Parameters
     ----------
@@ -185,21 +185,17 @@ class Parts:
         self._group: list[Any] = []
         self._rows = self._size = self._done = 0
 
-    def __enter__(self) -> Parts:
-        """Make the table's folder."""
+    @contextmanager
+    def opened(self) -> Iterator[Parts]:
+        """Yield these parts; then finish the last file, or remove it after an error."""
         with storage_errors(self._root):
             (self._root / self._table.folder).mkdir(exist_ok=True)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        """Finish the last file, or remove it after an error."""
-        if error[0] is not None:
-            self._open.__exit__(*error)
-            return
-        if self._group or not self.files:
-            self._flush()
-        if self._writer is not None:
-            self._finish()
+        with self._open:
+            yield self
+            if self._group or not self.files:
+                self._flush()
+            if self._writer is not None:
+                self._finish()
 
     def write(self, batch: Any) -> None:
         """Write the rows of a batch, in groups of bounded size; none spans two files."""
