@@ -8,6 +8,7 @@ BM25S). Equal scores are ordered by row, and a document without a word of the qu
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,15 @@ def bm25_version() -> str:
     return found
 
 
+@functools.cache
+def _library() -> Any:
+    """Import bm25s, which is an extra and loads SciPy; its log of each step is left out."""
+    import bm25s
+
+    logging.getLogger("bm25s").setLevel(logging.WARNING)
+    return bm25s
+
+
 class Bm25:
     """The index of a store's texts.
 
@@ -63,12 +73,10 @@ class Bm25:
 
     def __init__(self, store: Store) -> None:
         self._store, self.rows = store, int(store.facts["rows"][-1])
-        import bm25s  # not at the top: an extra, and it loads SciPy and numba
-
         words = _words(_texts(store, store.row_side, np.arange(self.rows)), ids=True)
         if not words.vocab:
             raise DataError(f"candidates.runs = [{BM25!r}]: no text has a word; drop it")
-        self._index = bm25s.BM25(dtype="float64")
+        self._index = _library().BM25(dtype="float64")
         self._index.index(words, show_progress=False)
 
     def ranked(self, anchors: Rows, depth: int) -> tuple[Rows, Rows]:
@@ -112,8 +120,6 @@ def _texts(store: Store, side: int, rows: Rows) -> list[str]:
 
 def _words(texts: list[str], *, ids: bool) -> Any:
     """Return the words of each text; with `ids`, as numbers and their vocabulary."""
-    import bm25s
-
-    return bm25s.tokenize(
+    return _library().tokenize(
         texts, token_pattern=_WORD, stopwords=None, return_ids=ids, show_progress=False
     )
