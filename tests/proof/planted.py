@@ -9,17 +9,14 @@ meaning) from Debian's `wordnet-base`.
 from __future__ import annotations
 
 import collections
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tests.conftest import ROOT
 from tests.proof.data import package
+from tests.proof.retrieval import Retrieval, handbook
 
 __all__ = [
     "Concept",
@@ -49,26 +46,10 @@ class Concept:
 
 
 @dataclass(frozen=True)
-class Planted:
-    """Queries, documents, and for each query the rows of its linked and its planted documents."""
+class Planted(Retrieval):
+    """A set with further documents of each query's meaning, by row, that are not linked to it."""
 
-    queries: list[str]
-    documents: list[str]
-    linked: list[list[int]]
     planted: list[list[int]]
-
-    def write(self, folder: Path) -> dict[str, str]:
-        """Write three tables into a folder, and return the section `dataset` of a job."""
-        rows = [(query, row) for query, found in enumerate(self.linked) for row in found]
-        query, document = (np.array(column) for column in zip(*rows, strict=True))
-        tables = {
-            "queries": {"id": np.arange(len(self.queries)), "text": self.queries},
-            "corpus": {"id": np.arange(len(self.documents)), "text": self.documents},
-            "links": {"query_id": query, "corpus_id": document},
-        }
-        for name, columns in tables.items():
-            pq.write_table(pa.table(columns), folder / f"{name}.parquet")
-        return {name: str(folder / f"{name}.parquet") for name in tables}
 
 
 def icd10_concepts() -> list[Concept]:
@@ -160,22 +141,15 @@ def plant(concepts: Sequence[Concept], *, all_linked: bool = False) -> Planted:
 
 def handbook_hidden(seed: int) -> Planted:
     """Return the queries of the handbook that have several documents, with one link each hidden."""
-    folder = ROOT / "sample_data" / "handbook"
-    queries, corpus = (
-        {row["_id"]: row for row in map(json.loads, (folder / name).read_text().splitlines())}
-        for name in ("queries.jsonl", "corpus.jsonl")
-    )
-    rows = {name: row for row, name in enumerate(corpus)}
-    links: dict[str, list[int]] = {}
-    for line in (folder / "qrels" / "test.tsv").read_text().splitlines()[1:]:
-        query, document, _ = line.split("\t")
-        links.setdefault(query, []).append(rows[document])
-    rng = np.random.default_rng([26, seed])
-    mixed = {name: rng.permutation(found).tolist() for name, found in links.items()}
-    several = {name: found for name, found in mixed.items() if len(found) > 1}
+    whole, rng = handbook(), np.random.default_rng([26, seed])
+    mixed = [
+        (query, rng.permutation(found).tolist())
+        for query, found in zip(whole.queries, whole.linked, strict=True)
+    ]
+    several = [(query, found) for query, found in mixed if len(found) > 1]
     return Planted(
-        [queries[name]["text"] for name in several],
-        [f"{row['title']}. {row['text']}" for row in corpus.values()],
-        [found[1:] for found in several.values()],
-        [found[:1] for found in several.values()],
+        [query for query, _ in several],
+        whole.documents,
+        [found[1:] for _, found in several],
+        [found[:1] for _, found in several],
     )

@@ -28,6 +28,7 @@ __all__ = [
     "Source",
     "class_batches",
     "cleaned",
+    "cycled",
     "mined",
     "pair_batches",
     "peer",
@@ -103,7 +104,7 @@ def class_batches(place: Place, number: int) -> Iterator[np.ndarray]:
         yield np.concatenate(drawn)[: place.items][None]
 
 
-def _cycled(triplets: np.ndarray, place: Place, number: int) -> Iterator[np.ndarray]:
+def cycled(triplets: np.ndarray, place: Place, number: int) -> Iterator[np.ndarray]:
     """Yield triplets (3, n), in a new random order in every epoch."""
     rng, size = place.rng(number), place.items // 3
     while triplets.shape[1]:
@@ -171,7 +172,7 @@ def peer(*, whole: bool = False, **options: Any) -> Source:
             )
         columns = [found.data.column(name).to_pylist() for name in found.column_names]
         triplets = np.array(columns, dtype=np.int64).reshape(3, -1)
-        return _cycled(triplets[:, triplets[0] != triplets[1]], place, number)
+        return cycled(triplets[:, triplets[0] != triplets[1]], place, number)
 
     return find
 
@@ -183,7 +184,7 @@ def mined(select: Mapping[str, Any], difficulty: str) -> Source:
         run = miner.mine(_job(place, number, select))
         triplets = TripletDataset(run, difficulty, give="rows")
         rows = [tuple(item.values()) for item in triplets.__getitems__(range(len(triplets)))]
-        return _cycled(np.array(rows, dtype=np.int64).T, place, number)
+        return cycled(np.array(rows, dtype=np.int64).T, place, number)
 
     return find
 

@@ -22,6 +22,7 @@ __all__ = [
     "icd10_tokens",
     "intents_head",
     "intents_minilm",
+    "token_rows",
 ]
 
 _LEAST, _MOST = 10, 20
@@ -61,8 +62,8 @@ def _icd10_texts(
     return texts, np.array(labels)
 
 
-def _tokens(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the texts as padded rows of tokens, and the vectors of all tokens that occur."""
+def token_rows(texts: list[str], most: int = _TOKENS) -> tuple[np.ndarray, np.ndarray]:
+    """Return texts as padded rows of at most `most` tokens, and the vectors of all their tokens."""
     wordllama = package("wordllama")
     folder = Path(wordllama.__file__).parent
     model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
@@ -70,10 +71,10 @@ def _tokens(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
     tokenizer.no_padding()
     lists = [code.ids for code in tokenizer.encode_batch(texts, add_special_tokens=False)]
     used, places = np.unique(np.concatenate(lists), return_inverse=True)
-    rows = np.full((len(texts), _TOKENS), len(used))
+    rows = np.full((len(texts), min(most, max(map(len, lists)))), len(used))
     start = 0
     for row, tokens in enumerate(lists):
-        kept = places[start : start + len(tokens)][:_TOKENS]
+        kept = places[start : start + len(tokens)][:most]
         rows[row, : len(kept)] = kept
         start += len(tokens)
     vectors = np.asarray(model.embedding, dtype=np.float32)[used]
@@ -87,13 +88,13 @@ def _under_a_head(name: str, vectors: np.ndarray, labels: np.ndarray) -> ProofSe
 
 def _means(texts: list[str]) -> np.ndarray:
     """Return wordllama's vectors of the texts: means of their token vectors."""
-    rows, matrix = _tokens(texts)
+    rows, matrix = token_rows(texts)
     counts = (rows < len(matrix) - 1).sum(1, keepdims=True)
     return np.asarray(matrix[rows].sum(1) / np.maximum(counts, 1))
 
 
 def _encoder(name: str, texts: list[str], labels: np.ndarray) -> ProofSet:
-    rows, matrix = _tokens(texts)
+    rows, matrix = token_rows(texts)
     return ProofSet(name, rows, labels, lambda: token_encoder(matrix.copy()), 3e-3)
 
 

@@ -21,7 +21,7 @@ from tests.proof.networks import embedded
 from tests.proof.sources import Place, Source
 from tests.proof.split import Split
 
-__all__ = ["Budget", "Trained", "judge", "seeded", "train"]
+__all__ = ["Budget", "Trained", "judge", "run_steps", "seeded", "train"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def train(
             mining += time.perf_counter() - started
             mining_cpu += time.process_time() - started_cpu
             steps = budget.steps * (number + 1) // rounds - budget.steps * number // rounds
-            short += steps - _steps(network, optimiser, place, batches, loss, steps)
+            short += steps - run_steps(network, optimiser, place, batches, loss, steps)
             judged.append(judge(network, given, split))
     return Trained(tuple(judged), mining, mining_cpu, time.perf_counter() - began, short)
 
@@ -107,7 +107,7 @@ def judge(network: nn.Module, given: ProofSet, split: Split) -> Scores:
     return evaluate(embedded(network, given.inputs[split.test]), given.labels[split.test])
 
 
-def _steps(
+def run_steps(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     place: Place,
