@@ -8,7 +8,9 @@ whose documents no training query is linked to.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import logging
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -60,16 +62,14 @@ PAIRS = (
     ("union, margin 5 %", "BM25, margin 5 %"),
     ("union, margin 5 %", "dense, nearest, margin 5 %"),
 )
-SETS: dict[str, tuple[Callable[[], Retrieval], int, int, int]] = {
-    "handbook": (handbook, 10, 30, 30),
-    "ICD-10-CM": (icd10_terms, 5, 3_000, 1_000),
+SETS: dict[str, tuple[Callable[[], Retrieval], int]] = {
+    "handbook": (handbook, 10),
+    "ICD-10-CM": (icd10_terms, 5),
 }
-"""For each set its maker, the seeds, and the most queries for training and for judging."""
-SETTINGS = {
-    f"{network}, {loss} loss": (network, loss)
-    for network in ("head", "encoder")
-    for loss in ("triplet", "ranking")
-}
+"""For each set its maker, and the seeds."""
+_MOST = 1_000
+"""Most queries for training, and for judging."""
+LOSSES = ("triplet", "ranking")
 
 Values = dict[str, list[float]]
 
@@ -98,50 +98,47 @@ def drawn(given: Retrieval, method: Mapping[str, Any], folder: Path, seed: int) 
     return np.array(rows, dtype=np.int64).T
 
 
-def one_seed(name: str, seed: int) -> dict[str, dict[str, Scores]]:
-    """Train with each method on the same split; return the scores of each setting."""
-    make, _, most, judging = SETS[name]
-    given = make()
-    rng = np.random.default_rng([7, seed])
+@functools.cache
+def _made(name: str) -> tuple[Retrieval, np.ndarray, np.ndarray]:
+    """Return a set, frozen vectors of queries then documents, and their numbers of component."""
+    given = SETS[name][0]()
+    rows, matrix = token_rows([*given.queries, *given.documents], 512)
     parts = given.components()
-    chosen = rng.permutation(np.unique(parts))
-    first = np.isin(parts, chosen[: (len(chosen) + 1) // 2])
+    documents = np.arange(len(given.documents))
+    for part, linked in zip(parts, given.linked, strict=True):
+        documents[linked] = part
+    vectors = embedded(token_encoder(matrix), rows)
+    return given, vectors, np.concatenate([parts, documents])
+
+
+def one_seed(name: str, seed: int) -> dict[str, dict[str, Scores]]:
+    """Train with each method on the same split; return the scores by loss and method."""
+    given, vectors, parts = _made(name)
+    asked, rng = len(given.queries), np.random.default_rng([7, seed])
+    chosen = rng.permutation(np.unique(parts[:asked]))
+    first = np.isin(parts[:asked], chosen[: (len(chosen) + 1) // 2])
     train, test = (
-        given.part(np.sort(rng.permutation(np.flatnonzero(side))[:size]))
-        for side, size in ((first, most), (~first, judging))
+        np.sort(rng.permutation(np.flatnonzero(side))[:_MOST]) for side in (first, ~first)
     )
-    queries = len(train.queries)
-    rows, matrix = token_rows([*train.queries, *given.documents, *test.queries], 512)
-    frozen = embedded(token_encoder(matrix.copy()), rows)
-    number = {part: label for label, part in enumerate(np.unique(train.components()))}
-    labels = np.arange(len(rows)) + len(number)
-    of_query = np.array([number[part] for part in train.components()])
-    for query, documents in enumerate(train.linked):
-        labels[[query, *(queries + np.array(documents))]] = of_query[query]
-    found: dict[str, dict[str, Scores]] = {setting: {} for setting in SETTINGS}
+    found: dict[str, dict[str, Scores]] = {loss: {} for loss in LOSSES}
     for method, job in METHODS.items():
         triplets = np.empty((3, 0), dtype=np.int64)
         with tempfile.TemporaryDirectory() as made:
             if job is not None:
-                triplets = drawn(train, job, Path(made), seed)
-                triplets = triplets + np.array([[0], [queries], [queries]])
-        for setting, (kind, loss) in SETTINGS.items():
-            inputs = frozen if kind == "head" else rows
+                query, *documents = drawn(given.part(train), job, Path(made), seed)
+                triplets = np.stack([train[query], *(asked + rows for rows in documents)])
+        place = Place(Path(), head(1), vectors, parts, Budget().items, seed)
+        for loss in LOSSES:
             with seeded(seed):
-                network = head(frozen.shape[1]) if kind == "head" else token_encoder(matrix.copy())
-                optimiser = torch.optim.Adam(
-                    network.parameters(), lr=3e-4 if kind == "head" else 3e-3
-                )
-                place = Place(Path(), network, inputs, labels, Budget().items, seed)
-                steps = Budget().steps if job is not None else 0
+                network = head(vectors.shape[1])
+                optimiser = torch.optim.Adam(network.parameters(), lr=3e-4)
                 batches = cycled(triplets, place, 0)
-                run_steps(network, optimiser, place, batches, loss, steps)
-            vectors = embedded(network, inputs)
-            documents = vectors[queries : queries + len(given.documents)]
-            scores = judged(vectors[-len(test.queries) :], documents, test.linked)
-            found[setting][method] = scores
+                run_steps(network, optimiser, place, batches, loss, Budget().steps)
+            trained = embedded(network, vectors)
+            linked = [given.linked[row] for row in test]
+            found[loss][method] = scores = judged(trained[test], trained[asked:], linked)
             said = f"{scores.map_at_r:.4f}, {triplets.shape[1]} triplets"
-            print(f"  {name}, {seed}, {setting}, {method}: {said}", file=sys.stderr, flush=True)
+            print(f"  {name}, {seed}, {loss}, {method}: {said}", file=sys.stderr, flush=True)
     return found
 
 
@@ -150,14 +147,14 @@ def candidates_table(figures: Mapping[str, Mapping[str, Mapping[str, Values]]]) 
 
     The row of random negatives has its MAP. The last rows are differences in pairs.
     """
-    columns = [(name, setting) for name, found in figures.items() for setting in found]
-    rows = [("method", *(f"{name}: {setting}" for name, setting in columns))]
+    columns = [(name, loss) for name, found in figures.items() for loss in found]
+    rows = [("method", *(f"{name}: {loss} loss" for name, loss in columns))]
     rows.append(tuple("---" for _ in rows[0]))
     for method in METHODS:
-        cells = [_cell(figures[name][setting], method, BASE) for name, setting in columns]
+        cells = [_cell(figures[name][loss], method, BASE) for name, loss in columns]
         rows.append((method, *cells))
     for method, other in PAIRS:
-        cells = [_cell(figures[name][setting], method, other) for name, setting in columns]
+        cells = [_cell(figures[name][loss], method, other) for name, loss in columns]
         rows.append((f"*{method}* over *{other}*", *cells))
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -177,18 +174,19 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(given)
     torch.set_num_threads(1)
+    logging.getLogger("miner").setLevel(logging.WARNING)  # libraries enable its messages
     figures: dict[str, dict[str, dict[str, Values]]] = {}
     for name in options.sets or SETS:
         runs = [one_seed(name, seed) for seed in range(SETS[name][1])]
         figures[name] = {
-            setting: {
+            loss: {
                 method: {
-                    "map": [round(run[setting][method].map_at_r, 6) for run in runs],
-                    "recall at 1": [round(run[setting][method].recall_at_1, 6) for run in runs],
+                    "map": [round(run[loss][method].map_at_r, 6) for run in runs],
+                    "recall at 1": [round(run[loss][method].recall_at_1, 6) for run in runs],
                 }
                 for method in METHODS
             }
-            for setting in SETTINGS
+            for loss in LOSSES
         }
         print(candidates_table({name: figures[name]}), flush=True)
         if options.json is not None:

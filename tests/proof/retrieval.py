@@ -16,7 +16,7 @@ from tests.proof.evaluation import Scores
 
 __all__ = ["Retrieval", "handbook", "icd10_terms", "judged"]
 
-_BLOCK = 256
+_BLOCK, _CATEGORIES = 256, 500
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,10 @@ def handbook() -> Retrieval:
 
 
 def icd10_terms() -> Retrieval:
-    """Return the inclusion terms of ICD-10-CM as queries, and the descriptions of codes.
+    """Return inclusion terms of ICD-10-CM as queries, and the descriptions of codes as documents.
 
-    Codes of seven characters are left out: they repeat one description for each kind of encounter.
+    The codes are those of 500 categories, by a fixed draw. Codes of seven characters are left out:
+    they repeat one description for each kind of encounter.
     """
     icd = package("simple_icd_10_cm")
     codes = [
@@ -89,9 +90,11 @@ def icd10_terms() -> Retrieval:
         for code in dict.fromkeys(icd.get_all_codes(True))
         if icd.is_category_or_subcategory(code) and len(code.replace(".", "")) < 7
     ]
+    categories = sorted({code[:3] for code in codes})
+    chosen = set(np.random.default_rng(10).choice(categories, _CATEGORIES, replace=False).tolist())
     documents: dict[str, int] = {}
     links: dict[str, dict[int, None]] = {}
-    for code in codes:
+    for code in (code for code in codes if code[:3] in chosen):
         row = documents.setdefault(icd.get_description(code), len(documents))
         for term in icd.get_inclusion_term(code):
             links.setdefault(term, {})[row] = None
