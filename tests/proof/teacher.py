@@ -127,15 +127,14 @@ def train_cross_encoder(concepts: Sequence[Concept], folder: Path) -> None:
     encoder.save_pretrained(str(folder))
 
 
-def _scored(sample: Planted, teachers: Mapping[str, str]) -> Scored:
+def scored(sample: Planted, teachers: Mapping[str, str], folder: Path) -> Scored:
     """Mine a fold once with each teacher; the triplets are the same."""
     scores, asked, negative = {}, np.empty(0), np.empty(0)
-    with tempfile.TemporaryDirectory() as made:
-        for name, teacher in teachers.items():
-            found = drawn(sample, Path(made), teacher=teacher)
-            asked, negative = found["anchor_id"], found["negative_id"]
-            scores[OWN] = (1.0 - found["d_ap"], 1.0 - found["d_an"])
-            scores[name] = (found["teacher_ap"], found["teacher_an"])
+    for name, teacher in teachers.items():
+        found = drawn(sample, folder, teacher=teacher)
+        asked, negative = found["anchor_id"], found["negative_id"]
+        scores[OWN] = (1.0 - found["d_ap"], 1.0 - found["d_an"])
+        scores[name] = (found["teacher_ap"], found["teacher_an"])
     wrong = [row in sample.planted[query] for query, row in zip(asked, negative, strict=True)]
     return Scored(np.array(wrong), scores)
 
@@ -240,7 +239,8 @@ def main(given: list[str] | None = None) -> int:
     figures, facts = {}, machine()
     for name, folded in samples.items():
         began = time.process_time()
-        figures[name] = measured([_scored(sample, teachers) for sample in folded])
+        with tempfile.TemporaryDirectory() as made:  # one folder, so that no text is embedded twice
+            figures[name] = measured([scored(one, teachers, Path(made)) for one in folded])
         facts[f"{name}, CPU seconds"] = round(time.process_time() - began)
         print(teacher_table({name: figures[name]}), flush=True)
         if options.json is not None:
