@@ -109,7 +109,8 @@ class KeptPools:
                 for unit_file in drawn[name]:
                     for records in read_unit_file(unit_file, _CHUNK):
                         file.write(records.tobytes())
-        for array, values in zip(_ARRAYS, (counted, pairs, scores), strict=True):
+        arrays: dict[str, NDArray[Any]] = dict(zip(_ARRAYS, (counted, pairs, scores), strict=True))
+        for array, values in arrays.items():
             save_array(self.folder / f"{array}.npy", values)
         rows = {name: sum(one.rows for one in mine) for name, mine in drawn.items()}
         names = sorted(path.name for path in self.folder.iterdir())
