@@ -259,6 +259,8 @@ def _check_candidates(job: Job) -> None:
     candidates, plain = job.candidates, CandidatesJob()
     if candidates.depth < 1:
         raise UsageError(f"candidates.depth = {candidates.depth} must be 1 or more")
+    if "" in candidates.runs:
+        raise UsageError("candidates.runs has an empty path; name a file, or bm25")
     if not candidates.runs and candidates != plain:
         key = "own" if candidates.own else "depth"
         raise UsageError(

@@ -95,6 +95,20 @@ class TeacherRules:
                 "teacher.absolute_margin, relative_margin or max_score"
             )
 
+    def check_range(self, least: float, most: float) -> None:
+        """Raise `UsageError` on rules that reject all or none of what has scores in a range."""
+        span = f"the teacher's scores are from {least:g} to {most:g}"
+        if self.max_score is not None and not least <= self.max_score <= most:
+            word = "none" if self.max_score > most else "all"
+            raise UsageError(
+                f"teacher.max_score = {self.max_score:g} rejects {word}: {span}; name one of these"
+            )
+        if (self.absolute_margin or 0) >= most - least:
+            raise UsageError(
+                f"teacher.absolute_margin = {self.absolute_margin:g} rejects all: {span}; name a "
+                "smaller difference, such as 0.1"
+            )
+
     def reject(self, positive: Float32, negative: Float32) -> NDArray[np.bool_]:
         """Return which triplets are rejected.
 

@@ -468,7 +468,9 @@ def test_a_job_without_candidates_is_the_job_it_was() -> None:
         (3, ['candidates.runs=["{other}"]'], ["other.trec", "'x1'", "'q01'"]),
         (3, ['candidates.runs=["{texts}"]'], ["no column with a document"]),
         (3, ['candidates.runs=["{nan}"]'], ["nan.csv", "row 1", "'high'"]),
-        (3, ['candidates.runs=["{empty}"]'], ["empty.run", "empty"]),
+        (3, ['candidates.runs=["{empty}"]'], ["empty.run is empty: it has no"]),
+        (3, ['candidates.runs=["{blank}"]'], ["blank.trec is empty: it has no"]),
+        (2, ['candidates.runs=[""]'], ["candidates.runs has an empty path"]),
         (3, ['candidates.runs=["{odd}"]'], ["odd.run", "TREC run"]),
     ],
     ids=lambda one: one[0] if isinstance(one, list) else "",
@@ -483,6 +485,7 @@ def test_mistakes_are_said(
         "texts.csv": "query_id,words\nq01,hello\n",
         "nan.csv": "qid,docid,score\nq01,p001,2\nq01,p002,high\n",
         "empty.run": "",
+        "blank.trec": "\n \n",
         "odd.run": "q01,p001\n",
     }
     places = {}

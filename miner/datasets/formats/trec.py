@@ -23,7 +23,7 @@ from miner.datasets.formats.streamed import StreamedTable, check_filled
 from miner.errors import DataError
 from miner.formatting import short_message
 
-__all__ = ["is_trec", "is_trec_run", "open_trec", "open_trec_run"]
+__all__ = ["is_blank", "is_trec", "is_trec_run", "open_trec", "open_trec_run"]
 
 _SCHEMA = pa.schema(
     [("query_id", pa.string()), ("corpus_id", pa.string()), ("score", pa.float64())]
@@ -51,6 +51,12 @@ def is_trec(file: Path, text: TextFormat = PLAIN) -> bool:
 def is_trec_run(file: Path, text: TextFormat = PLAIN) -> bool:
     """Whether the first line of a file has the layout of a run file."""
     return _is_run(_first_words(file, text))
+
+
+def is_blank(file: Path, text: TextFormat = PLAIN) -> bool:
+    """Whether a file has nothing but blanks and empty lines."""
+    with data_errors(str(file)), open_bytes(file, text.encoding) as opened:
+        return not any(line.strip() for line in opened)
 
 
 def _first_words(file: Path, text: TextFormat) -> list[str]:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from miner.datasets.base import READERS, ROWS, Table, data_errors
 from miner.datasets.formats.files import PLAIN, TEXTS, TextFormat, extension, open_bytes, packing
 from miner.datasets.formats.streamed import StreamedTable
-from miner.datasets.formats.trec import is_trec, is_trec_run, open_trec_run
+from miner.datasets.formats.trec import is_blank, is_trec, is_trec_run, open_trec_run
 from miner.datasets.ids import id_values
 from miner.datasets.opening import open_table
 from miner.errors import DataError
@@ -241,6 +241,8 @@ def _open(path: str, text: TextFormat) -> Table:
     if not known or kind in TEXTS:
         if is_trec_run(place, text):
             return open_trec_run(str(place), [place], text)
+        if is_blank(place, text):
+            raise DataError(f"{path} is empty: it has no documents")
         if not known or kind in ("trec", "qrels") or (kind == "tsv" and is_trec(place, text)):
             raise DataError(
                 f"{path}: its first line is not of a TREC run, which has 6 columns: query, Q0, "

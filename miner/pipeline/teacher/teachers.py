@@ -110,6 +110,8 @@ def open_teacher(job: Job, source: Source, *, texts: bool, keep: bool) -> Teache
     cache, activation = job.cache_folder, asked.activation or scorer.activation
     identity = identify(model, _sample(source), "item", "", cache, keep=keep)
     known: Activation | None = "sigmoid" if activation == "sigmoid" else None
+    if known:
+        rules.check_range(0, 1)
     return _PairTeacher(model, identity, cache, asked.batch_size, known)
 
 
@@ -132,6 +134,7 @@ def _vector_teacher(job: Job, source: Source, *, keep: bool) -> Teacher:
             "teacher.activation is for models that score pairs; the scores of an embedding model "
             "are cosines, drop it"
         )
+    TeacherRules.from_job(asked).check_range(-1, 1)
     model = load_model(asked.model, source.kind, asked.options)
     prompts = asked.embedding.prompts(len(source.sides))
     if any(prompts) and source.kind != "text":

@@ -34,7 +34,9 @@ class Options:
     def checked(self) -> Format:
         """Return the format; raise `UsageError` if it, or an option for it, is not known."""
         if self.name not in EXPORT_FORMATS:
-            hint = did_you_mean(self.name, EXPORT_FORMATS)
+            if self.name == "review":
+                raise UsageError("a review is no export of triplets; call miner.export_review")
+            hint = did_you_mean(self.name, [*EXPORT_FORMATS, "review"])
             raise UsageError(f"no format {self.name!r}: {hint}")
         shape = EXPORT_FORMATS[self.name]
         for option in sorted({one for known in EXPORT_FORMATS.values() for one in known.options}):

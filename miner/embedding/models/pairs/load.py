@@ -52,6 +52,10 @@ def load_pair_model(name: str, options: Mapping[str, Any]) -> LoadedModel | None
         If it does not exist or cannot be called.
     """
     family, colon, value = name.partition(":")
+    if not name:
+        raise UsageError("teacher.model is empty; name a model, or drop the key")
+    if value.startswith("//"):
+        raise UsageError(f"teacher.model = {name!r} is a URL alone; write http:{name}")
     if family == "http" and value.rstrip("/").endswith("/rerank"):
         family = "rerank"
     if family in PAIR_MODELS.names():
