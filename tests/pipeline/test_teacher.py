@@ -327,6 +327,30 @@ def test_promoted_pairs_are_written_and_are_no_negatives(texts: Path, tmp_path: 
     assert not miner.verify_run(run, full=True).problems
 
 
+def test_rows_with_the_text_of_a_promoted_pair_are_no_negatives(tmp_path: Path) -> None:
+    """Draws of two positives take two rows of one text, of which the rules reject one."""
+    tables = {
+        "queries": {"id": ["q"], "text": ["ash bay cat dog"]},
+        "corpus": {
+            "id": ["p1", "p2", "n1", "n2", "n3"],
+            "text": ["ash elm", "ash bay cat gum", *["ash bay fox"] * 2, "fox"],
+        },
+        "links": {"query_id": ["q", "q"], "corpus_id": ["p1", "p2"]},
+    }
+    for name, columns in tables.items():
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    data = {name: str(tmp_path / f"{name}.parquet") for name in tables}
+    teacher = {"absolute_margin": 0.0, "rejected": "promote", "spares": 0}
+    seen = set()
+    for seed in range(8):
+        run = mine(data, tmp_path / "out", teacher, strategy="all", per_pair=1, seed=seed)
+        promoted = pq.read_table(run.path / "promoted.parquet")["positive"].to_pylist()
+        found = [row["negative"] for name in ("hard", "semi_hard") for row in rows(run, name)]
+        assert not set(promoted) & set(found)
+        seen.add((len(promoted), len(found)))
+    assert max(seen)[0] == 2  # both rows were drawn
+
+
 def test_guards_and_denoise_come_before_the_teacher(texts: Path, tmp_path: Path) -> None:
     select = {"max_score": 0.8, "suspects": True, "denoise": True, "strategy": "hardest"}
     run = mine(texts, tmp_path / "out", {"max_score": 0.3}, **select)

@@ -17,6 +17,7 @@ from miner.pipeline.units.records import SCORED
 from miner.selection.teacher_rules import TeacherRules, activated, fill_slots
 from miner.storage.files import atomic_open
 from miner.triplets.hardness import MINED_CLASSES, MinedClass, OutputFolder
+from miner.triplets.types import Rows
 
 __all__ = ["Judged", "judge"]
 
@@ -60,7 +61,12 @@ class Judged:
 
 
 def judge(
-    pool: ScoredPool, rules: TeacherRules, fate: Rejected, activation: Activation | None, work: Path
+    pool: ScoredPool,
+    rules: TeacherRules,
+    fate: Rejected,
+    activation: Activation | None,
+    work: Path,
+    contents: Rows,
 ) -> Judged:
     """Write the triplets of a pool that stay, in the order of the pool.
 
@@ -70,12 +76,14 @@ def judge(
     rules : TeacherRules
     fate : str
         What happens to rejected triplets: ``drop``, ``suspects`` or ``promote``. A pair that is
-        promoted is the negative of no other triplet.
+        promoted, or a row with the same content, is the negative of no other triplet.
     activation : str or None
     work : Path
         The folder of the files.
+    contents : ndarray of shape (rows,), int64
+        Equal codes for equal content, negative where content is not compared.
     """
-    court = _Court(pool, rules, activated(pool.scores, activation))
+    court = _Court(pool, rules, activated(pool.scores, activation), _first_rows(contents))
     if fate == "promote":
         court.barred = np.unique(np.concatenate([*court.rejected_pairs()]))
     result = Judged(
@@ -118,6 +126,7 @@ class _Court:
     pool: ScoredPool
     rules: TeacherRules
     scores: NDArray[np.float32]
+    first: Rows
     barred: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
     def chunks(self, name: MinedClass) -> Iterator[Records]:
@@ -143,14 +152,29 @@ class _Court:
     def rejected(self, records: Records) -> NDArray[np.bool_]:
         """Return which triplets the rules reject, or have a pair that is promoted."""
         found = self.rules.reject(records["teacher_ap"], records["teacher_an"])
-        return found | np.isin(pair_of(records, "negative"), self.barred)
+        return found | np.isin(self._content_pairs(records), self.barred)
+
+    def _content_pairs(self, records: Records) -> NDArray[np.uint64]:
+        """Return the pair of each record's anchor and the first row with its negative's content."""
+        alike = records[["anchor", "negative"]].copy()
+        alike["negative"] = self.first[records["negative"]]
+        return pair_of(alike, "negative")
 
     def rejected_pairs(self) -> Iterator[NDArray[np.uint64]]:
-        """Yield the (anchor, negative) of the triplets that the rules reject."""
+        """Yield the (anchor, negative) of the triplets that the rules reject, by content."""
         yield self.barred
         for name in MINED_CLASSES:
             for records in self.chunks(name):
-                yield np.unique(pair_of(records[self.rejected(records)], "negative"))
+                yield np.unique(self._content_pairs(records[self.rejected(records)]))
+
+
+def _first_rows(contents: Rows) -> Rows:
+    """Return, for each row, the first row with the same content."""
+    first = np.arange(len(contents))
+    known = np.flatnonzero(contents >= 0)
+    _, place, code = np.unique(contents[known], return_index=True, return_inverse=True)
+    first[known] = known[place[code]]
+    return first
 
 
 def _groups(records: Records) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from miner.progress import Progress
 from miner.runs.staging import Staging
 from miner.selection.teacher_rules import TeacherRules
 from miner.triplets.hardness import OutputFolder
+from miner.triplets.relevance import unconstrained
 
 __all__ = ["Draw", "Teaching"]
 
@@ -66,7 +67,9 @@ class Teaching:
         else:
             self.progress("teacher: scores kept from an earlier run", 0, 0)
         rules, work = TeacherRules.from_job(self.job), self.staging.work
-        judged = judge(pool, rules, self.job.rejected, self.teacher.activation, work)
+        contents = unconstrained(self.store.relevance()).arrays()["contents"]
+        fate, activation = self.job.rejected, self.teacher.activation
+        judged = judge(pool, rules, fate, activation, work, contents)
         facts = {
             **self.teacher.facts,
             "pairs": len(pool.pairs),

@@ -295,10 +295,11 @@ def _in_both_directions(table: Any) -> Any:
 
 def _nothing(run: Run) -> str:
     """Return the message for a run without suspects."""
-    select = run.manifest["job"]["select"]
+    job = run.manifest["job"]
+    written = job["select"].get("suspects") or job.get("teacher", {}).get("rejected") == "suspects"
     remedy = (
         ""
-        if select.get("suspects")
+        if written
         else ("; set select.suspects = true and a guard such as select.relative_margin = 0.05")
     )
     labels = (

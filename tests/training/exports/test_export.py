@@ -300,6 +300,7 @@ def test_what_fails_half_way_leaves_nothing(
     [
         (["export"], "--format"),
         (["export", "--format", "triplets"], "triplet"),
+        (["export", "--format", "reviews"], "did you mean 'review'?"),
         (["export", "--format", "triplet", "--difficulty", "semi-herd"], "semi_hard"),
         (["export", "--format", "triplet", "--file-format", "csv"], "jsonl"),
         (["export", "--format", "n-tuple", "--negatives", "0"], "must be 1 or more"),
