@@ -96,7 +96,7 @@ class TeacherRules:
             )
 
     def check_range(self, least: float, most: float) -> None:
-        """Raise `UsageError` on rules that reject all or none of what has scores in a range."""
+        """Raise `UsageError` if a rule rejects all or none of the scores in a range."""
         span = f"the teacher's scores are from {least:g} to {most:g}"
         if self.max_score is not None and not least <= self.max_score <= most:
             word = "none" if self.max_score > most else "all"
