@@ -35,7 +35,7 @@ UNCOMPILED = (
 )
 TOGETHER: tuple[tuple[str, ...], ...] = (
     ("tests/pipeline/engines/",),
-    ("tests/training/", "tests/pipeline/test_rescore.py"),
+    ("tests/training/",),
     ("tests/test_readme.py",),
     ("tests/inspection/report/",),
     ("tests/proof/",),
