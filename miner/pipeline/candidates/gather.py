@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from miner.embedding.store import Store
 from miner.job import Job
 from miner.pipeline.candidates.bm25 import BM25, open_bm25
-from miner.pipeline.candidates.kept import KeptCandidates
-from miner.pipeline.candidates.listed import FILES, Listed
+from miner.pipeline.candidates.listed import Listed
 from miner.pipeline.candidates.sources import Sources
+from miner.pipeline.kept_folder import KeptFolder
 from miner.pipeline.passes import Numbered, Passes
 from miner.pipeline.units.spec import UnitSpec, open_unit_miner
 from miner.storage.arrays import load_array, save_array
 from miner.storage.files import sha256_file, storage_errors
-from miner.storage.records import checksums
 from miner.triplets.relevance import Relevance, anchor_rows, ranges
 from miner.triplets.types import Rows
 from miner.version import __version__
@@ -62,9 +61,8 @@ class Gathering:
         """Find the rows that each run proposes, unless they are recorded or kept in the store."""
         staging, progress = self.passes.staging, self.passes.progress
         depth = self.job.candidates.depth
-        for number, run in enumerate(
-            self.sources.runs if self.sources and not self._taken() else ()
-        ):
+        runs = () if self.sources is None or self._taken() else self.sources.runs
+        for number, run in enumerate(runs):
             name = _name(number)
             if staging.recorded(name) is not None:
                 continue
@@ -128,14 +126,15 @@ class Gathering:
             }
             facts["parts"] = [self._facts(number) for number in range(len(names))]
             record = self._recorded(listed.save(staging.work), facts)
-            self._kept.keep(staging.work, facts)
+            listed.save(self._kept.emptied())
+            self._kept.seal(facts)
         parts = record["facts"].pop("parts")
         runs = [{**run, **facts} for run, facts in zip(sources.facts(), parts, strict=False)]
         own = {"own": parts[-1]} if sources.own else {}
         return {**record["facts"], "runs": runs, **own}
 
     @property
-    def _kept(self) -> KeptCandidates:
+    def _kept(self) -> KeptFolder:
         """The candidates of this job in the store."""
         assert self.sources is not None
         mining = self.job.mining
@@ -146,18 +145,19 @@ class Gathering:
             "mining": [mining.metric, mining.normalized, mining.margin],
             "denoise": [self.job.select.denoise, mining.neighbours],
         }
-        return KeptCandidates(self.store.folder, identity)
+        return KeptFolder(self.store.folder, "candidates", identity)
 
     def _taken(self) -> bool:
         """Whether the candidates are recorded already, or were kept by an earlier run."""
         staging = self.passes.staging
         if staging.recorded("candidates") is not None:
             return True
-        facts = None if self.fresh else self._kept.take(staging.work)
+        facts = None if self.fresh else self._kept.find("the candidates are found again")
         if facts is None:
             return False
+        files = Listed.open(self._kept.path, self._rows).save(staging.work)
         self.passes.progress("candidates: kept from an earlier run", 0, 0)
-        self._recorded(checksums(staging.work, FILES), facts)
+        self._recorded(files, facts)
         return True
 
     def _recorded(self, files: Mapping[str, str], facts: dict[str, Any]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from miner.storage.files import storage_errors
 from miner.storage.records import checksums
 from miner.triplets.types import Rows
 
-__all__ = ["FILES", "Listed"]
+__all__ = ["Listed"]
 
-FILES = ("candidates.npy", "candidates.sources.npy")
+_FILES = ("candidates.npy", "candidates.sources.npy")
 """The files of keys and of sources."""
 
 
@@ -51,13 +51,13 @@ class Listed:
     def open(cls, folder: Path, rows: int) -> Listed:
         """Open the files that `save` wrote."""
         with storage_errors(folder):
-            return cls(rows, *(load_array(folder / name) for name in FILES))
+            return cls(rows, *(load_array(folder / name) for name in _FILES))
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write the candidates to a folder; return the checksums of the files by name."""
-        for name, array in zip(FILES, (self.keys, self.sources), strict=True):
+        for name, array in zip(_FILES, (self.keys, self.sources), strict=True):
             save_array(folder / name, array)
-        return checksums(folder, FILES)
+        return checksums(folder, _FILES)
 
     def kept(self, keep: NDArray[np.bool_]) -> Listed:
         """Return only the candidates where `keep` is True."""

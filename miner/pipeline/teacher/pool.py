@@ -1,16 +1,13 @@
 """The drawn triplets and their spares with the teacher's scores, kept in the embedding store.
 
 A pool does not depend on the teacher's thresholds, so a run with others draws, counts and scores
-nothing. It is a folder ``pools/DIGEST`` of a store, with the records of each folder, the counts of
-the anchors, and the distinct pairs with their scores; ``record.json`` is written last. The newest
-few pools of a store stay, and they are removed with it.
+nothing. It is a folder of the store (`KeptFolder`) with the records of each folder, the counts of
+the anchors, and the distinct pairs with their scores. The newest few pools of a store stay.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.errors import DamageError
+from miner.pipeline.kept_folder import KeptFolder
 from miner.pipeline.seal import UnitFile, read_unit_file
 from miner.pipeline.teacher.teachers import Pairs
 from miner.pipeline.units.records import TRIPLET
-from miner.progress import warn_damaged
 from miner.storage.arrays import load_array, save_array
-from miner.storage.files import atomic_open, storage_errors
-from miner.storage.json_files import digest
-from miner.storage.records import check_files, checksums, read_record, write_record
+from miner.storage.files import atomic_open
 from miner.triplets.hardness import MINED_CLASSES, OUTPUT_FOLDERS, OutputFolder
 from miner.triplets.types import Float32
 
-__all__ = ["KeptPools", "ScoredPool", "distinct_pairs", "pair_of"]
+__all__ = ["ScoredPool", "distinct_pairs", "find_pool", "keep_pool", "pair_of"]
 
 _CHUNK = 1 << 18
 _KEPT = 4
@@ -59,85 +53,42 @@ class ScoredPool:
     scores: Float32
 
 
-@dataclass(frozen=True, slots=True)
-class KeptPools:
-    """The pools of a store.
+def find_pool(kept: KeptFolder) -> ScoredPool | None:
+    """Return a kept pool; None if there is none, or if it is damaged, which causes a warning."""
+    facts = kept.find("its triplets are drawn again")
+    return None if facts is None else _opened(kept.path, facts["rows"])
 
-    Attributes
-    ----------
-    store : Path
-        The folder of the embedding store.
-    identity : dict
-        Everything that decides what is drawn and scored.
-    """
 
-    store: Path
-    identity: Mapping[str, Any]
+def keep_pool(
+    kept: KeptFolder,
+    drawn: Mapping[OutputFolder, list[UnitFile]],
+    counted: NDArray[np.void],
+    pairs: Pairs,
+    scores: Float32,
+) -> ScoredPool:
+    """Write a pool; older ones may be removed."""
+    folder = kept.emptied()
+    for name in drawn:
+        with atomic_open(folder / f"{name}.bin") as file:
+            for unit_file in drawn[name]:
+                for records in read_unit_file(unit_file, _CHUNK):
+                    file.write(records.tobytes())
+    arrays: dict[str, NDArray[Any]] = dict(zip(_ARRAYS, (counted, pairs, scores), strict=True))
+    for array, values in arrays.items():
+        save_array(folder / f"{array}.npy", values)
+    rows = {name: sum(one.rows for one in mine) for name, mine in drawn.items()}
+    kept.seal({"rows": rows}, _KEPT)
+    return _opened(folder, rows)
 
-    @property
-    def folder(self) -> Path:
-        """The folder of this pool."""
-        return self.store / "pools" / digest(dict(self.identity))[:24]
 
-    def find(self) -> ScoredPool | None:
-        """Return the pool; None if there is none, or if it is damaged, which causes a warning."""
-        record = self.folder / "record.json"
-        if not record.exists():
-            return None
-        try:
-            facts = read_record(record)
-            check_files(self.folder, facts["files"])
-        except DamageError as error:
-            warn_damaged(f"{error}; its triplets are drawn again")
-            return None
-        os.utime(record)  # the time of the last use
-        return self._opened(facts["rows"])
-
-    def keep(
-        self,
-        drawn: Mapping[OutputFolder, list[UnitFile]],
-        counted: NDArray[np.void],
-        pairs: Pairs,
-        scores: Float32,
-    ) -> ScoredPool:
-        """Write a pool; older ones may be removed."""
-        with storage_errors(self.folder):
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-        for name in drawn:
-            with atomic_open(self.folder / f"{name}.bin") as file:
-                for unit_file in drawn[name]:
-                    for records in read_unit_file(unit_file, _CHUNK):
-                        file.write(records.tobytes())
-        arrays: dict[str, NDArray[Any]] = dict(zip(_ARRAYS, (counted, pairs, scores), strict=True))
-        for array, values in arrays.items():
-            save_array(self.folder / f"{array}.npy", values)
-        rows = {name: sum(one.rows for one in mine) for name, mine in drawn.items()}
-        names = sorted(path.name for path in self.folder.iterdir())
-        record = {"rows": rows, "files": checksums(self.folder, names)}
-        write_record(self.folder / "record.json", record)
-        self._remove_old()
-        return self._opened(rows)
-
-    def _opened(self, rows: Mapping[OutputFolder, int]) -> ScoredPool:
-        unit_files = {
-            name: UnitFile(str(self.folder.resolve() / f"{name}.bin"), rows[name])
-            for name in OUTPUT_FOLDERS
-            if name in rows
-        }
-        counted, pairs, scores = (
-            np.array(load_array(self.folder / f"{name}.npy")) for name in _ARRAYS
-        )
-        return ScoredPool(unit_files, counted, pairs, scores)
-
-    def _remove_old(self) -> None:
-        used = sorted((path.stat().st_mtime_ns, path.parent) for path in self._records())
-        for _, folder in used[:-_KEPT]:
-            with storage_errors(folder):
-                shutil.rmtree(folder)
-
-    def _records(self) -> Iterator[Path]:
-        return self.folder.parent.glob("*/record.json")
+def _opened(folder: Path, rows: Mapping[OutputFolder, int]) -> ScoredPool:
+    unit_files = {
+        name: UnitFile(str(folder.resolve() / f"{name}.bin"), rows[name])
+        for name in OUTPUT_FOLDERS
+        if name in rows
+    }
+    counted, pairs, scores = (np.array(load_array(folder / f"{name}.npy")) for name in _ARRAYS)
+    return ScoredPool(unit_files, counted, pairs, scores)
 
 
 def pair_of(records: NDArray[np.void], role: str) -> Pairs:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from miner.embedding.store import Store
 from miner.job_sections import TeacherJob
+from miner.pipeline.kept_folder import KeptFolder
 from miner.pipeline.seal import UnitFile
 from miner.pipeline.teacher.judge import Judged, judge
-from miner.pipeline.teacher.pool import KeptPools, distinct_pairs
+from miner.pipeline.teacher.pool import distinct_pairs, find_pool, keep_pool
 from miner.pipeline.teacher.teachers import Teacher
 from miner.progress import Progress
 from miner.runs.staging import Staging
@@ -57,13 +58,13 @@ class Teaching:
         if self.teacher is None:
             return Judged(*draw())
         began = time.perf_counter()
-        pools = KeptPools(self.store.folder, self._drawn_identity())
-        pool, computed = None if self.fresh else pools.find(), 0
+        kept = KeptFolder(self.store.folder, "pools", self._drawn_identity())
+        pool, computed = None if self.fresh else find_pool(kept), 0
         if pool is None:
             drawn, counted = draw()
             pairs = distinct_pairs(drawn)
             scores, computed = self.teacher.score(pairs, self.store, self.staging, self.progress)
-            pool = pools.keep(drawn, counted, pairs, scores)
+            pool = keep_pool(kept, drawn, counted, pairs, scores)
         else:
             self.progress("teacher: scores kept from an earlier run", 0, 0)
         rules, work = TeacherRules.from_job(self.job), self.staging.work
