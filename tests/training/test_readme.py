@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
+import types
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -210,5 +212,35 @@ def test_duckdb_counts(here: Path) -> None:
     assert dict(names["top"].fetchall()) == {one["values"]: one["counts"] for one in counts}
 
 
+class Processing:
+    """Looks texts up by ids, as that of PyLate does; `test_loaders` has the real one."""
+
+    def __init__(self, *, queries: Any, documents: Any) -> None:
+        self._queries = dict(zip(queries["query_id"], queries["text"], strict=True))
+        self._documents = dict(zip(documents["document_id"], documents["text"], strict=True))
+
+    def transform(self, rows: dict[str, Any]) -> dict[str, Any]:
+        found = [[self._documents[one] for one in ids] for ids in rows["document_ids"]]
+        return {"query": [self._queries[one] for one in rows["query_id"]], "documents": found}
+
+
+def test_pylate_takes_the_three_tables(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("datasets")
+    for name in ("pylate", "pylate.utils"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(sys.modules["pylate.utils"], "KDProcessing", Processing, raising=False)
+    run = miner.mine(
+        {
+            "dataset": {"path": str(ROOT / "sample_data/support_requests.csv")},
+            "select": {"strategy": "hardest", "options": {"k": 7}},
+            "teacher": {"model": "wordllama"},
+            "output": {"path": "mined_scored", "report": False},
+        }
+    )
+    miner.export_triplets(run, "pylate-kd", negatives=7, out="mined_pylate", force=True)
+    row = example("KDProcessing")["train"][0]
+    assert isinstance(row["query"], str) and len(set(row["documents"])) == 8
+
+
 def test_every_example_is_looked_at() -> None:
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
