@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from miner.errors import UsageError, did_you_mean
 from miner.runs.opening import open_run
 from miner.runs.run import Run
+from miner.runs.shards import SCORES
 from miner.training.batch_triplets import BatchTriplets
 from miner.training.encoded_triplets import ROLES, FlatValues, encode_triplets
 from miner.training.exports.triplets import shows_text
@@ -26,8 +27,7 @@ from miner.training.stored_rows import StoredRows, rows_of, store_of
 __all__ = ["TripletDataset", "TripletIndex", "distinct_items"]
 
 _GIVES = ("texts", "ids", "rows", "vectors")
-_SCORES = ("teacher_ap", "teacher_an")
-_FLOATS = ("d_ap", "d_an", "weight", *_SCORES)
+_FLOATS = ("d_ap", "d_an", "weight", *SCORES)
 _COLUMNS = (*_FLOATS, "difficulty")
 
 Take = Callable[[NDArray[np.int32]], Sequence[Any]]
@@ -92,7 +92,7 @@ class TripletDataset(torch.utils.data.Dataset):
         give = _given(give, has_texts=shows_text(opened))
         names = ROLES if give == "texts" else [f"{role}_id" for role in ROLES]
         floats = [name for name in _FLOATS if name in self._columns]
-        if not {*floats} & {*_SCORES} <= {*opened.schema().names}:
+        if not {*floats} & {*SCORES} <= {*opened.schema().names}:
             raise UsageError(f"run {opened.run_id} has no scores of a teacher; mine with [teacher]")
         triplets = encode_triplets(opened, difficulty, names, floats)
         takes = [_take(opened, give, side, ids) for side, ids in enumerate(triplets.values)]

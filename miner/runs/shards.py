@@ -20,6 +20,7 @@ from miner.triplets.hardness import difficulty
 __all__ = [
     "FORMAT_VERSION",
     "PART_ROWS",
+    "SCORES",
     "Column",
     "Sides",
     "Sources",
@@ -43,7 +44,8 @@ _GROUP_ROWS = 1 << 15
 shard."""
 _SLICE_ROWS = 1 << 14
 _FLOATS = ("d_ap", "d_an", "weight")
-_SCORES = ("teacher_ap", "teacher_an")
+SCORES = ("teacher_ap", "teacher_an")
+"""The columns with a teacher's scores of (anchor, positive) and of (anchor, negative)."""
 _ROLES = ("anchor", "positive", "negative")
 _SOURCE, _NAMES = "source", pa.list_(pa.string())
 """The column of who proposed a negative, and its type."""
@@ -114,7 +116,7 @@ def triplet_schema(sides: Sides, metadata: Mapping[str, str], *, scored: bool = 
         ("positive_id", sides.row_ids.type),
         ("negative_id", sides.row_ids.type),
     ]
-    columns += [(name, pa.float32()) for name in (*_FLOATS, *(_SCORES if scored else ()))]
+    columns += [(name, pa.float32()) for name in (*_FLOATS, *(SCORES if scored else ()))]
     columns += [(_SOURCE, _NAMES)] if sides.sources is not None else []
     return pa.schema(columns, metadata=dict(metadata))
 
@@ -185,7 +187,7 @@ def _table(schema: Any, sides: Sides, records: Records) -> Any:
     """Return the Arrow table of records; strings are chunked because of Arrow's 2 GiB limit."""
     columns = []
     for field in schema:
-        if field.name in (*_FLOATS, *_SCORES):
+        if field.name in (*_FLOATS, *SCORES):
             columns.append(pa.array(np.ascontiguousarray(records[field.name])))
         elif field.name == _SOURCE:
             columns.append(_sources_of(sides.sources, records))
@@ -273,13 +275,13 @@ def _wrong(schema: Any) -> list[str]:
     """Return the differences between a shard's schema and a schema of `triplet_schema`."""
     ids = [f"{role}_id" for role in _ROLES]
     bare = [*ids, *_FLOATS]
-    names = [name for name in schema.names if name not in (*_SCORES, _SOURCE)]
+    names = [name for name in schema.names if name not in (*SCORES, _SOURCE)]
     more = schema.names[len(names) :]
-    known: tuple[list[str], ...] = ([], [*_SCORES], [_SOURCE], [*_SCORES, _SOURCE])
+    known: tuple[list[str], ...] = ([], [*SCORES], [_SOURCE], [*SCORES, _SOURCE])
     if names not in (bare, [*_ROLES, *bare]) or more not in known:
         return [f"its columns are {', '.join(schema.names)}, not {', '.join(bare)}"]
     wanted = {role: (pa.string(),) for role in _ROLES} | {_SOURCE: (_NAMES,)}
-    wanted |= {name: (pa.float32(),) for name in (*_FLOATS, *_SCORES)}
+    wanted |= {name: (pa.float32(),) for name in (*_FLOATS, *SCORES)}
     return [
         f"column {field.name} is {field.type}"
         for field in schema
@@ -295,6 +297,6 @@ def read_shard(path: Path) -> dict[str, NDArray[Any]]:
     """Return the ids and distances of a shard, and a teacher's scores, as NumPy arrays."""
     names = [f"{role}_id" for role in _ROLES] + ["d_ap", "d_an"]
     with parquet_errors(path):
-        scored = [name for name in _SCORES if name in pq.read_schema(path).names]
+        scored = [name for name in SCORES if name in pq.read_schema(path).names]
         table = pq.read_table(path, columns=[*names, *scored])
     return {name: table[name].to_numpy() for name in table.column_names}

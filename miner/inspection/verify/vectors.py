@@ -18,7 +18,7 @@ from miner.embedding.store import Store
 from miner.formatting import counted
 from miner.inspection.verify.checks import Check
 from miner.runs.run import Run
-from miner.runs.shards import read_shard
+from miner.runs.shards import SCORES, read_shard
 from miner.runs.tables import HUBS, LABEL_NOISE, has_table, read_census, read_table
 from miner.selection.filters import Filters
 from miner.selection.teacher_rules import TeacherRules
@@ -127,10 +127,9 @@ class Truth:
         self, path: str, table: Mapping[str, NDArray[Any]], picked: Rows
     ) -> Iterator[tuple[int, str]]:
         """Yield triplets that the teacher's scores exclude from their folder."""
-        if "teacher_an" not in table:
+        if not {*SCORES} <= table.keys():
             return
-        scores = (table[name][picked] for name in ("teacher_ap", "teacher_an"))
-        rejected = self.rules.reject(*scores)
+        rejected = self.rules.reject(*(table[name][picked] for name in SCORES))
         for row in np.flatnonzero(rejected != path.startswith("suspects/"))[:3]:
             yield int(row), "the teacher's scores exclude it from this folder"
 

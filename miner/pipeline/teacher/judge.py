@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from miner.job_sections import Activation, Rejected
 from miner.pipeline.seal import UnitFile, read_unit_file
+from miner.pipeline.teacher.pairs import joined
 from miner.pipeline.teacher.pool import ScoredPool, pair_of
 from miner.pipeline.units.records import SCORED
 from miner.selection.teacher_rules import TeacherRules, activated, fill_slots
@@ -66,7 +67,7 @@ def judge(
     fate: Rejected,
     activation: Activation | None,
     work: Path,
-    contents: Rows,
+    contents: Rows | None = None,
 ) -> Judged:
     """Write the triplets of a pool that stay, in the order of the pool.
 
@@ -80,11 +81,12 @@ def judge(
     activation : str or None
     work : Path
         The folder of the files.
-    contents : ndarray of shape (rows,), int64
-        Equal codes for equal content, negative where content is not compared.
+    contents : ndarray of shape (rows,), int64, optional
+        Equal codes for equal content, negative where content is not compared; for ``promote``.
     """
-    court = _Court(pool, rules, activated(pool.scores, activation), _first_rows(contents))
-    if fate == "promote":
+    court = _Court(pool, rules, activated(pool.scores, activation))
+    if contents is not None:
+        court.first = _first_rows(contents)
         court.barred = np.unique(np.concatenate([*court.rejected_pairs()]))
     result = Judged(
         {name: [unit_file] for name, unit_file in pool.unit_files.items()},
@@ -126,7 +128,7 @@ class _Court:
     pool: ScoredPool
     rules: TeacherRules
     scores: NDArray[np.float32]
-    first: Rows
+    first: Rows = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     barred: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, dtype=np.uint64))
 
     def chunks(self, name: MinedClass) -> Iterator[Records]:
@@ -152,13 +154,13 @@ class _Court:
     def rejected(self, records: Records) -> NDArray[np.bool_]:
         """Return which triplets the rules reject, or have a pair that is promoted."""
         found = self.rules.reject(records["teacher_ap"], records["teacher_an"])
-        return found | np.isin(self._content_pairs(records), self.barred)
+        if len(self.barred):
+            found |= np.isin(self._content_pairs(records), self.barred)
+        return found
 
     def _content_pairs(self, records: Records) -> NDArray[np.uint64]:
         """Return the pair of each record's anchor and the first row with its negative's content."""
-        alike = records[["anchor", "negative"]].copy()
-        alike["negative"] = self.first[records["negative"]]
-        return pair_of(alike, "negative")
+        return joined(records["anchor"], self.first[records["negative"]])
 
     def rejected_pairs(self) -> Iterator[NDArray[np.uint64]]:
         """Yield the (anchor, negative) of the triplets that the rules reject, by content."""

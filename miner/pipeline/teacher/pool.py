@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from miner.pipeline.kept_folder import KeptFolder
 from miner.pipeline.seal import UnitFile, read_unit_file
-from miner.pipeline.teacher.teachers import Pairs
-from miner.pipeline.units.records import TRIPLET
+from miner.pipeline.teacher.pairs import Pairs, joined
 from miner.storage.arrays import load_array, save_array
 from miner.storage.files import atomic_open
 from miner.triplets.hardness import MINED_CLASSES, OUTPUT_FOLDERS, OutputFolder
@@ -93,8 +92,7 @@ def _opened(folder: Path, rows: Mapping[OutputFolder, int]) -> ScoredPool:
 
 def pair_of(records: NDArray[np.void], role: str) -> Pairs:
     """Return the pair of each record's anchor and its row in a role."""
-    anchors, rows = (records[name].astype(np.uint64) for name in ("anchor", role))
-    return (anchors << np.uint64(32)) | rows
+    return joined(records["anchor"], records[role])
 
 
 def distinct_pairs(drawn: Mapping[OutputFolder, list[UnitFile]]) -> Pairs:
@@ -106,6 +104,3 @@ def distinct_pairs(drawn: Mapping[OutputFolder, list[UnitFile]]) -> Pairs:
                 both = [pair_of(records, role) for role in ("positive", "negative")]
                 found.append(np.unique(np.concatenate(both)))
     return np.unique(np.concatenate(found))
-
-
-assert TRIPLET["anchor"].itemsize == TRIPLET["negative"].itemsize == 4  # a pair has 64 bits

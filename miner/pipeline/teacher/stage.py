@@ -68,8 +68,9 @@ class Teaching:
         else:
             self.progress("teacher: scores kept from an earlier run", 0, 0)
         rules, work = TeacherRules.from_job(self.job), self.staging.work
-        contents = unconstrained(self.store.relevance()).arrays()["contents"]
-        fate, activation = self.job.rejected, self.teacher.activation
+        fate, activation, contents = self.job.rejected, self.teacher.activation, None
+        if fate == "promote":
+            contents = unconstrained(self.store.relevance()).arrays()["contents"]
         judged = judge(pool, rules, fate, activation, work, contents)
         facts = {
             **self.teacher.facts,

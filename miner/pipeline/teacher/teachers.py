@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from miner.census.measure import Vectors
 from miner.datasets.content import content_digests
@@ -27,6 +26,7 @@ from miner.errors import StorageError, UsageError
 from miner.formatting import counted
 from miner.job import Job
 from miner.job_sections import Activation
+from miner.pipeline.teacher.pairs import Pairs, parted
 from miner.progress import Progress, warn_damaged
 from miner.runs.staging import Staging
 from miner.selection.teacher_rules import TeacherRules
@@ -34,10 +34,7 @@ from miner.storage.arrays import load_array, save_array
 from miner.storage.files import sha256_file
 from miner.triplets.types import Float32, Rows
 
-__all__ = ["Pairs", "Teacher", "open_teacher"]
-
-Pairs = NDArray[np.uint64]
-"""Distinct pairs, ascending: the anchor's number in the upper 32 bits, the row's in the lower."""
+__all__ = ["Teacher", "open_teacher"]
 
 _VERSION = 1
 _CHUNK = 1 << 14
@@ -92,7 +89,7 @@ def open_teacher(job: Job, source: Source, *, texts: bool, keep: bool) -> Teache
         )
     model = load_pair_model(asked.model, asked.options)
     if model is None:
-        return _vector_teacher(job, source, keep=keep)
+        return _vector_teacher(job, source, rules, keep=keep)
     given = [key for key, text in _prompts(job).items() if text]
     if given:
         raise UsageError(f"teacher.{given[0]} is for embedding models; drop it")
@@ -127,14 +124,14 @@ def _sample(source: Source) -> list[str]:
     ]
 
 
-def _vector_teacher(job: Job, source: Source, *, keep: bool) -> Teacher:
+def _vector_teacher(job: Job, source: Source, rules: TeacherRules, *, keep: bool) -> Teacher:
     asked = job.teacher
     if asked.activation is not None:
         raise UsageError(
             "teacher.activation is for models that score pairs; the scores of an embedding model "
             "are cosines, drop it"
         )
-    TeacherRules.from_job(asked).check_range(-1, 1)
+    rules.check_range(-1, 1)
     model = load_model(asked.model, source.kind, asked.options)
     prompts = asked.embedding.prompts(len(source.sides))
     if any(prompts) and source.kind != "text":
@@ -156,11 +153,9 @@ class _PairTexts:
     def values(self, rows: Rows) -> Iterator[list[str]]:
         """Yield the pairs with the given numbers as texts."""
         for start in range(0, len(rows), _CHUNK):
-            mine = self.pairs[rows[start : start + _CHUNK]]
-            anchors = self._texts(0, (mine >> np.uint64(32)).astype(np.int64))
-            others = self._texts(
-                self.store.row_side, (mine & np.uint64(0xFFFFFFFF)).astype(np.int64)
-            )
+            own, other = parted(self.pairs[rows[start : start + _CHUNK]])
+            anchors = self._texts(0, own)
+            others = self._texts(self.store.row_side, other)
             yield list(map(joined_pair, anchors, others))
 
     def _texts(self, side: int, rows: Rows) -> list[str]:
@@ -276,7 +271,5 @@ class _VectorTeacher:
             raise StorageError(f"{own.folder} has other rows than {store.folder}; remove both")
         rows = own.vectors(own.row_side)
         vectors = Vectors(rows if own.row_side == 0 else own.vectors(0), rows)
-        anchors = (pairs >> np.uint64(32)).astype(np.int64)
-        others = (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        cosines = 1 - vectors.measure("cosine", anchors, others)
+        cosines = 1 - vectors.measure("cosine", *parted(pairs))
         return cosines.astype(np.float32), int(facts["embedded"])

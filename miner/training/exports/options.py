@@ -7,8 +7,9 @@ from typing import Any
 
 from miner.errors import UsageError, did_you_mean
 from miner.runs.run import Run
+from miner.runs.shards import SCORES
 from miner.training.exports.catalog import EXPORT_FORMATS, Format
-from miner.training.exports.triplets import SCORES, View, shows_text
+from miner.training.exports.triplets import View, shows_text
 from miner.training.exports.writing import FILE_FORMATS
 
 __all__ = ["Options"]
@@ -62,7 +63,7 @@ class Options:
                 f"{self.name} needs texts, and the shards of {run.where} have ids only: mine texts "
                 "with output.content = true"
             )
-        has = set(SCORES.values()) <= set(run.schema().names)
+        has = {*SCORES} <= {*run.schema().names}
         if (self.scores or shape.scores == "needed") and not has:
             what = "--scores" if self.scores else self.name
             other = ", or use --format triplet" if shape.scores == "needed" else ""

@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 
 from miner.errors import StorageError
 from miner.runs.run import CENSUS, Run
-from miner.runs.shards import parquet_errors
+from miner.runs.shards import SCORES, parquet_errors
 from miner.training.encoded_triplets import ROLES
 
-__all__ = ["SCORES", "Block", "Both", "View", "blocks", "empty_block", "shows_text"]
+__all__ = ["Block", "Both", "View", "blocks", "empty_block", "shows_text"]
 
 _ROWS = 1 << 14
 _LISTED = 1 << 16
 """Rows of the shards, and anchors of the census, in one batch."""
 _ENDED = np.iinfo(np.int64).max
 
-SCORES = {"positive": "teacher_ap", "negative": "teacher_an"}
+_SCORE_OF = dict(zip(ROLES[1:], SCORES, strict=True))
 """The columns with the teacher's scores of an anchor and a passage, by the passage's role."""
 
 Codes = NDArray[np.int64]
@@ -136,7 +136,7 @@ class View:
         names = ["anchor_id", *(role + self.suffix for role in ROLES), "d_ap", "d_an"]
         if self.ids:
             names += [f"{role}_id" for role in ROLES]
-        return [*dict.fromkeys([*names, *(SCORES.values() if self.scores else ())])]
+        return [*dict.fromkeys([*names, *(SCORES if self.scores else ())])]
 
 
 def shows_text(run: Run) -> bool:
@@ -242,7 +242,7 @@ def _block(parts: list[Part], view: View) -> Block:
         anchor_values,
         passages,
         {role: _strings(table[f"{role}_id"], order) for role in ROLES if view.ids},
-        {role: table[name].to_numpy()[order] for role, name in SCORES.items() if view.scores},
+        {role: table[name].to_numpy()[order] for role, name in _SCORE_OF.items() if view.scores},
     )
 
 

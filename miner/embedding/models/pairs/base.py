@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from miner.embedding.models.base import Batch, Model
 from miner.errors import DataError
 
-__all__ = ["PairFunction", "PairModel", "PairTexts", "joined_pair", "split_pair"]
+__all__ = ["PairFunction", "PairModel", "PairScorer", "PairTexts", "joined_pair", "split_pair"]
 
 PairTexts = list[tuple[str, str]]
 """Pairs of an anchor's text and the text of one of its positives or negatives."""
@@ -48,6 +48,10 @@ class PairModel(Model):
     logits: bool = False
     activation: str | None = None
 
+
+class PairScorer(PairModel):
+    """A model that scores a list of pairs."""
+
     @abstractmethod
     def score(self, pairs: PairTexts) -> Any:
         """Return one number for each pair, before the activation."""
@@ -70,7 +74,7 @@ class PairModel(Model):
         return scores[:, None]
 
 
-class PairFunction(PairModel):
+class PairFunction(PairScorer):
     """Wraps a user's function from a list of pairs to numbers."""
 
     def __init__(self, name: str, function: Callable[[PairTexts], Any]) -> None:

@@ -9,7 +9,7 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from miner.embedding.models.hub.loading import load_folder_or_name
-from miner.embedding.models.pairs.base import PairModel, PairTexts
+from miner.embedding.models.pairs.base import PairScorer, PairTexts
 from miner.embedding.models.torch_weights import choose_device, state_digest
 from miner.errors import UsageError
 
@@ -18,7 +18,7 @@ __all__ = ["CrossEncoderScores"]
 _VERSION = 1
 
 
-class CrossEncoderScores(PairModel):
+class CrossEncoderScores(PairScorer):
     """Scores pairs of texts with a ``CrossEncoder`` that has one output.
 
     Parameters

@@ -16,16 +16,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from miner.embedding.models.base import Batch
 from miner.embedding.models.http import Http
-from miner.embedding.models.pairs.base import PairModel, PairTexts, split_pair
+from miner.embedding.models.pairs.base import PairModel, split_pair
 
 __all__ = ["Reranker"]
 
 _VERSION = 1
 
 
-class Reranker(PairModel, Http):
+class Reranker(Http, PairModel):
     """A remote scorer of pairs, identified by its URL, its name and its canaries.
 
     Parameters
@@ -54,24 +53,10 @@ class Reranker(PairModel, Http):
         """Return the URL itself."""
         return base
 
-    def score(self, pairs: PairTexts) -> Any:
-        """Raise: `embed` sends the pairs of each query together.
-
-        Raises
-        ------
-        NotImplementedError
-            Always.
-        """
-        raise NotImplementedError
-
-    def embed(self, batch: Batch) -> NDArray[np.floating]:
-        """Return the scores of pairs, shape (b, 1); a request has pairs of one query."""
-        return Http.embed(self, batch)
-
     def parts(self, texts: list[str]) -> list[list[str]]:
         """Return the pairs of each request."""
         queries = itertools.groupby(texts, key=lambda text: split_pair(text)[0])
-        return [part for _, mine in queries for part in super(Reranker, self).parts(list(mine))]
+        return [part for _, mine in queries for part in Http.parts(self, list(mine))]
 
     def body(self, texts: list[str]) -> dict[str, Any]:
         """Return the body of a request."""
