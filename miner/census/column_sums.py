@@ -44,6 +44,10 @@ class ColumnSums:
         The number of anchors for which the row is a hard negative.
     found : ndarray of shape (rows,), int64
         The counts of the current run of anchors; see `miner.census.walk.line_loops.add_up`.
+    row_codes : ndarray of shape (rows,), int64
+        The label of each row, below 0 for none; empty if no confusions are counted.
+    label_count : int
+        The number of labels; 0 if no confusions are counted.
     """
 
     def __init__(
@@ -59,8 +63,9 @@ class ColumnSums:
         self.seen = np.zeros(rows, dtype=np.uint32)
         self.found = np.zeros(rows, dtype=np.int64)
         there = labels is not None and confusions is not None
-        self._codes = labels.rows if labels and there else np.empty(0, dtype=np.int64)
-        self._by_label = np.zeros((2, labels.count if labels and there else 0), dtype=np.int64)
+        self.row_codes = labels.rows if labels and there else np.empty(0, dtype=np.int64)
+        self.label_count = labels.count if labels and there else 0
+        self._by_label = np.zeros((2, self.label_count), dtype=np.int64)
 
     def runs(self, anchors: Rows) -> list[tuple[int, int]]:
         """Cut anchors into runs with the same label; the counts of a run are added together."""
@@ -71,12 +76,15 @@ class ColumnSums:
 
     def flush_run(self, anchor: int) -> None:
         """Add the counts in `found` to the sums; `anchor` is any anchor of the run."""
-        self._loops.fold(self.found, self._codes, self.totals, self._by_label)
+        self._loops.fold(self.found, self.row_codes, self.totals, self._by_label)
+        met = np.flatnonzero(self._by_label[1])
+        self.add_labels(np.full(len(met), anchor), met, self._by_label[:, met])
+        self._by_label[:, met] = 0
+
+    def add_labels(self, anchors: Rows, others: Rows, counts: Rows) -> None:
+        """Add triplets of some anchors by the label of the negative, if confusions are counted."""
         if self.labels is not None and self.confusions is not None:
-            met = np.flatnonzero(self._by_label[1])
-            label = np.full(len(met), self.labels.anchors[anchor])
-            self.confusions.add(label, met, self._by_label[:, met])
-            self._by_label[:, met] = 0
+            self.confusions.add(self.labels.anchors[anchors], others, counts)
 
     def add(self, anchors: Rows, rows: Rows, counts: Rows, met: NDArray[np.bool_]) -> None:
         """Add triplets of some anchors and negatives.
@@ -93,9 +101,8 @@ class ColumnSums:
             np.add.at(total, rows, count)
         np.add.at(self.seen, rows[met], np.uint32(1))
         if self.labels is not None and self.confusions is not None:
-            there = np.flatnonzero((counts > 0).any(axis=0) & (self._codes[rows] >= 0))
-            labels = self.labels.anchors[anchors[there]]
-            self.confusions.add(labels, self._codes[rows[there]], counts[:, there])
+            there = np.flatnonzero((counts > 0).any(axis=0) & (self.row_codes[rows] >= 0))
+            self.add_labels(anchors[there], self.row_codes[rows[there]], counts[:, there])
 
     def hubs(self) -> NDArray[np.void]:
         """Return the rows that are the negative of some triplet, with the columns `HUBS`."""

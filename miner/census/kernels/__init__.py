@@ -9,7 +9,15 @@ from typing import Any
 
 from miner.errors import UsageError, did_you_mean, install_hint
 
-__all__ = ["cache_folder", "choose_loops", "has_numba", "is_cold", "load_loops", "pick_kernel"]
+__all__ = [
+    "cache_folder",
+    "choose_loops",
+    "has_numba",
+    "is_cold",
+    "load_device_walk",
+    "load_loops",
+    "pick_kernel",
+]
 
 _NAMES = ("auto", "numba", "numpy")
 _SMALL, _TINY = 1 << 28, 1 << 25
@@ -60,6 +68,11 @@ def load_loops(module: str) -> Any:
     if not has_numba():
         return None
     return importlib.import_module(f"miner.census.kernels.{module}")
+
+
+def load_device_walk() -> Any:
+    """Return the class that counts on a device of PyTorch, which it imports."""
+    return importlib.import_module("miner.census.device.walk").DeviceWalk
 
 
 def choose_loops(name: str, module: str) -> Any:

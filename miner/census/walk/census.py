@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.device.devices import Device
+from miner.census.kernels import load_device_walk
 from miner.census.measure import Vectors
 from miner.census.walk.block_maker import BlockMaker, CensusRequest
 from miner.census.walk.candidate_lists import CandidateLists
@@ -64,6 +66,9 @@ class Census:
         cached.
     buffers : BufferPool, optional
         The pool of buffers for keys; by default a new one.
+    device : Device, optional
+        The device of PyTorch that counts; by default the CPU counts, without PyTorch. The counts
+        are the same.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Census:
         kernel: str = "auto",
         keep_bytes: int = 0,
         buffers: BufferPool | None = None,
+        device: Device | None = None,
     ) -> None:
         self.vectors, self.relevance = vectors, relevance
         self.metric: Metric = metric
@@ -87,11 +93,14 @@ class Census:
         self._narrow = KeyRows(self.space, vectors.rows, np.float32, keep=narrow)
         self._wide = KeyRows(self.space, vectors.rows, np.float64, keep=keep_bytes - narrow)
         self._maker = BlockMaker(vectors, relevance, self.space, margin, kernel)
+        self._walk = None if device is None else load_device_walk()(self._maker, device)
 
     def release_rows(self) -> None:
         """Drop the cached rows; counting is still possible, but slower."""
         self._narrow.release_rows()
         self._wide.release_rows()
+        if self._walk is not None:
+            self._walk.release_rows()
 
     def in_order(self, anchors: Rows) -> Rows:
         """Return positions that sort anchors by their number of positives; ties keep their order.
@@ -118,6 +127,9 @@ class Census:
         RankedBlock
             Its entries are overwritten by the next block.
         """
+        if self._walk is not None:
+            yield from self._walk.blocks(anchors, memory, request)
+            return
         positives = self.relevance.positive_counts[anchors]
         for first, last in self._cut(positives, memory):
             yield from self._blocks(anchors[first:last], memory, request)
@@ -147,7 +159,7 @@ class Census:
         group, lines, rows = self._maker.prepare(anchors), len(anchors), len(self.vectors.rows)
         thresholds = self._maker.narrow_thresholds(group)
         if thresholds is None and not request.ranks:
-            self._maker.estimate_shares(group)
+            self._maker.precision.estimate_shares(group)
         kind: Any = np.float64 if thresholds is None else np.float32
         fits = 3 * memory // 4 // (kind().itemsize * rows)
         if lines > 1 and fits < min(lines, _FEWEST) and thresholds is not None:
@@ -192,7 +204,7 @@ class Census:
                 out = buffer[numbers:]
                 listing = self._maker.listing(own, edges, thresholds is not None, out, request)
                 listing.entries.add(mine, bias, 0)
-                yield self._maker.summed_block(own, listing, request)
+                yield self._maker.summed_block(own, listing.sorted(), request)
 
     def _tiled(
         self, group: QueryBlock, thresholds: PairThresholds, memory: int, request: CensusRequest
@@ -207,7 +219,7 @@ class Census:
             out = buffer[numbers : numbers + most]
             listing = self._maker.listing(group, thresholds, True, out, request)
             if self._list_tiles(group, products, listing.entries):
-                yield self._maker.summed_block(group, listing, request)
+                yield self._maker.summed_block(group, listing.sorted(), request)
                 return
         for half in (slice(0, lines // 2), slice(lines // 2, lines)):
             own = thresholds.part(group.pairs.starts, half)

@@ -99,26 +99,43 @@ class Precision:
         Also sets `anchors.non_easy` and `anchors.undecided`, estimated from the first anchor.
         """
         pairs, sizes = anchors.pairs, np.diff(anchors.pairs.starts)
-        fits = self._usable and (anchors.norms**2 < _RANGE[1]).all()
-        if not fits or sizes.max() > MAX_NARROW_POSITIVES:
+        if not self._usable or sizes.max() > MAX_NARROW_POSITIVES:
             return None
         d_ap = pairs.measured(self._vectors, self._space, slice(None))
         facts = (pairs, d_ap, self._space, self._margin, anchors.offset, anchors.key_error)
-        thresholds, error = thresholds_from_distances(*facts), self.narrow(anchors.norms)
-        gap = np.add.reduceat(thresholds.non_easy - thresholds.hard, pairs.starts[:-1])
-        if (gap < _FINE * error * sizes).any():
-            return None
-        self._estimate_shares(anchors, d_ap[: pairs.starts[1]], error[0])
-        return thresholds if anchors.undecided <= MAX_UNDECIDED else None
+        thresholds = thresholds_from_distances(*facts)
+        return thresholds if self.suits(anchors, thresholds, self.narrow(anchors.norms)) else None
 
-    def estimate_shares(self, anchors: QueryBlock) -> None:
-        """Set `non_easy` and `undecided` of `anchors` for float64 keys, by the first anchor."""
-        first = slice(0, anchors.pairs.starts[1])
-        d_ap = anchors.pairs.measured(self._vectors, self._space, first)
-        self._estimate_shares(anchors, d_ap, 0.0)
+    def suits(
+        self, anchors: QueryBlock, thresholds: PairThresholds, error: Float64, *, loss: bool = True
+    ) -> bool:
+        """Whether keys with an error decide nearly all rows, and give a loss if it is wanted.
 
-    def _estimate_shares(self, anchors: QueryBlock, d_ap: Float64, error: float) -> None:
-        """Set both shares for keys whose error exceeds the float64 error by `error`."""
+        Also sets `anchors.non_easy` and `anchors.undecided`, estimated from the first anchor.
+
+        Parameters
+        ----------
+        anchors, thresholds
+        error : ndarray of shape (b,), float64
+            A bound on the difference of these keys, which are float32, and float64 keys.
+        loss : bool
+            Whether the loss is summed from the keys.
+        """
+        if not self._usable or not (anchors.norms**2 < _RANGE[1]).all():
+            return False
+        starts = anchors.pairs.starts
+        gap = np.add.reduceat(thresholds.non_easy - thresholds.hard, starts[:-1])
+        if loss and (gap < _FINE * error * np.diff(starts)).any():
+            return False
+        self.estimate_shares(anchors, error[0])
+        return anchors.undecided <= MAX_UNDECIDED
+
+    def estimate_shares(self, anchors: QueryBlock, error: float = 0.0) -> None:
+        """Set `non_easy` and `undecided` of `anchors`, by the first anchor.
+
+        `error` bounds the difference of the keys and float64 keys.
+        """
+        d_ap = anchors.pairs.measured(self._vectors, self._space, slice(0, anchors.pairs.starts[1]))
         one, space = anchors.part(slice(0, 1)), self._space
         thresholds = thresholds_from_distances(
             one.pairs, d_ap, space, self._margin, one.offset, one.key_error

@@ -1,0 +1,1 @@
+"""The exact pass in PyTorch, on a GPU: products of tiles, counts, lists."""

@@ -1,0 +1,173 @@
+"""Which device counts: the names of `engine.device`, and the GPU of this process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import importlib.util
+import itertools
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from miner.errors import UsageError, install_hint
+
+__all__ = ["DEVICES", "Device", "check_device", "device_name", "has_gpu", "open_device"]
+
+DEVICES = ("auto", "cpu", "cuda")
+_NAME = re.compile(r"auto|cpu|cuda(:\d+)?|torch:cpu")
+_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
+"""A machine with a GPU that PyTorch calls ``cuda`` has one of these: NVIDIA, AMD, WSL."""
+_LEAST = 1e12
+"""With ``auto``, the CPU counts a census of fewer multiplications than this: starting PyTorch and a
+GPU takes seconds. Chosen, not measured."""
+_FREE = 0.8
+"""The share of a GPU's free memory that is planned with."""
+_BLOCKS = 2
+"""Blocks of one process on the device at the same time: while one is counted, the CPU decides the
+undecided rows of the other."""
+
+
+@dataclass
+class Device:
+    """A device of PyTorch, and the memory that a block may use.
+
+    Attributes
+    ----------
+    name : str
+        As PyTorch names it: ``cuda:0``, ``cpu``.
+    bytes : int
+        For one block of anchors.
+    room : int
+        For the rows.
+    """
+
+    name: str
+    bytes: int
+    room: int
+    _free: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_BLOCKS))
+    _own: threading.local = field(default_factory=threading.local)
+
+    @contextlib.contextmanager
+    def block(self) -> Iterator[None]:
+        """Wait until there is room for one more block; blocks inside of a block do not wait."""
+        depth = getattr(self._own, "depth", 0)
+        self._own.depth = depth + 1
+        try:
+            with contextlib.nullcontext() if depth else self._free:
+                yield
+        finally:
+            self._own.depth = depth
+
+
+def check_device(name: str) -> None:
+    """Check the value of `engine.device`.
+
+    Raises
+    ------
+    UsageError
+        If it is no device's name.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"engine.device = {name!r} is no device; it is one of {', '.join(DEVICES)}, or one GPU "
+            "of several, such as cuda:1"
+        )
+
+
+def has_gpu() -> bool:
+    """Whether PyTorch is installed and sees a GPU; it is imported only where a driver is there."""
+    if not any(path.exists() for path in _DRIVERS) or not importlib.util.find_spec("torch"):
+        return False
+    return bool(_torch("auto").cuda.is_available())
+
+
+def device_name(name: str, work: float) -> str:
+    """Return what counts a census on this machine: ``cpu``, ``torch:cpu``, ``cuda`` or ``cuda:N``.
+
+    Parameters
+    ----------
+    name : str
+        The value of `engine.device`.
+    work : float
+        The multiplications of the census: anchors times rows times dimensions.
+
+    Raises
+    ------
+    UsageError
+        If a GPU is named, and PyTorch or the GPU is not there.
+    """
+    check_device(name)
+    if name == "auto":
+        return "cuda" if work >= _LEAST and has_gpu() else "cpu"
+    if name.startswith("cuda"):
+        torch, number = _torch(name), int(name.partition(":")[2] or 0)
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if number >= count:
+            there = f"only {count}" if count else "no GPU"
+            raise UsageError(
+                f"engine.device = {name!r}: PyTorch {torch.__version__} sees {there} here; use "
+                "'auto', which counts on the CPU where there is none, or 'cpu'"
+            )
+    elif name == "torch:cpu":
+        _torch(name)
+    return name
+
+
+def open_device(name: str, memory: int, sharing: int) -> Device:
+    """Return the device of this process, with its memory planned.
+
+    Parameters
+    ----------
+    name : str
+        As `device_name` returns it, and not ``cpu``.
+    memory : int
+        Bytes for a block of keys on the CPU; used by ``torch:cpu``.
+    sharing : int
+        The number of processes on this machine, which share its GPUs.
+    """
+    if name == "torch:cpu":
+        return Device("cpu", memory, memory)
+    torch = _torch(name)
+    count = torch.cuda.device_count()
+    number = int(name.partition(":")[2]) if ":" in name else _claimed(count)
+    each = -(-sharing // (1 if ":" in name else count))
+    free = _FREE * torch.cuda.mem_get_info(number)[0] / max(1, each)
+    return Device(f"cuda:{number}", int(free / 2 / _BLOCKS), int(free / 2))
+
+
+_CLAIMS: dict[int, int] = {}
+"""The GPU of this process and the open file that says so: a process keeps its GPU."""
+
+
+def _claimed(count: int) -> int:
+    """Return the GPU of this process: one that the fewest other processes have."""
+    if count < 2:
+        return 0
+    if not _CLAIMS:
+        for turn, number in itertools.product(itertools.count(), range(count)):
+            path = Path(tempfile.gettempdir()) / f"mine-{os.getuid()}-gpu-{number}-{turn}"
+            handle = os.open(path, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _CLAIMS[number] = handle
+                break
+            os.close(handle)
+    return next(iter(_CLAIMS))
+
+
+def _torch(name: str) -> Any:
+    """Return PyTorch."""
+    if importlib.util.find_spec("torch") is None:
+        raise UsageError(
+            f"engine.device = {name!r}: PyTorch is not installed; {install_hint('torch')}"
+        )
+    import torch
+
+    return torch

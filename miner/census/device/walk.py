@@ -1,0 +1,236 @@
+"""The exact pass on a device: blocks of anchors, each with the same counts as on the CPU.
+
+The products, the search among thresholds, the sums and the lists are made on the device;
+thresholds, sorted entries and what the definition decides are those of `miner.census.walk`. A block
+has as many anchors as the device has room for, and half of them if its memory is used up all the
+same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from miner.census.device.counting import COUNT_BYTES, BlockKeys, DeviceCount, RowSums
+from miner.census.device.devices import Device
+from miner.census.device.listing import list_entries, nearest_max_keys
+from miner.census.device.products import check_products
+from miner.census.device.roundings import BY_SPEED, ROUNDINGS, Rounding
+from miner.census.device.rows import DeviceRows
+from miner.census.device.thresholds import DeviceThresholds, threshold_bytes
+from miner.census.walk.block_maker import BlockMaker, CensusRequest
+from miner.census.walk.pair_thresholds import PairThresholds
+from miner.census.walk.precision import MAX_UNDECIDED, QueryBlock
+from miner.census.walk.ranked_block import RankedBlock
+from miner.errors import EngineError
+from miner.triplets.types import Float64, Rows
+
+__all__ = ["DeviceWalk"]
+
+_MOST_LINES = 8192
+"""The most anchors of a block; more would not make products faster."""
+_PAIR = 160
+"""Approximate bytes per pair, on the CPU."""
+_KNOWN_TENSOR_CORES = (8, 9)
+"""Compute capabilities whose sums were examined; see `miner.census.device.roundings`."""
+
+
+def _usable_roundings(device: torch.device) -> Sequence[str]:
+    """Return the names of the roundings whose bounds hold on a device, fastest first."""
+    if device.type != "cuda" or torch.version.hip:
+        return BY_SPEED[-2:]
+    known = torch.cuda.get_device_capability(device)[0] in _KNOWN_TENSOR_CORES
+    return BY_SPEED if known else BY_SPEED[-2:]
+
+
+class DeviceWalk:
+    """Makes the blocks of one census on a device.
+
+    Parameters
+    ----------
+    maker : BlockMaker
+    device : Device
+    names : sequence of str, optional
+        The roundings to choose from, preferred ones first; float64 keys if none suits. By default
+        those whose bounds hold on the device.
+    """
+
+    def __init__(
+        self, maker: BlockMaker, device: Device, names: Sequence[str] | None = None
+    ) -> None:
+        self._maker, self._device = maker, device
+        self._bytes, on = device.bytes, torch.device(device.name)
+        self._rows = DeviceRows(maker.space, maker.vectors.rows, on, device.room)
+        chosen = _usable_roundings(on) if names is None else names
+        self._roundings = [ROUNDINGS[name] for name in chosen]
+        self._checked: set[str] = set()
+
+    def release_rows(self) -> None:
+        """Drop what is kept for products."""
+        self._rows.release_rows()
+
+    def blocks(self, anchors: Rows, memory: int, request: CensusRequest) -> Iterator[RankedBlock]:
+        """Yield counted blocks of anchors, in the given order; see `Census.blocks`.
+
+        Raises
+        ------
+        EngineError
+            If a single anchor does not fit in the device's memory.
+        """
+        done = 0
+        while done < len(anchors):
+            group = anchors[done : done + self._fitting(anchors[done:], memory)]
+            try:
+                with self._device.block():
+                    for block in self._blocks(group, memory, request):
+                        done += len(block.anchors)
+                        yield block
+            except torch.cuda.OutOfMemoryError as error:
+                if len(group) == 1:
+                    raise EngineError(
+                        f"{self._device.name} has too little memory for one anchor and "
+                        f"{len(self._maker.vectors.rows)} rows ({str(error).splitlines()[0]}); set "
+                        "engine.device = 'cpu', or give fewer --workers"
+                    ) from error
+                self._bytes = self._bytes // 2
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _most_lines(self, key_bytes: int) -> int:
+        """Return the number of anchors whose keys take half of a block's memory."""
+        rows = max(1, len(self._maker.vectors.rows))
+        return max(1, min(_MOST_LINES, self._bytes // 2 // (key_bytes * rows)))
+
+    def _fitting(self, anchors: Rows, memory: int) -> int:
+        """Return how many of the anchors make the next block."""
+        positives = self._maker.relevance.positive_counts[anchors[: self._most_lines(4)]]
+        widest = np.maximum.accumulate(positives)
+        on_device = threshold_bytes(1, 1) * widest * np.arange(1, len(positives) + 1)
+        fits = (np.cumsum(_PAIR * positives) <= memory) & (on_device <= self._bytes // 8)
+        return max(1, int(np.argmin(np.append(fits, False))))
+
+    def _blocks(self, anchors: Rows, memory: int, request: CensusRequest) -> Iterator[RankedBlock]:
+        """Yield the blocks of anchors that fit together."""
+        group = self._maker.prepare(anchors)
+        queries, pairs = self._rows.sent_queries(group.queries), group.pairs
+        sent = (
+            torch.from_numpy(given).to(queries.device) for given in (pairs.lines, pairs.positives)
+        )
+        found = self._rows.pair_keys(queries, *sent).cpu().numpy()
+        thresholds = self._maker.thresholds_of_keys(group, found)
+        rounding = self._chosen(group, thresholds, request)
+        most = self._most_lines(8)
+        if rounding.wide and len(anchors) > most:
+            for start in range(0, len(anchors), most):
+                yield from self._blocks(anchors[start : start + most], memory, request)
+            return
+        keys = self._rows.keys(queries, rounding)
+        masked = (torch.from_numpy(one).to(keys.device) for one in self._maker.masked_rows(pairs))
+        keys[tuple(masked)] = torch.nan
+        block = BlockKeys(self._rows, queries, keys)
+        error = None if rounding.wide else self._error(group, rounding)
+        if request.ranks or self._maker.exact or group.undecided > MAX_UNDECIDED:
+            yield from self._listed(group, thresholds, block, error, memory, request)
+        else:
+            yield self._counted(group, thresholds, block, error, request)
+
+    def _chosen(
+        self, group: QueryBlock, thresholds: PairThresholds, request: CensusRequest
+    ) -> Rounding:
+        """Return the first rounding that decides nearly all keys of some anchors."""
+        dim, rounding = self._maker.vectors.dim, ROUNDINGS["fp64"]
+        for one in () if self._maker.exact else self._roundings:
+            if one.wide or not one.fits(dim) or (one.reduced and (request.loss or request.ranks)):
+                continue
+            error = self._error(group, one)
+            if self._maker.precision.suits(group, thresholds, error, loss=request.loss):
+                rounding = one
+                break
+        else:
+            self._maker.precision.estimate_shares(group)
+        if rounding.name not in self._checked:
+            check_products(self._rows.device, dim, rounding)
+            self._checked.add(rounding.name)
+        return rounding
+
+    def _error(self, group: QueryBlock, rounding: Rounding) -> Float64:
+        space, dim = self._maker.space, self._maker.vectors.dim
+        return rounding.error(dim, group.norms, space.max_norm, euclidean=space.euclidean)
+
+    def _counting_lines(self) -> int:
+        """Return the number of anchors to count at once."""
+        return max(1, self._bytes // 4 // (COUNT_BYTES * max(1, len(self._maker.vectors.rows))))
+
+    def _counted(
+        self,
+        group: QueryBlock,
+        thresholds: PairThresholds,
+        block: BlockKeys,
+        error: Float64 | None,
+        request: CensusRequest,
+    ) -> RankedBlock:
+        """Return a block that was counted without sorting; it lists the nearest rows only."""
+        maker, keys, lines = self._maker, block.keys, self._counting_lines()
+        tolerance, gap = maker.tolerances(group, thresholds, error)
+        wide_tolerance, wide_gap = maker.tolerances(group, thresholds, None)
+        counting = DeviceCount(
+            block,
+            DeviceThresholds.sort(group.pairs, thresholds, keys.device),
+            tolerance,
+            wide_tolerance,
+            maker.precision.unclear(group.offset, gap),
+            maker.precision.unclear(group.offset, wide_gap),
+            group.offset,
+            maker.space.slope,
+            maker.space.root,
+            lines,
+        )
+        sums, rows = request.sums, keys.shape[1]
+        own = None if sums is None else RowSums(sums, group.pairs.anchors, rows, keys.device)
+        counts, losses, undecided = counting.count(request.loss, own)
+        if own is not None:
+            own.hand_over()
+        definition = maker.definition(group, thresholds, measured=False)
+        definition.decide(undecided, sums, counts, losses)
+        entries, firsts = np.empty(0), np.zeros(len(group.offset) + 1, dtype=np.int64)
+        if request.neighbours:
+            nearest = nearest_max_keys(keys, request.neighbours, 4 * tolerance)
+            entries, firsts = list_entries(keys, nearest, maker.bits, lines)
+            maker.loops.sort_lines(entries, firsts)
+        made = maker.block(group, thresholds, tolerance, gap, entries, firsts)
+        made.hard, made.non_easy, made.loss = definition.finish(counts, losses)
+
+        def lister(which: Rows, max_keys: Float64) -> tuple[Float64, Rows]:
+            """List the rows of some of the anchors up to the given keys."""
+            entries, firsts = list_entries(keys, max_keys, maker.bits, lines, which)
+            maker.loops.sort_lines(entries, firsts)
+            return entries, firsts
+
+        made.lister = lister
+        return made
+
+    def _listed(
+        self,
+        group: QueryBlock,
+        thresholds: PairThresholds,
+        block: BlockKeys,
+        error: Float64 | None,
+        memory: int,
+        request: CensusRequest,
+    ) -> Iterator[RankedBlock]:
+        """Yield blocks with ranked rows, of as many anchors as have their entries in memory."""
+        maker, keys, starts = self._maker, block.keys, group.pairs.starts
+        tolerance, gap = maker.tolerances(group, thresholds, error)
+        unclear = maker.unclear(group, thresholds, gap, narrow=error is not None)
+        nearest = nearest_max_keys(keys, request.neighbours, 4 * tolerance)
+        most = np.maximum(maker.max_keys(group, thresholds, tolerance), nearest)
+        lines = max(1, min(len(keys), memory // (16 * keys.shape[1])))
+        for first in range(0, len(keys), lines):
+            part = slice(first, min(first + lines, len(keys)))
+            entries, firsts = list_entries(keys[part], most[part], maker.bits, lines)
+            maker.loops.sort_lines(entries, firsts)
+            own = (tolerance[part], gap[part], unclear[part], entries, firsts)
+            made = (thresholds.part(starts, part), *own)
+            yield maker.summed_block(group.part(part), made, request)
