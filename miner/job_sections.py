@@ -276,10 +276,12 @@ class EngineJob:
     """How the units are distributed over workers; does not change the output.
 
     `patience` is the number of seconds that `dask` waits if its scheduler or all workers are lost.
+    `device` is what counts: a GPU, or the CPU.
     """
 
     name: str = "threads"
     workers: int = 0
+    device: str = "auto"
     address: str | None = None
     patience: float = 30.0
 

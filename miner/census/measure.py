@@ -122,6 +122,11 @@ class Vectors:
         """The number of dimensions."""
         return int(self.rows.shape[1])
 
+    @property
+    def work(self) -> float:
+        """The multiplications of a census of these vectors."""
+        return float(len(self.anchors)) * len(self.rows) * self.dim
+
     def measure(self, metric: Metric, anchors: Rows, columns: Rows) -> Float64:
         """Measure rows from one anchor or from one anchor each, by the definition."""
         return load_measure(self.kernel)(metric, self.anchors, self.rows, anchors, columns)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from miner.census.device.devices import check_engine, model_device
 from miner.datasets.fetch import fetch_dataset, vectors_table, write_data
 from miner.datasets.source import Source, open_source
 from miner.embedding.models.base import LoadedModel
@@ -106,10 +107,12 @@ class ResolvedJob:
         check_selection(job)
         check_factory(job.index.factory)
         engine = open_engine(job.engine)
+        check_engine(job.engine.device, here=not engine.takes_address)
         most = parse_bytes(job.cache.max_size, "cache.max_size")
         dataset = fetch_dataset(job.dataset, most, progress)
         source = open_source(dataset, job.model.name)
-        model = load_model(job.model.name, source.kind, job.model.options)
+        device = model_device(job.engine.device)
+        model = load_model(job.model.name, source.kind, job.model.options, device)
         if any(job.model.prompts(1) + job.model.prompts(2)) and source.kind != "text":
             raise UsageError(f"model.prompt is for texts; the content column holds {source.kind}")
         resolved = cls(job, source, model, engine)

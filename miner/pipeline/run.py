@@ -286,7 +286,7 @@ class _RunPipeline:
             "store": store.folder.name,
             "store_checksum": store.checksum,
             "index": index,
-            "kernels": spec.kernel,
+            **spec.counting_facts,
             "shards": shards,
             "files": files,
             "timings": self.clock.seconds,

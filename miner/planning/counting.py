@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,7 @@ class Slice:
 
 
 def count_slice(job: Job, store: Store, folder: Path, *, unit: int, workers: int) -> Slice:
-    """Count parts of units, spread evenly over the anchors of a store.
+    """Count parts of units on the CPU, spread evenly over the anchors of a store.
 
     Parameters
     ----------
@@ -62,8 +62,9 @@ def count_slice(job: Job, store: Store, folder: Path, *, unit: int, workers: int
     workers : int
         Number of threads.
     """
+    on_cpu = replace(job, engine=replace(job.engine, device="cpu"))  # a GPU is not timed
     with open_engine(EngineJob("threads", workers)) as engine:
-        spec = UnitSpec.from_job(job, store, engine, job.mining)
+        spec = UnitSpec.from_job(on_cpu, store, engine, job.mining)
         try:
             miner = open_unit_miner(spec)
             anchors = len(miner.tally.positives)

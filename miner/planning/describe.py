@@ -46,6 +46,8 @@ def _data(facts: dict[str, Any]) -> Lines:
     rows = f"{embedding['embedded']:,} of {counted(embedding['rows'], 'row')} to embed"
     yield "", rows if embedding["embedded"] else "all rows are embedded already"
     yield "engine", f"{facts['engine']['name']}, {counted(facts['engine']['workers'], 'worker')}"
+    if facts["engine"]["device"].startswith("cuda"):
+        yield "device", f"{facts['engine']['device']}; the time below is that of the CPU"
 
 
 def _time(facts: dict[str, Any]) -> Lines:

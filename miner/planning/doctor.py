@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
+from miner.census.device.devices import find_gpu
 from miner.census.kernels import cache_folder, has_numba, is_cold
 from miner.errors import DISTRIBUTION, install_hint
 from miner.formatting import bytes_text
@@ -42,8 +43,9 @@ def machine_facts() -> dict[str, Any]:
     -------
     dict
         ``versions``; ``extras``, by name the packages that are missing; ``loops`` (``installed``,
-        ``compiled``, ``folder``); ``cores``; ``memory_bytes``; ``cache`` and ``work``, folders that
-        the environment names; ``disk_free_bytes`` of the current folder.
+        ``compiled``, ``folder``); ``cores``; ``gpu``, its name or None; ``memory_bytes``;
+        ``cache`` and ``work``, folders that the environment names; ``disk_free_bytes`` of the
+        current folder.
     """
     return {
         "versions": package_versions(),
@@ -55,6 +57,7 @@ def machine_facts() -> dict[str, Any]:
             "folder": cache_folder(),
         },
         "cores": usable_cores(),
+        "gpu": find_gpu(),
         "memory_bytes": _memory(),
         "cache": os.environ.get("MINE_CACHE"),
         "work": str(work_home()),
@@ -104,6 +107,7 @@ def describe_machine(facts: dict[str, Any]) -> str:
     lines = [
         ("mine", f"{facts['versions']['mine']}, Python {facts['versions']['python']}"),
         ("machine", f"{facts['platform']}, {facts['cores']} usable cores"),
+        ("gpu", facts["gpu"] or "none that PyTorch sees; the CPU counts"),
         ("memory", bytes_text(facts["memory_bytes"])),
         ("disk", f"{bytes_text(facts['disk_free_bytes'])} free in this folder"),
         ("loops", _loops(facts["loops"])),

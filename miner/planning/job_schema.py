@@ -117,6 +117,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     "engine": {
         "name": "threads, processes or dask.",
         "workers": "The number of workers; 0 for one a core.",
+        "device": "What counts, and where PyTorch models run: auto, cpu, cuda or cuda:N.",
         "address": "The address of the Dask scheduler.",
         "patience": "Seconds to wait for a Dask scheduler, or for workers when all are gone.",
     },

@@ -95,7 +95,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         triplets whose pairs it scores.
         ``min_rows``: the gate on written rows, 0 where there is none.
         ``index``: the index that a run would use. ``model``: id and dimensions. ``embedding``: the
-        rows, and the number of contents to embed. ``engine``: name and workers. ``seconds``:
+        rows, and the number of contents to embed. ``engine``: name, workers, device. ``seconds``:
         ``start``, ``read``, ``embed``, and for an exact run ``count``. ``memory_bytes``: an upper
         bound for one machine. ``disk_bytes``: an upper bound, with its parts in ``disk``.
         ``disk_free_bytes``. ``out_writable``. ``already_mined``: the finished run of this job, or
@@ -164,7 +164,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         "index": factory,
         "model": {"id": opened.model.name, "dim": dim},
         "embedding": {"rows": data.items, "embedded": trial.fresh if trial else 0},
-        "engine": {"name": job.engine.name, "workers": workers},
+        "engine": {"name": job.engine.name, "workers": workers, "device": job.engine.device},
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "memory_bytes": memory(
             size,

@@ -170,6 +170,7 @@ _SHAPE: dict[str, Any] = {
         "recall?": {f"{name}?": _RECALL for name in MINED_CLASSES},
     },
     "kernels?": _some(("numba", "numpy")),
+    "device?": _text,
     "census": {
         "valid": _count,
         "easy": _count,

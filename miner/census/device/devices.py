@@ -18,7 +18,18 @@ from typing import Any
 
 from miner.errors import UsageError, install_hint
 
-__all__ = ["DEVICES", "Device", "check_device", "device_name", "has_gpu", "open_device"]
+__all__ = [
+    "DEVICES",
+    "Device",
+    "check_device",
+    "check_engine",
+    "describe_device",
+    "device_name",
+    "find_gpu",
+    "has_gpu",
+    "model_device",
+    "open_device",
+]
 
 DEVICES = ("auto", "cpu", "cuda")
 _NAME = re.compile(r"auto|cpu|cuda(:\d+)?|torch:cpu")
@@ -88,6 +99,11 @@ def has_gpu() -> bool:
     return bool(_torch("auto").cuda.is_available())
 
 
+def find_gpu() -> str | None:
+    """Return the name of this machine's first GPU; None if there is none."""
+    return str(_torch("auto").cuda.get_device_name(0)) if has_gpu() else None
+
+
 def device_name(name: str, work: float) -> str:
     """Return what counts a census on this machine: ``cpu``, ``torch:cpu``, ``cuda`` or ``cuda:N``.
 
@@ -118,6 +134,32 @@ def device_name(name: str, work: float) -> str:
     elif name == "torch:cpu":
         _torch(name)
     return name
+
+
+def describe_device(name: str) -> str:
+    """Return a device with the name of its GPU, if it is one of this machine."""
+    if not name.startswith("cuda") or not has_gpu():
+        return name
+    torch = _torch(name)
+    return f"{name} ({torch.cuda.get_device_name(torch.device(name))})"
+
+
+def check_engine(name: str, *, here: bool) -> None:
+    """Check the value of `engine.device` before any work; the device itself if it counts `here`.
+
+    Raises
+    ------
+    UsageError
+        As `device_name`.
+    """
+    check_device(name)
+    if here and name != "auto":
+        device_name(name, 0)
+
+
+def model_device(name: str) -> str | None:
+    """Return the device that models use by default; None if they choose."""
+    return {"auto": None, "torch:cpu": "cpu"}.get(name, name)
 
 
 def open_device(name: str, memory: int, sharing: int) -> Device:

@@ -19,7 +19,7 @@ from miner.registry import load_attribute
 from miner.storage.json_files import canonical_json
 from miner.storage.urls import expanded
 
-__all__ = ["load_model"]
+__all__ = ["constructed", "import_from_here", "load_model", "placed"]
 
 # Without a network it would log every try. The error that ends a run is printed once.
 logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
@@ -36,7 +36,9 @@ class _Callable(Model):
         return np.asarray(self._function(batch))
 
 
-def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> LoadedModel:
+def load_model(
+    name: str | None, kind: str, options: Mapping[str, Any], device: str | None = None
+) -> LoadedModel:
     """Build a model by name: a registered one, a folder, or ``package.module:attribute``.
 
     Parameters
@@ -47,6 +49,8 @@ def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> Loade
         The kind of content: text, image or vectors.
     options : mapping
         Keyword arguments for the model's class.
+    device : str, optional
+        As for `placed`.
 
     Raises
     ------
@@ -62,12 +66,23 @@ def load_model(name: str | None, kind: str, options: Mapping[str, Any]) -> Loade
             f"tables ({error})"
         ) from error
     found, options = _find(name, options)
-    model = _build(name, found, options)
+    model = _build(name, found, placed(found, options, device))
     if kind not in model.kinds:
         wanted = " or ".join(sorted(model.kinds))
         raise UsageError(f"model {name!r} embeds {wanted}; the content column holds {kind}")
     options = {key: value for key, value in options.items() if key not in model.placement}
     return LoadedModel(name, model, options)
+
+
+def placed(found: Any, options: Mapping[str, Any], device: str | None) -> Mapping[str, Any]:
+    """Return options with a device, where a class takes one and the options name none.
+
+    It is in no key: where a model runs does not make it another one.
+    """
+    takes = inspect.isclass(found) and "device" in inspect.signature(found).parameters
+    if device is None or not takes or options.keys() & {"device", "devices"}:
+        return options
+    return {**options, "device": device}
 
 
 def _find(name: str, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from miner.census.device.devices import model_device
 from miner.census.measure import Vectors
 from miner.datasets.content import content_digests
 from miner.datasets.source import Source
@@ -87,7 +88,7 @@ def open_teacher(job: Job, source: Source, *, texts: bool, keep: bool) -> Teache
             "select.suspects and teacher.rejected = 'suspects' both write to suspects/, and the "
             "reasons could not be seen there; drop one"
         )
-    model = load_pair_model(asked.model, asked.options)
+    model = load_pair_model(asked.model, asked.options, model_device(job.engine.device))
     if model is None:
         return _vector_teacher(job, source, rules, keep=keep)
     given = [key for key, text in _prompts(job).items() if text]
@@ -132,7 +133,8 @@ def _vector_teacher(job: Job, source: Source, rules: TeacherRules, *, keep: bool
             "are cosines, drop it"
         )
     rules.check_range(-1, 1)
-    model = load_model(asked.model, source.kind, asked.options)
+    device = model_device(job.engine.device)
+    model = load_model(asked.model, source.kind, asked.options, device)
     prompts = asked.embedding.prompts(len(source.sides))
     if any(prompts) and source.kind != "text":
         raise UsageError(f"teacher.prompt is for texts; the content column holds {source.kind}")

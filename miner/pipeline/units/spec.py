@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.device.devices import describe_device, device_name, open_device
 from miner.census.gap_histogram import gap_facts
 from miner.census.kernels import pick_kernel
 from miner.census.measure import Vectors
@@ -102,6 +103,10 @@ class UnitSpec:
         The index that proposes negatives in an approximate run.
     kernel : str
         ``auto``, ``numba`` or ``numpy``; the results are the same.
+    device : str
+        What counts; with Dask the value of `engine.device`, and each worker looks for its own.
+    processes : int
+        The number of processes on one machine, which share its GPUs.
     left_out : str or None
         A file with the rows that are excluded, ascending.
     spares : int
@@ -121,6 +126,8 @@ class UnitSpec:
     wanted: StatisticsRequest = StatisticsRequest()  # noqa: RUF009  (frozen)
     approximate: Approximate | None = None
     kernel: str = "auto"
+    device: str = "cpu"
+    processes: int = 1
     left_out: str | None = None
     spares: int = 0
     listed: str | None = None
@@ -136,6 +143,9 @@ class UnitSpec:
     ) -> UnitSpec:
         """Return the description of a job's units; its memory is divided among the workers."""
         memory = parse_bytes(mining.memory)
+        keys, device = store.facts["rows"][0] * store.facts["rows"][-1], job.engine.device
+        if not engine.takes_address:
+            device = device_name(device, float(keys) * store.dim)
         return cls(
             store=str(store.folder.resolve()),
             metric=mining.metric,
@@ -148,8 +158,15 @@ class UnitSpec:
             wanted=StatisticsRequest.from_job(mining),
             approximate=approximate,
             spares=job.teacher.spares if job.teacher.model else 0,
-            kernel=pick_kernel(store.facts["rows"][0] * store.facts["rows"][-1]),
+            kernel=pick_kernel(keys),
+            device=device,
+            processes=engine.processes,
         )
+
+    @property
+    def counting_facts(self) -> dict[str, str]:
+        """The loops and the device that count, for the manifest."""
+        return {"kernels": self.kernel, "device": describe_device(self.device)}
 
 
 @functools.lru_cache(maxsize=1)
@@ -166,8 +183,17 @@ def open_unit_miner(spec: UnitSpec) -> UnitMiner:
             relevance = without_rows(relevance, load_array(Path(spec.left_out)))
     if spec.approximate is not None or spec.listed is not None:
         return _open_candidates(spec, vectors, relevance)
+    name = device_name(spec.device, vectors.work)
+    device = None if name == "cpu" else open_device(name, spec.memory, spec.processes)
+    keep = spec.keep if device is None else 0
     census = Census(
-        vectors, relevance, spec.metric, spec.margin, kernel=spec.kernel, keep_bytes=spec.keep
+        vectors,
+        relevance,
+        spec.metric,
+        spec.margin,
+        kernel=spec.kernel,
+        keep_bytes=keep,
+        device=device,
     )
     names = store.label_names() if spec.wanted.confusions else None
     ranks = None if names is None else label_ranks(names)

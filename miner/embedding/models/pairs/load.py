@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from miner.embedding.models.base import MODELS, LoadedModel, Model
-from miner.embedding.models.load import constructed, import_from_here
+from miner.embedding.models.load import constructed, import_from_here, placed
 from miner.embedding.models.pairs.base import PairFunction, PairModel
 from miner.errors import UsageError
 from miner.registry import Registry
@@ -35,7 +35,9 @@ PAIR_MODELS.register(
 )
 
 
-def load_pair_model(name: str, options: Mapping[str, Any]) -> LoadedModel | None:
+def load_pair_model(
+    name: str, options: Mapping[str, Any], device: str | None = None
+) -> LoadedModel | None:
     """Load a model that scores pairs; None if the name is that of an embedding model.
 
     Parameters
@@ -45,6 +47,8 @@ def load_pair_model(name: str, options: Mapping[str, Any]) -> LoadedModel | None
         ``package.module:attribute`` of a function from a list of pairs to numbers.
     options : mapping
         Keyword arguments for the model's class.
+    device : str, optional
+        As for `miner.embedding.models.load.placed`.
 
     Raises
     ------
@@ -59,7 +63,8 @@ def load_pair_model(name: str, options: Mapping[str, Any]) -> LoadedModel | None
     if family == "http" and value.rstrip("/").endswith("/rerank"):
         family = "rerank"
     if family in PAIR_MODELS.names():
-        return LoadedModel(name, _registered(name, family, value, options), options)
+        given = placed(PAIR_MODELS.load(family), options, device)
+        return LoadedModel(name, _registered(name, family, value, given), options)
     if not colon or family in MODELS.names() or expanded(name).is_dir():
         return None
     found = import_from_here(name)
