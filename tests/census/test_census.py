@@ -67,11 +67,17 @@ def check_order(census: Census, block: RankedBlock) -> None:
 
 
 def check(
-    metric: str, margin: float, stored: Vectors, relevance: Relevance, kernel: str = "auto"
+    metric: str,
+    margin: float,
+    stored: Vectors,
+    relevance: Relevance,
+    kernel: str = "auto",
+    **options: object,
 ) -> Truth:
     truth = enumerate_triplets(metric, margin, stored.anchors, stored.rows, relevance)
+    options["kernel"] = kernel
     for ranks in (False, True):
-        hard, semi, loss = counted(metric, margin, stored, relevance, kernel=kernel, ranks=ranks)
+        hard, semi, loss = counted(metric, margin, stored, relevance, ranks=ranks, **options)
         assert hard.tolist() == list(truth.hard.values())
         assert semi.tolist() == list(truth.semi_hard.values())
         if abs(truth.loss) > 1e-9:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from miner.census.column_sums import HUBS, add_up_hubs
 from miner.census.confusions import CONFUSED, MostConfused, add_up_confusions
+from miner.census.device.devices import Device
 from miner.census.measure import Vectors
 from miner.census.statistics import StatisticsRequest, plan_statistics
 from miner.census.walk.census import Census
@@ -28,7 +30,10 @@ from tests.hard_relevance import CONSTRAINTS, constrained, multilabel, subset
 from tests.oracle import Truth, enumerate_triplets, negatives
 from tests.sizes import make_small
 
-WAYS = ("numpy", "numba", "numba in tiles", "numba in float64")
+WAYS = (
+    *("numpy", "numba", "numba in tiles", "numba in float64"),
+    *("torch in float32", "torch in float64"),
+)
 NEIGHBOURS = 5
 MOST = 10**6
 
@@ -41,6 +46,15 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if name.endswith("tiles"):
         make_small(monkeypatch, tile=16, fewest=10**6)
     return name
+
+
+def counter(way: str) -> dict[str, Any]:
+    """What a census of a variant is made with."""
+    name, last = way.split()[0], way.split()[-1]
+    if name != "torch":
+        return {"kernel": name}
+    pytest.importorskip("torch")
+    return {"device": Device("cpu", 1 << 15, 1 << 20, ("fp64" if last == "float64" else "fp32",))}
 
 
 def true_hubs(truth: Truth, rows: int) -> np.ndarray:
@@ -88,7 +102,7 @@ def check(
 ) -> Truth:
     """Count in `workers` units, add up the units, and compare everything with the oracle."""
     truth = enumerate_triplets(metric, margin, stored.anchors, stored.rows, relevance)
-    census = Census(stored, relevance, metric, margin, kernel=way.split()[0])  # type: ignore[arg-type]
+    census = Census(stored, relevance, metric, margin, **counter(way))  # type: ignore[arg-type]
     counts = tally(relevance)
     plan = plan_statistics(relevance, StatisticsRequest(True, MOST, NEIGHBOURS))
     selection = selection or Selection(All())
@@ -206,9 +220,9 @@ def test_kernels_agree_on_larger_data(classes: int, way: str) -> None:
     counts = tally(relevance)
     plan = plan_statistics(relevance, StatisticsRequest(True, MOST, 10))
     found = []
-    for kernel, keep in (("numpy", 0), (way.split()[0], 1 << 20)):
+    for options, keep in (({"kernel": "numpy"}, 0), (counter(way), 1 << 20)):
         stored = Vectors(rows, rows)
-        census = Census(stored, relevance, "euclidean", 0.2, kernel=kernel, keep_bytes=keep)
+        census = Census(stored, relevance, "euclidean", 0.2, keep_bytes=keep, **options)
         miner = UnitMiner(census, counts, Selection(All()), 0, 1 << 22, statistics=plan)
         units = [cut_units(2000, 2000, 16)[n] for n in (0, 17)]
         for unit in units:

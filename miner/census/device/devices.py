@@ -57,11 +57,15 @@ class Device:
         For one block of anchors.
     room : int
         For the rows.
+    roundings : tuple of str
+        How to multiply, preferred ones first; float64 keys if none suits. If empty, all ways whose
+        bounds hold on the device.
     """
 
     name: str
     bytes: int
     room: int
+    roundings: tuple[str, ...] = ()
     _free: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_BLOCKS))
     _own: threading.local = field(default_factory=threading.local)
 

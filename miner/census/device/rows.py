@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import torch
 
@@ -32,7 +34,9 @@ class DeviceRows:
         self._space, self._rows, self.device = space, rows, device
         self._center = torch.from_numpy(space.center).to(device)
         self._step = max(1, _TILE_BYTES // (8 * max(1, rows.shape[1])))
-        self._whole = self._sent(rows) if rows.nbytes <= room else None
+        self._whole: torch.Tensor | None = None
+        with contextlib.suppress(torch.cuda.OutOfMemoryError):  # other processes may use the device
+            self._whole = self._sent(rows) if rows.nbytes <= room else None
         self._room = room - rows.nbytes if self._whole is not None else 0
         self._kept: dict[tuple[str, int], tuple[Operands, torch.Tensor]] = {}
 

@@ -20,9 +20,10 @@ from miner.census.device.products import check_products
 from miner.census.device.roundings import BY_SPEED, ROUNDINGS, Rounding
 from miner.census.device.rows import DeviceRows
 from miner.census.device.thresholds import DeviceThresholds, threshold_bytes
+from miner.census.walk import precision
 from miner.census.walk.block_maker import BlockMaker, CensusRequest
 from miner.census.walk.pair_thresholds import PairThresholds
-from miner.census.walk.precision import MAX_UNDECIDED, QueryBlock
+from miner.census.walk.precision import QueryBlock
 from miner.census.walk.ranked_block import RankedBlock
 from miner.errors import EngineError
 from miner.triplets.types import Float64, Rows
@@ -52,19 +53,13 @@ class DeviceWalk:
     ----------
     maker : BlockMaker
     device : Device
-    names : sequence of str, optional
-        The roundings to choose from, preferred ones first; float64 keys if none suits. By default
-        those whose bounds hold on the device.
     """
 
-    def __init__(
-        self, maker: BlockMaker, device: Device, names: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, maker: BlockMaker, device: Device) -> None:
         self._maker, self._device = maker, device
         self._bytes, on = device.bytes, torch.device(device.name)
         self._rows = DeviceRows(maker.space, maker.vectors.rows, on, device.room)
-        chosen = _usable_roundings(on) if names is None else names
-        self._roundings = [ROUNDINGS[name] for name in chosen]
+        self._roundings = [ROUNDINGS[name] for name in device.roundings or _usable_roundings(on)]
         self._checked: set[str] = set()
 
     def release_rows(self) -> None:
@@ -131,7 +126,7 @@ class DeviceWalk:
         keys[tuple(masked)] = torch.nan
         block = BlockKeys(self._rows, queries, keys)
         error = None if rounding.wide else self._error(group, rounding)
-        if request.ranks or self._maker.exact or group.undecided > MAX_UNDECIDED:
+        if request.ranks or self._maker.exact or group.undecided > precision.MAX_UNDECIDED:
             yield from self._listed(group, thresholds, block, error, memory, request)
         else:
             yield self._counted(group, thresholds, block, error, request)

@@ -30,6 +30,8 @@ MAX_UNDECIDED, _SAMPLE = 0.01, 2048
 from `_SAMPLE` rows."""
 _RANGE = (1e-15, 1e15)
 """Squared norms that float32 can hold without overflow or underflow."""
+_LARGEST = 1e30
+"""The greatest threshold, with its tolerance, that float32 keys are compared with."""
 _FINE = 1024.0
 """Keys can be float32 only if the margin, in key units, is at least this multiple of their error:
 the loss is summed from the keys."""
@@ -123,9 +125,10 @@ class Precision:
         """
         if not self._usable or not (anchors.norms**2 < _RANGE[1]).all():
             return False
+        edges = np.abs(thresholds.non_easy).max() + thresholds.tolerance.max()
         starts = anchors.pairs.starts
         gap = np.add.reduceat(thresholds.non_easy - thresholds.hard, starts[:-1])
-        if loss and (gap < _FINE * error * np.diff(starts)).any():
+        if edges > _LARGEST or (loss and (gap < _FINE * error * np.diff(starts)).any()):
             return False
         self.estimate_shares(anchors, error[0])
         return anchors.undecided <= MAX_UNDECIDED
