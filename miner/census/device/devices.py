@@ -10,9 +10,7 @@ import itertools
 import os
 import re
 import tempfile
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +38,9 @@ _LEAST = 1e12
 GPU takes seconds. Chosen, not measured."""
 _FREE = 0.8
 """The share of a GPU's free memory that is planned with."""
-_BLOCKS = 2
-"""Blocks of one process on the device at the same time: while one is counted, the CPU decides the
-undecided rows of the other."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Device:
     """A device of PyTorch, and the memory that a block may use.
 
@@ -66,19 +61,6 @@ class Device:
     bytes: int
     room: int
     roundings: tuple[str, ...] = ()
-    _free: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_BLOCKS))
-    _own: threading.local = field(default_factory=threading.local)
-
-    @contextlib.contextmanager
-    def block(self) -> Iterator[None]:
-        """Wait until there is room for one more block; blocks inside of a block do not wait."""
-        depth = getattr(self._own, "depth", 0)
-        self._own.depth = depth + 1
-        try:
-            with contextlib.nullcontext() if depth else self._free:
-                yield
-        finally:
-            self._own.depth = depth
 
 
 def check_device(name: str) -> None:
@@ -166,7 +148,7 @@ def model_device(name: str) -> str | None:
     return {"auto": None, "torch:cpu": "cpu"}.get(name, name)
 
 
-def open_device(name: str, memory: int, sharing: int) -> Device:
+def open_device(name: str, memory: int, processes: int = 1, threads: int = 1) -> Device:
     """Return the device of this process, with its memory planned.
 
     Parameters
@@ -175,17 +157,19 @@ def open_device(name: str, memory: int, sharing: int) -> Device:
         As `device_name` returns it, and not ``cpu``.
     memory : int
         Bytes for a block of keys on the CPU; used by ``torch:cpu``.
-    sharing : int
-        The number of processes on this machine, which share its GPUs.
+    processes : int
+        The processes of this machine, which share its GPUs.
+    threads : int
+        The threads of this process that count at the same time.
     """
     if name == "torch:cpu":
         return Device("cpu", memory, memory)
     torch = _torch(name)
     count = torch.cuda.device_count()
     number = int(name.partition(":")[2]) if ":" in name else _claimed(count)
-    each = -(-sharing // (1 if ":" in name else count))
-    free = _FREE * torch.cuda.mem_get_info(number)[0] / max(1, each)
-    return Device(f"cuda:{number}", int(free / 2 / _BLOCKS), int(free / 2))
+    sharing = -(-processes // (1 if ":" in name else count))
+    free = _FREE * torch.cuda.mem_get_info(number)[0] / sharing
+    return Device(f"cuda:{number}", int(free / 2 / threads), int(free / 2))
 
 
 _CLAIMS: dict[int, int] = {}

@@ -78,10 +78,9 @@ class DeviceWalk:
         while done < len(anchors):
             group = anchors[done : done + self._fitting(anchors[done:], memory)]
             try:
-                with self._device.block():
-                    for block in self._blocks(group, memory, request):
-                        done += len(block.anchors)
-                        yield block
+                for block in self._blocks(group, memory, request):
+                    done += len(block.anchors)
+                    yield block
             except torch.cuda.OutOfMemoryError as error:
                 if len(group) == 1:
                     raise EngineError(

@@ -105,8 +105,8 @@ class UnitSpec:
         ``auto``, ``numba`` or ``numpy``; the results are the same.
     device : str
         What counts; with Dask the value of `engine.device`, and each worker looks for its own.
-    processes : int
-        The number of processes on one machine, which share its GPUs.
+    processes, threads : int
+        The processes of one machine, which share its GPUs, and the workers of each.
     left_out : str or None
         A file with the rows that are excluded, ascending.
     spares : int
@@ -128,6 +128,7 @@ class UnitSpec:
     kernel: str = "auto"
     device: str = "cpu"
     processes: int = 1
+    threads: int = 1
     left_out: str | None = None
     spares: int = 0
     listed: str | None = None
@@ -161,6 +162,7 @@ class UnitSpec:
             kernel=pick_kernel(keys),
             device=device,
             processes=engine.processes,
+            threads=engine.per_machine // engine.processes,
         )
 
     @property
@@ -184,7 +186,7 @@ def open_unit_miner(spec: UnitSpec) -> UnitMiner:
     if spec.approximate is not None or spec.listed is not None:
         return _open_candidates(spec, vectors, relevance)
     name = device_name(spec.device, vectors.work)
-    device = None if name == "cpu" else open_device(name, spec.memory, spec.processes)
+    device = None if name == "cpu" else open_device(name, spec.memory, spec.processes, spec.threads)
     keep = spec.keep if device is None else 0
     census = Census(
         vectors,
