@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as st
@@ -27,13 +28,14 @@ from tests.sizes import make_small
 torch = pytest.importorskip("torch")
 rows = importlib.import_module("miner.census.device.rows")  # needs PyTorch
 
+Opening = Callable[[], Device]
 EXACT = ("fp32", "fp64")
 REDUCED = ("tf32", "3xbf16")
 
 
-def on_torch(*roundings: str, memory: int = 1 << 16, room: int = 1 << 20) -> Device:
-    """PyTorch's CPU device, with memory for a few anchors."""
-    return Device("cpu", memory, room, roundings)
+def on_torch(*roundings: str, memory: int = 1 << 16, room: int = 1 << 20) -> Opening:
+    """Open PyTorch's CPU device, with memory for a few anchors."""
+    return lambda: Device("cpu", memory, room, roundings)
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +122,7 @@ def test_any_data(
 def counts(
     stored: Vectors,
     relevance: Relevance,
-    device: Device | None,
+    device: Opening | None,
     *,
     metric: Any = "euclidean",
     margin: float = 0.2,

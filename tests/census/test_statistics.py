@@ -54,7 +54,8 @@ def counter(way: str) -> dict[str, Any]:
     if name != "torch":
         return {"kernel": name}
     pytest.importorskip("torch")
-    return {"device": Device("cpu", 1 << 15, 1 << 20, ("fp64" if last == "float64" else "fp32",))}
+    device = Device("cpu", 1 << 15, 1 << 20, ("fp64" if last == "float64" else "fp32",))
+    return {"device": lambda: device}
 
 
 def true_hubs(truth: Truth, rows: int) -> np.ndarray:

@@ -14,7 +14,8 @@ The product is computed in float32 if that decides nearly all keys, else in floa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -66,9 +67,9 @@ class Census:
         cached.
     buffers : BufferPool, optional
         The pool of buffers for keys; by default a new one.
-    device : Device, optional
-        The device of PyTorch that counts; by default the CPU counts, without PyTorch. The counts
-        are the same.
+    device : callable, optional
+        Opens the device of PyTorch that counts, at the first block; by default the CPU counts,
+        without PyTorch. The counts are the same.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Census:
         kernel: str = "auto",
         keep_bytes: int = 0,
         buffers: BufferPool | None = None,
-        device: Device | None = None,
+        device: Callable[[], Device] | None = None,
     ) -> None:
         self.vectors, self.relevance = vectors, relevance
         self.metric: Metric = metric
@@ -93,7 +94,8 @@ class Census:
         self._narrow = KeyRows(self.space, vectors.rows, np.float32, keep=narrow)
         self._wide = KeyRows(self.space, vectors.rows, np.float64, keep=keep_bytes - narrow)
         self._maker = BlockMaker(vectors, relevance, self.space, margin, kernel)
-        self._walk = None if device is None else load_device_walk()(self._maker, device)
+        self._device, self._opening = device, threading.Lock()
+        self._walk: Any = None
 
     def release_rows(self) -> None:
         """Drop the cached rows; counting is still possible, but slower."""
@@ -127,12 +129,19 @@ class Census:
         RankedBlock
             Its entries are overwritten by the next block.
         """
-        if self._walk is not None:
-            yield from self._walk.blocks(anchors, memory, request)
+        if self._device is not None:
+            yield from self._on_device(self._device).blocks(anchors, memory, request)
             return
         positives = self.relevance.positive_counts[anchors]
         for first, last in self._cut(positives, memory):
             yield from self._blocks(anchors[first:last], memory, request)
+
+    def _on_device(self, device: Callable[[], Device]) -> Any:
+        """Return the walk on the device, opened once for all threads."""
+        with self._opening:
+            if self._walk is None:
+                self._walk = load_device_walk()(self._maker, device())
+            return self._walk
 
     def block(self, anchors: Rows) -> RankedBlock:
         """Return one block of at most `_LINES` anchors with positives, without a memory limit."""

@@ -186,7 +186,8 @@ def open_unit_miner(spec: UnitSpec) -> UnitMiner:
     if spec.approximate is not None or spec.listed is not None:
         return _open_candidates(spec, vectors, relevance)
     name = device_name(spec.device, vectors.work)
-    device = None if name == "cpu" else open_device(name, spec.memory, spec.processes, spec.threads)
+    sharing = (spec.memory, spec.processes, spec.threads)
+    device = None if name == "cpu" else functools.partial(open_device, name, *sharing)
     keep = spec.keep if device is None else 0
     census = Census(
         vectors,
