@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import joblib
+from joblib.externals.loky import process_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from threadpoolctl import threadpool_limits
 
@@ -119,7 +121,11 @@ def _begin_worker(parent: int) -> None:
 
     The mask of `_interrupts_held` protects a new worker, but multiprocessing's resource tracker
     unblocks SIGINT when a worker needs it.
+
+    Where psutil is installed, loky ends a worker that grew by 300 MB, with a warning, and takes
+    that for a leak. Workers map vectors, keep prepared rows and load PyTorch, so they do grow.
     """
+    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch, args=(parent,), name="mine-parent", daemon=True).start()
 

@@ -93,6 +93,13 @@ def test_leaving_early_takes_no_time(engine_job: EngineJob) -> None:
     assert time.monotonic() - began < 8
 
 
+def test_a_worker_that_grows_is_kept() -> None:
+    """loky ends a process that grew by 300 MB, with a warning, where psutil is installed."""
+    pytest.importorskip("psutil")
+    with open_engine(EngineJob("processes", workers=1)) as engine:
+        assert len(set(engine.map(units.grows, range(3)))) == 1
+
+
 @pytest.mark.slow
 def test_what_is_sent_does_not_grow_with_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

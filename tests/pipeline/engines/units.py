@@ -39,6 +39,17 @@ def sleepy(unit: int) -> int:
     return unit
 
 
+_HELD: list[np.ndarray] = []
+
+
+def grows(unit: int) -> int:
+    """Hold 400 MB more after the first unit, as a worker that maps vectors; return the process."""
+    time.sleep(1.1)
+    if unit:
+        _HELD.append(np.ones(50_000_000))
+    return os.getpid()
+
+
 def wrong(unit: int) -> int:
     if unit == 3:
         raise DataError("row 3 of vectors.parquet is wrong; correct it")
