@@ -96,8 +96,8 @@ def test_leaving_early_takes_no_time(engine_job: EngineJob) -> None:
 def test_a_worker_that_grows_is_kept() -> None:
     """loky ends a process that grew by 300 MB, with a warning, where psutil is installed."""
     pytest.importorskip("psutil")
-    with open_engine(EngineJob("processes", workers=1)) as engine:
-        assert len(set(engine.map(units.grows, range(3)))) == 1
+    with open_engine(EngineJob("processes", workers=2)) as engine:
+        assert len(set(engine.map(units.grows, range(6)))) <= 2
 
 
 @pytest.mark.slow
