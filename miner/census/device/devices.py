@@ -181,7 +181,8 @@ def _claimed(count: int) -> int:
     if count < 2:
         return 0
     if not _CLAIMS:
-        for turn, number in itertools.product(itertools.count(), range(count)):
+        for place in itertools.count():
+            turn, number = divmod(place, count)
             path = Path(tempfile.gettempdir()) / f"mine-{os.getuid()}-gpu-{number}-{turn}"
             handle = os.open(path, os.O_CREAT | os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with contextlib.suppress(BlockingIOError):
