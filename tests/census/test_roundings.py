@@ -164,12 +164,12 @@ def computed_keys(
 ) -> tuple[KeySpace, np.ndarray, np.ndarray]:
     """The space, the prepared rows, and the keys of all pairs from PyTorch."""
     torch = pytest.importorskip("torch")
-    from miner.census.device.rows import DeviceRows
+    from miner.census.device.rows import DeviceRows, sent
 
     space = KeySpace.fit(metric, rows, rows)
     prepared = space.prepare(rows)
     on_device = DeviceRows(space, rows, torch.device("cpu"), 1 << 20)
-    keys = on_device.keys(on_device.sent_queries(prepared), rounding)
+    keys = on_device.keys(sent(prepared, on_device.device), rounding)
     return space, prepared, keys.to(torch.float64).numpy()
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from miner.census.column_sums import ColumnSums
-from miner.census.device.rows import DeviceRows
-from miner.census.device.thresholds import DeviceThresholds
+from miner.census.device.rows import DeviceRows, sent
+from miner.census.device.thresholds import DeviceThresholds, Regions
 from miner.census.walk.direct import Undecided
 from miner.triplets.types import Float64, Rows
 
@@ -22,7 +22,6 @@ __all__ = ["COUNT_BYTES", "BlockKeys", "DeviceCount", "RowSums"]
 
 COUNT_BYTES = 64
 """Bytes that counting needs for each key, in addition to the key."""
-_LOW = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,38 +64,50 @@ class RowSums:
         runs = sums.runs(anchors)
         self._anchors = anchors[[first for first, _ in runs]]
         run = np.repeat(np.arange(len(runs)), [stop - first for first, stop in runs])
-        self._run = torch.from_numpy(run).to(device)
+        self._run = sent(run, device)
         self._totals = torch.zeros(2, rows, dtype=torch.int64, device=device)
         self._seen = torch.zeros(rows, dtype=torch.int64, device=device)
         self._labels = sums.label_count
-        codes = torch.from_numpy(np.asarray(sums.row_codes, dtype=np.int64)).to(device)
+        codes = sent(sums.row_codes, device)
         self._codes = torch.where(codes < 0, self._labels, codes)
         self._met: list[tuple[Rows, Rows, Rows]] = []
 
-    def add(self, values: torch.Tensor, first: int) -> None:
-        """Add the counts of each key of some lines; values are as in `DeviceThresholds.above`."""
-        self._seen += ((values & _LOW) > 0).sum(0)
-        run = self._run[first : first + len(values)]
-        start = int(run[0])
-        by_run = torch.zeros(
-            int(run[-1]) - start + 1, values.shape[1], dtype=torch.int64, device=self._device
-        ).index_add_(0, run - start, values)
-        for which, counts in enumerate((by_run & _LOW, by_run >> 32)):
-            self._totals[which] += counts.sum(0)
-        if self._labels:
-            self._note_labels(by_run, start)
+    def add(self, hard: torch.Tensor, soft: torch.Tensor, first: int) -> None:
+        """Add the triplets of each key of some lines, from line `first` on.
 
-    def _note_labels(self, by_run: torch.Tensor, start: int) -> None:
+        Parameters
+        ----------
+        hard, soft : Tensor of shape (t, n), int32
+            The pairs that the row is hard for, and hard or semi-hard.
+        first : int
+        """
+        self._seen += (hard > 0).sum(0)
+        for total, counts in zip(self._totals, (hard, soft), strict=True):
+            total += counts.sum(0)
+        if not self._labels:
+            return
+        run = self._run[first : first + len(hard)]
+        start = int(run[0])
+        shape = (int(run[-1]) - start + 1, hard.shape[1])
+        by_run = [
+            torch.zeros(shape, dtype=torch.int32, device=self._device).index_add_(
+                0, run - start, counts
+            )
+            for counts in (hard, soft)
+        ]
+        self._note_labels(by_run[0], by_run[1], start)
+
+    def _note_labels(self, hard: torch.Tensor, soft: torch.Tensor, start: int) -> None:
         """Note the counts of each run by the label of the row."""
-        shape = (len(by_run), self._labels + 1)  # the last is for rows without a label
-        hard, non_easy = (
+        shape = (len(hard), self._labels + 1)  # the last is for rows without a label
+        found = [
             torch.zeros(shape, dtype=torch.int64, device=self._device).index_add_(
-                1, self._codes, counts
+                1, self._codes, counts.to(torch.int64)
             )[:, :-1]
-            for counts in (by_run & _LOW, by_run >> 32)
-        )
-        run, label = non_easy.nonzero(as_tuple=True)
-        counts = torch.stack([hard[run, label], non_easy[run, label]])
+            for counts in (hard, soft)
+        ]
+        run, label = found[1].nonzero(as_tuple=True)
+        counts = torch.stack([one[run, label] for one in found])
         own = ((run + start).cpu().numpy(), label.cpu().numpy(), counts.cpu().numpy())
         self._met.append(own)
 
@@ -109,24 +120,31 @@ class RowSums:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ranked:
-    """The keys of some anchors, looked up.
+class _Listed:
+    """The undecided keys of some anchors, computed again.
 
     Attributes
     ----------
-    ends : Tensor of shape (t, n), int64
-        The number of thresholds below each key, and of those that it may be on either side of.
-    undecided_keys : Tensor of shape (t, n), bool
-    nearer : tuple of Tensor, or None
-        The lines and rows of keys that were computed again, and their distances.
-    undecided : tuple of Tensor
-        The undecided rows: lines, rows, the first undecided threshold, and the one after the last.
+    lines, rows : Tensor of shape (k,), int64
+    begin, end : Tensor of shape (k,), int64
+        The range of thresholds that each key may be on either side of.
+    left : Tensor of shape (k,), bool
+        Which ones are still undecided.
+    distances : Tensor of shape (k,), float64, or None
+        The distances, if the keys were computed again.
     """
 
-    ends: torch.Tensor
-    undecided_keys: torch.Tensor
-    nearer: tuple[torch.Tensor, ...] | None
-    undecided: tuple[torch.Tensor, ...]
+    lines: torch.Tensor
+    rows: torch.Tensor
+    begin: torch.Tensor
+    end: torch.Tensor
+    left: torch.Tensor
+    distances: torch.Tensor | None = None
+
+    def undecided(self, first: int) -> tuple[torch.Tensor, ...]:
+        """Return what is still undecided; `first` is the first line."""
+        left = self.left
+        return self.lines[left] + first, self.rows[left], self.begin[left], self.end[left]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,85 +197,96 @@ class DeviceCount:
         undecided : Undecided
         """
         keys, above = self.block.keys, self.thresholds.above
-        edges, wide = self.thresholds.edges(self._sent(self.tolerance), keys.dtype)
-        counts = torch.zeros_like(above)
+        unclear = self.unclear if loss else np.full(len(keys), -np.inf)
+        given = (sent(self.tolerance, keys.device), sent(unclear, keys.device), keys.dtype)
+        regions = self.thresholds.regions(*given)
+        counts = torch.zeros(above.shape[1:], dtype=torch.int64, device=keys.device)
         losses = torch.zeros(len(keys), dtype=torch.float64, device=keys.device)
-        listed = []
+        undecided = []
         for start in range(0, len(keys), self.lines):
             part = slice(start, start + self.lines)
-            ranked = self._looked_up(part, edges[part], wide[part], loss)
-            listed.append(ranked.undecided)
-            counts[part] = _histogram(ranked.ends, above.shape[1])
-            if loss or sums is not None:
-                values = above[part].gather(1, ranked.ends)
+            found = _flat_regions(keys[part], regions.edges[part])
+            listed = self._listed(part, regions, found, loss)
+            undecided.append(listed.undecided(start))
+            _add_counts(counts[part], regions.end[part], found, listed)
+            if sums is not None or loss:
+                soft = self._above(1, part, regions, found, listed)
                 if sums is not None:
-                    sums.add(values, start)
+                    sums.add(self._above(0, part, regions, found, listed), soft, start)
                 if loss:
-                    losses[part] = self._summed(part, values >> 32, ranked)
-        found = self.thresholds.per_pair(counts.cumsum(1)[:, :-1])
-        return found, np.asarray(losses.cpu().numpy()), self._undecided(listed)
+                    losses[part] = self._summed(part, soft, listed)
+        by_pair = self.thresholds.per_pair(counts.cumsum(1)[:, :-1])
+        return by_pair, np.asarray(losses.cpu().numpy()), self.thresholds.undecided(undecided)
 
-    def _sent(self, values: Float64) -> torch.Tensor:
-        """Return one float64 number for each anchor on the device, shape (b,)."""
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.block.keys.device)
-
-    def _looked_up(
-        self, part: slice, edges: torch.Tensor, wide: torch.Tensor, loss: bool
-    ) -> _Ranked:
-        """Look the keys of some anchors up among their thresholds."""
-        keys = self.block.keys[part]
-        begins = torch.searchsorted(edges, keys, out_int32=True)
-        ends = torch.searchsorted(edges, keys + wide)
-        undecided = begins != ends
-        if loss:
-            unclear = self._sent(self.unclear)[part, None].to(keys.dtype)
-            undecided |= keys < unclear
+    def _listed(self, part: slice, regions: Regions, found: torch.Tensor, loss: bool) -> _Listed:
+        """Return the undecided keys of some lines; float32 ones are computed again in float64."""
+        undecided = _looked_up(regions.undecided[part], found)
         lines, rows = undecided.nonzero(as_tuple=True)
-        begin, end, at = begins[lines, rows].to(torch.int64), ends[lines, rows], lines + part.start
+        where = found[lines, rows].to(torch.int64)
+        begin, end = (table[part].reshape(-1)[where] for table in (regions.begin, regions.end))
         if self.block.wide or not len(lines):
-            return _Ranked(ends, undecided, None, (at, rows, begin, end))
+            return _Listed(lines, rows, begin, end, torch.ones_like(lines, dtype=torch.bool))
+        at, device = lines + part.start, lines.device
         exact = self.block.rows.pair_keys(self.block.queries, at, rows)
-        begin, end = self.thresholds.narrowed(
-            at, exact, self._sent(self.wide_tolerance), begin, end
-        )
+        tolerance = sent(self.wide_tolerance, device)
+        begin, end = self.thresholds.narrowed(at, exact, tolerance, begin, end)
         left = begin != end
         if loss:
-            left |= exact < self._sent(self.wide_unclear)[at]
-        ends[lines, rows], undecided[lines, rows] = end, left
-        nearer = (lines, rows, self._distances(exact, self._sent(self.offset)[at]))
-        return _Ranked(ends, undecided, nearer, (at[left], rows[left], begin[left], end[left]))
+            left |= exact < sent(self.wide_unclear, device)[at]
+        distances = self._distances(exact, sent(self.offset, device)[at])
+        return _Listed(lines, rows, begin, end, left, distances)
+
+    def _above(
+        self, which: int, part: slice, regions: Regions, found: torch.Tensor, listed: _Listed
+    ) -> torch.Tensor:
+        """Return how many hard (0) or semi-hard (1) thresholds each key is below, shape (t, n)."""
+        above = self.thresholds.above[which, part]
+        many = _looked_up(above.gather(1, regions.end[part]), found)
+        many[listed.lines, listed.rows] = above[listed.lines, listed.end]
+        return many
 
     def _distances(self, keys: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
         """Return the distances of keys; see `KeySpace.distance`."""
-        value = offset.to(keys.dtype) + self.slope * keys
-        return value.clamp_(min=0.0).sqrt_() if self.root else value
+        value = torch.add(offset.to(keys.dtype), keys, alpha=self.slope)
+        return value.sqrt_() if self.root else value
 
-    def _summed(self, part: slice, many: torch.Tensor, ranked: _Ranked) -> torch.Tensor:
-        """Return the distances of decided rows, each `many` times, added up by anchor."""
-        distances = self._distances(self.block.keys[part], self._sent(self.offset)[part, None])
-        if ranked.nearer is not None:
-            lines, rows, found = ranked.nearer
-            distances[lines, rows] = found.to(distances.dtype)
-        many.masked_fill_(ranked.undecided_keys, 0)
-        return torch.where(many > 0, distances * many, 0.0).sum(1, dtype=torch.float64)
+    def _summed(self, part: slice, many: torch.Tensor, listed: _Listed) -> torch.Tensor:
+        """Return the distances of decided rows, each `many` times, added up by anchor.
 
-    def _undecided(self, listed: list[tuple[torch.Tensor, ...]]) -> Undecided:
-        """Return the listed rows, with positions in all thresholds of the block."""
-        lines, rows, begin, end = (
-            np.asarray(torch.cat(parts).cpu().numpy()) for parts in zip(*listed, strict=True)
-        )
-        if not len(lines):
-            none = np.empty(0, dtype=np.int64)
-            return Undecided(lines, rows, begin, end, none, none)
-        above = np.asarray(self.thresholds.above.cpu().numpy())
-        of = np.full_like(above, -1)
-        of[:, :-1] = self.thresholds.of.cpu().numpy()
-        first = lines * above.shape[1]
-        return Undecided(lines, rows, first + begin, first + end, of.ravel(), above.ravel())
+        Rows that are not negatives have no distance (NaN), nor has a row with a root below zero,
+        which is undecided.
+        """
+        offset = sent(self.offset, many.device)[part, None]
+        distances = self._distances(self.block.keys[part], offset)
+        if listed.distances is not None:
+            distances[listed.lines, listed.rows] = listed.distances.to(distances.dtype)
+        many[listed.lines[listed.left], listed.rows[listed.left]] = 0
+        return distances.mul_(many).nansum(1, dtype=torch.float64)
 
 
-def _histogram(ranks: torch.Tensor, size: int) -> torch.Tensor:
-    """Return how many keys of each line have each rank, shape (t, size)."""
-    lines = torch.arange(len(ranks), device=ranks.device)[:, None]
-    found = torch.bincount((ranks + size * lines).view(-1), minlength=size * len(ranks))
-    return found.view(len(ranks), size)
+def _flat_regions(keys: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+    """Return the region of each key, as a position in a table of all lines; shape (t, n), int32."""
+    found = torch.searchsorted(edges.contiguous(), keys, out_int32=True)
+    many = edges.shape[1] + 1
+    found += torch.arange(0, many * len(keys), many, dtype=torch.int32, device=keys.device)[:, None]
+    return found
+
+
+def _looked_up(table: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """Return the value of each key's region."""
+    return table.reshape(-1).index_select(0, found.view(-1)).view(found.shape)
+
+
+def _add_counts(
+    counts: torch.Tensor, end: torch.Tensor, found: torch.Tensor, listed: _Listed
+) -> None:
+    """Add the number of keys that each number of thresholds is below, by line.
+
+    Keys that were computed again move to fewer thresholds.
+    """
+    regions = torch.bincount(found.view(-1), minlength=end.numel()).view(end.shape)
+    counts.scatter_add_(1, end, regions)
+    before = end.reshape(-1)[found[listed.lines, listed.rows].to(torch.int64)]
+    one = torch.ones_like(before)
+    counts.index_put_((listed.lines, before), -one, accumulate=True)
+    counts.index_put_((listed.lines, listed.end), one, accumulate=True)

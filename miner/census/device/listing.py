@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from miner.census.device.rows import sent
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["list_entries", "nearest_max_keys"]
 
 
-def nearest_max_keys(keys: torch.Tensor, wanted: int, spare: Float64) -> Float64:
+def nearest_max_keys(keys: torch.Tensor, wanted: int, spare: Float64, lines: int) -> Float64:
     """Return, per anchor, a key that at least `wanted` keys do not exceed, plus `spare`.
 
     Parameters
@@ -20,14 +21,17 @@ def nearest_max_keys(keys: torch.Tensor, wanted: int, spare: Float64) -> Float64
     wanted : int
         If 0, the result is minus infinity. Where an anchor has fewer rows, it is infinity.
     spare : ndarray of shape (b,), float64
+    lines : int
+        The number of anchors to look at at once.
     """
     if wanted <= 0:
         return np.full(len(keys), -np.inf)
     if wanted > keys.shape[1]:
         return np.full(len(keys), np.inf)
-    last = keys.topk(wanted, dim=1, largest=False).values[:, -1]  # NaN counts as the largest
+    parts = [keys[start : start + lines] for start in range(0, len(keys), lines)]
+    last = torch.cat([part.topk(wanted, dim=1, largest=False).values[:, -1] for part in parts])
     top: Float64 = torch.where(last.isnan(), torch.inf, last).to(torch.float64).cpu().numpy()
-    return top + spare
+    return top + spare  # NaN counts as the largest
 
 
 def list_entries(
@@ -57,13 +61,13 @@ def list_entries(
     kind = np.float64 if keys.dtype == torch.float64 else np.float32
     with np.errstate(over="ignore"):  # a key above the float32 range becomes infinite
         most = np.nextafter(max_keys.astype(kind), kind(np.inf))
-    sent, mask = torch.from_numpy(most).to(keys.device)[:, None], -1 << bits
-    taken = None if which is None else torch.from_numpy(which).to(keys.device)
+    limits, mask = sent(most, keys.device)[:, None], -1 << bits
+    taken = None if which is None else sent(which, keys.device)
     parts, sizes = [np.empty(0)], [np.zeros(1, dtype=np.int64)]
     for start in range(0, len(max_keys), lines):
         part = slice(start, start + lines)
         own = keys[part] if taken is None else keys[taken[part]]
-        listed = own <= sent[part]
+        listed = own <= limits[part]
         sizes.append(np.asarray(listed.sum(1).cpu().numpy()))
         line, row = listed.nonzero(as_tuple=True)
         found = own[line, row].to(torch.float64).view(torch.int64)

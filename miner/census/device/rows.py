@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from miner.census.device.products import Operands, multiply, operands
 from miner.census.device.roundings import Rounding
 from miner.census.walk.key_space import KeySpace
-from miner.triplets.types import Float32, Float64
+from miner.triplets.types import Float32
 
-__all__ = ["DeviceRows"]
+__all__ = ["DeviceRows", "sent"]
 
 _TILE_BYTES = 256 << 20
 """Bytes of the float64 vectors that are prepared at once."""
+
+
+def sent(values: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Return an array on a device."""
+    return torch.from_numpy(values if values.flags.writeable else values.copy()).to(device)
 
 
 class DeviceRows:
@@ -32,7 +39,7 @@ class DeviceRows:
 
     def __init__(self, space: KeySpace, rows: Float32, device: torch.device, room: int) -> None:
         self._space, self._rows, self.device = space, rows, device
-        self._center = torch.from_numpy(space.center).to(device)
+        self._center = sent(space.center, device)
         self._step = max(1, _TILE_BYTES // (8 * max(1, rows.shape[1])))
         self._whole: torch.Tensor | None = None
         with contextlib.suppress(torch.cuda.OutOfMemoryError):  # other processes may use the device
@@ -116,7 +123,3 @@ class DeviceRows:
         if self._space.euclidean:
             return (prepared * prepared).sum(-1) / 2
         return torch.zeros(len(prepared), dtype=torch.float64, device=self.device)
-
-    def sent_queries(self, prepared: Float64) -> torch.Tensor:
-        """Return prepared vectors of anchors on the device."""
-        return torch.from_numpy(prepared).to(self.device)

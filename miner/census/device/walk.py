@@ -18,7 +18,7 @@ from miner.census.device.devices import Device
 from miner.census.device.listing import list_entries, nearest_max_keys
 from miner.census.device.products import check_products
 from miner.census.device.roundings import BY_SPEED, ROUNDINGS, Rounding
-from miner.census.device.rows import DeviceRows
+from miner.census.device.rows import DeviceRows, sent
 from miner.census.device.thresholds import DeviceThresholds, threshold_bytes
 from miner.census.walk import precision
 from miner.census.walk.block_maker import BlockMaker, CensusRequest
@@ -32,6 +32,8 @@ __all__ = ["DeviceWalk"]
 
 _MOST_LINES = 8192
 """The most anchors of a block; more would not make products faster."""
+_MOST_KEYS = (1 << 31) - 1
+"""The most keys that PyTorch can look through at once."""
 _PAIR = 160
 """Approximate bytes per pair, on the CPU."""
 _KNOWN_TENSOR_CORES = (8, 9)
@@ -108,11 +110,9 @@ class DeviceWalk:
     def _blocks(self, anchors: Rows, memory: int, request: CensusRequest) -> Iterator[RankedBlock]:
         """Yield the blocks of anchors that fit together."""
         group = self._maker.prepare(anchors)
-        queries, pairs = self._rows.sent_queries(group.queries), group.pairs
-        sent = (
-            torch.from_numpy(given).to(queries.device) for given in (pairs.lines, pairs.positives)
-        )
-        found = self._rows.pair_keys(queries, *sent).cpu().numpy()
+        queries, pairs = sent(group.queries, self._rows.device), group.pairs
+        own = (sent(one, queries.device) for one in (pairs.lines, pairs.positives))
+        found = self._rows.pair_keys(queries, *own).cpu().numpy()
         thresholds = self._maker.thresholds_of_keys(group, found)
         rounding = self._chosen(group, thresholds, request)
         most = self._most_lines(8)
@@ -121,7 +121,7 @@ class DeviceWalk:
                 yield from self._blocks(anchors[start : start + most], memory, request)
             return
         keys = self._rows.keys(queries, rounding)
-        masked = (torch.from_numpy(one).to(keys.device) for one in self._maker.masked_rows(pairs))
+        masked = (sent(one, keys.device) for one in self._maker.masked_rows(pairs))
         keys[tuple(masked)] = torch.nan
         block = BlockKeys(self._rows, queries, keys)
         error = None if rounding.wide else self._error(group, rounding)
@@ -154,8 +154,9 @@ class DeviceWalk:
         return rounding.error(dim, group.norms, space.max_norm, euclidean=space.euclidean)
 
     def _counting_lines(self) -> int:
-        """Return the number of anchors to count at once."""
-        return max(1, self._bytes // 4 // (COUNT_BYTES * max(1, len(self._maker.vectors.rows))))
+        """Return the number of anchors to count at once, of fewer than 2^31 keys together."""
+        rows = max(1, len(self._maker.vectors.rows))
+        return max(1, min(self._bytes // 4 // COUNT_BYTES, _MOST_KEYS) // rows)
 
     def _counted(
         self,
@@ -190,7 +191,7 @@ class DeviceWalk:
         definition.decide(undecided, sums, counts, losses)
         entries, firsts = np.empty(0), np.zeros(len(group.offset) + 1, dtype=np.int64)
         if request.neighbours:
-            nearest = nearest_max_keys(keys, request.neighbours, 4 * tolerance)
+            nearest = nearest_max_keys(keys, request.neighbours, 4 * tolerance, lines)
             entries, firsts = list_entries(keys, nearest, maker.bits, lines)
             maker.loops.sort_lines(entries, firsts)
         made = maker.block(group, thresholds, tolerance, gap, entries, firsts)
@@ -218,9 +219,9 @@ class DeviceWalk:
         maker, keys, starts = self._maker, block.keys, group.pairs.starts
         tolerance, gap = maker.tolerances(group, thresholds, error)
         unclear = maker.unclear(group, thresholds, gap, narrow=error is not None)
-        nearest = nearest_max_keys(keys, request.neighbours, 4 * tolerance)
+        lines = max(1, min(self._counting_lines(), memory // (16 * keys.shape[1])))
+        nearest = nearest_max_keys(keys, request.neighbours, 4 * tolerance, lines)
         most = np.maximum(maker.max_keys(group, thresholds, tolerance), nearest)
-        lines = max(1, min(len(keys), memory // (16 * keys.shape[1])))
         for first in range(0, len(keys), lines):
             part = slice(first, min(first + lines, len(keys)))
             entries, firsts = list_entries(keys[part], most[part], maker.bits, lines)
