@@ -1,4 +1,4 @@
-"""How a device multiplies vectors, and rigorous bounds of what that rounds away; needs no PyTorch.
+"""How a device multiplies vectors, and rigorous bounds of its rounding errors; needs no PyTorch.
 
 All bounds are multiples of ``|q||w|``, the norms of the two prepared vectors, and hold for any
 order of summation. d is the number of dimensions and u = 2^-24, the unit roundoff of float32.

@@ -34,7 +34,7 @@ class DeviceRows:
     rows : ndarray of shape (n, d), float32
     device : torch.device
     room : int
-        The most bytes of rows, and of what is multiplied, that stay on the device.
+        The most bytes of rows and of prepared rows that stay on the device.
     """
 
     def __init__(self, space: KeySpace, rows: Float32, device: torch.device, room: int) -> None:

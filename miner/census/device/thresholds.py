@@ -15,7 +15,7 @@ from miner.triplets.types import Rows
 __all__ = ["DeviceThresholds", "Regions", "threshold_bytes"]
 
 _COPIES = 128
-"""Bytes of a padded threshold and of what is computed from it."""
+"""Bytes of a padded threshold and of the tables that are computed from it."""
 
 
 def threshold_bytes(lines: int, positives: int) -> int:

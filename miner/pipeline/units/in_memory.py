@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from miner.census.device.devices import device_name, open_device
 from miner.census.kernels import pick_kernel
 from miner.census.measure import Vectors
 from miner.census.walk.candidate_lists import CandidateLists
@@ -42,6 +44,7 @@ def select(
     metric: Metric = "euclidean",
     normalize: bool | None = None,
     strategy: str = "semi-hard",
+    device: str = "auto",
     **options: Any,
 ) -> pyarrow.Table:
     """Return the triplets that a run of these vectors would write, as a table in memory.
@@ -63,6 +66,8 @@ def select(
         Whether vectors are scaled to length 1; by default they are, unless the metric is ``dot``.
     strategy : str
         As ``select.strategy`` in a job.
+    device : str
+        What counts, as ``engine.device`` in a job; the triplets are the same.
     **options
         Other keys of ``[select]``: ``max_triplets``, ``seed``, ``relative_margin`` and so on.
         ``per_negative`` and ``denoise`` need a run.
@@ -78,7 +83,7 @@ def select(
     Raises
     ------
     UsageError
-        When a key or a value is wrong.
+        When a key or a value is wrong, or the device is not there.
     DataError
         When vectors and labels do not fit each other, or a vector is not finite.
 
@@ -91,7 +96,7 @@ def select(
     """
     job = _job(margin, metric, normalize, {"strategy": strategy, **options})
     rows, numbers, codes = _labelled(vectors, labels, scale=job.mining.normalized)
-    found = _mined(job, rows, codes)
+    found = _mined(job, rows, codes, device)
     sizes = {str(name): len(records) for name, records in found.items()}
     return triplet_table(np.concatenate(list(found.values())), sizes, numbers)
 
@@ -145,19 +150,22 @@ def _labelled(
     return rows, taken, np.array(own, dtype=np.int64)
 
 
-def _mined(job: Job, rows: Float32, codes: Rows) -> dict[OutputFolder, Triplets]:
+def _mined(job: Job, rows: Float32, codes: Rows, device: str) -> dict[OutputFolder, Triplets]:
     """Return the triplets of each folder."""
     nothing = np.full(len(rows), NONE, dtype=np.int64)
     relevance = LabelRelevance(codes, nothing, nothing)
     kernel = pick_kernel(len(rows) ** 2, repeated=True)
-    memory = parse_bytes(job.mining.memory)
+    memory, vectors = parse_bytes(job.mining.memory), Vectors(rows, rows, kernel)
+    name = device_name(device, vectors.work)
+    on_cpu = name == "cpu"
     census = Census(
-        Vectors(rows, rows, kernel),
+        vectors,
         relevance,
         job.mining.metric,
         job.mining.margin,
         kernel=kernel,
-        keep_bytes=memory // 2,
+        keep_bytes=memory // 2 if on_cpu else 0,
+        device=None if on_cpu else functools.partial(open_device, name, memory // 2),
     )
     selection, seed, normalized = load_selection(job.select), job.select.seed, job.mining.normalized
     miner = UnitMiner(
