@@ -79,7 +79,7 @@ def check_device(name: str) -> None:
 
 
 def has_gpu() -> bool:
-    """Whether PyTorch is installed and sees a GPU; it is imported only if the machine has a driver."""
+    """Whether PyTorch sees a GPU; it is imported only if the machine has a driver."""
     if not any(path.exists() for path in _DRIVERS) or not importlib.util.find_spec("torch"):
         return False
     return bool(_torch("auto").cuda.is_available())
