@@ -13,7 +13,7 @@ _HOMES = {
     "all_listed": "miner.pipeline.units.miner._ENTRIES",  # listed rows of all anchors together
     "capped": "miner.pipeline.cap_negatives._CHUNK",  # records read at once, of a cap on negatives
     "chunk": "miner.pipeline.units.block_writer._CHUNK",  # triplets held before they are written
-    "device_tile": "miner.census.device.rows._TILE_BYTES",  # of rows that are prepared at once
+    "device_tile": "miner.census.device.rows._LEAST_TILE",  # of rows that are prepared at once
     "each_listed": "miner.pipeline.units.miner._EACH",  # or so many for each anchor
     "entries": "miner.pipeline.units.unit_writer._ENTRIES",  # listed rows done at once
     "group": "miner.runs.shards._GROUP_ROWS",

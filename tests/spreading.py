@@ -39,6 +39,7 @@ TOGETHER: tuple[tuple[str, ...], ...] = (
     ("tests/test_readme.py",),
     ("tests/inspection/report/",),
     ("tests/proof/",),
+    ("tests/census/test_device.py", "tests/census/test_roundings.py"),
     ("tests/test_peer_defects.py",),
     ("tests/inspection/test_verify.py",),
     ("tests/runs/test_commit.py",),

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from miner.census.device.devices import device_name
 from miner.embedding.recipe import StoreKey
 from miner.embedding.store import Store, sound_store
 from miner.indexes.base import FLAT
@@ -142,6 +143,9 @@ def plan_job(job: Job) -> dict[str, Any]:
         part = None
         if size.exact and not reused:
             part = _counted(job, data, folder, size.unit, here)
+        device = job.engine.device
+        if not engine.takes_address:
+            device = device_name(device, float(anchors) * rows * dim)
         cached = trial.cached if trial else 0
         room = disk(size, part, data.columns, new=trial is not None, cached=cached)
     seconds["embed"] = trial.seconds if trial else 0.0
@@ -164,7 +168,7 @@ def plan_job(job: Job) -> dict[str, Any]:
         "index": factory,
         "model": {"id": opened.model.name, "dim": dim},
         "embedding": {"rows": data.items, "embedded": trial.fresh if trial else 0},
-        "engine": {"name": job.engine.name, "workers": workers, "device": job.engine.device},
+        "engine": {"name": job.engine.name, "workers": workers, "device": device},
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "memory_bytes": memory(
             size,

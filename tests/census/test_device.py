@@ -195,12 +195,19 @@ def test_the_first_rounding_that_suits_is_used(monkeypatch: pytest.MonkeyPatch) 
         assert set(names) == {wanted}
 
 
-def test_blocks_do_not_change_the_counts() -> None:
+def test_blocks_do_not_change_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     stored, relevance = clustered()
     truth = counts(stored, relevance, None)
     many = set()
-    for memory, room in ((1, 0), (1 << 14, 0), (1 << 18, 1 << 14), (1 << 30, 1 << 30)):
-        for rounding in (*EXACT, *REDUCED):
+    make_small(monkeypatch, device_tile=8 * 16 * 50)
+    every = (*EXACT, *REDUCED)
+    for memory, room, roundings in (
+        (1, 0, ("fp32",)),
+        (1 << 16, 0, every),
+        (1 << 19, 1 << 14, every),
+        (1 << 30, 1 << 30, every),
+    ):
+        for rounding in roundings:
             device = on_torch(rounding, memory=memory, room=room)
             found = counts(stored, relevance, device)
             assert found[:2] == truth[:2]

@@ -168,7 +168,7 @@ def computed_keys(
 
     space = KeySpace.fit(metric, rows, rows)
     prepared = space.prepare(rows)
-    on_device = DeviceRows(space, rows, torch.device("cpu"), 1 << 20)
+    on_device = DeviceRows(space, rows, torch.device("cpu"), 1 << 20, 1 << 20)
     keys = on_device.keys(sent(prepared, on_device.device), rounding)
     return space, prepared, keys.to(torch.float64).numpy()
 

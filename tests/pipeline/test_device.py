@@ -82,6 +82,17 @@ def test_the_same_bytes_on_each_device(
 
 
 @needs_torch
+def test_vectors_in_memory_are_selected_on_a_device() -> None:
+    rows = np.random.default_rng(7).standard_normal((200, 9)).astype(np.float32)
+    codes = np.arange(200) % 12
+    cpu = miner.select(rows, codes, margin=0.3, device="cpu")
+    assert cpu.num_rows > 500
+    assert cpu.equals(miner.select(rows, codes, margin=0.3, device=TORCH))
+    with pytest.raises(UsageError, match="is no device"):
+        miner.select(rows, codes, device="gpu")
+
+
+@needs_torch
 @pytest.mark.slow
 @pytest.mark.parametrize("job", ["default", "handbook", "support_requests"])
 def test_sample_jobs_have_the_same_bytes(
@@ -300,3 +311,4 @@ def test_a_plan_and_a_doctor_name_the_device(
     assert "gpu       Played GPU" in cli("doctor").out
     planned = cli("plan", "--data", small, "--set", "engine.device=cuda").out
     assert "device    cuda; the time below is that of the CPU" in planned
+    assert "device" not in cli("plan", "--data", small).out  # too small for a GPU

@@ -16,8 +16,8 @@ from miner.triplets.types import Float32
 
 __all__ = ["DeviceRows", "sent"]
 
-_TILE_BYTES = 256 << 20
-"""Bytes of the float64 vectors that are prepared at once."""
+_LEAST_TILE, _MOST_TILE = 1 << 20, 256 << 20
+"""Bytes of the float64 vectors that are prepared at once: an eighth of a block within these."""
 
 
 def sent(values: NDArray[Any], device: torch.device) -> torch.Tensor:
@@ -35,12 +35,17 @@ class DeviceRows:
     device : torch.device
     room : int
         The most bytes of rows and of prepared rows that stay on the device.
+    block : int
+        The bytes of a block.
     """
 
-    def __init__(self, space: KeySpace, rows: Float32, device: torch.device, room: int) -> None:
+    def __init__(
+        self, space: KeySpace, rows: Float32, device: torch.device, room: int, block: int
+    ) -> None:
         self._space, self._rows, self.device = space, rows, device
         self._center = sent(space.center, device)
-        self._step = max(1, _TILE_BYTES // (8 * max(1, rows.shape[1])))
+        tile = max(_LEAST_TILE, min(_MOST_TILE, block // 8))
+        self._step = max(1, tile // (8 * max(1, rows.shape[1])))
         self._whole: torch.Tensor | None = None
         with contextlib.suppress(torch.cuda.OutOfMemoryError):  # other processes may use the device
             self._whole = self._sent(rows) if rows.nbytes <= room else None

@@ -60,7 +60,7 @@ class DeviceWalk:
     def __init__(self, maker: BlockMaker, device: Device) -> None:
         self._maker, self._device = maker, device
         self._bytes, on = device.bytes, torch.device(device.name)
-        self._rows = DeviceRows(maker.space, maker.vectors.rows, on, device.room)
+        self._rows = DeviceRows(maker.space, maker.vectors.rows, on, device.room, device.bytes)
         self._roundings = [ROUNDINGS[name] for name in device.roundings or _usable_roundings(on)]
         self._checked: set[str] = set()
 
@@ -83,6 +83,8 @@ class DeviceWalk:
                 for block in self._blocks(group, memory, request):
                     done += len(block.anchors)
                     yield block
+                    block.lister = None  # it holds the keys, and the caller may hold the block
+                continue
             except torch.cuda.OutOfMemoryError as error:
                 if len(group) == 1:
                     raise EngineError(
@@ -90,7 +92,7 @@ class DeviceWalk:
                         f"{len(self._maker.vectors.rows)} rows ({str(error).splitlines()[0]}); set "
                         "engine.device = 'cpu', or give fewer --workers"
                     ) from error
-                self._bytes = self._bytes // 2
+            self._bytes //= 2
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
