@@ -180,7 +180,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_first_rounding_that_suits_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Distances are summed from float32 or float64 keys alone."""
-    stored, relevance = clustered()
+    stored, relevance = clustered(300, 20)
     names = chosen(monkeypatch)
     order = ("tf32", "3xbf16", "fp32", "fp64")
     for share, loss, wanted in (
@@ -196,7 +196,7 @@ def test_the_first_rounding_that_suits_is_used(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_blocks_do_not_change_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored, relevance = clustered()
+    stored, relevance = clustered(200, 14)
     truth = counts(stored, relevance, None)
     many = set()
     make_small(monkeypatch, device_tile=8 * 16 * 50)
@@ -212,7 +212,7 @@ def test_blocks_do_not_change_the_counts(monkeypatch: pytest.MonkeyPatch) -> Non
             found = counts(stored, relevance, device)
             assert found[:2] == truth[:2]
             many.add(found[2])
-    assert min(many) < 5 and max(many) == 600
+    assert min(many) < 5 and max(many) == 200
 
 
 def test_a_block_is_halved_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:

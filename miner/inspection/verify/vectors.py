@@ -114,7 +114,8 @@ class Truth:
             moved = (d_ap.astype(np.float32) != stated_ap) | (d_an.astype(np.float32) != stated_an)
         for row in np.flatnonzero(moved)[:3]:
             yield int(row), "its distances differ from the distances of the vectors"
-        yield from self._irrelevant(anchors, positives, negatives)
+        if len(anchors):
+            yield from self._irrelevant(anchors, positives, negatives)
 
     def _misplaced(self, name: str, d_ap: Float64, d_an: Float64) -> NDArray[np.bool_]:
         """Return, per triplet, whether the job's filters on scores exclude it from its folder."""
@@ -139,13 +140,16 @@ class Truth:
         positives: Rows,
         negatives: Rows,
     ) -> Iterator[tuple[int, str]]:
-        for row, anchor in enumerate(anchors):
-            known = self.relevance.positives(int(anchor))
-            if not np.isin(positives[row], known):
-                yield row, "the positive is not a positive of the anchor"
+        order = np.argsort(anchors, kind="stable")
+        for mine in np.split(order, np.flatnonzero(np.diff(anchors[order])) + 1):
+            anchor = int(anchors[mine[0]])
+            known = self.relevance.positives(anchor)
+            for row in mine[~np.isin(positives[mine], known)][:1]:
+                yield int(row), "the positive is not a positive of the anchor"
                 return
-            if np.isin(negatives[row], np.append(known, self.relevance.hidden(int(anchor)))):
-                yield row, "the negative is a positive of the anchor, or excluded"
+            excluded = np.append(known, self.relevance.hidden(anchor))
+            for row in mine[np.isin(negatives[mine], excluded)][:1]:
+                yield int(row), "the negative is a positive of the anchor, or excluded"
                 return
 
     def anchors(self, full: bool, rng: np.random.Generator) -> Check:
