@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 
 from miner.census.device.devices import Device
 from miner.census.measure import Vectors
+from miner.census.statistics import StatisticsRequest, plan_statistics
 from miner.census.walk.census import Census, CensusRequest
 from miner.errors import EngineError
 from miner.triplets.distance import METRICS, normalize_rows
@@ -230,6 +231,34 @@ def test_a_block_is_halved_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch
     most[0] = 0
     with pytest.raises(EngineError, match=r"too little memory for one anchor and 600 rows \(CUDA"):
         counts(stored, relevance, on_torch("fp32"))
+
+
+def test_a_block_that_is_repeated_adds_its_sums_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory may run out after the counts, while the nearest rows are listed."""
+    stored, relevance = clustered(120, 9)
+    walk, failed = importlib.import_module("miner.census.device.walk"), []
+    plain = walk.list_entries
+    plan = plan_statistics(relevance, StatisticsRequest(True, 10**6, 5))
+    found = []
+
+    def list_entries(keys: Any, *given: Any) -> Any:
+        if len(keys) > 9:
+            failed.append(len(keys))
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return plain(keys, *given)
+
+    monkeypatch.setattr(walk, "list_entries", list_entries)
+    for device in (None, on_torch("fp32", memory=1 << 22)):
+        census = Census(stored, relevance, "euclidean", 0.2, device=device)
+        sums = plan.sums(120, (0, 120))
+        assert sums is not None and sums.confusions is not None
+        request = CensusRequest(ranks=False, neighbours=5, loss=True, sums=sums)
+        for block in census.blocks(plan.anchors((0, 120)), 1 << 20, request):
+            assert (block.sizes >= 5).all()
+        sums.confusions.close()
+        tables = {name: table.tolist() for name, table in sums.confusions.arrays().items()}
+        found.append((sums.hubs().tolist(), tables))
+    assert found[0] == found[1] and len(failed) >= 3
 
 
 def test_rows_that_do_not_fit_are_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:

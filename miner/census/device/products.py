@@ -16,7 +16,7 @@ import torch
 from miner.census.device.roundings import Rounding
 from miner.errors import EngineError
 
-__all__ = ["check_products", "multiply", "operands"]
+__all__ = ["check_products", "has_wide_products", "multiply", "operands"]
 
 Operands = tuple[torch.Tensor, ...]
 
@@ -57,6 +57,12 @@ def _wide_product(own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     if own.device.type == "cpu":
         return own.to(torch.float32) @ other.to(torch.float32).T
     return torch.mm(own, other.T, out_dtype=torch.float32)
+
+
+def has_wide_products() -> bool:
+    """Whether this PyTorch returns float32 products of bfloat16 matrices on a GPU (from 2.8 on)."""
+    first, second, *_ = torch.__version__.split(".")
+    return (int(first), int(second)) >= (2, 8)
 
 
 def _cut(numbers: torch.Tensor) -> torch.Tensor:

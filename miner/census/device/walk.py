@@ -16,7 +16,7 @@ import torch
 from miner.census.device.counting import COUNT_BYTES, BlockKeys, DeviceCount, RowSums
 from miner.census.device.devices import Device
 from miner.census.device.listing import list_entries, nearest_max_keys
-from miner.census.device.products import check_products
+from miner.census.device.products import check_products, has_wide_products
 from miner.census.device.roundings import BY_SPEED, ROUNDINGS, Rounding
 from miner.census.device.rows import DeviceRows, sent
 from miner.census.device.thresholds import DeviceThresholds, threshold_bytes
@@ -36,16 +36,17 @@ _MOST_KEYS = (1 << 31) - 1
 """The most keys that PyTorch can look through at once."""
 _PAIR = 160
 """Approximate bytes per pair, on the CPU."""
-_KNOWN_TENSOR_CORES = (8, 9)
-"""Compute capabilities whose sums were examined; see `miner.census.device.roundings`."""
+_KNOWN_TENSOR_CORES = ((8, 0), (9, 0))
+"""Compute capabilities whose sums were examined (A100, H100); see `roundings`."""
 
 
 def _usable_roundings(device: torch.device) -> Sequence[str]:
     """Return the names of the roundings whose bounds hold on a device, fastest first."""
     if device.type != "cuda" or torch.version.hip:
         return BY_SPEED[-2:]
-    known = torch.cuda.get_device_capability(device)[0] in _KNOWN_TENSOR_CORES
-    return BY_SPEED if known else BY_SPEED[-2:]
+    if torch.cuda.get_device_capability(device) not in _KNOWN_TENSOR_CORES:
+        return BY_SPEED[-2:]
+    return [name for name in BY_SPEED if name != "3xbf16" or has_wide_products()]
 
 
 class DeviceWalk:
@@ -187,21 +188,25 @@ class DeviceWalk:
         sums, rows = request.sums, keys.shape[1]
         own = None if sums is None else RowSums(sums, group.pairs.anchors, rows, keys.device)
         counts, losses, undecided = counting.count(request.loss, own)
-        if own is not None:
-            own.hand_over()
-        definition = maker.definition(group, thresholds, measured=False)
-        definition.decide(undecided, sums, counts, losses)
         entries, firsts = np.empty(0), np.zeros(len(group.offset) + 1, dtype=np.int64)
         if request.neighbours:
             nearest = nearest_max_keys(keys, request.neighbours, 4 * tolerance, lines)
             entries, firsts = list_entries(keys, nearest, maker.bits, lines)
             maker.loops.sort_lines(entries, firsts)
+        if own is not None:  # after all that may run out of memory and is repeated then
+            own.hand_over()
+        definition = maker.definition(group, thresholds, measured=False)
+        definition.decide(undecided, sums, counts, losses)
         made = maker.block(group, thresholds, tolerance, gap, entries, firsts)
         made.hard, made.non_easy, made.loss = definition.finish(counts, losses)
 
         def lister(which: Rows, max_keys: Float64) -> tuple[Float64, Rows]:
             """List the rows of some of the anchors up to the given keys."""
-            entries, firsts = list_entries(keys, max_keys, maker.bits, lines, which)
+            given = (keys, max_keys, maker.bits)
+            try:
+                entries, firsts = list_entries(*given, lines, which)
+            except torch.cuda.OutOfMemoryError:  # other processes may use the device
+                entries, firsts = list_entries(*given, 1, which)
             maker.loops.sort_lines(entries, firsts)
             return entries, firsts
 
