@@ -13,11 +13,12 @@ order of summation. d is the number of dimensions and u = 2^-24, the unit roundo
     The tensor cores read 11 significant bits of each operand. Whether the rest is rounded or cut
     off is not documented, so ``2^-10`` is lost of each. Products are exact. They are added to the
     accumulator in groups: the terms of a group are aligned to the largest one, each is cut off
-    below 24 bits, and so is their sum (Fasi, Higham, Mikaitis and Pranesh, Numerical behavior of
-    NVIDIA tensor cores, PeerJ Computer Science 7:e330, 2021, sections 3 and 4; Li et al., FTTN:
-    Feature-Targeted Testing for Numerical Properties of NVIDIA & AMD Matrix Accelerators, CCGrid
-    2024, for Hopper). A group of k products loses at most ``(k + 2) 2^-23`` of the sum of all
-    absolute products; with groups of any size k >= 1 this is at most ``3 d 2^-23 = 6 d u``.
+    below 24 bits or more, and so is their sum (for the A100: Fasi, Higham, Mikaitis and Pranesh,
+    Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science 7:e330, 2021; for the H100:
+    Li et al., FTTN: Feature-Targeted Testing for Numerical Properties of NVIDIA & AMD Matrix
+    Accelerators, CCGrid 2024, and Xie et al., MMA-Sim, arXiv:2511.10909, 2025). A group of k
+    products loses at most ``(k + 2) 2^-23`` of the sum of all absolute products; with groups of any
+    size k >= 1 this is at most ``3 d 2^-23 = 6 d u``.
 ``3xbf16``
     Each operand is split into two bfloat16 numbers of 8 significant bits, ``x = hi + lo + rest``
     with ``|lo| <= 2^-8 |x|`` and ``|rest| <= 2^-16 |x|``; the product is ``hi hi + hi lo + lo hi``.
