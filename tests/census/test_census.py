@@ -154,6 +154,16 @@ def test_a_large_common_offset_does_not_cancel() -> None:
         assert any(truth.hard.values()) and any(truth.semi_hard.values())
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("far", [10.0, 100.0])
+def test_the_loss_of_anchors_that_are_far_from_all_rows(far: float, kernel: str) -> None:
+    """A float32 offset of hundreds would be off by more than the differences of distances."""
+    rng = np.random.default_rng(0)
+    rows = (far + 0.01 * rng.standard_normal((600, 8))).astype(np.float32)
+    queries = (0.01 * rng.standard_normal((12, 8))).astype(np.float32)
+    check("euclidean", 0.02, Vectors(queries, rows), linked(12, 600, 3), kernel)
+
+
 def test_borders_of_the_classes() -> None:
     """In one dimension: a tie is hard, d(a,p) + m is easy, and one step below it is semi-hard."""
     below = np.nextafter(np.float32(1.5), np.float32(0))

@@ -201,6 +201,9 @@ def test_products_that_lose_more_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     plain = products.multiply
     coarse = ROUNDINGS["tf32"]
     monkeypatch.setattr(products, "multiply", lambda own, rows, _: plain(own, rows, coarse))
+    for dim in (16, 384, 8192):  # with many dimensions the bound itself would allow it
+        with pytest.raises(EngineError, match=r"products on cpu are off by"):
+            products.check_products(torch.device("cpu"), dim, ROUNDINGS["fp32"])
     with pytest.raises(EngineError, match=r"more than fp32 allows .* unset NVIDIA_TF32_OVERRIDE"):
         products.check_products(torch.device("cpu"), 384, ROUNDINGS["fp32"])
 

@@ -18,7 +18,7 @@ import miner
 from miner.census.device import devices
 from miner.census.device.devices import Device, open_device
 from miner.embedding.models.base import Model
-from miner.embedding.models.load import load_model
+from miner.embedding.models.load import load_model, placed
 from miner.errors import UsageError
 from miner.selection.strategies.base import STRATEGIES
 from tests.conftest import ROOT, Result, write_vectors
@@ -88,6 +88,9 @@ def test_vectors_in_memory_are_selected_on_a_device() -> None:
     cpu = miner.select(rows, codes, margin=0.3, device="cpu")
     assert cpu.num_rows > 500
     assert cpu.equals(miner.select(rows, codes, margin=0.3, device=TORCH))
+    torch = pytest.importorskip("torch")
+    with torch.autocast("cpu"):  # of a training loop: it would multiply in bfloat16
+        assert cpu.equals(miner.select(rows, codes, margin=0.3, device=TORCH))
     with pytest.raises(UsageError, match="is no device"):
         miner.select(rows, codes, device="gpu")
 
@@ -303,6 +306,7 @@ def test_models_run_on_the_device_of_the_engine(
     assert Placed.seen == [wanted]
     assert loaded.options == options
     assert load_model("pixels", "image", {}, "cuda").name == "pixels"  # it takes no device
+    assert placed(type(zip()), {}, "cuda") == {}  # nor has it a signature
 
 
 def test_a_plan_and_a_doctor_name_the_device(

@@ -164,3 +164,10 @@ def test_buckets() -> None:
     assert [buckets.rows(code).tolist() for code in (-1, 0, 1, 2, 9)] == [[], [2], [], [0, 3], []]
     assert buckets.sizes.tolist() == [1, 0, 2]
     assert Buckets(np.full(3, -1)).rows(0).tolist() == []
+
+
+def test_constraints_of_rows_without_any_positive_are_counted() -> None:
+    relevance = constrained(labelled("singletons", 30, 1), 1, "within")
+    counts = relevance.exclusion_counts()
+    for anchor in range(30):
+        assert counts[anchor].tolist() == [len(part) for part in relevance.exclusions(anchor)]

@@ -35,6 +35,9 @@ _LARGEST = 1e30
 _FINE = 1024.0
 """Keys can be float32 only if the margin, in key units, is at least this multiple of their error:
 the loss is summed from the keys."""
+_STEADY = 65536.0
+"""The same for the rounding of an anchor's offset, which is added to all its keys in float32 and is
+off in one direction."""
 _PLAIN = 1e7
 """The loss is summed from float64 keys only if the margin, in key units, is at least this multiple
 of their error."""
@@ -128,7 +131,8 @@ class Precision:
         edges = np.abs(thresholds.non_easy).max() + thresholds.tolerance.max()
         starts = anchors.pairs.starts
         gap = np.add.reduceat(thresholds.non_easy - thresholds.hard, starts[:-1])
-        if edges > _LARGEST or (loss and (gap < _FINE * error * np.diff(starts)).any()):
+        least = _FINE * error + _STEADY * UNIT_ROUNDOFF_32 * np.abs(anchors.offset)
+        if edges > _LARGEST or (loss and (gap < least * np.diff(starts)).any()):
             return False
         self.estimate_shares(anchors, error[0])
         return anchors.undecided <= MAX_UNDECIDED

@@ -79,10 +79,13 @@ def placed(found: Any, options: Mapping[str, Any], device: str | None) -> Mappin
 
     It is in no key: where a model runs does not make it another one.
     """
-    takes = inspect.isclass(found) and "device" in inspect.signature(found).parameters
-    if device is None or not takes or options.keys() & {"device", "devices"}:
+    if device is None or not inspect.isclass(found) or options.keys() & {"device", "devices"}:
         return options
-    return {**options, "device": device}
+    try:
+        takes = "device" in inspect.signature(found).parameters
+    except ValueError:  # a class of an extension module has no signature
+        takes = False
+    return {**options, "device": device} if takes else options
 
 
 def _find(name: str, options: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:

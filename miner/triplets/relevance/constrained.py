@@ -195,7 +195,8 @@ class Constrained(Relevance):
         for anchors in self._chunks(sizes):
             lines, rows, allowed = self._inner_positives(anchors)
             outside = ~self._in_slice(anchors[lines], rows)
-            change = np.bincount(lines, (~allowed).astype(float) - outside, len(anchors))
+            change = np.zeros(len(anchors))  # of integers if nothing is counted
+            change += np.bincount(lines, (~allowed).astype(float) - outside, len(anchors))
             begin, hidden = self.inner.hidden_lists(anchors)
             lines = np.repeat(np.arange(len(anchors)), np.diff(begin))
             outside = ~self._in_slice(anchors[lines], hidden)
