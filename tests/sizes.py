@@ -11,6 +11,7 @@ __all__ = ["make_small"]
 
 _HOMES = {
     "all_listed": "miner.pipeline.units.miner._ENTRIES",  # listed rows of all anchors together
+    "at_once": "miner.census.walk.ranked_block._LISTED",  # entries listed for candidate lists
     "capped": "miner.pipeline.cap_negatives._CHUNK",  # records read at once, of a cap on negatives
     "chunk": "miner.pipeline.units.block_writer._CHUNK",  # triplets held before they are written
     "device_tile": "miner.census.device.rows._LEAST_TILE",  # of rows that are prepared at once

@@ -241,11 +241,11 @@ def test_a_block_that_is_repeated_adds_its_sums_once(monkeypatch: pytest.MonkeyP
     plan = plan_statistics(relevance, StatisticsRequest(True, 10**6, 5))
     found = []
 
-    def list_entries(keys: Any, *given: Any) -> Any:
+    def list_entries(keys: Any, *given: Any, **more: Any) -> Any:
         if len(keys) > 9:
             failed.append(len(keys))
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return plain(keys, *given)
+        return plain(keys, *given, **more)
 
     monkeypatch.setattr(walk, "list_entries", list_entries)
     for device in (None, on_torch("fp32", memory=1 << 22)):
@@ -259,6 +259,36 @@ def test_a_block_that_is_repeated_adds_its_sums_once(monkeypatch: pytest.MonkeyP
         tables = {name: table.tolist() for name, table in sums.confusions.arrays().items()}
         found.append((sums.hubs().tolist(), tables))
     assert found[0] == found[1] and len(failed) >= 3
+
+
+def test_equally_near_rows_take_no_more_memory_than_there_is() -> None:
+    """All rows tie, so that all are listed as the nearest ones: of few anchors at once."""
+    rows = np.ones((300, 4), dtype=np.float32)
+    rows[::50] = 0
+    stored, relevance = Vectors(rows, rows), labelled("even", 300, 3)
+    census = Census(stored, relevance, "euclidean", 0.2, device=on_torch("fp64", memory=1 << 22))
+    entries, seen = [], 0
+    for block in census.blocks(np.arange(300), 1 << 17, CensusRequest(ranks=False, neighbours=5)):
+        entries.append(len(block.entries))
+        seen += len(block.anchors)
+    assert seen == 300 and max(entries) <= (1 << 17) // 16
+
+
+def test_candidate_lists_are_made_of_a_few_anchors_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stored, relevance = clustered(200, 14)
+    found = []
+    for most in (1 << 22, 50):
+        make_small(monkeypatch, at_once=most)
+        census = Census(stored, relevance, "euclidean", 0.2, device=on_torch(memory=1 << 24))
+        able = census.in_order(np.flatnonzero(tally(relevance).positives > 0))
+        for block in census.blocks(able, 1 << 20, CensusRequest(ranks=False)):
+            depths = np.minimum(np.arange(len(block.anchors)) % 7 - 1, block.hard.min())
+            lists = block.nearest(depths)
+            found.append([lists.head.tolist(), lists.entries.tolist()])
+    half = len(found) // 2
+    assert found[:half] == found[half:] and any(head for head, _ in found)
 
 
 def test_rows_that_do_not_fit_are_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:

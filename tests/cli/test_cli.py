@@ -121,7 +121,7 @@ def test_the_default_job_and_options_over_it(cli: Cli, home: Path) -> None:
     default = miner.parse_job({"dataset": {"path": "small.parquet"}}).select
     assert job["select"] == dataclasses.asdict(default) | caps | {"classes": ["hard", "semi_hard"]}
     assert job["output"] == {"path": "there", "content": True, "report": True}
-    assert list(job["engine"].values()) == ["processes", 2, None, 30.0]
+    assert list(job["engine"].values()) == ["processes", 2, "auto", None, 30.0]
     assert job["model"]["name"] == "precomputed" and job["model"]["batch_size"] == 16
     normal = facts(cli("run", "--normalize", "--json"))
     assert normal["mined"] is False

@@ -35,8 +35,9 @@ def nearest_max_keys(keys: torch.Tensor, wanted: int, spare: Float64, lines: int
 
 
 def list_entries(
-    keys: torch.Tensor, max_keys: Float64, bits: int, lines: int, which: Rows | None = None
-) -> tuple[Float64, Rows]:
+    keys: torch.Tensor, max_keys: Float64, bits: int, lines: int, *, which: Rows | None = None,
+    room: float = np.inf,
+) -> tuple[Float64, Rows] | None:  # fmt: skip
     """Return the entries of rows up to the given keys, and where those of each anchor begin.
 
     Parameters
@@ -51,6 +52,8 @@ def list_entries(
         The number of anchors to look at at once.
     which : ndarray of int64, optional
         The anchors to list, one for each of `max_keys`; by default all.
+    room : float
+        The most entries. If there are more, the result is None.
 
     Returns
     -------
@@ -69,6 +72,9 @@ def list_entries(
         own = keys[part] if taken is None else keys[taken[part]]
         listed = own <= limits[part]
         sizes.append(np.asarray(listed.sum(1).cpu().numpy()))
+        room -= int(sizes[-1].sum())
+        if room < 0:
+            return None
         line, row = listed.nonzero(as_tuple=True)
         found = own[line, row].to(torch.float64).view(torch.int64)
         parts.append(np.asarray(((found & mask) | row).view(torch.float64).cpu().numpy()))

@@ -14,9 +14,9 @@ order of summation. d is the number of dimensions and u = 2^-24, the unit roundo
     off is not documented, so ``2^-10`` is lost of each. Products are exact. They are added to the
     accumulator in groups: the terms of a group are aligned to the largest one, each is cut off
     below 24 bits or more, and so is their sum (for the A100: Fasi, Higham, Mikaitis and Pranesh,
-    Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science 7:e330, 2021; for the H100:
-    Li et al., FTTN: Feature-Targeted Testing for Numerical Properties of NVIDIA & AMD Matrix
-    Accelerators, CCGrid 2024, and Xie et al., MMA-Sim, arXiv:2511.10909, 2025). A group of k
+    Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science 7:e330, 2021; for both the
+    A100 and the H100, compared with the hardware bit by bit: Khattak and Mikaitis, Accurate Models
+    of NVIDIA Tensor Cores, arXiv:2512.07004, 2025, with 1 and 2 bits more). A group of k
     products loses at most ``(k + 2) 2^-23`` of the sum of all absolute products; with groups of any
     size k >= 1 this is at most ``3 d 2^-23 = 6 d u``.
 ``3xbf16``
@@ -24,7 +24,7 @@ order of summation. d is the number of dimensions and u = 2^-24, the unit roundo
     with ``|lo| <= 2^-8 |x|`` and ``|rest| <= 2^-16 |x|``; the product is ``hi hi + hi lo + lo hi``.
     It leaves out ``lo lo`` and what is multiplied by a rest: ``3 * 2^-16`` to first order. Tensor
     cores accumulate as for ``tf32``. The two smaller products are added to the greater one in
-    float32.
+    float32, which the rounding of a key, counted threefold in `Rounding.error`, covers.
 
 A product that underflows, or an operand that a device takes for zero because it is subnormal, is
 off by less than 2^-126.

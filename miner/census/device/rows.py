@@ -19,6 +19,9 @@ __all__ = ["DeviceRows", "sent"]
 _LEAST_TILE, _MOST_TILE = 1 << 20, 256 << 20
 """Bytes of the float64 vectors that are prepared at once: an eighth of a block within these."""
 
+_MOST_STEP = 1 << 17
+"""The most rows of a tile, whose products with a block are fewer than 2^31."""
+
 
 def sent(values: NDArray[Any], device: torch.device) -> torch.Tensor:
     """Return an array on a device."""
@@ -45,7 +48,7 @@ class DeviceRows:
         self._space, self._rows, self.device = space, rows, device
         self._center = sent(space.center, device)
         tile = max(_LEAST_TILE, min(_MOST_TILE, block // 8))
-        self._step = max(1, tile // (8 * max(1, rows.shape[1])))
+        self._step = max(1, min(_MOST_STEP, tile // (8 * max(1, rows.shape[1]))))
         self._whole: torch.Tensor | None = None
         with contextlib.suppress(torch.cuda.OutOfMemoryError):  # other processes may use the device
             self._whole = self._sent(rows) if rows.nbytes <= room else None

@@ -8,6 +8,7 @@ same.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -32,8 +33,8 @@ __all__ = ["DeviceWalk"]
 
 _MOST_LINES = 8192
 """The most anchors of a block; more would not make products faster."""
-_MOST_KEYS = (1 << 31) - 1
-"""The most keys that PyTorch can look through at once."""
+_MOST_KEYS = 1 << 30
+"""The most keys that are looked through at once: PyTorch counts some elements in 32 bits."""
 _PAIR = 160
 """Approximate bytes per pair, on the CPU."""
 _KNOWN_TENSOR_CORES = ((8, 0), (9, 0))
@@ -47,6 +48,11 @@ def _usable_roundings(device: torch.device) -> Sequence[str]:
     if torch.cuda.get_device_capability(device) not in _KNOWN_TENSOR_CORES:
         return BY_SPEED[-2:]
     return [name for name in BY_SPEED if name != "3xbf16" or has_wide_products()]
+
+
+def _lacks_memory(error: RuntimeError) -> bool:
+    """Whether PyTorch, or the library of its products, had too little memory."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
 
 
 class DeviceWalk:
@@ -86,7 +92,9 @@ class DeviceWalk:
                     yield block
                     block.lister = None  # it holds the keys, and the caller may hold the block
                 continue
-            except torch.cuda.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not _lacks_memory(error):
+                    raise
                 if len(group) == 1:
                     raise EngineError(
                         f"{self._device.name} has too little memory for one anchor and "
@@ -131,7 +139,13 @@ class DeviceWalk:
         if request.ranks or self._maker.exact or group.undecided > precision.MAX_UNDECIDED:
             yield from self._listed(group, thresholds, block, error, memory, request)
         else:
-            yield self._counted(group, thresholds, block, error, request)
+            counted = self._counted(group, thresholds, block, error, memory, request)
+            if counted is not None:
+                yield counted
+                return
+            del keys, block  # more rows are equally near than there is memory for
+            for half in np.array_split(anchors, 2):
+                yield from self._blocks(half, memory, request)
 
     def _chosen(
         self, group: QueryBlock, thresholds: PairThresholds, request: CensusRequest
@@ -167,9 +181,13 @@ class DeviceWalk:
         thresholds: PairThresholds,
         block: BlockKeys,
         error: Float64 | None,
+        memory: int,
         request: CensusRequest,
-    ) -> RankedBlock:
-        """Return a block that was counted without sorting; it lists the nearest rows only."""
+    ) -> RankedBlock | None:
+        """Return a block that was counted without sorting; it lists the nearest rows only.
+
+        The result is None if these are too many, because they are equally near.
+        """
         maker, keys, lines = self._maker, block.keys, self._counting_lines()
         tolerance, gap = maker.tolerances(group, thresholds, error)
         wide_tolerance, wide_gap = maker.tolerances(group, thresholds, None)
@@ -187,12 +205,16 @@ class DeviceWalk:
         )
         sums, rows = request.sums, keys.shape[1]
         own = None if sums is None else RowSums(sums, group.pairs.anchors, rows, keys.device)
-        counts, losses, undecided = counting.count(request.loss, own)
         entries, firsts = np.empty(0), np.zeros(len(group.offset) + 1, dtype=np.int64)
         if request.neighbours:
             nearest = nearest_max_keys(keys, request.neighbours, 4 * tolerance, lines)
-            entries, firsts = list_entries(keys, nearest, maker.bits, lines)
+            room = np.inf if len(keys) == 1 else memory // 16
+            listed = list_entries(keys, nearest, maker.bits, lines, room=room)
+            if listed is None:
+                return None
+            entries, firsts = listed
             maker.loops.sort_lines(entries, firsts)
+        counts, losses, undecided = counting.count(request.loss, own)
         if own is not None:  # after all that may run out of memory and is repeated then
             own.hand_over()
         definition = maker.definition(group, thresholds, measured=False)
@@ -202,16 +224,22 @@ class DeviceWalk:
 
         def lister(which: Rows, max_keys: Float64) -> tuple[Float64, Rows]:
             """List the rows of some of the anchors up to the given keys."""
-            given = (keys, max_keys, maker.bits)
-            try:
-                entries, firsts = list_entries(*given, lines, which)
-            except torch.cuda.OutOfMemoryError:  # other processes may use the device
-                entries, firsts = list_entries(*given, 1, which)
-            maker.loops.sort_lines(entries, firsts)
-            return entries, firsts
+            return self._sorted_entries(keys, max_keys, lines, which)
 
         made.lister = lister
         return made
+
+    def _sorted_entries(
+        self, keys: torch.Tensor, max_keys: Float64, lines: int, which: Rows | None = None
+    ) -> tuple[Float64, Rows]:
+        """Return the entries of `list_entries`, sorted."""
+        given, listed = (keys, max_keys, self._maker.bits), None
+        with contextlib.suppress(torch.cuda.OutOfMemoryError):  # others may use the device
+            listed = list_entries(*given, lines, which=which)
+        listed = listed or list_entries(*given, 1, which=which)
+        assert listed is not None  # only with a limit
+        self._maker.loops.sort_lines(*listed)
+        return listed
 
     def _listed(
         self,
@@ -231,8 +259,7 @@ class DeviceWalk:
         most = np.maximum(maker.max_keys(group, thresholds, tolerance), nearest)
         for first in range(0, len(keys), lines):
             part = slice(first, min(first + lines, len(keys)))
-            entries, firsts = list_entries(keys[part], most[part], maker.bits, lines)
-            maker.loops.sort_lines(entries, firsts)
-            own = (tolerance[part], gap[part], unclear[part], entries, firsts)
+            entries = self._sorted_entries(keys[part], most[part], lines)
+            own = (tolerance[part], gap[part], unclear[part], *entries)
             made = (thresholds.part(starts, part), *own)
             yield maker.summed_block(group.part(part), made, request)

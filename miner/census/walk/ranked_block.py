@@ -23,11 +23,14 @@ from miner.census.measure import Vectors
 from miner.census.walk.candidate_lists import LIST_HEADER, CandidateLists
 from miner.census.walk.key_space import KeySpace
 from miner.census.walk.pair_thresholds import Pairs, PairThresholds
-from miner.triplets.relevance import ranges
+from miner.triplets.relevance import cut_sizes, ranges
 from miner.triplets.types import Float64, Rows
 
 __all__ = ["RankedBlock", "entry_rows", "merge_intervals", "pack_entries", "row_bits"]
 
+
+_LISTED = 1 << 22
+"""The approximate number of entries that a block lists at once for its candidate lists."""
 
 Lister = Callable[[Rows, Float64], tuple[Float64, Rows]]
 """Takes positions of anchors and the highest key of each; returns their entries, and where the
@@ -196,7 +199,7 @@ class RankedBlock:
             0 makes an empty list, -1 makes none.
         """
         if self.lister is not None:
-            return self._deeper(depths).nearest(depths)
+            return self._listed(depths)
         head = np.zeros(len(depths), dtype=LIST_HEADER)
         head["gap"], head["held"] = self.gap, np.minimum(depths, 0)
         for line in np.flatnonzero(depths > 0).tolist():
@@ -205,6 +208,23 @@ class RankedBlock:
             head["held"][line] = own.searchsorted(last, side="right")
         held = np.maximum(head["held"], 0).astype(np.int64)
         return CandidateLists(head, self.entries[ranges(self.firsts[:-1], held)])
+
+    def _listed(self, depths: Rows) -> CandidateLists:
+        """Return the candidate lists of `nearest`; list at most `_LISTED` entries at once."""
+        each, none = depths[self.pairs.lines], np.iinfo(np.int64).max
+        sizes = [
+            np.minimum.reduceat(np.where(counts >= each, counts, none), self.starts[:-1])
+            for counts in (self.hard, self.non_easy)
+        ]
+        wanted = np.where(depths > 0, np.minimum(*sizes), 0)
+        parts = []
+        for first, stop in cut_sizes(wanted, _LISTED):
+            some = np.minimum(depths, 0)
+            some[first:stop] = depths[first:stop]
+            found = self._deeper(some).nearest(some)
+            parts.append(CandidateLists(found.head[first:stop], found.entries))
+        heads, entries = [one.head for one in parts], [one.entries for one in parts]
+        return CandidateLists(np.concatenate(heads), np.concatenate(entries))
 
     def _deeper(self, depths: Rows) -> RankedBlock:
         """Return a block with at least `depths` entries per anchor, listed up to a threshold.

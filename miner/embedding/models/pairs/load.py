@@ -63,8 +63,7 @@ def load_pair_model(
     if family == "http" and value.rstrip("/").endswith("/rerank"):
         family = "rerank"
     if family in PAIR_MODELS.names():
-        given = placed(PAIR_MODELS.load(family), options, device)
-        return LoadedModel(name, _registered(name, family, value, given), options)
+        return LoadedModel(name, _registered(name, family, value, options, device), options)
     if not colon or family in MODELS.names() or expanded(name).is_dir():
         return None
     found = import_from_here(name)
@@ -77,9 +76,12 @@ def load_pair_model(
     return LoadedModel(name, PairFunction(name, found), options)
 
 
-def _registered(name: str, family: str, value: str, options: Mapping[str, Any]) -> PairModel:
+def _registered(
+    name: str, family: str, value: str, options: Mapping[str, Any], device: str | None
+) -> PairModel:
     if not value:
         raise UsageError(f"teacher.model = {name!r} names no model; write {family}:PATH")
-    make = partial(PAIR_MODELS.load(family), value, **options)
+    found = PAIR_MODELS.load(family)
+    make = partial(found, value, **placed(found, options, device))
     model: PairModel = constructed(f"teacher.model = {name!r}", make)
     return model
