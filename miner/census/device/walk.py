@@ -23,7 +23,7 @@ from miner.census.device.rows import DeviceRows, sent
 from miner.census.device.thresholds import DeviceThresholds, threshold_bytes
 from miner.census.walk import precision
 from miner.census.walk.block_maker import BlockMaker, CensusRequest
-from miner.census.walk.pair_thresholds import PairThresholds
+from miner.census.walk.pair_thresholds import PAIR_BYTES, PairThresholds
 from miner.census.walk.precision import QueryBlock
 from miner.census.walk.ranked_block import RankedBlock
 from miner.errors import EngineError
@@ -35,8 +35,6 @@ _MOST_LINES = 8192
 """The most anchors of a block; more would not make products faster."""
 _MOST_KEYS = 1 << 30
 """The most keys that are looked through at once: PyTorch counts some elements in 32 bits."""
-_PAIR = 160
-"""Approximate bytes per pair, on the CPU."""
 _KNOWN_TENSOR_CORES = ((8, 0), (9, 0))
 """Compute capabilities whose sums were examined (A100, H100); see `roundings`."""
 
@@ -115,7 +113,7 @@ class DeviceWalk:
         positives = self._maker.relevance.positive_counts[anchors[: self._most_lines(4)]]
         widest = np.maximum.accumulate(positives)
         on_device = threshold_bytes(1, 1) * widest * np.arange(1, len(positives) + 1)
-        fits = (np.cumsum(_PAIR * positives) <= memory) & (on_device <= self._bytes // 8)
+        fits = (np.cumsum(PAIR_BYTES * positives) <= memory) & (on_device <= self._bytes // 8)
         return max(1, int(np.argmin(np.append(fits, False))))
 
     def _blocks(self, anchors: Rows, memory: int, request: CensusRequest) -> Iterator[RankedBlock]:

@@ -29,7 +29,7 @@ from miner.census.walk.candidate_lists import CandidateLists
 from miner.census.walk.key_rows import BufferPool, KeyRows
 from miner.census.walk.key_space import KeySpace
 from miner.census.walk.listing import EntryList, mask_rows
-from miner.census.walk.pair_thresholds import PairThresholds, thresholds_from_distances
+from miner.census.walk.pair_thresholds import PAIR_BYTES, PairThresholds, thresholds_from_distances
 from miner.census.walk.precision import MAX_NARROW_POSITIVES, QueryBlock
 from miner.census.walk.ranked_block import RankedBlock
 from miner.triplets.distance import Metric
@@ -46,8 +46,6 @@ _FEWEST = 128
 tile."""
 _TILE = 4096
 """The least number of rows in a tile."""
-_PAIR = 160
-"""Approximate bytes per pair."""
 _RANKS = CensusRequest()
 
 
@@ -158,7 +156,7 @@ class Census:
             size = _GROUP
             if wide[start]:  # as many as one product takes
                 size = min(size, max(1, 3 * memory // 4 // (8 * len(self.vectors.rows))))
-            cost = np.cumsum(_PAIR * positives[start : start + size])
+            cost = np.cumsum(PAIR_BYTES * positives[start : start + size])
             most = max(1, int(np.searchsorted(cost, memory, side="right")))
             yield start, min(end, start + most)
             start = min(end, start + most)

@@ -18,8 +18,16 @@ from miner.triplets.distance import UNIT_ROUNDOFF
 from miner.triplets.hardness import semi_hard_border
 from miner.triplets.types import Float64, Rows
 
-__all__ = ["PairThresholds", "Pairs", "thresholds_from_distances", "thresholds_from_keys"]
+__all__ = [
+    "PAIR_BYTES",
+    "PairThresholds",
+    "Pairs",
+    "thresholds_from_distances",
+    "thresholds_from_keys",
+]
 
+PAIR_BYTES = 160
+"""Approximate bytes per pair of a block."""
 _STEEP = 64.0
 """If the error of a key grows by more than this factor, the distance of the positive is
 measured."""

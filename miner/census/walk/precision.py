@@ -134,15 +134,17 @@ class Precision:
         least = _FINE * error + _STEADY * UNIT_ROUNDOFF_32 * np.abs(anchors.offset)
         if edges > _LARGEST or (loss and (gap < least * np.diff(starts)).any()):
             return False
-        self.estimate_shares(anchors, error[0])
+        self._estimate_shares(anchors, thresholds.d_ap[: starts[1]], error[0])
         return anchors.undecided <= MAX_UNDECIDED
 
-    def estimate_shares(self, anchors: QueryBlock, error: float = 0.0) -> None:
-        """Set `non_easy` and `undecided` of `anchors`, by the first anchor.
+    def estimate_shares(self, anchors: QueryBlock) -> None:
+        """Set `non_easy` and `undecided` of `anchors` for float64 keys, by the first anchor."""
+        first = slice(0, anchors.pairs.starts[1])
+        d_ap = anchors.pairs.measured(self._vectors, self._space, first)
+        self._estimate_shares(anchors, d_ap, 0.0)
 
-        `error` bounds the difference of the keys and float64 keys.
-        """
-        d_ap = anchors.pairs.measured(self._vectors, self._space, slice(0, anchors.pairs.starts[1]))
+    def _estimate_shares(self, anchors: QueryBlock, d_ap: Float64, error: float) -> None:
+        """Set both shares for keys whose error exceeds the float64 error by `error`."""
         one, space = anchors.part(slice(0, 1)), self._space
         thresholds = thresholds_from_distances(
             one.pairs, d_ap, space, self._margin, one.offset, one.key_error
