@@ -44,10 +44,10 @@ def alive(processes: list[int]) -> Iterator[int]:
 
 
 def wait_for_workers(process: subprocess.Popen[str], number: int) -> list[int]:
-    for _ in range(1200):
+    for _ in range(12_000):
         if len(found := children(process.pid)) >= number:
             return found
-        time.sleep(0.05)
+        time.sleep(0.005)
     raise AssertionError("no workers were started")
 
 
@@ -66,14 +66,22 @@ def test_workers_end_with_a_killed_run(small: Path, tmp_path: Path) -> None:
     assert not list(alive(workers))
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_an_interrupt_of_the_group_is_one_line(small: Path, tmp_path: Path, late: bool) -> None:
-    """It is what Ctrl-C of a terminal is."""
+@pytest.mark.parametrize(("number", "wait"), [(1, 0), (3, 0), (3, 0.1), (4, 0), (4, None)])
+def test_an_interrupt_of_the_group_is_one_line(
+    small: Path, tmp_path: Path, number: int, wait: float | None
+) -> None:
+    """It is what Ctrl-C of a terminal is.
+
+    The first two children track what the others leave, the next two are the workers, which import
+    modules for a while. Without a time to wait, a unit must be done.
+    """
     out = tmp_path / "out"
     process = start(small, out)
-    wait_for_workers(process, 4)  # two of them track what the others leave
-    if late:
+    wait_for_workers(process, number)
+    if wait is None:
         wait_for_a_unit(out)
+    else:
+        time.sleep(wait)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130

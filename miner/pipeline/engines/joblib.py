@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 import joblib
@@ -29,6 +30,9 @@ warnings.filterwarnings("ignore", r"\d+ tasks ", UserWarning, r"joblib\.parallel
 _RESTARTS = 3
 """Number of restarts of a pool. A worker that dies ends its pool, and joblib does not report which
 unit it was processing."""
+_TAKEN_UP = 0.03
+"""Seconds that loky's thread is given to take up the first units. It prints a traceback if it is
+stopped before (`KeyError` in `add_call_item_to_queue`)."""
 _LOOK = 0.5
 """Seconds between two checks of a worker that its parent process exists."""
 
@@ -71,7 +75,7 @@ class _Joblib(Engine):
             parallel = joblib.Parallel(
                 return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1
             )
-            with _interrupts_held():
+            with _signals_held():
                 done = parallel(calls)
             yield from done
 
@@ -81,17 +85,31 @@ class _Joblib(Engine):
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Block SIGINT in this thread; processes started in this context never receive it.
+def _signals_held() -> Iterator[None]:
+    """Delay the Python handlers of SIGINT and SIGTERM, and block SIGINT for processes started here.
 
+    joblib cannot clean up a pool that is half started, so no handler may raise an exception in it.
     A terminal sends SIGINT to all processes. Only this process should handle it: it ends its
     workers.
     """
+    resource_tracker.ensure_running()  # its start unblocks SIGINT
+    held: dict[int, Any] = {}
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, held.setdefault)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
+        time.sleep(_TAKEN_UP)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number, frame in held.items():
+            handlers[number](number, frame)
 
 
 def _numbered(call: Call[U, R], number: int, unit: U) -> tuple[int, Done[R]]:
@@ -119,7 +137,7 @@ class Processes(_Joblib):
 def _begin_worker(parent: int) -> None:
     """Ignore SIGINT, and end this worker soon after its parent: one that is killed cannot end it.
 
-    The mask of `_interrupts_held` protects a new worker, but multiprocessing's resource tracker
+    The mask of `_signals_held` protects a new worker, but multiprocessing's resource tracker
     unblocks SIGINT when a worker needs it.
 
     Where psutil is installed, loky ends a worker that grew by 300 MB, with a warning, and takes
