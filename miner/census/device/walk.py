@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -51,6 +52,17 @@ def _usable_roundings(device: torch.device) -> Sequence[str]:
 def _lacks_memory(error: RuntimeError) -> bool:
     """Whether PyTorch, or the library of its products, had too little memory."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Anchors whose products are made."""
+
+    group: QueryBlock
+    thresholds: PairThresholds
+    block: BlockKeys
+    error: Float64 | None
+    """The largest error of each anchor's keys; None of float64 keys."""
 
 
 class DeviceWalk:
@@ -132,16 +144,16 @@ class DeviceWalk:
         keys = self._rows.keys(queries, rounding)
         masked = (sent(one, keys.device) for one in self._maker.masked_rows(pairs))
         keys[tuple(masked)] = torch.nan
-        block = BlockKeys(self._rows, queries, keys)
         error = None if rounding.wide else self._error(group, rounding)
+        measured = _Measured(group, thresholds, BlockKeys(self._rows, queries, keys), error)
         if request.ranks or self._maker.exact or group.undecided > precision.MAX_UNDECIDED:
-            yield from self._listed(group, thresholds, block, error, memory, request)
+            yield from self._listed(measured, memory, request)
         else:
-            counted = self._counted(group, thresholds, block, error, memory, request)
+            counted = self._counted(measured, memory, request)
             if counted is not None:
                 yield counted
                 return
-            del keys, block  # more rows are equally near than there is memory for
+            del keys, measured  # more rows are equally near than there is memory for
             for half in np.array_split(anchors, 2):
                 yield from self._blocks(half, memory, request)
 
@@ -174,23 +186,18 @@ class DeviceWalk:
         return max(1, min(self._bytes // 4 // COUNT_BYTES, _MOST_KEYS) // rows)
 
     def _counted(
-        self,
-        group: QueryBlock,
-        thresholds: PairThresholds,
-        block: BlockKeys,
-        error: Float64 | None,
-        memory: int,
-        request: CensusRequest,
+        self, measured: _Measured, memory: int, request: CensusRequest
     ) -> RankedBlock | None:
         """Return a block that was counted without sorting; it lists the nearest rows only.
 
         The result is None if these are too many, because they are equally near.
         """
-        maker, keys, lines = self._maker, block.keys, self._counting_lines()
-        tolerance, gap = maker.tolerances(group, thresholds, error)
+        maker, group, thresholds = self._maker, measured.group, measured.thresholds
+        keys, lines = measured.block.keys, self._counting_lines()
+        tolerance, gap = maker.tolerances(group, thresholds, measured.error)
         wide_tolerance, wide_gap = maker.tolerances(group, thresholds, None)
         counting = DeviceCount(
-            block,
+            measured.block,
             DeviceThresholds.sort(group.pairs, thresholds, keys.device),
             tolerance,
             wide_tolerance,
@@ -240,16 +247,11 @@ class DeviceWalk:
         return listed
 
     def _listed(
-        self,
-        group: QueryBlock,
-        thresholds: PairThresholds,
-        block: BlockKeys,
-        error: Float64 | None,
-        memory: int,
-        request: CensusRequest,
+        self, measured: _Measured, memory: int, request: CensusRequest
     ) -> Iterator[RankedBlock]:
         """Yield blocks with ranked rows, of as many anchors as have their entries in memory."""
-        maker, keys, starts = self._maker, block.keys, group.pairs.starts
+        maker, group, thresholds = self._maker, measured.group, measured.thresholds
+        keys, error = measured.block.keys, measured.error
         tolerance, gap = maker.tolerances(group, thresholds, error)
         unclear = maker.unclear(group, thresholds, gap, narrow=error is not None)
         lines = max(1, min(self._counting_lines(), memory // (16 * keys.shape[1])))
@@ -259,5 +261,5 @@ class DeviceWalk:
             part = slice(first, min(first + lines, len(keys)))
             entries = self._sorted_entries(keys[part], most[part], lines)
             own = (tolerance[part], gap[part], unclear[part], *entries)
-            made = (thresholds.part(starts, part), *own)
+            made = (thresholds.part(group.pairs.starts, part), *own)
             yield maker.summed_block(group.part(part), made, request)
