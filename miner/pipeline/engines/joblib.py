@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -31,8 +32,7 @@ _RESTARTS = 3
 """Number of restarts of a pool. A worker that dies ends its pool, and joblib does not report which
 unit it was processing."""
 _TAKEN_UP = 0.03
-"""Seconds that loky's thread is given to take up the first units. It prints a traceback if it is
-stopped before (`KeyError` in `add_call_item_to_queue`)."""
+"""Seconds that loky's thread is given to take up the first units."""
 _LOOK = 0.5
 """Seconds between two checks of a worker that its parent process exists."""
 
@@ -75,13 +75,17 @@ class _Joblib(Engine):
             parallel = joblib.Parallel(
                 return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1
             )
-            with _signals_held():
+            with self._starting():
                 done = parallel(calls)
             yield from done
 
     def _options(self) -> dict[str, Any]:
         """Return the options of a backend."""
         return {}
+
+    def _starting(self) -> AbstractContextManager[None]:
+        """Return the context in which a pool is started."""
+        return _signals_held()
 
 
 @contextlib.contextmanager
@@ -92,7 +96,6 @@ def _signals_held() -> Iterator[None]:
     A terminal sends SIGINT to all processes. Only this process should handle it: it ends its
     workers.
     """
-    resource_tracker.ensure_running()  # its start unblocks SIGINT
     held: dict[int, Any] = {}
     handlers: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
@@ -103,7 +106,6 @@ def _signals_held() -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
-        time.sleep(_TAKEN_UP)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for number, handler in handlers.items():
@@ -132,6 +134,17 @@ class Processes(_Joblib):
     def _options(self) -> dict[str, Any]:
         begin = {"initializer": _begin_worker, "initargs": (os.getpid(),)}
         return {"inner_max_num_threads": 1, **begin}
+
+    @contextlib.contextmanager
+    def _starting(self) -> Iterator[None]:
+        """Hold signals until loky's thread has probably taken up the first units.
+
+        If it ends before, it prints a traceback (`KeyError` in `add_call_item_to_queue`).
+        """
+        resource_tracker.ensure_running()  # its start unblocks SIGINT
+        with _signals_held():
+            yield
+            time.sleep(_TAKEN_UP)
 
 
 def _begin_worker(parent: int) -> None:
